@@ -1,0 +1,1 @@
+"""A light Headrace client and the headrace command."""

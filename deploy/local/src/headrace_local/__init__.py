@@ -1,0 +1,1 @@
+"""The embedded platform: Kafka, Valkey and the services under one supervisor."""

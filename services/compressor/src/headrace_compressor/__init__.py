@@ -1,0 +1,1 @@
+"""Turns one model version into a measured set of variants."""

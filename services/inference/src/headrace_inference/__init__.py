@@ -1,0 +1,1 @@
+"""Serves released models over the Open Inference Protocol."""

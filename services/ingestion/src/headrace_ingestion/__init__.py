@@ -1,0 +1,1 @@
+"""Checks every record against its pipeline's schema and batches it."""

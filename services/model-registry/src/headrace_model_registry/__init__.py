@@ -1,0 +1,1 @@
+"""Catalogue, lineage, gates, policy and aliases over one append-only log."""

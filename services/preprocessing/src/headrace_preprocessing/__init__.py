@@ -1,0 +1,1 @@
+"""Cleans record batches, splits them and freezes datasets."""

@@ -1,0 +1,1 @@
+"""The pipeline spec, record checks, cleaning, splitting and frozen datasets."""

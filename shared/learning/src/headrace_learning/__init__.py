@@ -1,0 +1,1 @@
+"""Model builders, ONNX export and evaluation."""

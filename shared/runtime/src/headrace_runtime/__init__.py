@@ -1,0 +1,1 @@
+"""Platform mechanics shared by every Headrace service."""
