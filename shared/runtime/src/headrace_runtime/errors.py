@@ -1,0 +1,66 @@
+"""Errors that cross a service's edge.
+
+HeadraceError
+├── InvalidInput          the caller sent something that can never work
+├── NotFound              the thing named does not exist
+├── FailedPrecondition    the thing exists, but not in the state that this needs
+├── TooLarge              over a limit
+├── Unavailable           may work later: something is down, loading or stopping
+├── DeadlineExceeded      the caller's time was over before the work began
+├── Unprocessable         an event or record that can never be handled
+├── Corrupt               bytes that do not match their digest
+└── SettingsInvalid       settings that stop the start
+
+The core raises them with the data in the message; grpc_host turns them into status codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HeadraceError(Exception):
+    """Anything that Headrace itself reports. The message is for the person who can mend it."""
+
+
+class InvalidInput(HeadraceError):
+    """The caller sent something that can never work."""
+
+
+class NotFound(HeadraceError):
+    """The thing named does not exist."""
+
+
+class FailedPrecondition(HeadraceError):
+    """The thing exists, but not in the state that the call needs."""
+
+
+class TooLarge(HeadraceError):
+    """A message or a number is over its limit."""
+
+
+class Unavailable(HeadraceError):
+    """It may work later: something is down, loading or stopping."""
+
+
+class DeadlineExceeded(HeadraceError):
+    """The caller's deadline passed before the work began."""
+
+
+class Unprocessable(HeadraceError):
+    """An event or a record that can never be handled, however often it is tried."""
+
+
+class Corrupt(HeadraceError):
+    """Bytes that do not match the digest or the size that they were announced with."""
+
+
+class SettingsInvalid(HeadraceError):
+    """Settings that stop the start, all of them at once.
+
+    `problems` holds one line for each bad variable.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("invalid settings:\n" + "\n".join(f"  {problem}" for problem in self.problems))

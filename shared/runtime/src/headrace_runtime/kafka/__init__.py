@@ -1,0 +1,22 @@
+"""Kafka for Headrace: the settings that matter are made here, and nowhere else.
+
+kafka-python's defaults are wrong for this platform in four places: `isolation_level`, `auto_offset_reset`,
+`enable_auto_commit` and `allow_auto_create_topics`.
+"""
+
+from headrace_runtime.kafka.admin import Admin, GroupLag
+from headrace_runtime.kafka.consumers import GroupConsumer, LogReader
+from headrace_runtime.kafka.producers import EventProducer, Fenced, Transaction, TransactionalProducer
+from headrace_runtime.kafka.views import CompactedView
+
+__all__ = [
+    "Admin",
+    "CompactedView",
+    "EventProducer",
+    "Fenced",
+    "GroupConsumer",
+    "GroupLag",
+    "LogReader",
+    "Transaction",
+    "TransactionalProducer",
+]

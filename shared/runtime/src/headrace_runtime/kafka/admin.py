@@ -1,0 +1,111 @@
+"""Topics and lags: what needs Kafka's admin API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec
+from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLag:
+    """How far one consumer group is behind on one topic, in messages (transaction markers count)."""
+
+    group: str
+    topic: str
+    messages: int
+
+
+class Admin:
+    """Creates topics and looks at the cluster. Not safe for use by several threads."""
+
+    def __init__(self, settings: KafkaSettings, name: str) -> None:
+        self._client = KafkaAdminClient(client_id=f"{name}.admin", metrics_enabled=False, **settings.kafka_client())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+        self.close()
+
+    def ensure_control_topics(self, *, production: bool = False) -> None:
+        """Create the control topics that do not exist yet."""
+
+        def partitions(topic: Topic) -> int:
+            return topic.production_partitions if production else topic.partitions
+
+        self._ensure({topic.name: (partitions(topic), topic.config) for topic in CONTROL_TOPICS})
+
+    def ensure_record_topics(self, pipeline: str, partitions: int) -> None:
+        """Create the topics of a pipeline that do not exist yet."""
+        self._ensure({topic.name(pipeline): (partitions, topic.config) for topic in RECORD_TOPICS})
+
+    def ensure_topic(self, name: str, partitions: int) -> None:
+        """Create one topic with the broker's settings unless it exists."""
+        self._ensure({name: (partitions, {})})
+
+    def _ensure(self, topics: Mapping[str, tuple[int, Mapping[str, str]]]) -> None:
+        existing = set(self._client.list_topics())
+        missing = {
+            name: {"num_partitions": partitions, "configs": dict(config)}
+            for name, (partitions, config) in topics.items()
+            if name not in existing
+        }
+        if not missing:
+            return
+        try:
+            self._client.create_topics(missing, wait_for_metadata=True)
+        except kafka_errors.TopicAlreadyExistsError:
+            # Another process made some of them meanwhile; the rest is still to be made.
+            self._ensure(topics)
+
+    def partitions_of(self, topic: str) -> int:
+        """Return the number of partitions of a topic; 0 when it does not exist."""
+        found = [item for item in self._client.describe_topics([topic]) if not item["error_code"]]
+        return len(found[0]["partitions"]) if found else 0
+
+    def topic_id(self, topic: str) -> str:
+        """Return the topic's UUID at the broker: a topic made anew under the same name has another."""
+        return str(self._client.describe_topics([topic])[0]["topic_id"])
+
+    def cluster_id(self) -> str:
+        """Return the cluster's id."""
+        return str(self._client.describe_cluster()["cluster_id"])
+
+    def topic_config(self, topic: str) -> dict[str, str]:
+        """Return every setting of a topic as the broker sees it."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        described = self._client.describe_configs([resource], config_filter="all")
+        return {key: str(item["value"]) for key, item in described["topic"][topic].items()}
+
+    def lags(self) -> list[GroupLag]:
+        """Return the lag of every consumer group on every topic that it has committed offsets of."""
+        groups = sorted(str(group["group_id"]) for group in self._client.list_groups())
+        committed: Mapping[str, Mapping[Any, Any]] = self._client.list_group_offsets(groups) if groups else {}
+        partitions = {partition for offsets in committed.values() for partition in offsets}
+        ends = self._ends(partitions)
+        totals: dict[tuple[str, str], int] = {}
+        for group, offsets in committed.items():
+            for partition, offset in offsets.items():
+                place = (group, partition.topic)
+                totals[place] = totals.get(place, 0) + max(0, ends[partition] - offset.offset)
+        return [GroupLag(group, topic, messages) for (group, topic), messages in sorted(totals.items())]
+
+    def _ends(self, partitions: Iterable[Any]) -> dict[Any, int]:
+        specs = {partition: OffsetSpec.LATEST for partition in partitions}
+        if not specs:
+            return {}
+        found = self._client.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED)
+        return {partition: result.offset for partition, result in found.items()}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -1,0 +1,182 @@
+"""Reading from Kafka: as a member of a group, or a range of the log without one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.messages import Record, next_offsets
+from headrace_runtime.settings import KafkaSettings
+
+Place = tuple[str, int]
+"""A topic and a partition of it."""
+
+_READING: dict[str, Any] = {
+    "isolation_level": "read_committed",
+    "enable_auto_commit": False,
+    "allow_auto_create_topics": False,
+    "max_partition_fetch_bytes": 8 * 1024 * 1024,
+    "fetch_max_wait_ms": 100,
+    "retry_backoff_ms": 20,
+    "metrics_enabled": False,
+}
+
+
+class GroupConsumer:
+    """A static member of a consumer group. Not safe for use by several threads.
+
+    Positions are never committed here: the next offsets of finished records go into the producer's transaction.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, *, group: str, topics: Sequence[str], instance: str, max_records: int = 2_000
+    ) -> None:
+        self.group = group
+        self._max_records = max_records
+        self._consumer = KafkaConsumer(
+            *topics,
+            group_id=group,
+            group_instance_id=f"{group}.{instance}",
+            client_id=f"{group}.{instance}",
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+            session_timeout_ms=settings.kafka_session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
+            # Handlers are short, so a member that does not poll for two minutes hangs.
+            max_poll_interval_ms=120_000,
+            **_READING,
+            **settings.kafka_client(),
+        )
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """Return what has come, in order within each partition; empty when nothing has within the time."""
+        return _records(self._consumer.poll(int(timeout_s * 1_000), self._max_records))
+
+    def rewind(self, records: Iterable[Record]) -> None:
+        """Read these records again, as far as their partitions are still ours."""
+        first: dict[Place, int] = {}
+        for record in records:
+            place = (record.topic, record.partition)
+            first[place] = min(first.get(place, record.offset), record.offset)
+        assigned = self._consumer.assignment()
+        for (topic, partition), offset in first.items():
+            if TopicPartition(topic, partition) in assigned:
+                self._consumer.seek(TopicPartition(topic, partition), offset)
+
+    def assignment(self) -> set[Place]:
+        """Return the partitions that are ours now."""
+        return {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
+
+    def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
+        """Return the group's committed offset of each partition, None where there is none."""
+        return {place: self._consumer.committed(TopicPartition(*place)) for place in places}
+
+    def pause(self) -> None:
+        """Stop fetching from every assigned partition; polls go on and keep the membership."""
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again from every paused partition."""
+        self._consumer.resume(*self._consumer.paused())
+
+    def group_metadata(self) -> Any:
+        """Return what a transaction needs to commit offsets for this member, and for no stale one."""
+        return self._consumer.group_metadata()
+
+    def close(self) -> None:
+        """Leave. A static member's partitions stay with it until the session times out."""
+        self._consumer.close(autocommit=False)
+
+
+class LogReader:
+    """Reads committed records from given positions, without a group. Not safe for use by several threads."""
+
+    def __init__(self, settings: KafkaSettings, name: str) -> None:
+        self._consumer = KafkaConsumer(
+            client_id=name, group_id=None, auto_offset_reset="earliest", **_READING, **settings.kafka_client()
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+        self.close()
+
+    def partitions(self, topic: str) -> list[Place]:
+        """Return the partitions of a topic. Raises NotFound when there is no such topic."""
+        numbers = self._consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise NotFound(f"topic {topic} does not exist")
+        return [(topic, number) for number in sorted(numbers)]
+
+    def start_at(self, starts: Mapping[Place, int | None]) -> None:
+        """Read these partitions from these offsets; None stands for the beginning."""
+        partitions = {TopicPartition(*place): start for place, start in starts.items()}
+        self._consumer.assign(list(partitions))
+        for partition, start in partitions.items():
+            if start is None:
+                self._consumer.seek_to_beginning(partition)
+            else:
+                self._consumer.seek(partition, start)
+
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the last stable offset of each partition: what a transaction still holds open is behind it."""
+        ends = self._consumer.end_offsets([TopicPartition(*place) for place in places])
+        return {(partition.topic, partition.partition): end for partition, end in ends.items()}
+
+    def poll(self, timeout_s: float, max_records: int = 2_000) -> list[Record]:
+        """Return what has come, in order within each partition; empty when nothing has within the time."""
+        return _records(self._consumer.poll(int(timeout_s * 1_000), max_records))
+
+    def position(self, place: Place) -> int:
+        """Return the offset that is read next, transaction markers already passed included."""
+        return int(self._consumer.position(TopicPartition(*place)))
+
+    def reached(self, ends: Mapping[Place, int]) -> bool:
+        """Tell whether every partition was read to its end.
+
+        Positions decide, not the offsets of records: transaction markers take offsets too, often the last one.
+        """
+        return all(self.position(place) >= end for place, end in ends.items())
+
+    def read_to(self, ends: Mapping[Place, int], stall_s: float = 60.0) -> Iterator[list[Record]]:
+        """Yield the records before these ends. Raises Unavailable when nothing moves for stall_s seconds."""
+        last_move, positions = time.monotonic(), {place: self.position(place) for place in ends}
+        while not self.reached(ends):
+            records = [record for record in self.poll(0.5) if record.offset < ends[record.topic, record.partition]]
+            moved = {place: self.position(place) for place in ends}
+            if moved != positions:
+                last_move, positions = time.monotonic(), moved
+            elif time.monotonic() - last_move > stall_s:
+                raise Unavailable(f"reading stalled for {stall_s:.0f} s at {positions}, expected to reach {dict(ends)}")
+            if records:
+                yield records
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close(autocommit=False)
+
+
+def _records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
+    return [
+        Record(
+            partition.topic,
+            partition.partition,
+            message.offset,
+            message.key,
+            message.value,
+            tuple(message.headers),
+            message.timestamp,
+        )
+        for partition, messages in polled.items()
+        for message in messages
+    ]
+
+
+__all__ = ["GroupConsumer", "LogReader", "Place", "next_offsets"]

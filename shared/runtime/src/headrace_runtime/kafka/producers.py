@@ -1,0 +1,195 @@
+"""Writing to Kafka: in transactions, or best effort for events that may be lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from google.protobuf.message import Message
+from kafka import KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+from opentelemetry import context as otel_context
+from prometheus_client import Counter
+
+from headrace_runtime.errors import HeadraceError
+from headrace_runtime.messages import Offsets, Outgoing, encode
+from headrace_runtime.service import Background
+from headrace_runtime.settings import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+COMMIT_WATCHDOG_S = 45.0
+"""A commit that hangs longer ends the process: kafka-python waits for it without a limit."""
+
+_WRITING: dict[str, Any] = {
+    "allow_auto_create_topics": False,
+    "compression_type": "zstd",
+    "batch_size": 512 * 1024,
+    "max_request_size": 8 * 1024 * 1024,
+    # The default of 100 ms makes most transactions take 110: the next one meets CONCURRENT_TRANSACTIONS and backs off.
+    "retry_backoff_ms": 5,
+    "metrics_enabled": False,
+}
+
+_FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochError, kafka_errors.FencedInstanceIdError)
+_LOST_MEMBERSHIP = (
+    kafka_errors.CommitFailedError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.UnknownMemberIdError,
+    kafka_errors.RebalanceInProgressError,
+    kafka_errors.TransactionAbortedError,
+    kafka_errors.TransactionAbortableError,
+)
+
+
+class Fenced(HeadraceError):
+    """Another process took over this transactional id; this one must end."""
+
+
+class Transaction:
+    """What one transaction writes."""
+
+    def __init__(self, producer: KafkaProducer) -> None:
+        self._producer = producer
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Write messages."""
+        for message in messages:
+            send(self._producer, message)
+
+    def send_now(self, message: Outgoing) -> tuple[int, int]:
+        """Write one message, wait for the broker, and return its partition and offset."""
+        future = send(self._producer, message)
+        self._producer.flush()
+        written = future.get(timeout=30)
+        return written.partition, written.offset
+
+    def commit_offsets(self, offsets: Offsets, group_metadata: Any) -> None:
+        """Make the progress of a consumer group part of the transaction."""
+        structs = {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+        self._producer.send_offsets_to_transaction(structs, group_metadata)
+
+
+class TransactionalProducer:
+    """Writes all or nothing. Starting one with the same transactional id fences the one before."""
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
+        self.transactional_id = transactional_id
+        self._producer = KafkaProducer(
+            transactional_id=transactional_id,
+            client_id=transactional_id,
+            transaction_timeout_ms=30_000,
+            **_WRITING,
+            **settings.kafka_client(),
+        )
+        try:
+            self._producer.init_transactions()
+        except BaseException:
+            self._producer.close(timeout=0)
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Commit what the block wrote, or nothing when it raises.
+
+        Raises Fenced when another process took over, MembershipLost when the consumer group moved on meanwhile; then
+        nothing was written and the records must be read again.
+        """
+        with _watchdog(self.transactional_id):
+            try:
+                self._producer.begin_transaction()
+                yield Transaction(self._producer)
+                self._producer.commit_transaction()
+            except _FENCED as error:
+                raise Fenced(f"{self.transactional_id}: another process took over") from error
+            except _LOST_MEMBERSHIP as error:
+                self._producer.abort_transaction()
+                raise MembershipLost(f"{self.transactional_id}: {error!r}") from error
+            except BaseException:
+                self._producer.abort_transaction()
+                raise
+
+    def close(self) -> None:
+        """Close the connections; an open transaction is aborted by the broker."""
+        self._producer.close(timeout=10)
+
+
+class MembershipLost(HeadraceError):
+    """The consumer group moved on during a transaction, which was aborted."""
+
+
+@contextmanager
+def _watchdog(transactional_id: str) -> Iterator[None]:
+    def give_up() -> None:
+        logger.critical("transaction of %s hangs for %s s, ending the process", transactional_id, COMMIT_WATCHDOG_S)
+        os._exit(70)
+
+    timer = threading.Timer(COMMIT_WATCHDOG_S, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def send(producer: KafkaProducer, message: Outgoing) -> Any:
+    """Hand one message to a kafka-python producer and return its future."""
+    return producer.send(
+        message.topic, message.value, key=message.key, headers=list(message.headers), partition=message.partition
+    )
+
+
+EVENTS_DROPPED = Counter("headrace_events_dropped", "Best-effort events dropped because the queue was full.", ["topic"])
+
+
+class EventProducer(Background):
+    """Publishes events that may be lost, off the caller's path. Safe for use by several threads.
+
+    `publish` never blocks: it keeps the message and the current trace context in a bounded queue, and counts what finds
+    the queue full.
+    """
+
+    def __init__(self, settings: KafkaSettings, source: str, max_waiting: int = 10_000) -> None:
+        super().__init__(f"{source} events")
+        self._source = source
+        self._waiting: queue.Queue[tuple[Message, otel_context.Context] | None] = queue.Queue(max_waiting)
+        self._producer = KafkaProducer(
+            client_id=f"{source}.events", linger_ms=20, **_WRITING, **settings.kafka_client()
+        )
+
+    def publish(self, message: Message) -> None:
+        """Queue a message for the topic of its class."""
+        try:
+            self._waiting.put_nowait((message, otel_context.get_current()))
+        except queue.Full:
+            EVENTS_DROPPED.labels(type(message).DESCRIPTOR.name).inc()
+
+    def run(self) -> None:
+        """Send what is queued until stopped, then the rest."""
+        while (item := self._waiting.get()) is not None:
+            message, context = item
+            token = otel_context.attach(context)
+            try:
+                send(self._producer, encode(message, source=self._source))
+            except kafka_errors.KafkaError as error:
+                logger.warning("%s: an event was lost: %r", self.name, error)
+                EVENTS_DROPPED.labels(type(message).DESCRIPTOR.name).inc()
+            finally:
+                otel_context.detach(token)
+
+    def stop(self) -> None:
+        """Send what is queued, then close."""
+        self.stopping.set()
+        self._waiting.put(None)
+        super().stop()
+
+    def close(self) -> None:
+        """Flush and close the connections."""
+        self._producer.close(timeout=10)

@@ -1,0 +1,85 @@
+"""Consume, process, produce: the loop behind every service that turns records into records, exactly once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Histogram
+
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
+from headrace_runtime.messages import Handle, Record, next_offsets
+from headrace_runtime.service import Background
+from headrace_runtime.telemetry import links_to, tracer
+
+logger = logging.getLogger(__name__)
+
+POLL_TIMEOUT_S = 0.2
+
+RECORDS_CONSUMED = Counter("headrace_records_consumed", "Kafka messages consumed and committed.", ["topic"])
+TRANSACTION_SECONDS = Histogram("headrace_transaction_seconds", "Duration of Kafka transactions.", ["loop"])
+
+
+class TransactionLoop(Background):
+    """Polls, hands each batch to `handle`, and writes what it returns together with the offsets in one transaction.
+
+    An error leaves the batch uncommitted and ends the process; the next one reads it again. A rebalance during the
+    transaction aborts it, and the batch is read again by whoever owns it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_consumer: Callable[[], GroupConsumer],
+        open_producer: Callable[[], TransactionalProducer],
+        handle: Handle,
+    ) -> None:
+        super().__init__(name)
+        self._open_consumer = open_consumer
+        self._open_producer = open_producer
+        self._handle = handle
+
+    def run(self) -> None:
+        """Work until stopped."""
+        self._producer = self._open_producer()
+        self._consumer = self._open_consumer()
+        while not self.stopping.is_set():
+            if records := self._consumer.poll(POLL_TIMEOUT_S):
+                self._process(records)
+
+    def close(self) -> None:
+        """Close the clients."""
+        for client in ("_consumer", "_producer"):
+            if hasattr(self, client):
+                getattr(self, client).close()
+
+    def _process(self, records: Sequence[Record]) -> None:
+        topic = records[0].topic
+        attributes = {
+            names.MESSAGING_SYSTEM: "kafka",
+            names.MESSAGING_OPERATION: names.SPAN_PROCESS,
+            names.MESSAGING_DESTINATION: topic,
+            names.MESSAGING_GROUP: self._consumer.group,
+            names.MESSAGING_BATCH_COUNT: len(records),
+        }
+        links = links_to(record.headers for record in records)
+        with tracer.start_as_current_span(
+            f"{names.SPAN_PROCESS} {topic}", kind=SpanKind.CONSUMER, attributes=attributes, links=links
+        ):
+            messages = self._handle(records)
+            try:
+                with (
+                    TRANSACTION_SECONDS.labels(self.name).time(),
+                    tracer.start_as_current_span(names.SPAN_TRANSACTION),
+                    self._producer.transaction() as transaction,
+                ):
+                    transaction.send(messages)
+                    transaction.commit_offsets(next_offsets(records), self._consumer.group_metadata())
+            except MembershipLost as error:
+                logger.warning("%s: reading %s records again: %s", self.name, len(records), error)
+                self._consumer.rewind(records)
+                return
+        RECORDS_CONSUMED.labels(topic).inc(len(records))

@@ -1,0 +1,116 @@
+"""Kafka messages in and out, and the one envelope of events.
+
+Headers are CloudEvents in binary mode (https://github.com/cloudevents/spec, Kafka protocol binding) and the W3C trace
+context; the value is the bare protobuf message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import uuid_utils
+from google.protobuf.message import DecodeError, Message
+
+from headrace_runtime.errors import Unprocessable
+from headrace_runtime.telemetry import inject
+from headrace_runtime.topics import topic_of
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message as Kafka delivered it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int = 0
+
+    def header(self, name: str) -> str | None:
+        """Return the last header of that name as text, None when there is none."""
+        values = [value for key, value in self.headers if key == name]
+        return values[-1].decode(errors="replace") if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to send. Kafka picks the partition by the key when partition is None."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+
+def encode(message: Message, *, source: str) -> Outgoing:
+    """Return an event ready to send to the topic of its class, with the current trace context."""
+    topic = topic_of(type(message))
+    return Outgoing(
+        topic.name, topic.key_of(message).encode() or None, message.SerializeToString(), event_headers(message, source)
+    )
+
+
+def event_headers(message: Message, source: str) -> list[tuple[str, bytes]]:
+    """Return CloudEvents headers for a message made now, with the current trace context."""
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_id": new_id(),
+        "ce_source": f"/{source}",
+        "ce_type": message.DESCRIPTOR.full_name,
+        "ce_time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "content-type": "application/protobuf",
+    }
+    return inject([(name, value.encode()) for name, value in attributes.items()])
+
+
+def new_id() -> str:
+    """Return a new UUIDv7: unique, and in the order of time."""
+    return str(uuid_utils.uuid7())
+
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(record: Record, message_class: type[M]) -> M:
+    """Return the message in a record. Raises Unprocessable when the bytes are none of that class."""
+    if record.value is None:
+        raise Unprocessable(f"{_place(record)}: expected a {message_class.DESCRIPTOR.full_name}, got no value")
+    try:
+        return message_class.FromString(record.value)
+    except DecodeError as error:
+        raise Unprocessable(f"{_place(record)}: expected a {message_class.DESCRIPTOR.full_name}: {error}") from error
+
+
+Offsets = Mapping[tuple[str, int], int]
+"""Next offset to read by (topic, partition)."""
+
+
+def next_offsets(records: Iterable[Record]) -> dict[tuple[str, int], int]:
+    """Return the offsets to commit once these records are done: the highest of each partition, plus one."""
+    offsets: dict[tuple[str, int], int] = {}
+    for record in records:
+        place = (record.topic, record.partition)
+        offsets[place] = max(offsets.get(place, 0), record.offset + 1)
+    return offsets
+
+
+Handle = Callable[[Sequence[Record]], Sequence[Outgoing]]
+"""What a service does with a batch of records: records in, messages out."""
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}:{record.partition}:{record.offset}"

@@ -1,0 +1,149 @@
+"""A service: parts that start in order and stop in reverse, until a signal or a failure ends it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from headrace_runtime.errors import HeadraceError
+from headrace_runtime.settings import ServiceSettings, load_settings
+from headrace_runtime.telemetry import configure
+
+logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 30.0
+
+
+class Component(Protocol):
+    """A part of a service."""
+
+    def start(self) -> None:
+        """Start, and return when the part works or goes on starting in the background."""
+
+    def stop(self) -> None:
+        """Stop, finish what is in hand, and return when everything is released."""
+
+
+class Background(ABC):
+    """A component with a thread of its own. An error in the thread ends the service: the supervisor starts it again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stopping = threading.Event()
+        self.on_failure: Callable[[BaseException], None] = _log_failure
+        self._thread = threading.Thread(target=self._guarded_run, name=name, daemon=True)
+
+    @abstractmethod
+    def run(self) -> None:
+        """Work until `stopping` is set."""
+
+    def close(self) -> None:
+        """Release what the thread held; runs in the thread, after run, however that ended."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end and wait for it."""
+        self.stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_TIMEOUT_S)
+
+    def _guarded_run(self) -> None:
+        try:
+            try:
+                self.run()
+            finally:
+                self.close()
+        except BaseException as error:
+            if not self.stopping.is_set():
+                self.on_failure(error)
+            else:
+                logger.warning("%s failed while it stopped: %r", self.name, error)
+
+
+class Service:
+    """Named components, started in the order given."""
+
+    def __init__(self, name: str, components: Sequence[Component]) -> None:
+        self.name = name
+        self._components = tuple(components)
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Start every component; stop those that run when one fails to."""
+        started: list[Component] = []
+        try:
+            for component in self._components:
+                if isinstance(component, Background):
+                    component.on_failure = self.fail
+                component.start()
+                started.append(component)
+        except BaseException:
+            _stop_all(started)
+            raise
+        logger.info("%s is up", self.name)
+
+    def stop(self) -> None:
+        """Stop every component, last first."""
+        _stop_all(self._components)
+        logger.info("%s is down", self.name)
+
+    def end(self) -> None:
+        """Make `run` return."""
+        self._ended.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Make `run` return 1."""
+        logger.error("%s failed: %s", self.name, error, exc_info=error)
+        self._failure = error
+        self._ended.set()
+
+    def run(self) -> int:
+        """Start, wait for `end` or `fail`, stop, and return the exit code."""
+        self.start()
+        self._ended.wait()
+        self.stop()
+        return 1 if self._failure else 0
+
+
+def _stop_all(components: Sequence[Component]) -> None:
+    for component in reversed(components):
+        try:
+            component.stop()
+        except Exception:
+            logger.exception("%r did not stop cleanly", component)
+
+
+def _log_failure(error: BaseException) -> None:
+    logger.error("a component failed: %s", error, exc_info=error)
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def main(name: str, settings_class: type[S], build: Callable[[S], Service]) -> int:
+    """Read the settings, start the service, run it until SIGTERM or SIGINT, and return the exit code."""
+    try:
+        settings = load_settings(settings_class)
+        telemetry = configure(name, settings, settings.instance)
+    except HeadraceError as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    try:
+        service = build(settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.end())
+        return service.run()
+    except HeadraceError as error:
+        logger.error("%s cannot start: %s", name, error)  # noqa: TRY400 - the message says what to mend
+        return 1
+    finally:
+        telemetry.close()

@@ -1,0 +1,119 @@
+"""Settings: one frozen object for each service, read once from the environment.
+
+Every variable starts with HEADRACE_; the field `store_url` is read from HEADRACE_STORE_URL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from headrace_runtime.errors import SettingsInvalid
+
+PREFIX = "HEADRACE_"
+
+
+class KafkaSettings(BaseSettings):
+    """How to reach Kafka; the TLS and SASL settings are passed to the client as they are."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, separated by commas.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Protocol to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism; needed when the protocol is SASL_*."
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user name.")
+    kafka_sasl_password: str | None = Field(None, description="SASL password.", repr=False)
+    kafka_ssl_cafile: Path | None = Field(
+        None, description="CA certificates (PEM) that the brokers are checked against."
+    )
+    kafka_ssl_certfile: Path | None = Field(None, description="Client certificate (PEM) for mutual TLS.")
+    kafka_ssl_keyfile: Path | None = Field(None, description="Private key (PEM) of the client certificate.")
+    kafka_session_timeout_ms: int = Field(
+        45_000, ge=1_000, description="Milliseconds without a heartbeat after which a consumer's partitions move on."
+    )
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Return the keyword arguments that every kafka-python client takes."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers.split(","),
+            "security_protocol": self.kafka_security_protocol,
+            "reconnect_backoff_max_ms": 1_000,
+        }
+        optional = {
+            "sasl_mechanism": self.kafka_sasl_mechanism,
+            "sasl_plain_username": self.kafka_sasl_username,
+            "sasl_plain_password": self.kafka_sasl_password,
+            "ssl_cafile": self.kafka_ssl_cafile and str(self.kafka_ssl_cafile),
+            "ssl_certfile": self.kafka_ssl_certfile and str(self.kafka_ssl_certfile),
+            "ssl_keyfile": self.kafka_ssl_keyfile and str(self.kafka_ssl_keyfile),
+        }
+        return options | {key: value for key, value in optional.items() if value is not None}
+
+
+class TelemetrySettings(BaseSettings):
+    """Where spans, metrics and logs go."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    telemetry_dir: Path | None = Field(None, description="Folder for spans as JSON lines; no files when unset.")
+    otlp_endpoint: str | None = Field(None, description="OTLP gRPC endpoint for spans, such as http://collector:4317.")
+    trace_sample_ratio: float = Field(
+        1.0, ge=0.0, le=1.0, description="Share of new traces that are recorded; a caller's decision is kept."
+    )
+    metrics_address: str = Field(
+        "127.0.0.1:8002", description="Address of the Prometheus endpoint, host:port; empty turns it off."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return value if not value else address(value)
+
+
+class ServiceSettings(KafkaSettings, TelemetrySettings):
+    """What every service is told."""
+
+    instance: str = Field(
+        "0", min_length=1, description="Name of this instance, unique among those of the same service."
+    )
+    store_url: str = Field(".headrace/objects", min_length=1, description="Object store: a folder or an fsspec URL.")
+
+
+def address(value: str) -> str:
+    """Return value when it is host:port with a port from 0 to 65535, else raise ValueError."""
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) <= 65_535):
+        raise ValueError(f"expected host:port with a port from 0 to 65535, got {value!r}")
+    return value
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load_settings(settings_class: type[Settings]) -> Settings:
+    """Read the environment. Raises SettingsInvalid that names every bad variable at once."""
+    try:
+        return settings_class()
+    except ValidationError as error:
+        problems = [
+            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (got {item.get('input')!r})"
+            for item in error.errors()
+        ]
+        raise SettingsInvalid(problems) from error
+
+
+def settings_table(settings_class: type[BaseSettings]) -> str:
+    """Return the Markdown table of a settings class: variable, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in settings_class.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "unset"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)

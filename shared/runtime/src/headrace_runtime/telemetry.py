@@ -1,0 +1,187 @@
+"""Traces, metrics and logs of one process.
+
+Spans go to JSON lines when a folder is set and to OTLP when an endpoint is; trace context travels in Kafka headers and
+gRPC metadata as W3C `traceparent` and `tracestate`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import start_http_server
+
+from headrace_runtime.errors import Unavailable
+
+if TYPE_CHECKING:
+    from headrace_runtime.settings import TelemetrySettings
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_CONTEXT_HEADERS = frozenset(_PROPAGATOR.fields)
+MAX_LINKS = 32
+"""Links that one span carries at most; its batch count attribute tells how many messages there were."""
+
+tracer = trace.get_tracer("headrace")
+"""The tracer of every Headrace span; silent until `configure` was called."""
+
+
+class Telemetry:
+    """What `configure` started, to be closed at the very end."""
+
+    def __init__(self, provider: TracerProvider, close_metrics: Any) -> None:
+        self._provider = provider
+        self._close_metrics = close_metrics
+
+    def close(self) -> None:
+        """Send what is left and stop the metrics endpoint."""
+        self._provider.shutdown()
+        self._close_metrics()
+
+
+def configure(service: str, settings: TelemetrySettings, instance: str = "0") -> Telemetry:
+    """Start traces, metrics and logs for this process. Raises Unavailable when the metrics address is taken."""
+    configure_logging(settings.log_level)
+    resource = Resource.create(
+        {"service.name": service, "service.namespace": "headrace", "service.instance.id": instance}
+    )
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)), resource=resource)
+    if settings.telemetry_dir is not None:
+        exporter = JsonLinesExporter(settings.telemetry_dir / f"{service}-{instance}.jsonl")
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=200))
+    if settings.otlp_endpoint is not None:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint)))
+    trace.set_tracer_provider(provider)
+    return Telemetry(provider, _serve_metrics(settings.metrics_address))
+
+
+def _serve_metrics(address: str) -> Any:
+    if not address:
+        return lambda: None
+    host, _, port = address.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host)
+    except OSError as error:
+        raise Unavailable(f"cannot serve metrics on {address} (HEADRACE_METRICS_ADDRESS): {error.strerror}") from error
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return close
+
+
+class JsonLinesExporter(SpanExporter):
+    """Appends finished spans to a file, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._lock = threading.Lock()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write the spans and flush."""
+        with self._lock:
+            self._file.writelines(json.dumps(_span_as_json(span)) + "\n" for span in spans)
+            self._file.flush()
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()
+
+
+def _span_as_json(span: ReadableSpan) -> dict[str, Any]:
+    context = span.get_span_context()
+    assert context is not None  # noqa: S101 - a finished span has one
+    return {
+        "trace_id": f"{context.trace_id:032x}",
+        "span_id": f"{context.span_id:016x}",
+        "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
+        "name": span.name,
+        "kind": span.kind.name.lower(),
+        "service": span.resource.attributes.get("service.name"),
+        "instance": span.resource.attributes.get("service.instance.id"),
+        "start_ns": span.start_time,
+        "end_ns": span.end_time,
+        "status": span.status.status_code.name.lower(),
+        "status_description": span.status.description,
+        "attributes": dict(span.attributes or {}),
+        "links": [
+            {"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}"}
+            for link in span.links
+        ],
+        "events": [{"name": event.name, "attributes": dict(event.attributes or {})} for event in span.events],
+    }
+
+
+def inject(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return a copy of Kafka headers with the current trace context in place of any older one."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    kept = [(name, value) for name, value in headers if name not in _CONTEXT_HEADERS]
+    return kept + [(name, value.encode()) for name, value in carrier.items()]
+
+
+def extract(headers: Iterable[tuple[str, bytes | str]]) -> otel_context.Context:
+    """Return the trace context of Kafka headers or gRPC metadata; an empty one when there is none."""
+    carrier = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for name, value in headers
+        if name in _CONTEXT_HEADERS
+    }
+    return _PROPAGATOR.extract(carrier, context=otel_context.Context())
+
+
+def links_to(headers_of_many: Iterable[Iterable[tuple[str, bytes]]]) -> list[trace.Link]:
+    """Return links to the distinct creation contexts of a batch of messages, MAX_LINKS at most."""
+    links: dict[int, trace.Link] = {}
+    for headers in headers_of_many:
+        if len(links) == MAX_LINKS:
+            break
+        span_context = trace.get_current_span(extract(headers)).get_span_context()
+        if span_context.is_valid:
+            links[span_context.span_id] = trace.Link(span_context)
+    return list(links.values())
+
+
+def configure_logging(level: str) -> None:
+    """Log JSON lines with trace ids to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("kafka").setLevel(logging.ERROR if level != "DEBUG" else logging.DEBUG)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, trace id and span id when there is a span."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{record.msecs:03.0f}",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        span_context = trace.get_current_span().get_span_context()
+        if span_context.is_valid:
+            line |= {"trace_id": f"{span_context.trace_id:032x}", "span_id": f"{span_context.span_id:016x}"}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -1,0 +1,307 @@
+"""The topics of Headrace, declared once.
+
+Keys name the aggregate, so order holds for each pipeline, run or model. Compacted topics keep the newest message of
+each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, prediction_pb2, record_pb2, run_pb2
+from headrace.registry.v1 import registry_log_pb2
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+FOREVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: what it carries, how it is keyed and how long it is kept."""
+
+    name: str
+    message: type[Message]
+    key: str
+    """What the key is, in the words of docs/topics.md."""
+    key_of: Callable[[Any], str]
+    """Returns the key of a message of this topic."""
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    purpose: str
+    partitions: int = 3
+    production_partitions: int = 6
+    compacted: bool = False
+    retention_ms: int = 30 * DAY_MS
+
+    @property
+    def config(self) -> Mapping[str, str]:
+        """The topic's settings at the broker."""
+        if self.compacted:
+            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), "retention.bytes": "-1"}
+
+
+def _field(name: str) -> Callable[[Any], str]:
+    return lambda message: str(getattr(message, name))
+
+
+PIPELINE_APPLIED = Topic(
+    "headrace.pipeline.applied.v1",
+    pipeline_pb2.PipelineApplied,
+    "pipeline",
+    _field("pipeline"),
+    ("model-registry",),
+    ("ingestion", "preprocessing"),
+    "the spec in force of each pipeline",
+    partitions=1,
+    production_partitions=1,
+    compacted=True,
+)
+PUSH_ACCEPTED = Topic(
+    "headrace.push.accepted.v1",
+    record_pb2.PushAccepted,
+    "pipeline/batch id",
+    lambda message: f"{message.pipeline}/{message.batch_id}",
+    ("ingestion",),
+    ("ingestion",),
+    "the answers that pushed batches got",
+    partitions=1,
+    production_partitions=1,
+    compacted=True,
+)
+DATASET_REQUESTED = Topic(
+    "headrace.dataset.requested.v1",
+    dataset_pb2.DatasetRequested,
+    "pipeline",
+    _field("pipeline"),
+    ("model-registry",),
+    ("preprocessing",),
+    "freeze now, whatever the freeze policy says",
+    partitions=1,
+)
+DATASET_PROGRESSED = Topic(
+    "headrace.dataset.progressed.v1",
+    dataset_pb2.DatasetProgressed,
+    "pipeline",
+    _field("pipeline"),
+    ("preprocessing",),
+    ("model-registry",),
+    "how far the next dataset has filled (lossy)",
+    partitions=1,
+    retention_ms=DAY_MS,
+)
+DATASET_FROZEN = Topic(
+    "headrace.dataset.frozen.v1",
+    dataset_pb2.DatasetFrozen,
+    "pipeline",
+    _field("pipeline"),
+    ("preprocessing",),
+    ("model-registry",),
+    "an immutable dataset exists",
+)
+DATASET_FAILED = Topic(
+    "headrace.dataset.failed.v1",
+    dataset_pb2.DatasetFailed,
+    "pipeline",
+    _field("pipeline"),
+    ("preprocessing",),
+    ("model-registry",),
+    "a freeze came to nothing",
+)
+TRAINING_REQUESTED = Topic(
+    "headrace.training.requested.v1",
+    run_pb2.TrainingRequested,
+    "run",
+    _field("run_id"),
+    ("model-registry",),
+    ("trainer",),
+    "train a version from a dataset",
+)
+COMPRESSION_REQUESTED = Topic(
+    "headrace.compression.requested.v1",
+    run_pb2.CompressionRequested,
+    "run",
+    _field("run_id"),
+    ("model-registry",),
+    ("compressor",),
+    "compress a version and measure its variants",
+)
+RUN_PROGRESSED = Topic(
+    "headrace.run.progressed.v1",
+    run_pb2.RunProgressed,
+    "run",
+    _field("run_id"),
+    ("trainer", "compressor"),
+    ("model-registry",),
+    "how far a run is (lossy)",
+    partitions=1,
+    retention_ms=DAY_MS,
+)
+RUN_FAILED = Topic(
+    "headrace.run.failed.v1",
+    run_pb2.RunFailed,
+    "run",
+    _field("run_id"),
+    ("trainer", "compressor"),
+    ("model-registry",),
+    "a run ended without a result",
+)
+MODEL_TRAINED = Topic(
+    "headrace.model.trained.v1",
+    model_pb2.ModelTrained,
+    "model",
+    _field("model"),
+    ("trainer",),
+    ("model-registry",),
+    "a new version exists",
+)
+MODEL_COMPRESSED = Topic(
+    "headrace.model.compressed.v1",
+    model_pb2.ModelCompressed,
+    "version",
+    _field("version_id"),
+    ("compressor",),
+    ("model-registry",),
+    "a version's variants are measured",
+)
+MODEL_RELEASED = Topic(
+    "headrace.model.released.v1",
+    model_pb2.ModelReleased,
+    "model@alias",
+    lambda message: f"{message.model}@{message.alias}",
+    ("model-registry",),
+    ("inference",),
+    "an alias moved: serve this variant",
+    partitions=1,
+    production_partitions=1,
+    compacted=True,
+)
+MODEL_REFUSED = Topic(
+    "headrace.model.refused.v1",
+    model_pb2.ModelRefused,
+    "model",
+    _field("model"),
+    ("model-registry",),
+    (),
+    "a version was not released, and why",
+)
+PREDICTION_SERVED = Topic(
+    "headrace.prediction.served.v1",
+    prediction_pb2.PredictionServed,
+    "prediction",
+    _field("prediction_id"),
+    ("inference",),
+    (),
+    "one answered call",
+    production_partitions=12,
+    retention_ms=7 * DAY_MS,
+)
+REGISTRY_LOG = Topic(
+    "headrace.registry.log.v1",
+    registry_log_pb2.LogEntry,
+    "none",
+    lambda _: "",
+    ("model-registry",),
+    ("model-registry",),
+    "everything the registry knows, append-only, kept for ever",
+    partitions=1,
+    production_partitions=1,
+    retention_ms=FOREVER,
+)
+
+CONTROL_TOPICS: tuple[Topic, ...] = (
+    PIPELINE_APPLIED,
+    PUSH_ACCEPTED,
+    DATASET_REQUESTED,
+    DATASET_PROGRESSED,
+    DATASET_FROZEN,
+    DATASET_FAILED,
+    TRAINING_REQUESTED,
+    COMPRESSION_REQUESTED,
+    RUN_PROGRESSED,
+    RUN_FAILED,
+    MODEL_TRAINED,
+    MODEL_COMPRESSED,
+    MODEL_RELEASED,
+    MODEL_REFUSED,
+    PREDICTION_SERVED,
+    REGISTRY_LOG,
+)
+"""Every topic that exists whatever pipelines are applied."""
+
+_BY_MESSAGE = {topic.message: topic for topic in CONTROL_TOPICS}
+
+
+def topic_of(message: type[Message]) -> Topic:
+    """Return the control topic that carries messages of this class. Raises KeyError for others."""
+    return _BY_MESSAGE[message]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTopic:
+    """One of a pipeline's own topics; `{pipeline}` in the name stands for the pipeline's."""
+
+    template: str
+    key: str
+    value: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    purpose: str
+    config: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "cleanup.policy": "delete",
+            "retention.ms": str(7 * DAY_MS),
+            "max.message.bytes": str(8 * 1024 * 1024),
+        }
+    )
+
+    def name(self, pipeline: str) -> str:
+        """Return the topic's name for one pipeline."""
+        return self.template.format(pipeline=pipeline)
+
+
+RAW = RecordTopic(
+    "headrace.records.{pipeline}.raw.v1",
+    "none",
+    "RecordBatch",
+    ("ingestion",),
+    ("preprocessing",),
+    "records that match the schema, in Arrow batches",
+)
+CLEAN = RecordTopic(
+    "headrace.records.{pipeline}.clean.v1",
+    "none",
+    "RecordBatch",
+    ("preprocessing",),
+    ("preprocessing",),
+    "records that passed the cleaning rules, in Arrow batches",
+)
+DEAD = RecordTopic(
+    "headrace.records.{pipeline}.dead.v1",
+    "the producer's key",
+    "the producer's bytes",
+    ("ingestion", "preprocessing"),
+    (),
+    "rejected records with the reason in the headers",
+)
+RECORD_TOPICS: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)
+"""The topics of each pipeline, with as many partitions as its producers' topic."""
+
+
+def raw_topic(pipeline: str) -> str:
+    """Return the name of the topic of checked records."""
+    return RAW.name(pipeline)
+
+
+def clean_topic(pipeline: str) -> str:
+    """Return the name of the topic of cleaned records."""
+    return CLEAN.name(pipeline)
+
+
+def dead_topic(pipeline: str) -> str:
+    """Return the name of the dead-letter topic."""
+    return DEAD.name(pipeline)
