@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
@@ -13,7 +14,7 @@ from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.messages import Handle, Record, next_offsets
 from headrace_runtime.service import Background
-from headrace_runtime.telemetry import links_to, tracer
+from headrace_runtime.telemetry import links_to, process_attributes, tracer
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +45,14 @@ class TransactionLoop(Background):
 
     def run(self) -> None:
         """Work until stopped."""
-        self._producer = self._open_producer()
-        self._consumer = self._open_consumer()
-        while not self.stopping.is_set():
-            if records := self._consumer.poll(POLL_TIMEOUT_S):
-                self._process(records)
+        with closing(self._open_producer()) as producer, closing(self._open_consumer()) as consumer:
+            while not self.stopping.is_set():
+                if records := consumer.poll(POLL_TIMEOUT_S):
+                    self._process(records, consumer, producer)
 
-    def close(self) -> None:
-        """Close the clients."""
-        for client in ("_consumer", "_producer"):
-            if hasattr(self, client):
-                getattr(self, client).close()
-
-    def _process(self, records: Sequence[Record]) -> None:
+    def _process(self, records: Sequence[Record], consumer: GroupConsumer, producer: TransactionalProducer) -> None:
         topic = records[0].topic
-        attributes = {
-            names.MESSAGING_SYSTEM: "kafka",
-            names.MESSAGING_OPERATION: names.SPAN_PROCESS,
-            names.MESSAGING_DESTINATION: topic,
-            names.MESSAGING_GROUP: self._consumer.group,
-            names.MESSAGING_BATCH_COUNT: len(records),
-        }
+        attributes = process_attributes(topic, consumer.group, len(records))
         links = links_to(record.headers for record in records)
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {topic}", kind=SpanKind.CONSUMER, attributes=attributes, links=links
@@ -74,12 +62,12 @@ class TransactionLoop(Background):
                 with (
                     TRANSACTION_SECONDS.labels(self.name).time(),
                     tracer.start_as_current_span(names.SPAN_TRANSACTION),
-                    self._producer.transaction() as transaction,
+                    producer.transaction() as transaction,
                 ):
                     transaction.send(messages)
-                    transaction.commit_offsets(next_offsets(records), self._consumer.group_metadata())
+                    transaction.commit_offsets(next_offsets(records), consumer.group_metadata())
             except MembershipLost as error:
                 logger.warning("%s: reading %s records again: %s", self.name, len(records), error)
-                self._consumer.rewind(records)
+                consumer.rewind(records)
                 return
         RECORDS_CONSUMED.labels(topic).inc(len(records))

@@ -42,9 +42,6 @@ class Background(ABC):
     def run(self) -> None:
         """Work until `stopping` is set."""
 
-    def close(self) -> None:
-        """Release what the thread held; runs in the thread, after run, however that ended."""
-
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -57,10 +54,7 @@ class Background(ABC):
 
     def _guarded_run(self) -> None:
         try:
-            try:
-                self.run()
-            finally:
-                self.close()
+            self.run()
         except BaseException as error:
             if not self.stopping.is_set():
                 self.on_failure(error)

@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import start_http_server
 
+from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -158,6 +159,17 @@ def links_to(headers_of_many: Iterable[Iterable[tuple[str, bytes]]]) -> list[tra
         if span_context.is_valid:
             links[span_context.span_id] = trace.Link(span_context)
     return list(links.values())
+
+
+def process_attributes(topic: str, group: str, count: int) -> dict[str, str | int]:
+    """Return the attributes of a span that processes `count` messages of a topic for a consumer group."""
+    return {
+        names.MESSAGING_SYSTEM: "kafka",
+        names.MESSAGING_OPERATION: names.SPAN_PROCESS,
+        names.MESSAGING_DESTINATION: topic,
+        names.MESSAGING_GROUP: group,
+        names.MESSAGING_BATCH_COUNT: count,
+    }
 
 
 def configure_logging(level: str) -> None:

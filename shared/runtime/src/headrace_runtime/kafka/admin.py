@@ -100,7 +100,7 @@ class Admin:
         return [GroupLag(group, topic, messages) for (group, topic), messages in sorted(totals.items())]
 
     def _ends(self, partitions: Iterable[Any]) -> dict[Any, int]:
-        specs = {partition: OffsetSpec.LATEST for partition in partitions}
+        specs = dict.fromkeys(partitions, OffsetSpec.LATEST)
         if not specs:
             return {}
         found = self._client.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED)

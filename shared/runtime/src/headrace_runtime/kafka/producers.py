@@ -173,16 +173,11 @@ class EventProducer(Background):
 
     def run(self) -> None:
         """Send what is queued until stopped, then the rest."""
-        while (item := self._waiting.get()) is not None:
-            message, context = item
-            token = otel_context.attach(context)
-            try:
-                send(self._producer, encode(message, source=self._source))
-            except kafka_errors.KafkaError as error:
-                logger.warning("%s: an event was lost: %r", self.name, error)
-                EVENTS_DROPPED.labels(type(message).DESCRIPTOR.name).inc()
-            finally:
-                otel_context.detach(token)
+        try:
+            while (item := self._waiting.get()) is not None:
+                self._send(*item)
+        finally:
+            self._producer.close(timeout=10)
 
     def stop(self) -> None:
         """Send what is queued, then close."""
@@ -190,6 +185,12 @@ class EventProducer(Background):
         self._waiting.put(None)
         super().stop()
 
-    def close(self) -> None:
-        """Flush and close the connections."""
-        self._producer.close(timeout=10)
+    def _send(self, message: Message, context: otel_context.Context) -> None:
+        token = otel_context.attach(context)
+        try:
+            send(self._producer, encode(message, source=self._source))
+        except kafka_errors.KafkaError as error:
+            logger.warning("%s: an event was lost: %r", self.name, error)
+            EVENTS_DROPPED.labels(type(message).DESCRIPTOR.name).inc()
+        finally:
+            otel_context.detach(token)

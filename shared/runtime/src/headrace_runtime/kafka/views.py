@@ -24,8 +24,8 @@ M = TypeVar("M", bound=Message)
 class CompactedView(Background, Generic[M]):
     """Calls on_message(key, message, record) for every message of a topic, from the beginning, in its own thread.
 
-    The message is None for a tombstone. Every process sees the whole topic; no consumer group is involved. A message that
-    cannot be decoded is logged and passed over.
+    The message is None for a tombstone. Every process sees the whole topic; no consumer group is involved. A message
+    that cannot be decoded is logged and passed over.
     """
 
     def __init__(

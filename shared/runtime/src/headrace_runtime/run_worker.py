@@ -1,0 +1,299 @@
+"""A worker: takes a command, runs it in a child process however long that takes, and reports one fact.
+
+The lease is the partition, the progress is the checkpoint, the queue is the topic: the worker pauses its partitions and
+keeps polling while the child works. The fact and the command's offset are written in one transaction, so each command
+ends in exactly one fact. Losing the partition, or stopping, closes the child's standard input: it ends, and whoever gets
+the command next starts a new attempt, which finds the checkpoints of the earlier ones.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+from headrace.events.v1 import run_pb2
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.child import REFUSED, Failure, Progress, output_prefix, parse_line, result_name
+from headrace_runtime.errors import Unprocessable
+from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.kafka.producers import EventProducer, MembershipLost, TransactionalProducer
+from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
+from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.service import Background
+from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.telemetry import extract, inject, process_attributes, tracer
+from headrace_runtime.topics import topic_of
+
+logger = logging.getLogger(__name__)
+
+POLL_TIMEOUT_S = 0.1
+CHILD_STOP_S = 10.0
+
+
+C = TypeVar("C", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[C]):
+    """What a service knows of its command; the rest is the same for all workers."""
+
+    command: type[C]
+    kind: run_pb2.RunKind.ValueType
+    module: str
+    """The child: run as `python -m <module> <assignment file>`."""
+    assignment: Callable[[C], dict[str, Any]]
+    """Returns what the child must know beside run id, attempt, store and output prefix."""
+    fact: Callable[[C, dict[str, Any]], Message]
+    """Returns the fact that ends the run, from the child's result."""
+
+
+class Interrupted(Exception):
+    """The run must end here and will go on elsewhere: the partition was lost, or the worker stops."""
+
+
+class RunWorker(Background, Generic[C]):
+    """Executes the commands of one topic, one at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        job: Job[C],
+        settings: ServiceSettings,
+        events: EventProducer,
+        work_dir: Path,
+        max_attempts: int,
+    ) -> None:
+        super().__init__(name)
+        self._job = job
+        self._settings = settings
+        self._events = events
+        self._store = ObjectStore(settings.store_url)
+        self._work_dir = work_dir
+        self._max_attempts = max_attempts
+
+    def run(self) -> None:
+        """Work until stopped."""
+        producer = TransactionalProducer(self._settings, f"{self.name}.{self._settings.instance}")
+        consumer = GroupConsumer(
+            self._settings,
+            group=self.name,
+            topics=[topic_of(self._job.command).name],
+            instance=self._settings.instance,
+            max_records=1,
+        )
+        with closing(producer), closing(consumer):
+            while not self.stopping.is_set():
+                for record in consumer.poll(POLL_TIMEOUT_S):
+                    self._process(record, consumer, producer)
+
+    def _process(self, record: Record, consumer: GroupConsumer, producer: TransactionalProducer) -> None:
+        with tracer.start_as_current_span(
+            f"{names.SPAN_PROCESS} {record.topic}",
+            context=extract(record.headers),
+            kind=SpanKind.CONSUMER,
+            attributes=process_attributes(record.topic, consumer.group, 1),
+        ):
+            try:
+                facts = self._execute(record, consumer)
+                with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
+                    transaction.send(facts)
+                    transaction.commit_offsets(next_offsets([record]), consumer.group_metadata())
+            except (Interrupted, MembershipLost) as reason:
+                logger.warning(
+                    "%s: %s:%s is left for another attempt: %s", self.name, record.partition, record.offset, reason
+                )
+                consumer.rewind([record])
+
+    def _execute(self, record: Record, consumer: GroupConsumer) -> list[Outgoing]:
+        try:
+            command = decode(record, self._job.command)
+        except Unprocessable as error:
+            logger.error("%s: passed over: %s", self.name, error)  # noqa: TRY400 - the place is in the message
+            return []
+        with _paused(consumer):
+            fact = self._finish(command, _RunPlace(record, consumer))
+        return [encode(fact, source=self.name)]
+
+    def _finish(self, command: C, place: _RunPlace) -> Message:
+        """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes."""
+        run_id, pipeline = _identity(command)
+        trace.get_current_span().set_attributes({names.RUN_ID: run_id, names.PIPELINE: pipeline})
+        while (result := self._store.read(result_name(run_id))) is None:
+            attempt = self._next_attempt(run_id)
+            failure = self._attempt(command, attempt, place)
+            if failure is not None and (failure.final or attempt >= self._max_attempts):
+                return run_pb2.RunFailed(
+                    run_id=run_id, pipeline=pipeline, kind=self._job.kind, reason=failure.reason, attempt=attempt
+                )
+        return self._job.fact(command, json.loads(result))
+
+    def _next_attempt(self, run_id: str) -> int:
+        """Return the number of a new attempt: one more than the highest that left anything in the store."""
+        parts = (name.split("/") for name in self._store.list(f"runs/{run_id}"))
+        numbers = [int(part[2].removeprefix("attempt-")) for part in parts if part[2].startswith("attempt-")]
+        return max(numbers, default=0) + 1
+
+    def _attempt(self, command: C, attempt: int, place: _RunPlace) -> _Failure | None:
+        """Run one child to its end. Returns None when it left a result. Raises Interrupted."""
+        run_id, _ = _identity(command)
+        attributes = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
+        with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
+            child = _Child(self._job.module, self._write_assignment(command, run_id, attempt), self.name)
+            try:
+                while not child.ended:
+                    self._keep_lease(place)
+                    for line in child.lines():
+                        self._report(command, attempt, line)
+            finally:
+                child.stop()
+            for line in child.lines():
+                self._report(command, attempt, line)
+            if child.code == 0:
+                return None
+            failure = _Failure(child.reason, final=child.code == REFUSED)
+            span.set_status(trace.StatusCode.ERROR, failure.reason)
+            logger.warning(
+                "%s: attempt %s of %s failed with %s: %s", self.name, attempt, run_id, child.code, failure.reason
+            )
+            return failure
+
+    def _keep_lease(self, place: _RunPlace) -> None:
+        if self.stopping.is_set():
+            raise Interrupted("the worker stops")
+        place.consumer.poll(POLL_TIMEOUT_S)
+        if (place.record.topic, place.record.partition) not in place.consumer.assignment():
+            raise Interrupted("the partition moved to another worker")
+        # A rebalance may have given more partitions, which are not paused yet.
+        place.consumer.pause()
+
+    def _write_assignment(self, command: C, run_id: str, attempt: int) -> Path:
+        assignment = {
+            **self._job.assignment(command),
+            "run_id": run_id,
+            "attempt": attempt,
+            "store_url": self._settings.store_url,
+            "output": output_prefix(run_id, attempt),
+        }
+        data = json.dumps(assignment, sort_keys=True).encode()
+        self._store.write(f"{output_prefix(run_id, attempt)}assignment.json", data)
+        path = self._work_dir / run_id / f"attempt-{attempt}" / "assignment.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def _report(self, command: C, attempt: int, progress: Progress) -> None:
+        run_id, pipeline = _identity(command)
+        trace.get_current_span().add_event(names.EVENT_STEP, {names.STEP: progress.step, **progress.metrics})
+        self._events.publish(
+            run_pb2.RunProgressed(
+                run_id=run_id,
+                pipeline=pipeline,
+                kind=self._job.kind,
+                attempt=attempt,
+                step=progress.step,
+                steps=progress.steps,
+                metrics=progress.metrics,
+                eta_s=progress.eta_s,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _RunPlace:
+    """The command's place in its topic, and the consumer that holds the partition."""
+
+    record: Record
+    consumer: GroupConsumer
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    reason: str
+    final: bool
+
+
+class _Child:
+    """A child process and what it says."""
+
+    def __init__(self, module: str, assignment: Path, source: str) -> None:
+        carrier = {name.upper(): value.decode() for name, value in inject([])}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(assignment)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | carrier,
+        )
+        self._lines: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        self._source = source
+        self._reason = ""
+        self._reader = threading.Thread(target=self._read, name=f"{source} child", daemon=True)
+        self._reader.start()
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    @property
+    def code(self) -> int:
+        return self._process.wait()
+
+    @property
+    def reason(self) -> str:
+        return self._reason or f"the child process ended with code {self.code} and gave no reason; see its log"
+
+    def lines(self) -> Iterator[Progress]:
+        """Yield what it has reported since the last call."""
+        while not self._lines.empty():
+            yield self._lines.get()
+
+    def stop(self) -> None:
+        """Close its standard input, so that it ends, and wait; kill it when it does not."""
+        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
+        self._process.stdin.close()
+        try:
+            self._process.wait(CHILD_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
+        with self._process.stdout as stdout:
+            for line in stdout:
+                try:
+                    parsed = parse_line(line)
+                except ValueError as error:
+                    logger.warning("%s: the child said something else: %s", self._source, error)
+                    continue
+                if isinstance(parsed, Failure):
+                    self._reason = parsed.reason
+                else:
+                    self._lines.put(parsed)
+
+
+@contextmanager
+def _paused(consumer: GroupConsumer) -> Iterator[None]:
+    consumer.pause()
+    try:
+        yield
+    finally:
+        consumer.resume()
+
+
+def _identity(command: Any) -> tuple[str, str]:
+    return command.run_id, command.pipeline
