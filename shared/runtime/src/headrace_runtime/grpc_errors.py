@@ -1,0 +1,81 @@
+"""Errors on their way to a gRPC caller: one table from the error tree to status codes, and who applies it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Never
+
+import grpc
+import grpc.aio
+from opentelemetry import trace
+
+from headrace_runtime import errors
+from headrace_runtime.grpc_interceptor import CallInterceptor
+
+logger = logging.getLogger(__name__)
+
+STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
+    errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unprocessable: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Corrupt: grpc.StatusCode.DATA_LOSS,
+}
+"""Status code of each branch of the error tree; an error takes the code of its nearest ancestor here."""
+
+RETRY_PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)
+"""Trailing metadata of UNAVAILABLE: clients that repeat calls on their own wait a second before the next attempt."""
+
+
+def status_of(error: BaseException) -> grpc.StatusCode | None:
+    """Return the status code of an error of the tree, or None for one whose text callers must not see."""
+    for ancestor in type(error).__mro__:
+        if ancestor in STATUS_CODES:
+            return STATUS_CODES[ancestor]
+    return None
+
+
+class ErrorInterceptor(CallInterceptor):
+    """Ends a call with the status of the error that its method raised.
+
+    An error of the tree keeps its message. Any other becomes INTERNAL, tells the caller no more than the trace id, and
+    is logged with its traceback. Metadata that the method has set goes out with the status.
+    """
+
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
+        """Turn an error into a status."""
+        return _Translated(method, context)
+
+
+class _Translated(AbstractAsyncContextManager[None]):
+    __slots__ = ("_context", "_method")
+
+    def __init__(self, method: str, context: Any) -> None:
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            await _abort(self._method, error, self._context)
+
+
+async def _abort(method: str, error: Exception, context: Any) -> Never:
+    code = status_of(error)
+    message = str(error)
+    if code is None:
+        logger.error("%s failed", method, exc_info=error)
+        code = grpc.StatusCode.INTERNAL
+        trace_id = trace.get_current_span().get_span_context().trace_id
+        message = f"internal error, trace {trace.format_trace_id(trace_id)}"
+    metadata = tuple(context.trailing_metadata() or ())
+    if code is grpc.StatusCode.UNAVAILABLE:
+        metadata += RETRY_PUSHBACK
+    await context.abort(code, message, metadata)
+    raise AssertionError("abort always raises")

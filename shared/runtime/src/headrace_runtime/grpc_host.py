@@ -1,0 +1,157 @@
+"""A gRPC server as a part of a service: its own thread and event loop, health, reflection, errors and telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
+
+from headrace_runtime.errors import Unavailable
+from headrace_runtime.grpc_errors import ErrorInterceptor
+from headrace_runtime.grpc_health import HealthServicer
+from headrace_runtime.grpc_reflect import reflection_handlers
+from headrace_runtime.grpc_telemetry import TelemetryInterceptor
+from headrace_runtime.service import Background
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # not made for Windows
+    from asyncio import new_event_loop  # type: ignore[assignment]
+
+MEBIBYTE = 1024 * 1024
+DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
+
+Register = Callable[[grpc.aio.Server], None]
+"""Adds a servicer to a server: `partial(add_XServicer_to_server, servicer)`."""
+
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+"""Makes what must live in the server's event loop: entered before the server listens, left after the last call."""
+
+
+class GrpcHost(Background):
+    """Serves methods on `address` (host:port; port 0 takes a free one, see `port`) until it is stopped.
+
+    `handlers` are functions that register a servicer, or generic handlers; methods are coroutines or asynchronous
+    generators and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection;
+    reflection looks them up in `descriptor_pool` first when they do not live in the default one. Larger messages than
+    `max_message_bytes` end with RESOURCE_EXHAUSTED. At `stop` health turns to not serving, no new call is taken, and
+    calls in flight have `grace_s` seconds to end.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        handlers: Sequence[Register | grpc.GenericRpcHandler],
+        service_names: Sequence[str],
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        descriptor_pool: DescriptorPool | None = None,
+        *,
+        lifespan: Lifespan = nullcontext,
+        grace_s: float = 10.0,
+    ) -> None:
+        super().__init__(name=f"grpc {address}")
+        self._address = address
+        self._handlers = tuple(handlers)
+        self._service_names = tuple(service_names)
+        self._max_message_bytes = max_message_bytes
+        self._descriptor_pool = descriptor_pool
+        self._lifespan = lifespan
+        self._grace_s = grace_s
+        self._health = HealthServicer()
+        self._stop_asked = asyncio.Event()
+        self._listening: Future[int] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_lock = threading.Lock()
+        self.set_serving(True)
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on; known once it was started."""
+        return self._listening.result(timeout=0)
+
+    def start(self) -> None:
+        """Listen. Raises Unavailable when the address cannot be had."""
+        super().start()
+        self._listening.result()
+
+    def stop(self) -> None:
+        """Take no more calls, wait for those in flight, end the thread."""
+        self.stopping.set()
+        self._in_loop(self._stop_asked.set)
+        super().stop()
+
+    def set_serving(self, serving: bool | None, name: str = "") -> None:
+        """Change the health of a name, or forget it (None), from any thread; "" is the server with all its services."""
+        for each in (name,) if name else ("", *self._service_names):
+            self._in_loop(partial(self._health.set, each, serving))
+
+    def run(self) -> None:
+        """Serve until `stop`; the host's own thread runs it."""
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(self._serve())
+        except Exception as error:
+            if self._listening.done():
+                raise
+            self._listening.set_exception(error)
+
+    async def _serve(self) -> None:
+        with self._loop_lock:
+            self._loop = asyncio.get_running_loop()
+        try:
+            async with self._lifespan():
+                server = self._make_server()
+                port = self._bind(server)
+                await server.start()
+                self._listening.set_result(port)
+                await self._stop_asked.wait()
+                self._health.close()
+                await server.stop(self._grace_s)
+        finally:
+            with self._loop_lock:
+                self._loop = None
+
+    def _make_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=(TelemetryInterceptor(), ErrorInterceptor()),
+            options=[
+                (
+                    "grpc.so_reuseport",
+                    0,
+                ),  # otherwise a second server on the same port takes half of the calls, silently
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        for handler in self._handlers:
+            if isinstance(handler, grpc.GenericRpcHandler):
+                server.add_generic_rpc_handlers((handler,))
+            else:
+                handler(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server.add_generic_rpc_handlers(reflection_handlers(self._service_names, self._descriptor_pool))
+        return server
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        try:
+            return server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise Unavailable(f"gRPC cannot listen on {self._address}: the address is taken or not ours") from error
+
+    def _in_loop(self, change: Callable[[], object]) -> None:
+        with self._loop_lock:
+            if self._loop is None:
+                change()
+            else:
+                self._loop.call_soon_threadsafe(change)

@@ -1,0 +1,108 @@
+"""What is observed of every gRPC call: a server span that continues the caller's trace, and its duration."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import grpc
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from prometheus_client import Histogram
+
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.grpc_interceptor import CallInterceptor
+from headrace_runtime.telemetry import extract, tracer
+
+CALL_DURATION = Histogram(
+    "headrace_rpc_server_call_duration_seconds",
+    "Duration of gRPC calls from the method's start to its end (rpc.server.call.duration).",
+    ("rpc_service", "rpc_method", "rpc_status_code"),
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+
+_SILENT = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+_SERVER_FAULTS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+class TelemetryInterceptor(CallInterceptor):
+    """Opens a server span and measures the duration of every call, health and reflection left out.
+
+    Attributes and the choice of what counts as an error follow the OpenTelemetry semantic conventions for gRPC.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._methods: dict[str, _Method] = {}
+
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
+        """Observe one call."""
+        observed = self._methods.get(method)
+        if observed is None:
+            observed = self._methods[method] = _Method(method)
+        return _Nothing() if observed.silent else _Observed(observed, context)
+
+
+class _Method:
+    """What is the same in every call of a method."""
+
+    def __init__(self, path: str) -> None:
+        service, _, name = path.lstrip("/").rpartition("/")
+        self.span_name = f"{service}/{name}"
+        self.silent = path.startswith(_SILENT)
+        self.attributes = {names.RPC_SYSTEM: "grpc", names.RPC_SERVICE: service, names.RPC_METHOD: name}
+        self.durations = {code: CALL_DURATION.labels(service, name, code.name) for code in _CODES.values()}
+
+
+class _Nothing(AbstractAsyncContextManager[None]):
+    __slots__ = ()
+
+    async def __aexit__(self, *_ended: object) -> None:
+        return None
+
+
+class _Observed(AbstractAsyncContextManager[None]):
+    __slots__ = ("_context", "_method", "_span", "_started", "_token")
+
+    def __init__(self, method: _Method, context: Any) -> None:
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        self._started = time.perf_counter()
+        self._span = tracer.start_span(
+            self._method.span_name,
+            context=extract(self._context.invocation_metadata() or ()),
+            kind=trace.SpanKind.SERVER,
+            attributes=self._method.attributes,
+        )
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+
+    async def __aexit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+        otel_context.detach(self._token)
+        code = _code(self._context, error)
+        self._span.set_attribute(names.RPC_STATUS, code.value[0])
+        if code in _SERVER_FAULTS:
+            self._span.set_status(trace.StatusCode.ERROR, code.name)
+        self._span.end()
+        self._method.durations[code].observe(time.perf_counter() - self._started)
+
+
+def _code(context: Any, error: BaseException | None) -> grpc.StatusCode:
+    if isinstance(error, asyncio.CancelledError):
+        return grpc.StatusCode.CANCELLED
+    code = context.code()
+    found = code if isinstance(code, grpc.StatusCode) else _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)
+    return grpc.StatusCode.UNKNOWN if error is not None and found is grpc.StatusCode.OK else found

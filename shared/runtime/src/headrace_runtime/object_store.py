@@ -1,0 +1,179 @@
+"""The object store: artifacts under their SHA-256 and named files of runs, in a folder or any fsspec file system."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from headrace_runtime.errors import Corrupt, InvalidInput, NotFound, Unavailable
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TEMPORARY = ".writing-"
+
+
+class ArtifactRef(Protocol):
+    """What it takes to find bytes again: an `Artifact`, the protobuf message of that name, or a data set's blob."""
+
+    @property
+    def uri(self) -> str:
+        """Location as fsspec understands it."""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and 64 lower-case hexadecimal digits."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Bytes in the object store.
+
+    Fields: `uri` as fsspec understands it, `digest` (`sha256:` and 64 hexadecimal digits), `size_bytes`.
+    """
+
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+def digest_of(data: bytes) -> str:
+    """Return the digest of bytes: `sha256:` and 64 lower-case hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def verify(artifact: ArtifactRef, data: bytes) -> bytes:
+    """Return `data` when it has the artifact's size and digest; raise `Corrupt` otherwise."""
+    if len(data) != artifact.size_bytes:
+        raise Corrupt(f"{artifact.uri}: expected {artifact.size_bytes} bytes, found {len(data)}")
+    found = digest_of(data)
+    if found != artifact.digest:
+        raise Corrupt(f"{artifact.uri}: expected {artifact.digest}, found {found}")
+    return data
+
+
+class ObjectStore:
+    """Artifacts (`put`, `get`) and named files (`write`, `read`, `list`) under one URL.
+
+    An artifact lies at `<url>/sha256/<first 2 hexadecimal digits>/<64 hexadecimal digits>`. Its digest alone decides
+    where it is read from: a store that moved to another URL still answers to older events, and an event cannot make a
+    service read anything else. Every write is whole or absent: local files are written aside, flushed and renamed; the
+    remote file systems of fsspec put whole objects. Safe for use by many threads and processes.
+
+    Every method raises `Unavailable` when the file system fails.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise InvalidInput(f"object store {url!r}: expected a folder or an fsspec URL ({error})") from error
+        self._root = self._root.rstrip("/")
+
+    @property
+    def url(self) -> str:
+        """The store's URL, with its scheme, such as `file:///var/lib/headrace/store`."""
+        return str(self._fs.unstrip_protocol(self._root))
+
+    def put(self, data: bytes) -> Artifact:
+        """Keep bytes under their digest and return where they are; what is there already is not written again."""
+        digest = digest_of(data)
+        path = self._artifact_path(digest)
+        artifact = Artifact(str(self._fs.unstrip_protocol(path)), digest, len(data))
+        with self._translated(artifact.uri):
+            if self._size(path) != len(data):
+                self._replace(path, data)
+        return artifact
+
+    def get(self, artifact: ArtifactRef) -> bytes:
+        """Return an artifact's bytes, verified; raise `NotFound`, or `Corrupt` when size or digest differ."""
+        path = self._artifact_path(artifact.digest)
+        with self._translated(artifact.uri):
+            data = self._read(path)
+        if data is None:
+            raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
+        return verify(artifact, data)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a named file, such as `runs/<run>/attempt-1/checkpoint.safetensors`, over an older one."""
+        path = self._named_path(name)
+        with self._translated(path):
+            self._replace(path, data)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a named file's bytes, or None when there is no such file."""
+        path = self._named_path(name)
+        with self._translated(path):
+            return self._read(path)
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """Return the names, sorted, of all files in the folder `prefix` and below; empty without such a folder."""
+        path = self._named_path(prefix)
+        with self._translated(path):
+            self._fs.invalidate_cache()
+            found = self._fs.find(path) if self._fs.isdir(path) else ()
+        names = (str(PurePosixPath(item).relative_to(self._root)) for item in found)
+        return sorted(name for name in names if _TEMPORARY not in name)
+
+    def _artifact_path(self, digest: str) -> str:
+        if _DIGEST.fullmatch(digest) is None:
+            raise InvalidInput(f"digest {digest!r}: expected 'sha256:' and 64 lower-case hexadecimal digits")
+        hexadecimal = digest.removeprefix("sha256:")
+        return f"{self._root}/sha256/{hexadecimal[:2]}/{hexadecimal}"
+
+    def _named_path(self, name: str) -> str:
+        parts = name.rstrip("/").split("/")
+        if any(part in {"", ".", ".."} for part in parts) or "\\" in name:
+            raise InvalidInput(f"file name {name!r}: expected a relative path without empty parts, '.' or '..'")
+        return f"{self._root}/{'/'.join(parts)}"
+
+    def _size(self, path: str) -> int | None:
+        try:
+            return int(self._fs.info(path)["size"])
+        except FileNotFoundError:
+            return None
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(path))
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+    def _replace(self, path: str, data: bytes) -> None:
+        if isinstance(self._fs, LocalFileSystem):
+            replace_file(Path(path), data)
+        else:
+            self._fs.pipe_file(path, data)
+
+    @contextmanager
+    def _translated(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Unavailable(f"object store: {place}: {error}") from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a local file whole or not at all: aside, flushed to the disk, then renamed. Raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from headrace.events.v1 import artifact_pb2
+from headrace_runtime.errors import Corrupt, InvalidInput, NotFound, Unavailable
+from headrace_runtime.object_store import Artifact, ObjectStore, digest_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return ObjectStore(str(tmp_path / "store") if request.param == "folder" else f"memory://{tmp_path.name}")
+
+
+def test_put_returns_where_the_bytes_are(store: ObjectStore) -> None:
+    artifact = store.put(b"")
+    assert artifact.digest == f"sha256:{EMPTY_SHA256}"
+    assert artifact.size_bytes == 0
+    assert artifact.uri == f"{store.url}/sha256/e3/{EMPTY_SHA256}"
+
+
+def test_get_returns_what_was_put(store: ObjectStore) -> None:
+    artifact = store.put(b"weights")
+    message = artifact_pb2.Artifact(uri=artifact.uri, digest=artifact.digest, size_bytes=artifact.size_bytes)
+    assert store.get(artifact) == store.get(message) == b"weights"
+
+
+@given(st.binary(max_size=4096))
+def test_any_bytes_come_back(data: bytes) -> None:
+    store = ObjectStore("memory://property")
+    assert store.get(store.put(data)) == data
+
+
+def test_put_twice_writes_once(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    path = Path(store.put(b"once").uri.removeprefix("file://"))
+    before = path.stat().st_ino
+    assert store.put(b"once") == store.put(b"once")
+    assert path.stat().st_ino == before
+
+
+def test_put_mends_bytes_that_were_cut_short(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    artifact = store.put(b"whole")
+    Path(artifact.uri.removeprefix("file://")).write_bytes(b"who")
+    assert store.get(store.put(b"whole")) == b"whole"
+
+
+def test_a_relative_folder_gives_an_absolute_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    artifact = ObjectStore("objects").put(b"x")
+    assert artifact.uri.startswith(f"file://{tmp_path}/objects/sha256/")
+
+
+def test_a_store_that_moved_still_knows_its_artifacts(tmp_path: Path) -> None:
+    artifact = ObjectStore(str(tmp_path / "old")).put(b"kept")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert ObjectStore(str(tmp_path / "new")).get(artifact) == b"kept"
+
+
+def test_get_names_what_is_missing(store: ObjectStore) -> None:
+    artifact = Artifact("s3://gone", digest_of(b"absent"), 6)
+    with pytest.raises(NotFound, match=artifact.digest):
+        store.get(artifact)
+
+
+@pytest.mark.parametrize("found", [b"wrongs", b"weight"])
+def test_get_refuses_bytes_that_do_not_match(tmp_path: Path, found: bytes) -> None:
+    store = ObjectStore(str(tmp_path))
+    artifact = store.put(b"weights")
+    Path(artifact.uri.removeprefix("file://")).write_bytes(found)
+    with pytest.raises(Corrupt, match="expected 7 bytes, found 6"):
+        store.get(artifact)
+
+
+def test_get_refuses_other_bytes_of_the_same_size(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    artifact = store.put(b"weights")
+    Path(artifact.uri.removeprefix("file://")).write_bytes(b"weighty")
+    with pytest.raises(Corrupt, match=f"expected {artifact.digest}, found sha256:"):
+        store.get(artifact)
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:../../etc/passwd", "md5:" + "0" * 64, "sha256:" + "A" * 64])
+def test_a_digest_must_be_one(store: ObjectStore, digest: str) -> None:
+    with pytest.raises(InvalidInput, match="64 lower-case hexadecimal digits"):
+        store.get(Artifact("x", digest, 0))
+
+
+def test_named_files_are_replaced_whole(store: ObjectStore) -> None:
+    assert store.read("runs/r1/attempt-1/state.json") is None
+    store.write("runs/r1/attempt-1/state.json", b"a long first text")
+    store.write("runs/r1/attempt-1/state.json", b"short")
+    assert store.read("runs/r1/attempt-1/state.json") == b"short"
+
+
+def test_list_names_what_lies_below(store: ObjectStore) -> None:
+    for name in ("runs/r1/attempt-2/a", "runs/r1/attempt-1/b", "runs/r10/c"):
+        store.write(name, b"")
+    assert store.list("runs/r1") == ["runs/r1/attempt-1/b", "runs/r1/attempt-2/a"]
+    assert store.list("runs/r1/") == store.list("runs/r1")
+    assert store.list("runs/none") == []
+
+
+def test_list_leaves_out_what_is_being_written(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    store.write("runs/r1/a", b"")
+    (tmp_path / "runs/r1/.writing-1").write_bytes(b"half")
+    assert store.list("runs/r1") == ["runs/r1/a"]
+
+
+def test_nothing_is_left_behind_by_a_failed_write(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(Unavailable, match="taken"):
+        store.write("taken", b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "a/../b", "a//b", "./a", "a\\b"])
+def test_names_stay_inside_the_store(store: ObjectStore, name: str) -> None:
+    with pytest.raises(InvalidInput, match="relative path"):
+        store.write(name, b"")
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(InvalidInput, match="'nowhere://bucket'"):
+        ObjectStore("nowhere://bucket")
