@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from headrace_runtime import telemetry_names as names
-from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.kafka.consumers import GroupConsumer, Place
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.messages import Handle, Record, next_offsets
 from headrace_runtime.service import Background
@@ -29,6 +29,9 @@ class TransactionLoop(Background):
 
     An error leaves the batch uncommitted and ends the process; the next one reads it again. A rebalance during the
     transaction aborts it, and the batch is read again by whoever owns it.
+
+    A handler with state tells `restore`, which is called with every partition whose state must be read anew: those that
+    have just been assigned, and all of them after a transaction was aborted.
     """
 
     def __init__(
@@ -37,8 +40,10 @@ class TransactionLoop(Background):
         open_consumer: Callable[[], GroupConsumer],
         open_producer: Callable[[], TransactionalProducer],
         handle: Handle,
+        restore: Callable[[set[Place]], None] = lambda _: None,
     ) -> None:
         super().__init__(name)
+        self._restore = restore
         self._open_consumer = open_consumer
         self._open_producer = open_producer
         self._handle = handle
@@ -46,11 +51,18 @@ class TransactionLoop(Background):
     def run(self) -> None:
         """Work until stopped."""
         with closing(self._open_producer()) as producer, closing(self._open_consumer()) as consumer:
+            restored: set[Place] = set()
             while not self.stopping.is_set():
-                if records := consumer.poll(POLL_TIMEOUT_S):
-                    self._process(records, consumer, producer)
+                records = consumer.poll(POLL_TIMEOUT_S)
+                assigned = consumer.assignment()
+                if assigned - restored:
+                    self._restore(assigned - restored)
+                restored = assigned
+                if records and not self._process(records, consumer, producer):
+                    restored = set()
 
-    def _process(self, records: Sequence[Record], consumer: GroupConsumer, producer: TransactionalProducer) -> None:
+    def _process(self, records: Sequence[Record], consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
+        """Return whether the batch was committed."""
         topic = records[0].topic
         attributes = process_attributes(topic, consumer.group, len(records))
         links = links_to(record.headers for record in records)
@@ -69,5 +81,6 @@ class TransactionLoop(Background):
             except MembershipLost as error:
                 logger.warning("%s: reading %s records again: %s", self.name, len(records), error)
                 consumer.rewind(records)
-                return
+                return False
         RECORDS_CONSUMED.labels(topic).inc(len(records))
+        return True

@@ -2,8 +2,8 @@
 
 The lease is the partition, the progress is the checkpoint, the queue is the topic: the worker pauses its partitions and
 keeps polling while the child works. The fact and the command's offset are written in one transaction, so each command
-ends in exactly one fact. Losing the partition, or stopping, closes the child's standard input: it ends, and whoever gets
-the command next starts a new attempt, which finds the checkpoints of the earlier ones.
+ends in exactly one fact. Losing the partition, or stopping, closes the child's standard input: it ends, and whoever
+gets the command next starts a new attempt, which finds the checkpoints of the earlier ones.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class RunWorker(Background, Generic[C]):
     def _attempt(self, command: C, attempt: int, place: _RunPlace) -> _Failure | None:
         """Run one child to its end. Returns None when it left a result. Raises Interrupted."""
         run_id, _ = _identity(command)
-        attributes = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
+        attributes: dict[str, str | int] = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
         with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
             child = _Child(self._job.module, self._write_assignment(command, run_id, attempt), self.name)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -19,6 +20,8 @@ from headrace_runtime.topics import Topic
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
+
+POLL_TIMEOUT_S = 0.1
 
 
 class CompactedView(Background, Generic[M]):
@@ -42,6 +45,7 @@ class CompactedView(Background, Generic[M]):
         self._message_class = message_class
         self._on_message = on_message
         self._ready = threading.Event()
+        self._asked: queue.SimpleQueue[threading.Event] = queue.SimpleQueue()
 
     @property
     def ready(self) -> bool:
@@ -53,17 +57,28 @@ class CompactedView(Background, Generic[M]):
         if not self._ready.wait(timeout_s):
             raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
 
+    def catch_up(self, timeout_s: float) -> None:
+        """Return once everything committed before this call has been seen. Raises Unavailable when that takes longer."""
+        seen = threading.Event()
+        self._asked.put(seen)
+        if not seen.wait(timeout_s):
+            raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
+
     def run(self) -> None:
         """Follow the topic until stopped."""
         with LogReader(self._settings, self.name.replace(" ", "-")) as reader:
             places = reader.partitions(self._topic.name)
             reader.start_at(dict.fromkeys(places))
-            ends = reader.ends(places)
+            waiting = [(self._ready, reader.ends(places))]
             while not self.stopping.is_set():
-                for record in reader.poll(0.2):
+                for record in reader.poll(POLL_TIMEOUT_S):
                     self._deliver(record)
-                if not self._ready.is_set() and reader.reached(ends):
-                    self._ready.set()
+                while not self._asked.empty():
+                    waiting.append((self._asked.get(), reader.ends(places)))
+                for seen, ends in waiting:
+                    if reader.reached(ends):
+                        seen.set()
+                waiting = [item for item in waiting if not item[0].is_set()]
 
     def _deliver(self, record: Record) -> None:
         key = (record.key or b"").decode(errors="replace")
