@@ -1,0 +1,177 @@
+"""The child's side of a run: one process, started by a worker, that does one assignment and ends.
+
+The protocol between the worker and its child:
+
+* The only argument is the path of a JSON file, the assignment. These keys are always there: ``run_id``, ``attempt``
+  (from 1), ``store_url`` and ``output`` (the prefix of the attempt's own files, ``runs/<run_id>/attempt-<n>/``). The
+  rest belongs to the work.
+* Standard input is the lease: the child ends at once when it closes, whoever closed it. Files are written by renaming,
+  so every moment is a good one to end.
+* Standard output carries JSON lines, ``{"step": ..., "steps": ..., "metrics": {...}, "eta_s": ...}``, and at most one
+  ``{"error": reason}``, the last. Whatever libraries print goes to standard error.
+* The result is written to ``runs/<run_id>/result.json`` in the object store, last of all: who finds it has a whole run.
+* The exit code is 0 with a result, `REFUSED` when the work can never succeed (a person must change something),
+  `ABANDONED` when standard input closed, and anything else when the work may succeed another time.
+"""
+
+import json
+import logging
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from headrace_runtime.errors import Unprocessable
+from headrace_runtime.object_store import ObjectStore
+
+DONE = 0
+"""Exit code of a child that wrote its result."""
+FAILED = 1
+"""Exit code of a child that met a fault which another attempt may not meet."""
+REFUSED = 64
+"""Exit code of a child whose work can never succeed: the reason is in its last line."""
+ABANDONED = 75
+"""Exit code of a child whose standard input closed before it was done."""
+
+_ALWAYS = {"run_id": str, "attempt": int, "store_url": str, "output": str}
+_STANDARD_INPUT = 0
+_STANDARD_OUTPUT = 1
+_STANDARD_ERROR = 2
+
+_log = logging.getLogger(__name__)
+
+Assignment = dict[str, Any]
+"""What a child has to do: JSON values by name."""
+
+
+class WorkRefused(Unprocessable):
+    """The work can never succeed as it was asked for; the message tells a person what to change."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: one line of the child's standard output."""
+
+    step: int
+    """Steps done: epochs of a training run, variants of a compression run."""
+    steps: int
+    """Steps planned."""
+    metrics: Mapping[str, float]
+    """Latest measurements by name. Finite numbers only."""
+    eta_s: float
+    """Expected time to the end, in seconds."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run gave no result: the last line of the child's standard output."""
+
+    reason: str
+    """For a person. Never empty."""
+
+
+class Reporter:
+    """Tells the worker how far the run is."""
+
+    def __init__(self, lines: TextIO) -> None:
+        self._lines = lines
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        """Report that `step` of `steps` are done, with `eta_s` seconds to go.
+
+        Metrics that are no finite number are left out.
+        """
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self._write(asdict(Progress(step, steps, finite, float(eta_s))))
+
+    def fail(self, reason: str) -> None:
+        """Report why the run ends without a result. `run_child` does this; the work raises instead."""
+        self._write({"error": reason})
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        self._lines.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
+        self._lines.flush()
+
+
+def parse_line(line: str | bytes) -> Progress | Failure:
+    """Read one line that a child wrote: the worker's side. Raise ValueError when it is none."""
+    values = json.loads(line)
+    keys = values.keys() if isinstance(values, dict) else set()
+    if keys == {"error"}:
+        return Failure(str(values["error"]))
+    if keys != Progress.__dataclass_fields__.keys():
+        raise ValueError(
+            f"line of a run: expected an object of step, steps, metrics and eta_s, or of error, got {values!r}"
+        )
+    return Progress(**values)
+
+
+def result_name(run_id: str) -> str:
+    """Name of a run's result in the object store: the result exists exactly when the run is done."""
+    return f"runs/{run_id}/result.json"
+
+
+def output_prefix(run_id: str, attempt: int) -> str:
+    """Prefix of the names of one attempt's own files in the object store."""
+    return f"runs/{run_id}/attempt-{attempt}/"
+
+
+def run_child(work: Callable[[Assignment, Reporter], dict[str, Any]], arguments: Sequence[str] | None = None) -> int:
+    """Do the assignment that the command line names, and return the exit code.
+
+    `work` gets the assignment and a reporter, and returns the result as JSON values; ``run_id`` and ``attempt`` are
+    added to it. It raises `WorkRefused`, or another `Unprocessable`, when the work can never succeed. `arguments` are
+    the command line's by default.
+    """
+    reporter = Reporter(_claim_standard_output())
+    threading.Thread(target=_end_with_standard_input, name="lease", daemon=True).start()
+    try:
+        assignment = _read_assignment(sys.argv[1:] if arguments is None else arguments)
+        result = work(assignment, reporter)
+        _write_result(assignment, result)
+    except Unprocessable as refusal:
+        reporter.fail(str(refusal))
+        return REFUSED
+    except Exception as fault:
+        # The last stop of the process: the trace is for the log, the reason for the worker.
+        _log.exception("the run met a fault")
+        reporter.fail(f"{type(fault).__name__}: {fault}")
+        return FAILED
+    return DONE
+
+
+def _read_assignment(arguments: Sequence[str]) -> Assignment:
+    if len(arguments) != 1:
+        raise ValueError(f"command line: expected one path, of the assignment, got {len(arguments)} arguments")
+    assignment = json.loads(Path(arguments[0]).read_bytes())
+    if not isinstance(assignment, dict):
+        raise TypeError(f"assignment: expected a JSON object, got {type(assignment).__name__}")
+    for name, kind in _ALWAYS.items():
+        if not isinstance(assignment.get(name), kind):
+            raise TypeError(f"assignment: {name}: expected {kind.__name__}, got {assignment.get(name)!r}")
+    return assignment
+
+
+def _write_result(assignment: Assignment, result: dict[str, Any]) -> None:
+    whole = {**result, "run_id": assignment["run_id"], "attempt": assignment["attempt"]}
+    data = json.dumps(whole, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+    ObjectStore(assignment["store_url"]).write(result_name(assignment["run_id"]), data)
+
+
+def _claim_standard_output() -> TextIO:
+    # Libraries print to standard output, from native code too; a stray line there would break the worker's reading.
+    lines = os.fdopen(os.dup(_STANDARD_OUTPUT), "w", encoding="utf-8")
+    sys.stdout.flush()
+    os.dup2(_STANDARD_ERROR, _STANDARD_OUTPUT)
+    return lines
+
+
+def _end_with_standard_input() -> None:
+    # os.read and os._exit pass by Python's buffers and locks: training code may hold the interpreter's own at any time.
+    while os.read(_STANDARD_INPUT, 4096):
+        pass
+    os._exit(ABANDONED)
