@@ -1,0 +1,89 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from headrace_learning.checkpoint import (
+    Checkpoint,
+    from_bytes,
+    optimizer_memory,
+    restore_optimizer,
+    tensors_to_bytes,
+    to_bytes,
+)
+from headrace_learning.errors import BrokenCheckpoint, NotLearnable
+from headrace_learning.networks import mlp, weights_of
+from headrace_learning.optimizers import build_optimizer
+
+
+def _choice(kind: str) -> SimpleNamespace:
+    return SimpleNamespace(kind=kind, learning_rate=0.05, momentum=0.9, weight_decay=0.001)
+
+
+def _steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        torch.manual_seed(step)
+        optimizer.zero_grad()
+        network(torch.randn(8, 4)).pow(2).sum().backward()
+        optimizer.step()
+
+
+def _equal(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return some.keys() == others.keys() and all(torch.equal(some[name], others[name]) for name in some)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "momentum", "adam"])
+def test_a_run_that_goes_on_ends_where_one_without_a_stop_does(kind: str) -> None:
+    torch.manual_seed(0)
+    straight, stopped, resumed = (mlp(4, [5], 3) for _ in range(3))
+    stopped.load_state_dict(straight.state_dict())
+    optimizer = build_optimizer(straight.parameters(), _choice(kind))
+    _steps(straight, optimizer, range(10))
+
+    optimizer = build_optimizer(stopped.parameters(), _choice(kind))
+    _steps(stopped, optimizer, range(4))
+    checkpoint = Checkpoint("s", 4, weights_of(stopped), weights_of(stopped), 2, 0.5, optimizer_memory(optimizer))
+    read = from_bytes(*to_bytes(checkpoint))
+    resumed.load_state_dict(read.weights)
+    optimizer = build_optimizer(resumed.parameters(), _choice(kind))
+    restore_optimizer(optimizer, read.optimizer)
+    _steps(resumed, optimizer, range(4, 10))
+
+    assert (read.subject, read.epoch, read.best_epoch, read.best_loss) == ("s", 4, 2, 0.5)
+    assert _equal(weights_of(resumed), weights_of(straight))
+    assert not _equal(weights_of(resumed), weights_of(stopped))
+
+
+def test_the_kinds_of_optimiser_move_weights_differently() -> None:
+    ends = []
+    for kind in ("sgd", "momentum", "adam"):
+        torch.manual_seed(0)
+        network = mlp(4, [5], 3)
+        _steps(network, build_optimizer(network.parameters(), _choice(kind)), range(3))
+        ends.append(tensors_to_bytes(weights_of(network)))
+
+    assert len(set(ends)) == 3
+    with pytest.raises(NotLearnable, match="expected sgd, momentum or adam, got 'lion'"):
+        build_optimizer(network.parameters(), _choice("lion"))
+
+
+def test_a_checkpoint_that_is_not_whole_is_refused() -> None:
+    tensor = {"w": torch.ones(3)}
+    data, sidecar = to_bytes(Checkpoint("s", 1, tensor, tensor, 1, 0.1, {}))
+    values = json.loads(sidecar)
+
+    for broken in (
+        (data[:-1], sidecar),
+        (data, sidecar[:-1]),
+        (data, b"[]"),
+        (data, json.dumps({**values, "format": "other"}).encode()),
+        (data, json.dumps({key: value for key, value in values.items() if key != "epoch"}).encode()),
+    ):
+        with pytest.raises(BrokenCheckpoint):
+            from_bytes(*broken)
+
+
+def test_the_bytes_of_tensors_do_not_depend_on_their_order() -> None:
+    one, two = torch.ones(2), torch.zeros(3)
+
+    assert tensors_to_bytes({"a": one, "b": two}) == tensors_to_bytes({"b": two, "a": one})
