@@ -190,7 +190,7 @@ def test_an_oversized_message_is_told_the_limit(channel: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/test.Gate/Echo")(bytes(100_001), timeout=10)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "100001 vs. 100000" in caught.value.details()
+    assert "100001 vs. 100000" in str(caught.value.details())
 
 
 def test_a_span_continues_the_callers_trace(channel: Any, spans: InMemorySpanExporter) -> None:
