@@ -1,0 +1,58 @@
+"""The cluster's topics through Kafka's admin API."""
+
+from collections.abc import Iterable
+
+from headrace_runtime.errors import FailedPrecondition
+from headrace_runtime.kafka import Admin
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import REGISTRY_LOG
+
+from headrace_model_registry.core.queries import Lag
+
+_FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+"""What keeps the log whole; compaction or a time limit would make the registry forget."""
+
+
+class KafkaTopics:
+    """Opens a client for each call: calls are rare, come from several threads, and must not keep connections."""
+
+    def __init__(self, settings: KafkaSettings, new_topic_partitions: int) -> None:
+        self._settings = settings
+        self._new_topic_partitions = new_topic_partitions
+
+    def partitions_of(self, topic: str) -> int:
+        """Return the number of partitions; 0 when the topic does not exist."""
+        with self._admin() as admin:
+            return admin.partitions_of(topic)
+
+    def create(self, topic: str) -> None:
+        """Create a producers' topic unless it exists."""
+        with self._admin() as admin:
+            admin.ensure_topic(topic, self._new_topic_partitions)
+
+    def create_record_topics(self, pipeline: str, partitions: int) -> None:
+        """Create a pipeline's own topics unless they exist."""
+        with self._admin() as admin:
+            admin.ensure_record_topics(pipeline, partitions)
+
+    def lags(self) -> list[Lag]:
+        """Return how far each consumer group is behind, by group and topic."""
+        with self._admin() as admin:
+            return [Lag(lag.group, lag.topic, lag.messages) for lag in admin.lags()]
+
+    def check(self, needed: Iterable[str]) -> None:
+        """Raise FailedPrecondition unless these topics exist and the log's settings keep it whole for ever."""
+        with self._admin() as admin:
+            partitions = {topic: admin.partitions_of(topic) for topic in (*needed, REGISTRY_LOG.name)}
+            missing = sorted(topic for topic, count in partitions.items() if not count)
+            if missing:
+                raise FailedPrecondition(f"topics do not exist: {', '.join(missing)}")
+            config = admin.topic_config(REGISTRY_LOG.name)
+        found = {name: config.get(name) for name in _FOR_EVER} | {"partitions": str(partitions[REGISTRY_LOG.name])}
+        wanted = _FOR_EVER | {"partitions": "1"}
+        wrong = [f"{name} is {found[name]}, expected {value}" for name, value in wanted.items() if found[name] != value]
+        if wrong:
+            raise FailedPrecondition(f"topic {REGISTRY_LOG.name} would not keep the registry's log: {'; '.join(wrong)}")
+
+    def _admin(self) -> Admin:
+        return Admin(self._settings, "registry")

@@ -1,0 +1,253 @@
+"""What the registry knows: a fold over the entries of its log, in their order.
+
+Nothing here judges. The policy decides what is written, the fold only remembers it, so that the same log gives the
+same catalogue however often and by whatever later policy it is read.
+"""
+
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import IntEnum
+from functools import singledispatchmethod
+from typing import TypeAlias
+
+from headrace_model_registry.core.facts import (
+    CHAMPION,
+    CompressionRequested,
+    DatasetFailed,
+    DatasetFrozen,
+    DatasetRequested,
+    Evaluation,
+    Event,
+    GateResult,
+    LogEntry,
+    ModelCompressed,
+    ModelRefused,
+    ModelReleased,
+    ModelTrained,
+    PipelineApplied,
+    PipelineSpec,
+    RunFailed,
+    RunKind,
+    TrainingRequested,
+    Variant,
+)
+
+
+class RunState(IntEnum):
+    """Where a run stands."""
+
+    UNSPECIFIED = 0
+    RUNNING = 1
+    SUCCEEDED = 2
+    FAILED = 3
+
+
+class VersionState(IntEnum):
+    """What the policy made of a version."""
+
+    UNSPECIFIED = 0
+    CANDIDATE = 1
+    RELEASED = 2
+    REFUSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A frozen dataset and when the registry learned of it."""
+
+    frozen: DatasetFrozen
+    freeze_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run: what was asked for, where it stands, and when. `end_time` is None while it runs."""
+
+    request: TrainingRequested | CompressionRequested
+    request_time: datetime
+    state: RunState = RunState.RUNNING
+    reason: str = ""
+    end_time: datetime | None = None
+
+    @property
+    def kind(self) -> RunKind:
+        """What the run does."""
+        return RunKind.TRAINING if isinstance(self.request, TrainingRequested) else RunKind.COMPRESSION
+
+    @property
+    def subject(self) -> str:
+        """What it works on: a dataset id when training, a version id when compressing."""
+        if isinstance(self.request, TrainingRequested):
+            return self.request.dataset.dataset_id
+        return self.request.candidate.version_id
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One trained result of a model. `ordinal` is its place in the model's history: 1, 2, 3 ..."""
+
+    trained: ModelTrained
+    ordinal: int
+    state: VersionState = VersionState.CANDIDATE
+    variants: tuple[Variant, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A move of an alias and when it was."""
+
+    released: ModelReleased
+    release_time: datetime
+
+
+Key: TypeAlias = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Everything recorded. Its values are immutable, so a copy is shallow and a reader may keep what it was given."""
+
+    pipelines: dict[str, PipelineApplied] = field(default_factory=dict)
+    """The spec in force, by pipeline."""
+    specs: dict[Key, PipelineSpec] = field(default_factory=dict)
+    """Every spec that was ever in force, by pipeline and digest."""
+    datasets: dict[Key, Dataset] = field(default_factory=dict)
+    """By pipeline and dataset id, the latest frozen last."""
+    failures: dict[str, DatasetFailed] = field(default_factory=dict)
+    """Why the latest freeze of a pipeline failed; no entry once anything newer happened to it."""
+    ended_requests: set[str] = field(default_factory=set)
+    """Requests for a dataset that were answered."""
+    runs: dict[str, RunRecord] = field(default_factory=dict)
+    """By run id, in the order in which they were asked for."""
+    versions: dict[Key, Version] = field(default_factory=dict)
+    """By pipeline and version id, in the order in which they were trained."""
+    ordinals: dict[str, int] = field(default_factory=dict)
+    """The highest ordinal given, by model."""
+    releases: list[Release] = field(default_factory=list)
+    """In the order in which they were made."""
+    aliases: dict[Key, Release] = field(default_factory=dict)
+    """The release in force, by model and alias."""
+
+    def copy(self) -> "Catalogue":
+        """Return a catalogue that can be folded on without changing this one."""
+        return Catalogue(*(copy(getattr(self, name)) for name in self.__slots__))
+
+    def fold(self, entry: LogEntry) -> None:
+        """Remember one entry of the log. Never fails on what earlier entries leave open."""
+        self._fold(entry.event, entry.occur_time)
+
+    def champion(self, model: str) -> Version | None:
+        """Return the version that is served under this model's name, None when nothing is."""
+        release = self.aliases.get((model, CHAMPION))
+        return self.versions.get((release.released.pipeline, release.released.version_id)) if release else None
+
+    def epoch(self, model: str, alias: str) -> int:
+        """Return the epoch of the alias's latest release, 0 before the first."""
+        release = self.aliases.get((model, alias))
+        return release.released.epoch if release else 0
+
+    def spec_of(self, pipeline: str, dataset_id: str) -> PipelineSpec | None:
+        """Return the spec that a dataset was prepared with, None when either is unknown."""
+        dataset = self.datasets.get((pipeline, dataset_id))
+        return self.specs.get((pipeline, dataset.frozen.spec_digest)) if dataset else None
+
+    @singledispatchmethod
+    def _fold(self, event: Event, _time: datetime) -> None:
+        raise TypeError(f"the log holds a {type(event).__name__}, which no fold knows")
+
+    @_fold.register
+    def _(self, event: PipelineApplied, _time: datetime) -> None:
+        self.pipelines[event.pipeline] = event
+        self.specs[event.pipeline, event.spec.digest] = event.spec
+        self.failures.pop(event.pipeline, None)
+
+    @_fold.register
+    def _(self, event: DatasetRequested, _time: datetime) -> None:
+        self.failures.pop(event.pipeline, None)
+
+    @_fold.register
+    def _(self, event: DatasetFrozen, time: datetime) -> None:
+        key = (event.pipeline, event.dataset_id)
+        self.datasets.pop(key, None)  # frozen again: it becomes the latest one
+        self.datasets[key] = Dataset(event, time)
+        self.failures.pop(event.pipeline, None)
+        self._end_request(event.request_id)
+
+    @_fold.register
+    def _(self, event: DatasetFailed, _time: datetime) -> None:
+        self.failures[event.pipeline] = event
+        self._end_request(event.request_id)
+
+    @_fold.register
+    def _(self, event: TrainingRequested, time: datetime) -> None:
+        self.runs[event.run_id] = RunRecord(event, time)
+
+    @_fold.register
+    def _(self, event: CompressionRequested, time: datetime) -> None:
+        self.runs[event.run_id] = RunRecord(event, time)
+
+    @_fold.register
+    def _(self, event: ModelTrained, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUCCEEDED, time)
+        key = (event.pipeline, event.version_id)
+        if key not in self.versions:
+            ordinal = self.ordinals.get(event.model, 0) + 1
+            self.ordinals[event.model] = ordinal
+            self.versions[key] = Version(event, ordinal)
+
+    @_fold.register
+    def _(self, event: ModelCompressed, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUCCEEDED, time)
+        version = self.versions.get((event.pipeline, event.version_id))
+        if version is not None:
+            measured = replace(version, variants=event.variants, evaluations=event.evaluations)
+            self.versions[event.pipeline, event.version_id] = measured
+
+    @_fold.register
+    def _(self, event: RunFailed, time: datetime) -> None:
+        run = self.runs.get(event.run_id)
+        self._end_run(event.run_id, RunState.FAILED, time, event.reason)
+        if run is not None and run.kind is RunKind.COMPRESSION:
+            version = self.versions.get((run.request.pipeline, run.subject))
+            # Without measurements nothing can be judged: the version waits for nothing any more.
+            if version is not None and version.state is VersionState.CANDIDATE:
+                self._judge(event.pipeline, run.subject, VersionState.REFUSED, reason=f"compression: {event.reason}")
+
+    @_fold.register
+    def _(self, event: ModelReleased, time: datetime) -> None:
+        release = Release(event, time)
+        self.releases.append(release)
+        self.aliases[event.model, event.alias] = release
+        self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
+
+    @_fold.register
+    def _(self, event: ModelRefused, _time: datetime) -> None:
+        version = self.versions.get((event.pipeline, event.version_id))
+        once_released = version is not None and version.state is VersionState.RELEASED
+        state = VersionState.RELEASED if once_released else VersionState.REFUSED
+        self._judge(event.pipeline, event.version_id, state, event.gates, event.reason)
+
+    def _end_request(self, request_id: str) -> None:
+        if request_id:
+            self.ended_requests.add(request_id)
+
+    def _end_run(self, run_id: str, state: RunState, time: datetime, reason: str = "") -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            self.runs[run_id] = replace(run, state=state, reason=reason, end_time=time)
+
+    def _judge(
+        self,
+        pipeline: str,
+        version_id: str,
+        state: VersionState,
+        gates: tuple[GateResult, ...] = (),
+        reason: str = "",
+    ) -> None:
+        version = self.versions.get((pipeline, version_id))
+        if version is not None:
+            self.versions[pipeline, version_id] = replace(version, state=state, gates=gates, reason=reason)

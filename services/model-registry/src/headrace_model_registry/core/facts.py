@@ -1,0 +1,293 @@
+"""What the registry learns and what it decides: plain values, one class per message of the contracts.
+
+A class has the name and the fields of its protobuf message, so that one generic converter maps both ways
+(`transport/converters.py`). A field that may be unset is `X | None`; every other message field is always set.
+Digests are "sha256:" and 64 hexadecimal digits, names and ids are never empty unless said otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import TypeAlias
+
+CHAMPION = "champion"
+"""The alias that the policy moves: what inference serves."""
+
+
+class RunKind(IntEnum):
+    """What a run does."""
+
+    UNSPECIFIED = 0
+    TRAINING = 1
+    COMPRESSION = 2
+
+
+class CachePolicy(IntEnum):
+    """Where hot predictions of a model are kept."""
+
+    UNSPECIFIED = 0
+    REDIS = 1
+    AUTO = 2
+    OFF = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Bytes in the object store: location, digest and size in bytes."""
+
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """A pipeline's YAML as canonical JSON with its digest."""
+
+    json: bytes
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineApplied:
+    """The spec of a pipeline that is in force from now on, and the partitions of its record topics."""
+
+    pipeline: str
+    spec: PipelineSpec
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRequested:
+    """A dataset of everything clean is wanted now."""
+
+    pipeline: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetProgressed:
+    """How many clean rows wait for the next freeze. `rows_wanted` is 0 when the pipeline sets no number."""
+
+    pipeline: str
+    rows: int
+    rows_wanted: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRows:
+    """Rows by split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRange:
+    """A half-open range of offsets in one partition of the producers' topic."""
+
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFrozen:
+    """An immutable dataset. `request_id` is empty when no request led to it."""
+
+    pipeline: str
+    dataset_id: str
+    spec_digest: str
+    manifest: Artifact
+    rows: SplitRows
+    sources: tuple[SourceRange, ...] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFailed:
+    """A freeze that came to nothing. `request_id` is empty when no request led to it."""
+
+    pipeline: str
+    reason: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReference:
+    """A frozen dataset and where its manifest is."""
+
+    dataset_id: str
+    manifest: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequested:
+    """One training run is wanted."""
+
+    run_id: str
+    pipeline: str
+    dataset: DatasetReference
+    spec: PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class VersionReference:
+    """A version with what is needed to run it: its uncompressed graph, and the dataset it learned from."""
+
+    version_id: str
+    graph: Artifact
+    dataset: DatasetReference
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionRequested:
+    """One compression run is wanted. `champion` is None when there is nothing to compare with."""
+
+    run_id: str
+    pipeline: str
+    candidate: VersionReference
+    champion: VersionReference | None
+    spec: PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgressed:
+    """How far a run is; `eta_s` is in seconds."""
+
+    run_id: str
+    pipeline: str
+    kind: RunKind
+    attempt: int
+    step: int
+    steps: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    eta_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """A run that will give no result."""
+
+    run_id: str
+    pipeline: str
+    kind: RunKind
+    reason: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTrained:
+    """A training run that ended with a version."""
+
+    run_id: str
+    pipeline: str
+    model: str
+    version_id: str
+    dataset_id: str
+    manifest: Artifact
+    graph: Artifact
+    weights: Artifact
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    attempt: int = 1
+    epochs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One compressed form of a version and what was measured of it. Latencies are medians in milliseconds."""
+
+    name: str
+    graph: Artifact
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one version scored on the test split of one dataset."""
+
+    version_id: str
+    dataset_id: str
+    rows: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCompressed:
+    """A compression run that ended. `champion_id` is empty when there was nothing to compare with."""
+
+    run_id: str
+    pipeline: str
+    version_id: str
+    variants: tuple[Variant, ...]
+    evaluations: tuple[Evaluation, ...] = ()
+    champion_id: str = ""
+    cpu_class: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """The judgement of one gate over one variant."""
+
+    variant: str
+    gate: str
+    passed: bool
+    limit: float
+    measured: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReleased:
+    """An alias that moved. `epoch` grows by one with each release of the same model and alias, from 1."""
+
+    model: str
+    alias: str
+    epoch: int
+    version_id: str
+    ordinal: int
+    variant: str
+    graph: Artifact
+    pipeline: str
+    dataset_id: str
+    run_id: str
+    gates: tuple[GateResult, ...] = ()
+    cache: CachePolicy = CachePolicy.REDIS
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRefused:
+    """A version that was not released, and why."""
+
+    model: str
+    version_id: str
+    pipeline: str
+    reason: str
+    gates: tuple[GateResult, ...] = ()
+
+
+Decision: TypeAlias = TrainingRequested | CompressionRequested | ModelReleased | ModelRefused
+"""What the policy decides."""
+
+Fact: TypeAlias = (
+    PipelineApplied | DatasetRequested | DatasetFrozen | DatasetFailed | ModelTrained | ModelCompressed | RunFailed
+)
+"""What the registry learns: from other services, or from a caller of its write methods."""
+
+Event: TypeAlias = Fact | Decision
+"""What a line of the log holds."""
+
+Progress: TypeAlias = DatasetProgressed | RunProgressed
+"""What is shown and never recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of the registry's log: an event, and when the registry wrote it (UTC)."""
+
+    occur_time: datetime
+    event: Event

@@ -1,0 +1,26 @@
+"""What one transaction adds to the log: a draft of the catalogue that becomes the catalogue when it is committed."""
+
+from datetime import datetime
+
+from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.facts import Fact, LogEntry
+from headrace_model_registry.core.policy import Objection, decide, objection
+
+
+class Draft:
+    """A copy of the catalogue on which the facts of one transaction are tried, each seeing what the ones before did.
+
+    `catalogue` is the outcome; the original stays as it was, so a transaction that fails leaves no trace.
+    """
+
+    def __init__(self, committed: Catalogue) -> None:
+        self.catalogue = committed.copy()
+
+    def take(self, fact: Fact, now: datetime) -> list[LogEntry] | Objection:
+        """Return the entries to write for a fact, the fact first, or why nothing is to be written."""
+        if reason := objection(fact, self.catalogue):
+            return reason
+        entries = [LogEntry(now, event) for event in (fact, *decide(self.catalogue, fact))]
+        for entry in entries:
+            self.catalogue.fold(entry)
+        return entries

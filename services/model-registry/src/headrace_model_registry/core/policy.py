@@ -1,0 +1,259 @@
+"""What follows from a fact: pure functions of what is known and what was just learned.
+
+frozen dataset ──► training requested ──► trained ──► compression requested ──► compressed ──► released or refused
+
+A fact is first asked whether it may be recorded (`objection`), then what follows from it (`decide`).
+"""
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+from headrace_model_registry.core import gates, specs
+from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
+from headrace_model_registry.core.comparison import Comparison, Score, compare
+from headrace_model_registry.core.facts import (
+    CHAMPION,
+    CompressionRequested,
+    DatasetFailed,
+    DatasetFrozen,
+    DatasetReference,
+    DatasetRequested,
+    Decision,
+    Fact,
+    GateResult,
+    ModelCompressed,
+    ModelRefused,
+    ModelReleased,
+    ModelTrained,
+    PipelineApplied,
+    PipelineSpec,
+    RunFailed,
+    RunKind,
+    TrainingRequested,
+    Variant,
+    VersionReference,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a fact is passed over. `repeated` when it is known already, which is no fault of anybody."""
+
+    reason: str
+    repeated: bool = False
+
+
+@singledispatch
+def objection(fact: Fact, catalogue: Catalogue) -> Objection | None:
+    """Return why a fact must not be recorded, None when it is news."""
+    raise TypeError(f"no policy for a {type(fact).__name__}")
+
+
+@singledispatch
+def _decide(fact: Fact, catalogue: Catalogue) -> list[Decision]:
+    return []
+
+
+def decide(catalogue: Catalogue, fact: Fact) -> list[Decision]:
+    """Return what follows from a fact, given everything known before it. Nothing follows from what is no news."""
+    return [] if objection(fact, catalogue) else _decide(fact, catalogue)
+
+
+@objection.register
+def _(fact: PipelineApplied, catalogue: Catalogue) -> Objection | None:
+    if catalogue.pipelines.get(fact.pipeline) == fact:
+        return Objection(f"pipeline {fact.pipeline} has this spec already", repeated=True)
+    return None
+
+
+@objection.register
+def _(fact: DatasetRequested, catalogue: Catalogue) -> Objection | None:
+    if fact.request_id in catalogue.ended_requests:
+        return Objection(f"request {fact.request_id} was answered", repeated=True)
+    return _unknown_pipeline(fact.pipeline, catalogue)
+
+
+@objection.register
+def _(fact: DatasetFrozen, catalogue: Catalogue) -> Objection | None:
+    known = catalogue.datasets.get((fact.pipeline, fact.dataset_id))
+    if known is not None and known.frozen == fact:
+        return Objection(f"dataset {fact.dataset_id} is recorded", repeated=True)
+    if unknown := _unknown_pipeline(fact.pipeline, catalogue):
+        return unknown
+    if (fact.pipeline, fact.spec_digest) not in catalogue.specs:
+        return Objection(
+            f"dataset {fact.dataset_id} of pipeline {fact.pipeline} was prepared with spec {fact.spec_digest}, "
+            "which was never applied"
+        )
+    return None
+
+
+@objection.register
+def _(fact: DatasetFailed, catalogue: Catalogue) -> Objection | None:
+    if fact.request_id in catalogue.ended_requests or catalogue.failures.get(fact.pipeline) == fact:
+        return Objection(f"the failed freeze of pipeline {fact.pipeline} is recorded", repeated=True)
+    return _unknown_pipeline(fact.pipeline, catalogue)
+
+
+@objection.register
+def _(fact: ModelTrained, catalogue: Catalogue) -> Objection | None:
+    return _not_awaited(fact.run_id, fact.pipeline, RunKind.TRAINING, fact.dataset_id, catalogue)
+
+
+@objection.register
+def _(fact: ModelCompressed, catalogue: Catalogue) -> Objection | None:
+    return _not_awaited(fact.run_id, fact.pipeline, RunKind.COMPRESSION, fact.version_id, catalogue)
+
+
+@objection.register
+def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
+    return _not_awaited(fact.run_id, fact.pipeline, fact.kind, None, catalogue)
+
+
+def _unknown_pipeline(pipeline: str, catalogue: Catalogue) -> Objection | None:
+    return None if pipeline in catalogue.pipelines else Objection(f"pipeline {pipeline} was never applied")
+
+
+def _not_awaited(
+    run_id: str, pipeline: str, kind: RunKind, subject: str | None, catalogue: Catalogue
+) -> Objection | None:
+    """Return why the end of a run is no news: nobody asked for it, something else was asked for, or it has ended."""
+    run = catalogue.runs.get(run_id)
+    if run is None:
+        return Objection(f"run {run_id} of pipeline {pipeline} was never asked for")
+    if run.state is not RunState.RUNNING:
+        return Objection(f"run {run_id} has ended", repeated=True)
+    asked = (run.request.pipeline, run.kind, run.subject)
+    came = (pipeline, kind, run.subject if subject is None else subject)
+    if asked != came:
+        return Objection(f"run {run_id} was asked for as {_describe(*asked)}, and what came says {_describe(*came)}")
+    return None
+
+
+def _describe(pipeline: str, kind: RunKind, subject: str) -> str:
+    return f"{kind.name.lower()} of {subject} in pipeline {pipeline}"
+
+
+@_decide.register
+def _(fact: DatasetFrozen, catalogue: Catalogue) -> list[Decision]:
+    spec = _working_spec(fact.pipeline, catalogue.specs[fact.pipeline, fact.spec_digest], catalogue)
+    run_id = specs.training_run_id(fact.pipeline, fact.dataset_id, spec)
+    if run_id in catalogue.runs:
+        return []
+    return [TrainingRequested(run_id, fact.pipeline, DatasetReference(fact.dataset_id, fact.manifest), spec)]
+
+
+@_decide.register
+def _(fact: ModelTrained, catalogue: Catalogue) -> list[Decision]:
+    # Also without variants to make: fp32 is measured, compared and judged like any other.
+    request = _compression_of(fact, catalogue)
+    return [] if request.run_id in catalogue.runs else [request]
+
+
+@_decide.register
+def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
+    run = catalogue.runs[fact.run_id]
+    version = catalogue.versions[fact.pipeline, fact.version_id]
+    champion = _comparable_champion(version.trained, catalogue)
+    if fact.champion_id != (champion.trained.version_id if champion else ""):
+        # Somebody else was released while this one was measured: measure again, beside the one served now.
+        request = _compression_of(version.trained, catalogue)
+        if request.run_id not in catalogue.runs:
+            return [request]
+        return [_refused(version, (), "the champion changed again and again while the version was measured")]
+    results = gates.judge(fact.variants, specs.limits(run.request.spec))
+    variant = gates.best(fact.variants, results)
+    if variant is None:
+        return [_refused(version, results, _why_none_passed(results))]
+    if champion is not None and (reason := _why_worse(fact, version, champion, catalogue)):
+        return [_refused(version, results, reason)]
+    return [_released(version, variant, results, run.request.spec, catalogue)]
+
+
+def _working_spec(pipeline: str, prepared_with: PipelineSpec, catalogue: Catalogue) -> PipelineSpec:
+    """Return the spec in force, or the one that the dataset was prepared with when the schema has changed since."""
+    current = catalogue.pipelines[pipeline].spec
+    return current if specs.same_rows(current, prepared_with) else prepared_with
+
+
+def _compression_of(trained: ModelTrained, catalogue: Catalogue) -> CompressionRequested:
+    dataset = catalogue.datasets[trained.pipeline, trained.dataset_id]
+    spec = _working_spec(trained.pipeline, catalogue.specs[trained.pipeline, dataset.frozen.spec_digest], catalogue)
+    champion = _comparable_champion(trained, catalogue)
+    champion_id = champion.trained.version_id if champion else ""
+    return CompressionRequested(
+        run_id=specs.compression_run_id(trained.pipeline, trained.version_id, champion_id, spec),
+        pipeline=trained.pipeline,
+        candidate=_reference(trained, catalogue),
+        champion=_reference(champion.trained, catalogue) if champion else None,
+        spec=spec,
+    )
+
+
+def _comparable_champion(trained: ModelTrained, catalogue: Catalogue) -> Version | None:
+    """Return the version that the candidate must not be worse than.
+
+    None when nothing is served yet, and when what is served was made for rows of another schema: the two cannot answer
+    the same rows, and the pipeline's owner changed the schema knowing that.
+    """
+    champion = catalogue.champion(trained.model)
+    if champion is None:
+        return None
+    own = catalogue.spec_of(trained.pipeline, trained.dataset_id)
+    served = catalogue.spec_of(champion.trained.pipeline, champion.trained.dataset_id)
+    return champion if own and served and specs.same_rows(own, served) else None
+
+
+def _reference(trained: ModelTrained, catalogue: Catalogue) -> VersionReference:
+    frozen = catalogue.datasets[trained.pipeline, trained.dataset_id].frozen
+    # The uncompressed graph, also of a champion that is served in a smaller form: version is compared with version.
+    return VersionReference(trained.version_id, trained.graph, DatasetReference(frozen.dataset_id, frozen.manifest))
+
+
+def _why_none_passed(results: tuple[GateResult, ...]) -> str:
+    failed = [f"{r.variant} {r.gate} {r.measured:.4g}, limit {r.limit:.4g}" for r in results if not r.passed]
+    return "no variant passed its gates: " + ("; ".join(failed) if failed else "nothing was measured")
+
+
+def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catalogue: Catalogue) -> str:
+    """Return why the candidate must not replace the champion, empty when it may."""
+    ids = (version.trained.dataset_id, champion.trained.dataset_id)
+    compared = compare(fact.evaluations, fact.version_id, champion.trained.version_id, ids)
+    if isinstance(compared, str):
+        return f"cannot be compared with the champion, version {champion.ordinal}: {compared}"
+    if not compared.worse:
+        return ""
+    return _describe_worse(compared, compared.candidate, compared.champion, champion.ordinal)
+
+
+def _describe_worse(compared: Comparison, candidate: Score, champion: Score, ordinal: int) -> str:
+    rows = ", ".join(f"{dataset_id} ({count} rows)" for dataset_id, count in compared.rows)
+    return f"worse than the champion on the same rows: {candidate}, version {ordinal} {champion}; test splits of {rows}"
+
+
+def _refused(version: Version, results: tuple[GateResult, ...], reason: str) -> ModelRefused:
+    trained = version.trained
+    return ModelRefused(trained.model, trained.version_id, trained.pipeline, reason, results)
+
+
+def _released(
+    version: Version, variant: Variant, results: tuple[GateResult, ...], spec: PipelineSpec, catalogue: Catalogue
+) -> ModelReleased:
+    trained = version.trained
+    return ModelReleased(
+        model=trained.model,
+        alias=CHAMPION,
+        epoch=catalogue.epoch(trained.model, CHAMPION) + 1,
+        version_id=trained.version_id,
+        ordinal=version.ordinal,
+        variant=variant.name,
+        graph=variant.graph,
+        pipeline=trained.pipeline,
+        dataset_id=trained.dataset_id,
+        run_id=trained.run_id,
+        gates=results,
+        cache=specs.cache_policy(spec),
+    )
+
+
+__all__ = ["Objection", "decide", "objection"]

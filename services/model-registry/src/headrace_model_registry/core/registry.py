@@ -1,0 +1,111 @@
+"""The registry as its callers see it: writes go through the log, reads come from what is committed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
+from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
+
+from headrace_model_registry.core import queries
+from headrace_model_registry.core.catalogue import Dataset, Release, Version
+from headrace_model_registry.core.facts import DatasetRequested, PipelineApplied, PipelineSpec
+from headrace_model_registry.core.queries import Lag, PipelineStatus, Run
+from headrace_model_registry.core.state import State
+from headrace_model_registry.ports import Topics, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What is in force after an `apply`, and whether that call changed it."""
+
+    applied: PipelineApplied
+    changed: bool
+
+
+class Registry:
+    """Catalogue of pipelines, datasets, runs, versions and releases. Safe for use by several threads.
+
+    The methods that write, and `list_lags`, wait for Kafka. `new_id` gives ids that nobody else has.
+    """
+
+    def __init__(self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str]) -> None:
+        self._state = state
+        self._topics = topics
+        self._writer = writer
+        self._new_id = new_id
+
+    def apply_pipeline(self, document: bytes, create_topic: bool) -> Applied:
+        """Check a spec, create the pipeline's topics and put it in force; nothing is written when it is so already.
+
+        Raises InvalidInput with every problem of the spec, and FailedPrecondition when the producers' topic is missing.
+        """
+        pipeline = _load(document)
+        partitions = self._partitions(pipeline, create_topic)
+        self._topics.create_record_topics(pipeline.name, partitions)
+        wanted = PipelineApplied(pipeline.name, PipelineSpec(pipeline.canonical_json(), pipeline.digest), partitions)
+        if self._state.catalogue.pipelines.get(pipeline.name) == wanted:
+            return Applied(wanted, changed=False)
+        self._writer.write(wanted)
+        return Applied(wanted, changed=True)
+
+    def freeze_dataset(self, pipeline: str) -> str:
+        """Ask for a dataset now and return the request's id. Raises NotFound for an unknown pipeline."""
+        self._must_know(pipeline)
+        request = DatasetRequested(pipeline, self._new_id())
+        self._writer.write(request)
+        return request.request_id
+
+    def list_pipelines(self, pipeline: str) -> list[PipelineApplied]:
+        """Return the pipelines by name; all when `pipeline` is empty."""
+        return queries.pipelines(self._state.catalogue, pipeline)
+
+    def list_datasets(self, pipeline: str) -> list[Dataset]:
+        """Return the datasets, oldest first; of all pipelines when `pipeline` is empty."""
+        return queries.datasets(self._state.catalogue, pipeline)
+
+    def list_runs(self, pipeline: str) -> list[Run]:
+        """Return the runs, oldest first; of all pipelines when `pipeline` is empty."""
+        return queries.runs(self._state.catalogue, self._state.board, pipeline)
+
+    def list_versions(self, model: str) -> list[Version]:
+        """Return the versions, oldest first; of all models when `model` is empty."""
+        return queries.versions(self._state.catalogue, model)
+
+    def list_releases(self, model: str) -> list[Release]:
+        """Return the releases, oldest first; of all models when `model` is empty."""
+        return queries.releases(self._state.catalogue, model)
+
+    def list_lags(self) -> list[Lag]:
+        """Return how far each consumer group is behind, by group and topic."""
+        return self._topics.lags()
+
+    def status(self, pipeline: str) -> PipelineStatus:
+        """Return where a pipeline stands. Raises NotFound for an unknown one."""
+        self._must_know(pipeline)
+        return queries.status(self._state.catalogue, self._state.board, pipeline)
+
+    def _must_know(self, pipeline: str) -> None:
+        known = self._state.catalogue.pipelines
+        if pipeline not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise NotFound(f"pipeline {pipeline!r} was never applied; known pipelines: {names}")
+
+    def _partitions(self, pipeline: Pipeline, create_topic: bool) -> int:
+        topic = pipeline.stream.topic
+        if create_topic:
+            self._topics.create(topic)
+        partitions = self._topics.partitions_of(topic)
+        if not partitions:
+            raise FailedPrecondition(
+                f"the producers' topic {topic!r} of pipeline {pipeline.name} does not exist: "
+                "create it, or apply with --create-topic"
+            )
+        return partitions
+
+
+def _load(document: bytes) -> Pipeline:
+    try:
+        return load_pipeline(document)
+    except SpecInvalid as error:
+        problems = "\n".join(f"  line {p.line}: {p.path}: {p.message}" for p in error.problems)
+        raise InvalidInput(f"the pipeline is invalid:\n{problems}") from error

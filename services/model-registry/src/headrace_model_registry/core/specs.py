@@ -1,0 +1,67 @@
+"""What the policy reads of a pipeline's spec, and the ids that it derives from it."""
+
+import hashlib
+import json
+from functools import lru_cache
+
+from headrace_data.spec import Pipeline, parse_canonical
+
+from headrace_model_registry.core.facts import CachePolicy, PipelineSpec
+from headrace_model_registry.core.gates import Limits
+
+_ID_DIGITS = 32
+"""Hexadecimal digits of a run id: 128 bits, so two different runs never share one."""
+
+
+@lru_cache(maxsize=256)
+def parse(spec: PipelineSpec) -> Pipeline:
+    """Return the pipeline that a spec describes."""
+    return parse_canonical(spec.json)
+
+
+def same_rows(one: PipelineSpec, other: PipelineSpec) -> bool:
+    """Tell whether a model made for the one spec can answer rows of the other: same features, same label."""
+    return _signature(parse(one)) == _signature(parse(other))
+
+
+def limits(spec: PipelineSpec) -> Limits:
+    """Return the limits of a pipeline's gates."""
+    gates = parse(spec).compress.gates
+    return Limits(
+        accuracy_drop=gates.accuracy_drop,
+        agreement=gates.agreement,
+        relative_logit_error=gates.relative_logit_error,
+        size_ratio=gates.size_ratio,
+        latency_ratio=gates.latency_ratio,
+    )
+
+
+def cache_policy(spec: PipelineSpec) -> CachePolicy:
+    """Return where hot predictions of the pipeline's model are kept."""
+    return CachePolicy[parse(spec).serve.cache.upper()]
+
+
+def training_run_id(pipeline: str, dataset_id: str, spec: PipelineSpec) -> str:
+    """Return the id of training on a dataset by a spec.
+
+    The same work has the same id: it depends on the dataset, the schema and the `train` section with its seed, and not
+    on what else the spec says. The pipeline is part of it, or a second pipeline over the same rows would get no model.
+    """
+    parsed = parse(spec)
+    train = parsed.train.plain()
+    return "train-" + _digest(pipeline, dataset_id, parsed.schema_digest, train, parsed.train.seed)
+
+
+def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: PipelineSpec) -> str:
+    """Return the id of compressing a version by a spec beside a champion; `champion_id` is empty when there is none."""
+    return "compress-" + _digest(pipeline, version_id, champion_id, parse(spec).compress.plain())
+
+
+def _signature(pipeline: Pipeline) -> tuple[object, ...]:
+    fields = (*sorted(pipeline.stream.features, key=lambda field: field.name), pipeline.stream.label)
+    return tuple((field.name, field.type, field.shape) for field in fields)
+
+
+def _digest(*parts: object) -> str:
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]

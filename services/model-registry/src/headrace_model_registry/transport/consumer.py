@@ -1,0 +1,79 @@
+"""Facts and progress as they come from Kafka."""
+
+import logging
+from typing import TypeVar
+
+from headrace_runtime.errors import Unprocessable
+from headrace_runtime.messages import Record, decode
+from headrace_runtime.topics import (
+    COMPRESSION_REQUESTED,
+    DATASET_FAILED,
+    DATASET_FROZEN,
+    DATASET_PROGRESSED,
+    DATASET_REQUESTED,
+    MODEL_COMPRESSED,
+    MODEL_REFUSED,
+    MODEL_RELEASED,
+    MODEL_TRAINED,
+    PIPELINE_APPLIED,
+    RUN_FAILED,
+    RUN_PROGRESSED,
+    TRAINING_REQUESTED,
+    Topic,
+)
+
+from headrace_model_registry.core import facts
+from headrace_model_registry.core.facts import Fact, Progress
+from headrace_model_registry.transport.converters import from_message
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FACTS: dict[Topic, type[Fact]] = {
+    DATASET_FROZEN: facts.DatasetFrozen,
+    DATASET_FAILED: facts.DatasetFailed,
+    MODEL_TRAINED: facts.ModelTrained,
+    MODEL_COMPRESSED: facts.ModelCompressed,
+    RUN_FAILED: facts.RunFailed,
+}
+"""What the registry learns from other services."""
+
+PROGRESS: dict[Topic, type[Progress]] = {
+    DATASET_PROGRESSED: facts.DatasetProgressed,
+    RUN_PROGRESSED: facts.RunProgressed,
+}
+"""What it shows and never records."""
+
+EMITTED: dict[type[facts.Event], Topic] = {
+    facts.PipelineApplied: PIPELINE_APPLIED,
+    facts.DatasetRequested: DATASET_REQUESTED,
+    facts.TrainingRequested: TRAINING_REQUESTED,
+    facts.CompressionRequested: COMPRESSION_REQUESTED,
+    facts.ModelReleased: MODEL_RELEASED,
+    facts.ModelRefused: MODEL_REFUSED,
+}
+"""What it tells other services."""
+
+_FACTS_BY_NAME = {topic.name: (topic, kind) for topic, kind in FACTS.items()}
+_PROGRESS_BY_NAME = {topic.name: (topic, kind) for topic, kind in PROGRESS.items()}
+
+
+def to_fact(record: Record) -> Fact | None:
+    """Return the fact in a message, None after a warning when there is none to be had from it."""
+    topic, kind = _FACTS_BY_NAME[record.topic]
+    return _read(record, topic, kind)
+
+
+def to_progress(record: Record) -> Progress | None:
+    """Return the progress in a message, None after a warning when there is none to be had from it."""
+    topic, kind = _PROGRESS_BY_NAME[record.topic]
+    return _read(record, topic, kind)
+
+
+def _read(record: Record, topic: Topic, kind: type[T]) -> T | None:
+    try:
+        return from_message(kind, decode(record, topic.message))
+    except Unprocessable as error:
+        logger.warning("passed over %s:%s:%s: %s", record.topic, record.partition, record.offset, error)
+        return None

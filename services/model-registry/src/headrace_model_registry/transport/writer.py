@@ -1,0 +1,246 @@
+"""The one writer of the registry's log: facts from Kafka and from callers, in one thread, in one transaction each time.
+
+Order of work, which is the guarantee:
+
+1. start the transactional producer: a former registry is fenced, and what it left open is aborted;
+2. read the log to its end: from now on only this process makes it longer;
+3. take facts, decide, and write the log's entries, the messages that follow and the offsets in one transaction;
+4. once that is committed, and only then, show the new catalogue and answer the callers.
+"""
+
+import logging
+import queue
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.errors import FailedPrecondition, Unavailable
+from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.loops import RECORDS_CONSUMED, TRANSACTION_SECONDS
+from headrace_runtime.messages import Outgoing, Record, encode, next_offsets
+from headrace_runtime.service import Background
+from headrace_runtime.telemetry import extract, links_to, tracer
+from opentelemetry import context as otel_context
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Gauge
+
+from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.facts import Fact, LogEntry
+from headrace_model_registry.core.ledger import Draft
+from headrace_model_registry.core.policy import Objection
+from headrace_model_registry.core.state import State
+from headrace_model_registry.transport.consumer import EMITTED, to_fact
+from headrace_model_registry.transport.converters import to_log_entry, to_message
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "model-registry"
+POLL_TIMEOUT_S = 0.1
+"""Longest wait of a caller's write for the poll before it."""
+WRITE_TIMEOUT_S = 30.0
+
+ENTRIES = Counter("headrace_registry_entries", "Entries written to the registry's log.", ["event"])
+PASSED_OVER = Counter("headrace_registry_facts_passed_over", "Facts that were not recorded.", ["fact", "why"])
+VERSIONS = Gauge("headrace_registry_versions", "Versions in the catalogue.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A caller's fact, the trace it belongs to, and where the answer goes."""
+
+    fact: Fact
+    context: otel_context.Context = field(default_factory=otel_context.get_current)
+    answer: "Future[Catalogue]" = field(default_factory=Future)
+
+
+class LogWriter(Background):
+    """Owns the log. `start` returns once the log was read to its end and raises what stood in the way."""
+
+    def __init__(
+        self,
+        state: State,
+        open_producer: Callable[[], TransactionalProducer],
+        open_consumer: Callable[[], GroupConsumer],
+        read_log: Callable[[], Iterable[LogEntry]],
+    ) -> None:
+        super().__init__("registry log")
+        self._state = state
+        self._open_producer = open_producer
+        self._open_consumer = open_consumer
+        self._read_log = read_log
+        self._writes: queue.SimpleQueue[_Write] = queue.SimpleQueue()
+        self._ready: Future[None] = Future()
+
+    def start(self) -> None:
+        """Take over the log and read it."""
+        super().start()
+        self._ready.result()
+
+    def write(self, fact: Fact) -> Catalogue:
+        """Record a fact with all that follows from it, and return the catalogue once that is committed."""
+        write = _Write(fact)
+        self._writes.put(write)
+        if self.stopping.is_set():
+            raise Unavailable("the registry is stopping")
+        try:
+            return write.answer.result(WRITE_TIMEOUT_S)
+        except TimeoutError:
+            raise Unavailable(f"Kafka did not commit within {WRITE_TIMEOUT_S:.0f} s; look whether it did") from None
+
+    def run(self) -> None:
+        """Work until stopped."""
+        try:
+            producer = self._open_producer()
+            with closing(producer):
+                self._replay()
+                with closing(self._open_consumer()) as consumer:
+                    self._ready.set_result(None)
+                    self._serve(producer, consumer)
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    def close(self) -> None:
+        """Answer whoever still waits."""
+        for write in self._waiting():
+            write.answer.set_exception(Unavailable("the registry stopped; look whether the write was committed"))
+
+    def _replay(self) -> None:
+        catalogue, entries = Catalogue(), 0
+        for entry in self._read_log():
+            catalogue.fold(entry)
+            entries += 1
+        self._state.publish(catalogue)
+        VERSIONS.set(len(catalogue.versions))
+        logger.info("read %s entries of the log", entries)
+
+    def _serve(self, producer: TransactionalProducer, consumer: GroupConsumer) -> None:
+        again: list[_Write] = []
+        while not self.stopping.is_set():
+            records = consumer.poll(POLL_TIMEOUT_S)
+            writes = again + self._waiting()
+            again = []
+            if not (records or writes):
+                continue
+            try:
+                self._process(records, writes, producer, consumer)
+            except MembershipLost as error:
+                logger.warning("deciding on %s facts again: %s", len(records) + len(writes), error)
+                consumer.rewind(records)
+                again = writes
+            except BaseException:
+                for write in writes:
+                    write.answer.set_exception(Unavailable("the registry failed; look whether the write was committed"))
+                raise
+
+    def _process(
+        self,
+        records: Sequence[Record],
+        writes: Sequence[_Write],
+        producer: TransactionalProducer,
+        consumer: GroupConsumer,
+    ) -> None:
+        draft = Draft(self._state.catalogue)
+        outgoing: list[Outgoing] = []
+        for record in records:
+            outgoing += _learn(record, draft)
+        refused: dict[int, Objection] = {}
+        for position, write in enumerate(writes):
+            outcome = _take(write.fact, draft, write.context)
+            if isinstance(outcome, Objection):
+                refused[position] = outcome
+            else:
+                outgoing += outcome
+        self._commit(outgoing, records, producer, consumer)
+        self._state.publish(draft.catalogue)
+        VERSIONS.set(len(draft.catalogue.versions))
+        for record in records:
+            RECORDS_CONSUMED.labels(record.topic).inc()
+        for position, write in enumerate(writes):
+            _answer(write, refused.get(position), draft.catalogue)
+
+    def _commit(
+        self,
+        outgoing: Sequence[Outgoing],
+        records: Sequence[Record],
+        producer: TransactionalProducer,
+        consumer: GroupConsumer,
+    ) -> None:
+        if not (outgoing or records):
+            return
+        with (
+            TRANSACTION_SECONDS.labels(self.name).time(),
+            tracer.start_as_current_span(
+                names.SPAN_TRANSACTION,
+                context=otel_context.Context(),
+                links=links_to(message.headers for message in outgoing),
+                attributes={names.MESSAGING_BATCH_COUNT: len(outgoing)},
+            ),
+            producer.transaction() as transaction,
+        ):
+            transaction.send(outgoing)
+            if records:
+                transaction.commit_offsets(next_offsets(records), consumer.group_metadata())
+
+    def _waiting(self) -> list[_Write]:
+        writes: list[_Write] = []
+        while not self._writes.empty():
+            writes.append(self._writes.get())
+        return writes
+
+
+def _learn(record: Record, draft: Draft) -> list[Outgoing]:
+    """Return the messages that follow from a message; their trace goes on from its trace."""
+    context = extract(record.headers)
+    attributes: dict[str, str | int] = {
+        names.MESSAGING_SYSTEM: "kafka",
+        names.MESSAGING_OPERATION: names.SPAN_PROCESS,
+        names.MESSAGING_DESTINATION: record.topic,
+        names.MESSAGING_PARTITION: str(record.partition),
+        names.MESSAGING_OFFSET: record.offset,
+    }
+    with tracer.start_as_current_span(
+        f"{names.SPAN_PROCESS} {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes
+    ):
+        fact = to_fact(record)
+        if fact is None:
+            PASSED_OVER.labels(record.topic, "unreadable").inc()
+            return []
+        outcome = _take(fact, draft, otel_context.get_current())
+    return [] if isinstance(outcome, Objection) else outcome
+
+
+def _take(fact: Fact, draft: Draft, context: otel_context.Context) -> list[Outgoing] | Objection:
+    token = otel_context.attach(context)
+    try:
+        outcome = draft.take(fact, datetime.now(UTC))
+        if isinstance(outcome, Objection):
+            level, why = (logging.INFO, "repeated") if outcome.repeated else (logging.WARNING, "unexpected")
+            logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
+            PASSED_OVER.labels(type(fact).__name__, why).inc()
+            return outcome
+        return [message for entry in outcome for message in _messages(entry)]
+    finally:
+        otel_context.detach(token)
+
+
+def _messages(entry: LogEntry) -> list[Outgoing]:
+    kind = type(entry.event)
+    ENTRIES.labels(kind.__name__).inc()
+    logger.info("recorded %s of pipeline %s", kind.__name__, entry.event.pipeline)
+    written = [encode(to_log_entry(entry), source=SOURCE)]
+    if kind in EMITTED:
+        written.append(encode(to_message(entry.event), source=SOURCE))
+    return written
+
+
+def _answer(write: _Write, refused: Objection | None, catalogue: Catalogue) -> None:
+    if refused is None or refused.repeated:
+        write.answer.set_result(catalogue)
+    else:
+        write.answer.set_exception(FailedPrecondition(refused.reason))

@@ -1,0 +1,147 @@
+import math
+from dataclasses import replace
+
+import pytest
+from headrace_model_registry.core.facts import Artifact, GateResult, Variant
+from headrace_model_registry.core.gates import Limits, best, judge
+from hypothesis import given
+from hypothesis import strategies as st
+
+LIMITS = Limits(accuracy_drop=0.01, agreement=0.98, relative_logit_error=0.05, size_ratio=1.0, latency_ratio=1.5)
+GATES = ("accuracyDrop", "agreement", "relativeLogitError", "sizeRatio", "latencyRatio")
+FP32 = {
+    "accuracy": 0.97,
+    "agreement": 1.0,
+    "relative_logit_error": 0.0,
+    "size_bytes": 1000.0,
+    "latency_ms_batch_1": 0.2,
+}
+INT8 = {
+    "accuracy": 0.97,
+    "agreement": 0.99,
+    "relative_logit_error": 0.01,
+    "size_bytes": 300.0,
+    "latency_ms_batch_1": 0.1,
+}
+
+
+def variant(name, metrics, size=1000):
+    return Variant(name, Artifact(f"store/{name}", f"sha256:{name}", size), metrics)
+
+
+def results_of(metrics, limits=LIMITS):
+    results = judge([variant("fp32", FP32), variant("int8", metrics)], limits)
+    return {result.gate: result for result in results if result.variant == "int8"}
+
+
+def test_every_variant_is_judged_by_every_gate_in_order():
+    results = judge([variant("fp32", FP32), variant("int8", INT8)], LIMITS)
+    assert [(result.variant, result.gate) for result in results] == [
+        (name, gate) for name in ("fp32", "int8") for gate in GATES
+    ]
+    assert all(result.passed for result in results)
+
+
+@pytest.mark.parametrize(
+    ("metric", "at_limit", "over", "gate", "limit"),
+    [
+        ("accuracy", 0.96, 0.9599, "accuracyDrop", 0.01),
+        ("agreement", 0.98, 0.9799, "agreement", 0.98),
+        ("relative_logit_error", 0.05, 0.0501, "relativeLogitError", 0.05),
+        ("size_bytes", 1000.0, 1001.0, "sizeRatio", 1.0),
+        ("latency_ms_batch_1", 0.3, 0.3001, "latencyRatio", 1.5),
+    ],
+)
+def test_a_limit_itself_passes_and_more_than_it_fails_that_gate_alone(metric, at_limit, over, gate, limit):
+    assert all(result.passed for result in results_of(INT8 | {metric: at_limit}).values())
+    results = results_of(INT8 | {metric: over})
+    assert [name for name, result in results.items() if not result.passed] == [gate]
+    assert results[gate].limit == limit
+
+
+def test_a_gate_tells_what_was_measured_against_fp32():
+    measured = {gate: result.measured for gate, result in results_of(INT8 | {"accuracy": 0.95}).items()}
+    assert measured == pytest.approx(
+        {"accuracyDrop": 0.02, "agreement": 0.99, "relativeLogitError": 0.01, "sizeRatio": 0.3, "latencyRatio": 0.5}
+    )
+
+
+def test_a_variant_may_be_more_accurate_than_fp32():
+    assert results_of(INT8 | {"accuracy": 0.99})["accuracyDrop"].passed
+
+
+def test_fp32_passes_whatever_the_limits_are_because_they_refer_to_it():
+    strict = Limits(accuracy_drop=0.0, agreement=1.0, relative_logit_error=0.0, size_ratio=0.5, latency_ratio=0.5)
+    assert all(result.passed for result in judge([variant("fp32", {})], strict))
+
+
+@pytest.mark.parametrize("missing", list(INT8))
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_what_was_not_measured_fails_its_gate(missing, value):
+    metrics = {name: figure for name, figure in INT8.items() if name != missing}
+    if value is not None:
+        metrics[missing] = value
+    results = results_of(metrics)
+    (failed,) = (result for result in results.values() if not result.passed)
+    assert math.isinf(failed.measured)
+
+
+@pytest.mark.parametrize("reference", [{}, FP32 | {"size_bytes": 0.0, "latency_ms_batch_1": 0.0, "accuracy": math.nan}])
+def test_nothing_passes_when_fp32_was_not_measured(reference):
+    results = judge([variant("fp32", reference), variant("int8", INT8)], LIMITS)
+    failed = {result.gate for result in results if not result.passed}
+    assert failed == {"accuracyDrop", "sizeRatio", "latencyRatio"}
+
+
+def test_no_variant_passes_without_fp32():
+    variants = [variant("int8", INT8)]
+    assert best(variants, judge(variants, LIMITS)) is None
+
+
+def test_nothing_measured_is_nothing_judged():
+    assert judge([], LIMITS) == ()
+    assert best([], ()) is None
+
+
+def test_the_fastest_passing_variant_is_best():
+    variants = [variant("fp32", FP32), variant("int8", INT8), variant("pruned", INT8 | {"latency_ms_batch_1": 0.05})]
+    assert best(variants, judge(variants, LIMITS)) == variants[2]
+
+
+def test_a_failed_variant_is_never_best_however_fast():
+    variants = [variant("fp32", FP32), variant("int8", INT8 | {"agreement": 0.5, "latency_ms_batch_1": 0.001})]
+    assert best(variants, judge(variants, LIMITS)) == variants[0]
+
+
+def test_the_smaller_graph_wins_at_equal_latency_and_the_first_at_equal_size():
+    same = INT8 | {"latency_ms_batch_1": 0.2}
+    variants = [variant("fp32", FP32), variant("b", same, 500), variant("a", same, 400), variant("c", same, 400)]
+    results = judge(variants, LIMITS)
+    assert best(variants, results) == variants[2]
+    assert best([variants[0], replace(variants[1], graph=variants[0].graph)], results) == variants[0]
+
+
+def test_a_variant_without_a_latency_never_beats_one_with():
+    variants = [variant("fp32", {}), variant("int8", INT8)]
+    assert best(variants, [GateResult("int8", "agreement", True, 0.98, 0.99)]) == variants[1]
+
+
+metrics = st.fixed_dictionaries(
+    {},
+    optional={name: st.floats(0, 2) for name in ("accuracy", "agreement", "relative_logit_error")}
+    | {name: st.floats(0, 1e6) for name in ("size_bytes", "latency_ms_batch_1")},
+)
+
+
+@given(st.lists(metrics, max_size=4), metrics)
+def test_the_best_variant_passes_and_none_that_passes_is_faster(others, reference):
+    variants = [variant("fp32", reference), *(variant(f"v{i}", each) for i, each in enumerate(others))]
+    results = judge(variants, LIMITS)
+    failed = {result.variant for result in results if not result.passed}
+    chosen = best(variants, results)
+    assert chosen is not None
+    assert chosen.name not in failed
+    latency = chosen.metrics.get("latency_ms_batch_1", math.inf)
+    assert all(
+        latency <= other.metrics.get("latency_ms_batch_1", math.inf) for other in variants if other.name not in failed
+    )
