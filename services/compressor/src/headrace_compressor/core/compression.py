@@ -1,0 +1,85 @@
+"""One compression run: the variants of a version, measured, and the version beside the champion on equal rows."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace_compressor.core.measurement import Rows, evaluate, measure, reads
+from headrace_compressor.core.quantisation import quantise_dynamic
+
+REFERENCE = "fp32"
+"""Name of the variant that is always there: the version as it was trained."""
+
+METHODS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {"int8-dynamic": ("int8", quantise_dynamic)}
+"""Name of the variant, and what makes it of the version's graph, by the kind that a pipeline asks for."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version and where it comes from."""
+
+    version_id: str
+    """Digest of the version."""
+    dataset_id: str
+    """Id of the dataset that it was trained on."""
+    graph: bytes
+    """The ONNX graph as it was trained."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One form of a version and what was measured of it."""
+
+    name: str
+    graph: bytes
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one version scored on the test split of one dataset."""
+
+    version_id: str
+    dataset_id: str
+    rows: int
+    metrics: Mapping[str, float]
+
+
+Report = Callable[[int, int, Mapping[str, float], float], None]
+"""Takes the variants measured, the variants planned, the latest one's measurements, and the seconds to go."""
+
+
+def make_variants(graph: bytes, kinds: Iterable[str]) -> dict[str, bytes]:
+    """Return the graphs of a version's variants by name, the reference first. Raise `NothingQuantised`."""
+    made = {name: method(graph) for name, method in (METHODS[kind] for kind in kinds)}
+    return {REFERENCE: graph, **made}
+
+
+def compress(graph: bytes, kinds: Iterable[str], rows: Rows, report: Report) -> list[Variant]:
+    """Return the measured variants of a version, the reference first, and report each as it is done."""
+    start = time.monotonic()
+    graphs = make_variants(graph, kinds)
+    variants = []
+    for name, metrics in measure(graphs, rows):
+        variants.append(Variant(name, graphs[name], metrics))
+        each_s = (time.monotonic() - start) / len(variants)
+        report(len(variants), len(graphs), metrics, each_s * (len(graphs) - len(variants)))
+    return variants
+
+
+def compare(versions: Sequence[Version], splits: Sequence[Rows]) -> Iterator[Evaluation]:
+    """Yield what each version scores on each test split.
+
+    A version that asks for features which a split does not have, because the pipeline's schema changed between the
+    two, cannot be evaluated there: that evaluation is left out.
+    """
+    for rows in splits:
+        for version in versions:
+            if reads(version.graph, rows.columns):
+                metrics = evaluate(version.graph, rows)
+                yield Evaluation(version.version_id, rows.dataset_id, len(rows.truth), metrics)
+            else:
+                _log.warning("version %s cannot read the features of %s", version.version_id, rows.dataset_id)

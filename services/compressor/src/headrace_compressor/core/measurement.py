@@ -1,0 +1,101 @@
+"""What a variant is measured by, and how versions are compared on equal rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from headrace_learning import evaluation
+from headrace_learning.graphs import Columns
+
+from headrace_compressor.errors import NothingToMeasure
+
+Array = np.ndarray[Any, Any]
+
+_BATCHES = (1, 32)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The test split of one dataset."""
+
+    dataset_id: str
+    """Id of the dataset."""
+    columns: Columns
+    """Raw features by name, each [rows, *shape of the field]."""
+    truth: Array
+    """[rows], label values."""
+
+    def __post_init__(self) -> None:
+        if len(self.truth) == 0:
+            raise NothingToMeasure(
+                f"dataset {self.dataset_id}: expected rows in the test split to measure on, got none; "
+                "raise prepare.split.test or freeze more records"
+            )
+
+
+def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each variant's name and measurements, the first being the reference that the others are compared with.
+
+    Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
+    turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
+    agreement (share of equal labels), relative_logit_error and kl_divergence.
+    """
+    latencies = {
+        f"latency_ms_batch_{batch}": evaluation.median_latencies_ms(list(graphs.values()), rows.columns, batch)
+        for batch in _BATCHES
+    }
+    reference = next(iter(graphs.values()))
+    expected = evaluation.predict(reference, rows.columns)
+    for place, (name, graph) in enumerate(graphs.items()):
+        given = evaluation.predict(graph, rows.columns)
+        yield (
+            name,
+            {
+                "size_bytes": float(len(graph)),
+                **{metric: values[place] for metric, values in latencies.items()},
+                **_quality(given, rows.truth),
+                "agreement": evaluation.agreement(expected.labels, given.labels),
+                "relative_logit_error": evaluation.relative_logit_error(reference, graph, rows.columns),
+                "kl_divergence": kl_divergence(expected.probabilities, given.probabilities),
+            },
+        )
+
+
+def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
+    """Return a version's accuracy, log_loss and calibration_error on the rows."""
+    return _quality(evaluation.predict(graph, rows.columns), rows.truth)
+
+
+def reads(graph: bytes, columns: Columns) -> bool:
+    """Return whether the columns hold every feature that the graph asks for, in its type and shape."""
+    return all(_fits(each, columns) for each in onnx.load_from_string(graph).graph.input)
+
+
+def kl_divergence(expected: Array, given: Array) -> float:
+    """Return the mean Kullback-Leibler divergence of `given` from `expected`, both [rows, classes], in nats.
+
+    A probability too small for float32 counts as the smallest that float32 holds in full.
+    """
+    smallest = np.finfo(np.float32).tiny
+    p, q = (np.clip(each.astype(np.float64), smallest, 1.0) for each in (expected, given))
+    # Rounding leaves equal distributions a hair below zero; the divergence itself never is.
+    return max(0.0, float(np.mean(np.sum(p * np.log(p / q), axis=1))))
+
+
+def _fits(feature: onnx.ValueInfoProto, columns: Columns) -> bool:
+    if feature.name not in columns:
+        return False
+    column, tensor = columns[feature.name], feature.type.tensor_type
+    # The first dimension is the batch.
+    shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)[1:]
+    return column.shape[1:] == shape and bool(column.dtype == onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+
+
+def _quality(given: evaluation.Predictions, truth: Array) -> dict[str, float]:
+    return {
+        "accuracy": evaluation.accuracy(given.labels, truth),
+        "log_loss": evaluation.log_loss(given, truth),
+        "calibration_error": evaluation.calibration_error(given, truth),
+    }

@@ -1,0 +1,35 @@
+"""Which class a processor belongs to: latencies and the kernels behind them hold for one class only."""
+
+_CLASSES = (
+    # Best first: a processor has the flags of the classes below its own as well.
+    ("amx_int8", "amx-int8"),
+    ("avx512_vnni", "avx512-vnni"),
+    ("avx_vnni", "avx-vnni"),
+    ("avx512f", "avx512"),
+    ("avx2", "avx2"),
+    ("i8mm", "arm64-i8mm"),
+    ("asimddp", "arm64-dotprod"),
+)
+_MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def cpu_class(cpuinfo: str, machine: str) -> str:
+    """Return the best instruction set for int8 that a processor has, such as "avx2" or "avx512-vnni".
+
+    `cpuinfo` is the text of /proc/cpuinfo, empty where there is none; then the answer is the architecture that
+    `machine` names, as platform.machine() does.
+    """
+    flags = _flags(cpuinfo)
+    for flag, name in _CLASSES:
+        if flag in flags:
+            return name
+    return _MACHINES.get(machine.lower(), machine.lower() or "unknown")
+
+
+def _flags(cpuinfo: str) -> set[str]:
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        # x86 says flags, ARM says Features; every core repeats them.
+        if name.strip() in {"flags", "Features"}:
+            return set(value.split())
+    return set()

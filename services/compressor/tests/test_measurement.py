@@ -1,0 +1,116 @@
+"""Measurements against numbers worked out by hand, and comparisons of versions on equal rows."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from headrace_compressor.core.compression import Version, compare, compress
+from headrace_compressor.core.measurement import Rows, kl_divergence, reads
+from headrace_compressor.errors import NothingToMeasure
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+_METRICS = {
+    "size_bytes",
+    "latency_ms_batch_1",
+    "latency_ms_batch_32",
+    "accuracy",
+    "log_loss",
+    "calibration_error",
+    "agreement",
+    "relative_logit_error",
+    "kl_divergence",
+}
+
+
+def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: Version, rows: Rows) -> None:
+    reports: list[tuple[int, int, Mapping[str, float], float]] = []
+
+    variants = compress(digits_mlp.graph, ["int8-dynamic"], rows, lambda *report: reports.append(report))
+
+    fp32, int8 = variants
+    assert [fp32.name, int8.name] == ["fp32", "int8"]
+    assert fp32.graph == digits_mlp.graph
+    assert [report[:2] for report in reports] == [(1, 2), (2, 2)]
+    assert [report[2] for report in reports] == [fp32.metrics, int8.metrics]
+    assert reports[0][3] > reports[1][3] == 0.0
+    for variant in variants:
+        assert variant.metrics.keys() == _METRICS
+        assert variant.metrics["size_bytes"] == len(variant.graph)
+        assert 0 < variant.metrics["latency_ms_batch_1"] < variant.metrics["latency_ms_batch_32"]
+    assert fp32.metrics["agreement"] == 1.0
+    assert fp32.metrics["relative_logit_error"] == fp32.metrics["kl_divergence"] == 0.0
+    assert int8.metrics["relative_logit_error"] > 0.0
+
+
+def test_a_version_without_variants_is_still_measured(digits_mlp: Version, rows: Rows) -> None:
+    (only,) = compress(digits_mlp.graph, [], rows, lambda *_: None)
+
+    assert only.name == "fp32"
+
+
+def test_both_versions_are_evaluated_on_both_splits(digits_mlp: Version, digits_cnn: Version, rows: Rows) -> None:
+    older = Rows("sha256:older", {"pixels": rows.columns["pixels"][:100]}, rows.truth[:100])
+
+    found = list(compare([digits_mlp, digits_cnn], [rows, older]))
+
+    assert [(each.version_id, each.dataset_id, each.rows) for each in found] == [
+        ("sha256:mlp", "sha256:digits", 597),
+        ("sha256:cnn", "sha256:digits", 597),
+        ("sha256:mlp", "sha256:older", 100),
+        ("sha256:cnn", "sha256:older", 100),
+    ]
+    for each in found:
+        assert each.metrics.keys() == {"accuracy", "log_loss", "calibration_error"}
+        assert each.metrics["accuracy"] > 0.9
+
+
+def test_a_version_is_not_evaluated_on_features_that_it_cannot_read(digits_mlp: Version, rows: Rows) -> None:
+    wider = Rows("sha256:wider", {"pixels": np.zeros((3, 16, 16), dtype=np.float32)}, rows.truth[:3])
+
+    found = list(compare([digits_mlp], [rows, wider]))
+
+    assert [each.dataset_id for each in found] == ["sha256:digits"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "expected"),
+    [
+        ("pixels", (8, 8), np.float32, True),
+        ("image", (8, 8), np.float32, False),
+        ("pixels", (64,), np.float32, False),
+        ("pixels", (8, 8), np.float64, False),
+    ],
+)
+def test_reading_needs_name_shape_and_type(
+    digits_mlp: Version, name: str, shape: tuple[int, ...], dtype: type[np.generic], expected: bool
+) -> None:
+    assert reads(digits_mlp.graph, {name: np.zeros((2, *shape), dtype=dtype)}) is expected
+
+
+def test_an_empty_test_split_is_refused_with_its_cure() -> None:
+    with pytest.raises(NothingToMeasure, match=r"dataset sha256:1: .*raise prepare\.split\.test"):
+        Rows("sha256:1", {"pixels": np.zeros((0, 8, 8))}, np.zeros(0))
+
+
+def test_divergence_of_two_coins() -> None:
+    expected = np.array([[0.5, 0.5], [1.0, 0.0]], dtype=np.float32)
+    given_ = np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
+
+    first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    second = math.log(1.0 / 0.5)
+    assert kl_divergence(expected, given_) == pytest.approx((first + second) / 2)
+
+
+_LOGITS = arrays(np.float64, (4, 3), elements=st.floats(-50, 50))
+
+
+@given(_LOGITS, _LOGITS)
+def test_divergence_is_never_negative_and_nothing_between_equals(left: np.ndarray, right: np.ndarray) -> None:
+    p, q = (np.exp(each) / np.exp(each).sum(axis=1, keepdims=True) for each in (left, right))
+
+    assert kl_divergence(p, p) == 0.0
+    assert kl_divergence(p, q) >= 0.0
+    assert math.isfinite(kl_divergence(p, q))
