@@ -1,0 +1,44 @@
+"""The pipeline spec: the YAML document, its models, its rules and its canonical form."""
+
+from headrace_data.errors import Problem, SpecInvalid
+from headrace_data.spec.learn import (
+    CnnNetwork,
+    Compress,
+    EarlyStop,
+    Gates,
+    MlpNetwork,
+    Optimizer,
+    Serve,
+    Train,
+    Variant,
+)
+from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
+from headrace_data.spec.pipeline import Metadata, Pipeline
+from headrace_data.spec.prepare import Clean, Freeze, Prepare, Split, Transform
+from headrace_data.spec.stream import Field, Stream
+
+__all__ = [
+    "Clean",
+    "CnnNetwork",
+    "Compress",
+    "EarlyStop",
+    "Field",
+    "Freeze",
+    "Gates",
+    "Metadata",
+    "MlpNetwork",
+    "Optimizer",
+    "Pipeline",
+    "Prepare",
+    "Problem",
+    "Serve",
+    "SpecInvalid",
+    "Split",
+    "Stream",
+    "Train",
+    "Transform",
+    "Variant",
+    "json_schema",
+    "load_pipeline",
+    "parse_canonical",
+]

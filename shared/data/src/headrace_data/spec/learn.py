@@ -1,0 +1,123 @@
+"""The train, compress and serve sections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt
+from headrace_data.spec.section import Section
+
+
+class MlpNetwork(Section):
+    """Fully connected layers over all features side by side."""
+
+    kind: Literal["mlp"] = pydantic.Field(description="Multilayer perceptron.")
+    hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
+        default=(128, 64), description="Units of each hidden layer; empty for a linear model."
+    )
+    activation: Literal["relu", "gelu", "tanh"] = pydantic.Field(default="relu", description="After each hidden layer.")
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.0, description="Probability that a hidden unit is silenced while training."
+    )
+
+
+class CnnNetwork(Section):
+    """Convolutions over one feature of shape [height, width] or [channels, height, width]."""
+
+    kind: Literal["cnn"] = pydantic.Field(description="Convolutional network.")
+    channels: Annotated[tuple[PositiveInt, ...], pydantic.Field(min_length=1, max_length=16)] = pydantic.Field(
+        default=(16, 32), description="Output channels of each convolution."
+    )
+    hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
+        default=(64,), description="Units of each fully connected layer after the convolutions."
+    )
+
+
+class Optimizer(Section):
+    """How weights are moved."""
+
+    kind: Literal["sgd", "momentum", "adam"] = pydantic.Field(default="adam", description="Update rule.")
+    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = pydantic.Field(
+        default=0.001, description="Step size."
+    )
+    momentum: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.9, description="Share of the last step that is kept; only used by momentum."
+    )
+    weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
+        default=0.0, description="Pull of the weights towards zero."
+    )
+
+
+class EarlyStop(Section):
+    """Stop when the validation loss stands still; the best epoch's weights are kept."""
+
+    patience: PositiveInt = pydantic.Field(default=5, description="Epochs to wait for a better loss.")
+    min_delta: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
+        default=0.0, description="Improvement in nats that counts as better."
+    )
+
+
+class Train(Section):
+    """From a dataset to a version."""
+
+    model: DnsLabel | None = pydantic.Field(default=None, description="Name clients call. Default: metadata.name.")
+    network: Annotated[MlpNetwork | CnnNetwork, pydantic.Field(discriminator="kind")] = pydantic.Field(
+        description="What is trained."
+    )
+    optimizer: Optimizer = pydantic.Field(default_factory=Optimizer, description="How weights are moved.")
+    epochs: Annotated[int, pydantic.Field(ge=1, le=100_000)] = pydantic.Field(
+        default=20, description="Passes over the training split, at most."
+    )
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=1_048_576)] = pydantic.Field(
+        default=64, description="Rows per step."
+    )
+    seed: Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)] = pydantic.Field(
+        default=0, description="Start of every random number; the same seed gives the same version."
+    )
+    early_stop: EarlyStop | None = pydantic.Field(default=None, description="Left out: all epochs are run.")
+
+
+class Variant(Section):
+    """One way to make a version smaller."""
+
+    kind: Literal["int8-dynamic"] = pydantic.Field(description="int8-dynamic: 8-bit weights, activations as they come.")
+
+
+class Gates(Section):
+    """What a variant must reach, measured against fp32 on the test split."""
+
+    accuracy_drop: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
+        default=0.01, description="Accuracy it may lose, at most."
+    )
+    agreement: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
+        default=0.98, description="Share of rows with the same answer, at least."
+    )
+    relative_logit_error: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
+        default=0.05, description="Norm of the logits' difference over the norm of the logits, at most."
+    )
+    size_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
+        default=1.0, description="Its size over that of fp32, at most."
+    )
+    latency_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
+        default=1.5, description="Its latency over that of fp32, at most."
+    )
+
+
+class Compress(Section):
+    """Which smaller variants of a version are made. fp32 is always there."""
+
+    variants: Annotated[tuple[Variant, ...], pydantic.Field(max_length=16)] = pydantic.Field(
+        default=(), description="Variants to make and measure."
+    )
+    gates: Gates = pydantic.Field(default_factory=Gates, description="What a variant must reach to be served.")
+
+
+class Serve(Section):
+    """How predictions are answered."""
+
+    cache: Literal["redis", "auto", "off"] = pydantic.Field(
+        default="auto", description="Hot predictions: from Redis, from Redis when one is set, or never."
+    )
+    cache_ttl: Duration = pydantic.Field(default=3600.0, description="How long a prediction stays hot.")

@@ -1,0 +1,84 @@
+"""The pipeline: all sections together, its names and its digests.
+
+The pydantic models are the one source of the document's keys, types, defaults and descriptions. Rules that concern more
+than one key are in rules.py. Build a `Pipeline` with `load_pipeline` or `parse_canonical`, which apply both.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import pydantic
+
+from headrace_data.spec.learn import Compress, Serve, Train
+from headrace_data.spec.prepare import Prepare
+from headrace_data.spec.scalars import DnsLabel
+from headrace_data.spec.section import Section, canonical, sha256_digest
+from headrace_data.spec.stream import Field, Stream
+
+
+class Metadata(Section):
+    """Who the pipeline is."""
+
+    name: DnsLabel = pydantic.Field(description="Name of the pipeline: a DNS label, because it becomes topic names.")
+
+
+class Pipeline(Section):
+    """One pipeline, from topic to endpoint."""
+
+    api_version: Literal["headrace/v1"] = pydantic.Field(description="Version of this format.")
+    kind: Literal["Pipeline"] = pydantic.Field(description="What the document declares.")
+    metadata: Metadata = pydantic.Field(description="Who the pipeline is.")
+    stream: Stream = pydantic.Field(description="Where records come from and what they look like.")
+    prepare: Prepare = pydantic.Field(default_factory=Prepare, description="From records to datasets.")
+    train: Train = pydantic.Field(description="From a dataset to a version.")
+    compress: Compress = pydantic.Field(default_factory=Compress, description="Smaller variants of a version.")
+    serve: Serve = pydantic.Field(default_factory=Serve, description="How predictions are answered.")
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return self.metadata.name
+
+    @property
+    def model(self) -> str:
+        """Name of the model that clients call."""
+        return self.train.model or self.metadata.name
+
+    @cached_property
+    def split_field(self) -> Field:
+        """The field whose value decides a row's split."""
+        field = self.stream.group or self.stream.id
+        if self.prepare.split.group is not None:
+            field = self.stream.field(self.prepare.split.group)
+        if field is None:
+            raise ValueError("the pipeline names no field to split by")
+        return field
+
+    def canonical_json(self) -> bytes:
+        """Return the spec with every default filled in, as canonical JSON."""
+        return canonical(self.plain())
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the canonical JSON."""
+        return sha256_digest(self.canonical_json())
+
+    @cached_property
+    def schema_digest(self) -> str:
+        """Digest of what a row is: the fields in order."""
+        return sha256_digest(canonical([field.plain() for field in self.stream.fields]))
+
+    @cached_property
+    def prepare_digest(self) -> str:
+        """Digest of how rows are chosen and scaled: key, cleaning and transforms."""
+        key = self.stream.key_field
+        prepare = {name: transform.plain() for name, transform in self.prepare.transform.items()}
+        clean = self.prepare.clean.plain()
+        return sha256_digest(canonical({"key": key and key.name, "clean": clean, "transform": prepare}))
+
+    @cached_property
+    def split_digest(self) -> str:
+        """Digest of the split rule, with the field it hashes."""
+        return sha256_digest(canonical({**self.prepare.split.plain(), "group": self.split_field.name}))

@@ -1,0 +1,90 @@
+"""The stream section: the producers' topic and the schema of its records."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import prod
+from typing import Annotated, Literal
+
+import numpy as np
+import pydantic
+
+from headrace_data.spec.scalars import ElementType, FieldName, PositiveInt, Range, TopicName, dtype_of
+from headrace_data.spec.section import Section
+
+Role = Literal["feature", "label", "id", "group"]
+"""What a field is for."""
+
+
+class Field(Section):
+    """One named value of a record."""
+
+    name: FieldName = pydantic.Field(description="Key of the value in a record.")
+    type: ElementType = pydantic.Field(description="Type of each element.")
+    shape: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=4)] = pydantic.Field(
+        default=(),
+        description="Size of each dimension, row-major; empty for a single value. Only features may have one.",
+    )
+    unit: str | None = pydantic.Field(default=None, description="Unit of the value, for people.")
+    role: Role = pydantic.Field(
+        description="What the field is for: feature (learned from), label (learned), id (identifies the record) or "
+        "group (records that must stay on one side of the split)."
+    )
+    range: Range | None = pydantic.Field(default=None, description="Lowest and highest allowed value, inclusive.")
+    nullable: bool = pydantic.Field(default=False, description="Whether a record may lack the field or hold null.")
+
+    @property
+    def size(self) -> int:
+        """Number of elements: 1 for a single value."""
+        return prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Numpy type of one element. Raises TypeError for strings."""
+        return dtype_of(self.type)
+
+
+class Stream(Section):
+    """Where records come from and what they look like."""
+
+    topic: TopicName = pydantic.Field(description="The producers' topic.")
+    format: Literal["json"] = pydantic.Field(default="json", description="How a record is encoded.")
+    key: FieldName | None = pydantic.Field(
+        default=None,
+        description="Field that identifies a record; duplicates are found by it. Default: the field with role id.",
+    )
+    fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
+        alias="schema", description="The fields of a record. A record may hold others; they are ignored."
+    )
+
+    @cached_property
+    def features(self) -> tuple[Field, ...]:
+        """The fields that a model learns from, in schema order."""
+        return tuple(field for field in self.fields if field.role == "feature")
+
+    @cached_property
+    def label(self) -> Field:
+        """The field that a model learns to predict."""
+        return next(field for field in self.fields if field.role == "label")
+
+    @cached_property
+    def id(self) -> Field | None:
+        """The field with role id, when there is one."""
+        return next((field for field in self.fields if field.role == "id"), None)
+
+    @cached_property
+    def group(self) -> Field | None:
+        """The field with role group, when there is one."""
+        return next((field for field in self.fields if field.role == "group"), None)
+
+    @cached_property
+    def key_field(self) -> Field | None:
+        """The field that identifies a record: `key`, else the id; None when records have no identity."""
+        return self.field(self.key) if self.key is not None else self.id
+
+    def field(self, name: str) -> Field:
+        """Return the field with this name. Raises KeyError when there is none."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
