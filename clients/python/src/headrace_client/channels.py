@@ -1,0 +1,77 @@
+"""gRPC channels: how they are opened, what every call carries, and what a failed call becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from opentelemetry import propagate
+
+from headrace_client.errors import (
+    InvalidRequest,
+    NotFound,
+    NotPossibleNow,
+    Rejected,
+    TimedOut,
+    TooLarge,
+    Unreachable,
+)
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest answer that a client takes; the server's own default limit."""
+
+REJECTIONS: dict[grpc.StatusCode, type[Rejected]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: NotPossibleNow,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
+}
+
+LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+
+def open_channel(address: str) -> grpc.Channel:
+    """Return a channel to `host:port`. It connects with the first call."""
+    options: list[tuple[str, int]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # A server that restarts is found again within a second, not within the default two minutes.
+        ("grpc.max_reconnect_backoff_ms", 1000),
+    ]
+    if address.startswith(LOOPBACK):
+        options.append(("grpc.enable_http_proxy", 0))
+    return grpc.insecure_channel(address, options=options)
+
+
+def trace_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the metadata that continues the trace that is active here; empty when none is."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return tuple(carrier.items())
+
+
+@contextmanager
+def translated(service: str, address: str) -> Iterator[None]:
+    """Turn a failed gRPC call into one of the client's errors; service is a name such as "the registry"."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise translate(error, service, address) from error
+
+
+def translate(error: grpc.RpcError, service: str, address: str) -> Exception:
+    """Return the client's error for a failed gRPC call."""
+    # What a call raises is also a grpc.Call, which the type of the exception does not say.
+    call: Any = error
+    code: grpc.StatusCode = call.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
+    details: str = (call.details() if hasattr(error, "details") else "") or ""
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Unreachable(service, address, details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return TimedOut(f"{service} at {address} did not answer in time")
+    message = details or f"{service} at {address} failed with {code.name} and gave no reason"
+    if code is grpc.StatusCode.INTERNAL:
+        message = f"{service} at {address} failed: {details or 'no reason given'}; its log tells more"
+    return REJECTIONS.get(code, Rejected)(message, code.name)

@@ -1,0 +1,46 @@
+"""The command line as a whole: which command is where."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace_client.cli import catalogue, freeze, platform, predict, spec, status, wait
+from headrace_client.cli.group import HeadraceGroup
+
+app = typer.Typer(
+    name="headrace",
+    cls=HeadraceGroup,
+    help="Kafka streams in, served models out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Kafka streams in, served models out."""
+
+
+PLATFORM, PIPELINES, MODELS = "The embedded platform", "Pipelines", "Catalogue and predictions"
+
+app.command("up", rich_help_panel=PLATFORM)(platform.up)
+app.command("down", rich_help_panel=PLATFORM)(platform.down)
+app.command("status", rich_help_panel=PLATFORM)(status.status)
+app.command("logs", rich_help_panel=PLATFORM)(platform.logs)
+app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
+app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
+app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
+app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
+app.command("get", rich_help_panel=MODELS)(catalogue.get)
+app.command("predict", rich_help_panel=MODELS)(predict.predict)
+
+
+def main() -> None:
+    """Run the command; the console script of this package."""
+    app()

@@ -1,0 +1,18 @@
+"""Durations on the command line: `90s`, `5m`, `1h30m`."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
+
+def seconds(text: str) -> float:
+    """Return a duration in seconds; raise typer's BadParameter when it is not one."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f"expected a duration such as 90s, 5m or 1h30m, got '{text}'", param_hint="--timeout")
+    return sum(float(number) * UNITS_S[unit] for number, unit in parts)

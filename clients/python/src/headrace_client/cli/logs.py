@@ -1,0 +1,70 @@
+"""Reading log files: their last lines, and what is appended to them, across rotation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+POLL_S = 0.2
+
+
+def show(paths: Sequence[Path], *, lines: int, follow: bool, named: bool) -> None:
+    """Print the last lines of each file, and with follow whatever comes until the user stops it.
+
+    named puts the file's name, which is the service's, before each line.
+    """
+    width = max((len(path.stem) for path in paths), default=0)
+    tails = [Tail(path, f"{path.stem:<{width}} | " if named else "") for path in paths]
+    for tail in tails:
+        write(tail.last(lines))
+    while follow:
+        written = [write(tail.more()) for tail in tails]
+        if not any(written):
+            time.sleep(POLL_S)
+
+
+def write(lines: Sequence[str]) -> bool:
+    """Print lines and return whether there was one."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    return bool(lines)
+
+
+class Tail:
+    """One log file that grows, and starts anew when it is rotated."""
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._path = path
+        self._prefix = prefix
+        self._position = 0
+        self._inode = 0
+        self._rest = b""
+
+    def last(self, count: int) -> list[str]:
+        """Return the last lines; later calls of more go on behind them."""
+        kept: deque[str] = deque(maxlen=count)
+        kept.extend(self.more())
+        return list(kept)
+
+    def more(self) -> list[str]:
+        """Return the complete lines that were appended since the last call."""
+        try:
+            with self._path.open("rb") as handle:
+                self._find_place(handle)
+                chunk = handle.read()
+                self._position = handle.tell()
+        except FileNotFoundError:
+            return []
+        *complete, self._rest = (self._rest + chunk).split(b"\n")
+        return [self._prefix + line.decode(errors="replace") for line in complete]
+
+    def _find_place(self, handle: BinaryIO) -> None:
+        inode = self._path.stat().st_ino
+        if inode != self._inode or handle.seek(0, 2) < self._position:
+            self._inode, self._position, self._rest = inode, 0, b""
+        handle.seek(self._position)

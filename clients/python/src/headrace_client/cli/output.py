@@ -1,0 +1,91 @@
+"""How results look: JSON on standard output, tables that fit 80 columns, errors and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+COLOURS = {
+    **dict.fromkeys(("done", "succeeded", "released", "passed", "running"), "green"),
+    **dict.fromkeys(("candidate", "starting", "not ready"), "yellow"),
+    **dict.fromkeys(("failed", "refused", "unreachable", "failing", "fatal", "backoff", "exited", "stopped"), "red"),
+    "waiting": "dim",
+}
+"""Colour by state word."""
+
+
+def stdout() -> Console:
+    """Return the console of results."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """Return the console of errors and progress."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; nothing else goes to standard output then."""
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for numbers that JSON does not have, such as the loss of a run that diverged."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def error_line(message: str) -> None:
+    """Print what went wrong to standard error."""
+    stderr().print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Print a remark to standard error, where it disturbs no reader of standard output."""
+    stderr().print(escape(message), soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print one line of result."""
+    stdout().print(escape(message), soft_wrap=True)
+
+
+def coloured(word: str) -> str:
+    """Return a state word as markup in its colour."""
+    return f"[{COLOURS[word]}]{word}[/]" if word in COLOURS else escape(word)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Table:
+    """Return a table; a column name that starts with `>` is aligned right, one that starts with `=` never wraps.
+
+    Cells are markup: what comes from outside goes through `plain` first.
+    """
+    built = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        built.add_column(
+            column.lstrip(">="),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=column.startswith((">", "=")),
+            overflow="fold",
+        )
+    for row in rows:
+        built.add_row(*row)
+    return built
+
+
+def plain(value: object) -> str:
+    """Return a value as a table cell without markup."""
+    return escape(str(value))

@@ -1,0 +1,47 @@
+"""`up`, `down` and `logs`: the embedded platform on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace_client.cli.local import embedded_platform
+from headrace_client.cli.logs import show
+from headrace_client.cli.output import note, plain, say, stdout, table
+from headrace_client.errors import PlatformFailed
+
+
+def up(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove the state of earlier platforms first: topics, objects, logs.")
+    ] = False,
+) -> None:
+    """Start Kafka, Valkey and every service on this machine; ends when all of them are ready."""
+    with embedded_platform() as platform:
+        platform.start(note, fresh=fresh)
+        rows = [["kafka", platform.bootstrap_servers], ["cache", platform.redis_url], *platform.addresses.items()]
+        stdout().print(table(["=service", "address"], [[plain(name), plain(address)] for name, address in rows]))
+        say(f"state in {platform.home}; `headrace status` shows it, `headrace down` stops it")
+
+
+def down() -> None:
+    """Stop the platform that `up` started; its state stays."""
+    with embedded_platform() as platform:
+        running = (platform.home / "platform.json").exists()
+        platform.stop(note)
+    say("stopped; its state stays" if running else f"no platform runs in {platform.home}")
+
+
+def logs(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="One service; all of them without a name.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log to begin with.")] = 50,
+) -> None:
+    """Show the end of the services' logs."""
+    with embedded_platform() as platform:
+        everything = sorted((platform.home / "logs").glob("*.log"))
+        paths = [platform.log_path(service)] if service else everything
+        if not any(path.exists() for path in paths):
+            raise PlatformFailed(f"there is no log in {platform.home / 'logs'}: has `headrace up` run here?")
+        show(paths, lines=lines, follow=follow, named=not service)

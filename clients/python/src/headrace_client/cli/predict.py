@@ -1,0 +1,146 @@
+"""`predict`: JSON rows in, predictions out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from headrace_client.addresses import find_addresses
+from headrace_client.cli.output import JsonOption, note, plain, print_json, stdout, table
+from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
+from headrace_client.inference import InferenceClient
+from headrace_client.prediction import Prediction, predict_rows
+
+PROBLEMS_SHOWN = 20
+
+Rows = list[dict[str, Any]]
+
+
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            allow_dash=True,
+            help="JSON rows: an object on each line, or one array of objects; standard input without a name.",
+        ),
+    ] = Path("-"),
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict rows. Each row names the model's inputs; other fields are left out."""
+    if str(file) == "-" and sys.stdin.isatty():
+        raise typer.BadParameter("give a FILE or send rows to standard input", param_hint="FILE")
+    rows = parse_rows(_read(file))
+    with InferenceClient(find_addresses().inference) as client:
+        started = time.perf_counter()
+        try:
+            predictions = predict_rows(client, model, rows, batch=batch)
+        except RowsInvalid as error:
+            raise _shortened(error) from error
+        elapsed_s = time.perf_counter() - started
+    if as_json:
+        print_json([_view(prediction) for prediction in predictions])
+        return
+    _print(predictions)
+    cached = sum(prediction.cached for prediction in predictions)
+    plural = "" if len(rows) == 1 else "s"
+    note(f"{len(rows)} row{plural} in {elapsed_s * 1000:.0f} ms, {cached} from the cache")
+
+
+def parse_rows(text: str) -> Rows:
+    """Return the rows of a JSON array of objects, or of one JSON object on each line. Raises InputInvalid."""
+    if not text.strip():
+        raise InputInvalid("there is no row: expected JSON objects, one on each line, or one array of them")
+    try:
+        # An array, or one object that may stretch over several lines.
+        whole = _loads(text)
+        values = whole if isinstance(whole, list) else [whole]
+    except ValueError as error:
+        if text.lstrip().startswith("["):
+            raise InputInvalid(f"not a JSON array: {error}") from error
+        values = list(_lines(text))
+    problems = [
+        RowProblem(number, "", f"expected an object, got {json.dumps(value)[:40]}")
+        for number, value in enumerate(values, start=1)
+        if not isinstance(value, dict)
+    ]
+    if problems:
+        raise _shortened(RowsInvalid(problems))
+    if not values:
+        raise InputInvalid("there is no row: the array is empty")
+    return values
+
+
+def _lines(text: str) -> Iterator[Any]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield _loads(line)
+            except ValueError as error:
+                raise InputInvalid(f"line {number}: not JSON: {error}") from error
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _read(file: Path) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return raw.decode()
+    except OSError as error:
+        raise InputInvalid(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputInvalid(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _shortened(error: RowsInvalid) -> InputInvalid:
+    hidden = len(error.problems) - PROBLEMS_SHOWN
+    if hidden <= 0:
+        return error
+    shown = "\n".join(str(problem) for problem in error.problems[:PROBLEMS_SHOWN])
+    return InputInvalid(f"{shown}\nand {hidden} more")
+
+
+def _view(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "row": prediction.row,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "probabilities": None if prediction.probabilities is None else list(prediction.probabilities),
+        "model": prediction.model,
+        "version": prediction.version,
+        "variant": prediction.variant,
+        "prediction_id": prediction.prediction_id,
+        "cached": prediction.cached,
+        "outputs": prediction.outputs,
+    }
+
+
+def _print(predictions: list[Prediction]) -> None:
+    rows = [
+        [
+            str(prediction.row),
+            plain(prediction.label),
+            "" if prediction.probability is None else f"{prediction.probability:.4f}",
+            plain(prediction.version),
+            plain(prediction.variant or ""),
+            "yes" if prediction.cached else "no",
+        ]
+        for prediction in predictions
+    ]
+    stdout().print(table([">row", "label", ">probability", "version", "variant", "=cached"], rows))

@@ -1,0 +1,142 @@
+"""`status`: which services run, how far consumers are behind, what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import typer
+
+from headrace_client.addresses import find_addresses
+from headrace_client.cli.group import FAILED
+from headrace_client.cli.local import embedded_platform
+from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, say, stdout, table
+from headrace_client.errors import HeadraceClientError, LocalMissing, NotFound, PlatformFailed, TimedOut, Unreachable
+from headrace_client.inference import InferenceClient
+from headrace_client.registry import RegistryClient
+from headrace_client.stages import duration_text
+from headrace_client.views import View, lag_view
+
+LANE = "python"
+"""The lane that serves requests and reads records."""
+
+REGISTRY, INFERENCE = "model-registry", "inference"
+RUNNING, NOT_READY, FAILING, UNREACHABLE = "running", "not ready", "failing", "unreachable"
+PROBE_TIMEOUT_S = 10.0
+
+
+@dataclass
+class Status:
+    """What was found; `problems` are sentences, and there is none when all is well."""
+
+    services: dict[str, View] = field(default_factory=dict)
+    lags: list[View] = field(default_factory=list)
+    models: list[View] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def status(as_json: JsonOption = False) -> None:
+    """Show services, consumer lag, the lane and the versions served; ends with 1 when something is down."""
+    found = collect()
+    if as_json:
+        print_json(
+            {
+                "services": list(found.services.values()),
+                "lags": found.lags,
+                "lane": LANE,
+                "models": found.models,
+                "problems": found.problems,
+            }
+        )
+    else:
+        _print(found)
+        for problem in found.problems:
+            error_line(problem)
+    if found.problems:
+        raise typer.Exit(FAILED)
+
+
+def collect() -> Status:
+    """Ask the embedded platform, the registry and inference; what does not answer becomes a problem."""
+    addresses = find_addresses()
+    found = Status(services={row["name"]: row for row in _processes()})
+    with (
+        RegistryClient(addresses.registry, timeout_s=PROBE_TIMEOUT_S) as registry,
+        InferenceClient(addresses.inference, timeout_s=PROBE_TIMEOUT_S) as inference,
+    ):
+        _probe(found, REGISTRY, registry.address, lambda: registry.pipelines() is not None)
+        _probe(found, INFERENCE, inference.address, inference.ready)
+        for row in found.services.values():
+            if row["state"] not in (RUNNING, UNREACHABLE, FAILING):
+                found.problems.append(f"{row['name']} is {row['state']}: `headrace logs {row['name']}` tells more")
+        if found.services[REGISTRY]["state"] == RUNNING:
+            try:
+                _lags_and_models(found, registry, inference)
+            except HeadraceClientError as error:
+                found.problems.append(str(error))
+    return found
+
+
+def _processes() -> list[View]:
+    """Return the embedded platform's processes; none when it does not run here or is not installed."""
+    try:
+        with embedded_platform() as platform:
+            return [_row(item.name, item.state, item.uptime_s, item.resident_bytes) for item in platform.status()]
+    except (LocalMissing, PlatformFailed):
+        return []
+
+
+def _row(name: str, state: str, uptime_s: float | None = None, resident_bytes: int | None = None) -> View:
+    return {"name": name, "state": state, "address": None, "uptime_s": uptime_s, "resident_bytes": resident_bytes}
+
+
+def _probe(found: Status, name: str, address: str, ready: Callable[[], bool]) -> None:
+    row = found.services.setdefault(name, _row(name, RUNNING))
+    row["address"] = address
+    if row["state"] != RUNNING:
+        return
+    try:
+        row["state"] = RUNNING if ready() else NOT_READY
+    except HeadraceClientError as error:
+        row["state"] = UNREACHABLE if isinstance(error, Unreachable | TimedOut) else FAILING
+        found.problems.append(str(error))
+
+
+def _lags_and_models(found: Status, registry: RegistryClient, inference: InferenceClient) -> None:
+    found.lags = [lag_view(lag) for lag in registry.lags()]
+    if found.services[INFERENCE]["state"] in (RUNNING, NOT_READY):
+        models = dict.fromkeys(release.released.model for release in registry.releases())
+        found.models = [_model(inference, model) for model in models]
+
+
+def _model(inference: InferenceClient, model: str) -> View:
+    try:
+        metadata = inference.metadata(model)
+    except NotFound:
+        return {"model": model, "versions": [], "platform": None}
+    return {"model": model, "versions": list(metadata.versions), "platform": metadata.platform}
+
+
+def _print(found: Status) -> None:
+    rows = [
+        [
+            plain(row["name"]),
+            coloured(row["state"]),
+            plain(row["address"] or ""),
+            "" if row["uptime_s"] is None else duration_text(row["uptime_s"]),
+            "" if row["resident_bytes"] is None else f"{row['resident_bytes'] / 1e6:.0f} MB",
+        ]
+        for row in found.services.values()
+    ]
+    out = stdout()
+    out.print(table(["=service", "=state", "address", ">up for", ">memory"], rows))
+    behind = [lag for lag in found.lags if lag["messages"]]
+    if behind:
+        lag_rows = [[plain(lag["group"]), plain(lag["topic"]), str(lag["messages"])] for lag in behind]
+        out.print(table(["consumer group", "topic", ">behind"], lag_rows))
+    elif found.lags:
+        say("no consumer group is behind")
+    say(f"lane: {LANE}")
+    for model in found.models:
+        versions = ", ".join(model["versions"])
+        say(f"model {model['model']}: " + (f"version {versions} served" if versions else "released, not served yet"))

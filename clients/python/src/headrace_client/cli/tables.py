@@ -1,0 +1,171 @@
+"""The catalogue's tables, from the same views that `--json` prints."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rich.console import RenderableType
+
+from headrace_client.cli.output import coloured, plain, table
+from headrace_client.stages import rejected_text
+from headrace_client.views import View, short_id
+
+
+def pipelines(found: list[View]) -> list[RenderableType]:
+    """Show pipelines."""
+    rows = [
+        [
+            plain(view["pipeline"]),
+            plain(view["topic"]),
+            str(view["partitions"]),
+            plain(view["model"]),
+            short_id(view["spec_digest"]),
+        ]
+        for view in found
+    ]
+    return [table(["pipeline", "topic", ">partitions", "model", "=spec"], rows)]
+
+
+def datasets(found: list[View]) -> list[RenderableType]:
+    """Show datasets."""
+    rows = [
+        [
+            plain(view["pipeline"]),
+            short_id(view["dataset_id"]),
+            *(str(view["rows"][split]) for split in ("train", "validation", "test")),
+            plain(rejected_text(view["rejected"]) or "none"),
+            _moment(view["freeze_time"]),
+        ]
+        for view in found
+    ]
+    return [table(["pipeline", "=dataset", ">train", ">valid", ">test", "rejected", "=frozen"], rows)]
+
+
+def runs(found: list[View]) -> list[RenderableType]:
+    """Show runs, and under them the reasons of those that failed."""
+    rows = [
+        [
+            plain(view["pipeline"]),
+            short_id(view["run_id"]),
+            view["kind"],
+            coloured(view["state"]),
+            _steps(view["progress"]),
+            _moment(view["request_time"]),
+            _seconds_between(view["request_time"], view["end_time"]),
+        ]
+        for view in found
+    ]
+    reasons = [f"run {short_id(view['run_id'])} failed: {plain(view['reason'])}" for view in found if view["reason"]]
+    return [table(["pipeline", "=run", "=kind", "=state", ">step", "=requested", ">took"], rows), *reasons]
+
+
+def versions(found: list[View]) -> list[RenderableType]:
+    """Show versions, then the newest one's variants with their gates, then why versions were refused."""
+    rows = [
+        [
+            plain(view["model"]),
+            str(view["ordinal"]),
+            short_id(view["version_id"]),
+            short_id(view["dataset_id"]),
+            str(view["epochs"]),
+            _number(view["metrics"].get("accuracy")),
+            coloured(view["state"]),
+        ]
+        for view in found
+    ]
+    parts: list[RenderableType] = [
+        table(["model", ">version", "=id", "=dataset", ">epochs", ">accuracy", "=state"], rows)
+    ]
+    if found and found[-1]["variants"]:
+        parts += variants(found[-1])
+    parts += [
+        f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
+        for view in found
+        if view["reason"]
+    ]
+    return parts
+
+
+def variants(version: View) -> list[RenderableType]:
+    """Show the variants of one version and each of their gates."""
+    rows = [
+        [
+            plain(variant["name"]),
+            _size(variant["metrics"].get("size_bytes")),
+            _number(variant["metrics"].get("latency_ms_batch_1"), 3),
+            _number(variant["metrics"].get("latency_ms_batch_32"), 3),
+            _number(variant["metrics"].get("accuracy")),
+            _number(variant["metrics"].get("agreement")),
+            _verdict(version["gates"], variant["name"]),
+        ]
+        for variant in version["variants"]
+    ]
+    title = f"variants of {plain(version['model'])} version {version['ordinal']}"
+    columns = ["variant", ">size", ">ms, 1 row", ">ms, 32", ">accuracy", ">agreement", "=gates"]
+    parts: list[RenderableType] = [table(columns, rows, title=title)]
+    if version["gates"]:
+        gate_rows = [
+            [
+                plain(gate["variant"]),
+                plain(gate["gate"]),
+                f"{gate['measured']:.4g}",
+                f"{gate['limit']:.4g}",
+                coloured("passed" if gate["passed"] else "failed"),
+            ]
+            for gate in version["gates"]
+        ]
+        parts.append(table(["variant", "gate", ">measured", ">limit", "=result"], gate_rows, title="gates"))
+    return parts
+
+
+def releases(found: list[View]) -> list[RenderableType]:
+    """Show releases."""
+    rows = [
+        [
+            plain(view["model"]),
+            plain(view["alias"]),
+            str(view["epoch"]),
+            str(view["ordinal"]),
+            plain(view["variant"]),
+            short_id(view["version_id"]),
+            view["cache"],
+            _moment(view["release_time"]),
+        ]
+        for view in found
+    ]
+    return [table(["model", "alias", ">epoch", ">version", "variant", "=id", "=cache", "=released"], rows)]
+
+
+def _verdict(gates: list[View], variant: str) -> str:
+    results = [gate["passed"] for gate in gates if gate["variant"] == variant]
+    if not results:
+        return "not judged"
+    return coloured("passed") if all(results) else f"[red]{results.count(False)} failed[/]"
+
+
+def _steps(progress: View | None) -> str:
+    return f"{progress['step']}/{progress['steps']}" if progress else ""
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _size(size_bytes: float | None) -> str:
+    if size_bytes is None:
+        return ""
+    return f"{size_bytes / 1000:.1f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def _moment(text: str | None) -> str:
+    """Return an ISO time in the reader's own time zone, to the second."""
+    return _parsed(text).astimezone().strftime("%m-%d %H:%M:%S") if text else ""
+
+
+def _seconds_between(start: str | None, end: str | None) -> str:
+    return f"{(_parsed(end) - _parsed(start)).total_seconds():.1f} s" if start and end else ""
+
+
+def _parsed(text: Any) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,114 @@
+"""`wait`: follow a pipeline until it is frozen, trained or released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from headrace_client.addresses import find_addresses
+from headrace_client.cli.durations import seconds
+from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, say, stderr, stdout, table
+from headrace_client.cli.tables import variants
+from headrace_client.errors import PipelineFailed, TimedOut
+from headrace_client.registry import RegistryClient
+from headrace_client.stages import Goal, Mark, Stage
+from headrace_client.views import View, dataset_view, release_view, run_view, version_view
+from headrace_client.waiting import Progress, wait_for
+
+
+def wait(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")],
+    until: Annotated[Goal, typer.Option("--until", help="What to wait for.")] = Goal.RELEASED,
+    timeout: Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Give up after this time.")] = "5m",
+    after: Annotated[
+        str,
+        typer.Option("--after", metavar="DATASET", help="Id of a dataset that does not count: wait for a newer one."),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Wait for the newest dataset under the spec in force; ends at once when it is released already.
+
+    Ends with 1 and the reason when a freeze or a run fails, a version is refused, or time is over.
+    """
+    timeout_s = seconds(timeout)
+    latest = Progress()
+    try:
+        with RegistryClient(find_addresses().registry) as registry, _shown() as show:
+
+            def on_progress(progress: Progress) -> None:
+                latest.state, latest.stages = progress.state, progress.stages
+                show(progress.stages)
+
+            wait_for(registry, pipeline, until, timeout_s=timeout_s, after=after, on_progress=on_progress)
+    except (PipelineFailed, TimedOut) as error:
+        _finish(pipeline, until, latest, as_json, error)
+        raise
+    _finish(pipeline, until, latest, as_json, None)
+
+
+def _finish(
+    pipeline: str, until: Goal, latest: Progress, as_json: bool, error: PipelineFailed | TimedOut | None
+) -> None:
+    view = _view(pipeline, until, latest, error)
+    if as_json:
+        print_json(view)
+        return
+    if until is Goal.RELEASED and view["version"] and view["version"]["variants"] and _ended_in_release(latest):
+        for part in variants(view["version"]):
+            stdout().print(part)
+    if error is None:
+        say(f"pipeline '{pipeline}': {latest.stages[-1].name} done: {latest.stages[-1].text}")
+
+
+def _ended_in_release(latest: Progress) -> bool:
+    return latest.stages[-1].mark in (Mark.DONE, Mark.FAILED)
+
+
+def _view(pipeline: str, until: Goal, latest: Progress, error: PipelineFailed | TimedOut | None) -> View:
+    outcomes = {PipelineFailed: "failed", TimedOut: "timed_out"}
+    state = latest.state
+    return {
+        "pipeline": pipeline,
+        "until": str(until),
+        "outcome": "done" if error is None else outcomes[type(error)],
+        "reason": None if error is None else str(error),
+        "stages": [{"name": stage.name, "state": str(stage.mark), "text": stage.text} for stage in latest.stages],
+        "dataset": dataset_view(state.dataset) if state and state.HasField("dataset") else None,
+        "runs": [run_view(run) for run in state.runs] if state else [],
+        "version": version_view(state.version) if state and state.HasField("version") else None,
+        "release": release_view(state.release) if state and state.HasField("release") else None,
+    }
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[list[Stage]], None]]:
+    """Yield what shows progress on standard error: a table that is redrawn on a terminal, plain lines elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield _Lines().show
+        return
+    with Live(console=console, refresh_per_second=8) as live:
+
+        def redraw(stages: list[Stage]) -> None:
+            rows = [[stage.name, coloured(stage.mark), plain(stage.text)] for stage in stages]
+            live.update(table(["=stage", "=state", "progress"], rows))
+
+        yield redraw
+
+
+class _Lines:
+    """Progress as plain lines: one for each thing that changed."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def show(self, stages: list[Stage]) -> None:
+        for stage in stages:
+            line = f"{stage.name:<12} {stage.mark:<8} {stage.text}"
+            if stage.mark is not Mark.WAITING and self._said.get(stage.name) != line:
+                self._said[stage.name] = line
+                note(line)

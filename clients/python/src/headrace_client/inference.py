@@ -1,0 +1,187 @@
+"""The inference client: the Open Inference Protocol over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from headrace import open_inference
+
+from headrace_client.addresses import find_addresses
+from headrace_client.channels import open_channel, trace_metadata, translated
+from headrace_client.errors import AnswerInvalid, InputInvalid
+from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, to_raw
+
+SERVICE = "inference"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a served model is: its name, the versions served, its platform, its inputs and outputs."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """One answer: its output arrays, the version that answered and the answer's parameters (`cached`, `variant`)."""
+
+    model: str
+    version: str
+    prediction_id: str
+    outputs: Mapping[str, Array]
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the answer came from the cache."""
+        return self.parameters.get("cached") is True
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant that answered; empty when the server does not say."""
+        return str(self.parameters.get("variant", ""))
+
+
+class InferenceClient:
+    """Calls inference; a context manager. Not connected before the first call.
+
+    Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when the server
+    refuses, for example NotFound for an unknown model.
+    """
+
+    def __init__(self, address: str | None = None, *, timeout_s: float = 30.0) -> None:
+        self.address = address or find_addresses().inference
+        self._timeout_s = timeout_s
+        self._channel = open_channel(self.address)
+        self._methods = {
+            name: self._channel.unary_unary(
+                f"/{open_inference.SERVICE}/{name}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=answer.FromString,
+            )
+            for name, (request, answer) in open_inference.METHODS.items()
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls under way end with an error."""
+        self._channel.close()
+
+    def ready(self) -> bool:
+        """Return whether the server takes requests."""
+        return bool(self._call("ServerReady", open_inference.ServerReadyRequest()).ready)
+
+    def model_ready(self, model: str, version: str = "") -> bool:
+        """Return whether a model, or one version of it, takes requests."""
+        return bool(self._call("ModelReady", open_inference.ModelReadyRequest(name=model, version=version)).ready)
+
+    def metadata(self, model: str, version: str = "") -> ModelMetadata:
+        """Return what a served model takes and gives."""
+        answer = self._call("ModelMetadata", open_inference.ModelMetadataRequest(name=model, version=version))
+        return ModelMetadata(
+            name=answer.name,
+            versions=tuple(answer.versions),
+            platform=answer.platform,
+            inputs=tuple(_tensor_spec(tensor) for tensor in answer.inputs),
+            outputs=tuple(_tensor_spec(tensor) for tensor in answer.outputs),
+        )
+
+    def infer(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
+        """Send arrays (first dimension: rows) and return the answer; data types follow from the arrays' dtypes."""
+        request = open_inference.ModelInferRequest(model_name=model, model_version=version)
+        for name, array in inputs.items():
+            datatype = _datatype(name, array)
+            request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+            request.raw_input_contents.append(to_raw(array, datatype))
+        return _result(self._call("ModelInfer", request))
+
+    def predict(
+        self, model: str, rows: Sequence[Mapping[str, Any]], *, metadata: ModelMetadata | None = None
+    ) -> InferenceResult:
+        """Send rows of plain JSON values as one call; raise RowsInvalid when they do not fit the model's inputs."""
+        if not rows:
+            raise InputInvalid("there is no row to predict")
+        metadata = metadata or self.metadata(model)
+        return self.infer(model, arrays_from_rows(rows, metadata.inputs))
+
+    def _call(self, method: str, request: Any) -> Any:
+        with self._translated():
+            return self._methods[method](request, timeout=self._timeout_s, metadata=trace_metadata())
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(SERVICE, self.address)
+
+
+def _tensor_spec(tensor: Any) -> TensorSpec:
+    return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape))
+
+
+DATATYPES = {
+    "b1": "BOOL",
+    **{f"{kind}{size}": f"{word}{size * 8}" for kind, word in (("u", "UINT"), ("i", "INT")) for size in (1, 2, 4, 8)},
+    **{f"f{size}": f"FP{size * 8}" for size in (2, 4, 8)},
+}
+"""Data type by numpy kind and item size in bytes."""
+
+
+def _datatype(name: str, array: Array) -> str:
+    if array.dtype.kind in "OSU":
+        return "BYTES"
+    try:
+        return DATATYPES[f"{array.dtype.kind}{array.dtype.itemsize}"]
+    except KeyError:
+        raise InputInvalid(f"input '{name}': an array of {array.dtype} has no data type in the protocol") from None
+
+
+def _result(answer: Any) -> InferenceResult:
+    return InferenceResult(
+        model=answer.model_name,
+        version=answer.model_version,
+        prediction_id=str(_parameters(answer).get("prediction_id", answer.id)),
+        outputs=_outputs(answer),
+        parameters=_parameters(answer),
+    )
+
+
+def _parameters(answer: Any) -> dict[str, bool | int | float | str]:
+    return {
+        name: getattr(parameter, choice)
+        for name, parameter in answer.parameters.items()
+        if (choice := parameter.WhichOneof("parameter_choice"))
+    }
+
+
+def _outputs(answer: Any) -> dict[str, Array]:
+    raw = answer.raw_output_contents
+    if raw and len(raw) != len(answer.outputs):
+        raise AnswerInvalid(f"inference answered {len(answer.outputs)} outputs with {len(raw)} raw contents")
+    if raw:
+        return {
+            output.name: from_raw(contents, output.datatype, output.shape)
+            for output, contents in zip(answer.outputs, raw, strict=True)
+        }
+    return {output.name: _typed_contents(output) for output in answer.outputs}
+
+
+def _typed_contents(output: Any) -> Array:
+    filled = output.contents.ListFields()
+    values = list(filled[0][1]) if filled else []
+    if output.datatype == "BYTES":
+        return from_raw(to_raw(np.array(values, dtype=object), "BYTES"), "BYTES", output.shape)
+    return from_raw(to_raw(np.array(values), output.datatype), output.datatype, output.shape)

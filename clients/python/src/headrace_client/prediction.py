@@ -1,0 +1,101 @@
+"""Predictions row by row: what the model of a pipeline answers, taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace_client.errors import AnswerInvalid, RowProblem, RowsInvalid
+from headrace_client.inference import InferenceClient, InferenceResult
+from headrace_client.tensors import Array, TensorSpec, arrays_from_rows
+
+LABEL, PROBABILITIES = "label", "probabilities"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one row. `row` counts from 1; label and probabilities are None when the model has none."""
+
+    row: int
+    label: Any
+    probability: float | None
+    """Of the label: the highest of the probabilities."""
+    probabilities: tuple[float, ...] | None
+    model: str
+    version: str
+    variant: str | None
+    prediction_id: str
+    cached: bool
+    outputs: dict[str, Any]
+    """Every other output of the model, as JSON values."""
+
+
+def predict_rows(
+    client: InferenceClient, model: str, rows: Sequence[Mapping[str, Any]], *, batch: int = 1
+) -> list[Prediction]:
+    """Predict rows of JSON values, `batch` rows in each call, and return one prediction for each row.
+
+    Nothing is sent before every row was found to fit. Raises RowsInvalid with every problem of every row.
+    """
+    inputs = client.metadata(model).inputs
+    predictions: list[Prediction] = []
+    for arrays in _checked_batches(rows, inputs, batch):
+        predictions += _taken_apart(client.infer(model, arrays), len(predictions) + 1, _rows_in(arrays))
+    return predictions
+
+
+def _checked_batches(
+    rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec], batch: int
+) -> list[dict[str, Array]]:
+    batches: list[dict[str, Array]] = []
+    problems: list[RowProblem] = []
+    for start in range(0, len(rows), batch):
+        try:
+            batches.append(arrays_from_rows(rows[start : start + batch], inputs))
+        except RowsInvalid as error:
+            problems += [RowProblem(start + found.row, found.field, found.message) for found in error.problems]
+    if problems:
+        raise RowsInvalid(problems)
+    return batches
+
+
+def _rows_in(arrays: Mapping[str, Array]) -> int:
+    return next((len(array) for array in arrays.values()), 0)
+
+
+def _taken_apart(result: InferenceResult, first_row: int, count: int) -> list[Prediction]:
+    for name, array in result.outputs.items():
+        if array.ndim == 0 or len(array) != count:
+            raise AnswerInvalid(f"output '{name}' of {result.model} has shape {list(array.shape)} for {count} rows")
+    return [_prediction(result, first_row + index, index) for index in range(count)]
+
+
+def _prediction(result: InferenceResult, row: int, index: int) -> Prediction:
+    values = {name: array[index] for name, array in result.outputs.items()}
+    label = values.pop(LABEL, None)
+    probabilities = values.pop(PROBABILITIES, None)
+    return Prediction(
+        row=row,
+        label=_json_value(label),
+        probability=None if probabilities is None else float(np.max(probabilities)),
+        probabilities=None if probabilities is None else tuple(np.ravel(probabilities).astype(float).tolist()),
+        model=result.model,
+        version=result.version,
+        variant=result.variant or None,
+        prediction_id=result.prediction_id,
+        cached=result.cached,
+        outputs={name: _json_value(value) for name, value in values.items()},
+    )
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _json_value(value.tolist())
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,196 @@
+"""How far a pipeline is on its way from records to a release: pure functions over the registry's watch state.
+
+A dataset counts when it was frozen with the spec in force. So waiting after `apply` means the dataset that the new spec
+brings, and waiting when everything is done ends at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.events.v1.dataset_pb2 import DatasetFrozen
+from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_TRAINING, RunKind
+from headrace.registry.v1 import registry_service_pb2 as messages
+
+from headrace_client.views import short_id
+
+
+class Goal(StrEnum):
+    """What to wait for: the newest dataset frozen, a version trained on it, or that version released."""
+
+    FROZEN = "frozen"
+    TRAINED = "trained"
+    RELEASED = "released"
+
+
+class Mark(StrEnum):
+    """Where a stage stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way: its name, where it stands, and what there is to say."""
+
+    name: str
+    mark: Mark
+    text: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a dataset must be to count: frozen with this spec, and not the dataset with the id `after`."""
+
+    spec_digest: str
+    after: str = ""
+
+    def accepts(self, frozen: DatasetFrozen) -> bool:
+        """Return whether a dataset counts."""
+        return frozen.spec_digest == self.spec_digest and frozen.dataset_id != self.after
+
+
+def stages(state: messages.WatchPipelineResponse, goal: Goal, wanted: Wanted) -> list[Stage]:
+    """Return the stages up to the goal, in order. The goal is reached when every one is done."""
+    counts = state.HasField("dataset") and wanted.accepts(state.dataset.frozen)
+    found = [_records(state, counts), _dataset(state, counts)]
+    if goal in (Goal.TRAINED, Goal.RELEASED):
+        found.append(_training(state, counts))
+    if goal is Goal.RELEASED:
+        found += [_compression(state, counts), _release(state, counts)]
+    return found
+
+
+def reached(found: list[Stage]) -> bool:
+    """Return whether the goal is reached."""
+    return all(stage.mark is Mark.DONE for stage in found)
+
+
+def failure(found: list[Stage]) -> str:
+    """Return why the goal cannot be reached any more, the first reason; empty while it can."""
+    return next((f"{stage.name} failed: {stage.text}" for stage in found if stage.mark is Mark.FAILED), "")
+
+
+def waiting_for(found: list[Stage]) -> str:
+    """Return what comes next, for the message of a time-out."""
+    pending = [stage for stage in found if stage.mark in (Mark.WAITING, Mark.RUNNING)]
+    if not pending:
+        return "nothing"
+    stage = next((stage for stage in pending if stage.mark is Mark.RUNNING), pending[0])
+    return f"{stage.name} ({stage.text})"
+
+
+def rejected_text(rejected: Mapping[str, int]) -> str:
+    """Return rejected records by rule, such as "3 rejected (range 2, type 1)"; empty when there are none."""
+    if not rejected:
+        return ""
+    rules = ", ".join(f"{rule} {count}" for rule, count in sorted(rejected.items()))
+    return f"{sum(rejected.values())} rejected ({rules})"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in words short enough for one line: 8 s, 3 min 05 s, 2 h 10 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _records(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
+    if counts:
+        rows, rejected = state.dataset.frozen.rows, rejected_text(state.dataset.frozen.rejected)
+        total = rows.train + rows.validation + rows.test
+        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected))
+    if not state.HasField("filling"):
+        return Stage("records", Mark.WAITING, "none has come in yet")
+    filling = state.filling
+    of = f" of {filling.rows_wanted}" if filling.rows_wanted else ""
+    return Stage("records", Mark.RUNNING, _joined(f"{filling.rows}{of} rows", rejected_text(filling.rejected)))
+
+
+def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
+    if counts:
+        frozen = state.dataset.frozen
+        splits = f"{frozen.rows.train} train, {frozen.rows.validation} validation, {frozen.rows.test} test"
+        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {splits}")
+    if state.failure:
+        return Stage("dataset", Mark.FAILED, state.failure)
+    return Stage("dataset", Mark.WAITING, "freezes when the pipeline's freeze policy says so, or on `headrace freeze`")
+
+
+def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
+    run = _latest_run(state, RUN_KIND_TRAINING) if counts else None
+    if run is not None and run.state == messages.RUN_STATE_FAILED:
+        return Stage("training", Mark.FAILED, f"run {short_id(run.run_id)}: {run.reason}")
+    if run is not None and run.state == messages.RUN_STATE_RUNNING:
+        return Stage("training", Mark.RUNNING, _progress(run, "epoch"))
+    if counts and state.HasField("version"):
+        trained = state.version.trained
+        accuracy = trained.metrics.get("accuracy")
+        tested = f"test accuracy {accuracy:.4f}" if accuracy is not None else ""
+        return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested))
+    return Stage("training", Mark.WAITING, "starts after the dataset")
+
+
+def _compression(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
+    run = _latest_run(state, RUN_KIND_COMPRESSION) if counts else None
+    if run is not None and run.state == messages.RUN_STATE_FAILED:
+        return Stage("compression", Mark.FAILED, f"run {short_id(run.run_id)}: {run.reason}")
+    if run is not None and run.state == messages.RUN_STATE_RUNNING:
+        return Stage("compression", Mark.RUNNING, _progress(run, "variant"))
+    released = state.version.state == messages.VERSION_STATE_RELEASED
+    if counts and (state.version.variants or released):
+        names = ", ".join(variant.name for variant in state.version.variants) or "fp32"
+        return Stage("compression", Mark.DONE, f"variants {names}")
+    return Stage("compression", Mark.WAITING, "starts after training")
+
+
+def _release(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
+    version = state.version
+    if not counts or not state.HasField("version") or _any_running(state):
+        return Stage("release", Mark.WAITING, "comes when a variant passes its gates")
+    # A version that was released before and refused when it was judged again keeps its state and gets a reason.
+    if version.state == messages.VERSION_STATE_REFUSED or version.reason:
+        return Stage("release", Mark.FAILED, f"version {version.ordinal} was refused: {version.reason}")
+    if version.state != messages.VERSION_STATE_RELEASED:
+        return Stage("release", Mark.WAITING, f"version {version.ordinal} is being judged")
+    released = state.release.released
+    if released.version_id != version.trained.version_id:
+        return Stage("release", Mark.DONE, f"version {version.ordinal} was released; {released.ordinal} is served now")
+    return Stage(
+        "release", Mark.DONE, f"{released.model} version {released.ordinal}, {released.variant}, as {released.alias}"
+    )
+
+
+def _latest_run(state: messages.WatchPipelineResponse, kind: RunKind.ValueType) -> messages.Run | None:
+    runs = [run for run in state.runs if run.kind == kind]
+    return runs[-1] if runs else None
+
+
+def _any_running(state: messages.WatchPipelineResponse) -> bool:
+    return any(run.state == messages.RUN_STATE_RUNNING for run in state.runs)
+
+
+LOSSES = {"train_loss": "loss", "validation_loss": "validation loss", "validation_accuracy": "validation accuracy"}
+"""The measurements of a run that a progress line shows, with their words."""
+
+
+def _progress(run: messages.Run, unit: str) -> str:
+    if not run.HasField("progress"):
+        return f"run {short_id(run.run_id)} was asked for"
+    progress = run.progress
+    attempt = f"attempt {progress.attempt}" if progress.attempt > 1 else ""
+    measured = [f"{word} {progress.metrics[name]:.4f}" for name, word in LOSSES.items() if name in progress.metrics]
+    left = f"about {duration_text(progress.eta_s)} left" if progress.eta_s > 0 else ""
+    return _joined(f"{unit} {progress.step} of {progress.steps}", attempt, *measured, left)
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,204 @@
+"""Tensors of the Open Inference Protocol: JSON rows in, numpy arrays between, raw bytes on the wire.
+
+Raw contents are little-endian and row-major; BYTES is each element's length as uint32 followed by the element.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace_client.errors import AnswerInvalid, InputInvalid, RowProblem, RowsInvalid
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+"""The protocol's data types as numpy ones; BYTES holds str or bytes objects."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, data type (`FP32` …) and shape of a tensor; the first dimension counts rows, -1 is any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.shape[1:]
+
+
+def arrays_from_rows(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Return one array per input, first dimension len(rows); fields that are no input are left out.
+
+    Raises RowsInvalid with every problem of every row.
+    """
+    problems: list[RowProblem] = []
+    columns: dict[str, list[Array]] = {tensor.name: [] for tensor in inputs}
+    for number, row in enumerate(rows, start=1):
+        for tensor in inputs:
+            try:
+                columns[tensor.name].append(_row_array(row, tensor))
+            except ValueError as error:
+                problems.append(RowProblem(number, tensor.name, str(error)))
+    if not problems:
+        problems = [problem for tensor in inputs for problem in _unequal_shapes(tensor.name, columns[tensor.name])]
+    if problems:
+        raise RowsInvalid(problems)
+    return {name: np.stack(column) for name, column in columns.items()}
+
+
+def _row_array(row: Mapping[str, Any], tensor: TensorSpec) -> Array:
+    if tensor.name not in row:
+        raise ValueError(f"missing; the row has {', '.join(sorted(row)) or 'no field at all'}")
+    value = row[tensor.name]
+    if tensor.row_shape == (1,) and not isinstance(value, list):
+        value = [value]  # a single number stands for a vector of one
+    shape = _shape_of(value)
+    fits = len(shape) == len(tensor.row_shape) and all(
+        wanted in (-1, size) for size, wanted in zip(shape, tensor.row_shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"expected {_shape_text(tensor.row_shape)}, got {_shape_text(shape)}")
+    return _typed_array(value, tensor.datatype, shape)
+
+
+def _shape_of(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        return ()
+    if not value:
+        return (0,)
+    shapes = [_shape_of(item) for item in value]
+    for index, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"ragged: item [{index}] is {_shape_text(shape)}, but item [0] is {_shape_text(shapes[0])}"
+            )
+    return (len(value), *shapes[0])
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"shape [{', '.join(str(size) if size >= 0 else 'any' for size in shape)}]" if shape else "a single value"
+
+
+def _typed_array(value: Any, datatype: str, shape: tuple[int, ...]) -> Array:
+    dtype = _dtype(datatype)
+    flat = _flat(value)
+    for position, item in enumerate(flat):
+        if problem := _element_problem(item, dtype):
+            where = f"item {[int(part) for part in np.unravel_index(position, shape)]}: " if shape else ""
+            raise ValueError(f"{where}expected {_kind_text(datatype, dtype)}, got {problem}")
+    array = np.empty(len(flat), dtype=dtype)
+    array[:] = flat
+    return array.reshape(shape)
+
+
+def _dtype(datatype: str) -> np.dtype[Any]:
+    if datatype not in DTYPES:
+        raise ValueError(f"the model wants data type {datatype}, which this client cannot build")
+    return DTYPES[datatype]
+
+
+def _flat(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        return [value]
+    return [item for part in value for item in _flat(part)]
+
+
+def _element_problem(item: Any, dtype: np.dtype[Any]) -> str:
+    """Return what came instead of an element of dtype; empty when it is one."""
+    if dtype.kind == "O":
+        fits = isinstance(item, str)
+    elif dtype.kind == "b":
+        fits = isinstance(item, bool)
+    elif dtype.kind == "f":
+        limit = float(np.finfo(dtype).max)
+        fits = isinstance(item, int | float) and not isinstance(item, bool) and -limit <= item <= limit
+    else:
+        bounds = np.iinfo(dtype)
+        fits = isinstance(item, int) and not isinstance(item, bool) and bounds.min <= item <= bounds.max
+    return "" if fits else _json_text(item)
+
+
+def _json_text(item: Any) -> str:
+    if item is None or isinstance(item, bool):
+        return {None: "null", True: "true", False: "false"}[item]
+    if isinstance(item, dict):
+        return "an object"
+    text = repr(item)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _kind_text(datatype: str, dtype: np.dtype[Any]) -> str:
+    words = {"O": "a string", "b": "true or false", "f": "a number", "i": "a whole number", "u": "a whole number"}
+    return f"{words[dtype.kind]} ({datatype})"
+
+
+def _unequal_shapes(name: str, column: Sequence[Array]) -> list[RowProblem]:
+    first = column[0].shape if column else ()
+    return [
+        RowProblem(number, name, f"{_shape_text(array.shape)}, but row 1 has {_shape_text(first)}")
+        for number, array in enumerate(column, start=1)
+        if array.shape != first
+    ]
+
+
+def to_raw(array: Array, datatype: str) -> bytes:
+    """Return an array's raw contents; raise InputInvalid when the data type is not one of DTYPES."""
+    if datatype not in DTYPES:
+        raise InputInvalid(f"data type {datatype} is not one of {', '.join(DTYPES)}")
+    if datatype != "BYTES":
+        return np.ascontiguousarray(array, dtype=DTYPES[datatype]).tobytes()
+    encoded = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+    return b"".join(struct.pack("<I", len(item)) + item for item in encoded)
+
+
+def from_raw(raw: bytes, datatype: str, shape: Sequence[int]) -> Array:
+    """Return the array of raw contents; BYTES elements that are UTF-8 become str. Raises AnswerInvalid."""
+    if datatype not in DTYPES:
+        raise AnswerInvalid(f"data type {datatype} is not one of {', '.join(DTYPES)}")
+    try:
+        if datatype != "BYTES":
+            return np.frombuffer(raw, dtype=DTYPES[datatype]).reshape(tuple(shape))
+        array = np.empty(int(np.prod(tuple(shape), dtype=np.int64)), dtype=object)
+        array[:] = _split_bytes(raw)
+        return array.reshape(tuple(shape))
+    except (ValueError, struct.error) as error:
+        raise AnswerInvalid(f"{len(raw)} bytes do not hold {datatype} of shape {list(shape)}") from error
+
+
+def _split_bytes(raw: bytes) -> list[str | bytes]:
+    items: list[str | bytes] = []
+    position = 0
+    while position < len(raw):
+        (length,) = struct.unpack_from("<I", raw, position)
+        position += 4
+        item = raw[position : position + length]
+        if len(item) != length:
+            raise ValueError("truncated")
+        position += length
+        try:
+            items.append(item.decode())
+        except UnicodeDecodeError:
+            items.append(item)
+    return items

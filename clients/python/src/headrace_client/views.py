@@ -1,0 +1,202 @@
+"""What the registry answers, as plain JSON values: the shapes that `--json` prints and the README documents.
+
+Keys are snake_case, enums lower-case words, times ISO 8601 in UTC; what is unset is null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.events.v1.artifact_pb2 import Artifact
+from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Variant
+from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from headrace.events.v1.run_pb2 import RunKind, RunProgressed
+from headrace.registry.v1 import registry_service_pb2 as messages
+
+from headrace_client.errors import AnswerInvalid
+
+View = dict[str, Any]
+
+
+def pipeline_view(applied: PipelineApplied) -> View:
+    """Return a pipeline in force: name, model, topic, partitions, spec digest and the whole spec."""
+    try:
+        spec = json.loads(applied.spec.json)
+        topic = spec["stream"]["topic"]
+        model = (spec.get("train") or {}).get("model") or applied.pipeline
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnswerInvalid(f"the registry's spec of pipeline '{applied.pipeline}' cannot be read") from error
+    return {
+        "pipeline": applied.pipeline,
+        "model": model,
+        "topic": topic,
+        "partitions": applied.partitions,
+        "spec_digest": applied.spec.digest,
+        "spec": spec,
+    }
+
+
+def dataset_view(dataset: messages.Dataset) -> View:
+    """Return a frozen dataset: id, rows by split, rejected records by rule, the producers' ranges."""
+    frozen = dataset.frozen
+    return {
+        "dataset_id": frozen.dataset_id,
+        "pipeline": frozen.pipeline,
+        "spec_digest": frozen.spec_digest,
+        "rows": {"train": frozen.rows.train, "validation": frozen.rows.validation, "test": frozen.rows.test},
+        "rejected": dict(sorted(frozen.rejected.items())),
+        "sources": [{"partition": part.partition, "start": part.start, "end": part.end} for part in frozen.sources],
+        "manifest": artifact_view(frozen.manifest),
+        "request_id": frozen.request_id or None,
+        "freeze_time": _time(dataset, "freeze_time"),
+    }
+
+
+def run_view(run: messages.Run) -> View:
+    """Return a run: kind, state, what it works on, its latest progress, and why it failed."""
+    return {
+        "run_id": run.run_id,
+        "pipeline": run.pipeline,
+        "kind": kind_word(run.kind),
+        "state": run_state_word(run.state),
+        "subject": run.subject,
+        "reason": run.reason or None,
+        "progress": progress_view(run.progress) if run.HasField("progress") else None,
+        "request_time": _time(run, "request_time"),
+        "end_time": _time(run, "end_time"),
+    }
+
+
+def progress_view(progress: RunProgressed) -> View:
+    """Return how far a run is: attempt, step of steps, measurements, seconds to the end."""
+    return {
+        "attempt": progress.attempt,
+        "step": progress.step,
+        "steps": progress.steps,
+        "metrics": dict(sorted(progress.metrics.items())),
+        "eta_s": progress.eta_s,
+    }
+
+
+def version_view(version: messages.Version) -> View:
+    """Return a version: place in its model's history, state, metrics, variants, gates, comparison with the champion."""
+    trained = version.trained
+    return {
+        "model": trained.model,
+        "ordinal": version.ordinal,
+        "version_id": trained.version_id,
+        "pipeline": trained.pipeline,
+        "dataset_id": trained.dataset_id,
+        "run_id": trained.run_id,
+        "state": version_state_word(version.state),
+        "reason": version.reason or None,
+        "epochs": trained.epochs,
+        "attempt": trained.attempt,
+        "metrics": dict(sorted(trained.metrics.items())),
+        "manifest": artifact_view(trained.manifest),
+        "graph": artifact_view(trained.graph),
+        "weights": artifact_view(trained.weights),
+        "variants": [variant_view(variant) for variant in version.variants],
+        "gates": gate_views(version.gates),
+        "evaluations": [evaluation_view(evaluation) for evaluation in version.evaluations],
+    }
+
+
+def variant_view(variant: Variant) -> View:
+    """Return a variant: its graph and what was measured of it."""
+    return {
+        "name": variant.name,
+        "graph": artifact_view(variant.graph),
+        "metrics": dict(sorted(variant.metrics.items())),
+    }
+
+
+def gate_views(gates: Iterable[GateResult]) -> list[View]:
+    """Return each gate of each variant: the limit, what was measured, and whether it passed."""
+    return [
+        {
+            "variant": gate.variant,
+            "gate": gate.gate,
+            "passed": gate.passed,
+            "limit": gate.limit,
+            "measured": gate.measured,
+        }
+        for gate in gates
+    ]
+
+
+def evaluation_view(evaluation: Evaluation) -> View:
+    """Return what one version scored on the test split of one dataset."""
+    return {
+        "version_id": evaluation.version_id,
+        "dataset_id": evaluation.dataset_id,
+        "rows": evaluation.rows,
+        "metrics": dict(sorted(evaluation.metrics.items())),
+    }
+
+
+def release_view(release: messages.Release) -> View:
+    """Return a release: which variant of which version an alias points at since when."""
+    released = release.released
+    return {
+        "model": released.model,
+        "alias": released.alias,
+        "epoch": released.epoch,
+        "version_id": released.version_id,
+        "ordinal": released.ordinal,
+        "variant": released.variant,
+        "graph": artifact_view(released.graph),
+        "pipeline": released.pipeline,
+        "dataset_id": released.dataset_id,
+        "run_id": released.run_id,
+        "gates": gate_views(released.gates),
+        "cache": _word(CachePolicy.Name(released.cache), "CACHE_POLICY_"),
+        "release_time": _time(release, "release_time"),
+    }
+
+
+def lag_view(lag: messages.Lag) -> View:
+    """Return how far a consumer group is behind on a topic."""
+    return {"group": lag.group, "topic": lag.topic, "messages": lag.messages}
+
+
+def artifact_view(artifact: Artifact) -> View | None:
+    """Return where bytes are; null when there are none."""
+    if not artifact.uri:
+        return None
+    return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
+
+
+def kind_word(kind: RunKind.ValueType) -> str:
+    """Return `training` or `compression`."""
+    return _word(RunKind.Name(kind), "RUN_KIND_")
+
+
+def run_state_word(state: messages.RunState.ValueType) -> str:
+    """Return `running`, `succeeded` or `failed`."""
+    return _word(messages.RunState.Name(state), "RUN_STATE_")
+
+
+def version_state_word(state: messages.VersionState.ValueType) -> str:
+    """Return `candidate`, `released` or `refused`."""
+    return _word(messages.VersionState.Name(state), "VERSION_STATE_")
+
+
+def short_id(digest: str) -> str:
+    """Return the first 12 characters of an id without its algorithm, for people."""
+    return digest.rpartition(":")[2][:12]
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()
+
+
+def _time(message: Any, name: str) -> str | None:
+    if not message.HasField(name):
+        return None
+    stamp: Timestamp = getattr(message, name)
+    return stamp.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,108 @@
+"""Following a pipeline until a goal is reached, it failed, or time is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from headrace.registry.v1 import registry_service_pb2 as messages
+
+from headrace_client.errors import PipelineFailed, TimedOut, Unreachable
+from headrace_client.registry import RegistryClient
+from headrace_client.stages import Goal, Stage, Wanted, duration_text, failure, reached, stages, waiting_for
+
+RECONNECT_S = 20.0
+"""How long a registry that answered before may be away, for example while it restarts."""
+RECONNECT_PAUSE_S = 0.5
+
+
+@dataclass
+class Progress:
+    """The latest of what is known: the registry's state (None before the first) and the stages it means."""
+
+    state: messages.WatchPipelineResponse | None = None
+    stages: list[Stage] = field(default_factory=list)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def wait_for(
+    registry: RegistryClient,
+    pipeline: str,
+    goal: Goal = Goal.RELEASED,
+    *,
+    timeout_s: float = 300.0,
+    after: str = "",
+    on_progress: OnProgress = lambda progress: None,
+) -> Progress:
+    """Follow a pipeline until its newest dataset under the spec in force has reached the goal.
+
+    Returns at once when it has already. `after` names a dataset that does not count any more. Raises PipelineFailed
+    with the reason when a freeze or a run failed or the version was refused, TimedOut saying what was waited for,
+    NotFound when there is no such pipeline. `on_progress` is called with each new state.
+    """
+    deadline = time.monotonic() + timeout_s
+    wanted = Wanted(registry.pipeline(pipeline).spec.digest, after)
+    progress = Progress()
+    for state in _states(registry, pipeline, deadline):
+        frozen = state.dataset.frozen
+        if state.HasField("dataset") and frozen.spec_digest != wanted.spec_digest:
+            # Either an old dataset, or one of a spec that was applied since: only the registry knows.
+            wanted = Wanted(registry.pipeline(pipeline).spec.digest, after)
+        progress.state, progress.stages = state, stages(state, goal, wanted)
+        on_progress(progress)
+        if reached(progress.stages):
+            return progress
+        if reason := failure(progress.stages):
+            raise PipelineFailed(reason)
+    awaited = waiting_for(progress.stages) if progress.stages else "the registry's first answer"
+    raise TimedOut(
+        f"pipeline '{pipeline}' was not {goal} after {duration_text(timeout_s)}: still waiting for {awaited}"
+    )
+
+
+def freeze(
+    registry: RegistryClient,
+    pipeline: str,
+    *,
+    timeout_s: float = 60.0,
+    on_request: Callable[[str], None] = lambda request_id: None,
+) -> messages.Dataset:
+    """Ask for a dataset now and return it once it is frozen.
+
+    Raises PipelineFailed when the freeze failed and TimedOut when it did not end in time. `on_request` gets the
+    request's id as soon as the registry took it.
+    """
+    deadline = time.monotonic() + timeout_s
+    request_id = registry.freeze(pipeline)
+    on_request(request_id)
+    # The registry forgets an older failure when it takes the request: a failure seen from here on is this one's.
+    for state in _states(registry, pipeline, deadline):
+        if state.dataset.frozen.request_id == request_id:
+            return state.dataset
+        if state.failure:
+            raise PipelineFailed(f"the freeze failed: {state.failure}")
+    raise TimedOut(
+        f"pipeline '{pipeline}' was asked for a dataset ({request_id}), still not frozen "
+        f"after {duration_text(timeout_s)}"
+    )
+
+
+def _states(registry: RegistryClient, pipeline: str, deadline: float) -> Iterator[messages.WatchPipelineResponse]:
+    """Yield states until the deadline; a registry that answered once may go away for a while."""
+    lost: float | None = None
+    answered = False
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            for state in registry.watch(pipeline, timeout_s=left):
+                answered, lost = True, None
+                yield state
+        except TimedOut:
+            return
+        except Unreachable:
+            if not answered or (lost is not None and time.monotonic() - lost > RECONNECT_S):
+                raise
+        lost = lost if lost is not None else time.monotonic()
+        time.sleep(min(RECONNECT_PAUSE_S, max(0.0, deadline - time.monotonic())))
