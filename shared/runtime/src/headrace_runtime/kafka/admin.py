@@ -28,7 +28,7 @@ class Admin:
     """Creates topics and looks at the cluster. Not safe for use by several threads."""
 
     def __init__(self, settings: KafkaSettings, name: str) -> None:
-        self._client = KafkaAdminClient(client_id=f"{name}.admin", metrics_enabled=False, **settings.kafka_client())
+        self._client = KafkaAdminClient(client_id=f"{name}.admin", **settings.kafka_client())
 
     def __enter__(self) -> Self:
         return self

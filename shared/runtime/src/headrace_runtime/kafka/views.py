@@ -58,7 +58,7 @@ class CompactedView(Background, Generic[M]):
             raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
 
     def catch_up(self, timeout_s: float) -> None:
-        """Return once everything committed before this call has been seen. Raises Unavailable when that takes longer."""
+        """Return once everything committed before this call was seen. Raises Unavailable when that takes longer."""
         seen = threading.Event()
         self._asked.put(seen)
         if not seen.wait(timeout_s):

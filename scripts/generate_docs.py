@@ -1,0 +1,95 @@
+"""Generates docs/topics.md and the settings tables of the services' READMEs. `--check` fails when they differ."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from pathlib import Path
+
+from headrace_runtime.settings import settings_table
+from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, RECORD_TOPICS, Topic
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = re.compile(r"(<!-- settings:begin -->\n).*?(<!-- settings:end -->)", re.DOTALL)
+
+TOPICS_INTRODUCTION = """\
+# Topics
+
+Generated from `headrace_runtime.topics` by `make docs`; the chart renders the same list. Names carry the brand, facts
+are in the past tense and commands end in `requested`. Automatic creation is off: the control topics are made when the
+platform starts, a pipeline's own topics when it is applied. Partitions are given as embedded / production.
+
+Every event is a bare protobuf message under [`protos/headrace`](../protos/headrace) with CloudEvents headers in binary
+mode (`ce_id`, `ce_type`, `ce_source`, `ce_time`, `ce_specversion`, `content-type`) and the W3C `traceparent`.
+"""
+
+
+def topics_page() -> str:
+    """Return docs/topics.md."""
+    control = [
+        "| topic | message | key | partitions | kept | from | to | purpose |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| `{topic.name}` | {topic.message.DESCRIPTOR.name} | {topic.key} | "
+            f"{topic.partitions} / {topic.production_partitions} | {kept(topic)} | "
+            f"{', '.join(topic.producers)} | {', '.join(topic.consumers) or '–'} | {topic.purpose} |"
+            for topic in CONTROL_TOPICS
+        ),
+    ]
+    records = [
+        "| topic | value | key | kept | from | to | purpose |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| `{topic.template}` | {topic.value} | {topic.key} | "
+            f"{int(topic.config['retention.ms']) // DAY_MS} days | "
+            f"{', '.join(topic.producers)} | {', '.join(topic.consumers) or '–'} | {topic.purpose} |"
+            for topic in RECORD_TOPICS
+        ),
+    ]
+    parts = [
+        TOPICS_INTRODUCTION,
+        "## Control topics\n",
+        *control,
+        "\n## Topics of each pipeline\n",
+        "With as many partitions as the producers' topic; a record stays in its partition, and so in its order.\n",
+        *records,
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def kept(topic: Topic) -> str:
+    """Return how long a topic keeps its messages, in words."""
+    if topic.compacted:
+        return "newest per key"
+    return "for ever" if topic.retention_ms == FOREVER else f"{topic.retention_ms // DAY_MS} days"
+
+
+def service_readme(path: Path) -> str:
+    """Return a service's README with its settings table made anew."""
+    module = f"headrace_{path.parent.name.replace('-', '_')}.settings"
+    table = settings_table(importlib.import_module(module).Settings)
+    text, count = SETTINGS.subn(lambda found: f"{found[1]}{table}\n{found[2]}", path.read_text())
+    if count != 1:
+        sys.exit(f"{path.relative_to(ROOT)}: expected one <!-- settings:begin --> and <!-- settings:end -->, got {count}")
+    return text
+
+
+def main() -> None:
+    """Write the pages, or compare with what is committed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    check = parser.parse_args().check
+    pages = {ROOT / "docs" / "topics.md": topics_page()}
+    pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
+    changed = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    if check and changed:
+        sys.exit("out of date, run `make docs`: " + ", ".join(str(path.relative_to(ROOT)) for path in changed))
+    for path in changed:
+        path.write_text(pages[path])
+        print(f"generated {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
