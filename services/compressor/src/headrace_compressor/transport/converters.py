@@ -1,0 +1,47 @@
+"""Events to and from the JSON that a child process reads and writes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
+
+
+def to_assignment(command: run_pb2.CompressionRequested) -> dict[str, Any]:
+    """Return what the child must know of a command."""
+    return {
+        "spec": command.spec.json.decode(),
+        "candidate": _version(command.candidate),
+        "champion": _version(command.champion) if command.HasField("champion") else None,
+    }
+
+
+def to_fact(command: run_pb2.CompressionRequested, result: Mapping[str, Any]) -> model_pb2.ModelCompressed:
+    """Return the fact that a child's result amounts to."""
+    return model_pb2.ModelCompressed(
+        run_id=command.run_id,
+        pipeline=command.pipeline,
+        version_id=command.candidate.version_id,
+        variants=[
+            model_pb2.Variant(name=each["name"], graph=artifact_pb2.Artifact(**each["graph"]), metrics=each["metrics"])
+            for each in result["variants"]
+        ],
+        evaluations=[model_pb2.Evaluation(**each) for each in result["evaluations"]],
+        champion_id=command.champion.version_id,
+        cpu_class=result["cpu_class"],
+        attempt=result["attempt"],
+    )
+
+
+def _version(reference: run_pb2.VersionReference) -> dict[str, Any]:
+    return {
+        "version_id": reference.version_id,
+        "graph": _artifact(reference.graph),
+        "dataset": {
+            "dataset_id": reference.dataset.dataset_id,
+            "manifest": _artifact(reference.dataset.manifest),
+        },
+    }
+
+
+def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
+    return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}

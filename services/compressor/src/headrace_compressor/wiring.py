@@ -1,0 +1,24 @@
+"""The compressor, put together."""
+
+from headrace_runtime.kafka.producers import EventProducer
+from headrace_runtime.run_worker import RunWorker
+from headrace_runtime.service import Service
+
+from headrace_compressor.settings import Settings
+from headrace_compressor.transport.consumer import COMPRESSION
+
+NAME = "compressor"
+
+
+def build(settings: Settings) -> Service:
+    """Return the service: a worker that runs one compression at a time, and the producer of its progress."""
+    events = EventProducer(settings, source=NAME)
+    worker = RunWorker(
+        NAME,
+        COMPRESSION,
+        settings,
+        events,
+        work_dir=settings.work_dir / settings.instance,
+        max_attempts=settings.max_attempts,
+    )
+    return Service(NAME, [events, worker])
