@@ -34,7 +34,7 @@ def topics_page() -> str:
         *(
             f"| `{topic.name}` | {topic.message.DESCRIPTOR.name} | {topic.key} | "
             f"{topic.partitions} / {topic.production_partitions} | {kept(topic)} | "
-            f"{', '.join(topic.producers)} | {', '.join(topic.consumers) or '–'} | {topic.purpose} |"
+            f"{', '.join(topic.producers)} | {', '.join(topic.consumers) or 'nobody'} | {topic.purpose} |"
             for topic in CONTROL_TOPICS
         ),
     ]
@@ -44,7 +44,7 @@ def topics_page() -> str:
         *(
             f"| `{topic.template}` | {topic.value} | {topic.key} | "
             f"{int(topic.config['retention.ms']) // DAY_MS} days | "
-            f"{', '.join(topic.producers)} | {', '.join(topic.consumers) or '–'} | {topic.purpose} |"
+            f"{', '.join(topic.producers)} | {', '.join(topic.consumers) or 'nobody'} | {topic.purpose} |"
             for topic in RECORD_TOPICS
         ),
     ]
@@ -72,7 +72,9 @@ def service_readme(path: Path) -> str:
     table = settings_table(importlib.import_module(module).Settings)
     text, count = SETTINGS.subn(lambda found: f"{found[1]}{table}\n{found[2]}", path.read_text())
     if count != 1:
-        sys.exit(f"{path.relative_to(ROOT)}: expected one <!-- settings:begin --> and <!-- settings:end -->, got {count}")
+        sys.exit(
+            f"{path.relative_to(ROOT)}: expected one <!-- settings:begin --> and <!-- settings:end -->, got {count}"
+        )
     return text
 
 

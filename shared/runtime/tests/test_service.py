@@ -1,0 +1,50 @@
+import threading
+
+import pytest
+from headrace_runtime.service import Background, Service
+
+
+class Part:
+    def __init__(self, name: str, log: list[str], *, broken: bool = False) -> None:
+        self.name, self._log, self._broken = name, log, broken
+
+    def start(self) -> None:
+        if self._broken:
+            raise RuntimeError(f"{self.name} cannot start")
+        self._log.append(f"start {self.name}")
+
+    def stop(self) -> None:
+        self._log.append(f"stop {self.name}")
+
+
+class Failing(Background):
+    def __init__(self) -> None:
+        super().__init__("failing")
+        self.may_fail = threading.Event()
+
+    def run(self) -> None:
+        self.may_fail.wait(10)
+        raise RuntimeError("the broker is gone")
+
+
+def test_parts_start_in_order_and_stop_in_reverse() -> None:
+    log: list[str] = []
+    service = Service("test", [Part("a", log), Part("b", log)])
+    service.end()
+    assert service.run() == 0
+    assert log == ["start a", "start b", "stop b", "stop a"]
+
+
+def test_what_started_is_stopped_when_another_part_cannot_start() -> None:
+    log: list[str] = []
+    service = Service("test", [Part("a", log), Part("b", log, broken=True)])
+    with pytest.raises(RuntimeError, match="b cannot start"):
+        service.run()
+    assert log == ["start a", "stop a"]
+
+
+def test_an_error_in_the_background_ends_the_service_with_1() -> None:
+    failing = Failing()
+    service = Service("test", [failing])
+    failing.may_fail.set()
+    assert service.run() == 1

@@ -1,0 +1,140 @@
+"""A worker with real children on a real broker: one fact for each command, whatever dies in between."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headrace.events.v1 import model_pb2, pipeline_pb2, run_pb2
+from headrace_runtime.kafka import EventProducer, LogReader, TransactionalProducer
+from headrace_runtime.messages import decode, encode
+from headrace_runtime.run_worker import Job, RunWorker
+from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from headrace_local.launcher import Platform
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.fixture
+def settings(broker: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "children"))
+    return ServiceSettings(
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+        metrics_address="",
+        kafka_session_timeout_ms=6_000,
+        store_url=str(tmp_path / "store"),
+    )
+
+
+def _fact(command: run_pb2.TrainingRequested, result: dict[str, Any]) -> model_pb2.ModelTrained:
+    return model_pb2.ModelTrained(
+        run_id=command.run_id, model="m", version_id=result["version"], attempt=result["attempt"]
+    )
+
+
+JOB = Job(
+    run_pb2.TrainingRequested,
+    run_pb2.RUN_KIND_TRAINING,
+    "worker_child",
+    lambda command: json.loads(command.spec.json),
+    _fact,
+)
+
+
+@contextmanager
+def worker(settings: ServiceSettings, name: str, tmp_path: Path) -> Iterator[RunWorker[run_pb2.TrainingRequested]]:
+    events = EventProducer(settings, "test")
+    running = RunWorker(name, JOB, settings, events, tmp_path / "work", max_attempts=2)
+    events.start()
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        events.stop()
+
+
+def command(settings: ServiceSettings, behaviour: str, flag: Path | None = None) -> str:
+    run_id = f"train-{uuid.uuid4()}"
+    spec = pipeline_pb2.PipelineSpec(json=json.dumps({"behaviour": behaviour, "flag": str(flag)}).encode())
+    message = run_pb2.TrainingRequested(run_id=run_id, pipeline="p", spec=spec)
+    with closing(TransactionalProducer(settings, run_id)) as producer, producer.transaction() as transaction:
+        transaction.send([encode(message, source="test")])
+    return run_id
+
+
+def facts(settings: ServiceSettings, topic: str, message_class: type[Message], run_id: str) -> list[Any]:
+    with LogReader(settings, "test") as reader:
+        places = reader.partitions(topic)
+        reader.start_at(dict.fromkeys(places))
+        records = [record for batch in reader.read_to(reader.ends(places), stall_s=10) for record in batch]
+    found: list[Any] = [decode(record, message_class) for record in records]
+    return [message for message in found if message.run_id == run_id]
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 40.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        threading.Event().wait(0.05)
+
+
+def test_a_run_ends_in_one_fact_after_its_progress(settings: ServiceSettings, tmp_path: Path) -> None:
+    run_id = command(settings, "fine")
+    with worker(settings, "test-worker", tmp_path):
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
+    (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+    assert (fact.version_id, fact.attempt) == (f"v-{run_id}", 1)
+    progress = facts(settings, RUN_PROGRESSED.name, run_pb2.RunProgressed, run_id)
+    assert [(item.step, item.steps) for item in progress] == [(1, 2), (2, 2)]
+    assert progress[1].metrics["train_loss"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "attempt"),
+    [
+        ("refuse", "network: expected a number of classes above 1, got 1", 1),
+        ("crash", "OSError: the disk is full", 2),
+    ],
+)
+def test_a_run_that_cannot_succeed_ends_with_its_reason(
+    settings: ServiceSettings, tmp_path: Path, behaviour: str, reason: str, attempt: int
+) -> None:
+    run_id = command(settings, behaviour)
+    with worker(settings, "test-worker", tmp_path):
+        until(lambda: facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id))
+    (fact,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+    assert (fact.reason, fact.attempt, fact.kind) == (reason, attempt, run_pb2.RUN_KIND_TRAINING)
+    assert not facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+
+
+def test_a_fault_that_passes_is_tried_again(settings: ServiceSettings, tmp_path: Path) -> None:
+    run_id = command(settings, "crash once")
+    with worker(settings, "test-worker", tmp_path):
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
+    (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+    assert fact.attempt == 2
+    assert not facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+
+
+def test_a_run_goes_on_after_its_worker_was_stopped(settings: ServiceSettings, tmp_path: Path) -> None:
+    flag = tmp_path / "hangs"
+    run_id = command(settings, "hang once", flag)
+    with worker(settings, "test-worker", tmp_path):
+        until(flag.exists)
+    assert not facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+    with worker(settings, "test-worker", tmp_path):
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
+    (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+    assert fact.attempt == 2
