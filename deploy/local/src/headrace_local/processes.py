@@ -1,0 +1,151 @@
+"""The processes of a platform and their command lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace_local.settings import PlatformSettings, split_address, variable
+
+MARK = "HEADRACE_PLATFORM_ID"
+"""Variable in the environment of every process of a platform and of their children, by which strays are found."""
+
+BROKER_GROUP, SERVICE_GROUP = "broker", "services"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process under the supervisor."""
+
+    name: str
+    group: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    listens: Mapping[str, str] = field(default_factory=dict)
+    """Address by the setting that moves it."""
+    stop_wait_s: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceShape:
+    """What the platform must know of a service beyond its name."""
+
+    name: str
+    metrics_offset: int
+    """The service's Prometheus port, counted from the first one."""
+    address_field: str | None = None
+    """The platform's setting that holds the service's gRPC address."""
+    uses_cache: bool = False
+
+    @property
+    def module(self) -> str:
+        """The service's import package."""
+        return f"headrace_{self.name.replace('-', '_')}"
+
+
+SERVICES = (
+    ServiceShape("ingestion", 0, "ingestion_address"),
+    ServiceShape("preprocessing", 1),
+    ServiceShape("model-registry", 2, "registry_address"),
+    ServiceShape("trainer", 3),
+    ServiceShape("compressor", 4),
+    ServiceShape("inference", 5, "inference_address", uses_cache=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What the services of one platform connect to."""
+
+    kafka_bootstrap_servers: str
+    redis_url: str
+    store_url: str
+
+
+def connections(settings: PlatformSettings) -> Connections:
+    """Return the external broker, cache and store where the settings name them, else the embedded ones."""
+    return Connections(
+        settings.kafka_bootstrap_servers or settings.kafka_address,
+        settings.redis_url or f"redis://{settings.valkey_address}/0",
+        settings.store_url or str(settings.home / "objects"),
+    )
+
+
+def service_process(settings: PlatformSettings, shape: ServiceShape) -> Process:
+    """Return how a service is started: `python -m headrace_<name>` with its settings in the environment."""
+    reach = connections(settings)
+    metrics = metrics_address(settings, shape)
+    environment = {
+        "HEADRACE_INSTANCE": "0",
+        "HEADRACE_KAFKA_BOOTSTRAP_SERVERS": reach.kafka_bootstrap_servers,
+        "HEADRACE_KAFKA_SESSION_TIMEOUT_MS": str(settings.kafka_session_timeout_ms),
+        "HEADRACE_STORE_URL": reach.store_url,
+        "HEADRACE_TELEMETRY_DIR": str(settings.home / "telemetry"),
+        "HEADRACE_WORK_DIR": str(settings.home / "work" / shape.name),
+        "HEADRACE_METRICS_ADDRESS": metrics,
+        # One thread for each operator: the services share this machine, and on few cores more threads are slower.
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    listens = {"HEADRACE_METRICS_ADDRESS": metrics}
+    if shape.address_field:
+        listen = str(getattr(settings, shape.address_field))
+        environment["HEADRACE_LISTEN_ADDRESS"] = listen
+        listens[variable(shape.address_field)] = listen
+    if shape.uses_cache:
+        environment["HEADRACE_REDIS_URL"] = reach.redis_url
+    return Process(
+        shape.name,
+        SERVICE_GROUP,
+        (sys.executable, "-m", shape.module),
+        environment,
+        () if settings.kafka_bootstrap_servers else KAFKA_SECURITY,
+        listens,
+    )
+
+
+KAFKA_SECURITY = tuple(
+    f"HEADRACE_KAFKA_{name}"
+    for name in (
+        "SECURITY_PROTOCOL",
+        "SASL_MECHANISM",
+        "SASL_USERNAME",
+        "SASL_PASSWORD",
+        "SSL_CAFILE",
+        "SSL_CERTFILE",
+        "SSL_KEYFILE",
+    )
+)
+"""Settings for an external Kafka; the embedded one speaks plain text on the loopback."""
+
+
+def metrics_address(settings: PlatformSettings, shape: ServiceShape) -> str:
+    """Return a service's Prometheus address."""
+    host, first = split_address(settings.metrics_address)
+    return f"{host}:{first + shape.metrics_offset}"
+
+
+def valkey_process(settings: PlatformSettings, binary: Path) -> Process:
+    """Return how Valkey is started: a cache, so it writes nothing and drops what is used least."""
+    host, port = split_address(settings.valkey_address)
+    options = {
+        "bind": host,
+        "port": str(port),
+        "dir": str(settings.home / "valkey"),
+        "save": "",
+        "appendonly": "no",
+        "maxmemory": "128mb",
+        "maxmemory-policy": "allkeys-lru",
+        # A title would be written over the environment, where the mark stands.
+        "set-proc-title": "no",
+    }
+    arguments = tuple(part for name, value in options.items() for part in (f"--{name}", value))
+    return Process(
+        "valkey",
+        BROKER_GROUP,
+        (str(binary), *arguments),
+        listens={variable("valkey_address"): settings.valkey_address},
+    )

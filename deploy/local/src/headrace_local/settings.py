@@ -1,0 +1,83 @@
+"""Settings of the embedded platform: where it keeps its state and which addresses it takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from headrace_runtime.settings import PREFIX, address
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ADDRESSES = (
+    "kafka_address",
+    "kafka_controller_address",
+    "valkey_address",
+    "ingestion_address",
+    "registry_address",
+    "inference_address",
+    "metrics_address",
+)
+
+
+class PlatformSettings(BaseSettings):
+    """What `headrace up` is told. Everything has a default; nothing listens beyond this machine unless told to."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".headrace"), description="State folder: data, logs, sockets.")
+    cache_dir: Path = Field(
+        default_factory=lambda: default_cache(), description="Folder of the downloaded jars, shared by every platform."
+    )
+    kafka_address: str = Field("127.0.0.1:9092", description="Address of the embedded Kafka.")
+    kafka_controller_address: str = Field(
+        "127.0.0.1:9093", description="Address of the embedded Kafka's controller, which only Kafka itself calls."
+    )
+    valkey_address: str = Field("127.0.0.1:6379", description="Address of the embedded Valkey.")
+    ingestion_address: str = Field("127.0.0.1:7010", description="gRPC address of ingestion.")
+    registry_address: str = Field("127.0.0.1:7020", description="gRPC address of the model registry.")
+    inference_address: str = Field("127.0.0.1:8001", description="gRPC address of inference.")
+    metrics_address: str = Field(
+        "127.0.0.1:8002", description="First Prometheus address; each further service takes the next port."
+    )
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="Kafka brokers to use instead of the embedded one, host:port, separated by commas."
+    )
+    redis_url: str | None = Field(None, description="Redis or Valkey to use instead of the embedded one.")
+    store_url: str | None = Field(None, description="Object store to use instead of the folder `objects` in the home.")
+    kafka_session_timeout_ms: int = Field(
+        6_000, ge=1_000, description="Milliseconds without a heartbeat after which a service's partitions move on."
+    )
+    start_timeout_s: float = Field(60.0, gt=0, description="Seconds that the whole start may take.")
+
+    @field_validator(*ADDRESSES)
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return address(value)
+
+    @field_validator("kafka_bootstrap_servers", "redis_url", "store_url")
+    @classmethod
+    def _empty_is_unset(cls, value: str | None) -> str | None:
+        return value or None
+
+    @field_validator("home", "cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+
+def default_cache() -> Path:
+    """Return the per-user cache folder: XDG_CACHE_HOME or ~/.cache, then `headrace`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "headrace"
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """Return host and port of host:port."""
+    host, _, port = value.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a settings field."""
+    return PREFIX + field.upper()
