@@ -1,0 +1,9 @@
+"""Runs the ingestion service until it is told to stop."""
+
+from headrace_runtime.service import main
+
+from headrace_ingestion.settings import Settings
+from headrace_ingestion.wiring import build
+
+if __name__ == "__main__":
+    raise SystemExit(main("ingestion", Settings, build))

@@ -1,0 +1,77 @@
+"""The compacted topic of answered batches: what makes a repeated push a no-op."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headrace.events.v1.record_pb2 import PushAccepted
+from headrace_runtime.kafka import CompactedView, Fenced, Transaction, TransactionalProducer
+from headrace_runtime.messages import Record
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import PUSH_ACCEPTED
+
+CATCH_UP_S = 10.0
+
+
+class PushLog:
+    """Knows every answered batch id and writes new ones, one transaction at a time.
+
+    All instances share one transactional id. Opening it fences the instance that wrote before, and whoever opens it
+    first reads the topic to its end: so two instances never both accept the same batch.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._answers: dict[str, PushAccepted] = {}
+        self._view = CompactedView(settings, PUSH_ACCEPTED, PushAccepted, self._learn, "ingestion")
+        self._producer: TransactionalProducer | None = None
+        self._writing = threading.Lock()
+
+    def start(self) -> None:
+        """Read the topic to its end."""
+        self._view.start()
+        self._view.wait_ready(30.0)
+
+    def stop(self) -> None:
+        """Wait for the transaction in hand, then close."""
+        with self._writing:
+            self._view.stop()
+            self._close()
+
+    @contextmanager
+    def writer(self) -> Iterator[Transaction]:
+        """Open a transaction as the only writer. Call `answer` in it before anything is written.
+
+        Raises Fenced when another instance took over; then nothing was written and another try may succeed.
+        """
+        with self._writing:
+            if self._producer is None:
+                self._producer = TransactionalProducer(self._settings, "ingestion.push")
+                self._view.catch_up(CATCH_UP_S)
+            try:
+                with self._producer.transaction() as transaction:
+                    yield transaction
+            except Fenced:
+                self._close()
+                raise
+
+    def answer(self, pipeline: str, batch_id: str) -> PushAccepted | None:
+        """Return the answer that this batch got, None when it is new."""
+        return self._answers.get(f"{pipeline}/{batch_id}")
+
+    def remember(self, accepted: PushAccepted) -> None:
+        """Keep an answer whose transaction was committed."""
+        self._answers[PUSH_ACCEPTED.key_of(accepted)] = accepted
+
+    def _learn(self, key: str, accepted: PushAccepted | None, _: Record) -> None:
+        if accepted is None:
+            self._answers.pop(key, None)
+        else:
+            self._answers[key] = accepted
+
+    def _close(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None

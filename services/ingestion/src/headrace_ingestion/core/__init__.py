@@ -1,0 +1,1 @@
+"""What ingestion decides: pure functions of records."""

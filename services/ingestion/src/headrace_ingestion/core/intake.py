@@ -1,0 +1,91 @@
+"""Checks records against a pipeline's schema and packs what passes into batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pyarrow as pa
+from headrace_data.records import RecordChecker, Rejection
+from headrace_data.spec import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One record as it came: from a partition of the producers' topic, or pushed (see SourceRange in the contracts)."""
+
+    partition: int
+    offset: int
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    index: int = 0
+    """Place among the records of the same offset; 0 unless it was pushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one source partition that belong in one message."""
+
+    partition: int
+    start: int
+    end: int
+    """The range of source offsets that the batch accounts for, rejected records included; the end is exclusive."""
+    rows: pa.RecordBatch
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of some records: every one is in a batch or among the rejected."""
+
+    batches: Sequence[Batch]
+    rejected: Sequence[tuple[Incoming, Rejection]]
+
+
+class Intake:
+    """The entrance of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, batch_bytes: int) -> None:
+        self.pipeline = pipeline
+        self._checker = RecordChecker(pipeline.stream)
+        self._batch_bytes = batch_bytes
+
+    def take(self, records: Sequence[Incoming]) -> Taken:
+        """Check records that are in order within each partition. A bad one never stops the good ones."""
+        batches: list[Batch] = []
+        rejected: list[tuple[Incoming, Rejection]] = []
+        for group in _by_partition(records):
+            checked = self._checker.check(
+                [record.value for record in group],
+                [record.partition for record in group],
+                [record.offset for record in group],
+                [record.index for record in group],
+            )
+            rejected += [(group[rejection.position], rejection) for rejection in checked.rejected]
+            rules = Counter(rejection.rule for rejection in checked.rejected)
+            batches += _split(group, checked.batch, rules, self._batch_bytes)
+        return Taken(batches, rejected)
+
+
+def _by_partition(records: Sequence[Incoming]) -> list[list[Incoming]]:
+    groups: dict[int, list[Incoming]] = {}
+    for record in records:
+        groups.setdefault(record.partition, []).append(record)
+    return list(groups.values())
+
+
+def _split(group: Sequence[Incoming], rows: pa.RecordBatch, rejected: Mapping[str, int], limit: int) -> Iterator[Batch]:
+    """Cut rows into batches of about `limit` bytes whose ranges meet without a gap; the last tells of the rejected."""
+    pieces = max(1, -(-rows.nbytes // limit))
+    size = max(1, -(-rows.num_rows // pieces))
+    cuts = [*range(0, rows.num_rows, size), rows.num_rows] if rows.num_rows else [0, 0]
+    offsets = rows.column("_offset")
+    start, end = group[0].offset, group[-1].offset + 1
+    for first, last in pairwise(cuts):
+        is_last = last == rows.num_rows
+        stop = end if is_last else offsets[last].as_py()
+        yield Batch(group[0].partition, start, stop, rows.slice(first, last - first), rejected if is_last else {})
+        start = stop

@@ -1,0 +1,58 @@
+"""What a pushed batch of records gets for an answer, and where its rows say they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from headrace_data.records import Rejection
+from headrace_runtime.errors import InvalidInput
+
+from headrace_ingestion.core.intake import Batch, Incoming, Taken
+
+MAX_BATCH_ID_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a pushed batch: how many records are written, and which were refused at which index."""
+
+    accepted: int
+    rejected: Sequence[tuple[int, Rejection]]
+
+
+def to_check(batch_id: str, values: Sequence[bytes]) -> list[Incoming]:
+    """Return the records of a pushed batch, not yet placed. Raises InvalidInput when there is no id or no record."""
+    if not 0 < len(batch_id) <= MAX_BATCH_ID_LENGTH:
+        raise InvalidInput(f"batch_id: expected 1 to {MAX_BATCH_ID_LENGTH} characters, got {len(batch_id)}")
+    if not values:
+        raise InvalidInput("records: expected at least one record, got none")
+    return [Incoming(partition=-1, offset=0, value=value, index=index) for index, value in enumerate(values)]
+
+
+def answer_to(taken: Taken) -> Answer:
+    """Return the answer that tells what became of the records."""
+    accepted = sum(batch.rows.num_rows for batch in taken.batches)
+    return Answer(accepted, [(record.index, rejection) for record, rejection in taken.rejected])
+
+
+def placed(batch: Batch, accepted_partition: int, accepted_offset: int) -> Batch:
+    """Return a checked batch whose rows name the message that accepted it: partition -1 - p and its offset.
+
+    That message's place is unique for ever, as a producer's offset is, and both orders are total.
+    """
+    partition, rows = -1 - accepted_partition, batch.rows
+    columns = {
+        "_partition": pa.array(np.full(rows.num_rows, partition, np.int32)),
+        "_offset": pa.array(np.full(rows.num_rows, accepted_offset, np.int64)),
+    }
+    arrays = [columns.get(name, rows.column(name)) for name in rows.schema.names]
+    return replace(
+        batch,
+        partition=partition,
+        start=accepted_offset,
+        end=accepted_offset + 1,
+        rows=pa.RecordBatch.from_arrays(arrays, schema=rows.schema),
+    )

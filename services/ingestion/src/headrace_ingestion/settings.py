@@ -1,0 +1,29 @@
+"""What the ingestion service is told."""
+
+from __future__ import annotations
+
+from headrace_runtime.settings import ServiceSettings, address
+from pydantic import Field, field_validator
+
+
+class Settings(ServiceSettings):
+    """Settings of the ingestion service."""
+
+    listen_address: str = Field("127.0.0.1:7010", description="Address of the gRPC server, host:port.")
+    max_message_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, description="Largest gRPC message that Push takes, in bytes."
+    )
+    batch_bytes: int = Field(
+        900_000,
+        ge=1024,
+        le=7_000_000,
+        description="Size at which a record batch is closed, in bytes before compression.",
+    )
+    poll_records: int = Field(
+        5_000, ge=1, description="Most records that one transaction takes from the producers' topic."
+    )
+
+    @field_validator("listen_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return address(value)

@@ -1,0 +1,1 @@
+"""Kafka and gRPC on one side, the core on the other."""

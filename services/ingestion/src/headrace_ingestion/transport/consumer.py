@@ -1,0 +1,41 @@
+"""The producers' topic in, raw batches and dead letters out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace_runtime.messages import Handle, Outgoing, Record
+from opentelemetry import trace
+from prometheus_client import Counter
+
+from headrace_ingestion.core.intake import Intake, Taken
+from headrace_ingestion.transport.converters import dead_letter, incoming, raw_message
+
+RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline", "outcome"])
+
+
+def handler(intake: Intake) -> Handle:
+    """Return what to do with a batch of the producers' records."""
+    pipeline = intake.pipeline
+
+    def handle(records: Sequence[Record]) -> list[Outgoing]:
+        taken = intake.take([incoming(record) for record in records])
+        count(pipeline.name, taken)
+        raw = [raw_message(batch, pipeline.name, pipeline.digest, batch.partition) for batch in taken.batches]
+        dead = [
+            dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.name, record.partition)
+            for record, rejection in taken.rejected
+        ]
+        return raw + dead
+
+    return handle
+
+
+def count(pipeline: str, taken: Taken) -> None:
+    """Tell metrics and the current span what became of some records."""
+    accepted, rejected = sum(batch.rows.num_rows for batch in taken.batches), len(taken.rejected)
+    RECORDS.labels(pipeline, "accepted").inc(accepted)
+    RECORDS.labels(pipeline, "rejected").inc(rejected)
+    trace.get_current_span().set_attributes(
+        {"headrace.pipeline": pipeline, "headrace.rows": accepted, "headrace.rows.rejected": rejected}
+    )

@@ -1,0 +1,55 @@
+"""Puts the ingestion service together."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from headrace.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
+from headrace_data.spec import parse_canonical
+from headrace_runtime.grpc_host import GrpcHost
+from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
+from headrace_runtime.loops import TransactionLoop
+from headrace_runtime.pipelines import PipelineParts
+from headrace_runtime.service import Component, Service
+
+from headrace_ingestion.adapters.push_log import PushLog
+from headrace_ingestion.core.intake import Intake
+from headrace_ingestion.settings import Settings
+from headrace_ingestion.transport.consumer import handler
+from headrace_ingestion.transport.servicer import Entrance, IngestionServicer
+
+
+def build(settings: Settings) -> Service:
+    """Return the service: a loop for each pipeline, and the gRPC server."""
+    entrances: dict[str, Entrance] = {}
+    log = PushLog(settings)
+    host = GrpcHost(
+        settings.listen_address,
+        [partial(ingestion_service_pb2_grpc.add_IngestionServiceServicer_to_server, IngestionServicer(entrances, log))],
+        [ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name],
+        settings.max_message_bytes,
+    )
+    pipelines = PipelineParts(settings, "ingestion", partial(_pipeline_parts, settings, entrances))
+    return Service("ingestion", [log, pipelines, host])
+
+
+def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
+    pipeline = parse_canonical(applied.spec.json)
+    intake = Intake(pipeline, settings.batch_bytes)
+    entrances[pipeline.name] = Entrance(intake, applied.partitions)
+    name = f"ingestion.{pipeline.name}"
+    loop = TransactionLoop(
+        name,
+        partial(
+            GroupConsumer,
+            settings,
+            group=name,
+            topics=[pipeline.stream.topic],
+            instance=settings.instance,
+            max_records=settings.poll_records,
+        ),
+        partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
+        handler(intake),
+    )
+    return [loop]

@@ -1,0 +1,85 @@
+import json
+from itertools import pairwise
+from typing import Any
+
+from headrace_data.spec import load_pipeline
+from headrace_ingestion.core.intake import Incoming, Intake
+from hypothesis import given
+from hypothesis import strategies as st
+
+DOCUMENT = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: meters}
+stream:
+  topic: meters
+  format: json
+  key: id
+  schema:
+    - {name: id, type: string, role: id}
+    - {name: level, type: float32, role: feature, range: [0, 10]}
+    - {name: state, type: int64, role: label}
+prepare: {}
+train:
+  network: {kind: mlp, hidden: [4]}
+  optimizer: {kind: adam, learningRate: 0.01}
+  epochs: 1
+  batchSize: 8
+"""
+
+
+def intake(batch_bytes: int = 900_000) -> Intake:
+    return Intake(load_pipeline(DOCUMENT), batch_bytes)
+
+
+def good(number: int) -> bytes:
+    return json.dumps({"id": f"r{number}", "level": 1.5, "state": 1}).encode()
+
+
+def test_a_bad_record_never_stops_the_good_ones() -> None:
+    values: list[bytes | None] = [
+        good(0),
+        b"{not json",
+        None,
+        good(1),
+        b'{"id": "x", "level": "deep", "state": 0}',
+        good(2),
+    ]
+    records = [Incoming(0, offset, value) for offset, value in enumerate(values)]
+    taken = intake().take(records)
+    (batch,) = taken.batches
+    assert batch.rows.column("id").to_pylist() == ["r0", "r1", "r2"]
+    assert batch.rows.column("_offset").to_pylist() == [0, 3, 5]
+    assert (batch.start, batch.end) == (0, 6)
+    assert [record.offset for record, _ in taken.rejected] == [1, 2, 4]
+    assert sum(batch.rejected.values()) == 3
+    assert "level" in next(rejection.reason for record, rejection in taken.rejected if record.offset == 4)
+
+
+def test_records_of_a_partition_stay_in_order_and_apart() -> None:
+    records = [Incoming(partition, offset, good(offset)) for offset in range(6) for partition in (2, 0)]
+    taken = intake().take(records)
+    assert {batch.partition: batch.rows.column("_offset").to_pylist() for batch in taken.batches} == {
+        0: list(range(6)),
+        2: list(range(6)),
+    }
+
+
+def test_when_every_record_is_bad_the_range_is_still_accounted_for() -> None:
+    taken = intake().take([Incoming(1, offset, b"[]") for offset in (10, 11)])
+    (batch,) = taken.batches
+    assert (batch.start, batch.end, batch.rows.num_rows, sum(batch.rejected.values())) == (10, 12, 0, 2)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1024, 4096), st.integers(1, 3))
+def test_batches_cover_each_offset_once_and_keep_every_record(fine: list[bool], limit: int, stride: int) -> None:
+    records = [Incoming(0, 5 + stride * number, good(number) if ok else b"?") for number, ok in enumerate(fine)]
+    taken = intake(limit).take(records)
+    ranges = [(batch.start, batch.end) for batch in taken.batches]
+    assert ranges[0][0] == records[0].offset
+    assert ranges[-1][1] == records[-1].offset + 1
+    assert all(left[1] == right[0] for left, right in pairwise(ranges))
+    rows: list[dict[str, Any]] = [row for batch in taken.batches for row in batch.rows.to_pylist()]
+    assert [row["_offset"] for row in rows] == [record.offset for record, ok in zip(records, fine, strict=True) if ok]
+    assert all(batch.start <= row["_offset"] < batch.end for batch in taken.batches for row in batch.rows.to_pylist())
+    assert len(taken.rejected) == fine.count(False) == sum(sum(batch.rejected.values()) for batch in taken.batches)

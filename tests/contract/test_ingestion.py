@@ -1,0 +1,168 @@
+"""Ingestion on a real broker: each record written once, from a topic and by Push; bad ones set aside with the reason."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from headrace.events.v1 import pipeline_pb2, record_pb2
+from headrace.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
+from headrace_data.records import from_ipc
+from headrace_data.spec import load_pipeline
+from headrace_ingestion.settings import Settings
+from headrace_ingestion.wiring import build
+from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
+from headrace_runtime.messages import Record, decode, encode
+from headrace_runtime.topics import dead_topic, raw_topic
+from kafka import KafkaProducer
+
+if TYPE_CHECKING:
+    from headrace_local.launcher import Platform
+
+pytestmark = pytest.mark.contract
+
+DIGITS = (Path(__file__).parents[2] / "examples" / "digits" / "pipeline.yaml").read_text()
+
+
+@dataclass
+class Running:
+    settings: Settings
+    pipeline: str
+    stub: ingestion_service_pb2_grpc.IngestionServiceStub
+
+    def read(self, topic: str) -> list[Record]:
+        with LogReader(self.settings, "test") as reader:
+            places = reader.partitions(topic)
+            reader.start_at(dict.fromkeys(places))
+            return [record for records in reader.read_to(reader.ends(places), stall_s=10) for record in records]
+
+    def rows(self) -> list[dict[str, Any]]:
+        messages = [decode(record, record_pb2.RecordBatch) for record in self.read(raw_topic(self.pipeline))]
+        return [row for message in messages for row in from_ipc(message.arrow).to_pylist()]
+
+
+@pytest.fixture
+def running(broker: Platform) -> Iterator[Running]:
+    name = f"p{uuid.uuid4().hex[:8]}"
+    pipeline = load_pipeline(
+        DIGITS.replace("{name: digits}", f"{{name: {name}}}").replace("topic: digits", f"topic: {name}")
+    )
+    port = broker_free_port()
+    settings = Settings(
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+        metrics_address="",
+        kafka_session_timeout_ms=6_000,
+        listen_address=f"127.0.0.1:{port}",
+    )
+    with Admin(settings, "test") as admin:
+        admin.ensure_topic(name, 2)
+        admin.ensure_record_topics(name, 2)
+    service = build(settings)
+    service.start()
+    applied = pipeline_pb2.PipelineApplied(
+        pipeline=name,
+        spec=pipeline_pb2.PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest),
+        partitions=2,
+    )
+    with closing(TransactionalProducer(settings, f"test.{name}")) as producer, producer.transaction() as transaction:
+        transaction.send([encode(applied, source="test")])
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Running(settings, name, ingestion_service_pb2_grpc.IngestionServiceStub(channel))
+    service.stop()
+
+
+def broker_free_port() -> int:
+    from headrace_local.ports import find_free
+
+    return int(find_free(1)[0])
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        threading.Event().wait(0.05)
+
+
+def digit(name: str) -> bytes:
+    return json.dumps({"id": name, "pixels": [[1.0] * 8] * 8, "digit": 3}).encode()
+
+
+def pushed(running: Running, batch_id: str, records: list[bytes]) -> ingestion_service_pb2.PushResponse:
+    request = ingestion_service_pb2.PushRequest(pipeline=running.pipeline, batch_id=batch_id, records=records)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return running.stub.Push(request, timeout=20)
+        except grpc.RpcError as error:
+            # The pipeline was applied a moment ago and may not have reached the service yet.
+            if error.code() != grpc.StatusCode.NOT_FOUND or time.monotonic() > deadline:
+                raise
+            threading.Event().wait(0.05)
+
+
+def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Running) -> None:
+    producer = KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)
+    for number in range(300):
+        producer.send(running.pipeline, digit(f"d{number}"), key=f"d{number}".encode(), headers=[("own", b"1")])
+        if number % 100 == 0:
+            producer.send(running.pipeline, b"{broken", key=b"k", headers=[("own", b"1")])
+    producer.close()
+    until(lambda: len(running.rows()) >= 300 and len(running.read(dead_topic(running.pipeline))) >= 3)
+
+    rows = running.rows()
+    assert sorted(row["id"] for row in rows) == sorted(f"d{number}" for number in range(300))
+    assert len({(row["_partition"], row["_offset"]) for row in rows}) == 300
+    dead = running.read(dead_topic(running.pipeline))
+    assert [letter.value for letter in dead] == [b"{broken"] * 3
+    letter = dead[0]
+    assert letter.key == b"k"
+    assert (letter.header("dead-stage"), letter.header("dead-rule")) == ("ingestion", "json")
+    assert letter.header("dead-topic") == running.pipeline
+    assert letter.header("own") == "1"
+    places = {(int(item.header("dead-partition") or -1), int(item.header("dead-offset") or -1)) for item in dead}
+    assert len(places) == 3
+    assert not places & {(row["_partition"], row["_offset"]) for row in rows}
+
+
+def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running) -> None:
+    first = pushed(running, "batch-1", [digit("a"), b"{broken", digit("b")])
+    again = pushed(running, "batch-1", [digit("a"), b"{broken", digit("b")])
+    other = pushed(running, "batch-2", [digit("c")])
+    assert (first.accepted, first.repeated_batch, again.repeated_batch, other.accepted) == (2, False, True, 1)
+    assert [(item.index, item.rule) for item in first.rejected] == [(1, "json")]
+    assert (again.accepted, list(again.rejected)) == (2, list(first.rejected))
+    rows = running.rows()
+    assert sorted(row["id"] for row in rows) == ["a", "b", "c"]
+    assert all(row["_partition"] < 0 for row in rows)
+    assert len({(row["_partition"], row["_offset"], row["_index"]) for row in rows}) == 3
+    assert [letter.value for letter in running.read(dead_topic(running.pipeline))] == [b"{broken"]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "batch_id", "records", "code", "message"),
+    [
+        ("nowhere", "b", [b"{}"], grpc.StatusCode.NOT_FOUND, "pipeline: expected one of .*, got 'nowhere'"),
+        (None, "", [b"{}"], grpc.StatusCode.INVALID_ARGUMENT, "batch_id: expected 1 to 200 characters, got 0"),
+        (None, "b", [], grpc.StatusCode.INVALID_ARGUMENT, "records: expected at least one record, got none"),
+    ],
+)
+def test_a_wrong_push_is_refused_with_the_reason(
+    running: Running, pipeline: str | None, batch_id: str, records: list[bytes], code: grpc.StatusCode, message: str
+) -> None:
+    pushed(running, "known", [digit("a")])
+    request = ingestion_service_pb2.PushRequest(
+        pipeline=pipeline or running.pipeline, batch_id=batch_id, records=records
+    )
+    with pytest.raises(grpc.RpcError, match=message) as caught:
+        running.stub.Push(request, timeout=20)
+    assert caught.value.code() == code
