@@ -1,0 +1,62 @@
+"""Graphs on the local disk under their digest: a replica that starts again needs no object store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+from headrace_runtime.errors import Corrupt
+from headrace_runtime.object_store import ObjectStore, replace_file, verify
+
+from headrace_inference.core.releases import Graph
+
+logger = logging.getLogger(__name__)
+
+SPARE = 8
+"""Graphs that are kept beyond those in use, so that going back to an older release is quick."""
+
+
+class GraphCache:
+    """Fetches graphs, and keeps them in a folder. Used by one thread."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+
+    def get(self, graph: Graph) -> bytes:
+        """Return a graph's bytes, verified: from the folder, else from the store. Raises what the store raises."""
+        path = self._path(graph.digest)
+        data = self._local(graph, path)
+        if data is None:
+            data = self._store.get(graph)
+            self._keep(path, data)
+        return data
+
+    def tidy(self, used: Collection[str]) -> None:
+        """Remove all but the graphs with these digests and the last few others."""
+        kept = {self._path(digest) for digest in used}
+        try:
+            spare = [path for path in self._folder.glob("*.onnx") if path not in kept]
+            for path in sorted(spare, key=lambda path: path.stat().st_mtime_ns, reverse=True)[SPARE:]:
+                path.unlink()
+        except OSError as error:
+            logger.warning("graphs that nobody uses are not removed from %s: %s", self._folder, error)
+
+    def _local(self, graph: Graph, path: Path) -> bytes | None:
+        try:
+            return verify(graph, path.read_bytes())
+        except OSError:
+            return None
+        except Corrupt as error:
+            logger.warning("a graph in %s is fetched again: %s", self._folder, error)
+            return None
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        try:
+            replace_file(path, data)
+        except OSError as error:
+            logger.warning("a graph is served, but not kept in %s: %s", self._folder, error)
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / f"{digest.removeprefix('sha256:')}.onnx"

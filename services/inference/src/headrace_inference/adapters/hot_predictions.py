@@ -1,0 +1,58 @@
+"""Hot predictions in Redis: answers that were given before, by the digest of the graph and the inputs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Self
+
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.redis_cache import Outcome, RedisCache
+from headrace_runtime.telemetry import tracer
+from opentelemetry import trace
+
+from headrace_inference.adapters.metrics import CACHE
+from headrace_inference.core.cache_key import seal, unseal
+
+
+class HotPredictions:
+    """Keeps and finds answers; without a cache it finds nothing. Used in one event loop."""
+
+    def __init__(self, cache: RedisCache | None) -> None:
+        self._cache = cache
+
+    async def __aenter__(self) -> Self:
+        if self._cache is not None:
+            await self._cache.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._cache is not None:
+            await self._cache.__aexit__(kind, error, traceback)
+
+    async def get(self, model: str, key: bytes) -> bytes | None:
+        """Return an answer that was kept under the key, or None."""
+        if self._cache is None:
+            return None
+        with span(names.SPAN_CACHE_GET) as current:
+            outcome, value = await self._cache.get(key)
+            payload = None if value is None else unseal(value)
+            found = "corrupt" if outcome is Outcome.HIT and payload is None else outcome.value
+            CACHE.labels(model, found).inc()
+            if current is not None:
+                current.set_attribute(names.CACHED, payload is not None)
+            return payload
+
+    def put(self, key: bytes, payload: bytes) -> None:
+        """Keep an answer, off the caller's path."""
+        if self._cache is not None:
+            self._cache.put(key, seal(payload))
+
+
+def span(name: str) -> AbstractContextManager[Any]:
+    """Return a child of the current span as a context, or one that does nothing (None) when that is not recorded."""
+    if trace.get_current_span().is_recording():
+        return tracer.start_as_current_span(name)
+    return nullcontext()

@@ -1,0 +1,113 @@
+"""Models in ONNX Runtime, on the CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from headrace_runtime.errors import Unprocessable
+
+from headrace_inference.core.shelf import Speed
+from headrace_inference.core.signature import Signature, TensorSpec
+from headrace_inference.core.tensors import BYTES, DATATYPES, Array, Datatype
+
+WARM_ROWS = 32
+_WARM_RUNS = 20
+_WARM_LIMIT_S = 1.0
+_ERRORS_ONLY = 3
+
+_ELEMENTS = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "float16": "FP16",
+    "float": "FP32",
+    "double": "FP64",
+    "string": "BYTES",
+}
+"""The protocol's data types by ONNX Runtime's element types."""
+
+
+class OnnxModel:
+    """A graph in one ONNX Runtime session: one thread, which is the caller's, and none that spins.
+
+    On this kind of model one thread beats two, and a pool that spins takes the cores from whoever shares them. Safe for
+    use by many threads. Raises Unprocessable when the bytes are no graph that can be served.
+    """
+
+    def __init__(self, graph: bytes, max_rows: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            self._session = ort.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise Unprocessable(f"graph: ONNX Runtime cannot load it: {error}") from error
+        self.signature = Signature(
+            [_spec(node) for node in self._session.get_inputs()],
+            [_spec(node) for node in self._session.get_outputs()],
+            max_rows,
+        )
+
+    def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Compute the outputs named, in that order."""
+        results: list[Array] = self._session.run(outputs, arrays)
+        return results
+
+    def warm(self) -> Speed:
+        """Run a single row and a batch, all zeros, several times; return how long they took."""
+        rows = min(WARM_ROWS, self.signature.max_rows)
+        first_s = self._median_s(_zeros(self.signature.inputs, 1))
+        batch_s = self._median_s(_zeros(self.signature.inputs, rows))
+        return Speed(first_s, max(0.0, batch_s - first_s) / max(1, rows - 1))
+
+    def _median_s(self, arrays: Mapping[str, Array]) -> float:
+        """Return the median time of a run; the first one, which allocates, is not counted."""
+        times: list[float] = []
+        self.run(arrays, self.signature.output_names)
+        while len(times) < _WARM_RUNS and sum(times) < _WARM_LIMIT_S:
+            started = time.perf_counter()
+            self.run(arrays, self.signature.output_names)
+            times.append(time.perf_counter() - started)
+        return median(times)
+
+
+def _spec(node: Any) -> TensorSpec:
+    return TensorSpec(node.name, _datatype(node), tuple(_size(node, place) for place in range(len(node.shape))))
+
+
+def _datatype(node: Any) -> Datatype:
+    element = str(node.type).removeprefix("tensor(").removesuffix(")")
+    if element not in _ELEMENTS:
+        raise Unprocessable(f"graph: tensor {node.name!r} has type {node.type}, expected one of {sorted(_ELEMENTS)}")
+    return DATATYPES[_ELEMENTS[element]]
+
+
+def _size(node: Any, place: int) -> int | str:
+    """Return a dimension; one without a name is the batch when it comes first, and otherwise one of its own."""
+    size = node.shape[place]
+    if isinstance(size, int) and size >= 0:
+        return size
+    return str(size or ("batch" if place == 0 else f"{node.name}/{place}"))
+
+
+def _zeros(specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
+    return {spec.name: _zero(spec, rows) for spec in specs}
+
+
+def _zero(spec: TensorSpec, rows: int) -> Array:
+    shape = [size if isinstance(size, int) else rows if place == 0 else 1 for place, size in enumerate(spec.shape)]
+    return np.full(shape, "", object) if spec.datatype is BYTES else np.zeros(shape, spec.datatype.dtype)

@@ -1,0 +1,151 @@
+"""Brings releases into memory, one after another, beside what is being served."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.service import Background
+from headrace_runtime.telemetry import tracer
+from opentelemetry.context import Context
+
+from headrace_inference.adapters import metrics
+from headrace_inference.adapters.graph_cache import GraphCache
+from headrace_inference.adapters.onnx_model import OnnxModel
+from headrace_inference.core.releases import Place, Release, ReleaseBook
+from headrace_inference.core.shelf import LoadedVersion, Shelf
+
+logger = logging.getLogger(__name__)
+
+SetHealth = Callable[[bool | None, str], None]
+"""Tells health of a name: serving, not serving, or (None) forgotten."""
+
+
+class ReleaseLoader(Background):
+    """Loads what is announced: fetch, load, warm, then one swap on the shelf. What is in hand keeps its version.
+
+    A release that does not load leaves the older one serving and is tried again, ever more rarely. Once every release
+    that was there at the start is loaded, the server is ready and stays so.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        graphs: GraphCache,
+        max_rows: int,
+        prefix_of: Callable[[Release], bytes],
+        set_health: SetHealth,
+    ) -> None:
+        super().__init__("release loader")
+        self._shelf = shelf
+        self._graphs = graphs
+        self._max_rows = max_rows
+        self._prefix_of = prefix_of
+        self._set_health = set_health
+        self._changed = threading.Condition()
+        self._book = ReleaseBook()
+        self._causes: dict[Place, Context] = {}
+        self._complete = False
+
+    def announce(self, release: Release, cause: Context) -> None:
+        """Take note of a release; `cause` is the trace context of its event. From any thread."""
+        with self._changed:
+            if not self._book.announce(release, time.monotonic()):
+                logger.info("%s is not newer than what was released before", release)
+                return
+            self._causes[release.place] = cause
+            self._tell()
+
+    def withdraw(self, place: Place) -> None:
+        """Take note that nothing is released under an alias any more. From any thread."""
+        with self._changed:
+            self._book.withdraw(place)
+            self._causes.pop(place, None)
+            if self._shelf.remove(place) is not None:
+                metrics.LOADED.remove(*place)
+            if place[0] not in self._book.models():
+                self._set_health(None, f"model/{place[0]}")
+            self._tell()
+
+    def all_announced(self) -> None:
+        """Take note that every release that the topic held at the start was announced. From any thread."""
+        with self._changed:
+            self._complete = True
+            self._tell()
+
+    def stop(self) -> None:
+        """Stop after the release that is being loaded."""
+        self.stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        super().stop()
+
+    def run(self) -> None:
+        """Load what is due until stopped."""
+        while (release := self._next()) is not None:
+            self._attempt(release)
+
+    def _tell(self) -> None:
+        """With the lock held: show what is released, judge readiness, wake the thread."""
+        self._shelf.announce(self._book.models(), complete=self._complete)
+        for model in self._book.models() - self._shelf.models.keys():
+            self._set_health(False, f"model/{model}")
+        if self._complete and self._book.complete() and not self._shelf.ready:
+            self._shelf.ready = True
+            self._set_health(True, "")
+            logger.info("ready: %s", sorted(self._book.models()) or "nothing is released yet")
+        self._changed.notify_all()
+
+    def _next(self) -> Release | None:
+        with self._changed:
+            while not self.stopping.is_set():
+                now_s = time.monotonic()
+                release = self._book.due(now_s)
+                if release is not None:
+                    return release
+                due_s = self._book.next_due_s()
+                self._changed.wait(None if due_s is None else due_s - now_s)
+            return None
+
+    def _attempt(self, release: Release) -> None:
+        try:
+            loaded = self._load(release)
+        except Exception as error:
+            metrics.LOAD_FAILURES.labels(*release.place).inc()
+            with self._changed:
+                wait_s = self._book.failed(release, time.monotonic())
+            logger.error("%s did not load, the next attempt is in %.0f s: %s", release, wait_s, error)  # noqa: TRY400
+            return
+        with self._changed:
+            if self._book.wants(release):
+                self._book.loaded(release)
+                self._serve(loaded)
+                self._tell()
+        self._graphs.tidy(self._book.digests())
+
+    def _load(self, release: Release) -> LoadedVersion:
+        started = time.perf_counter()
+        attributes = {names.MODEL: release.model, names.VERSION_ID: release.version_id, names.VARIANT: release.variant}
+        with tracer.start_as_current_span(
+            f"{names.SPAN_LOAD} {release.model}", context=self._causes.get(release.place), attributes=attributes
+        ):
+            model = OnnxModel(self._graphs.get(release.graph), self._max_rows)
+            loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release))
+        metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
+        return loaded
+
+    def _serve(self, loaded: LoadedVersion) -> None:
+        release = loaded.release
+        self._shelf.put(loaded)
+        metrics.LOADED.labels(*release.place).set(release.ordinal)
+        metrics.SWAPS.labels(*release.place).inc()
+        self._set_health(True, f"model/{release.model}")
+        logger.info(
+            "%s is served: %.3f ms a row, hot predictions %s",
+            release,
+            loaded.speed.first_row_s * 1e3,
+            "in Redis" if loaded.cached else "not kept",
+        )

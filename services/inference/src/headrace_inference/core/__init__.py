@@ -1,0 +1,1 @@
+"""What inference knows without a network: tensors, signatures, versions, releases and cache keys."""

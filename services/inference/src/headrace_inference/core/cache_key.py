@@ -1,0 +1,48 @@
+"""The key and the value of a hot prediction."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+
+from xxhash import xxh3_64_digest, xxh3_128
+
+from headrace_inference.core.tensors import BYTES, Array, encode_raw
+
+PREFIX = b"hr:p:"
+_CHECKSUM_BYTES = 8
+
+
+def cache_key(graph_digest: str, arrays: Mapping[str, Array], outputs: Sequence[str]) -> bytes:
+    """Return the key of an answer: 128 bits over everything that decides it.
+
+    Those are the graph's digest, each input's name, type, shape and little-endian bytes in the order of names, and the
+    outputs in the order asked for. Every part is preceded by its length, so that different calls never give equal bytes
+    to the hash. Typed and raw forms of the same input give the same key.
+    """
+    key = xxh3_128(_with_length(graph_digest.encode()))
+    for name in sorted(arrays):
+        array = arrays[name]
+        content = memoryview(encode_raw(array, BYTES) if array.dtype == object else array)  # type: ignore[arg-type]
+        shape = array.shape
+        key.update(_with_length(name.encode()) + _with_length(array.dtype.str.encode()))
+        key.update(struct.pack(f"<{len(shape) + 2}Q", len(shape), *shape, content.nbytes))
+        key.update(content)
+    for name in outputs:
+        key.update(_with_length(name.encode()))
+    return PREFIX + key.hexdigest().encode()
+
+
+def seal(payload: bytes) -> bytes:
+    """Return a payload behind its checksum (64-bit XXH3)."""
+    return xxh3_64_digest(payload) + payload
+
+
+def unseal(value: bytes) -> bytes | None:
+    """Return the payload of a sealed value, or None when it does not match its checksum."""
+    payload = value[_CHECKSUM_BYTES:]
+    return payload if xxh3_64_digest(payload) == value[:_CHECKSUM_BYTES] else None
+
+
+def _with_length(part: bytes) -> bytes:
+    return struct.pack("<I", len(part)) + part

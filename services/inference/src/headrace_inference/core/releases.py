@@ -1,0 +1,129 @@
+"""Releases: what the registry wants served, and what of it still has to be loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 60.0
+
+
+class CachePolicy(StrEnum):
+    """Where hot predictions of a model are kept."""
+
+    REDIS = "redis"
+    AUTO = "auto"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The ONNX graph of a variant in the object store: location, `sha256:` digest, size in bytes."""
+
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An alias that moved: serve this variant of this version from now on.
+
+    `epoch` grows with each release of the same model and alias; `ordinal` is the version's number, from 1.
+    """
+
+    model: str
+    alias: str
+    epoch: int
+    version_id: str
+    ordinal: int
+    variant: str
+    graph: Graph
+    dataset_id: str
+    run_id: str
+    cache: CachePolicy
+
+    @property
+    def place(self) -> Place:
+        """The model and the alias, which have one release at a time."""
+        return (self.model, self.alias)
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.alias} epoch {self.epoch}: version {self.ordinal} {self.variant}"
+
+
+Place = tuple[str, str]
+"""A model and an alias of it."""
+
+
+@dataclass(slots=True)
+class _Wanted:
+    release: Release
+    due_s: float
+    loaded: bool = False
+    failures: int = 0
+
+
+class ReleaseBook:
+    """The newest release of each model and alias, and when to load it. Times are seconds of one monotonic clock.
+
+    Used by one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: dict[Place, _Wanted] = {}
+        self._epochs: dict[Place, int] = {}
+
+    def announce(self, release: Release, now_s: float) -> bool:
+        """Note a release, to be loaded at once. Returns False for one that is not newer than what was seen before."""
+        if release.epoch <= self._epochs.get(release.place, 0):
+            return False
+        self._epochs[release.place] = release.epoch
+        self._wanted[release.place] = _Wanted(release, due_s=now_s)
+        return True
+
+    def withdraw(self, place: Place) -> None:
+        """Forget a release. Epochs are remembered: an older release still cannot come back."""
+        self._wanted.pop(place, None)
+
+    def due(self, now_s: float) -> Release | None:
+        """Return a release to load now, the one that waits longest first."""
+        waiting = [wanted for wanted in self._wanted.values() if not wanted.loaded and wanted.due_s <= now_s]
+        return min(waiting, key=lambda wanted: wanted.due_s).release if waiting else None
+
+    def next_due_s(self) -> float | None:
+        """Return when the next release is due, None when all are loaded."""
+        return min((wanted.due_s for wanted in self._wanted.values() if not wanted.loaded), default=None)
+
+    def wants(self, release: Release) -> bool:
+        """Tell whether a release is still the newest of its place."""
+        wanted = self._wanted.get(release.place)
+        return wanted is not None and wanted.release == release
+
+    def loaded(self, release: Release) -> None:
+        """Note that a release is served."""
+        if self.wants(release):
+            self._wanted[release.place].loaded = True
+
+    def failed(self, release: Release, now_s: float) -> float:
+        """Note that a release did not load; return the seconds until it is tried again, twice as many each time."""
+        wait_s = FIRST_RETRY_S
+        if self.wants(release):
+            wanted = self._wanted[release.place]
+            wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**wanted.failures)
+            wanted.failures += 1
+            wanted.due_s = now_s + wait_s
+        return wait_s
+
+    def complete(self) -> bool:
+        """Tell whether every release is loaded."""
+        return all(wanted.loaded for wanted in self._wanted.values())
+
+    def models(self) -> frozenset[str]:
+        """Return the names of all models that have a release."""
+        return frozenset(model for model, _ in self._wanted)
+
+    def digests(self) -> set[str]:
+        """Return the digests of all graphs that are wanted."""
+        return {wanted.release.graph.digest for wanted in self._wanted.values()}

@@ -1,0 +1,141 @@
+"""What a model takes and gives, and whether a call fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace_runtime.errors import InvalidInput
+
+from headrace_inference.core.tensors import Array, Datatype, InputTensor, Shape, decode_raw, decode_typed
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    A dimension is a size, or the name of one that the caller chooses; equal names mean equal sizes.
+    """
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int | str, ...]
+
+    @property
+    def sizes(self) -> Shape:
+        """The shape as the protocol writes it: -1 for a dimension that the caller chooses."""
+        return tuple(size if isinstance(size, int) else -1 for size in self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model, as it was sent.
+
+    `raws` holds the raw contents in the order of `inputs`; empty when the contents are typed. `outputs` names those
+    asked for; empty for all.
+    """
+
+    model: str
+    version: str
+    id: str
+    inputs: Sequence[InputTensor]
+    raws: Sequence[bytes]
+    outputs: Sequence[str]
+
+
+class Signature:
+    """Inputs and outputs of a model; a call has `max_rows` rows (first dimension) at most where callers choose it."""
+
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_rows: int) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.max_rows = max_rows
+        self.output_names = tuple(spec.name for spec in outputs)
+        self._specs = {spec.name: spec for spec in inputs}
+        self._outputs = {spec.name: spec for spec in outputs}
+
+    def arrays(self, call: Call) -> dict[str, Array]:
+        """Return a call's inputs as arrays by name. Raises InvalidInput that names the tensor and what it should be."""
+        self._check_names(call)
+        self._check_contents(call)
+        chosen: dict[str, int] = {}
+        arrays: dict[str, Array] = {}
+        for position, tensor in enumerate(call.inputs):
+            spec = self._specs[tensor.name]
+            self._check_type_and_shape(spec, tensor, chosen)
+            if call.raws:
+                arrays[spec.name] = decode_raw(spec.name, spec.datatype, tensor.shape, call.raws[position])
+            else:
+                arrays[spec.name] = decode_typed(spec.name, spec.datatype, tensor.shape, tensor.typed)
+        return arrays
+
+    def rows(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many rows a call has; 1 for a model without such a dimension."""
+        for spec in self.inputs:
+            if spec.shape and isinstance(spec.shape[0], str):
+                return int(arrays[spec.name].shape[0])
+        return 1
+
+    def output(self, name: str) -> TensorSpec:
+        """Return the output of that name."""
+        return self._outputs[name]
+
+    def requested(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """Return the outputs to compute: those named, or all. Raises InvalidInput for an unknown or repeated name."""
+        if not outputs:
+            return self.output_names
+        for name in outputs:
+            if name not in self.output_names:
+                raise InvalidInput(f"output {name!r}: expected one of {list(self.output_names)}")
+        if len(set(outputs)) != len(outputs):
+            raise InvalidInput(f"outputs: expected each name once, got {list(outputs)}")
+        return tuple(outputs)
+
+    def _check_names(self, call: Call) -> None:
+        names = [tensor.name for tensor in call.inputs]
+        missing = [name for name in self._specs if name not in names]
+        extra = [name for name in names if name not in self._specs]
+        if missing or extra:
+            known = ", ".join(f"{spec.name!r} {spec.datatype.name} {list(spec.sizes)}" for spec in self.inputs)
+            found = [f"missing {missing}"] * bool(missing) + [f"unknown {extra}"] * bool(extra)
+            raise InvalidInput(f"inputs: expected {known}, got {names}: {' and '.join(found)}")
+        if len(names) != len(self._specs):
+            raise InvalidInput(f"inputs: expected each name once, got {names}")
+
+    def _check_contents(self, call: Call) -> None:
+        if not call.raws:
+            return
+        for tensor in call.inputs:
+            if tensor.typed:
+                raise InvalidInput(f"input {tensor.name!r}: expected raw or typed contents, got both")
+        if len(call.raws) != len(call.inputs):
+            raise InvalidInput(
+                f"raw_input_contents: expected {len(call.inputs)} entries, one for each input, got {len(call.raws)}"
+            )
+
+    def _check_type_and_shape(self, spec: TensorSpec, tensor: InputTensor, chosen: dict[str, int]) -> None:
+        name, shape = spec.name, tensor.shape
+        if tensor.datatype != spec.datatype.name:
+            raise InvalidInput(f"input {name!r}: expected datatype {spec.datatype.name}, got {tensor.datatype!r}")
+        if len(shape) != len(spec.shape):
+            raise InvalidInput(
+                f"input {name!r}: expected {len(spec.shape)} dimensions {list(spec.sizes)}, "
+                f"got {len(shape)}: {list(shape)}"
+            )
+        for position, (expected, got) in enumerate(zip(spec.shape, shape, strict=True)):
+            if isinstance(expected, int):
+                fits, wanted = got == expected, str(expected)
+            elif position == 0:
+                fits, wanted = 1 <= got <= self.max_rows, f"1 to {self.max_rows} rows"
+            else:
+                fits, wanted = got >= 0, "no negative size"
+            if not fits:
+                raise InvalidInput(
+                    f"input {name!r}: expected shape {list(spec.sizes)}, got {list(shape)}: "
+                    f"dimension {position} should be {wanted}"
+                )
+            if isinstance(expected, str) and chosen.setdefault(expected, got) != got:
+                raise InvalidInput(
+                    f"input {name!r}: expected {chosen[expected]} in dimension {position} as in the inputs before, "
+                    f"got {got}"
+                )

@@ -1,0 +1,30 @@
+"""What the core of inference needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from headrace_inference.core.signature import Signature
+from headrace_inference.core.tensors import Array
+
+
+class Model(Protocol):
+    """A loaded graph."""
+
+    @property
+    def signature(self) -> Signature:
+        """Its inputs and outputs."""
+
+    def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Compute the outputs named, in that order. May be called by several threads at once."""
+
+
+class CallContext(Protocol):
+    """What a transport tells about one call, and lets it answer beside the answer."""
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the caller stops waiting; None without a deadline."""
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
+        """Send metadata along with the answer."""

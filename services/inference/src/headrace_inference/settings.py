@@ -1,0 +1,37 @@
+"""Settings of inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace_runtime.settings import ServiceSettings, address
+from pydantic import Field, field_validator
+
+
+class Settings(ServiceSettings):
+    """What inference is told, beside what every service is."""
+
+    listen_address: str = Field("127.0.0.1:8001", description="Address of the gRPC server, host:port.")
+    max_message_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Largest gRPC message, in bytes; a larger one is RESOURCE_EXHAUSTED."
+    )
+    max_rows: int = Field(4096, ge=1, description="Most rows in one call.")
+    compute_threads: int = Field(2, ge=1, description="Threads that compute models slower than 1 ms a row.")
+    max_waiting: int = Field(
+        256, ge=1, description="Calls that may wait for these threads; further ones are RESOURCE_EXHAUSTED."
+    )
+    work_dir: Path = Field(
+        Path(".headrace/inference"), description="Folder for graphs fetched from the object store; may be emptied."
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis or Valkey for hot predictions; empty for none."
+    )
+    redis_timeout_ms: float = Field(
+        20.0, gt=0, description="Milliseconds that a connection, a read or a write may take; then the model is asked."
+    )
+    cache_ttl_s: float = Field(3600.0, gt=0, description="Seconds that a hot prediction is kept.")
+
+    @field_validator("listen_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return address(value)

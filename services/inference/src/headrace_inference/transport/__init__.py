@@ -1,0 +1,1 @@
+"""How inference is reached: the Open Inference Protocol over gRPC, and the topic of releases."""

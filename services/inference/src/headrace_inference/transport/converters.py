@@ -1,0 +1,174 @@
+"""Open Inference Protocol messages and events, to and from what the core works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from headrace import open_inference as oip
+from headrace.events.v1 import model_pb2, prediction_pb2
+from headrace_runtime.errors import InvalidInput, Unprocessable
+
+from headrace_inference.core.releases import CachePolicy, Graph, Release
+from headrace_inference.core.shelf import LoadedVersion
+from headrace_inference.core.signature import Call, TensorSpec
+from headrace_inference.core.tensors import DATATYPES, InputTensor, OutputTensor, decode_output
+
+MAX_EVENT_PART_BYTES = 256 * 1024
+"""Requests and answers above this size are left out of `prediction.served`."""
+
+_UNSUPPORTED = {
+    "shared_memory_region": "shared memory is not supported, send the contents",
+    "classification": "classification is not supported, ask for the label",
+}
+_CACHE_POLICIES = {
+    model_pb2.CACHE_POLICY_REDIS: CachePolicy.REDIS,
+    model_pb2.CACHE_POLICY_AUTO: CachePolicy.AUTO,
+    model_pb2.CACHE_POLICY_OFF: CachePolicy.OFF,
+}
+
+
+def parse(method: str, request: bytes) -> Any:
+    """Return a method's request. Raises InvalidInput when the bytes are none."""
+    try:
+        return oip.METHODS[method][0].FromString(request)
+    except DecodeError as error:
+        raise InvalidInput(f"expected an inference.{method}Request: {error}") from error
+
+
+def to_call(request: Any) -> Call:
+    """Return a ModelInferRequest as a call. Raises InvalidInput for what this server cannot do."""
+    for tensor in (*request.inputs, *request.outputs):
+        for name in tensor.parameters:
+            if name in _UNSUPPORTED:
+                raise InvalidInput(f"tensor {tensor.name!r}: {_UNSUPPORTED[name]}")
+    return Call(
+        request.model_name,
+        request.model_version,
+        request.id,
+        tuple(_to_input(tensor) for tensor in request.inputs),
+        tuple(request.raw_input_contents),  # each access copies the bytes, so this is the only one
+        tuple(output.name for output in request.outputs),
+    )
+
+
+def _to_input(tensor: Any) -> InputTensor:
+    typed: Sequence[tuple[str, Sequence[Any]]] = ()
+    if tensor.HasField("contents"):
+        typed = tuple((field.name, values) for field, values in tensor.contents.ListFields())
+    return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), typed)
+
+
+# An answer is put together from serialised parts: protobuf merges messages that follow one another, field by field. The
+# part that names the version is made once, the outputs travel from and to the cache as they are, and only the rest is
+# built for each call.
+
+
+def answer_prefix(release: Release) -> bytes:
+    """Return the part of an answer that is the same for every call of a release."""
+    answer = oip.ModelInferResponse(model_name=release.model, model_version=str(release.ordinal))
+    answer.parameters["version_id"].string_param = release.version_id
+    answer.parameters["variant"].string_param = release.variant
+    answer.parameters["dataset_id"].string_param = release.dataset_id
+    answer.parameters["run_id"].string_param = release.run_id
+    return bytes(answer.SerializeToString())
+
+
+def answer_suffix(call_id: str, prediction_id: str, *, cached: bool) -> bytes:
+    """Return the part of an answer that belongs to one call."""
+    answer = oip.ModelInferResponse(id=call_id)
+    answer.parameters["prediction_id"].string_param = prediction_id
+    answer.parameters["cached"].bool_param = cached
+    return bytes(answer.SerializeToString())
+
+
+def outputs_part(outputs: Iterable[OutputTensor]) -> bytes:
+    """Return the part of an answer that holds the outputs, as raw contents."""
+    answer = oip.ModelInferResponse()
+    for output in outputs:
+        answer.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
+        answer.raw_output_contents.append(output.raw)
+    return bytes(answer.SerializeToString())
+
+
+def as_typed(part: bytes) -> bytes:
+    """Return an outputs part with typed contents; as it is when a data type has none."""
+    answer = oip.ModelInferResponse.FromString(part)
+    if any(DATATYPES[output.datatype].typed_field is None for output in answer.outputs):
+        return part
+    for output, raw in zip(answer.outputs, list(answer.raw_output_contents), strict=True):
+        values = decode_output(OutputTensor(output.name, output.datatype, tuple(output.shape), raw))
+        getattr(output.contents, str(DATATYPES[output.datatype].typed_field)).extend(values)
+    answer.ClearField("raw_output_contents")
+    return bytes(answer.SerializeToString())
+
+
+def to_metadata(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
+    """Return a ModelMetadataResponse: the signature of the version asked for, and the ordinals of all that answer."""
+    answer = oip.ModelMetadataResponse(name=asked.release.model, platform="onnxruntime_onnx")
+    answer.versions.extend(str(ordinal) for ordinal in sorted({version.release.ordinal for version in versions}))
+    signature = asked.model.signature
+    for field, specs in ((answer.inputs, signature.inputs), (answer.outputs, signature.outputs)):
+        _add_specs(field, specs)
+    return answer
+
+
+def _add_specs(field: Any, specs: Iterable[TensorSpec]) -> None:
+    for spec in specs:
+        field.add(name=spec.name, datatype=spec.datatype.name, shape=spec.sizes)
+
+
+def to_release(message: model_pb2.ModelReleased) -> Release:
+    """Return an event as a release. Raises Unprocessable when it lacks what serving needs."""
+    required = {
+        "model": message.model,
+        "alias": message.alias,
+        "epoch": message.epoch,
+        "version_id": message.version_id,
+        "ordinal": message.ordinal,
+        "variant": message.variant,
+        "graph.digest": message.graph.digest,
+    }
+    empty = [name for name, value in required.items() if not value]
+    if empty:
+        raise Unprocessable(f"ModelReleased of {message.model!r}: expected {', '.join(empty)}, got nothing")
+    if message.cache not in _CACHE_POLICIES:
+        raise Unprocessable(f"ModelReleased of {message.model!r}: expected a cache policy, got {message.cache}")
+    graph = Graph(message.graph.uri, message.graph.digest, message.graph.size_bytes)
+    return Release(
+        message.model,
+        message.alias,
+        message.epoch,
+        message.version_id,
+        message.ordinal,
+        message.variant,
+        graph,
+        message.dataset_id,
+        message.run_id,
+        _CACHE_POLICIES[message.cache],
+    )
+
+
+def to_served(
+    version: LoadedVersion,
+    prediction_id: str,
+    rows: int,
+    *,
+    cached: bool,
+    duration_s: float,
+    request: bytes,
+    answer: bytes,
+) -> prediction_pb2.PredictionServed:
+    """Return the event of one answered call."""
+    return prediction_pb2.PredictionServed(
+        prediction_id=prediction_id,
+        model=version.release.model,
+        version_id=version.release.version_id,
+        variant=version.release.variant,
+        rows=rows,
+        cached=cached,
+        duration_us=round(duration_s * 1e6),
+        response=answer if len(answer) <= MAX_EVENT_PART_BYTES else b"",
+        request=request if len(request) <= MAX_EVENT_PART_BYTES else b"",
+    )

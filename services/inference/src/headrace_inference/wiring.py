@@ -1,0 +1,77 @@
+"""Puts inference together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from headrace.events.v1.model_pb2 import ModelReleased
+from headrace.open_inference import POOL, SERVICE
+from headrace_runtime.grpc_host import GrpcHost
+from headrace_runtime.kafka import CompactedView, EventProducer
+from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.redis_cache import RedisCache
+from headrace_runtime.service import Service
+from headrace_runtime.topics import MODEL_RELEASED
+
+from headrace_inference.adapters.compute import Compute
+from headrace_inference.adapters.graph_cache import GraphCache
+from headrace_inference.adapters.hot_predictions import HotPredictions
+from headrace_inference.adapters.release_loader import ReleaseLoader
+from headrace_inference.core.shelf import Shelf
+from headrace_inference.settings import Settings
+from headrace_inference.transport.consumer import HANDLERS, Bootstrap
+from headrace_inference.transport.converters import answer_prefix
+from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.predictor import Events, Predictor
+from headrace_inference.transport.servicer import open_inference_handler
+
+NAME = "inference"
+
+
+def build(settings: Settings) -> Service:
+    """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
+    events = EventProducer(settings, source=NAME)
+    shelf = Shelf()
+    host = build_host(settings, shelf, events)
+    loader = build_loader(settings, shelf, host)
+    view = CompactedView(settings, MODEL_RELEASED, ModelReleased, partial(HANDLERS[ModelReleased], loader), NAME)
+    return Service(NAME, [events, host, loader, view, Bootstrap(view, loader)])
+
+
+def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:
+    """Return the gRPC server over a shelf; not serving until told so."""
+    cache = _cache(settings)
+    hot = HotPredictions(cache)
+    compute = Compute(settings.compute_threads, settings.max_waiting)
+    plane = Plane(shelf, Predictor(shelf, hot, compute, events))
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with hot:
+            yield
+        compute.close()
+
+    host = GrpcHost(
+        settings.listen_address,
+        [open_inference_handler(plane)],
+        [SERVICE],
+        settings.max_message_bytes,
+        POOL,
+        lifespan=lifespan,
+    )
+    host.set_serving(False)
+    return host
+
+
+def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:
+    """Return what brings releases onto the shelf."""
+    graphs = GraphCache(ObjectStore(settings.store_url), settings.work_dir / "graphs")
+    return ReleaseLoader(shelf, graphs, settings.max_rows, answer_prefix, host.set_serving)
+
+
+def _cache(settings: Settings) -> RedisCache | None:
+    if not settings.redis_url:
+        return None
+    return RedisCache(settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_ms / 1e3)
