@@ -1,4 +1,4 @@
-"""Ingestion on a real broker: each record written once, from a topic and by Push; bad ones set aside with the reason."""
+"""Ingestion on a real broker: each record written once, from a topic or by Push; bad ones set aside with the reason."""
 
 from __future__ import annotations
 

@@ -1,0 +1,9 @@
+"""Runs the preprocessing service until it is told to stop."""
+
+from headrace_runtime.service import main
+
+from headrace_preprocessing.settings import Settings
+from headrace_preprocessing.wiring import build
+
+if __name__ == "__main__":
+    raise SystemExit(main("preprocessing", Settings, build))

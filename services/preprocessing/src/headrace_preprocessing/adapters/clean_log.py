@@ -1,0 +1,47 @@
+"""A pipeline's clean topic, read backwards and by range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.consumers import Place
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import clean_topic
+
+from headrace_preprocessing.transport.converters import record_batch
+
+FIRST_STEP = 64
+
+
+def last_rows(settings: KafkaSettings, pipeline: str, partition: int, rows: int) -> list[pa.RecordBatch]:
+    """Return batches with at least the last `rows` rows of a clean partition, oldest first; all there is if less."""
+    place = (clean_topic(pipeline), partition)
+    with LogReader(settings, f"preprocessing.{pipeline}.restore") as reader:
+        reader.start_at({place: None})
+        ends, step = reader.ends([place]), FIRST_STEP
+        beginning = reader.position(place)
+        # How many rows a message holds is known only once it is read: go back twice as far until there are enough.
+        while True:
+            start = max(beginning, ends[place] - step)
+            reader.start_at({place: start})
+            batches = [record_batch(record)[1] for records in reader.read_to(ends) for record in records]
+            if start == beginning or sum(batch.num_rows for batch in batches) >= rows:
+                return batches
+            step *= 2
+
+
+def rows_between(
+    settings: KafkaSettings,
+    pipeline: str,
+    starts: Mapping[Place, int | None],
+    ends: Mapping[Place, int],
+    stall_s: float,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a range of the clean topic, in order within each partition."""
+    with LogReader(settings, f"preprocessing.{pipeline}.range") as reader:
+        reader.start_at({place: starts.get(place) for place in ends})
+        for records in reader.read_to(ends, stall_s):
+            for record in records:
+                yield record_batch(record)[1]

@@ -1,0 +1,1 @@
+"""What preprocessing decides: pure functions of rows and counts."""

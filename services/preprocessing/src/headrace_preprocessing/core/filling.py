@@ -1,0 +1,51 @@
+"""How far the next dataset has filled, and when it is due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from headrace_data.manifest import OffsetRange
+from headrace_data.spec import Freeze
+
+
+@dataclass(slots=True)
+class Filling:
+    """What waits in the clean topic since the last dataset was cut."""
+
+    rows: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    sources: dict[int, OffsetRange] = field(default_factory=dict)
+    """What these records cover of the producers' topic, by partition."""
+    last_s: float = 0.0
+    """When the last batch came, on the caller's clock, in seconds."""
+    request_id: str = ""
+    """A request for a freeze, empty when there is none."""
+    failed_rows: int = -1
+    """Rows that waited when a freeze of them failed; it is not tried again before there are more."""
+
+    def add(self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float) -> None:
+        """Count one batch of the clean topic."""
+        self.rows += rows
+        self.rejected.update(rejected)
+        for new in sources:
+            known = self.sources.get(new.partition, new)
+            self.sources[new.partition] = OffsetRange(
+                partition=new.partition, start=min(known.start, new.start), end=max(known.end, new.end)
+            )
+        self.last_s = now_s
+
+    def ranges(self) -> tuple[OffsetRange, ...]:
+        """Return the producers' ranges, by partition."""
+        return tuple(self.sources[partition] for partition in sorted(self.sources))
+
+    def due(self, policy: Freeze, now_s: float) -> bool:
+        """Tell whether a dataset is due: asked for, full, or idle with rows waiting."""
+        if self.request_id:
+            return True
+        if self.rows == 0 or self.rows <= self.failed_rows:
+            return False
+        full = policy.after_records is not None and self.rows >= policy.after_records
+        idle = policy.after_idle is not None and now_s - self.last_s >= policy.after_idle
+        return full or idle

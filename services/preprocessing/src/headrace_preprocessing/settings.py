@@ -1,0 +1,15 @@
+"""What the preprocessing service is told."""
+
+from __future__ import annotations
+
+from headrace_runtime.settings import ServiceSettings
+from pydantic import Field
+
+
+class Settings(ServiceSettings):
+    """Settings of the preprocessing service."""
+
+    poll_batches: int = Field(64, ge=1, description="Most record batches that one transaction takes from a raw topic.")
+    stall_s: float = Field(
+        60.0, gt=0, description="Seconds without progress after which reading a range for a dataset is given up."
+    )

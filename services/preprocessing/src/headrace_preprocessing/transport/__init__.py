@@ -1,0 +1,1 @@
+"""Kafka on one side, the core on the other."""

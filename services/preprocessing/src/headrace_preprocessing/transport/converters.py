@@ -1,0 +1,102 @@
+"""Contracts to the core's types and back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+import pyarrow as pa
+from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
+from headrace_data.cleaning import Cleaned
+from headrace_data.manifest import Manifest, OffsetRange, Provenance
+from headrace_data.records import Rejection, from_ipc, to_ipc
+from headrace_data.spec import Pipeline
+from headrace_runtime.dead_letters import DeadLetter
+from headrace_runtime.messages import Outgoing, Record, decode, event_headers
+from headrace_runtime.object_store import Artifact
+from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic
+
+from headrace_preprocessing.core.filling import Filling
+
+SOURCE = "preprocessing"
+ORIGIN_COLUMNS = ("_partition", "_offset", "_index")
+
+
+def record_batch(record: Record) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
+    """Return a record batch message and its rows."""
+    message = decode(record, record_pb2.RecordBatch)
+    return message, from_ipc(message.arrow)
+
+
+def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipeline, partition: int) -> Outgoing:
+    """Return cleaned rows as a message that accounts for the same ranges as the raw one."""
+    message = record_pb2.RecordBatch(
+        pipeline=pipeline.name,
+        spec_digest=pipeline.digest,
+        arrow=to_ipc(cleaned.batch),
+        rows=cleaned.batch.num_rows,
+        sources=raw.sources,
+        rejected=Counter(raw.rejected) + Counter(cleaned.counts),
+    )
+    topic = clean_topic(pipeline.name)
+    return Outgoing(topic, None, message.SerializeToString(), event_headers(message, SOURCE), partition)
+
+
+def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline) -> DeadLetter:
+    """Return a dropped row as a dead letter."""
+    row = rows.slice(rejection.position, 1).to_pylist()[0]
+    partition, offset = row["_partition"], row["_offset"]
+    values = {name: value for name, value in row.items() if name not in ORIGIN_COLUMNS}
+    key = pipeline.stream.key_field
+    return DeadLetter(
+        stage=SOURCE,
+        rule=rejection.rule,
+        field=rejection.field,
+        reason=rejection.reason,
+        topic=pipeline.stream.topic if partition >= 0 else PUSH_ACCEPTED.name,
+        partition=partition if partition >= 0 else -1 - partition,
+        offset=offset,
+        key=str(row[key.name]).encode() if key else None,
+        value=json.dumps(values).encode(),
+    )
+
+
+def source_ranges(message: record_pb2.RecordBatch) -> list[OffsetRange]:
+    """Return the producers' ranges that a batch accounts for."""
+    return [OffsetRange(partition=item.partition, start=item.start, end=item.end) for item in message.sources]
+
+
+def frozen_message(
+    manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline
+) -> dataset_pb2.DatasetFrozen:
+    """Return the announcement of a dataset."""
+    return dataset_pb2.DatasetFrozen(
+        pipeline=pipeline.name,
+        dataset_id=manifest.dataset_id,
+        spec_digest=pipeline.digest,
+        manifest=artifact_pb2.Artifact(uri=stored.uri, digest=stored.digest, size_bytes=stored.size_bytes),
+        rows=dataset_pb2.SplitRows(**{name: split.rows for name, split in manifest.splits.items()}),
+        sources=[
+            record_pb2.SourceRange(partition=item.partition, start=item.start, end=item.end)
+            for item in filling.ranges()
+        ],
+        rejected=filling.rejected,
+        request_id=filling.request_id,
+    )
+
+
+def provenance(
+    filling: Filling, pipeline: Pipeline, cluster: Mapping[str, str], clean: Mapping[int, tuple[int, int]]
+) -> Provenance:
+    """Return where a dataset comes from; clean gives start and end offset by partition of the clean topic."""
+    return Provenance(
+        cluster_id=cluster["cluster_id"],
+        topic=pipeline.stream.topic,
+        topic_id=cluster["topic_id"],
+        sources=filling.ranges(),
+        clean_ranges=tuple(
+            OffsetRange(partition=partition, start=start, end=end) for partition, (start, end) in sorted(clean.items())
+        ),
+        rejected=dict(filling.rejected),
+    )

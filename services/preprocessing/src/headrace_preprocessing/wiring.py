@@ -1,0 +1,60 @@
+"""Puts the preprocessing service together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from headrace_data.spec import parse_canonical
+from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.consumers import Place
+from headrace_runtime.loops import TransactionLoop
+from headrace_runtime.pipelines import PipelineParts
+from headrace_runtime.service import Component, Service
+from headrace_runtime.topics import raw_topic
+
+from headrace_preprocessing.adapters.clean_log import last_rows
+from headrace_preprocessing.core.cleaner import Cleaner
+from headrace_preprocessing.settings import Settings
+from headrace_preprocessing.transport.consumer import handler
+from headrace_preprocessing.transport.freezer import Freezer
+
+
+def build(settings: Settings) -> Service:
+    """Return the service: a cleaning loop and a freezer for each pipeline."""
+    events = EventProducer(settings, "preprocessing")
+    pipelines = PipelineParts(settings, "preprocessing", partial(_pipeline_parts, settings, events))
+    return Service("preprocessing", [events, pipelines])
+
+
+def _pipeline_parts(settings: Settings, events: EventProducer, applied: PipelineApplied) -> list[Component]:
+    pipeline = parse_canonical(applied.spec.json)
+    cleaner = Cleaner(pipeline)
+    name = f"preprocessing.{pipeline.name}"
+    loop = TransactionLoop(
+        name,
+        partial(
+            GroupConsumer,
+            settings,
+            group=name,
+            topics=[raw_topic(pipeline.name)],
+            instance=settings.instance,
+            max_records=settings.poll_batches,
+        ),
+        partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
+        handler(cleaner),
+        _restorer(settings, cleaner),
+    )
+    with Admin(settings, "preprocessing") as admin:
+        cluster = {"cluster_id": admin.cluster_id(), "topic_id": admin.topic_id(pipeline.stream.topic)}
+    return [loop, Freezer(settings, pipeline, events, cluster)]
+
+
+def _restorer(settings: Settings, cleaner: Cleaner) -> Callable[[set[Place]], None]:
+    def restore(places: set[Place]) -> None:
+        for _, partition in places:
+            rows = last_rows(settings, cleaner.pipeline.name, partition, cleaner.window) if cleaner.window else []
+            cleaner.restore(partition, rows)
+
+    return restore

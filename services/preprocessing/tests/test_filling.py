@@ -1,0 +1,58 @@
+from collections import Counter
+from typing import Any
+
+import pytest
+from headrace_data.manifest import OffsetRange
+from headrace_data.spec import Freeze
+from headrace_preprocessing.core.filling import Filling
+
+
+def covering(partition: int, start: int, end: int) -> OffsetRange:
+    return OffsetRange(partition=partition, start=start, end=end)
+
+
+def policy(**values: Any) -> Freeze:
+    return Freeze.model_validate(values)
+
+
+def filled(rows: int, last_s: float = 100.0) -> Filling:
+    filling = Filling()
+    filling.add(rows, {"json": 1}, [covering(0, 10, 20), covering(1, 5, 9)], last_s)
+    return filling
+
+
+@pytest.mark.parametrize(
+    ("when", "rows", "now_s", "due"),
+    [
+        (policy(after_records=100), 99, 1e9, False),
+        (policy(after_records=100), 100, 100.0, True),
+        (policy(after_idle="3s"), 1, 102.9, False),
+        (policy(after_idle="3s"), 1, 103.0, True),
+        (policy(after_idle="3s"), 0, 1e9, False),
+        (Freeze(), 10**9, 1e9, False),
+    ],
+)
+def test_a_dataset_is_due_when_it_is_full_or_idle(when: Freeze, rows: int, now_s: float, due: bool) -> None:
+    assert filled(rows).due(when, now_s) is due
+
+
+def test_a_request_is_due_at_once() -> None:
+    filling = filled(0)
+    filling.request_id = "r1"
+    assert filling.due(Freeze(), 0.0)
+
+
+def test_a_freeze_that_failed_waits_for_more_rows() -> None:
+    filling = filled(50)
+    filling.failed_rows = 50
+    assert not filling.due(policy(after_records=10), 0.0)
+    filling.add(1, {}, [covering(0, 20, 21)], 0.0)
+    assert filling.due(policy(after_records=10), 0.0)
+
+
+def test_counts_and_ranges_add_up() -> None:
+    filling = filled(3)
+    filling.add(4, {"json": 2, "duplicates": 1}, [covering(0, 20, 30), covering(-1, 7, 8)], 0.0)
+    assert filling.rows == 7
+    assert filling.rejected == Counter(json=3, duplicates=1)
+    assert filling.ranges() == (covering(-1, 7, 8), covering(0, 10, 30), covering(1, 5, 9))
