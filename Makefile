@@ -1,0 +1,48 @@
+# What one can do here. `make` alone lists it; every target sets up what it needs.
+
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# The build of PyTorch: pypi is the locked one, cpu the one without CUDA. The last choice is remembered.
+TORCH ?= $(or $(patsubst .venv/.ready-%,%,$(wildcard .venv/.ready-*)),pypi)
+READY := .venv/.ready-$(TORCH)
+
+##@ Use
+.PHONY: setup demo up down
+setup: $(READY) ## Install everything into .venv (TORCH=cpu: PyTorch without CUDA)
+
+$(READY): uv.lock pyproject.toml $(wildcard */*/pyproject.toml)
+	@python="$$(sh scripts/find_python.sh)" && "$$python" scripts/setup.py --torch "$(TORCH)" --stamp "$(READY)"
+
+demo: $(READY) ## Run the whole way once on real data: records in, predictions out
+	@$(BIN)/python examples/digits/demo.py
+
+up: $(READY) ## Start the platform on this machine
+	@$(BIN)/headrace up
+
+down: ## Stop the platform
+	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
+
+##@ Develop
+.PHONY: test lint proto docs bench
+test: lint ## Check everything: lint, then every test
+	@$(BIN)/pytest
+
+lint: $(READY) ## Check style, types, contracts and generated files
+	@$(BIN)/python scripts/lint.py
+
+proto: $(READY) ## Generate shared/contracts from protos
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_protos.py
+
+docs: $(READY) ## Generate the topic list and the settings tables
+	@$(BIN)/python scripts/generate_docs.py
+
+bench: $(READY) ## Measure
+	@$(BIN)/python -m benchmarks
+
+##@ Help
+.PHONY: clean help
+clean: down ## Stop the platform; remove the environment, caches and the platform's state
+	@rm -rf .venv .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+help: ## Show this list
+	@awk -f scripts/help.awk $(MAKEFILE_LIST)

@@ -1,0 +1,80 @@
+"""Runs every check that needs no test: style, types, contracts, generated files. Names what failed at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+PACKAGES = "*/*/src/headrace_*"
+PROGRAMS = ("examples", "benchmarks")
+
+
+def checks() -> list[tuple[str, list[str]]]:
+    """Return name and command line of each check."""
+    packages = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(PACKAGES) if path.is_dir())
+    programs = [name for name in PROGRAMS if any((ROOT / name).rglob("*.py"))]
+    found = [
+        ("style", [tool("ruff"), "check", "--quiet"]),
+        ("format", [tool("ruff"), "format", "--check", "--quiet"]),
+        ("types", [tool("mypy"), "--no-error-summary", *packages, *programs]),
+        ("contracts", [tool("buf"), "lint"]),
+        ("generated contracts", [sys.executable, "scripts/generate_protos.py", "--check"]),
+        ("generated documents", [sys.executable, "scripts/generate_docs.py", "--check"]),
+    ]
+    if earlier := released_contracts():
+        found.append(
+            (f"contracts against {earlier[:12]}", [tool("buf"), "breaking", "--against", f".git#ref={earlier}"])
+        )
+    return found
+
+
+def tool(name: str) -> str:
+    """Return the path of a tool of the environment that runs this."""
+    return str(BIN / name)
+
+
+def released_contracts() -> str | None:
+    """Return the revision that contracts must stay compatible with: the last tag, or the first commit with protos."""
+    if tag := git("describe", "--tags", "--abbrev=0"):
+        return tag
+    commits = git("log", "--reverse", "--format=%H", "--diff-filter=A", "--", "protos/headrace")
+    return commits.splitlines()[0] if commits else None
+
+
+def git(*arguments: str) -> str:
+    """Return what git says; empty when this is no repository or git is not there."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def passes(name: str, command: Sequence[str]) -> bool:
+    """Run one check, print its name, time and what it has to say, and tell whether it passed."""
+    began = time.monotonic()
+    # The compiler of the contracts looks for its plugins on the path.
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    verdict = "passed" if done.returncode == 0 else "FAILED"
+    print(f"{name:<36} {verdict} {time.monotonic() - began:6.1f} s", flush=True)
+    if done.returncode:
+        print(done.stdout + done.stderr, flush=True)
+    return done.returncode == 0
+
+
+def main() -> None:
+    """Run every check, whatever the others say."""
+    failed = [name for name, command in checks() if not passes(name, command)]
+    if failed:
+        sys.exit(f"lint failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
