@@ -13,6 +13,7 @@ from headrace_client.errors import (
     InvalidRequest,
     NotFound,
     NotPossibleNow,
+    NotReady,
     Rejected,
     TimedOut,
     TooLarge,
@@ -28,6 +29,9 @@ REJECTIONS: dict[grpc.StatusCode, type[Rejected]] = {
     grpc.StatusCode.FAILED_PRECONDITION: NotPossibleNow,
     grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
 }
+
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailing metadata by which a server says that it is there, but not ready: a lost connection carries none."""
 
 LOOPBACK = ("127.", "localhost:", "[::1]:")
 
@@ -68,6 +72,9 @@ def translate(error: grpc.RpcError, service: str, address: str) -> Exception:
     code: grpc.StatusCode = call.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     details: str = (call.details() if hasattr(error, "details") else "") or ""
     if code is grpc.StatusCode.UNAVAILABLE:
+        trailing = call.trailing_metadata() or ()
+        if any(key == PUSHBACK for key, _ in trailing):
+            return NotReady(f"{service} at {address} is not ready: {details}", code.name)
         return Unreachable(service, address, details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return TimedOut(f"{service} at {address} did not answer in time")

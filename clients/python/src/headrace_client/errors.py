@@ -10,6 +10,7 @@ HeadraceClientError
 │   ├── NotFound         what was asked for does not exist
 │   ├── InvalidRequest   the request itself is wrong
 │   ├── NotPossibleNow   the request is right, but something must happen first
+│   ├── NotReady         the server is up, but loading or starting: it may work in a moment
 │   └── TooLarge         the request or its answer is over a limit
 ├── AnswerInvalid        a server answered with something that breaks the protocol
 ├── PipelineFailed       a freeze or a run failed, or a version was refused
@@ -88,6 +89,10 @@ class InvalidRequest(Rejected):
 
 class NotPossibleNow(Rejected):
     """The request is right, but something must happen first."""
+
+
+class NotReady(Rejected):
+    """The server is up, but loading or starting: it may work in a moment."""
 
 
 class TooLarge(Rejected):

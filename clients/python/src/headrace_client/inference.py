@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from headrace import open_inference
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import open_channel, trace_metadata, translated
-from headrace_client.errors import AnswerInvalid, InputInvalid
+from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, to_raw
 
 SERVICE = "inference"
+NOT_READY_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ class InferenceClient:
     """Calls inference; a context manager. Not connected before the first call.
 
     Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when the server
-    refuses, for example NotFound for an unknown model.
+    refuses, for example NotFound for an unknown model. While a model loads, calls are repeated for `patience_s`.
     """
 
-    def __init__(self, address: str | None = None, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, address: str | None = None, *, timeout_s: float = 30.0, patience_s: float = 10.0) -> None:
         self.address = address or find_addresses().inference
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
         self._channel = open_channel(self.address)
         self._methods = {
             name: self._channel.unary_unary(
@@ -121,8 +124,15 @@ class InferenceClient:
         return self.infer(model, arrays_from_rows(rows, metadata.inputs))
 
     def _call(self, method: str, request: Any) -> Any:
-        with self._translated():
-            return self._methods[method](request, timeout=self._timeout_s, metadata=trace_metadata())
+        give_up = time.monotonic() + self._patience_s
+        while True:
+            try:
+                with self._translated():
+                    return self._methods[method](request, timeout=self._timeout_s, metadata=trace_metadata())
+            except NotReady:
+                if time.monotonic() >= give_up:
+                    raise
+            time.sleep(NOT_READY_PAUSE_S)
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(SERVICE, self.address)

@@ -94,7 +94,9 @@ def rejected_text(rejected: Mapping[str, int]) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration in words short enough for one line: 8 s, 3 min 05 s, 2 h 10 min."""
+    """Return a duration in words short enough for one line: 0.3 s, 8 s, 3 min 05 s, 2 h 10 min."""
+    if 0 < seconds < 1:
+        return f"{seconds:.1g} s"
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -187,8 +187,9 @@ def version_state_word(state: messages.VersionState.ValueType) -> str:
 
 
 def short_id(digest: str) -> str:
-    """Return the first 12 characters of an id without its algorithm, for people."""
-    return digest.rpartition(":")[2][:12]
+    """Return an id short enough for a table: `sha256:<64 digits>` as 12 digits, `train-<32 digits>` as train-<8>."""
+    prefix, dash, name = digest.rpartition(":")[2].rpartition("-")
+    return prefix + dash + name[: 8 if prefix else 12]
 
 
 def _word(name: str, prefix: str) -> str:

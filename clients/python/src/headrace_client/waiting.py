@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.registry.v1 import registry_service_pb2 as messages
 
-from headrace_client.errors import PipelineFailed, TimedOut, Unreachable
+from headrace_client.errors import NotFound, NotReady, PipelineFailed, TimedOut, Unreachable
+from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import Goal, Stage, Wanted, duration_text, failure, reached, stages, waiting_for
 
 RECONNECT_S = 20.0
 """How long a registry that answered before may be away, for example while it restarts."""
 RECONNECT_PAUSE_S = 0.5
+SERVED_PAUSE_S = 0.1
 
 
 @dataclass
@@ -90,6 +93,20 @@ def freeze(
     )
 
 
+def wait_served(inference: InferenceClient, release: ModelReleased, *, timeout_s: float = 15.0) -> bool:
+    """Return whether inference serves a release, waiting for it to be loaded. Raises Unreachable when it is not up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            if str(release.ordinal) in inference.metadata(release.model).versions:
+                return True
+        except (NotFound, NotReady):
+            pass  # the release has not got there yet, or its graph is being loaded
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(SERVED_PAUSE_S)
+
+
 def _states(registry: RegistryClient, pipeline: str, deadline: float) -> Iterator[messages.WatchPipelineResponse]:
     """Yield states until the deadline; a registry that answered once may go away for a while."""
     lost: float | None = None
@@ -101,7 +118,7 @@ def _states(registry: RegistryClient, pipeline: str, deadline: float) -> Iterato
                 yield state
         except TimedOut:
             return
-        except Unreachable:
+        except (Unreachable, NotReady):
             if not answered or (lost is not None and time.monotonic() - lost > RECONNECT_S):
                 raise
         lost = lost if lost is not None else time.monotonic()

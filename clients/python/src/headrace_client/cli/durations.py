@@ -13,6 +13,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 def seconds(text: str) -> float:
     """Return a duration in seconds; raise typer's BadParameter when it is not one."""
     parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    total = sum(float(number) * UNITS_S[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or total <= 0:
         raise typer.BadParameter(f"expected a duration such as 90s, 5m or 1h30m, got '{text}'", param_hint="--timeout")
-    return sum(float(number) * UNITS_S[unit] for number, unit in parts)
+    return total

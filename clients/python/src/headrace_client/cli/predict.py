@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from headrace_client.addresses import find_addresses
+from headrace_client.cli.files import STANDARD_INPUT, read_file
 from headrace_client.cli.output import JsonOption, note, plain, print_json, stdout, table
 from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient
@@ -25,21 +24,16 @@ Rows = list[dict[str, Any]]
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
-            help="JSON rows: an object on each line, or one array of objects; standard input without a name.",
+            help="JSON rows: an object on each line, or one array of objects; standard input when left out.",
         ),
-    ] = Path("-"),
+    ] = STANDARD_INPUT,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Predict rows. Each row names the model's inputs; other fields are left out."""
-    if str(file) == "-" and sys.stdin.isatty():
-        raise typer.BadParameter("give a FILE or send rows to standard input", param_hint="FILE")
     rows = parse_rows(_read(file))
     with InferenceClient(find_addresses().inference) as client:
         started = time.perf_counter()
@@ -98,12 +92,9 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _read(file: Path) -> str:
+def _read(file: str) -> str:
     try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return raw.decode()
-    except OSError as error:
-        raise InputInvalid(f"{file} cannot be read: {error.strerror}") from error
+        return read_file(file).decode()
     except UnicodeDecodeError as error:
         raise InputInvalid(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headrace_client.addresses import find_addresses
+from headrace_client.cli.files import read_file
 from headrace_client.cli.group import FAILED
 from headrace_client.cli.output import JsonOption, error_line, print_json, say
-from headrace_client.errors import InputInvalid
 from headrace_client.registry import RegistryClient
 from headrace_client.views import pipeline_view, short_id
 
 if TYPE_CHECKING:
     from headrace_data.spec import Pipeline
 
-PipelineFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE", exists=True, dir_okay=False, allow_dash=True, help="Pipeline YAML; - reads standard input."
-    ),
-]
+PipelineFile = Annotated[str, typer.Argument(metavar="FILE", help="Pipeline YAML; - reads standard input.")]
 
 
 def validate(file: PipelineFile, as_json: JsonOption = False) -> None:
     """Check a pipeline file and name every problem with its line and path."""
-    pipeline, problems = _check(_read(file))
+    pipeline, problems = _check(read_file(file))
     if as_json:
         print_json(
             {
-                "file": str(file),
+                "file": file,
                 "valid": pipeline is not None,
                 "pipeline": pipeline.name if pipeline else None,
                 "spec_digest": pipeline.digest if pipeline else None,
@@ -54,7 +47,7 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Put a pipeline in force: its topics are created and every service learns of it."""
-    document = _read(file)
+    document = read_file(file)
     pipeline, problems = _check(document)
     if pipeline is None:
         _report(file, problems)
@@ -72,15 +65,6 @@ def apply(
         say(f"it reads topic '{view['topic']}' ({partitions}) and serves model '{view['model']}'")
 
 
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputInvalid(f"{file} cannot be read: {error.strerror}") from error
-
-
 def _check(document: bytes) -> tuple[Pipeline | None, list[dict[str, Any]]]:
     # Imported here: the other commands need no spec and start faster without it.
     from headrace_data.spec import SpecInvalid, load_pipeline
@@ -93,7 +77,7 @@ def _check(document: bytes) -> tuple[Pipeline | None, list[dict[str, Any]]]:
         ]
 
 
-def _report(file: Path, problems: list[dict[str, Any]]) -> None:
+def _report(file: str, problems: list[dict[str, Any]]) -> None:
     for problem in problems:
         path = f" {problem['path']}:" if problem["path"] else ""
         error_line(f"{file}:{problem['line']}:{path} {problem['message']}")

@@ -11,7 +11,15 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.group import FAILED
 from headrace_client.cli.local import embedded_platform
 from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, say, stdout, table
-from headrace_client.errors import HeadraceClientError, LocalMissing, NotFound, PlatformFailed, TimedOut, Unreachable
+from headrace_client.errors import (
+    HeadraceClientError,
+    LocalMissing,
+    NotFound,
+    NotReady,
+    PlatformFailed,
+    TimedOut,
+    Unreachable,
+)
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import duration_text
@@ -62,12 +70,12 @@ def collect() -> Status:
     found = Status(services={row["name"]: row for row in _processes()})
     with (
         RegistryClient(addresses.registry, timeout_s=PROBE_TIMEOUT_S) as registry,
-        InferenceClient(addresses.inference, timeout_s=PROBE_TIMEOUT_S) as inference,
+        InferenceClient(addresses.inference, timeout_s=PROBE_TIMEOUT_S, patience_s=0.0) as inference,
     ):
         _probe(found, REGISTRY, registry.address, lambda: registry.pipelines() is not None)
         _probe(found, INFERENCE, inference.address, inference.ready)
         for row in found.services.values():
-            if row["state"] not in (RUNNING, UNREACHABLE, FAILING):
+            if row["state"] not in (RUNNING, UNREACHABLE, FAILING, NOT_READY):
                 found.problems.append(f"{row['name']} is {row['state']}: `headrace logs {row['name']}` tells more")
         if found.services[REGISTRY]["state"] == RUNNING:
             try:
@@ -96,9 +104,11 @@ def _probe(found: Status, name: str, address: str, ready: Callable[[], bool]) ->
     if row["state"] != RUNNING:
         return
     try:
-        row["state"] = RUNNING if ready() else NOT_READY
+        if not ready():
+            raise NotReady(f"{name} at {address} is not ready", "UNAVAILABLE")
     except HeadraceClientError as error:
-        row["state"] = UNREACHABLE if isinstance(error, Unreachable | TimedOut) else FAILING
+        by_error = {Unreachable: UNREACHABLE, TimedOut: UNREACHABLE, NotReady: NOT_READY}
+        row["state"] = by_error.get(type(error), FAILING)
         found.problems.append(str(error))
 
 
@@ -112,7 +122,7 @@ def _lags_and_models(found: Status, registry: RegistryClient, inference: Inferen
 def _model(inference: InferenceClient, model: str) -> View:
     try:
         metadata = inference.metadata(model)
-    except NotFound:
+    except (NotFound, NotReady):
         return {"model": model, "versions": [], "platform": None}
     return {"model": model, "versions": list(metadata.versions), "platform": metadata.platform}
 

@@ -13,11 +13,12 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, say, stderr, stdout, table
 from headrace_client.cli.tables import variants
-from headrace_client.errors import PipelineFailed, TimedOut
+from headrace_client.errors import HeadraceClientError, PipelineFailed, TimedOut
+from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import Goal, Mark, Stage
 from headrace_client.views import View, dataset_view, release_view, run_view, version_view
-from headrace_client.waiting import Progress, wait_for
+from headrace_client.waiting import Progress, wait_for, wait_served
 
 
 def wait(
@@ -50,10 +51,29 @@ def wait(
     _finish(pipeline, until, latest, as_json, None)
 
 
+def _served(until: Goal, latest: Progress) -> bool | None:
+    """Return whether inference serves the release, after a moment for loading it; None when there is none to serve.
+
+    So a `predict` after `wait` finds the model. That inference cannot be reached from here is no failure of the wait.
+    """
+    if until is not Goal.RELEASED or latest.state is None:
+        return None
+    released = latest.state.release.released
+    with InferenceClient(find_addresses().inference, patience_s=0.0) as inference:
+        try:
+            served = wait_served(inference, released)
+        except HeadraceClientError:
+            return None
+    if not served:
+        note(f"version {released.ordinal} of {released.model} is released, but inference does not serve it yet")
+    return served
+
+
 def _finish(
     pipeline: str, until: Goal, latest: Progress, as_json: bool, error: PipelineFailed | TimedOut | None
 ) -> None:
     view = _view(pipeline, until, latest, error)
+    view["served"] = _served(until, latest) if error is None else None
     if as_json:
         print_json(view)
         return

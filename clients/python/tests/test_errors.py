@@ -1,0 +1,131 @@
+"""What a user sees when something is wrong: one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+
+import grpc
+import pytest
+from headrace_client import RegistryClient, errors
+from headrace_client.cli import catalogue
+from opentelemetry import trace
+
+
+def test_an_unreachable_registry(headrace):
+    result = headrace("get", "runs")
+    assert result.exit_code == 1
+    assert result.stderr == ("error: cannot reach the registry at 127.0.0.1:1: is the platform up? run `headrace up`\n")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_debug_shows_the_traceback(headrace, place):
+    arguments = ["get", "runs"]
+    arguments.insert(place, "--debug")
+    result = headrace(*arguments)
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.rstrip().endswith("run `headrace up`")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.NOT_FOUND, errors.NotFound),
+        (grpc.StatusCode.INVALID_ARGUMENT, errors.InvalidRequest),
+        (grpc.StatusCode.FAILED_PRECONDITION, errors.NotPossibleNow),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.TooLarge),
+        (grpc.StatusCode.PERMISSION_DENIED, errors.Rejected),
+    ],
+)
+def test_a_refusal_keeps_the_servers_words(registry, code, kind):
+    registry.refusal = (code, "topic 'scans' does not exist")
+    with RegistryClient() as client, pytest.raises(kind, match=r"^topic 'scans' does not exist$") as caught:
+        client.lags()
+    assert caught.type is kind
+    assert caught.value.code == code.name
+
+
+def test_a_refusal_without_words(registry):
+    registry.refusal = (grpc.StatusCode.ABORTED, "")
+    with RegistryClient() as client, pytest.raises(errors.Rejected, match="failed with ABORTED and gave no reason"):
+        client.lags()
+
+
+def test_an_internal_error_says_whose(registry):
+    registry.refusal = (grpc.StatusCode.INTERNAL, "internal error, trace 17")
+    with (
+        RegistryClient() as client,
+        pytest.raises(errors.Rejected, match=r"the registry at .* failed: internal error, trace 17"),
+    ):
+        client.lags()
+
+
+def test_a_deadline(registry, canned):
+    registry.states = [canned.state()]
+    with RegistryClient() as client, pytest.raises(errors.TimedOut, match="did not answer in time"):
+        list(client.watch("digits", timeout_s=0.2))
+
+
+def test_a_wrong_setting_is_wrong_usage(headrace, monkeypatch):
+    monkeypatch.setenv("HEADRACE_REGISTRY_ADDRESS", "nowhere")
+    result = headrace("get", "runs")
+    assert result.exit_code == 2
+    assert "HEADRACE_REGISTRY_ADDRESS: expected HOST:PORT such as 127.0.0.1:7020, got 'nowhere'" in result.stderr
+
+
+def test_an_unexpected_error_is_one_line(headrace, registry, monkeypatch):
+    def breaks(*_):
+        raise ZeroDivisionError("by [zero]")
+
+    monkeypatch.setitem(catalogue.TABLES, catalogue.Kind.PIPELINES, breaks)
+    result = headrace("get", "pipelines")
+    assert result.exit_code == 1
+    assert result.stderr == "error: unexpected ZeroDivisionError: by [zero] (`--debug` shows where)\n"
+
+
+def test_a_reader_that_has_gone_is_no_error_to_report(headrace, registry, monkeypatch):
+    def breaks(*_):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setitem(catalogue.TABLES, catalogue.Kind.PIPELINES, breaks)
+    result = headrace("get", "pipelines")
+    assert (result.exit_code, result.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["gte", "runs"], ["get"], ["wait"], ["apply", "/no/such/file"], ["up", "--frehs"]]
+)
+def test_wrong_usage(headrace, arguments):
+    result = headrace(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_help_names_every_command(headrace):
+    result = headrace("--help")
+    assert result.exit_code == 0
+    for command in ("up", "down", "status", "logs", "validate", "apply", "freeze", "get", "wait", "predict"):
+        assert f" {command} " in result.stdout
+
+
+def test_an_active_trace_goes_along(registry, inference):
+    from headrace_client import InferenceClient
+
+    context = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
+    parent = "00-00000000000000000000000000000abc-0000000000000def-01"
+    with RegistryClient() as client, InferenceClient() as predictor:
+        client.lags()
+        assert "traceparent" not in registry.metadata[-1]
+        with trace.use_span(trace.NonRecordingSpan(context)):
+            client.lags()
+            predictor.ready()
+    assert registry.metadata[-1]["traceparent"] == parent
+    assert inference.metadata[-1]["traceparent"] == parent
+
+
+def test_every_error_is_drawn():
+    drawn = errors.__doc__ or ""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert len(kinds) > 10
+    assert all(f"{kind.__name__} " in drawn or kind is errors.HeadraceClientError for kind in kinds)

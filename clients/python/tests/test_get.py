@@ -1,0 +1,199 @@
+"""`get`: its tables at 80 columns and its JSON shapes, which scripts rely on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from headrace.events.v1.run_pb2 import RunProgressed
+from headrace.registry.v1 import registry_service_pb2 as messages
+
+
+def artifact(canned, letter):
+    return {"uri": f"file:///store/{letter}", "digest": canned.digest(letter), "size_bytes": 51_200}
+
+
+def gates():
+    return [
+        {"variant": "int8", "gate": "accuracyDrop", "passed": True, "limit": 0.01, "measured": 0.0},
+        {"variant": "int8", "gate": "agreement", "passed": False, "limit": 0.998, "measured": 0.9962},
+    ]
+
+
+@pytest.fixture
+def full(registry, canned):
+    registry.datasets = [canned.dataset(request_id="request-7"), canned.dataset("c")]
+    registry.runs = [
+        canned.training(messages.RUN_STATE_SUCCEEDED, epoch=31),
+        canned.compression(messages.RUN_STATE_RUNNING),
+        canned.training(messages.RUN_STATE_FAILED, reason="loss is NaN [epoch 2]"),
+    ]
+    registry.versions = [
+        canned.version(messages.VERSION_STATE_REFUSED, reason="no variant passed its gates"),
+        canned.version(messages.VERSION_STATE_RELEASED),
+    ]
+    registry.releases = [canned.release()]
+    return registry
+
+
+def rows_of(headrace, kind):
+    result = headrace("get", kind, "digits", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_pipelines_as_json(headrace, full, canned):
+    assert rows_of(headrace, "pipelines") == [
+        {
+            "pipeline": "digits",
+            "model": "digits",
+            "topic": "scans",
+            "partitions": 3,
+            "spec_digest": canned.spec,
+            "spec": {"metadata": {"name": "digits"}, "stream": {"topic": "scans"}, "train": {"model": "digits"}},
+        }
+    ]
+
+
+def test_datasets_as_json(headrace, full, canned):
+    first, second = rows_of(headrace, "datasets")
+    assert first == {
+        "dataset_id": canned.digest("d"),
+        "pipeline": "digits",
+        "spec_digest": canned.spec,
+        "rows": {"train": 1257, "validation": 270, "test": 265},
+        "rejected": {"range": 2, "type": 1},
+        "sources": [{"partition": 0, "start": 0, "end": 1800}],
+        "manifest": artifact(canned, "a"),
+        "request_id": "request-7",
+        "freeze_time": "2023-11-14T22:13:20.250Z",
+    }
+    assert second["request_id"] is None
+
+
+def test_runs_as_json(headrace, full, canned):
+    trained, compressing, failed = rows_of(headrace, "runs")
+    assert trained == {
+        "run_id": canned.digest("1"),
+        "pipeline": "digits",
+        "kind": "training",
+        "state": "succeeded",
+        "subject": canned.digest("d"),
+        "reason": None,
+        "progress": {
+            "attempt": 1,
+            "step": 31,
+            "steps": 40,
+            "metrics": {"train_loss": pytest.approx(0.5 / 31), "validation_loss": pytest.approx(0.6 / 31)},
+            "eta_s": 72.0,
+        },
+        "request_time": "2023-11-14T22:13:20.250Z",
+        "end_time": "2023-11-14T22:13:32.000Z",
+    }
+    assert (compressing["kind"], compressing["state"]) == ("compression", "running")
+    assert compressing["progress"] is compressing["end_time"] is None
+    assert (failed["state"], failed["reason"]) == ("failed", "loss is NaN [epoch 2]")
+
+
+def test_versions_as_json(headrace, full, canned):
+    refused, released = rows_of(headrace, "versions")
+    assert (refused["state"], refused["reason"]) == ("refused", "no variant passed its gates")
+    variants = released.pop("variants")
+    assert [variant["name"] for variant in variants] == ["fp32", "int8"]
+    assert variants[0]["graph"] == artifact(canned, "b")
+    assert variants[0]["metrics"]["latency_ms_batch_1"] == pytest.approx(0.041)
+    assert released == {
+        "model": "digits",
+        "ordinal": 1,
+        "version_id": canned.digest("e"),
+        "pipeline": "digits",
+        "dataset_id": canned.digest("d"),
+        "run_id": canned.digest("1"),
+        "state": "released",
+        "reason": None,
+        "epochs": 31,
+        "attempt": 1,
+        "metrics": {"accuracy": 0.9811, "log_loss": 0.07},
+        "manifest": artifact(canned, "a"),
+        "graph": artifact(canned, "b"),
+        "weights": artifact(canned, "c"),
+        "gates": gates(),
+        "evaluations": [],
+    }
+
+
+def test_releases_as_json(headrace, full, canned):
+    assert rows_of(headrace, "releases") == [
+        {
+            "model": "digits",
+            "alias": "champion",
+            "epoch": 1,
+            "version_id": canned.digest("e"),
+            "ordinal": 1,
+            "variant": "fp32",
+            "graph": artifact(canned, "b"),
+            "pipeline": "digits",
+            "dataset_id": canned.digest("d"),
+            "run_id": canned.digest("1"),
+            "gates": gates(),
+            "cache": "redis",
+            "release_time": "2023-11-14T22:13:20.250Z",
+        }
+    ]
+
+
+@pytest.mark.parametrize("kind", ["pipelines", "datasets", "runs", "versions", "releases"])
+def test_tables_fit_eighty_columns(headrace, full, kind):
+    result = headrace("get", kind)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert any("digits" in line for line in lines)
+    assert "…" not in result.stdout, "nothing is cut off"
+
+
+def test_a_reason_with_brackets_is_shown_as_it_is(headrace, full):
+    assert "loss is NaN [epoch 2]" in headrace("get", "runs").stdout
+
+
+def test_versions_show_the_gates_of_the_newest(headrace, full):
+    output = headrace("get", "versions").stdout
+    assert "variants of digits version 1" in output
+    assert "1 failed" in output
+    assert "accuracyDrop" in output
+    assert "version 1 of digits was refused: no variant passed its gates" in output
+
+
+@pytest.mark.parametrize("kind", ["datasets", "runs", "versions", "releases"])
+def test_nothing_there_is_no_failure(headrace, registry, kind):
+    result = headrace("get", kind)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"no {kind} yet" in result.stderr
+    assert json.loads(headrace("get", kind, "--json").stdout) == []
+
+
+def test_an_unknown_pipeline_is_a_failure(headrace, registry):
+    result = headrace("get", "pipelines", "letters")
+    assert result.exit_code == 1
+    assert "there is no pipeline 'letters'" in result.stderr
+
+
+def test_the_name_is_sent(headrace, full):
+    headrace("get", "versions", "digits")
+    assert full.requests[-1] == messages.ListVersionsRequest(model="digits")
+    headrace("get", "runs", "digits")
+    assert full.requests[-1] == messages.ListRunsRequest(pipeline="digits")
+
+
+def test_a_loss_that_is_no_number_is_null(headrace, registry, canned):
+    run = canned.training(messages.RUN_STATE_RUNNING)
+    run.progress.CopyFrom(RunProgressed(step=1, steps=2, metrics={"train_loss": float("nan")}))
+    registry.runs = [run]
+    assert rows_of(headrace, "runs")[0]["progress"]["metrics"] == {"train_loss": None}
+
+
+def test_an_unknown_kind_is_wrong_usage(headrace, registry):
+    result = headrace("get", "models")
+    assert result.exit_code == 2
+    assert "'models' is not one of" in result.stderr

@@ -1,0 +1,89 @@
+"""`status`: what runs, what is behind, what is served."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+from headrace.registry.v1 import registry_service_pb2 as messages
+
+
+def test_everything_is_well(headrace, registry, inference, canned):
+    registry.releases = [canned.release(), canned.release("f", 2)]
+    registry.lags = [
+        messages.Lag(group="headrace-trainer", topic="headrace.training.requested.v1", messages=0),
+        messages.Lag(group="headrace-preprocessing", topic="headrace.records.digits.raw.v1", messages=7),
+    ]
+    result = headrace("status", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "services": [
+            {
+                "name": "model-registry",
+                "state": "running",
+                "address": registry.address,
+                "uptime_s": None,
+                "resident_bytes": None,
+            },
+            {
+                "name": "inference",
+                "state": "running",
+                "address": inference.address,
+                "uptime_s": None,
+                "resident_bytes": None,
+            },
+        ],
+        "lags": [
+            {"group": "headrace-trainer", "topic": "headrace.training.requested.v1", "messages": 0},
+            {"group": "headrace-preprocessing", "topic": "headrace.records.digits.raw.v1", "messages": 7},
+        ],
+        "lane": "python",
+        "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime"}],
+        "problems": [],
+    }
+    text = headrace("status").stdout
+    assert "headrace.records.digits.raw.v1" in text
+    assert "headrace.training.requested.v1" not in text, "who is not behind is not listed"
+    assert "lane: python" in text
+    assert "model digits: version 1, 2 served" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+
+
+def test_a_model_that_is_not_served_yet(headrace, registry, inference, canned):
+    registry.releases = [canned.release()]
+    inference.model = "letters"
+    assert "model digits: released, not served yet" in headrace("status").stdout
+
+
+def test_a_registry_that_is_down(headrace, inference):
+    result = headrace("status", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert [row["state"] for row in answer["services"]] == ["unreachable", "running"]
+    assert answer["problems"] == ["cannot reach the registry at 127.0.0.1:1: is the platform up? run `headrace up`"]
+
+
+def test_an_inference_that_is_down(headrace, registry, canned):
+    registry.releases = [canned.release()]
+    result = headrace("status")
+    assert result.exit_code == 1
+    assert "unreachable" in result.stdout
+    assert "error: cannot reach inference at 127.0.0.1:1" in result.stderr
+
+
+def test_an_inference_that_loads(headrace, registry, inference):
+    inference.is_ready = False
+    result = headrace("status", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["services"][1]["state"] == "not ready"
+    assert answer["problems"] == [f"inference at {inference.address} is not ready"]
+
+
+def test_a_registry_that_fails(headrace, registry, inference):
+    registry.refusal = (grpc.StatusCode.INTERNAL, "internal error, trace 17")
+    result = headrace("status", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["services"][0]["state"] == "failing"
+    assert "internal error, trace 17" in answer["problems"][0]
