@@ -107,5 +107,5 @@ def _load(document: bytes) -> Pipeline:
     try:
         return load_pipeline(document)
     except SpecInvalid as error:
-        problems = "\n".join(f"  line {p.line}: {p.path}: {p.message}" for p in error.problems)
+        problems = "\n".join(f"  {problem}" for problem in error.problems)
         raise InvalidInput(f"the pipeline is invalid:\n{problems}") from error

@@ -1,8 +1,12 @@
-"""Follows the progress topics: what is shown while work goes on, and may be lost."""
+"""Follows what is shown while work goes on and may be lost, and looks out for another registry."""
 
-from headrace_runtime.kafka import LogReader
+from collections.abc import Sequence
+
+from headrace_runtime.kafka import Fenced, LogReader
+from headrace_runtime.messages import Record
 from headrace_runtime.service import Background
 from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import REGISTRY_LOG
 
 from headrace_model_registry.core.state import State
 from headrace_model_registry.transport.consumer import PROGRESS, to_progress
@@ -11,20 +15,32 @@ RECENT = 1_000
 """Messages of each partition that are read again at the start, so a new registry shows the work in hand."""
 
 
-class ProgressTail(Background):
-    """Shows the latest progress of pipelines and runs; a member of no group, for every message concerns it."""
+class Tail(Background):
+    """Shows the latest progress of pipelines and runs; a member of no group, for every message concerns it.
 
-    def __init__(self, settings: KafkaSettings, state: State) -> None:
-        super().__init__("registry progress")
+    An entry of the log that `writer` (its source) has not written means that another registry took over, and that this
+    one knows less than the log: it fails, instead of answering from the past until it is told to write.
+    """
+
+    def __init__(self, settings: KafkaSettings, state: State, writer: str) -> None:
+        super().__init__("registry tail")
         self._settings = settings
         self._state = state
+        self._writer = writer
 
     def run(self) -> None:
         """Follow the topics until stopped."""
-        with LogReader(self._settings, "registry.progress") as reader:
-            places = [place for topic in PROGRESS for place in reader.partitions(topic.name)]
-            reader.start_at({place: max(0, end - RECENT) for place, end in reader.ends(places).items()})
+        with LogReader(self._settings, "registry.tail") as reader:
+            progress = [place for topic in PROGRESS for place in reader.partitions(topic.name)]
+            recent = {place: max(0, end - RECENT) for place, end in reader.ends(progress).items()}
+            reader.start_at(recent | reader.ends(reader.partitions(REGISTRY_LOG.name)))
             while not self.stopping.is_set():
-                polled = [to_progress(record) for record in reader.poll(0.2)]
-                if progress := [each for each in polled if each is not None]:
-                    self._state.show(progress)
+                self._see(reader.poll(0.2))
+
+    def _see(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.topic == REGISTRY_LOG.name and record.header("ce_source") != f"/{self._writer}":
+                raise Fenced(f"another registry writes {REGISTRY_LOG.name} since offset {record.offset}")
+        polled = [to_progress(record) for record in records if record.topic != REGISTRY_LOG.name]
+        if progress := [each for each in polled if each is not None]:
+            self._state.show(progress)

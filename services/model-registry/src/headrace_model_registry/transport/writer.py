@@ -38,7 +38,6 @@ from headrace_model_registry.transport.converters import to_log_entry, to_messag
 
 logger = logging.getLogger(__name__)
 
-SOURCE = "model-registry"
 POLL_TIMEOUT_S = 0.1
 """Longest wait of a caller's write for the poll before it."""
 WRITE_TIMEOUT_S = 30.0
@@ -58,16 +57,21 @@ class _Write:
 
 
 class LogWriter(Background):
-    """Owns the log. `start` returns once the log was read to its end and raises what stood in the way."""
+    """Owns the log. `start` returns once the log was read to its end and raises what stood in the way.
+
+    `source` names this writer in what it writes; no other writer has the same.
+    """
 
     def __init__(
         self,
+        source: str,
         state: State,
         open_producer: Callable[[], TransactionalProducer],
         open_consumer: Callable[[], GroupConsumer],
         read_log: Callable[[], Iterable[LogEntry]],
     ) -> None:
         super().__init__("registry log")
+        self._source = source
         self._state = state
         self._open_producer = open_producer
         self._open_consumer = open_consumer
@@ -148,10 +152,10 @@ class LogWriter(Background):
         draft = Draft(self._state.catalogue)
         outgoing: list[Outgoing] = []
         for record in records:
-            outgoing += _learn(record, draft)
+            outgoing += self._learn(record, draft)
         refused: dict[int, Objection] = {}
         for position, write in enumerate(writes):
-            outcome = _take(write.fact, draft, write.context)
+            outcome = self._take(write.fact, draft, write.context)
             if isinstance(outcome, Objection):
                 refused[position] = outcome
             else:
@@ -187,56 +191,53 @@ class LogWriter(Background):
             if records:
                 transaction.commit_offsets(next_offsets(records), consumer.group_metadata())
 
+    def _learn(self, record: Record, draft: Draft) -> list[Outgoing]:
+        """Return the messages that follow from a message; their trace goes on from its trace."""
+        context = extract(record.headers)
+        attributes: dict[str, str | int] = {
+            names.MESSAGING_SYSTEM: "kafka",
+            names.MESSAGING_OPERATION: names.SPAN_PROCESS,
+            names.MESSAGING_DESTINATION: record.topic,
+            names.MESSAGING_PARTITION: str(record.partition),
+            names.MESSAGING_OFFSET: record.offset,
+        }
+        with tracer.start_as_current_span(
+            f"{names.SPAN_PROCESS} {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes
+        ):
+            fact = to_fact(record)
+            if fact is None:
+                PASSED_OVER.labels(record.topic, "unreadable").inc()
+                return []
+            outcome = self._take(fact, draft, otel_context.get_current())
+        return [] if isinstance(outcome, Objection) else outcome
+
+    def _take(self, fact: Fact, draft: Draft, context: otel_context.Context) -> list[Outgoing] | Objection:
+        token = otel_context.attach(context)
+        try:
+            outcome = draft.take(fact, datetime.now(UTC))
+            if isinstance(outcome, Objection):
+                level, why = (logging.INFO, "repeated") if outcome.repeated else (logging.WARNING, "unexpected")
+                logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
+                PASSED_OVER.labels(type(fact).__name__, why).inc()
+                return outcome
+            return [message for entry in outcome for message in self._messages(entry)]
+        finally:
+            otel_context.detach(token)
+
+    def _messages(self, entry: LogEntry) -> list[Outgoing]:
+        kind = type(entry.event)
+        ENTRIES.labels(kind.__name__).inc()
+        logger.info("recorded %s of pipeline %s", kind.__name__, entry.event.pipeline)
+        written = [encode(to_log_entry(entry), source=self._source)]
+        if kind in EMITTED:
+            written.append(encode(to_message(entry.event), source=self._source))
+        return written
+
     def _waiting(self) -> list[_Write]:
         writes: list[_Write] = []
         while not self._writes.empty():
             writes.append(self._writes.get())
         return writes
-
-
-def _learn(record: Record, draft: Draft) -> list[Outgoing]:
-    """Return the messages that follow from a message; their trace goes on from its trace."""
-    context = extract(record.headers)
-    attributes: dict[str, str | int] = {
-        names.MESSAGING_SYSTEM: "kafka",
-        names.MESSAGING_OPERATION: names.SPAN_PROCESS,
-        names.MESSAGING_DESTINATION: record.topic,
-        names.MESSAGING_PARTITION: str(record.partition),
-        names.MESSAGING_OFFSET: record.offset,
-    }
-    with tracer.start_as_current_span(
-        f"{names.SPAN_PROCESS} {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes
-    ):
-        fact = to_fact(record)
-        if fact is None:
-            PASSED_OVER.labels(record.topic, "unreadable").inc()
-            return []
-        outcome = _take(fact, draft, otel_context.get_current())
-    return [] if isinstance(outcome, Objection) else outcome
-
-
-def _take(fact: Fact, draft: Draft, context: otel_context.Context) -> list[Outgoing] | Objection:
-    token = otel_context.attach(context)
-    try:
-        outcome = draft.take(fact, datetime.now(UTC))
-        if isinstance(outcome, Objection):
-            level, why = (logging.INFO, "repeated") if outcome.repeated else (logging.WARNING, "unexpected")
-            logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
-            PASSED_OVER.labels(type(fact).__name__, why).inc()
-            return outcome
-        return [message for entry in outcome for message in _messages(entry)]
-    finally:
-        otel_context.detach(token)
-
-
-def _messages(entry: LogEntry) -> list[Outgoing]:
-    kind = type(entry.event)
-    ENTRIES.labels(kind.__name__).inc()
-    logger.info("recorded %s of pipeline %s", kind.__name__, entry.event.pipeline)
-    written = [encode(to_log_entry(entry), source=SOURCE)]
-    if kind in EMITTED:
-        written.append(encode(to_message(entry.event), source=SOURCE))
-    return written
 
 
 def _answer(write: _Write, refused: Objection | None, catalogue: Catalogue) -> None:

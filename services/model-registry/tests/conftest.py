@@ -1,0 +1,197 @@
+"""A small world for tests: facts as the other services would report them, and a log that is kept by hand."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from headrace_data.spec import load_pipeline
+from headrace_model_registry.core import facts
+from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.facts import LogEntry
+from headrace_model_registry.core.ledger import Draft
+from headrace_model_registry.core.policy import Objection
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+DOCUMENT = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: {name}}}
+stream:
+  topic: {name}
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: pixels, type: float32, shape: [{width}], role: feature, range: [0, {highest}]}}
+    - {{name: digit, type: int64, role: label, range: [0, 9]}}
+train:
+  network: {{kind: mlp, hidden: [{hidden}]}}
+  seed: {seed}
+compress:
+  variants: [{{kind: int8-dynamic}}]
+  gates: {{agreement: {agreement}}}
+serve: {{cache: {cache}}}
+"""
+DEFAULTS = {
+    "name": "digits",
+    "width": 64,
+    "highest": 16,
+    "hidden": 128,
+    "seed": 7,
+    "agreement": 0.98,
+    "cache": "redis",
+}
+
+
+def digest(*parts):
+    return "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def artifact(*parts, size=1000):
+    return facts.Artifact(f"store/{'-'.join(str(part) for part in parts)}", digest(*parts), size)
+
+
+class World:
+    """Makes the facts that other services would report."""
+
+    def document(self, **changes):
+        return DOCUMENT.format(**DEFAULTS | changes).encode()
+
+    def applied(self, **changes):
+        pipeline = load_pipeline(self.document(**changes))
+        spec = facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest)
+        return facts.PipelineApplied(pipeline.name, spec, 3)
+
+    def frozen(self, applied, number=1, request_id=""):
+        dataset_id = digest("dataset", applied.pipeline, number)
+        return facts.DatasetFrozen(
+            pipeline=applied.pipeline,
+            dataset_id=dataset_id,
+            spec_digest=applied.spec.digest,
+            manifest=artifact("manifest", dataset_id),
+            rows=facts.SplitRows(700, 150, 150),
+            sources=(facts.SourceRange(0, 0, 1000),),
+            rejected={"range": 2},
+            request_id=request_id,
+        )
+
+    def trained(self, request, model=None, accuracy=0.97):
+        version_id = digest("version", request.run_id)
+        return facts.ModelTrained(
+            run_id=request.run_id,
+            pipeline=request.pipeline,
+            model=model or request.pipeline,
+            version_id=version_id,
+            dataset_id=request.dataset.dataset_id,
+            manifest=artifact("version", version_id),
+            graph=artifact("graph", version_id),
+            weights=artifact("weights", version_id),
+            metrics={"accuracy": accuracy},
+            epochs=40,
+        )
+
+    def compressed(self, request, right=140, champion_right=140, int8=None, rows=150):
+        """Return a result in which each version has so many right answers on each test split of `rows` rows."""
+        version_id = request.candidate.version_id
+        accuracy = right / rows
+        fp32 = {"accuracy": accuracy, "agreement": 1.0, "relative_logit_error": 0.0}
+        fp32 |= {"size_bytes": 1000.0, "latency_ms_batch_1": 0.2}
+        small = {"accuracy": accuracy, "agreement": 0.99, "relative_logit_error": 0.01}
+        small |= {"size_bytes": 300.0, "latency_ms_batch_1": 0.1} | (int8 or {})
+        references = [request.candidate, *([request.champion] if request.champion else [])]
+        scores = {request.candidate.version_id: right}
+        if request.champion:
+            scores[request.champion.version_id] = champion_right
+        evaluations = tuple(
+            facts.Evaluation(scored, dataset_id, rows, {"accuracy": count / rows})
+            for dataset_id in dict.fromkeys(reference.dataset.dataset_id for reference in references)
+            for scored, count in scores.items()
+        )
+        return facts.ModelCompressed(
+            run_id=request.run_id,
+            pipeline=request.pipeline,
+            version_id=version_id,
+            variants=(
+                facts.Variant("fp32", request.candidate.graph, fp32),
+                facts.Variant("int8", artifact("int8", version_id, size=300), small),
+            ),
+            evaluations=evaluations,
+            champion_id=request.champion.version_id if request.champion else "",
+            cpu_class="avx2",
+        )
+
+    def failed(self, request, reason="loss is not a number"):
+        kind = facts.RunKind.TRAINING if isinstance(request, facts.TrainingRequested) else facts.RunKind.COMPRESSION
+        return facts.RunFailed(request.run_id, request.pipeline, kind, reason)
+
+
+@dataclass
+class Ledger:
+    """A catalogue and the log behind it, kept in memory."""
+
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    log: list[LogEntry] = field(default_factory=list)
+
+    def learn(self, fact):
+        """Record a fact and return what was decided, or the objection to it."""
+        draft = Draft(self.catalogue)
+        outcome = draft.take(fact, START + timedelta(seconds=len(self.log)))
+        if isinstance(outcome, Objection):
+            assert draft.catalogue == self.catalogue
+            return outcome
+        self.catalogue = draft.catalogue
+        self.log += outcome
+        assert outcome[0].event == fact
+        return [entry.event for entry in outcome[1:]]
+
+    def decide(self, fact):
+        """Record a fact and return the one decision that followed."""
+        (decision,) = self.learn(fact)
+        return decision
+
+
+@dataclass
+class Story:
+    """A pipeline on its way, one step a method."""
+
+    world: World
+    ledger: Ledger
+    applied: facts.PipelineApplied
+
+    def train(self, number=1):
+        return self.ledger.decide(self.world.frozen(self.applied, number))
+
+    def compress(self, number=1):
+        return self.ledger.decide(self.world.trained(self.train(number)))
+
+    def release(self, number=1, **scores):
+        return self.ledger.decide(self.world.compressed(self.compress(number), **scores))
+
+    def changed(self, **changes):
+        """Return the story after another spec of the same pipeline was applied."""
+        applied = self.world.applied(**{"name": self.applied.pipeline} | changes)
+        assert self.ledger.learn(applied) == []
+        return replace(self, applied=applied)
+
+
+@pytest.fixture(scope="session")
+def world():
+    return World()
+
+
+@pytest.fixture
+def ledger():
+    return Ledger()
+
+
+@pytest.fixture(scope="session")
+def new_ledger():
+    return Ledger
+
+
+@pytest.fixture
+def story(world, ledger):
+    """The digits pipeline, just applied."""
+    applied = world.applied()
+    assert ledger.learn(applied) == []
+    return Story(world, ledger, applied)

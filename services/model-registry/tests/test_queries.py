@@ -1,0 +1,88 @@
+from headrace_model_registry.core import facts, queries
+from headrace_model_registry.core.catalogue import RunState, VersionState
+from headrace_model_registry.core.facts import DatasetProgressed, RunKind, RunProgressed
+from headrace_model_registry.core.queries import PipelineStatus, ProgressBoard
+
+EMPTY = ProgressBoard()
+
+
+def progress(run_id, step, attempt=1):
+    return RunProgressed(run_id, "digits", RunKind.TRAINING, attempt, step, 40, {"train_loss": 1 / step}, 2.5)
+
+
+def test_a_pipeline_that_was_just_applied_has_nothing_to_show(story, ledger):
+    assert queries.status(ledger.catalogue, EMPTY, "digits") == PipelineStatus(None, None, (), None, None, "")
+
+
+def test_a_status_follows_the_latest_dataset_to_its_release(story, world, ledger):
+    first = story.release(1)
+    training = story.train(2)
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert status.dataset.frozen.dataset_id == training.dataset.dataset_id
+    assert [(run.run_id, run.state) for run in status.runs] == [(training.run_id, RunState.RUNNING)]
+    assert status.version is None
+    assert status.release.released == first
+
+    request = ledger.decide(world.trained(training))
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert [run.kind for run in status.runs] == [RunKind.TRAINING, RunKind.COMPRESSION]
+    assert (status.version.ordinal, status.version.state) == (2, VersionState.CANDIDATE)
+
+    second = ledger.decide(world.compressed(request))
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert all(run.state is RunState.SUCCEEDED and run.end_time for run in status.runs)
+    assert status.version.state is VersionState.RELEASED
+    assert status.release.released == second
+
+
+def test_a_status_tells_why_a_run_failed(story, world, ledger):
+    ledger.learn(world.failed(story.train(), "out of memory"))
+    (run,) = queries.status(ledger.catalogue, EMPTY, "digits").runs
+    assert (run.state, run.reason) == (RunState.FAILED, "out of memory")
+
+
+def test_progress_is_shown_beside_the_run(story, ledger):
+    training = story.train()
+    board = EMPTY.showing(DatasetProgressed("digits", 5, 100)).showing(progress(training.run_id, 3))
+    status = queries.status(ledger.catalogue, board, "digits")
+    assert status.filling == DatasetProgressed("digits", 5, 100)
+    assert status.runs[0].progress.step == 3
+
+
+def test_the_latest_progress_is_shown_and_never_an_older_attempt_s():
+    board = EMPTY
+    for each in (progress("r", 5), progress("r", 1, attempt=2), progress("r", 6)):
+        board = board.showing(each)
+    assert (board.runs["r"].attempt, board.runs["r"].step) == (2, 1)
+    assert EMPTY.runs == {}
+
+
+def test_lists_are_in_the_order_of_the_log_and_can_be_narrowed(story, world, ledger):
+    other = world.applied(name="a-other")
+    ledger.learn(other)
+    story.release(1)
+    training = ledger.decide(world.frozen(other))
+    request = ledger.decide(world.trained(training, model="shared"))
+    ledger.decide(world.compressed(request))
+    catalogue = ledger.catalogue
+
+    assert [applied.pipeline for applied in queries.pipelines(catalogue)] == ["a-other", "digits"]
+    assert queries.pipelines(catalogue, "digits") == [story.applied]
+    assert [dataset.frozen.pipeline for dataset in queries.datasets(catalogue)] == ["digits", "a-other"]
+    assert len(queries.datasets(catalogue, "a-other")) == 1
+    assert [run.pipeline for run in queries.runs(catalogue, EMPTY)] == ["digits", "digits", "a-other", "a-other"]
+    assert {run.pipeline for run in queries.runs(catalogue, EMPTY, "a-other")} == {"a-other"}
+    assert [version.trained.model for version in queries.versions(catalogue)] == ["digits", "shared"]
+    assert len(queries.versions(catalogue, "shared")) == 1
+    assert [release.released.model for release in queries.releases(catalogue)] == ["digits", "shared"]
+    assert queries.releases(catalogue, "none of these") == []
+
+
+def test_a_dataset_that_is_frozen_again_becomes_the_latest(story, world, ledger):
+    story.train(1)
+    story.train(2)
+    again = world.frozen(story.applied, 1, request_id="again")
+    assert ledger.learn(again) == []
+    assert queries.datasets(ledger.catalogue)[-1].frozen == again
+    assert queries.status(ledger.catalogue, EMPTY, "digits").dataset.frozen == again
+    assert isinstance(again, facts.DatasetFrozen)

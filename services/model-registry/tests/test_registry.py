@@ -1,0 +1,216 @@
+"""What callers get: writes through the writer, reads from what is committed."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from headrace_model_registry.core.facts import DatasetProgressed, DatasetRequested
+from headrace_model_registry.core.policy import Objection
+from headrace_model_registry.core.queries import Lag
+from headrace_model_registry.core.registry import Registry
+from headrace_model_registry.core.state import State
+from headrace_model_registry.transport.watch import Watchers
+from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
+
+
+class Cluster:
+    """Topics in memory."""
+
+    def __init__(self, **partitions):
+        self.topics = dict(partitions)
+
+    def partitions_of(self, topic):
+        return self.topics.get(topic, 0)
+
+    def create(self, topic):
+        self.topics.setdefault(topic, 2)
+
+    def create_record_topics(self, pipeline, partitions):
+        for stage in ("raw", "clean", "dead"):
+            self.topics.setdefault(f"{pipeline}.{stage}", partitions)
+
+    def lags(self):
+        return [Lag("trainer", "headrace.training.requested.v1", 2)]
+
+
+class Committed:
+    """A writer whose transactions always commit."""
+
+    def __init__(self, ledger, state):
+        self.ledger, self.state, self.written = ledger, state, []
+
+    def write(self, fact):
+        outcome = self.ledger.learn(fact)
+        assert not isinstance(outcome, Objection)
+        self.written.append(fact)
+        self.state.publish(self.ledger.catalogue)
+        return self.ledger.catalogue
+
+
+@pytest.fixture
+def state():
+    return State()
+
+
+@pytest.fixture
+def writer(ledger, state):
+    return Committed(ledger, state)
+
+
+@pytest.fixture
+def cluster():
+    return Cluster(digits=3)
+
+
+@pytest.fixture
+def registry(state, cluster, writer):
+    return Registry(state, cluster, writer, iter(["id-1", "id-2"]).__next__)
+
+
+def test_a_pipeline_is_applied_with_the_partitions_of_its_producers_topic(registry, cluster, world):
+    answer = registry.apply_pipeline(world.document(), create_topic=False)
+    assert answer.changed
+    assert answer.applied == world.applied()
+    assert cluster.topics["digits.raw"] == cluster.topics["digits.dead"] == 3
+    assert registry.list_pipelines("") == [answer.applied]
+
+
+def test_the_same_spec_again_changes_and_writes_nothing(registry, writer, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    again = registry.apply_pipeline(b"# only a comment is new\n" + world.document(), create_topic=False)
+    assert not again.changed
+    assert len(writer.written) == 1
+
+
+def test_another_spec_changes_what_is_in_force(registry, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    changed = registry.apply_pipeline(world.document(width=100), create_topic=False)
+    assert changed.changed
+    assert registry.list_pipelines("digits") == [changed.applied]
+
+
+def test_every_problem_of_a_spec_is_named_with_line_and_path(registry, cluster, writer, world):
+    wrong = world.document(width=0, seed="many", cache="sometimes")
+    with pytest.raises(InvalidInput) as raised:
+        registry.apply_pipeline(wrong, create_topic=True)
+    text = str(raised.value)
+    for line, path in ((9, "stream.schema[1].shape[0]"), (13, "train.seed"), (17, "serve.cache")):
+        assert f"line {line}: {path}: " in text
+    assert writer.written == []
+    assert set(cluster.topics) == {"digits"}
+
+
+def test_a_missing_topic_is_named_with_the_cure(registry, cluster, writer, world):
+    del cluster.topics["digits"]
+    with pytest.raises(FailedPrecondition, match=r"topic 'digits' of pipeline digits does not exist.*--create-topic"):
+        registry.apply_pipeline(world.document(), create_topic=False)
+    assert writer.written == []
+    assert cluster.topics == {}
+
+
+def test_a_missing_topic_is_created_when_asked_for(registry, cluster, world):
+    del cluster.topics["digits"]
+    assert registry.apply_pipeline(world.document(), create_topic=True).applied.partitions == 2
+    assert cluster.topics["digits"] == cluster.topics["digits.clean"] == 2
+
+
+def test_a_dataset_is_asked_for_by_a_new_id_each_time(registry, writer, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    assert [registry.freeze_dataset("digits") for _ in range(2)] == ["id-1", "id-2"]
+    assert writer.written[1:] == [DatasetRequested("digits", "id-1"), DatasetRequested("digits", "id-2")]
+
+
+def test_an_unknown_pipeline_is_named_with_the_known_ones(registry, world):
+    with pytest.raises(NotFound, match="pipeline 'digit' was never applied; known pipelines: none"):
+        registry.freeze_dataset("digit")
+    registry.apply_pipeline(world.document(), create_topic=False)
+    with pytest.raises(NotFound, match="known pipelines: digits"):
+        registry.status("digit")
+
+
+def test_lists_are_those_of_the_committed_catalogue(registry, story, state, ledger):
+    released = story.release()
+    assert registry.list_releases("") == []
+    state.publish(ledger.catalogue)
+    assert [release.released for release in registry.list_releases("digits")] == [released]
+    assert len(registry.list_datasets("digits")) == len(registry.list_versions("digits")) == 1
+    assert len(registry.list_runs("digits")) == 2
+    assert registry.list_lags() == [Lag("trainer", "headrace.training.requested.v1", 2)]
+
+
+def test_progress_wakes_listeners_until_they_are_forgotten(state):
+    woken = []
+    listener = lambda: woken.append(state.board.filling["digits"].rows)  # noqa: E731
+    state.listen(listener)
+    state.show([DatasetProgressed("digits", 1, 10), DatasetProgressed("digits", 2, 10)])
+    state.forget(listener)
+    state.show([DatasetProgressed("digits", 3, 10)])
+    assert woken == [2]
+
+
+def test_a_stream_shows_the_state_now_and_whenever_it_changes(registry, state, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    watchers = Watchers(state)
+
+    async def follow():
+        seen = []
+        async with aclosing(watchers.watch(lambda: registry.status("digits"))) as statuses:
+            while len(seen) < 3:
+                status = await anext(statuses)
+                seen.append(status.filling and status.filling.rows)
+                # The state of another pipeline is no change of this one.
+                state.show([DatasetProgressed("other", len(seen), 10)])
+                state.show([DatasetProgressed("digits", len(seen), 10)])
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(follow(), 10)) == [None, 1, 2]
+
+
+def test_changes_in_quick_succession_are_shown_as_one(state):
+    watchers = Watchers(state)
+
+    async def follow():
+        seen = []
+        async with aclosing(watchers.watch(lambda: dict(state.board.filling))) as boards:
+            while len(seen) < 2:
+                seen.append([progress.rows for progress in (await anext(boards)).values()])
+                for rows in range(1, 100):
+                    state.show([DatasetProgressed("digits", rows, 100)])
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(follow(), 10)) == [[], [99]]
+
+
+def test_a_stream_ends_when_the_registry_stops(state):
+    watchers = Watchers(state)
+
+    async def follow():
+        async with aclosing(watchers.watch(lambda: state.board)) as boards:
+            async for _ in boards:
+                watchers.stop()
+
+    with pytest.raises(Unavailable, match="stopping"):
+        asyncio.run(asyncio.wait_for(follow(), 10))
+
+
+def test_a_stream_that_ends_is_woken_no_more(state):
+    watchers = Watchers(state)
+
+    async def look_once():
+        async with aclosing(watchers.watch(lambda: state.board)) as boards:
+            await anext(boards)
+
+    asyncio.run(look_once())
+    state.show([DatasetProgressed("digits", 1, 10)])
+    assert state.board.filling["digits"].rows == 1
+
+
+def test_a_stream_of_an_unknown_pipeline_is_refused(registry, state):
+    watchers = Watchers(state)
+
+    async def look_once():
+        async with aclosing(watchers.watch(lambda: registry.status("none"))) as statuses:
+            await anext(statuses)
+
+    with pytest.raises(NotFound, match="'none' was never applied"):
+        asyncio.run(look_once())
