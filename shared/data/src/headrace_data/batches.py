@@ -1,0 +1,100 @@
+"""Record batches: the Arrow columns that carry a stream's records from service to service.
+
+One column per schema field, in schema order: single values as their own type, shaped fields as fixed-size lists of
+their elements, row-major. Then the lineage: which message of the producers' topic a row came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace_data.errors import BatchInvalid
+from headrace_data.spec import Field
+
+PARTITION: Final = "_partition"
+"""Column: partition of the producers' topic."""
+OFFSET: Final = "_offset"
+"""Column: offset of the producers' message."""
+INDEX: Final = "_index"
+"""Column: position of the row in its message, from 0."""
+_LINEAGE: Final = (
+    pa.field(PARTITION, pa.int32(), nullable=False),
+    pa.field(OFFSET, pa.int64(), nullable=False),
+    pa.field(INDEX, pa.int32(), nullable=False),
+)
+
+
+def arrow_type(field: Field) -> pa.DataType:
+    """Return the Arrow type of a field's column."""
+    element = pa.string() if field.type == "string" else pa.from_numpy_dtype(field.dtype)
+    return pa.list_(pa.field("item", element, nullable=False), field.size) if field.shape else element
+
+
+def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
+    """Return the columns of the record batches of a stream with these fields."""
+    columns = [pa.field(field.name, arrow_type(field), nullable=field.nullable) for field in fields]
+    return pa.schema([*columns, *_LINEAGE])
+
+
+def to_ipc(batch: pa.RecordBatch) -> bytes:
+    """Return a batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def from_ipc(data: bytes) -> pa.RecordBatch:
+    """Return the batch of an Arrow IPC stream. Raises BatchInvalid when the bytes are no stream of one sound batch."""
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            batches = list(reader)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BatchInvalid(f"expected an Arrow IPC stream, got {len(data)} bytes that are none: {error}") from error
+    if len(batches) != 1:
+        raise BatchInvalid(f"expected an Arrow IPC stream of one batch, got {len(batches)}")
+    batch = batches[0]
+    try:
+        # The bytes come from a topic: lengths and offsets must not lead outside of them.
+        batch.validate(full=True)
+        batch.schema.names  # noqa: B018  # raises when a name is no UTF-8, which validate does not look at
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise BatchInvalid(f"expected a sound Arrow batch: {error}") from error
+    return batch
+
+
+def require_columns(batch: pa.RecordBatch, fields: Sequence[Field]) -> None:
+    """Raise BatchInvalid unless a batch has exactly the columns of these fields, without nulls where none may be."""
+    expected = arrow_schema(fields)
+    if batch.schema.names != expected.names:
+        raise BatchInvalid(f"expected the columns {expected.names}, got {batch.schema.names}")
+    for field, column in zip(expected, batch.columns, strict=True):
+        if column.type != field.type:
+            raise BatchInvalid(f"expected column {field.name!r} of type {field.type}, got {column.type}")
+        if column.null_count and not field.nullable:
+            raise BatchInvalid(f"expected no null in column {field.name!r}, got {column.null_count}")
+
+
+def elements(batch: pa.RecordBatch, field: Field) -> npt.NDArray[Any]:
+    """Return the elements of a numeric field, shape [rows, field.size]; the elements of a null are arbitrary."""
+    column = batch.column(field.name)
+    flat = (
+        column.values[column.offset * field.size : (column.offset + len(column)) * field.size]
+        if field.shape
+        else column
+    )
+    if flat.null_count:
+        flat = flat.fill_null(0)
+    array: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False)
+    return array.reshape(len(column), field.size)
+
+
+def lineage(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Return the partitions, offsets and indexes of a batch's rows."""
+    partitions, offsets, indexes = (batch.column(name).to_numpy() for name in (PARTITION, OFFSET, INDEX))
+    return partitions, offsets, indexes

@@ -1,0 +1,158 @@
+"""Cleaning: which rows of a batch a dataset may have. A row is kept as it came, or dropped; no value is changed.
+
+The rules, in this order; a row is counted under the first that it breaks:
+
+- `missing`: a nullable field is null;
+- `outOfRange`: a value lies outside its field's range;
+- `duplicates`: the row's key is among the last accepted keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace_data.batches import elements, require_columns
+from headrace_data.records import Rejection
+from headrace_data.spec import Field, Pipeline
+
+Key = int | str
+"""What identifies a record."""
+_LONGEST_KEY: Final = 64
+
+
+class SeenKeys:
+    """The last `window` accepted keys, exactly.
+
+    Bounded: a text longer than 64 characters is held as its 256-bit digest. Restorable: the same keys remembered in the
+    same order give the same state, so the keys at the end of the clean topic bring it back after a restart.
+    """
+
+    def __init__(self, window: int) -> None:
+        if window < 1:
+            raise ValueError(f"expected a window of at least 1 key, got {window}")
+        self.window = window
+        self._order: deque[int | str | bytes] = deque()
+        self._keys: set[int | str | bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, key: Key) -> bool:
+        return _compact(key) in self._keys
+
+    def accept(self, key: Key) -> bool:
+        """Remember a key and return True; return False, and change nothing, when it is among those remembered."""
+        compact = _compact(key)
+        if compact in self._keys:
+            return False
+        self._keys.add(compact)
+        self._order.append(compact)
+        if len(self._order) > self.window:
+            self._keys.remove(self._order.popleft())
+        return True
+
+    def remember(self, keys: Iterable[Key]) -> None:
+        """Remember keys that were accepted before, oldest first."""
+        for key in keys:
+            self.accept(key)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The rows that may be learned from, and why the others may not."""
+
+    batch: pa.RecordBatch
+    dropped: list[Rejection]
+    """One per dropped row, by position in the batch that was given."""
+    counts: dict[str, int]
+    """Dropped rows by rule; only rules that dropped any."""
+
+
+def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
+    """Return the rows of a batch that the pipeline's cleaning rules leave, in order.
+
+    The keys of these rows are added to `seen`. The result does not depend on how rows are divided into batches. Raises
+    BatchInvalid when the batch has not the stream's columns.
+    """
+    require_columns(batch, pipeline.stream.fields)
+    rules = pipeline.prepare.clean
+    dropped: dict[int, Rejection] = {}
+    if rules.missing == "drop":
+        _drop(dropped, _missing(batch, pipeline.stream.fields))
+    if rules.out_of_range == "drop":
+        _drop(dropped, _out_of_range(batch, pipeline.stream.fields))
+    if rules.duplicates == "drop" and pipeline.stream.key_field is not None:
+        _drop(dropped, _duplicates(batch, pipeline.stream.key_field, dropped, seen))
+    counts = Counter(rejection.rule for rejection in dropped.values())
+    if dropped:
+        kept = np.ones(len(batch), dtype=np.bool_)
+        kept[list(dropped)] = False
+        batch = batch.filter(pa.array(kept))
+    return Cleaned(batch, [dropped[position] for position in sorted(dropped)], dict(sorted(counts.items())))
+
+
+def keys_of(batch: pa.RecordBatch, pipeline: Pipeline) -> list[Key]:
+    """Return the keys of a batch's rows, in order; empty when the pipeline's records have no identity."""
+    field = pipeline.stream.key_field
+    keys: list[Key] = [] if field is None else batch.column(field.name).to_pylist()
+    return keys
+
+
+def _compact(key: Key) -> int | str | bytes:
+    if isinstance(key, int) or len(key) <= _LONGEST_KEY:
+        return key
+    return hashlib.blake2b(key.encode(), digest_size=32).digest()
+
+
+def _drop(dropped: dict[int, Rejection], rejections: Iterable[Rejection]) -> None:
+    for rejection in rejections:
+        dropped.setdefault(rejection.position, rejection)
+
+
+def _missing(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
+    for field in fields:
+        column = batch.column(field.name)
+        if column.null_count:
+            reason = f"{field.name}: expected a value, got none"
+            for position in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+                yield Rejection(int(position), "missing", field.name, reason)
+
+
+def _out_of_range(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
+    for field in fields:
+        if field.range is None:
+            continue
+        low, high = field.range
+        values = elements(batch, field)
+        outside = (values < low) | (values > high)
+        outside &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)[:, np.newaxis]
+        for position in np.flatnonzero(outside.any(axis=1)):
+            yield _outside(field, int(position), values[position], outside[position])
+
+
+def _outside(field: Field, position: int, values: npt.NDArray[np.generic], outside: npt.NDArray[np.bool_]) -> Rejection:
+    low, high = field.range or (0, 0)
+    first = int(np.argmax(outside))
+    where = f"element {first}: " if field.shape else ""
+    reason = f"{field.name}: {where}expected {low} to {high}, got {values[first].item()}"
+    return Rejection(position, "outOfRange", field.name, reason)
+
+
+def _duplicates(
+    batch: pa.RecordBatch, field: Field, dropped: dict[int, Rejection], seen: SeenKeys
+) -> Iterator[Rejection]:
+    reason = f"{field.name}: expected a new key, got one that is among the last {seen.window}"
+    # Rows that were dropped already leave no key behind: a sound row with their key may follow.
+    before = frozenset(dropped)
+    for position, key in enumerate(batch.column(field.name).to_pylist()):
+        if position not in before and not seen.accept(key):
+            yield Rejection(position, "duplicates", field.name, reason)

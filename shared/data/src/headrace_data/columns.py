@@ -1,0 +1,233 @@
+"""Columns built from decoded JSON values.
+
+A column takes the values of many records at once, which is fast, and says no when any of them is wrong. A single value
+that was refused is then looked at again, which is slow, and names the fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from types import NoneType
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace_data.batches import arrow_type
+from headrace_data.spec import Field
+
+_SHOWN: Final = 40
+_NONE: Final[npt.NDArray[np.bool_]] = np.empty(0, dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a value is refused: the rule it breaks, and what was expected and what came."""
+
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The values of some records in one column."""
+
+    values: Any
+    """An array of elements, or a list of texts."""
+    nulls: npt.NDArray[np.bool_]
+    """Which records have null; their elements are zeros."""
+
+
+class Column(Protocol):
+    """Reads one field's values. Holds no values itself."""
+
+    def read(self, values: list[Any]) -> Piece | None:
+        """Return the values of some records, at least one; None when any of them is wrong."""
+
+    def fault(self, value: object) -> Fault | None:
+        """Return what is wrong with one value; None when `read` takes it."""
+
+    def build(self, pieces: Sequence[Piece]) -> pa.Array:
+        """Return the column of all pieces in order."""
+
+
+def column_for(field: Field) -> Column:
+    """Return the column of a field."""
+    if field.type == "string":
+        return _TextColumn(field)
+    return _ArrayColumn(field) if field.shape else _NumberColumn(field)
+
+
+def describe(value: object) -> str:
+    """Return a JSON value in a few words, for messages."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+class _Numbers:
+    """Converts Python numbers to one element type."""
+
+    def __init__(self, field: Field) -> None:
+        self._type = field.type
+        self._dtype = field.dtype
+        self._is_float = field.dtype.kind == "f"
+        self._types = {int, float} if self._is_float else {int}
+
+    def convert(self, values: Sequence[Any]) -> npt.NDArray[np.generic] | None:
+        """Return the values as one array, or None when any is no number of this type."""
+        # type() and not isinstance: to Python, True is an integer.
+        if not set(map(type, values)) <= self._types:
+            return None
+        if self._is_float:
+            return self._floats(values)
+        try:
+            return np.array(values, dtype=self._dtype)
+        except OverflowError:
+            return None
+
+    def _floats(self, values: Sequence[Any]) -> npt.NDArray[np.generic] | None:
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype=np.float64).astype(self._dtype)
+        # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
+        array += 0.0
+        return array if np.isfinite(array).all() else None
+
+    def fault(self, value: object) -> Fault | None:
+        """Return what is wrong with one value."""
+        if type(value) not in self._types:
+            return Fault("type", f"expected a value of type {self._type}, got {describe(value)}")
+        if self.convert([value]) is None:
+            return Fault("overflow", f"expected a value that {self._type} can hold, got {describe(value)}")
+        return None
+
+
+class _NumberColumn:
+    """Single numbers."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+        self._numbers = _Numbers(field)
+
+    def read(self, values: list[Any]) -> Piece | None:
+        filled, nulls = _fill(values, 0, self._field)
+        array = self._numbers.convert(filled)
+        return None if array is None else Piece(array, nulls)
+
+    def fault(self, value: object) -> Fault | None:
+        return _null_fault(self._field) if value is None else self._numbers.fault(value)
+
+    def build(self, pieces: Sequence[Piece]) -> pa.Array:
+        return pa.array(_joined(pieces, self._field), type=arrow_type(self._field), mask=_mask(pieces))
+
+
+class _ArrayColumn:
+    """Arrays of one shape, as nested lists or as one flat list."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+        self._numbers = _Numbers(field)
+        self._blank = [0] * field.size
+
+    def read(self, values: list[Any]) -> Piece | None:
+        filled, nulls = _fill(values, self._blank, self._field)
+        flat = self._flatten(filled)
+        array = None if flat is None else self._numbers.convert(flat)
+        return None if array is None else Piece(array, nulls)
+
+    def _flatten(self, values: list[Any]) -> list[Any] | None:
+        """Return the elements of all values in one list, or None when the values differ in form or have a wrong one."""
+        level = values
+        for depth, dimension in enumerate(self._field.shape):
+            if set(map(type, level)) != {list}:
+                return None
+            lengths = set(map(len, level))
+            length = lengths.pop()
+            may_be_flat = depth == 0 and length == self._field.size
+            if lengths or not (may_be_flat or length == dimension):
+                return None
+            level = list(chain.from_iterable(level))
+            if may_be_flat and list not in set(map(type, level)):
+                return level
+        return level
+
+    def fault(self, value: object) -> Fault | None:
+        if value is None:
+            return _null_fault(self._field)
+        flat = self._flatten_one(value)
+        if isinstance(flat, Fault):
+            return flat
+        faults = ((position, self._numbers.fault(element)) for position, element in enumerate(flat))
+        return next((Fault(fault.rule, f"element {at}: {fault.reason}") for at, fault in faults if fault), None)
+
+    def _flatten_one(self, value: object) -> list[Any] | Fault:
+        shape = list(self._field.shape)
+        wanted = f"shape {shape}" if len(shape) == 1 else f"shape {shape}, or {self._field.size} numbers in one list"
+        if not isinstance(value, list):
+            return Fault("type", f"expected {wanted}, got {describe(value)}")
+        if len(value) == self._field.size and not any(isinstance(element, list) for element in value):
+            return value
+        level: list[Any] = [value]
+        for depth, dimension in enumerate(shape):
+            for part in level:
+                if not isinstance(part, list) or len(part) != dimension:
+                    return Fault("shape", f"expected {wanted}, got {describe(part)} in dimension {depth}")
+            level = list(chain.from_iterable(level))
+        return level
+
+    def build(self, pieces: Sequence[Piece]) -> pa.Array:
+        mask = _mask(pieces)
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(_joined(pieces, self._field)),
+            type=arrow_type(self._field),
+            mask=None if mask is None else pa.array(mask),
+        )
+
+
+class _TextColumn:
+    """Single texts."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+        self._types = {str, NoneType} if field.nullable else {str}
+
+    def read(self, values: list[Any]) -> Piece | None:
+        # Arrow finds the nulls of texts by itself.
+        return Piece(values, _NONE) if set(map(type, values)) <= self._types else None
+
+    def fault(self, value: object) -> Fault | None:
+        if value is None:
+            return _null_fault(self._field)
+        return None if isinstance(value, str) else Fault("type", f"expected a string, got {describe(value)}")
+
+    def build(self, pieces: Sequence[Piece]) -> pa.Array:
+        return pa.array(list(chain.from_iterable(piece.values for piece in pieces)), type=pa.string())
+
+
+def _fill(values: list[Any], blank: object, field: Field) -> tuple[list[Any], npt.NDArray[np.bool_]]:
+    """Return values with a blank for each null that the field may have, and where those are."""
+    if not field.nullable:
+        return values, _NONE
+    nulls = np.array([value is None for value in values], dtype=np.bool_)
+    return [blank if value is None else value for value in values] if nulls.any() else values, nulls
+
+
+def _joined(pieces: Sequence[Piece], field: Field) -> npt.NDArray[np.generic]:
+    return np.concatenate([np.empty(0, field.dtype), *(piece.values for piece in pieces)])
+
+
+def _mask(pieces: Sequence[Piece]) -> npt.NDArray[np.bool_] | None:
+    """Return where the nulls are, or None when there is none."""
+    mask = np.concatenate([_NONE, *(piece.nulls for piece in pieces)])
+    return mask if mask.any() else None
+
+
+def _null_fault(field: Field) -> Fault | None:
+    return None if field.nullable else Fault("missing", "expected a value, got none")

@@ -1,0 +1,240 @@
+"""Datasets: rows written to Parquet parts as they arrive, and read back in canonical order.
+
+The rows of a split are ordered by (producer partition, offset, index). A part holds rows of one split and one producer
+partition; the manifest lists a split's parts in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headrace_data.batches import OFFSET, PARTITION, arrow_schema, elements, require_columns
+from headrace_data.errors import DatasetInvalid, DatasetUnusable
+from headrace_data.identity import RowsIdentity, dataset_id
+from headrace_data.manifest import Manifest, Part, Provenance, SplitParts
+from headrace_data.spec import Field, Pipeline
+from headrace_data.split import SPLITS, SplitName, assign_splits
+from headrace_data.transforms import fit
+
+MAX_CLASSES: Final = 10_000
+"""Most distinct labels of a dataset."""
+_PART_BYTES: Final = 8 * 2**20
+"""About how large a part is in memory: this much may wait per split and producer partition."""
+_TEXT_BYTES: Final = 32
+"""What a text is taken to need, for that sum."""
+
+
+class Blob(Protocol):
+    """Bytes in an object store."""
+
+    @property
+    def uri(self) -> str:
+        """Where they are."""
+
+    @property
+    def digest(self) -> str:
+        """Their SHA-256: ``sha256:`` and 64 hexadecimal digits."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many they are."""
+
+
+class BlobStore(Protocol):
+    """Where parts are kept."""
+
+    def put(self, data: bytes) -> Blob:
+        """Keep bytes under their digest; the same bytes twice are one blob."""
+
+    def get(self, blob: Blob) -> bytes:
+        """Return a blob's bytes. Raises unless they have its digest."""
+
+
+class DatasetWriter:
+    """Writes one dataset. Holds at most one part per split and producer partition in memory."""
+
+    def __init__(self, pipeline: Pipeline, store: BlobStore, part_rows: int | None = None) -> None:
+        """Write parts of `part_rows` rows; by default as many as make a part of about 8 MiB in memory."""
+        self._pipeline = pipeline
+        self._store = store
+        self._part_rows = part_rows or default_part_rows(pipeline.stream.fields)
+        self._identity = RowsIdentity(pipeline.stream)
+        self._classes: set[Any] = set()
+        self._waiting: dict[tuple[int, int], list[pa.RecordBatch]] = {}
+        self._parts: dict[tuple[int, int], list[Part]] = {}
+
+    @property
+    def rows(self) -> int:
+        """Rows added so far."""
+        return self._identity.rows
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add clean rows; those of one producer partition come in the order of (offset, index).
+
+        Raises BatchInvalid when the columns are not the stream's, DatasetInvalid when rows are out of order, and
+        DatasetUnusable when the label has too many distinct values.
+        """
+        require_columns(batch, self._pipeline.stream.fields)
+        self._identity.add(batch)
+        label = self._pipeline.stream.label.name
+        self._classes.update(pc.unique(batch.column(label)).to_pylist())
+        if len(self._classes) > MAX_CLASSES:
+            raise DatasetUnusable(f"expected at most {MAX_CLASSES} distinct values of label {label!r}, got more")
+        splits = assign_splits(batch.column(self._pipeline.split_field.name), self._pipeline.prepare.split)
+        partitions = batch.column(PARTITION).to_numpy()
+        for split in np.unique(splits).tolist():
+            for partition in np.unique(partitions[splits == split]).tolist():
+                rows = batch.filter(pa.array((splits == split) & (partitions == partition)))
+                self._waiting.setdefault((split, partition), []).append(rows)
+                self._write_full_parts((split, partition))
+
+    def finish(self, provenance: Provenance) -> Manifest:
+        """Write what is left, fit the transforms on the training parts, and return the manifest.
+
+        Raises DatasetUnusable when a split has no rows, or the label has fewer than two distinct values.
+        """
+        for place, waiting in self._waiting.items():
+            if waiting:
+                self._write(place, pa.concat_batches(waiting))
+        self._waiting.clear()
+        splits = {name: self._split(number) for number, name in enumerate(SPLITS)}
+        self._require_usable(splits)
+        pipeline = self._pipeline
+        training = (read_part(part, pipeline.stream.fields, self._store) for part in splits["train"].parts)
+        return Manifest(
+            dataset_id=dataset_id(self._identity, pipeline),
+            pipeline=pipeline.name,
+            spec_digest=pipeline.digest,
+            schema_digest=pipeline.schema_digest,
+            prepare_digest=pipeline.prepare_digest,
+            split_digest=pipeline.split_digest,
+            fields=pipeline.stream.fields,
+            splits=splits,
+            classes=tuple(sorted(self._classes)),
+            transforms=fit(training, pipeline),
+            provenance=provenance,
+        )
+
+    def _require_usable(self, splits: dict[SplitName, SplitParts]) -> None:
+        for name, split in splits.items():
+            if split.rows == 0:
+                raise DatasetUnusable(f"expected rows in split {name}, got none among {self.rows}")
+        if len(self._classes) < 2:
+            label = self._pipeline.stream.label.name
+            raise DatasetUnusable(f"expected at least two distinct values of label {label!r}, got {len(self._classes)}")
+
+    def _split(self, number: int) -> SplitParts:
+        places = sorted(place for place in self._parts if place[0] == number)
+        parts = [part for place in places for part in self._parts[place]]
+        return SplitParts(rows=sum(part.rows for part in parts), parts=tuple(parts))
+
+    def _write_full_parts(self, place: tuple[int, int]) -> None:
+        # Parts are cut at exact row counts, so that the same rows give the same parts however they arrived.
+        waiting = self._waiting[place]
+        if sum(map(len, waiting)) < self._part_rows:
+            return
+        rows = pa.concat_batches(waiting)
+        full = len(rows) - len(rows) % self._part_rows
+        for start in range(0, full, self._part_rows):
+            self._write(place, rows.slice(start, self._part_rows))
+        # Copied, so that the rest does not keep the whole alive.
+        self._waiting[place] = [rows.take(pa.array(range(full, len(rows)), pa.int64()))] if full < len(rows) else []
+
+    def _write(self, place: tuple[int, int], rows: pa.RecordBatch) -> None:
+        blob = self._store.put(_to_parquet(rows))
+        offsets = rows.column(OFFSET)
+        part = Part(
+            uri=blob.uri,
+            digest=blob.digest,
+            size_bytes=blob.size_bytes,
+            rows=len(rows),
+            partition=place[1],
+            first_offset=offsets[0].as_py(),
+            last_offset=offsets[-1].as_py(),
+        )
+        self._parts.setdefault(place, []).append(part)
+
+
+class DatasetReader:
+    """Reads a dataset. The store verifies each part's bytes against the manifest."""
+
+    def __init__(self, manifest: Manifest, store: BlobStore) -> None:
+        self.manifest = manifest
+        self._store = store
+
+    def batches(self, split: SplitName) -> Iterator[pa.RecordBatch]:
+        """Yield a split's rows in canonical order, all columns and the lineage, one batch per part.
+
+        Raises DatasetInvalid when a part is not what the manifest says.
+        """
+        for part in self.manifest.splits[split].parts:
+            yield read_part(part, self.manifest.fields, self._store)
+
+    def columns(self, split: SplitName) -> dict[str, npt.NDArray[Any]]:
+        """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
+
+        Numbers have the type of their field; texts are Python strings. Raises DatasetInvalid as `batches` does.
+        """
+        rows = self.manifest.splits[split].rows
+        fields = [*self.manifest.features, self.manifest.label]
+        columns = {field.name: np.empty((rows, *field.shape), dtype=_dtype(field)) for field in fields}
+        start = 0
+        for batch in self.batches(split):
+            for field in fields:
+                columns[field.name][start : start + len(batch)] = _values(batch, field)
+            start += len(batch)
+        return columns
+
+
+def class_indexes(labels: npt.NDArray[Any], classes: Sequence[int] | Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the position of each label in the sorted classes. Raises ValueError for a label that is none of them."""
+    known = np.array(classes, dtype=object if classes and isinstance(classes[0], str) else np.int64)
+    places = np.searchsorted(known, labels)
+    found = places < len(known)
+    found[found] = known[places[found]] == labels[found]
+    if not found.all():
+        raise ValueError(f"expected labels among {len(known)} classes, got {labels[~found][0]!r}")
+    return places.astype(np.int64)
+
+
+def default_part_rows(fields: Sequence[Field]) -> int:
+    """Return how many rows make a part of about 8 MiB in memory: between 256 and 262,144."""
+    width = sum(_TEXT_BYTES if field.type == "string" else field.size * field.dtype.itemsize for field in fields)
+    return min(max(_PART_BYTES // (width + 16), 256), 262_144)
+
+
+def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.RecordBatch:
+    """Return the rows of a part. Raises DatasetInvalid when they are not what the manifest says."""
+    try:
+        table = pq.read_table(pa.BufferReader(store.get(part)))
+        table = table.cast(arrow_schema(fields))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
+    if table.num_rows != part.rows:
+        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {table.num_rows}")
+    batches = table.combine_chunks().to_batches()
+    return batches[0]
+
+
+def _to_parquet(rows: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_batches([rows]), sink, compression="zstd", row_group_size=65_536)
+    return bytes(sink.getvalue())
+
+
+def _dtype(field: Field) -> np.dtype[Any]:
+    return np.dtype(object) if field.type == "string" else field.dtype
+
+
+def _values(batch: pa.RecordBatch, field: Field) -> npt.NDArray[Any]:
+    if field.type == "string":
+        texts: npt.NDArray[Any] = batch.column(field.name).to_numpy(zero_copy_only=False)
+        return texts
+    return elements(batch, field).reshape(len(batch), *field.shape)

@@ -1,0 +1,159 @@
+"""Checking records: bytes in, Arrow columns and rejections out.
+
+The rules: `json` (the bytes are one JSON object), and then per field, in schema order: `missing` (a field that may not
+be null is there), `type`, `shape` and `overflow` (the value fits its type, so it is finite). The first fault of a
+record is the one that is told. Ranges are looked at by cleaning, because the pipeline says whether they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from headrace_data.batches import arrow_schema, from_ipc, to_ipc
+from headrace_data.columns import Piece, column_for, describe
+from headrace_data.spec import Stream
+
+__all__ = ["Checked", "RecordChecker", "Rejection", "from_ipc", "to_ipc"]
+
+_LARGE_CHUNK: Final = 512
+"""Records decoded at a time."""
+_SMALL_CHUNK: Final = 64
+"""The same for records with lists. More lists alive at a time would send Python's garbage collector looking."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why one record was refused."""
+
+    position: int
+    """Position in the batch that was given, from 0."""
+    rule: str
+    """The rule that it breaks, such as ``type``."""
+    field: str
+    """The field it breaks it with; empty when the record as a whole is wrong."""
+    reason: str
+    """What was expected and what came, naming the field."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The records that passed, as columns in the order they came, and why the others did not."""
+
+    batch: pa.RecordBatch
+    rejected: list[Rejection]
+
+
+class RecordChecker:
+    """Checks the records of one stream against its schema. Holds no state between batches."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._names = [field.name for field in stream.fields]
+        self._columns = [column_for(field) for field in stream.fields]
+        self._schema = arrow_schema(stream.fields)
+        self._chunk = _SMALL_CHUNK if any(field.shape for field in stream.fields) else _LARGE_CHUNK
+
+    def check(
+        self,
+        values: Sequence[bytes | None],
+        partitions: Sequence[int],
+        offsets: Sequence[int],
+        indexes: Sequence[int] | None = None,
+    ) -> Checked:
+        """Check records, one JSON object each; None is a message without a value.
+
+        `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. Raises
+        ValueError when their lengths differ. A bad record never stops the good ones.
+        """
+        indexes = [0] * len(values) if indexes is None else indexes
+        if not len(values) == len(partitions) == len(offsets) == len(indexes):
+            lengths = [len(values), len(partitions), len(offsets), len(indexes)]
+            raise ValueError(f"expected one partition, offset and index per value, got {lengths}")
+        rejected: list[Rejection] = []
+        pieces: list[list[Piece]] = [[] for _ in self._columns]
+        for start in range(0, len(values), self._chunk):
+            records, positions = _decode(values[start : start + self._chunk], start, rejected)
+            for read in self._read(records, positions, rejected):
+                for of_field, piece in zip(pieces, read, strict=True):
+                    of_field.append(piece)
+        rejected.sort(key=lambda rejection: rejection.position)
+        kept = np.ones(len(values), dtype=np.bool_)
+        kept[[rejection.position for rejection in rejected]] = False
+        arrays = [column.build(of_field) for column, of_field in zip(self._columns, pieces, strict=True)]
+        arrays += [pa.array(np.asarray(partitions, dtype=np.int32)[kept])]
+        arrays += [pa.array(np.asarray(offsets, dtype=np.int64)[kept])]
+        arrays += [pa.array(np.asarray(indexes, dtype=np.int32)[kept])]
+        return Checked(pa.RecordBatch.from_arrays(arrays, schema=self._schema), rejected)
+
+    def _read(
+        self, records: list[dict[str, Any]], positions: Sequence[int], rejected: list[Rejection]
+    ) -> Iterator[list[Piece]]:
+        """Yield the columns of the good records, in order; add the bad ones to `rejected`.
+
+        Halving finds a few bad records among many good ones without a look at each.
+        """
+        pieces = self._read_columns(records) if records else []
+        if pieces is not None:
+            yield from [pieces] if pieces else []
+        elif len(records) == 1:
+            rejected.append(self._fault(records[0], positions[0]))
+        else:
+            half = len(records) // 2
+            yield from self._read(records[:half], positions[:half], rejected)
+            yield from self._read(records[half:], positions[half:], rejected)
+
+    def _read_columns(self, records: list[dict[str, Any]]) -> list[Piece] | None:
+        """Return the columns of some records, or None when any value is wrong."""
+        pieces: list[Piece] = []
+        for name, column in zip(self._names, self._columns, strict=True):
+            piece = column.read([record.get(name) for record in records])
+            if piece is None:
+                return None
+            pieces.append(piece)
+        return pieces
+
+    def _fault(self, record: dict[str, Any], position: int) -> Rejection:
+        """Return why a record is wrong."""
+        for name, column in zip(self._names, self._columns, strict=True):
+            if fault := column.fault(record.get(name)):
+                return Rejection(position, fault.rule, name, f"{name}: {fault.reason}")
+        raise AssertionError("a column refused a value without a fault")
+
+
+def _decode(
+    values: Sequence[bytes | None], start: int, rejected: list[Rejection]
+) -> tuple[list[dict[str, Any]], Sequence[int]]:
+    """Return the JSON objects among some values with their positions; add the others to `rejected`."""
+    try:
+        records = [orjson.loads(value or b"") for value in values]
+    except orjson.JSONDecodeError:
+        records = []
+    if set(map(type, records)) == {dict}:
+        return records, range(start, start + len(values))
+    records, positions = [], []
+    for position, value in enumerate(values, start):
+        record = _decode_one(value)
+        if isinstance(record, dict):
+            records.append(record)
+            positions.append(position)
+        else:
+            rejected.append(Rejection(position, "json", "", f"expected a JSON object, got {record}"))
+    return records, positions
+
+
+def _decode_one(value: bytes | None) -> dict[str, Any] | str:
+    """Return the JSON object of a value, or what came instead."""
+    if value is None:
+        return "no value"
+    if not value:
+        return "an empty value"
+    try:
+        record = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return f"bytes that are no JSON: {error}"
+    return record if isinstance(record, dict) else describe(record)

@@ -1,0 +1,302 @@
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from headrace_data.batches import arrow_schema, elements, require_columns
+from headrace_data.errors import BatchInvalid
+from headrace_data.records import Checked, RecordChecker, from_ipc, to_ipc
+from headrace_data.spec import Pipeline
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+GOOD: dict[str, Any] = {"id": "a", "team": 1, "image": [[1, 2, 3], [4, 5, 6.5]], "amount": 1.5, "age": 30, "kind": "x"}
+
+
+def check(pipeline: Pipeline, *values: bytes | None) -> Checked:
+    return RecordChecker(pipeline.stream).check(values, [0] * len(values), range(len(values)))
+
+
+def record(**changes: Any) -> bytes:
+    return json.dumps(GOOD | changes).encode()
+
+
+def test_good_records_become_columns(mixed: Pipeline) -> None:
+    checker = RecordChecker(mixed.stream)
+
+    checked = checker.check([record(), record(id="b", image=None, age=None, kind=None)], [3, 4], [10, 11], [0, 7])
+
+    assert checked.rejected == []
+    assert checked.batch.schema == arrow_schema(mixed.stream.fields)
+    assert checked.batch.to_pylist() == [
+        {**GOOD, "image": [1, 2, 3, 4, 5, 6.5], "_partition": 3, "_offset": 10, "_index": 0},
+        {**GOOD, "id": "b", "image": None, "age": None, "kind": None, "_partition": 4, "_offset": 11, "_index": 7},
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        record(image=[1, 2, 3, 4, 5, 6]),
+        record(surplus={"deep": [{}]}, amount=2**63 + 5),
+        json.dumps({key: GOOD[key] for key in GOOD if key not in ("image", "age", "kind")}).encode(),
+        json.dumps(GOOD, indent=2).encode(),
+        b'{"id": "late"' + record()[len('{"id": "a"') :],
+        record(id="é\U0001f600\u0000"),
+        record(amount=-0.0),
+    ],
+)
+def test_other_ways_to_write_a_good_record(mixed: Pipeline, value: bytes) -> None:
+    assert check(mixed, record(), value).batch.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "field", "reason"),
+    [
+        (None, "json", "", "expected a JSON object, got no value"),
+        (b"", "json", "", "expected a JSON object, got an empty value"),
+        (b"  ", "json", "", "expected a JSON object, got bytes that are no JSON"),
+        (b"{", "json", "", "expected a JSON object, got bytes that are no JSON"),
+        (b"[1]", "json", "", "expected a JSON object, got a list of 1"),
+        (b"null", "json", "", "expected a JSON object, got null"),
+        (b'"' + b"x" * 99 + b'"', "json", "", 'expected a JSON object, got "xxx'),
+        (b'{"id": "\xff"}', "json", "", "no JSON: str is not valid UTF-8"),
+        (b'{"id": "\\ud800"}', "json", "", "no JSON: "),
+        (record(amount=math.nan), "json", "", "no JSON: "),
+        (record(amount=-math.inf), "json", "", "no JSON: "),
+        (b'{"amount": 1e999}', "json", "", "no JSON: number is infinity"),
+        (b"[" * 100_000, "json", "", "no JSON: depth limit exceeded"),
+        (b'{"surplus":' + b"[" * 5000 + b"]" * 5000 + b"}", "json", "", "no JSON: depth limit exceeded"),
+        (record() + record(), "json", "", "no JSON: "),
+        (b"{}", "missing", "id", "id: expected a value, got none"),
+        (record(amount=None), "missing", "amount", "amount: expected a value, got none"),
+        (record(id=7), "type", "id", "id: expected a string, got 7"),
+        (record(team=1.0), "type", "team", "team: expected a value of type int64, got 1.0"),
+        (record(team=True), "type", "team", "team: expected a value of type int64, got true"),
+        (record(team="1"), "type", "team", 'team: expected a value of type int64, got "1"'),
+        (record(team=2**63), "overflow", "team", "team: expected a value that int64 can hold, got 9223372036854775808"),
+        (record(team=2**70), "type", "team", "team: expected a value of type int64, got 1.1805916207174113e+21"),
+        (record(age=256), "overflow", "age", "age: expected a value that uint8 can hold, got 256"),
+        (record(age=-1), "overflow", "age", "age: expected a value that uint8 can hold, got -1"),
+        (record(amount=False), "type", "amount", "amount: expected a value of type float64, got false"),
+        (record(amount={}), "type", "amount", "amount: expected a value of type float64, got an object"),
+        (record(amount=[1.5]), "type", "amount", "amount: expected a value of type float64, got a list of 1"),
+        (record(image=1), "type", "image", "image: expected shape [2, 3], or 6 numbers in one list, got 1"),
+        (record(image=[]), "shape", "image", "image: expected shape [2, 3], or 6 numbers in one list, got a list of 0"),
+        (record(image=[1, 2]), "shape", "image", "6 numbers in one list, got 1 in dimension 1"),
+        (record(image=[[1, 2, 3], [4, 5]]), "shape", "image", "one list, got a list of 2 in dimension 1"),
+        (record(image=[[1, 2], [3, 4], [5, 6]]), "shape", "image", "one list, got a list of 3 in dimension 0"),
+        (record(image=[[1, 2, 3], 4]), "shape", "image", "one list, got 4 in dimension 1"),
+        (record(image=[1, 2, 3, 4, 5, [6]]), "shape", "image", "one list, got a list of 6 in dimension 0"),
+        (record(image=[1, 2, 3, 4, 5, None]), "type", "image", "element 5: expected a value of type float32, got null"),
+        (
+            record(image=[[1, 2, 3], [4, True, 6]]),
+            "type",
+            "image",
+            "element 4: expected a value of type float32, got true",
+        ),
+        (
+            record(image=[[1, 2, 3], [4, [5], 6]]),
+            "type",
+            "image",
+            "element 4: expected a value of type float32, got a list",
+        ),
+        (record(image=[1, 2, 3, 4, 5, 1e39]), "overflow", "image", "element 5: expected a value that float32 can hold"),
+        (record(kind=5), "type", "kind", "kind: expected a string, got 5"),
+    ],
+)
+def test_a_bad_record_is_named_and_never_stops_the_good_ones(
+    mixed: Pipeline, value: bytes | None, rule: str, field: str, reason: str
+) -> None:
+    checked = check(mixed, record(id="before"), value, record(id="after"))
+
+    assert checked.batch.column("id").to_pylist() == ["before", "after"]
+    assert checked.batch.column("_offset").to_pylist() == [0, 2]
+    [rejection] = checked.rejected
+    assert (rejection.position, rejection.rule, rejection.field) == (1, rule, field)
+    assert reason in rejection.reason
+    assert len(rejection.reason) < 200
+
+
+def test_the_first_fault_in_schema_order_is_told(mixed: Pipeline) -> None:
+    [rejection] = check(mixed, record(amount="x", team="y", kind=1)).rejected
+
+    assert rejection.field == "team"
+
+
+def test_zero_has_one_sign(mixed: Pipeline) -> None:
+    batch = check(mixed, record(amount=-0.0, image=[-0.0] * 6), record(amount=0, image=[0] * 6)).batch
+
+    assert not np.signbit(batch.column("amount").to_numpy()).any()
+    assert not np.signbit(elements(batch, mixed.stream.features[0])).any()
+
+
+def test_no_records_make_an_empty_batch(mixed: Pipeline) -> None:
+    for batch in (check(mixed).batch, check(mixed, b"{").batch):
+        assert batch.num_rows == 0
+        assert from_ipc(to_ipc(batch)).schema == arrow_schema(mixed.stream.fields)
+
+
+def test_places_must_match_values(mixed: Pipeline) -> None:
+    with pytest.raises(ValueError, match=r"got \[1, 2, 1, 1\]"):
+        RecordChecker(mixed.stream).check([b""], [1, 2], [3])
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**66), 2**66)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([0, 255, 256, 3.4028235e38, 3.4028236e38, 3.5e38, 2**63 - 1, 2**63, 2**64, "1", ""])
+)
+NUMBERS = st.integers(-300, 300) | st.floats(-1e3, 1e3)
+IMAGES = st.one_of(
+    st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=2, max_size=2),
+    st.lists(NUMBERS, min_size=6, max_size=6),
+    st.lists(st.lists(SCALARS, min_size=2, max_size=4) | SCALARS, min_size=1, max_size=7),
+)
+RECORDS = st.one_of(
+    st.fixed_dictionaries({"id": st.text(), "team": st.integers(0, 9), "image": IMAGES, "amount": NUMBERS}).map(
+        lambda value: json.dumps(value).encode()
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": st.text() | SCALARS,
+            "team": SCALARS | st.integers(0, 9),
+            "image": IMAGES | SCALARS,
+            "amount": SCALARS | IMAGES,
+            "age": SCALARS | st.integers(0, 255),
+            "kind": SCALARS | st.text(max_size=3),
+            "surplus": IMAGES,
+        },
+    ).map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=20) | st.none(),
+)
+
+
+def simple_verdict(value: bytes | None) -> bool:
+    """The same rules for one record, written as plainly as possible."""
+
+    def number(element: object, dtype: str) -> bool:
+        if type(element) is int and dtype == "float64":
+            return True
+        if type(element) in (int, float) and dtype == "float32":
+            return abs(float(element)) < 3.4028235677973366e38  # type: ignore[arg-type]
+        if dtype.startswith("float"):
+            return dtype == "float64" and type(element) is float
+        limits = np.iinfo(dtype)
+        return type(element) is int and limits.min <= element <= limits.max
+
+    def image(element: object) -> bool:
+        if not isinstance(element, list):
+            return False
+        if len(element) == 2 and all(isinstance(row, list) and len(row) == 3 for row in element):
+            element = [*element[0], *element[1]]
+        return len(element) == 6 and all(number(pixel, "float32") for pixel in element)
+
+    try:
+        got = json.loads(value or b"")
+    except ValueError:
+        return False
+    if not isinstance(got, dict):
+        return False
+    return (
+        isinstance(got.get("id"), str)
+        and number(got.get("team"), "int64")
+        and (got.get("image") is None or image(got["image"]))
+        and number(got.get("amount"), "float64")
+        and (got.get("age") is None or number(got["age"], "uint8"))
+        and (got.get("kind") is None or isinstance(got["kind"], str))
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(RECORDS, max_size=12))
+def test_a_batch_is_judged_like_each_record_alone(mixed: Pipeline, values: list[bytes | None]) -> None:
+    checker = RecordChecker(mixed.stream)
+
+    whole = checker.check(values, [0] * len(values), range(len(values)))
+    alone = [checker.check([value], [0], [offset]) for offset, value in enumerate(values)]
+
+    assert whole.batch == pa.concat_batches([checker.check([], [], []).batch, *(one.batch for one in alone)])
+    reasons = [(position, one.rejected[0].reason) for position, one in enumerate(alone) if one.rejected]
+    assert [(rejection.position, rejection.reason) for rejection in whole.rejected] == reasons
+    judged = [value for value in values if value is None or b"\\u" not in value]
+    assert len(checker.check(judged, [0] * len(judged), range(len(judged))).rejected) == sum(
+        not simple_verdict(value) for value in judged
+    )
+    require_columns(whole.batch, mixed.stream.fields)
+    assert from_ipc(to_ipc(whole.batch)) == whole.batch
+
+
+def test_a_long_batch_with_few_faults(mixed: Pipeline) -> None:
+    values = [record(id=str(position)) for position in range(1000)]
+    for position in (0, 63, 64, 500, 999):
+        values[position] = record(team=None)
+
+    checked = check(mixed, *values)
+
+    assert [rejection.position for rejection in checked.rejected] == [0, 63, 64, 500, 999]
+    assert checked.batch.num_rows == 995
+    assert checked.batch.column("_offset").to_pylist() == [int(text) for text in checked.batch.column("id").to_pylist()]
+
+
+def test_a_list_of_ones_may_be_nested_or_flat(digits: Pipeline) -> None:
+    field = digits.stream.fields[1].model_copy(update={"shape": (4, 1), "range": None})
+    stream = digits.stream.model_copy(update={"fields": (digits.stream.fields[0], field, digits.stream.fields[2])})
+    values = [
+        b'{"id": "a", "pixels": [1, 2, 3, 4], "digit": 1}',
+        b'{"id": "b", "pixels": [[1], [2], [3], [4]], "digit": 1}',
+        b'{"id": "c", "pixels": [[1], [2], [3], 4], "digit": 1}',
+    ]
+
+    checked = RecordChecker(stream).check(values, [0] * 3, range(3))
+
+    assert checked.batch.column("pixels").to_pylist() == [[1, 2, 3, 4]] * 2
+    assert [rejection.rule for rejection in checked.rejected] == ["shape"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 8, 100, -9])
+def test_cut_arrow_bytes_are_refused(mixed: Pipeline, cut: int) -> None:
+    with pytest.raises(BatchInvalid):
+        from_ipc(to_ipc(check(mixed, record()).batch)[:cut])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_stream_holds_one_batch(mixed: Pipeline, count: int) -> None:
+    batch = check(mixed, record()).batch
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(count):
+            writer.write_batch(batch)
+
+    with pytest.raises(BatchInvalid, match=f"of one batch, got {count}"):
+        from_ipc(bytes(sink.getvalue()))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_damaged_arrow_bytes_never_lead_astray(mixed: Pipeline, place: int, change: int) -> None:
+    data = bytearray(to_ipc(check(mixed, record(), record(id="b" * 40)).batch))
+    data[place % len(data)] ^= change
+
+    try:
+        batch = from_ipc(bytes(data))
+    except BatchInvalid:
+        return
+    batch.to_pydict()
+
+
+def test_columns_of_another_stream_are_refused(mixed: Pipeline, digits: Pipeline) -> None:
+    batch = check(mixed, record()).batch
+    with pytest.raises(BatchInvalid, match="expected the columns"):
+        require_columns(batch, digits.stream.fields)
+    retyped = batch.set_column(3, "amount", pa.array([1.0], pa.float32()))
+    with pytest.raises(BatchInvalid, match="expected column 'amount' of type double, got float"):
+        require_columns(retyped, mixed.stream.fields)
+    emptied = batch.set_column(3, "amount", pa.array([None], pa.float64()))
+    with pytest.raises(BatchInvalid, match="expected no null in column 'amount', got 1"):
+        require_columns(emptied, mixed.stream.fields)
