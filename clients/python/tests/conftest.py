@@ -331,7 +331,6 @@ def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_REGISTRY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("HEADRACE_INFERENCE_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TZ", "UTC")
 
 
 @pytest.fixture

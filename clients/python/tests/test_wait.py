@@ -48,7 +48,7 @@ def test_follows_from_the_first_record_to_the_release(headrace, registry, canned
     assert "compression  done     variants fp32, int8" in progress
     assert "release      done     digits version 1, fp32, as champion" in progress
     assert len(progress) == len(set(progress)), "a line is said once"
-    assert "release done: digits version 1, fp32, as champion" in result.stdout
+    assert "pipeline 'digits' is released: digits version 1, fp32, as champion" in result.stdout
     assert "agreement" in result.stdout
     assert not registry.states
 

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli import tables
-from headrace_client.cli.output import JsonOption, note, print_json, stdout
+from headrace_client.cli.output import JsonOption, note, print_json, print_parts
 from headrace_client.registry import RegistryClient
 from headrace_client.views import View, dataset_view, pipeline_view, release_view, run_view, version_view
 
@@ -50,8 +50,7 @@ def get(
     elif not found:
         note(f"no {kind} of '{name}' yet" if name else f"no {kind} yet")
     else:
-        for part in TABLES[kind](found):
-            stdout().print(part)
+        print_parts(TABLES[kind](found))
 
 
 def _list(registry: RegistryClient, kind: Kind, name: str) -> list[View]:

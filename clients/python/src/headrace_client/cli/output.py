@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,6 +24,10 @@ COLOURS = {
 """Colour by state word."""
 
 
+FOLDED_WIDTH = 8
+"""Least width of a column whose text may go on in the next line."""
+
+
 def stdout() -> Console:
     """Return the console of results."""
     return Console(highlight=False)
@@ -32,6 +36,15 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console of errors and progress."""
     return Console(stderr=True, highlight=False)
+
+
+def print_parts(parts: Sequence[RenderableType]) -> None:
+    """Print tables and remarks with an empty line between them."""
+    console = stdout()
+    for number, part in enumerate(parts):
+        if number:
+            console.print()
+        console.print(part)
 
 
 def print_json(value: Any) -> None:
@@ -73,13 +86,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str =
 
     Cells are markup: what comes from outside goes through `plain` first.
     """
-    built = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    built = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+    )
     for column in columns:
+        fixed = column.startswith((">", "="))
         built.add_column(
             column.lstrip(">="),
             justify="right" if column.startswith(">") else "left",
-            no_wrap=column.startswith((">", "=")),
+            no_wrap=fixed,
             overflow="fold",
+            # Without it, a narrow terminal takes the whole column away.
+            min_width=None if fixed else FOLDED_WIDTH,
         )
     for row in rows:
         built.add_row(*row)

@@ -8,7 +8,7 @@ import typer
 
 from headrace_client.cli.local import embedded_platform
 from headrace_client.cli.logs import show
-from headrace_client.cli.output import note, plain, say, stdout, table
+from headrace_client.cli.output import note, plain, print_parts, say, table
 from headrace_client.errors import PlatformFailed
 
 
@@ -21,8 +21,9 @@ def up(
     with embedded_platform() as platform:
         platform.start(note, fresh=fresh)
         rows = [["kafka", platform.bootstrap_servers], ["cache", platform.redis_url], *platform.addresses.items()]
-        stdout().print(table(["=service", "address"], [[plain(name), plain(address)] for name, address in rows]))
-        say(f"state in {platform.home}; `headrace status` shows it, `headrace down` stops it")
+        addresses = table(["=service", "address"], [[plain(name), plain(address)] for name, address in rows])
+        ending = f"state in {plain(platform.home)}; `headrace status` shows it, `headrace down` stops it"
+        print_parts([addresses, ending])
 
 
 def down() -> None:

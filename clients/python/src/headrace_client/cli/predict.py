@@ -11,7 +11,7 @@ import typer
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT, read_file
-from headrace_client.cli.output import JsonOption, note, plain, print_json, stdout, table
+from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
 from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient
 from headrace_client.prediction import Prediction, predict_rows
@@ -134,4 +134,4 @@ def _print(predictions: list[Prediction]) -> None:
         ]
         for prediction in predictions
     ]
-    stdout().print(table([">row", "label", ">probability", "version", "variant", "=cached"], rows))
+    print_parts([table([">row", "label", ">probability", "version", "variant", "=cached"], rows)])

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import typer
+from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.group import FAILED
 from headrace_client.cli.local import embedded_platform
-from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, say, stdout, table
+from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, print_parts, say, table
 from headrace_client.errors import (
     HeadraceClientError,
     LocalMissing,
@@ -138,15 +139,14 @@ def _print(found: Status) -> None:
         ]
         for row in found.services.values()
     ]
-    out = stdout()
-    out.print(table(["=service", "=state", "address", ">up for", ">memory"], rows))
+    parts: list[RenderableType] = [table(["=service", "=state", "address", ">up for", ">memory"], rows)]
     behind = [lag for lag in found.lags if lag["messages"]]
     if behind:
         lag_rows = [[plain(lag["group"]), plain(lag["topic"]), str(lag["messages"])] for lag in behind]
-        out.print(table(["consumer group", "topic", ">behind"], lag_rows))
+        parts.append(table(["consumer group", "topic", ">behind"], lag_rows))
     elif found.lags:
-        say("no consumer group is behind")
-    say(f"lane: {LANE}")
+        parts.append("no consumer group is behind")
+    print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])
         say(f"model {model['model']}: " + (f"version {versions} served" if versions else "released, not served yet"))

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
-from headrace_client.stages import rejected_text
 from headrace_client.views import View, short_id
 
 
@@ -34,7 +33,7 @@ def datasets(found: list[View]) -> list[RenderableType]:
             plain(view["pipeline"]),
             short_id(view["dataset_id"]),
             *(str(view["rows"][split]) for split in ("train", "validation", "test")),
-            plain(rejected_text(view["rejected"]) or "none"),
+            plain(", ".join(f"{rule} {count}" for rule, count in view["rejected"].items()) or "none"),
             _moment(view["freeze_time"]),
         ]
         for view in found
@@ -159,8 +158,8 @@ def _size(size_bytes: float | None) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """Return an ISO time in the reader's own time zone, to the second."""
-    return _parsed(text).astimezone().strftime("%m-%d %H:%M:%S") if text else ""
+    """Return an ISO time in the reader's own time zone, to the minute: a table has no room for more."""
+    return _parsed(text).astimezone().strftime("%m-%d %H:%M") if text else ""
 
 
 def _seconds_between(start: str | None, end: str | None) -> str:

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
-from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, say, stderr, stdout, table
+from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, stderr, table
 from headrace_client.cli.tables import variants
 from headrace_client.errors import HeadraceClientError, PipelineFailed, TimedOut
 from headrace_client.inference import InferenceClient
@@ -78,10 +78,10 @@ def _finish(
         print_json(view)
         return
     if until is Goal.RELEASED and view["version"] and view["version"]["variants"] and _ended_in_release(latest):
-        for part in variants(view["version"]):
-            stdout().print(part)
+        print_parts(variants(view["version"]))
+        say("")
     if error is None:
-        say(f"pipeline '{pipeline}': {latest.stages[-1].name} done: {latest.stages[-1].text}")
+        say(f"pipeline '{pipeline}' is {until}: {latest.stages[-1].text}")
 
 
 def _ended_in_release(latest: Progress) -> bool:
