@@ -415,6 +415,37 @@ def test_errors_reach_the_caller_with_what_to_do(registry: RegistryServiceStub, 
     assert cluster.log("registry-none") == []
 
 
+def test_a_producers_topic_that_grew_is_refused(registry: RegistryServiceStub, cluster: Cluster) -> None:
+    name = "registry-grown"
+    applied = apply(registry, name).applied
+    admin = KafkaAdminClient(**cluster.settings.kafka_client())
+    admin.create_partitions({name: applied.partitions + 2})
+    with Admin(cluster.settings, "test") as reader:
+        wait_until(lambda: reader.partitions_of(name) == applied.partitions + 2)
+    admin.close()
+    with pytest.raises(grpc.RpcError, match="has 5 partitions now, and the pipeline was made for 3") as raised:
+        apply(registry, name)
+    assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert cluster.log(name) == ["pipeline_applied"]
+
+
+def test_a_killed_registry_decides_everything_once(settings: Settings, cluster: Cluster) -> None:
+    name = "registry-killed"
+    with running(settings) as (_, registry):
+        applied = apply(registry, name).applied
+    datasets = [frozen(applied, number) for number in range(30)]
+    with started(settings) as process:
+        cluster.publish(*datasets[:10])
+        process.kill()
+        process.wait(TIMEOUT_S)
+    cluster.publish(*datasets[10:])
+    with running(settings) as (_, registry):
+        wait_until(lambda: len(registry.ListRuns(pb.ListRunsRequest(pipeline=name)).runs) == len(datasets))
+    requests = [request.dataset.dataset_id for request, _ in cluster.find(TrainingRequested, name)]
+    assert sorted(requests) == sorted(dataset.dataset_id for dataset in datasets)
+    assert cluster.log(name).count("dataset_frozen") == len(datasets)
+
+
 def test_lags_of_every_group_are_listed(registry: RegistryServiceStub, cluster: Cluster) -> None:
     name = "registry-lags"
     applied = apply(registry, name).applied
@@ -494,22 +525,29 @@ def log_setting(settings: Settings, name: str, value: str, usual: str) -> Iterat
         admin.close()
 
 
-def test_the_process_starts_and_stops_by_signal(settings: Settings, broker: Platform) -> None:
+def test_the_process_starts_and_stops_by_signal(settings: Settings) -> None:
+    with started(settings) as process:
+        process.terminate()
+        assert process.wait(TIMEOUT_S) == 0
+        assert process.stderr is not None
+        assert any("model-registry is down" in line for line in process.stderr)
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    """Run a registry in a process of its own."""
     environment = {
         "HEADRACE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "HEADRACE_KAFKA_SESSION_TIMEOUT_MS": str(settings.kafka_session_timeout_ms),
         "HEADRACE_LISTEN_ADDRESS": "127.0.0.1:0",
         "HEADRACE_METRICS_ADDRESS": "",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "headrace_model_registry"], env=environment, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "headrace_model_registry"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        assert any("model-registry is up" in line for line in lines)
-        process.terminate()
-        assert process.wait(TIMEOUT_S) == 0
-        assert any("model-registry is down" in line for line in lines)
+        assert any("model-registry is up" in line for line in iter(process.stderr.readline, ""))
+        yield process
     finally:
         process.kill()
         process.communicate()

@@ -173,7 +173,7 @@ def play(world, ledger, names, steps):
     return services
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
 def test_replaying_the_log_gives_the_same_catalogue(steps, world, new_ledger):
     ledger = new_ledger()
@@ -181,7 +181,7 @@ def test_replaying_the_log_gives_the_same_catalogue(steps, world, new_ledger):
     assert replayed(ledger.log) == ledger.catalogue
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS, data=st.data())
 def test_ends_that_repeat_change_nothing(steps, data, world, new_ledger):
     ledger = new_ledger()
@@ -195,7 +195,7 @@ def test_ends_that_repeat_change_nothing(steps, data, world, new_ledger):
     assert len(ledger.log) == entries
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
 def test_a_fact_said_twice_in_a_row_is_recorded_once(steps, world, new_ledger):
     once, twice = new_ledger(), new_ledger()
@@ -208,7 +208,7 @@ def test_a_fact_said_twice_in_a_row_is_recorded_once(steps, world, new_ledger):
     assert [entry.event for entry in twice.log] == [entry.event for entry in once.log]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
 def test_epochs_and_ordinals_only_grow(steps, world, new_ledger):
     ledger = new_ledger()
@@ -225,7 +225,7 @@ def test_epochs_and_ordinals_only_grow(steps, world, new_ledger):
             assert champion.state is VersionState.RELEASED
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
 def test_every_run_is_asked_for_once_and_judged_versions_have_a_verdict(steps, world, new_ledger):
     ledger = new_ledger()
@@ -239,7 +239,7 @@ def test_every_run_is_asked_for_once_and_judged_versions_have_a_verdict(steps, w
         assert version.state is not VersionState.CANDIDATE or version_id in running
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
 def test_each_pipeline_has_the_story_that_it_would_have_alone(steps, world, new_ledger):
     together = play(world, new_ledger(), ["digits", "other"], steps)

@@ -17,7 +17,7 @@ class Topics(Protocol):
         """Create a producers' topic unless it exists."""
 
     def create_record_topics(self, pipeline: str, partitions: int) -> None:
-        """Create a pipeline's own topics unless they exist."""
+        """Create a pipeline's own topics unless they exist. Raises FailedPrecondition when they do not fit."""
 
     def lags(self) -> list[Lag]:
         """Return how far each consumer group is behind."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.kafka import Admin
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import REGISTRY_LOG
+from headrace_runtime.topics import REGISTRY_LOG, raw_topic
 
 from headrace_model_registry.core.queries import Lag
 
@@ -31,9 +31,19 @@ class KafkaTopics:
             admin.ensure_topic(topic, self._new_topic_partitions)
 
     def create_record_topics(self, pipeline: str, partitions: int) -> None:
-        """Create a pipeline's own topics unless they exist."""
+        """Create a pipeline's own topics unless they exist.
+
+        Raises FailedPrecondition when they exist with another number of partitions: a record would change its
+        partition, and with it the order that a dataset is made of.
+        """
         with self._admin() as admin:
             admin.ensure_record_topics(pipeline, partitions)
+            found = admin.partitions_of(raw_topic(pipeline))
+        if found != partitions:
+            raise FailedPrecondition(
+                f"the producers' topic of pipeline {pipeline} has {partitions} partitions now, and the pipeline was "
+                f"made for {found}: apply it under another name"
+            )
 
     def lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic."""

@@ -10,11 +10,12 @@ from headrace_model_registry.core.policy import Objection, decide, objection
 class Draft:
     """A copy of the catalogue on which the facts of one transaction are tried, each seeing what the ones before did.
 
-    `catalogue` is the outcome; the original stays as it was, so a transaction that fails leaves no trace.
+    `catalogue` and `entries` are the outcome; the original stays as it was, so a failed transaction leaves no trace.
     """
 
     def __init__(self, committed: Catalogue) -> None:
         self.catalogue = committed.copy()
+        self.entries: list[LogEntry] = []
 
     def take(self, fact: Fact, now: datetime) -> list[LogEntry] | Objection:
         """Return the entries to write for a fact, the fact first, or why nothing is to be written."""
@@ -23,4 +24,5 @@ class Draft:
         entries = [LogEntry(now, event) for event in (fact, *decide(self.catalogue, fact))]
         for entry in entries:
             self.catalogue.fold(entry)
+        self.entries += entries
         return entries

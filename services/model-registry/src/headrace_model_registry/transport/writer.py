@@ -10,6 +10,7 @@ Order of work, which is the guarantee:
 
 import logging
 import queue
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -78,6 +79,7 @@ class LogWriter(Background):
         self._read_log = read_log
         self._writes: queue.SimpleQueue[_Write] = queue.SimpleQueue()
         self._ready: Future[None] = Future()
+        self._over = threading.Event()
 
     def start(self) -> None:
         """Take over the log and read it."""
@@ -88,8 +90,8 @@ class LogWriter(Background):
         """Record a fact with all that follows from it, and return the catalogue once that is committed."""
         write = _Write(fact)
         self._writes.put(write)
-        if self.stopping.is_set():
-            raise Unavailable("the registry is stopping")
+        if self._over.is_set():
+            self._turn_away()
         try:
             return write.answer.result(WRITE_TIMEOUT_S)
         except TimeoutError:
@@ -110,9 +112,13 @@ class LogWriter(Background):
             self._ready.set_exception(error)
 
     def close(self) -> None:
-        """Answer whoever still waits."""
+        """Answer whoever still waits, and whoever comes too late."""
+        self._over.set()
+        self._turn_away()
+
+    def _turn_away(self) -> None:
         for write in self._waiting():
-            write.answer.set_exception(Unavailable("the registry stopped; look whether the write was committed"))
+            write.answer.set_exception(Unavailable("the registry is stopping; nothing was written"))
 
     def _replay(self) -> None:
         catalogue, entries = Catalogue(), 0
@@ -124,11 +130,8 @@ class LogWriter(Background):
         logger.info("read %s entries of the log", entries)
 
     def _serve(self, producer: TransactionalProducer, consumer: GroupConsumer) -> None:
-        again: list[_Write] = []
         while not self.stopping.is_set():
-            records = consumer.poll(POLL_TIMEOUT_S)
-            writes = again + self._waiting()
-            again = []
+            records, writes = consumer.poll(POLL_TIMEOUT_S), self._waiting()
             if not (records or writes):
                 continue
             try:
@@ -136,7 +139,8 @@ class LogWriter(Background):
             except MembershipLost as error:
                 logger.warning("deciding on %s facts again: %s", len(records) + len(writes), error)
                 consumer.rewind(records)
-                again = writes
+                for write in writes:
+                    self._writes.put(write)
             except BaseException:
                 for write in writes:
                     write.answer.set_exception(Unavailable("the registry failed; look whether the write was committed"))
@@ -153,20 +157,12 @@ class LogWriter(Background):
         outgoing: list[Outgoing] = []
         for record in records:
             outgoing += self._learn(record, draft)
-        refused: dict[int, Objection] = {}
-        for position, write in enumerate(writes):
-            outcome = self._take(write.fact, draft, write.context)
-            if isinstance(outcome, Objection):
-                refused[position] = outcome
-            else:
-                outgoing += outcome
+        objections = [self._take(write.fact, write.context, draft, outgoing) for write in writes]
         self._commit(outgoing, records, producer, consumer)
         self._state.publish(draft.catalogue)
-        VERSIONS.set(len(draft.catalogue.versions))
-        for record in records:
-            RECORDS_CONSUMED.labels(record.topic).inc()
-        for position, write in enumerate(writes):
-            _answer(write, refused.get(position), draft.catalogue)
+        _report(draft, records)
+        for write, objection in zip(writes, objections, strict=True):
+            _answer(write, objection, draft.catalogue)
 
     def _commit(
         self,
@@ -204,14 +200,18 @@ class LogWriter(Background):
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes
         ):
+            outgoing: list[Outgoing] = []
             fact = to_fact(record)
             if fact is None:
                 PASSED_OVER.labels(record.topic, "unreadable").inc()
-                return []
-            outcome = self._take(fact, draft, otel_context.get_current())
-        return [] if isinstance(outcome, Objection) else outcome
+            else:
+                self._take(fact, otel_context.get_current(), draft, outgoing)
+            return outgoing
 
-    def _take(self, fact: Fact, draft: Draft, context: otel_context.Context) -> list[Outgoing] | Objection:
+    def _take(
+        self, fact: Fact, context: otel_context.Context, draft: Draft, outgoing: list[Outgoing]
+    ) -> Objection | None:
+        """Add what is to be written for a fact, in its trace, or return why it is nothing."""
         token = otel_context.attach(context)
         try:
             outcome = draft.take(fact, datetime.now(UTC))
@@ -220,18 +220,13 @@ class LogWriter(Background):
                 logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
                 PASSED_OVER.labels(type(fact).__name__, why).inc()
                 return outcome
-            return [message for entry in outcome for message in self._messages(entry)]
+            for entry in outcome:
+                outgoing.append(encode(to_log_entry(entry), source=self._source))
+                if type(entry.event) in EMITTED:
+                    outgoing.append(encode(to_message(entry.event), source=self._source))
+            return None
         finally:
             otel_context.detach(token)
-
-    def _messages(self, entry: LogEntry) -> list[Outgoing]:
-        kind = type(entry.event)
-        ENTRIES.labels(kind.__name__).inc()
-        logger.info("recorded %s of pipeline %s", kind.__name__, entry.event.pipeline)
-        written = [encode(to_log_entry(entry), source=self._source)]
-        if kind in EMITTED:
-            written.append(encode(to_message(entry.event), source=self._source))
-        return written
 
     def _waiting(self) -> list[_Write]:
         writes: list[_Write] = []
@@ -240,8 +235,18 @@ class LogWriter(Background):
         return writes
 
 
-def _answer(write: _Write, refused: Objection | None, catalogue: Catalogue) -> None:
-    if refused is None or refused.repeated:
+def _report(draft: Draft, records: Sequence[Record]) -> None:
+    VERSIONS.set(len(draft.catalogue.versions))
+    for record in records:
+        RECORDS_CONSUMED.labels(record.topic).inc()
+    for entry in draft.entries:
+        kind = type(entry.event).__name__
+        ENTRIES.labels(kind).inc()
+        logger.info("recorded %s of pipeline %s", kind, entry.event.pipeline)
+
+
+def _answer(write: _Write, objection: Objection | None, catalogue: Catalogue) -> None:
+    if objection is None or objection.repeated:
         write.answer.set_result(catalogue)
     else:
-        write.answer.set_exception(FailedPrecondition(refused.reason))
+        write.answer.set_exception(FailedPrecondition(objection.reason))
