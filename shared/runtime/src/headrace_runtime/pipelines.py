@@ -30,7 +30,8 @@ class PipelineParts(CompactedView[PipelineApplied]):
     """Follows `headrace.pipeline.applied.v1` and keeps each pipeline's own parts running.
 
     Every pipeline has its own consumers and transactions: its lag is its own, and a slow one holds up no other. A new
-    spec replaces the parts of the old one. A pipeline whose parts cannot be built is logged and left out; the others run.
+    spec replaces the parts of the old one. A pipeline whose parts cannot be built is logged and left out; the others
+    run.
     """
 
     def __init__(self, settings: KafkaSettings, name: str, build: Build) -> None:

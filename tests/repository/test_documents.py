@@ -1,0 +1,58 @@
+"""What the documents say is so: commands exist, generated pages are current, topics are the code's topics."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from headrace_client.cli.app import app
+from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
+from typer.main import get_command
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+SERVICE_READMES = sorted((ROOT / "services").glob("*/README.md"))
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    assert {"demo", "test", "up", "down"} <= named
+    assert named <= targets
+
+
+def test_every_headrace_command_of_the_readme_exists() -> None:
+    command = get_command(app)
+    named = set(re.findall(r"\bheadrace ([a-z]+)", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))))
+    assert {"apply", "wait", "predict", "status"} <= named
+    assert named <= set(command.commands)  # type: ignore[attr-defined]
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *SERVICE_READMES]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_generated_pages_are_current() -> None:
+    script = ROOT / "scripts" / "generate_docs.py"
+    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("page", SERVICE_READMES, ids=lambda page: page.parent.name)
+def test_a_services_topics_are_the_codes_topics(page: Path) -> None:
+    service = page.parent.name
+    consumed = {topic.name for topic in CONTROL_TOPICS if service in topic.consumers}
+    produced = {topic.name for topic in CONTROL_TOPICS if service in topic.producers}
+    own = {topic.template.format(pipeline="<pipeline>") for topic in RECORD_TOPICS if service in topic.consumers}
+    own |= {topic.template.format(pipeline="<pipeline>") for topic in RECORD_TOPICS if service in topic.producers}
+    named = set(re.findall(r"headrace\.[a-z<>.-]+\.v1", page.read_text()))
+    known = consumed | produced | own
+    services = {f"headrace.{area}.v1" for area in ("registry", "ingestion", "events")}
+    assert known <= named, f"not named: {known - named}"
+    assert {name for name in named if name not in services and not name.startswith("headrace.ingestion")} <= known

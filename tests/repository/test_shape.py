@@ -1,0 +1,99 @@
+"""The house plan holds: every service has the same shape, cores are pure, files and functions stay small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
+ALLOWED = {
+    "__init__.py", "__main__.py", "py.typed", "settings.py", "wiring.py", "errors.py", "ports.py", "child.py",
+    "core", "adapters", "transport",
+}  # fmt: skip
+TRANSPORT = {"__init__.py", "consumer.py", "servicer.py", "converters.py"}
+IMPURE = ("grpc", "kafka", "redis", "fsspec", "opentelemetry.sdk", "headrace.", "headrace_runtime.kafka")
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+
+
+def package(service: str) -> Path:
+    return ROOT / "services" / service / "src" / f"headrace_{service.replace('-', '_')}"
+
+
+def python_files() -> list[Path]:
+    command = ["git", "ls-files", "*.py"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [
+        ROOT / name for name in listed.split() if not name.startswith("shared/contracts/") and (ROOT / name).exists()
+    ]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def test_there_are_six_services() -> None:
+    assert SERVICES == ["compressor", "inference", "ingestion", "model-registry", "preprocessing", "trainer"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_the_house_shape(service: str) -> None:
+    folder = ROOT / "services" / service
+    assert {"pyproject.toml", "README.md", "src", "tests"} <= {path.name for path in folder.iterdir()}
+    found = {path.name for path in package(service).iterdir() if path.name != "__pycache__"}
+    assert found <= ALLOWED
+    assert {"__main__.py", "settings.py", "wiring.py", "core", "transport", "py.typed"} <= found
+    assert len((package(service) / "__main__.py").read_text().splitlines()) <= 12
+    assert any((folder / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_core_is_pure(service: str) -> None:
+    for path in (package(service) / "core").rglob("*.py"):
+        impure = {name for name in imports(path) if name.startswith(IMPURE) or name in IMPURE or name.endswith("_pb2")}
+        assert not impure, f"{path.relative_to(ROOT)} imports {impure}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_never_import_each_other(service: str) -> None:
+    others = {f"headrace_{other.replace('-', '_')}" for other in SERVICES if other != service}
+    for path in package(service).rglob("*.py"):
+        foreign = {name for name in imports(path) if name.split(".")[0] in others}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_torch_lives_in_learning_only() -> None:
+    allowed = (ROOT / "shared" / "learning", ROOT / "services" / "trainer")
+    for path in python_files():
+        if "src" in path.parts and "torch" in {name.split(".")[0] for name in imports(path)}:
+            assert any(path.is_relative_to(folder) for folder in allowed), path
+
+
+def test_files_and_functions_stay_small() -> None:
+    too_long = []
+    for path in python_files():
+        text = path.read_text()
+        if len(text.splitlines()) > LONGEST_FILE:
+            too_long.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    too_long.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name} has {lines} lines")
+    assert not too_long
+
+
+def test_nothing_is_left_unfinished() -> None:
+    marks = ("TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error")
+    for path in python_files():
+        text = path.read_text()
+        assert not [mark for mark in marks if mark in text], path
