@@ -212,8 +212,9 @@ def default_part_rows(fields: Sequence[Field]) -> int:
 
 def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.RecordBatch:
     """Return the rows of a part. Raises DatasetInvalid when they are not what the manifest says."""
+    data = store.get(part)
     try:
-        table = pq.read_table(pa.BufferReader(store.get(part)))
+        table = pq.read_table(pa.BufferReader(data))
         table = table.cast(arrow_schema(fields))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error

@@ -1,0 +1,128 @@
+import itertools
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from headrace_data.errors import DatasetUnusable, ManifestInvalid
+from headrace_data.records import RecordChecker
+from headrace_data.spec import Pipeline, parse_canonical
+from headrace_data.transforms import FittedTransforms, fit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def batch_of(
+    pipeline: Pipeline, images: npt.NDArray[np.float64], amounts: npt.NDArray[np.float64] | None = None
+) -> pa.RecordBatch:
+    amounts = np.zeros(len(images)) if amounts is None else amounts
+    values = [
+        json.dumps({"id": "a", "team": 1, "image": image.reshape(-1).tolist(), "amount": amount, "age": 7}).encode()
+        for image, amount in zip(images, amounts.tolist(), strict=True)
+    ]
+    checked = RecordChecker(pipeline.stream).check(values, [0] * len(values), range(len(values)))
+    assert checked.rejected == []
+    return checked.batch
+
+
+def test_standard_has_mean_zero_and_deviation_one(mixed: Pipeline) -> None:
+    images = np.random.default_rng(1).normal(3, 2, (500, 2, 3)).astype(np.float32).astype(np.float64)
+    images[:, 0, 0] = np.float32(0.1)
+
+    fitted = fit([batch_of(mixed, images)], mixed)["image"]
+    scaled = fitted.apply(images)
+
+    assert fitted.kind == "standard"
+    assert fitted.offset.shape == fitted.scale.shape == (2, 3)
+    np.testing.assert_allclose(fitted.offset, images.mean(axis=0), rtol=1e-7)
+    np.testing.assert_allclose(fitted.scale[0, 1:], images.std(axis=0)[0, 1:], rtol=1e-7)
+    assert fitted.scale[0, 0] == 1.0
+    assert scaled.dtype == np.float32
+    assert (scaled[:, 0, 0] == 0).all()
+    np.testing.assert_allclose(scaled.std(axis=0)[1], 1, rtol=1e-5)
+
+
+def test_minmax_reaches_from_zero_to_one(mixed: Pipeline) -> None:
+    amounts = np.array([5.0, 10.0, 7.5])
+
+    fitted = fit([batch_of(mixed, np.zeros((3, 6)), amounts)], mixed)["amount"]
+
+    assert fitted.apply(amounts).tolist() == [0, 1, 0.5]
+    constant = fit([batch_of(mixed, np.zeros((3, 6)), np.full(3, 5.0))], mixed)["amount"]
+    assert constant.apply(np.array([5.0, 6.0])).tolist() == [0, 1]
+
+
+def test_a_feature_without_a_transform_stays_as_it_is(mixed: Pipeline) -> None:
+    fitted = fit([batch_of(mixed, np.zeros((1, 6)))], mixed)
+
+    assert fitted["age"].kind == "none"
+    assert fitted["age"].apply(np.array([0, 255], dtype=np.uint8)).tolist() == [0, 255]
+    assert [feature.name for feature in fitted.features] == ["image", "amount", "age"]
+    with pytest.raises(KeyError):
+        fitted["kind"]
+    columns = {"image": np.zeros((4, 2, 3)), "amount": np.zeros(4), "age": np.zeros(4, dtype=np.uint8)}
+    assert {name: array.shape for name, array in fitted.apply(columns).items()} == {
+        "image": (4, 2, 3),
+        "amount": (4,),
+        "age": (4,),
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 400), st.lists(st.integers(0, 400), max_size=5), st.randoms(use_true_random=False))
+def test_fitting_does_not_depend_on_batches(mixed: Pipeline, rows: int, cuts: list[int], random: object) -> None:
+    images = np.random.default_rng(rows).normal(1e6, 3, (rows, 6))
+    batch = batch_of(mixed, images, np.abs(images[:, 0]))
+    ends = sorted({0, rows, *(cut for cut in cuts if cut <= rows)})
+    pieces = [batch.slice(start, end - start) for start, end in itertools.pairwise(ends)]
+
+    assert fit(pieces, mixed) == fit([batch], mixed)
+
+
+def test_chunks_are_fixed(mixed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_data.transforms._CHUNK", 16)
+    images = np.random.default_rng(5).normal(0, 1, (100, 6))
+    batch = batch_of(mixed, images)
+    whole = fit([batch], mixed)
+
+    for size in (1, 7, 16, 33):
+        assert fit([batch.slice(start, size) for start in range(0, 100, size)], mixed) == whole
+    np.testing.assert_allclose(whole["image"].scale.reshape(-1), images.astype(np.float32).std(axis=0), rtol=1e-6)
+
+
+def test_json_keeps_every_bit(mixed: Pipeline) -> None:
+    fitted = fit([batch_of(mixed, np.random.default_rng(2).normal(0, 1, (9, 6)))], mixed)
+
+    again = FittedTransforms.from_plain(json.loads(json.dumps(fitted.to_plain())))
+
+    assert again == fitted
+    assert hash(again) == hash(fitted)
+    assert again["image"].scale.tobytes() == fitted["image"].scale.tobytes()
+
+
+def test_nothing_to_fit_on_is_an_error(mixed: Pipeline) -> None:
+    with pytest.raises(DatasetUnusable, match="split train"):
+        fit([], mixed)
+
+
+@pytest.mark.parametrize("scale", ["standard", "minmax"])
+def test_values_too_large_to_scale_are_an_error(mixed: Pipeline, scale: str) -> None:
+    document = json.loads(mixed.canonical_json())
+    document["prepare"]["transform"]["amount"] = {"scale": scale}
+    pipeline = parse_canonical(json.dumps(document).encode())
+    batch = batch_of(pipeline, np.zeros((2, 6)), np.array([-1.7e308, 1.7e308]))
+
+    with pytest.raises(DatasetUnusable, match="'amount' that can be scaled"):
+        fit([batch], pipeline)
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "log"}, {"scale": [0.0]}, {"offset": [1, 2]}, {"offset": ["x"]}, {"shape": None}]
+)
+def test_transforms_that_cannot_be_read_are_refused(change: dict[str, object]) -> None:
+    good = {"name": "x", "kind": "minmax", "shape": [], "offset": [0.0], "scale": [1.0]}
+    FittedTransforms.from_plain([good])
+
+    with pytest.raises(ManifestInvalid):
+        FittedTransforms.from_plain([good | change])
