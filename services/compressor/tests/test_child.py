@@ -1,0 +1,174 @@
+"""The child process, on a real dataset in a real object store."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pyarrow as pa
+import pytest
+from headrace_compressor.core.compression import Version
+from headrace_data.dataset import DatasetWriter
+from headrace_data.manifest import Provenance
+from headrace_data.records import RecordChecker
+from headrace_data.spec import Pipeline, load_pipeline
+from headrace_runtime.child import DONE, REFUSED, Failure, Progress, output_prefix, parse_line, result_name
+from headrace_runtime.object_store import Artifact, ObjectStore
+from sklearn.datasets import load_digits
+
+_PIPELINE = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: digits}
+stream:
+  topic: digits
+  format: json
+  schema:
+    - {name: id, type: string, role: id}
+    - {name: pixels, type: float32, shape: [8, 8], role: feature, range: [0, 16]}
+    - {name: digit, type: int64, role: label, range: [0, 9]}
+prepare:
+  transform: {pixels: {scale: standard}}
+train:
+  network: {kind: mlp}
+compress:
+  variants: [{kind: int8-dynamic}]
+"""
+_PROVENANCE = Provenance(cluster_id="test", topic="digits", topic_id="", sources=(), clean_ranges=(), rejected={})
+
+
+def _freeze(pipeline: Pipeline, store: ObjectStore, rows: slice) -> dict[str, Any]:
+    """Write some digits as a dataset, and return the reference to it."""
+    scans = load_digits()
+    values = [
+        json.dumps({"id": str(number), "pixels": scans.images[number].tolist(), "digit": int(scans.target[number])})
+        for number in range(len(scans.target))[rows]
+    ]
+    checked = RecordChecker(pipeline.stream).check(
+        [value.encode() for value in values], [0] * len(values), list(range(len(values))), None
+    )
+    assert isinstance(checked.batch, pa.RecordBatch)
+    writer = DatasetWriter(pipeline, store)
+    writer.add(checked.batch)
+    manifest = writer.finish(_PROVENANCE)
+    return {"dataset_id": manifest.dataset_id, "manifest": asdict(store.put(manifest.to_json()))}
+
+
+class Assignments:
+    """Makes assignments for a store that holds datasets and graphs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = ObjectStore(str(folder / "store"))
+        self.pipeline = load_pipeline(_PIPELINE)
+
+    def version(self, version: Version, rows: slice) -> dict[str, Any]:
+        """Keep a version's graph and a dataset of some digits, and return the reference to it."""
+        return {
+            "version_id": version.version_id,
+            "graph": asdict(self.store.put(version.graph)),
+            "dataset": _freeze(self.pipeline, self.store, rows),
+        }
+
+    def run(self, **values: Any) -> tuple[int, list[Progress | Failure], dict[str, Any] | None]:
+        """Run a child to its end and return its exit code, its lines and its result."""
+        assignment = {
+            "run_id": "run-1",
+            "attempt": 1,
+            "store_url": str(self.folder / "store"),
+            "output": output_prefix("run-1", 1),
+            "spec": self.pipeline.canonical_json().decode(),
+            "champion": None,
+            **values,
+        }
+        file = self.folder / "assignment.json"
+        file.write_text(json.dumps(assignment))
+        command = [sys.executable, "-m", "headrace_compressor.child", str(file)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            lines = [parse_line(line) for line in child.stdout]
+            code = child.wait(timeout=60)
+        result = self.store.read(result_name("run-1"))
+        return code, lines, None if result is None else json.loads(result)
+
+
+@pytest.fixture
+def assignments(tmp_path: Path) -> Assignments:
+    return Assignments(tmp_path)
+
+
+def test_a_run_leaves_measured_variants_and_compares_with_the_champion(
+    assignments: Assignments, digits_mlp: Version, digits_cnn: Version
+) -> None:
+    candidate = assignments.version(digits_mlp, slice(600, None))
+    champion = assignments.version(digits_cnn, slice(0, 900))
+
+    code, lines, result = assignments.run(candidate=candidate, champion=champion)
+
+    assert code == DONE
+    assert [(line.step, line.steps) for line in lines if isinstance(line, Progress)] == [(1, 2), (2, 2)]
+    assert result is not None
+    fp32, int8 = result["variants"]
+    assert (fp32["name"], int8["name"]) == ("fp32", "int8")
+    assert fp32["graph"] == candidate["graph"]
+    assert len(assignments.store.get(Artifact(**int8["graph"]))) == int8["metrics"]["size_bytes"]
+    assert int8["metrics"]["agreement"] >= 0.98
+    assert result["cpu_class"]
+    pairs = [(each["version_id"], each["dataset_id"]) for each in result["evaluations"]]
+    datasets = [each["dataset"]["dataset_id"] for each in (candidate, champion)]
+    assert datasets[0] != datasets[1]
+    assert pairs == [(version, dataset) for dataset in datasets for version in ("sha256:mlp", "sha256:cnn")]
+    assert all(each["rows"] > 0 and each["metrics"]["accuracy"] > 0.9 for each in result["evaluations"])
+
+
+def test_versions_of_one_dataset_are_compared_on_one_set_of_rows(
+    assignments: Assignments, digits_mlp: Version, digits_cnn: Version
+) -> None:
+    candidate, champion = (assignments.version(each, slice(0, 300)) for each in (digits_mlp, digits_cnn))
+
+    code, _, result = assignments.run(candidate=candidate, champion=champion)
+
+    assert code == DONE
+    assert result is not None
+    assert [each["version_id"] for each in result["evaluations"]] == ["sha256:mlp", "sha256:cnn"]
+
+
+def test_without_a_champion_the_candidate_is_evaluated_alone(assignments: Assignments, digits_mlp: Version) -> None:
+    code, _, result = assignments.run(candidate=assignments.version(digits_mlp, slice(0, 300)))
+
+    assert code == DONE
+    assert result is not None
+    (evaluation,) = result["evaluations"]
+    assert evaluation["metrics"]["accuracy"] == result["variants"][0]["metrics"]["accuracy"]
+
+
+def test_a_graph_that_cannot_be_quantised_is_refused_with_the_reason(
+    assignments: Assignments, digits_mlp: Version
+) -> None:
+    model = onnx.load_from_string(digits_mlp.graph)
+    for node in model.graph.node:
+        if node.op_type == "Gemm":
+            node.attribute.append(onnx.helper.make_attribute("alpha", 0.5))
+    candidate = assignments.version(Version("sha256:scaled", "", model.SerializeToString()), slice(0, 300))
+
+    code, lines, result = assignments.run(candidate=candidate)
+
+    assert code == REFUSED
+    assert isinstance(lines[-1], Failure)
+    assert lines[-1].reason.startswith("int8-dynamic: expected at least one matrix product")
+    assert result is None
+
+
+def test_a_dataset_that_was_lost_is_a_fault_that_names_it(assignments: Assignments, digits_mlp: Version) -> None:
+    candidate = assignments.version(digits_mlp, slice(0, 300))
+    candidate["dataset"]["manifest"]["digest"] = "sha256:" + "0" * 64
+
+    code, lines, result = assignments.run(candidate=candidate)
+
+    assert code not in {DONE, REFUSED}
+    assert isinstance(lines[-1], Failure)
+    assert "0" * 64 in lines[-1].reason
+    assert result is None
