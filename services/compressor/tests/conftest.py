@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 Array = np.ndarray[Any, Any]
 
 _TRAINING_ROWS = 1200
-_EPOCHS = 15
+_EPOCHS = 20
 _BATCH = 64
 
 

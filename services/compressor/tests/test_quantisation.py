@@ -34,7 +34,7 @@ def test_a_quantised_network_is_as_good_and_smaller(trained: Version, rows: Rows
     measured = dict(measure({"fp32": trained.graph, "int8": quantise_dynamic(trained.graph)}, rows))
 
     fp32, int8 = measured["fp32"], measured["int8"]
-    assert fp32["accuracy"] > 0.95
+    assert fp32["accuracy"] > 0.94
     assert int8["accuracy"] >= fp32["accuracy"] - 0.01
     assert int8["agreement"] >= 0.98
     assert int8["relative_logit_error"] < 0.03
