@@ -6,7 +6,7 @@ import pytest
 from headrace.events.v1 import artifact_pb2
 from headrace_runtime.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from headrace_runtime.object_store import Artifact, ObjectStore, digest_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -30,6 +30,7 @@ def test_get_returns_what_was_put(store: ObjectStore) -> None:
     assert store.get(artifact) == store.get(message) == b"weights"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4096))
 def test_any_bytes_come_back(data: bytes) -> None:
     store = ObjectStore("memory://property")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,6 +37,10 @@ def build(settings: Settings) -> Service:
     shelf = Shelf()
     host = build_host(settings, shelf, events)
     loader = build_loader(settings, shelf, host)
+    # What was imported and built lives as long as the process: collections need not look at it again. Measured with a
+    # small model, calls cost 5 to 10 % less.
+    gc.collect()
+    gc.freeze()
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, partial(HANDLERS[ModelReleased], loader), NAME)
     return Service(NAME, [events, host, loader, view, Bootstrap(view, loader)])
 

@@ -61,7 +61,7 @@ class Predictor:
             arrays = version.model.signature.arrays(call)
             part, cached = await self._outputs(version, call, arrays, context)
         except BaseException as error:
-            _count(version, _outcome(error))
+            _count_failure(version, _outcome(error))
             if isinstance(error, Overloaded):
                 context.set_trailing_metadata(_COME_AGAIN)
             raise
@@ -104,7 +104,9 @@ class Predictor:
             results = await self._compute.run(
                 version, arrays, outputs, signature.rows(arrays), context.time_remaining()
             )
-        metrics.COMPUTE.labels(version.release.model).observe(time.perf_counter() - started)
+        metrics.of_version(version.release.model, version.release.ordinal).compute.observe(
+            time.perf_counter() - started
+        )
         tensors: list[OutputTensor] = []
         for name, array in zip(outputs, results, strict=True):
             datatype = signature.output(name).datatype
@@ -113,9 +115,10 @@ class Predictor:
 
 
 def _observe(version: LoadedVersion, rows: int, prediction_id: str, *, cached: bool, duration_s: float) -> None:
-    _count(version, "ok")
-    metrics.DURATION.labels(version.release.model).observe(duration_s)
-    metrics.ROWS.labels(version.release.model).inc(rows)
+    observed = metrics.of_version(version.release.model, version.release.ordinal)
+    observed.answered.inc()
+    observed.duration.observe(duration_s)
+    observed.rows.inc(rows)
     current = trace.get_current_span()
     if current.is_recording():
         current.set_attributes(
@@ -130,7 +133,7 @@ def _observe(version: LoadedVersion, rows: int, prediction_id: str, *, cached: b
         )
 
 
-def _count(version: LoadedVersion | None, outcome: str) -> None:
+def _count_failure(version: LoadedVersion | None, outcome: str) -> None:
     model, ordinal = (version.release.model, str(version.release.ordinal)) if version else ("", "")
     metrics.REQUESTS.labels(model, ordinal, outcome).inc()
 

@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from headrace import open_inference as oip
+from headrace.events.v1.prediction_pb2 import PredictionServed
+from headrace_inference.adapters import metrics
+from headrace_inference.adapters.compute import Compute
+from headrace_inference.adapters.hot_predictions import HotPredictions
+from headrace_inference.adapters.onnx_model import OnnxModel
+from headrace_inference.core.releases import CachePolicy, Release
+from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
+from headrace_inference.errors import Overloaded
+from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, answer_prefix
+from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
+from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
+from headrace_runtime.redis_cache import Lookup, Outcome
+
+MakeGraph = Callable[..., bytes]
+MakeRelease = Callable[..., Release]
+
+ROW = np.linspace(0, 16, 64, dtype=np.float32).reshape(1, 8, 8)
+QUICK, SLOW = Speed(0.0, 0.0), Speed(1.0, 0.0)
+
+
+class Events:
+    def __init__(self) -> None:
+        self.seen: list[PredictionServed] = []
+
+    def publish(self, message: Any) -> None:
+        self.seen.append(message)
+
+
+class Context:
+    """What a transport would tell of a call."""
+
+    def __init__(self, left_s: float | None = None) -> None:
+        self._left_s = left_s
+        self.metadata: dict[str, str] = {}
+
+    def time_remaining(self) -> float | None:
+        return self._left_s
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
+        self.metadata = dict(metadata)
+
+
+class Memory:
+    """A cache as the adapter of Redis behaves, in a dictionary; `broken` says how every look-up ends."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+        self.broken: Outcome | None = None
+
+    async def get(self, key: bytes) -> Lookup:
+        if self.broken is not None:
+            return Lookup(self.broken)
+        value = self.values.get(key)
+        return Lookup(Outcome.MISS if value is None else Outcome.HIT, value)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.values[key] = value
+
+
+class World:
+    """A plane over one model, digits, with everything around it in sight."""
+
+    def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
+        self.shelf, self.events, self.memory = Shelf(), Events(), Memory()
+        self.compute = Compute(threads=1, max_waiting=2)
+        hot: Any = HotPredictions(self.memory)  # type: ignore[arg-type]
+        self.plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, self.events))
+        self.model = OnnxModel(graph, max_rows=64)
+        self._make_release = make_release
+        self.release()
+        self.shelf.announce(["digits", "late"], complete=True)
+
+    def release(self, speed: Speed = QUICK, model: Any = None, **fields: Any) -> LoadedVersion:
+        release = self._make_release(**fields)
+        loaded = LoadedVersion(release, model or self.model, speed, answer_prefix(release))
+        self.shelf.put(loaded)
+        return loaded
+
+    def call(self, method: str, request: Any, context: Context | None = None) -> Any:
+        answer = asyncio.run(self.plane.call(method, request.SerializeToString(), context or Context()))
+        return oip.METHODS[method][1].FromString(answer)
+
+    def infer(self, request: Any, context: Context | None = None) -> Any:
+        return self.call("ModelInfer", request, context)
+
+
+@pytest.fixture
+def world(graph: bytes, make_release: MakeRelease) -> Iterator[World]:
+    world = World(graph, make_release)
+    yield world
+    world.compute.close()
+
+
+def raw_request(pixels: Any = ROW, **fields: Any) -> Any:
+    request = oip.ModelInferRequest(**{"model_name": "digits"} | fields)
+    request.inputs.add(name="pixels", datatype="FP32", shape=pixels.shape)
+    request.raw_input_contents.append(pixels.tobytes())
+    return request
+
+
+def typed_request(pixels: Any = ROW, **fields: Any) -> Any:
+    request = oip.ModelInferRequest(**{"model_name": "digits"} | fields)
+    tensor = request.inputs.add(name="pixels", datatype="FP32", shape=pixels.shape)
+    tensor.contents.fp32_contents.extend(pixels.ravel().tolist())
+    return request
+
+
+def parameters(answer: Any) -> dict[str, Any]:
+    return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in answer.parameters.items()}
+
+
+def test_raw_contents_are_answered_raw(world: World) -> None:
+    context = Context()
+    answer = world.infer(raw_request(id="call-7"), context)
+    probabilities, label = world.model.run({"pixels": ROW}, ["probabilities", "label"])
+    assert (answer.model_name, answer.model_version, answer.id) == ("digits", "1", "call-7")
+    assert [(output.name, output.datatype, list(output.shape)) for output in answer.outputs] == [
+        ("probabilities", "FP32", [1, 10]),
+        ("label", "INT64", [1]),
+    ]
+    assert list(answer.raw_output_contents) == [probabilities.tobytes(), label.tobytes()]
+    assert not any(output.HasField("contents") for output in answer.outputs)
+    told = parameters(answer)
+    prediction_id = told.pop("prediction_id")
+    assert prediction_id == context.metadata[PREDICTION_ID]
+    assert prediction_id[14] == "7"
+    assert told == {
+        "version_id": "sha256:" + "ab" * 32,
+        "variant": "fp32",
+        "cached": False,
+        "dataset_id": "sha256:" + "da" * 32,
+        "run_id": "run-1",
+    }
+
+
+def test_typed_contents_are_answered_typed(world: World) -> None:
+    answer, raw = world.infer(typed_request()), world.infer(raw_request())
+    assert not answer.raw_output_contents
+    probabilities, label = answer.outputs
+    np.testing.assert_array_equal(
+        np.array(probabilities.contents.fp32_contents, np.float32),
+        np.frombuffer(raw.raw_output_contents[0], np.float32),
+    )
+    assert list(label.contents.int64_contents) == np.frombuffer(raw.raw_output_contents[1], np.int64).tolist()
+
+
+def test_strings_are_bytes(make_graph: MakeGraph, make_release: MakeRelease) -> None:
+    world = World(make_graph(classes=[f"n°{number}" for number in range(10)]), make_release)
+    raw, typed = world.infer(raw_request()), world.infer(typed_request())
+    (label,) = world.model.run({"pixels": ROW}, ["label"])
+    assert raw.outputs[1].datatype == "BYTES"
+    assert raw.raw_output_contents[1] == b"\x04\0\0\0" + str(label[0]).encode()
+    assert list(typed.outputs[1].contents.bytes_contents) == [str(label[0]).encode()]
+    world.compute.close()
+
+
+def test_outputs_come_as_asked_for(world: World) -> None:
+    request = raw_request()
+    for name in ("label", "probabilities"):
+        request.outputs.add(name=name)
+    assert [output.name for output in world.infer(request).outputs] == ["label", "probabilities"]
+    del request.outputs[1:]
+    answer = world.infer(request)
+    assert ([output.name for output in answer.outputs], len(answer.raw_output_contents)) == (["label"], 1)
+
+
+def test_every_row_of_a_batch_is_answered(world: World) -> None:
+    batch = np.random.default_rng(0).random((5, 8, 8), np.float32) * 16
+    together = np.frombuffer(world.infer(raw_request(batch)).raw_output_contents[1], np.int64)
+    alone = [np.frombuffer(world.infer(raw_request(row[None])).raw_output_contents[1], np.int64)[0] for row in batch]
+    assert together.tolist() == alone
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (raw_request(model_name="nope"), NotFound, "model 'nope' is not released"),
+        (raw_request(model_name="late"), Unavailable, "model 'late' is released but not loaded yet"),
+        (raw_request(model_version="2"), NotFound, "has no version '2' here; served: 1 (champion)"),
+        (raw_request(ROW.reshape(1, 64)), InvalidInput, "input 'pixels': expected 3 dimensions [-1, 8, 8], got 2"),
+        (raw_request(np.zeros((65, 8, 8), np.float32)), InvalidInput, "dimension 0 should be 1 to 64 rows"),
+    ],
+)
+def test_what_cannot_be_answered_has_a_name(
+    world: World, request_: Any, error: type[HeadraceError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        world.infer(request_)
+    assert message in str(caught.value)
+    assert not world.events.seen
+
+
+def test_bytes_that_are_no_request_are_refused(world: World) -> None:
+    with pytest.raises(InvalidInput, match=r"expected an inference\.ModelInferRequest"):
+        asyncio.run(world.plane.call("ModelInfer", b"\xff\xff", Context()))
+
+
+@pytest.mark.parametrize("name", ["shared_memory_region", "classification"])
+def test_what_would_be_answered_wrongly_is_refused(world: World, name: str) -> None:
+    request = raw_request()
+    tensor = request.inputs[0] if name == "shared_memory_region" else request.outputs.add(name="label")
+    tensor.parameters[name].int64_param = 1
+    with pytest.raises(InvalidInput, match="is not supported"):
+        world.infer(request)
+
+
+def test_an_answer_is_told_as_it_was_given(world: World) -> None:
+    request, context = raw_request(np.repeat(ROW, 3, axis=0)), Context()
+    answer = world.infer(request, context)
+    (served,) = world.events.seen
+    assert served.prediction_id == context.metadata[PREDICTION_ID]
+    assert (served.model, served.version_id, served.variant) == ("digits", "sha256:" + "ab" * 32, "fp32")
+    assert (served.rows, served.cached, served.duration_us > 0) == (3, False, True)
+    assert served.request == request.SerializeToString()
+    assert oip.ModelInferResponse.FromString(served.response) == answer
+
+
+def test_a_large_call_is_told_without_its_request(world: World) -> None:
+    request = raw_request()
+    request.parameters["note"].string_param = "x" * MAX_EVENT_PART_BYTES
+    world.infer(request)
+    assert world.events.seen[0].request == b""
+    assert world.events.seen[0].response
+
+
+@pytest.fixture
+def cached_world(world: World) -> World:
+    world.release(cache=CachePolicy.REDIS)
+    return world
+
+
+def test_the_same_inputs_are_computed_once(cached_world: World) -> None:
+    answers = [
+        cached_world.infer(request)
+        for request in (raw_request(id="1"), raw_request(id="2"), typed_request(), raw_request(ROW + 1))
+    ]
+    assert [parameters(answer)["cached"] for answer in answers] == [False, True, True, False]
+    assert [served.cached for served in cached_world.events.seen] == [False, True, True, False]
+    assert answers[0].raw_output_contents == answers[1].raw_output_contents
+    assert answers[1].id == "2"
+    np.testing.assert_array_equal(
+        np.array(answers[2].outputs[0].contents.fp32_contents, np.float32),
+        np.frombuffer(answers[0].raw_output_contents[0], np.float32),
+    )
+    ids = {parameters(answer)["prediction_id"] for answer in answers}
+    assert len(ids) == len(answers)
+
+
+def test_asking_for_all_outputs_by_name_is_the_same_call(cached_world: World) -> None:
+    cached_world.infer(raw_request())
+    named = raw_request()
+    for name in ("probabilities", "label"):
+        named.outputs.add(name=name)
+    assert parameters(cached_world.infer(named))["cached"]
+
+
+def test_another_graph_never_answers_from_the_cache_of_the_old_one(
+    cached_world: World, make_graph: MakeGraph, make_release: MakeRelease
+) -> None:
+    first = cached_world.infer(raw_request())
+    other = make_graph(seed=9)
+    graph = make_release().graph
+    cached_world.release(
+        model=OnnxModel(other, 64),
+        epoch=2,
+        ordinal=2,
+        cache=CachePolicy.REDIS,
+        graph=type(graph)("", "sha256:" + "9" * 64, 1),
+    )
+    second = cached_world.infer(raw_request())
+    assert not parameters(second)["cached"]
+    assert first.raw_output_contents[0] != second.raw_output_contents[0]
+
+
+def test_without_caching_nothing_is_kept(world: World) -> None:
+    world.infer(raw_request())
+    assert world.memory.values == {}
+
+
+@pytest.mark.parametrize("broken", [Outcome.ERROR, Outcome.SKIPPED])
+def test_answers_are_right_without_the_cache(cached_world: World, broken: Outcome) -> None:
+    expected = cached_world.infer(raw_request()).raw_output_contents
+    cached_world.memory.broken = broken
+    answer = cached_world.infer(raw_request())
+    assert answer.raw_output_contents == expected
+    assert not parameters(answer)["cached"]
+
+
+def test_a_damaged_value_is_counted_and_computed_again(cached_world: World) -> None:
+    corrupt = metrics.CACHE.labels("digits", "corrupt")
+    expected, before = cached_world.infer(raw_request()).raw_output_contents, corrupt._value.get()
+    ((key, value),) = cached_world.memory.values.items()
+    cached_world.memory.values[key] = value[:-1] + bytes([value[-1] ^ 1])
+    answer = cached_world.infer(raw_request())
+    assert (answer.raw_output_contents, parameters(answer)["cached"]) == (expected, False)
+    assert corrupt._value.get() == before + 1
+    assert parameters(cached_world.infer(raw_request()))["cached"]
+
+
+@pytest.mark.parametrize("speed", [QUICK, SLOW])
+def test_a_call_whose_deadline_passed_is_not_computed(world: World, speed: Speed) -> None:
+    world.release(speed=speed)
+    with pytest.raises(DeadlineExceeded, match="model 'digits': the deadline passed before the model was asked"):
+        world.infer(raw_request(), Context(left_s=0.0))
+    assert parameters(world.infer(raw_request(), Context(left_s=30.0)))["variant"] == "fp32"
+
+
+class Gated:
+    """A model that answers when its gate opens."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.signature = model.signature
+        self._model = model
+        self.gate = threading.Event()
+
+    def run(self, arrays: Any, outputs: Any) -> list[Any]:
+        assert self.gate.wait(30)
+        return self._model.run(arrays, outputs)
+
+
+def test_slow_models_leave_the_event_loop_free_and_their_queue_is_bounded(world: World) -> None:
+    slow = Gated(world.model)
+    world.release(speed=SLOW, model=slow)
+    body = raw_request().SerializeToString()
+    turned_away = Context()
+
+    async def story() -> None:
+        waiting = [asyncio.create_task(world.plane.call("ModelInfer", body, Context())) for _ in range(2)]
+        await asyncio.sleep(0)
+        await world.plane.call("ServerLive", b"", Context())
+        with pytest.raises(Overloaded, match="2 calls wait already"):
+            await world.plane.call("ModelInfer", body, turned_away)
+        slow.gate.set()
+        answers = await asyncio.gather(*waiting)
+        assert [oip.ModelInferResponse.FromString(answer).model_version for answer in answers] == ["1", "1"]
+        assert await world.plane.call("ModelInfer", body, Context())
+
+    asyncio.run(story())
+    assert turned_away.metadata == {"grpc-retry-pushback-ms": "1000"}
+
+
+def test_a_call_in_the_queue_is_not_computed_after_its_deadline(world: World) -> None:
+    slow = Gated(world.model)
+    world.release(speed=SLOW, model=slow)
+    body = raw_request().SerializeToString()
+
+    async def story() -> None:
+        first = asyncio.create_task(world.plane.call("ModelInfer", body, Context()))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(world.plane.call("ModelInfer", body, Context(left_s=1e-9)))
+        await asyncio.sleep(0)
+        slow.gate.set()
+        await first
+        with pytest.raises(DeadlineExceeded):
+            await second
+
+    asyncio.run(story())
+
+
+def test_calls_are_counted_by_outcome(world: World) -> None:
+    def counts() -> list[float]:
+        labels = [("digits", "1", "ok"), ("digits", "1", "invalid_input"), ("", "", "not_found")]
+        return [metrics.REQUESTS.labels(*each)._value.get() for each in labels]
+
+    before = counts()
+    world.infer(raw_request())
+    for wrong in (raw_request(ROW.reshape(1, 64)), raw_request(model_name="nope"), raw_request(model_version="9")):
+        with pytest.raises(HeadraceError):
+            world.infer(wrong)
+    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 2]
+
+
+def test_the_server_tells_what_it_is(world: World) -> None:
+    assert world.call("ServerLive", oip.ServerLiveRequest()).live
+    assert not world.call("ServerReady", oip.ServerReadyRequest()).ready
+    world.shelf.ready = True
+    assert world.call("ServerReady", oip.ServerReadyRequest()).ready
+    metadata = world.call("ServerMetadata", oip.ServerMetadataRequest())
+    assert (metadata.name, bool(metadata.version), list(metadata.extensions)) == ("headrace", True, [])
+
+
+def test_readiness_of_a_model(world: World) -> None:
+    assert world.call("ModelReady", oip.ModelReadyRequest(name="digits")).ready
+    assert world.call("ModelReady", oip.ModelReadyRequest(name="digits", version="1")).ready
+    assert not world.call("ModelReady", oip.ModelReadyRequest(name="late")).ready
+    for unknown in (oip.ModelReadyRequest(name="nope"), oip.ModelReadyRequest(name="digits", version="2")):
+        with pytest.raises(NotFound):
+            world.call("ModelReady", unknown)
+
+
+def test_metadata_of_a_model(world: World) -> None:
+    world.release(alias="candidate", ordinal=12)
+    metadata = world.call("ModelMetadata", oip.ModelMetadataRequest(name="digits"))
+    assert (metadata.name, list(metadata.versions), metadata.platform) == ("digits", ["1", "12"], "onnxruntime_onnx")
+    assert [(each.name, each.datatype, list(each.shape)) for each in (*metadata.inputs, *metadata.outputs)] == [
+        ("pixels", "FP32", [-1, 8, 8]),
+        ("probabilities", "FP32", [-1, 10]),
+        ("label", "INT64", [-1]),
+    ]

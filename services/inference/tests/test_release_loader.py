@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from headrace.events.v1.model_pb2 import CACHE_POLICY_AUTO, ModelReleased
+from headrace_inference.adapters import metrics
+from headrace_inference.adapters.graph_cache import GraphCache
+from headrace_inference.adapters.release_loader import ReleaseLoader
+from headrace_inference.core import releases
+from headrace_inference.core.releases import Graph, Release
+from headrace_inference.core.shelf import Shelf
+from headrace_inference.transport.consumer import on_released
+from headrace_runtime.messages import Record
+from headrace_runtime.object_store import ObjectStore, digest_of
+from opentelemetry.context import Context
+
+MakeGraph = Callable[..., bytes]
+MakeRelease = Callable[..., Release]
+
+
+class Health:
+    """Remembers what was told, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, bool | None]] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, serving: bool | None, name: str) -> None:
+        with self._changed:
+            self.told.append((name, serving))
+            self._changed.notify_all()
+
+    def wait(self, name: str, serving: bool | None, times: int = 1) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.told.count((name, serving)) >= times, timeout=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return ObjectStore(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def loader(
+    shelf: Shelf, store: ObjectStore, tmp_path: Path, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ReleaseLoader]:
+    monkeypatch.setattr(releases, "FIRST_RETRY_S", 0.01)
+    loader = ReleaseLoader(shelf, GraphCache(store, tmp_path / "graphs"), 64, lambda release: b"prefix", health)
+    loader.start()
+    yield loader
+    loader.stop()
+
+
+def stored(store: ObjectStore, data: bytes) -> Graph:
+    artifact = store.put(data)
+    return Graph(artifact.uri, artifact.digest, artifact.size_bytes)
+
+
+def failures() -> float:
+    return float(metrics.LOAD_FAILURES.labels("digits", "champion")._value.get())
+
+
+def label_of(shelf: Shelf, model: str = "digits") -> int:
+    ramp = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
+    (label,) = shelf.resolve(model, "").model.run({"pixels": ramp}, ["label"])
+    return int(label[0])
+
+
+def test_a_release_is_loaded_warmed_and_served(
+    loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes, make_release: MakeRelease
+) -> None:
+    loader.announce(make_release(graph=stored(store, graph)), Context())
+    health.wait("model/digits", True)
+    loaded = shelf.resolve("digits", "1")
+    assert loaded.speed.first_row_s > 0
+    assert loaded.prefix == b"prefix"
+    assert 0 <= label_of(shelf) < 10
+    assert health.told == [("model/digits", False), ("model/digits", True)]
+
+
+def test_ready_means_everything_known_at_the_start_is_loaded(
+    loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes, make_release: MakeRelease
+) -> None:
+    missing = Graph("", digest_of(b"later"), 5)
+    loader.announce(make_release(graph=stored(store, graph)), Context())
+    loader.announce(make_release(model="other", graph=missing), Context())
+    health.wait("model/digits", True)
+    loader.all_announced()
+    assert not shelf.ready
+    loader.announce(make_release(model="other", epoch=2, graph=stored(store, graph)), Context())
+    health.wait("", True)
+    assert shelf.ready
+    loader.announce(make_release(model="third", graph=missing), Context())
+    assert shelf.ready
+    assert health.told.count(("", True)) == 1
+    assert ("", False) not in health.told
+
+
+def test_nothing_released_is_ready_too(loader: ReleaseLoader, shelf: Shelf, health: Health) -> None:
+    loader.all_announced()
+    health.wait("", True)
+    assert shelf.ready
+
+
+def test_a_swap_keeps_the_old_version_for_who_holds_it(
+    loader: ReleaseLoader,
+    shelf: Shelf,
+    store: ObjectStore,
+    health: Health,
+    make_graph: MakeGraph,
+    make_release: MakeRelease,
+) -> None:
+    loader.announce(make_release(graph=stored(store, make_graph(seed=1))), Context())
+    health.wait("model/digits", True)
+    held = shelf.resolve("digits", "")
+    loader.announce(make_release(epoch=2, ordinal=2, graph=stored(store, make_graph(seed=2))), Context())
+    health.wait("model/digits", True, times=2)
+    assert (held.release.ordinal, shelf.resolve("digits", "").release.ordinal) == (1, 2)
+    zeros = {"pixels": np.zeros((1, 8, 8), np.float32)}
+    assert held.model.run(zeros, ["probabilities"])[0].shape == (1, 10)
+
+
+def test_an_older_release_never_comes_back(
+    loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes, make_release: MakeRelease
+) -> None:
+    kept = stored(store, graph)
+    loader.announce(make_release(epoch=5, ordinal=5, graph=kept), Context())
+    loader.announce(make_release(epoch=4, ordinal=4, graph=kept), Context())
+    loader.announce(make_release(model="last", graph=kept), Context())
+    health.wait("model/last", True)
+    assert shelf.resolve("digits", "").release.ordinal == 5
+
+
+@pytest.mark.parametrize("broken", [b"no graph", None])
+def test_a_release_that_does_not_load_leaves_the_old_one_serving(
+    loader: ReleaseLoader,
+    shelf: Shelf,
+    store: ObjectStore,
+    health: Health,
+    graph: bytes,
+    make_release: MakeRelease,
+    broken: bytes | None,
+) -> None:
+    before = failures()
+    loader.announce(make_release(graph=stored(store, graph)), Context())
+    health.wait("model/digits", True)
+    bad = Graph("", digest_of(b"gone"), 4) if broken is None else stored(store, broken)
+    loader.announce(make_release(epoch=2, ordinal=2, graph=bad), Context())
+    loader.announce(make_release(model="next", graph=stored(store, graph)), Context())
+    health.wait("model/next", True)
+    assert shelf.resolve("digits", "").release.ordinal == 1
+    assert failures() > before
+    assert ("model/digits", None) not in health.told
+
+
+def test_a_release_is_tried_again_until_its_graph_is_there(
+    loader: ReleaseLoader, store: ObjectStore, health: Health, graph: bytes, make_release: MakeRelease
+) -> None:
+    before = failures()
+    loader.announce(make_release(graph=Graph("", digest_of(graph), len(graph))), Context())
+    pause = threading.Event()
+    while failures() < before + 2:
+        pause.wait(0.005)
+    stored(store, graph)
+    health.wait("model/digits", True)
+
+
+def test_a_restart_needs_no_store(
+    store: ObjectStore, tmp_path: Path, health: Health, graph: bytes, make_release: MakeRelease
+) -> None:
+    release = make_release(graph=stored(store, graph))
+    for folder in ("store", "nowhere"):
+        graphs = GraphCache(ObjectStore(str(tmp_path / folder)), tmp_path / "graphs")
+        loader = ReleaseLoader(Shelf(), graphs, 64, lambda release: b"", health)
+        loader.start()
+        loader.announce(release, Context())
+        health.wait("model/digits", True, times=1 if folder == "store" else 2)
+        loader.stop()
+
+
+def released(graph: Graph, **fields: object) -> ModelReleased:
+    message = ModelReleased(
+        model="digits",
+        alias="champion",
+        epoch=1,
+        version_id="sha256:" + "ab" * 32,
+        ordinal=1,
+        variant="fp32",
+        cache=CACHE_POLICY_AUTO,
+    )
+    message.graph.uri, message.graph.digest, message.graph.size_bytes = graph.uri, graph.digest, graph.size_bytes
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def test_events_are_followed_to_their_end(
+    loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes
+) -> None:
+    record = Record("headrace.model.released.v1", 0, 7, b"digits@champion", b"")
+    on_released(loader, "digits@champion", released(stored(store, graph)), record)
+    health.wait("model/digits", True)
+    on_released(loader, "digits@champion", None, record)
+    health.wait("model/digits", None)
+    assert shelf.models == {}
+
+
+def test_an_event_that_cannot_be_served_is_passed_over(
+    loader: ReleaseLoader, store: ObjectStore, health: Health, graph: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = Record("headrace.model.released.v1", 0, 7, b"digits@champion", b"")
+    on_released(loader, "digits@champion", released(stored(store, graph), version_id="", variant=""), record)
+    on_released(loader, "other@champion", released(stored(store, graph), model="other"), record)
+    health.wait("model/other", True)
+    assert "headrace.model.released.v1:0:7" in caplog.text
+    assert "expected version_id, variant, got nothing" in caplog.text
+    assert not [name for name, _ in health.told if name == "model/digits"]

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from headrace_inference.core.signature import Call, Signature, TensorSpec
+from headrace_inference.core.tensors import DATATYPES, InputTensor
+from headrace_runtime.errors import InvalidInput
+
+PIXELS = TensorSpec("pixels", DATATYPES["FP32"], ("batch", 2, 2))
+AGE = TensorSpec("age", DATATYPES["INT64"], ("batch",))
+SIGNATURE = Signature(
+    [PIXELS, AGE],
+    [
+        TensorSpec("probabilities", DATATYPES["FP32"], ("batch", 10)),
+        TensorSpec("label", DATATYPES["BYTES"], ("batch",)),
+    ],
+    max_rows=8,
+)
+
+
+def call(*inputs: InputTensor, raws: tuple[bytes, ...] = (), outputs: tuple[str, ...] = ()) -> Call:
+    return Call("m", "", "", inputs, raws, outputs)
+
+
+def pixels(*shape: int, **fields: Any) -> InputTensor:
+    return InputTensor("pixels", **{"datatype": "FP32", "shape": shape or (1, 2, 2)} | fields)
+
+
+def age(*shape: int, **fields: Any) -> InputTensor:
+    return InputTensor("age", **{"datatype": "INT64", "shape": shape or (1,)} | fields)
+
+
+ZEROS = (bytes(16), bytes(8))
+
+
+def test_raw_inputs_become_arrays_in_any_order() -> None:
+    arrays = SIGNATURE.arrays(call(age(), pixels(), raws=(np.int64(7).tobytes(), np.ones(4, "<f4").tobytes())))
+    assert arrays["age"].tolist() == [7]
+    assert arrays["pixels"].tolist() == [[[1, 1], [1, 1]]]
+
+
+def test_typed_inputs_become_the_same_arrays() -> None:
+    arrays = SIGNATURE.arrays(call(pixels(typed=[("fp32_contents", [1.0] * 4)]), age(typed=[("int64_contents", [7])])))
+    assert (arrays["age"].tolist(), arrays["pixels"].tolist()) == ([7], [[[1, 1], [1, 1]]])
+    assert (arrays["age"].dtype, arrays["pixels"].dtype) == (np.int64, np.float32)
+
+
+def test_rows_are_the_first_dimension() -> None:
+    assert SIGNATURE.rows({"pixels": np.zeros((3, 2, 2)), "age": np.zeros(3)}) == 3
+    assert Signature([TensorSpec("x", DATATYPES["FP32"], (4,))], [], 8).rows({"x": np.zeros(4)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            call(pixels()),
+            "inputs: expected 'pixels' FP32 [-1, 2, 2], 'age' INT64 [-1], got ['pixels']: missing ['age']",
+        ),
+        (
+            call(pixels(), age(), InputTensor("height", "FP32", (1,))),
+            "inputs: expected 'pixels' FP32 [-1, 2, 2], 'age' INT64 [-1], got ['pixels', 'age', 'height']: "
+            "unknown ['height']",
+        ),
+        (
+            call(InputTensor("pixel", "FP32", (1,)), age()),
+            "inputs: expected 'pixels' FP32 [-1, 2, 2], 'age' INT64 [-1], got ['pixel', 'age']: "
+            "missing ['pixels'] and unknown ['pixel']",
+        ),
+        (call(pixels(), age(), age()), "inputs: expected each name once, got ['pixels', 'age', 'age']"),
+        (
+            call(pixels(), age(), raws=(bytes(16),)),
+            "raw_input_contents: expected 2 entries, one for each input, got 1",
+        ),
+        (
+            call(pixels(), age(typed=[("int64_contents", [1])]), raws=ZEROS),
+            "input 'age': expected raw or typed contents, got both",
+        ),
+        (call(pixels(datatype="FP64"), age(), raws=ZEROS), "input 'pixels': expected datatype FP32, got 'FP64'"),
+        (
+            call(pixels(1, 4), age(), raws=ZEROS),
+            "input 'pixels': expected 3 dimensions [-1, 2, 2], got 2: [1, 4]",
+        ),
+        (
+            call(pixels(1, 2, 3), age(), raws=ZEROS),
+            "input 'pixels': expected shape [-1, 2, 2], got [1, 2, 3]: dimension 2 should be 2",
+        ),
+        (
+            call(pixels(9, 2, 2), age(9), raws=ZEROS),
+            "input 'pixels': expected shape [-1, 2, 2], got [9, 2, 2]: dimension 0 should be 1 to 8 rows",
+        ),
+        (
+            call(pixels(0, 2, 2), age(0), raws=ZEROS),
+            "input 'pixels': expected shape [-1, 2, 2], got [0, 2, 2]: dimension 0 should be 1 to 8 rows",
+        ),
+        (
+            call(pixels(-1, 2, 2), age(), raws=ZEROS),
+            "input 'pixels': expected shape [-1, 2, 2], got [-1, 2, 2]: dimension 0 should be 1 to 8 rows",
+        ),
+        (
+            call(pixels(1, 2, 2), age(2), raws=ZEROS),
+            "input 'age': expected 1 in dimension 0 as in the inputs before, got 2",
+        ),
+        (
+            call(pixels(), age(), raws=(bytes(15), bytes(8))),
+            "input 'pixels': expected 16 bytes of raw contents for FP32 [1, 2, 2], got 15",
+        ),
+        (call(pixels(), age()), "input 'pixels': expected 4 values in fp32_contents for shape [1, 2, 2], got 0"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_told_why(wrong: Call, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        SIGNATURE.arrays(wrong)
+    assert str(caught.value) == message
+
+
+def test_other_dimensions_that_callers_choose_may_be_empty_but_not_negative() -> None:
+    signature = Signature([TensorSpec("words", DATATYPES["INT64"], ("batch", "length"))], [], 8)
+    assert signature.arrays(call(InputTensor("words", "INT64", (1, 0)), raws=(b"",)))["words"].shape == (1, 0)
+    with pytest.raises(InvalidInput, match="dimension 1 should be no negative size"):
+        signature.arrays(call(InputTensor("words", "INT64", (1, -1)), raws=(b"",)))
+
+
+def test_outputs_are_those_asked_for_or_all() -> None:
+    assert SIGNATURE.requested(()) == ("probabilities", "label")
+    assert SIGNATURE.requested(("label",)) == ("label",)
+    assert SIGNATURE.requested(("label", "probabilities")) == ("label", "probabilities")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (("logits",), "output 'logits': expected one of ['probabilities', 'label']"),
+        (("label", "label"), "outputs: expected each name once, got ['label', 'label']"),
+    ],
+)
+def test_outputs_that_there_are_not(outputs: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        SIGNATURE.requested(outputs)
+    assert str(caught.value) == message
