@@ -182,9 +182,16 @@ class Canned:
         )
 
 
+State = messages.WatchPipelineResponse | grpc.StatusCode
+
+
 @dataclass
 class FakeRegistry(RegistryServiceServicer):
-    """The registry's service over canned answers; `states` are streamed in order, then the stream stays open."""
+    """The registry's service over canned answers.
+
+    `states` are streamed in order, then the stream stays open; a status code cuts it, and the next stream goes on
+    behind it. As a dictionary they belong to the first stream, the second, and so on.
+    """
 
     pipelines: list[PipelineApplied] = field(default_factory=list)
     datasets: list[messages.Dataset] = field(default_factory=list)
@@ -192,7 +199,8 @@ class FakeRegistry(RegistryServiceServicer):
     versions: list[messages.Version] = field(default_factory=list)
     releases: list[messages.Release] = field(default_factory=list)
     lags: list[messages.Lag] = field(default_factory=list)
-    states: list[messages.WatchPipelineResponse | grpc.StatusCode] = field(default_factory=list)
+    states: list[State] | dict[int, list[State]] = field(default_factory=list)
+    watches: int = 0
     refusal: tuple[grpc.StatusCode, str] | None = None
     changed: bool = True
     requests: list[Any] = field(default_factory=list)
@@ -242,8 +250,10 @@ class FakeRegistry(RegistryServiceServicer):
         self._seen(request, context)
         over = threading.Event()
         context.add_callback(over.set)
-        while self.states:
-            state = self.states.pop(0)
+        states = self.states[self.watches] if isinstance(self.states, dict) else self.states
+        self.watches += 1
+        while states:
+            state = states.pop(0)
             if isinstance(state, grpc.StatusCode):
                 context.abort(state, "the stream was cut")
             yield state

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 import grpc
+import headrace_client
 import pytest
 from headrace_client import RegistryClient, errors
-from headrace_client.cli import catalogue
+from headrace_client.cli import catalogue, entry
 from opentelemetry import trace
 
 
@@ -129,3 +131,22 @@ def test_every_error_is_drawn():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert len(kinds) > 10
     assert all(f"{kind.__name__} " in drawn or kind is errors.HeadraceClientError for kind in kinds)
+
+
+def test_an_interrupt_while_starting_is_quiet(monkeypatch):
+    class Interrupts:
+        def find_spec(self, name, *_):
+            if name == "headrace_client.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "headrace_client.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 130
+
+
+def test_the_package_offers_what_it_names():
+    assert all(getattr(headrace_client, name) is not None for name in headrace_client.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = headrace_client.nothing

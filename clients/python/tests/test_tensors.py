@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from headrace_client.errors import AnswerInvalid, InputInvalid, RowsInvalid
 from headrace_client.tensors import DTYPES, TensorSpec, arrays_from_rows, from_raw, to_raw
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+UNHURRIED = settings(deadline=None, max_examples=50)
 NUMERIC = [name for name in DTYPES if name != "BYTES"]
 
 
+@UNHURRIED
 @given(st.data(), st.sampled_from(NUMERIC))
 def test_numbers_survive_the_wire(data, datatype):
     array = data.draw(arrays_of.arrays(DTYPES[datatype], arrays_of.array_shapes(min_dims=1, max_dims=3)))
@@ -21,6 +23,7 @@ def test_numbers_survive_the_wire(data, datatype):
     assert back.tobytes() == array.tobytes()
 
 
+@UNHURRIED
 @given(st.lists(st.text() | st.binary()))
 def test_texts_survive_the_wire(items):
     array = np.empty(len(items), dtype=object)
@@ -30,6 +33,7 @@ def test_texts_survive_the_wire(items):
     assert [item.encode() if isinstance(item, str) else item for item in back.tolist()] == as_bytes
 
 
+@UNHURRIED
 @given(
     st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=4, max_size=4), min_size=1)
 )

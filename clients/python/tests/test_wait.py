@@ -8,6 +8,7 @@ import time
 import grpc
 import pytest
 from headrace.registry.v1 import registry_service_pb2 as messages
+from headrace_client import waiting
 
 RUNNING, SUCCEEDED, FAILED = messages.RUN_STATE_RUNNING, messages.RUN_STATE_SUCCEEDED, messages.RUN_STATE_FAILED
 CANDIDATE, RELEASED, REFUSED = (
@@ -15,6 +16,22 @@ CANDIDATE, RELEASED, REFUSED = (
     messages.VERSION_STATE_RELEASED,
     messages.VERSION_STATE_REFUSED,
 )
+TIME_IS_OVER = grpc.StatusCode.DEADLINE_EXCEEDED
+"""Cuts a stream just as the client's own deadline does, and needs no waiting in a test."""
+
+
+@pytest.fixture(autouse=True)
+def _history(request, monkeypatch):
+    """Give what moves ample time, and do not sit out the pause where nothing does."""
+    moves = "from_before" in request.node.name or "old_one" in request.node.name
+    monkeypatch.setattr(waiting, "HISTORY_S", 30.0 if moves else 0.1)
+
+
+def test_the_deadline_is_kept(headrace, registry):
+    """The registry says nothing at all."""
+    result = headrace("wait", "digits", "--timeout", "200ms")
+    assert result.exit_code == 1
+    assert "was not released after 0.2 s: still waiting for the registry's first answer" in result.stderr
 
 
 def test_follows_from_the_first_record_to_the_release(headrace, registry, canned):
@@ -134,8 +151,8 @@ def test_a_run_on_an_older_version_of_the_same_dataset_is_waited_for(headrace, r
     """The dataset was frozen again with other training settings: its old release is no answer."""
     again = canned.released_state()
     again.runs.add().CopyFrom(canned.training(RUNNING, epoch=2))
-    registry.states = [again]
-    result = headrace("wait", "digits", "--timeout", "300ms")
+    registry.states = [again, TIME_IS_OVER]
+    result = headrace("wait", "digits")
     assert result.exit_code == 1
     assert "still waiting for training (epoch 2 of 40" in result.stderr
 
@@ -187,6 +204,44 @@ def test_ends_in_failure_with_the_reason(headrace, registry, canned, fault):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("fault", ["freeze", "training"])
+def test_a_failure_from_before_is_history_when_records_come_in(headrace, registry, canned, fault):
+    """The last try failed, the user sends better records and waits for what they bring."""
+    failed = {
+        "freeze": canned.state(failure="the label has one value"),
+        "training": canned.state(
+            dataset=canned.dataset("c"), runs=[canned.training(FAILED, reason="loss is NaN", letter="c")]
+        ),
+    }[fault]
+    filling = type(failed)()
+    filling.CopyFrom(failed)
+    filling.filling.CopyFrom(canned.filling(3))
+    registry.states = {0: [failed, filling, canned.released_state()], 1: [failed, filling]}
+    result = headrace("wait", "digits", "--timeout", "20s")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_new_failure_ends_the_wait_after_an_old_one(headrace, registry, canned):
+    old, filling, new = (
+        canned.state(failure="the label has one value"),
+        canned.state(failure="the label has one value", filling=canned.filling(3)),
+        canned.state(failure="the test split is empty"),
+    )
+    registry.states = {0: [old, filling, new], 1: [old, filling]}
+    result = headrace("wait", "digits", "--timeout", "20s")
+    assert result.exit_code == 1
+    assert "error: dataset failed: the test split is empty" in result.stderr
+
+
+def test_a_time_out_remembers_the_failure_from_before(headrace, registry, canned):
+    old = canned.state(failure="the label has one value")
+    filling = canned.state(failure="the label has one value", filling=canned.filling(3))
+    registry.states = {0: [old, filling, TIME_IS_OVER], 1: [old, filling]}
+    result = headrace("wait", "digits")
+    assert result.exit_code == 1
+    assert "before that, dataset failed: the label has one value" in result.stderr
+
+
 def test_a_failed_freeze_does_not_undo_what_is_released(headrace, registry, canned):
     state = canned.released_state()
     state.failure = "nothing to freeze"
@@ -208,13 +263,13 @@ def test_a_time_out_says_what_it_waited_for(headrace, registry, canned, parts, a
         state.filling.CopyFrom(canned.filling(parts["filling"]))
     if "run" in parts:
         state = canned.state(dataset=canned.dataset(), runs=[canned.training(RUNNING)])
-    registry.states = [state]
-    result = headrace("wait", "digits", "--timeout", "300ms", "--json")
+    registry.states = [state, TIME_IS_OVER]
+    result = headrace("wait", "digits", "--timeout", "1m30s", "--json")
     assert result.exit_code == 1
     answer = json.loads(result.stdout)
     assert answer["outcome"] == "timed_out"
     assert answer["reason"].endswith(f"still waiting for {awaited}")
-    assert "'digits' was not released after 0.3 s" in result.stderr
+    assert "'digits' was not released after 1 min 30 s" in result.stderr
 
 
 def test_a_registry_that_restarts_does_not_end_the_wait(headrace, registry, canned):
@@ -277,8 +332,8 @@ def test_freeze_without_waiting(headrace, registry):
 
 
 def test_freeze_times_out(headrace, registry, canned):
-    registry.states = [canned.state()]
-    result = headrace("freeze", "digits", "--timeout", "200ms")
+    registry.states = [canned.state(), TIME_IS_OVER]
+    result = headrace("freeze", "digits")
     assert result.exit_code == 1
     assert "request-7" in result.stderr
     assert "still not frozen" in result.stderr

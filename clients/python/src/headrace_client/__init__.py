@@ -1,16 +1,25 @@
-"""A light Headrace client: the registry, inference, and the `headrace` command."""
+"""A light Headrace client: the registry, inference, and the `headrace` command.
 
-from headrace_client.addresses import Addresses, find_addresses
-from headrace_client.inference import InferenceClient, InferenceResult, ModelMetadata
-from headrace_client.prediction import Prediction, predict_rows
-from headrace_client.registry import RegistryClient
-from headrace_client.stages import Goal
-from headrace_client.tensors import TensorSpec
-from headrace_client.waiting import Progress, freeze, wait_for
+Names are loaded when they are first used: the command starts faster, and importing this package imports no gRPC.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace_client.addresses import Addresses, find_addresses
+    from headrace_client.errors import HeadraceClientError
+    from headrace_client.inference import InferenceClient, InferenceResult, ModelMetadata
+    from headrace_client.prediction import Prediction, predict_rows
+    from headrace_client.registry import RegistryClient
+    from headrace_client.stages import Goal
+    from headrace_client.tensors import TensorSpec
+    from headrace_client.waiting import Progress, freeze, wait_for, wait_served
 
 __all__ = [
     "Addresses",
     "Goal",
+    "HeadraceClientError",
     "InferenceClient",
     "InferenceResult",
     "ModelMetadata",
@@ -22,4 +31,23 @@ __all__ = [
     "freeze",
     "predict_rows",
     "wait_for",
+    "wait_served",
 ]
+
+_MODULES = {
+    "addresses": ("Addresses", "find_addresses"),
+    "errors": ("HeadraceClientError",),
+    "inference": ("InferenceClient", "InferenceResult", "ModelMetadata"),
+    "prediction": ("Prediction", "predict_rows"),
+    "registry": ("RegistryClient",),
+    "stages": ("Goal",),
+    "tensors": ("TensorSpec",),
+    "waiting": ("Progress", "freeze", "wait_for", "wait_served"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -18,6 +18,8 @@ RECONNECT_S = 20.0
 """How long a registry that answered before may be away, for example while it restarts."""
 RECONNECT_PAUSE_S = 0.5
 SERVED_PAUSE_S = 0.1
+HISTORY_S = 3.0
+"""A failure that stands this long while nothing moves is what the waiting ends with."""
 
 
 @dataclass
@@ -44,11 +46,13 @@ def wait_for(
 
     Returns at once when it has already. `after` names a dataset that does not count any more. Raises PipelineFailed
     with the reason when a freeze or a run failed or the version was refused, TimedOut saying what was waited for,
-    NotFound when there is no such pipeline. `on_progress` is called with each new state.
+    NotFound when there is no such pipeline. A failure that is there already is history when something moves within
+    HISTORY_S, for example because records come in. `on_progress` is called with each new state.
     """
     deadline = time.monotonic() + timeout_s
     wanted = Wanted(registry.pipeline(pipeline).spec.digest, after)
     progress = Progress()
+    history: str | None = None
     for state in _states(registry, pipeline, deadline):
         frozen = state.dataset.frozen
         if state.HasField("dataset") and frozen.spec_digest != wanted.spec_digest:
@@ -58,12 +62,24 @@ def wait_for(
         on_progress(progress)
         if reached(progress.stages):
             return progress
-        if reason := failure(progress.stages):
+        reason = failure(progress.stages)
+        if history is None:
+            history = reason if reason and _moves(registry, pipeline, state, deadline) else ""
+        if reason and reason != history:
             raise PipelineFailed(reason)
+    raise TimedOut(_late(pipeline, goal, timeout_s, progress, history or ""))
+
+
+def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelineResponse, deadline: float) -> bool:
+    """Return whether a pipeline's state changes within HISTORY_S."""
+    soon = min(deadline, time.monotonic() + HISTORY_S)
+    return any(current != state for current in _states(registry, pipeline, soon))
+
+
+def _late(pipeline: str, goal: Goal, timeout_s: float, progress: Progress, history: str) -> str:
     awaited = waiting_for(progress.stages) if progress.stages else "the registry's first answer"
-    raise TimedOut(
-        f"pipeline '{pipeline}' was not {goal} after {duration_text(timeout_s)}: still waiting for {awaited}"
-    )
+    before = f"; before that, {history}" if history else ""
+    return f"pipeline '{pipeline}' was not {goal} after {duration_text(timeout_s)}: still waiting for {awaited}{before}"
 
 
 def freeze(

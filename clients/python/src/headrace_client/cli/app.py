@@ -39,8 +39,3 @@ app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
-
-
-def main() -> None:
-    """Run the command; the console script of this package."""
-    app()

@@ -144,6 +144,7 @@ def _print(found: Status) -> None:
     if behind:
         lag_rows = [[plain(lag["group"]), plain(lag["topic"]), str(lag["messages"])] for lag in behind]
         parts.append(table(["consumer group", "topic", ">behind"], lag_rows))
+        parts.append("[dim]The marker that ends a Kafka transaction counts: one a partition is no backlog.[/]")
     elif found.lags:
         parts.append("no consumer group is behind")
     print_parts([*parts, f"lane: {LANE}"])
