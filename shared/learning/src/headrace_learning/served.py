@@ -109,6 +109,7 @@ class ServedModel(nn.Module):
     def tensors(self, columns: Mapping[str, np.ndarray[Any, Any]]) -> list[torch.Tensor]:
         """Return the features' columns as tensors, in the order that `prepare` and `forward` take them."""
         return [
-            torch.from_numpy(np.ascontiguousarray(columns[feature.name])).to(feature.tensor_type)
+            # Writable, because PyTorch warns of memory that it may share and not write.
+            torch.from_numpy(np.require(columns[feature.name], requirements=["C", "W"])).to(feature.tensor_type)
             for feature in self.features
         ]

@@ -1,0 +1,53 @@
+"""Checkpoints in the object store, under the run's attempts."""
+
+import logging
+import re
+
+from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
+from headrace_learning.errors import BrokenCheckpoint
+from headrace_runtime.object_store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+_SIDECAR = re.compile(r"(?P<stem>runs/[^/]+/attempt-\d+/checkpoint-[01])\.json")
+
+
+class StoredCheckpoints:
+    """The checkpoints of one run: reads those of every attempt, writes those of one.
+
+    An attempt keeps two and writes over the older one, so that a crash in the middle of writing leaves the other.
+    """
+
+    def __init__(self, store: ObjectStore, run_id: str, output: str) -> None:
+        self._store = store
+        self._run_prefix = f"runs/{run_id}/"
+        self._output = output
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        """Return the valid checkpoint of this subject with the most epochs, of any attempt; None if there is none."""
+        newest: Checkpoint | None = None
+        for name in self._store.list(self._run_prefix):
+            if match := _SIDECAR.fullmatch(name):
+                checkpoint = self._read(match["stem"])
+                if checkpoint is None or checkpoint.subject != subject:
+                    continue
+                if newest is None or checkpoint.epoch > newest.epoch:
+                    newest = checkpoint
+        return newest
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint: the tensors first, then the sidecar that makes them count."""
+        stem = f"{self._output}checkpoint-{checkpoint.epoch % 2}"
+        tensors, sidecar = to_bytes(checkpoint)
+        self._store.write(f"{stem}.safetensors", tensors)
+        self._store.write(f"{stem}.json", sidecar)
+
+    def _read(self, stem: str) -> Checkpoint | None:
+        tensors, sidecar = self._store.read(f"{stem}.safetensors"), self._store.read(f"{stem}.json")
+        if tensors is None or sidecar is None:
+            return None
+        try:
+            return from_bytes(tensors, sidecar)
+        except BrokenCheckpoint as error:
+            _log.warning("%s is passed over: %s", stem, error)
+            return None

@@ -1,0 +1,58 @@
+"""The child process of one training run: assignment in, a version and a result in the object store out.
+
+The protocol is headrace_runtime.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
+canonical JSON) and ``dataset`` (``{"dataset_id", "manifest"}``); artifacts are ``{"uri", "digest", "size_bytes"}``.
+A step is an epoch; the metrics are train_loss, validation_loss (nats) and validation_accuracy. The result has
+``model``, ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest
+from headrace_data.spec import SpecInvalid, parse_canonical
+from headrace_learning.errors import NotLearnable
+from headrace_runtime.child import Assignment, Reporter, WorkRefused, run_child
+from headrace_runtime.object_store import Artifact, ObjectStore
+
+from headrace_trainer.adapters.checkpoints import StoredCheckpoints
+from headrace_trainer.core.randomness import make_deterministic
+from headrace_trainer.core.run import Plan, run
+from headrace_trainer.core.version import version_manifest
+from headrace_trainer.errors import TrainingError
+
+
+def work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+    """Train the version that the assignment asks for, and return the result."""
+    make_deterministic()
+    try:
+        return _work(assignment, reporter)
+    except (TrainingError, NotLearnable, SpecInvalid) as error:
+        raise WorkRefused(str(error)) from error
+
+
+def _work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+    store = ObjectStore(assignment["store_url"])
+    pipeline = parse_canonical(assignment["spec"].encode())
+    dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
+    plan = Plan(assignment["run_id"], pipeline, dataset)
+    checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"])
+
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, reporter)
+
+    weights, graph = store.put(trained.weights), store.put(trained.graph)
+    manifest = store.put(version_manifest(plan, trained, weights, graph))
+    return {
+        "model": pipeline.model,
+        "version_id": manifest.digest,
+        "manifest": asdict(manifest),
+        "graph": asdict(graph),
+        "weights": asdict(weights),
+        "metrics": dict(trained.metrics),
+        "epochs": trained.outcome.epochs,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_child(work))

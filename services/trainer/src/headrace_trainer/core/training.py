@@ -1,0 +1,170 @@
+"""The training loop."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from headrace_data.spec import Train
+from headrace_learning.checkpoint import Checkpoint, optimizer_memory, restore_optimizer
+from headrace_learning.networks import weights_of
+from headrace_learning.optimizers import build_optimizer
+from torch import nn
+from torch.nn import functional
+
+from headrace_trainer.core.randomness import order_of_rows, seed_epoch
+from headrace_trainer.errors import Diverged
+from headrace_trainer.ports import Checkpoints, Progress
+
+_MEASURED_AT_ONCE = 4096
+"""Rows that a forward pass without gradients takes."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prepared rows of one split."""
+
+    inputs: torch.Tensor
+    """[rows, *input shape of the network] float32, transforms applied."""
+    targets: torch.Tensor
+    """[rows] int64, places of the true classes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended. The network holds the best epoch's weights."""
+
+    epochs: int
+    """Epochs run, those of earlier attempts included."""
+    best_epoch: int
+    best_loss: float
+    """Validation loss after `best_epoch`, in nats."""
+
+
+@dataclass(frozen=True)
+class _Validation:
+    loss: float
+    accuracy: float
+
+
+class Training:
+    """Trains a network on one split and keeps the weights that do best on another.
+
+    `subject` names what is trained on what: checkpoints of it are taken up, others are not.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Train,
+        train: Rows,
+        validation: Rows,
+        subject: str,
+        checkpoints: Checkpoints,
+        progress: Progress,
+    ) -> None:
+        self._network = network
+        self._settings = settings
+        self._train = train
+        self._validation = validation
+        self._subject = subject
+        self._checkpoints = checkpoints
+        self._progress = progress
+        self._optimizer = build_optimizer(network.parameters(), settings.optimizer)
+        self._epoch = 0
+        self._best_epoch = 0
+        self._best_loss = math.inf
+        self._best_weights = weights_of(network)
+
+    def run(self) -> Outcome:
+        """Train until the epochs are used up or the validation loss stands still. Raises Diverged."""
+        self._take_up_checkpoint()
+        started, first = time.monotonic(), self._epoch
+
+        while self._epochs_remain() and not self._stands_still():
+            self._epoch += 1
+            train_loss = self._train_one_epoch()
+            validation = self._validate()
+            self._keep_if_best(validation)
+            self._save_checkpoint()
+            seconds = (time.monotonic() - started) / (self._epoch - first)
+            self._report(train_loss, validation, seconds)
+
+        self._network.load_state_dict(self._best_weights)
+        self._network.eval()
+        return Outcome(self._epoch, self._best_epoch, self._best_loss)
+
+    def _epochs_remain(self) -> bool:
+        return self._epoch < self._settings.epochs
+
+    def _stands_still(self) -> bool:
+        stop = self._settings.early_stop
+        return stop is not None and self._epoch - self._best_epoch >= stop.patience
+
+    def _train_one_epoch(self) -> float:
+        """Make one pass over the training split. Returns the mean loss over its rows."""
+        seed_epoch(self._settings.seed, self._epoch)
+        self._network.train()
+        rows = len(self._train.targets)
+        total = 0.0
+        for places in torch.split(order_of_rows(rows, self._settings.seed, self._epoch), self._settings.batch_size):
+            loss = functional.cross_entropy(self._network(self._train.inputs[places]), self._train.targets[places])
+            self._optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            self._optimizer.step()
+            total += float(loss.detach()) * len(places)
+        return self._finite(total / rows)
+
+    @torch.no_grad()
+    def _validate(self) -> _Validation:
+        """Measure the network as it is on the validation split."""
+        self._network.eval()
+        logits = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, _MEASURED_AT_ONCE)])
+        targets = self._validation.targets
+        return _Validation(
+            loss=self._finite(float(functional.cross_entropy(logits, targets))),
+            accuracy=float((logits.argmax(dim=1) == targets).float().mean()),
+        )
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise Diverged(self._epoch, loss, self._settings.optimizer.learning_rate)
+        return loss
+
+    def _keep_if_best(self, validation: _Validation) -> None:
+        stop = self._settings.early_stop
+        if validation.loss < self._best_loss - (stop.min_delta if stop else 0.0):
+            self._best_epoch, self._best_loss = self._epoch, validation.loss
+            self._best_weights = weights_of(self._network)
+
+    def _save_checkpoint(self) -> None:
+        self._checkpoints.save(
+            Checkpoint(
+                subject=self._subject,
+                epoch=self._epoch,
+                weights=weights_of(self._network),
+                best_weights=self._best_weights,
+                best_epoch=self._best_epoch,
+                best_loss=self._best_loss,
+                optimizer=optimizer_memory(self._optimizer),
+            )
+        )
+
+    def _take_up_checkpoint(self) -> None:
+        checkpoint = self._checkpoints.newest(self._subject)
+        if checkpoint is None:
+            return
+        self._network.load_state_dict(checkpoint.weights)
+        restore_optimizer(self._optimizer, checkpoint.optimizer)
+        self._epoch = checkpoint.epoch
+        self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
+        self._best_weights = dict(checkpoint.best_weights)
+
+    def _report(self, train_loss: float, validation: _Validation, seconds_per_epoch: float) -> None:
+        metrics = {
+            "train_loss": train_loss,
+            "validation_loss": validation.loss,
+            "validation_accuracy": validation.accuracy,
+        }
+        remaining = self._settings.epochs - self._epoch
+        self._progress.progress(self._epoch, self._settings.epochs, metrics, seconds_per_epoch * remaining)

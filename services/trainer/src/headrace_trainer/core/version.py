@@ -1,0 +1,59 @@
+"""The manifest of a version: what it is, where it came from and how good it is. Its digest is the version's id."""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from headrace_data.dataset import Blob
+from headrace_data.spec import Field
+from headrace_learning.graphs import LABEL, PROBABILITIES
+
+from headrace_trainer.core.run import Plan, Trained
+
+FORMAT = "headrace-version/1"
+_LIBRARIES = ("headrace-learning", "headrace-trainer", "numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+
+
+def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -> bytes:
+    """Return the manifest as canonical JSON. The same bytes for the same dataset, spec, seed and libraries.
+
+    It names weights and graph by digest and size and not by place, so that a copied store keeps its versions.
+    """
+    pipeline, dataset = plan.pipeline, plan.dataset
+    manifest = {
+        "format": FORMAT,
+        "model": pipeline.model,
+        "pipeline": pipeline.name,
+        "run_id": plan.run_id,
+        "dataset_id": dataset.dataset_id,
+        "spec_digest": pipeline.digest,
+        "weights": {"digest": weights.digest, "size_bytes": weights.size_bytes},
+        "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes},
+        "inputs": [_input(field) for field in dataset.features],
+        "outputs": _outputs(dataset.classes),
+        "classes": list(dataset.classes),
+        "rows": {name: split.rows for name, split in dataset.splits.items()},
+        "metrics": dict(trained.metrics),
+        "export_difference": trained.export_difference,
+        "epochs": trained.outcome.epochs,
+        "best_epoch": trained.outcome.best_epoch,
+        "best_validation_loss": trained.outcome.best_loss,
+        "parameters": trained.parameters,
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
+    return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _input(field: Field) -> dict[str, Any]:
+    """Describe a tensor; -1 stands for the number of rows in a call."""
+    described: dict[str, Any] = {"name": field.name, "type": field.type, "shape": [-1, *field.shape]}
+    return described | ({"unit": field.unit} if field.unit else {})
+
+
+def _outputs(classes: Sequence[int] | Sequence[str]) -> list[dict[str, Any]]:
+    label_type = "string" if isinstance(classes[0], str) else "int64"
+    return [
+        {"name": PROBABILITIES, "type": "float32", "shape": [-1, len(classes)]},
+        {"name": LABEL, "type": label_type, "shape": [-1]},
+    ]

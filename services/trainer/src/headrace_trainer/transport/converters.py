@@ -1,0 +1,36 @@
+"""Events to and from the JSON that a child process reads and writes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
+
+
+def to_assignment(command: run_pb2.TrainingRequested) -> dict[str, Any]:
+    """Return what the child must know of a command."""
+    manifest = command.dataset.manifest
+    return {
+        "spec": command.spec.json.decode(),
+        "dataset": {
+            "dataset_id": command.dataset.dataset_id,
+            "manifest": {"uri": manifest.uri, "digest": manifest.digest, "size_bytes": manifest.size_bytes},
+        },
+    }
+
+
+def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> Message:
+    """Return the fact that a child's result amounts to."""
+    return model_pb2.ModelTrained(
+        run_id=command.run_id,
+        pipeline=command.pipeline,
+        model=result["model"],
+        version_id=result["version_id"],
+        dataset_id=command.dataset.dataset_id,
+        manifest=artifact_pb2.Artifact(**result["manifest"]),
+        graph=artifact_pb2.Artifact(**result["graph"]),
+        weights=artifact_pb2.Artifact(**result["weights"]),
+        metrics=result["metrics"],
+        attempt=result["attempt"],
+        epochs=result["epochs"],
+    )

@@ -1,0 +1,24 @@
+"""Puts the trainer together."""
+
+from headrace_runtime.kafka.producers import EventProducer
+from headrace_runtime.run_worker import RunWorker
+from headrace_runtime.service import Service
+
+from headrace_trainer.settings import Settings
+from headrace_trainer.transport.consumer import TRAINING
+
+NAME = "trainer"
+
+
+def build(settings: Settings) -> Service:
+    """Return the service: a worker that runs one training at a time, and the producer of its progress."""
+    events = EventProducer(settings, source=NAME)
+    worker = RunWorker(
+        NAME,
+        TRAINING,
+        settings,
+        events,
+        work_dir=settings.work_dir / settings.instance,
+        max_attempts=settings.max_attempts,
+    )
+    return Service(NAME, [events, worker])

@@ -1,0 +1,213 @@
+import hashlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.transforms import FittedTransform, FittedTransforms
+from headrace_learning.building import build_model
+from headrace_learning.errors import ExportMismatch, NotLearnable
+from headrace_learning.evaluation import logits_of, predict
+from headrace_learning.export import OPSET, ExportedGraph, export_graph
+from headrace_learning.graphs import class_values
+from headrace_learning.served import InputFeature, ServedModel
+from headrace_learning.sessions import cpu_session, run_in_batches
+
+DOCUMENT = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: things}}
+stream:
+  topic: things
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: kind, type: string, role: label}}
+{features}
+train: {{network: {network}}}
+"""
+MIXED = [
+    "{name: image.pixels, type: uint8, shape: [4, 5], role: feature}",
+    "{name: val_1, type: float64, role: feature}",
+    "{name: network-0, type: int64, shape: [3], role: feature}",
+    "{name: count, type: uint16, role: feature}",
+    "{name: wide, type: uint32, role: feature}",
+    "{name: input, type: float32, role: feature}",
+    "{name: depth, type: int8, role: feature}",
+]
+CLASSES = ["ant", "bee", "käfer"]
+
+
+def _pipeline(features: Sequence[str], network: str) -> Pipeline:
+    lines = "\n".join(f"    - {feature}" for feature in features)
+    return load_pipeline(DOCUMENT.format(features=lines, network=network))
+
+
+def _rows(pipeline: Pipeline, rows: int = 40) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(5)
+    return {
+        # Large whole numbers, which float32 cannot tell apart.
+        field.name: (
+            random.integers(0, 100, (rows, *field.shape)) + (2**31 if field.type in ("int64", "uint32") else 0)
+        ).astype(field.dtype)
+        for field in pipeline.stream.features
+    }
+
+
+def _fitted(pipeline: Pipeline, rows: dict[str, np.ndarray]) -> FittedTransforms:
+    def fit(name: str, column: np.ndarray) -> FittedTransform:
+        values = column.astype(np.float64)
+        return FittedTransform(name, "standard", values.mean(axis=0), values.std(axis=0))
+
+    return FittedTransforms(tuple(fit(field.name, rows[field.name]) for field in pipeline.stream.features))
+
+
+def _export(features: Sequence[str], network: str) -> tuple[ExportedGraph, dict[str, np.ndarray], Pipeline]:
+    pipeline = _pipeline(features, network)
+    rows = _rows(pipeline)
+    torch.manual_seed(1)
+    return export_graph(build_model(pipeline, _fitted(pipeline, rows), 3), CLASSES, rows), rows, pipeline
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[ExportedGraph, dict[str, np.ndarray], Pipeline]:
+    return _export(MIXED, "{kind: mlp, hidden: [16, 8], activation: gelu, dropout: 0.5}")
+
+
+def test_raw_features_go_in_by_name_and_the_class_comes_out(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+    exported, rows, _ = mixed
+    session = cpu_session(exported.data)
+
+    assert {each.name: (each.type, each.shape) for each in session.get_inputs()} == {
+        "image.pixels": ("tensor(uint8)", ["batch", 4, 5]),
+        "val_1": ("tensor(double)", ["batch"]),
+        "network-0": ("tensor(int64)", ["batch", 3]),
+        "count": ("tensor(uint16)", ["batch"]),
+        "wide": ("tensor(uint32)", ["batch"]),
+        "input": ("tensor(float)", ["batch"]),
+        "depth": ("tensor(int8)", ["batch"]),
+    }
+    assert [(each.name, each.type, each.shape) for each in session.get_outputs()] == [
+        ("probabilities", "tensor(float)", ["batch", 3]),
+        ("label", "tensor(string)", ["batch"]),
+    ]
+    predictions = predict(exported.data, rows)
+    assert class_values(exported.data) == CLASSES
+    assert predictions.labels.tolist() == [CLASSES[place] for place in predictions.probabilities.argmax(axis=1)]
+    assert exported.rows == 40
+    assert exported.difference <= 1e-5
+
+
+def test_any_number_of_rows_gives_the_same_answers(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+    exported, rows, _ = mixed
+    session = cpu_session(exported.data)
+
+    (whole,) = run_in_batches(session, rows, ["probabilities"])
+    (single,) = run_in_batches(session, rows, ["probabilities"], batch_size=1)
+
+    np.testing.assert_allclose(single, whole, atol=1e-6)
+
+
+def test_the_transforms_in_the_graph_are_those_of_the_dataset(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+    exported, rows, pipeline = mixed
+    fitted = _fitted(pipeline, rows)
+
+    # A graph whose network takes the features as they come, fed with what the reference made of them, must agree.
+    torch.manual_seed(1)
+    network = build_model(pipeline, fitted, 3).network.eval()
+    prepared = np.concatenate([fitted[name].apply(rows[name]).reshape(40, -1) for name in rows], axis=1)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(prepared)).numpy()
+
+    np.testing.assert_allclose(logits_of(exported.data, rows), expected, atol=1e-4)
+    assert np.abs(prepared).max() > 1.5
+
+
+def test_the_file_is_whole_and_says_nothing_of_its_making(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+    model = onnx.load_from_string(mixed[0].data)
+
+    assert [each.version for each in model.opset_import] == [OPSET]
+    assert not any(each.external_data for each in model.graph.initializer)
+    assert (model.producer_name, model.doc_string, list(model.metadata_props)) == ("", "", [])
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        assert not part.doc_string
+        assert not part.metadata_props
+    assert b"headrace_learning" not in mixed[0].data
+
+
+@pytest.mark.parametrize("shape", ["[6, 7]", "[2, 8, 8]"])
+def test_images_go_through_convolutions(shape: str) -> None:
+    feature = f"{{name: image, type: float32, shape: {shape}, role: feature}}"
+
+    exported, rows, _ = _export([feature], "{kind: cnn, channels: [4, 8, 8], hidden: [6]}")
+
+    assert "Conv" in {node.op_type for node in onnx.load_from_string(exported.data).graph.node}
+    assert predict(exported.data, rows).probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_whole_number_classes_answer_as_int64() -> None:
+    feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    model = ServedModel([feature], (2,), torch.nn.Linear(2, 2))
+
+    exported = export_graph(model, [-5, 2**40], {"x": np.ones((3, 2), dtype=np.float32)})
+
+    assert set(predict(exported.data, {"x": np.ones((3, 2), np.float32)}).labels.tolist()) <= {-5, 2**40}
+    with pytest.raises(NotLearnable, match="whole numbers or strings"):
+        export_graph(model, [0.5, 1.5], {"x": np.ones((3, 2), np.float32)})  # type: ignore[list-item]
+
+
+class _Fickle(torch.nn.Module):
+    """Adds something other than what was exported, once that happened."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values if torch.compiler.is_exporting() else values + torch.tensor([0.1, 0.0])
+
+
+def test_a_graph_that_answers_otherwise_than_the_model_is_refused() -> None:
+    feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+
+    with pytest.raises(ExportMismatch, match=r"differ from PyTorch's by up to 0\.02") as caught:
+        export_graph(ServedModel([feature], (2,), _Fickle()), [0, 1], {"x": np.ones((3, 2), np.float32)})
+
+    assert caught.value.labels_differ == 0
+
+
+def test_what_cannot_be_built_says_what_was_expected() -> None:
+    with pytest.raises(NotLearnable, match="another name"):
+        InputFeature("label", "float32", (), np.zeros(()), np.ones(()))
+    with pytest.raises(NotLearnable, match="numbers to learn from, got type string"):
+        InputFeature("text", "string", (), np.zeros(()), np.ones(()))
+    with pytest.raises(ValueError, match="expected 3 values in each row, got 2"):
+        ServedModel([InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))], (3,), torch.nn.Linear(3, 2))
+
+
+_EXPORT = """
+import hashlib, numpy, torch
+from headrace_learning.export import export_graph
+from headrace_learning.networks import mlp
+from headrace_learning.served import InputFeature, ServedModel
+
+torch.manual_seed(4)
+features = [InputFeature(name, "float32", (3,), numpy.ones(3), numpy.full(3, 2.0)) for name in ("one", "two")]
+model = ServedModel(features, (6,), mlp(6, [5], 3))
+rows = {name: numpy.ones((4, 3), dtype=numpy.float32) for name in ("one", "two")}
+print(hashlib.sha256(export_graph(model, ["a", "b", "c"], rows).data).hexdigest())
+"""
+
+
+def test_the_same_weights_give_the_same_bytes_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "12345")
+    elsewhere = subprocess.run([sys.executable, "-c", _EXPORT], capture_output=True, text=True, check=True)
+
+    torch.manual_seed(4)
+    from headrace_learning.networks import mlp
+
+    features = [InputFeature(name, "float32", (3,), np.ones(3), np.full(3, 2.0)) for name in ("one", "two")]
+    model = ServedModel(features, (6,), mlp(6, [5], 3))
+    rows = {name: np.ones((4, 3), dtype=np.float32) for name in ("one", "two")}
+    here = export_graph(model, ["a", "b", "c"], rows).data
+
+    assert elsewhere.stdout.split() == [hashlib.sha256(here).hexdigest()]
