@@ -11,7 +11,7 @@ from headrace_data.dataset import MAX_CLASSES, Blob, DatasetReader, DatasetWrite
 from headrace_data.errors import BatchInvalid, DatasetInvalid, DatasetUnusable, ManifestInvalid
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
-from headrace_data.spec import Pipeline
+from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, assign_splits
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,8 +180,6 @@ def test_at_most_a_part_waits_in_memory(mixed: Pipeline, store: MemoryStore) -> 
 
 def test_parts_are_about_as_large_in_memory() -> None:
     def width(shape: tuple[int, ...]) -> int:
-        from headrace_data.spec import Field
-
         return default_part_rows([Field(name="x", type="float32", shape=shape, role="feature")])
 
     assert width((8, 8)) == 8 * 2**20 // (64 * 4 + 16)

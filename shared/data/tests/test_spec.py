@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from headrace_data.spec import Pipeline, Problem, SpecInvalid, json_schema, load_pipeline, parse_canonical
 from headrace_data.spec.scalars import format_duration, parse_duration
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
@@ -324,6 +324,7 @@ def test_bad_canonical_json_is_refused(data: bytes) -> None:
         parse_canonical(data)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200) | st.binary(max_size=200))
 def test_any_document_ends_in_a_pipeline_or_in_problems(document: bytes | str) -> None:
     with pytest.raises(SpecInvalid) as caught:
@@ -357,6 +358,7 @@ PLACES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(PLACES, JSON)
 def test_any_value_anywhere_ends_in_a_pipeline_or_in_problems(place: str, value: object) -> None:
     document = json.loads(load_pipeline(EXAMPLE.read_bytes()).canonical_json())
@@ -384,6 +386,7 @@ def test_the_json_schema_is_stable_and_documents_every_key() -> None:
             assert described.get("description") or inner.get("description"), key
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=365 * 86_400_000))
 def test_durations_have_one_text(milliseconds: int) -> None:
     text = format_duration(milliseconds / 1000)

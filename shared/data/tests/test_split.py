@@ -6,7 +6,7 @@ import pytest
 from headrace_data.errors import BatchInvalid
 from headrace_data.spec import Split
 from headrace_data.split import assign_splits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RULE = Split(train=0.7, validation=0.2, test=0.1, salt="pepper")
@@ -18,6 +18,7 @@ def bucket(key: object, salt: str) -> int:
     return int.from_bytes(digest, "big") % 10_000
 
 
+@settings(deadline=None)
 @given(KEYS)
 def test_the_hash_decides_and_nothing_else(keys: list[str] | list[int]) -> None:
     array = pa.array(keys, pa.string() if keys and isinstance(keys[0], str) else pa.int64())

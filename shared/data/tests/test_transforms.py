@@ -70,8 +70,8 @@ def test_a_feature_without_a_transform_stays_as_it_is(mixed: Pipeline) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(1, 400), st.lists(st.integers(0, 400), max_size=5), st.randoms(use_true_random=False))
-def test_fitting_does_not_depend_on_batches(mixed: Pipeline, rows: int, cuts: list[int], random: object) -> None:
+@given(st.integers(1, 400), st.lists(st.integers(0, 400), max_size=5))
+def test_fitting_does_not_depend_on_batches(mixed: Pipeline, rows: int, cuts: list[int]) -> None:
     images = np.random.default_rng(rows).normal(1e6, 3, (rows, 6))
     batch = batch_of(mixed, images, np.abs(images[:, 0]))
     ends = sorted({0, rows, *(cut for cut in cuts if cut <= rows)})

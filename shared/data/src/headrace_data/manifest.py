@@ -17,11 +17,11 @@ Digest = Annotated[str, pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Count = Annotated[int, pydantic.Field(ge=0)]
 
 
-class _Part(pydantic.BaseModel):
+class _Document(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
-class Part(_Part):
+class Part(_Document):
     """One Parquet file: rows of one split and one producer partition, in the order of (offset, index)."""
 
     uri: str
@@ -40,7 +40,7 @@ class Part(_Part):
     """Producer offset of its last row."""
 
 
-class SplitParts(_Part):
+class SplitParts(_Document):
     """The rows of one split."""
 
     rows: Count
@@ -49,7 +49,7 @@ class SplitParts(_Part):
     """Where they are, in canonical order."""
 
 
-class OffsetRange(_Part):
+class OffsetRange(_Document):
     """A half-open range of offsets in one partition."""
 
     partition: int
@@ -60,7 +60,7 @@ class OffsetRange(_Part):
     """Last offset, exclusive."""
 
 
-class Provenance(_Part):
+class Provenance(_Document):
     """Where the rows came from. Not part of a dataset's id."""
 
     cluster_id: str
@@ -77,7 +77,7 @@ class Provenance(_Part):
     """Records of these ranges that are not in the dataset, by rule."""
 
 
-class Manifest(_Part):
+class Manifest(_Document):
     """A frozen dataset."""
 
     dataset_id: Digest

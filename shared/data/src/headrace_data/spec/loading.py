@@ -55,8 +55,10 @@ def _check(tree: Tree, data: bytes, *, document: bool) -> Pipeline | None:
         # By way of JSON, where strict types mean what a document means by them: an array for a tuple, 1 for 1.0.
         pipeline = Pipeline.model_validate_json(data)
     except pydantic.ValidationError as invalid:
+        # A value that could not be read came as None, with its own problem.
+        unread = {problem.path for problem in tree.problems}
         for error in invalid.errors(include_url=False):
-            _report(tree, error)
+            _report(tree, error, unread)
     if not isinstance(tree.value, dict):
         return None
     draft = Draft(tree.value)
@@ -66,15 +68,14 @@ def _check(tree: Tree, data: bytes, *, document: bool) -> Pipeline | None:
     return pipeline
 
 
-def _report(tree: Tree, error: Any) -> None:
-    """Add one of pydantic's errors to the tree."""
+def _report(tree: Tree, error: Any, unread: set[str]) -> None:
+    """Add one of pydantic's errors to the tree, unless it is about a value that has its own problem."""
     path, models = _locate(tree.value, error["loc"], missing=error["type"] == "missing")
     context = error.get("ctx", {})
     if error["type"] == "json_invalid":
         tree.report((), str(error["msg"]))
     elif error["type"] == "extra_forbidden":
         known = [field.alias or name for model in models for name, field in model.model_fields.items()]
-        # A key that was read with a problem of its own is still unknown.
         tree.report(path, f"unknown key; {closest(str(path[-1]), known)}")
     elif error["type"] == "missing":
         tree.report(path, "required, but not there")
@@ -82,8 +83,7 @@ def _report(tree: Tree, error: Any) -> None:
         tree.report((*path, "kind"), "required, but not there")
     elif error["type"] == "union_tag_invalid":
         tree.report((*path, "kind"), f"expected {context['expected_tags']}, got {_show(context['tag'])}")
-    elif not (error["input"] is None and any(p.path == path_text(path) for p in tree.problems)):
-        # A value that could not be read came as None, with its own problem.
+    elif error["input"] is not None or path_text(path) not in unread:
         tree.report(path, f"{_expected(error)}, got {_show(error['input'])}")
 
 

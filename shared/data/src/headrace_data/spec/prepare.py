@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import pydantic
 
@@ -11,6 +11,8 @@ from headrace_data.spec.section import Section
 
 Policy = Literal["drop", "keep"]
 """What happens to the rows that a cleaning rule hits."""
+MAX_TRANSFORMS: Final = 1024
+"""Most features that may be scaled: as many as a schema may have fields."""
 
 
 class Clean(Section):
@@ -58,7 +60,7 @@ class Prepare(Section):
     """From records to datasets."""
 
     clean: Clean = pydantic.Field(default_factory=Clean, description="Which rows are dropped.")
-    transform: dict[str, Transform] = pydantic.Field(
+    transform: Annotated[dict[str, Transform], pydantic.Field(max_length=MAX_TRANSFORMS)] = pydantic.Field(
         default_factory=dict, description="Scaling per feature; a feature that is not named is taken as it comes."
     )
     split: Split = pydantic.Field(default_factory=Split, description="Training, validation and test rows.")

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, TypeVar, get_args
 
 import numpy as np
 import orjson
 import pydantic
 
-from headrace_data.spec.prepare import Clean, Split
+from headrace_data.spec.prepare import MAX_TRANSFORMS, Clean, Split
 from headrace_data.spec.section import Section
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.yaml_tree import Path, Plain
@@ -26,6 +27,8 @@ Finding = tuple[Path, str]
 """Where a rule is broken, and how."""
 _SectionT = TypeVar("_SectionT", bound=Section)
 _MAX_ELEMENTS: Final = 2**20
+_MAX_COMPARED: Final = 64
+"""Names and variants that are compared one with another; more are refused elsewhere, or not worth the time."""
 _SCHEMA: Final[Path] = ("stream", "schema")
 
 
@@ -76,7 +79,12 @@ class Draft:
 
     def field(self, name: object) -> Field | None:
         """Return the right entry with this name."""
-        return next((field for field in self.fields.values() if field.name == name), None)
+        return self._by_name.get(name) if isinstance(name, str) else None
+
+    @cached_property
+    def _by_name(self) -> dict[str, Field]:
+        # The first entry of a name counts; others have a problem of their own.
+        return {field.name: field for field in reversed(self.fields.values())}
 
     def by_role(self, role: str) -> list[int]:
         """Return the positions of the entries with a role, of wrong entries too."""
@@ -94,7 +102,8 @@ def _built(model: type[_SectionT], value: object) -> _SectionT | None:
 
 def closest(name: str, known: list[str]) -> str:
     """Return a hint about the name that was probably meant, and all known ones when they are few."""
-    hint = "".join(f"; did you mean {match!r}?" for match in get_close_matches(name, known, n=1))
+    close = get_close_matches(name, known, n=1) if len(known) <= _MAX_COMPARED else []
+    hint = "".join(f"; did you mean {match!r}?" for match in close)
     listed = ", ".join(known) if len(known) <= 12 else f"{', '.join(known[:12])} and {len(known) - 12} more"
     return f"expected one of {listed or 'nothing'}{hint}"
 
@@ -112,8 +121,8 @@ def names_are_unique(draft: Draft) -> Iterator[Finding]:
 def roles_are_complete(draft: Draft) -> Iterator[Finding]:
     """Demand one label, at least one feature, at most one id and at most one group."""
     for role in ("label", "id", "group"):
-        for position in draft.by_role(role)[1:]:
-            first = draft.by_role(role)[0]
+        first, *others = draft.by_role(role) or [0]
+        for position in others:
             yield (
                 (*_SCHEMA, position, "role"),
                 f"expected one field with role {role}, got another beside schema[{first}]",
@@ -225,7 +234,7 @@ def transforms_name_features(draft: Draft) -> Iterator[Finding]:
     transform = draft.at("prepare", "transform")
     features = [draft.items[position].get("name") for position in draft.by_role("feature")]
     known = [name for name in features if isinstance(name, str)]
-    for name in transform if isinstance(transform, dict) else ():
+    for name in islice(transform, MAX_TRANSFORMS) if isinstance(transform, dict) else ():
         place = ("prepare", "transform", name)
         if name in known:
             continue
@@ -253,7 +262,9 @@ def cnn_has_one_image(draft: Draft) -> Iterator[Finding]:
 def variants_are_different(draft: Draft) -> Iterator[Finding]:
     """Demand that a variant is made once."""
     variants = draft.at("compress", "variants")
-    for position, variant in enumerate(variants if isinstance(variants, list) else ()):
+    if not isinstance(variants, list) or len(variants) > _MAX_COMPARED:
+        return
+    for position, variant in enumerate(variants):
         if variant in variants[:position]:
             yield ("compress", "variants", position), "expected each variant once, got it again"
 
