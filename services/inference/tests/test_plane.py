@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -316,56 +315,13 @@ def test_a_call_whose_deadline_passed_is_not_computed(world: World, speed: Speed
     assert parameters(world.infer(raw_request(), Context(left_s=30.0)))["variant"] == "fp32"
 
 
-class Gated:
-    """A model that answers when its gate opens."""
-
-    def __init__(self, model: OnnxModel) -> None:
-        self.signature = model.signature
-        self._model = model
-        self.gate = threading.Event()
-
-    def run(self, arrays: Any, outputs: Any) -> list[Any]:
-        assert self.gate.wait(30)
-        return self._model.run(arrays, outputs)
-
-
-def test_slow_models_leave_the_event_loop_free_and_their_queue_is_bounded(world: World) -> None:
-    slow = Gated(world.model)
-    world.release(speed=SLOW, model=slow)
-    body = raw_request().SerializeToString()
-    turned_away = Context()
-
-    async def story() -> None:
-        waiting = [asyncio.create_task(world.plane.call("ModelInfer", body, Context())) for _ in range(2)]
-        await asyncio.sleep(0)
-        await world.plane.call("ServerLive", b"", Context())
-        with pytest.raises(Overloaded, match="2 calls wait already"):
-            await world.plane.call("ModelInfer", body, turned_away)
-        slow.gate.set()
-        answers = await asyncio.gather(*waiting)
-        assert [oip.ModelInferResponse.FromString(answer).model_version for answer in answers] == ["1", "1"]
-        assert await world.plane.call("ModelInfer", body, Context())
-
-    asyncio.run(story())
-    assert turned_away.metadata == {"grpc-retry-pushback-ms": "1000"}
-
-
-def test_a_call_in_the_queue_is_not_computed_after_its_deadline(world: World) -> None:
-    slow = Gated(world.model)
-    world.release(speed=SLOW, model=slow)
-    body = raw_request().SerializeToString()
-
-    async def story() -> None:
-        first = asyncio.create_task(world.plane.call("ModelInfer", body, Context()))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(world.plane.call("ModelInfer", body, Context(left_s=1e-9)))
-        await asyncio.sleep(0)
-        slow.gate.set()
-        await first
-        with pytest.raises(DeadlineExceeded):
-            await second
-
-    asyncio.run(story())
+def test_an_overloaded_server_asks_callers_to_come_back(world: World) -> None:
+    context = Context()
+    world.release(speed=SLOW)
+    world.compute._waiting = 2
+    with pytest.raises(Overloaded, match="model 'digits': 2 calls wait already"):
+        world.infer(raw_request(), context)
+    assert context.metadata == {"grpc-retry-pushback-ms": "1000"}
 
 
 def test_calls_are_counted_by_outcome(world: World) -> None:

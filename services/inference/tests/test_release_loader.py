@@ -14,6 +14,8 @@ from headrace_inference.core import releases
 from headrace_inference.core.releases import Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.transport.consumer import on_released
+from headrace_inference.transport.converters import to_release
+from headrace_runtime.errors import Unprocessable
 from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore, digest_of
 from opentelemetry.context import Context
@@ -217,6 +219,24 @@ def test_events_are_followed_to_their_end(
     on_released(loader, "digits@champion", None, record)
     health.wait("model/digits", None)
     assert shelf.models == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"version_id": "", "variant": ""}, "expected version_id, variant, got nothing"),
+        ({"cache": 0}, "expected a cache policy, got 0"),
+        ({"epoch": 0}, "expected epoch, got nothing"),
+    ],
+)
+def test_an_event_that_lacks_something_is_unprocessable(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(Unprocessable, match=message):
+        to_release(released(Graph("", digest_of(b""), 0), **fields))
+
+
+def test_an_event_needs_a_digest() -> None:
+    with pytest.raises(Unprocessable, match="expected a SHA-256, got 'sha256:graph'"):
+        to_release(released(Graph("", "sha256:graph", 0)))
 
 
 def test_an_event_that_cannot_be_served_is_passed_over(

@@ -54,6 +54,11 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+def is_digest(text: str) -> bool:
+    """Tell whether a text is `sha256:` and 64 lower-case hexadecimal digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def verify(artifact: ArtifactRef, data: bytes) -> bytes:
     """Return `data` when it has the artifact's size and digest; raise `Corrupt` otherwise."""
     if len(data) != artifact.size_bytes:
@@ -128,7 +133,7 @@ class ObjectStore:
         return sorted(name for name in names if _TEMPORARY not in name)
 
     def _artifact_path(self, digest: str) -> str:
-        if _DIGEST.fullmatch(digest) is None:
+        if not is_digest(digest):
             raise InvalidInput(f"digest {digest!r}: expected 'sha256:' and 64 lower-case hexadecimal digits")
         hexadecimal = digest.removeprefix("sha256:")
         return f"{self._root}/sha256/{hexadecimal[:2]}/{hexadecimal}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.redis_cache import Outcome, RedisCache
-from headrace_runtime.telemetry import tracer
-from opentelemetry import trace
 
 from headrace_inference.adapters.metrics import CACHE
+from headrace_inference.adapters.spans import child_span
 from headrace_inference.core.cache_key import seal, unseal
 
 
@@ -36,7 +34,7 @@ class HotPredictions:
         """Return an answer that was kept under the key, or None."""
         if self._cache is None:
             return None
-        with span(names.SPAN_CACHE_GET) as current:
+        with child_span(names.SPAN_CACHE_GET) as current:
             outcome, value = await self._cache.get(key)
             payload = None if value is None else unseal(value)
             found = "corrupt" if outcome is Outcome.HIT and payload is None else outcome.value
@@ -49,10 +47,3 @@ class HotPredictions:
         """Keep an answer, off the caller's path."""
         if self._cache is not None:
             self._cache.put(key, seal(payload))
-
-
-def span(name: str) -> AbstractContextManager[Any]:
-    """Return a child of the current span as a context, or one that does nothing (None) when that is not recorded."""
-    if trace.get_current_span().is_recording():
-        return tracer.start_as_current_span(name)
-    return nullcontext()

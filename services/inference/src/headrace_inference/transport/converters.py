@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from headrace import open_inference as oip
 from headrace.events.v1 import model_pb2, prediction_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
+from headrace_runtime.object_store import is_digest
 
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import LoadedVersion
@@ -133,6 +134,8 @@ def to_release(message: model_pb2.ModelReleased) -> Release:
     empty = [name for name, value in required.items() if not value]
     if empty:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected {', '.join(empty)}, got nothing")
+    if not is_digest(message.graph.digest):
+        raise Unprocessable(f"ModelReleased of {message.model!r}: expected a SHA-256, got {message.graph.digest!r}")
     if message.cache not in _CACHE_POLICIES:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected a cache policy, got {message.cache}")
     graph = Graph(message.graph.uri, message.graph.digest, message.graph.size_bytes)

@@ -13,7 +13,8 @@ from opentelemetry import trace
 
 from headrace_inference.adapters import metrics
 from headrace_inference.adapters.compute import Compute
-from headrace_inference.adapters.hot_predictions import HotPredictions, span
+from headrace_inference.adapters.hot_predictions import HotPredictions
+from headrace_inference.adapters.spans import child_span
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
@@ -100,7 +101,7 @@ class Predictor:
     ) -> bytes:
         signature = version.model.signature
         started = time.perf_counter()
-        with span(names.SPAN_INFER):
+        with child_span(names.SPAN_INFER):
             results = await self._compute.run(
                 version, arrays, outputs, signature.rows(arrays), context.time_remaining()
             )

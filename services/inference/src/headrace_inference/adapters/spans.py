@@ -1,0 +1,16 @@
+"""Spans within a call, at no cost for calls that are not traced."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from headrace_runtime.telemetry import tracer
+from opentelemetry import trace
+
+
+def child_span(name: str) -> AbstractContextManager[Any]:
+    """Return a context that is a child of the current span; one that does nothing (None) when that is not recorded."""
+    if trace.get_current_span().is_recording():
+        return tracer.start_as_current_span(name)
+    return nullcontext()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from headrace_inference.adapters.compute import IN_LOOP_S, Compute
+from headrace_inference.core.releases import Release
+from headrace_inference.core.shelf import LoadedVersion, Speed
+from headrace_inference.core.signature import Signature
+from headrace_inference.errors import Overloaded
+from headrace_runtime.errors import DeadlineExceeded
+
+MakeRelease = Callable[..., Release]
+
+
+class Model:
+    """Answers once its gate is open, and remembers in which thread."""
+
+    signature = Signature([], [], 64)
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.threads: list[str] = []
+
+    def run(self, arrays: Any, outputs: Any) -> list[Any]:
+        self.threads.append(threading.current_thread().name)
+        assert self.gate.wait(30)
+        return [arrays[name] for name in outputs]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def compute() -> Iterator[Compute]:
+    compute = Compute(threads=1, max_waiting=2)
+    yield compute
+    compute.close()
+
+
+def version(model: Model, make_release: MakeRelease, speed: Speed) -> LoadedVersion:
+    return LoadedVersion(make_release(), model, speed, b"")
+
+
+def run(
+    compute: Compute, version: LoadedVersion, rows: int = 1, left_s: float | None = None
+) -> Coroutine[Any, Any, Any]:
+    return compute.run(version, {"x": np.zeros(rows)}, ["x"], rows, left_s)
+
+
+def test_quick_calls_stay_in_the_event_loop(compute: Compute, model: Model, make_release: MakeRelease) -> None:
+    model.gate.set()
+    asyncio.run(run(compute, version(model, make_release, Speed(IN_LOOP_S, 0.0))))
+    assert model.threads == [threading.current_thread().name]
+
+
+@pytest.mark.parametrize(("speed", "rows"), [(Speed(IN_LOOP_S * 1.01, 0.0), 1), (Speed(0.0, IN_LOOP_S / 10), 12)])
+def test_slow_models_and_large_batches_leave_it(
+    compute: Compute, model: Model, make_release: MakeRelease, speed: Speed, rows: int
+) -> None:
+    model.gate.set()
+    (answer,) = asyncio.run(run(compute, version(model, make_release, speed), rows))
+    assert len(answer) == rows
+    assert model.threads == ["compute_0"]
+
+
+def test_the_loop_goes_on_and_the_queue_is_bounded(compute: Compute, model: Model, make_release: MakeRelease) -> None:
+    slow = version(model, make_release, Speed(1.0, 0.0))
+
+    async def story() -> None:
+        waiting = [asyncio.create_task(run(compute, slow)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="model 'digits': 2 calls wait already, no more may"):
+            await run(compute, slow)
+        model.gate.set()
+        await asyncio.gather(*waiting)
+        await run(compute, slow)
+
+    asyncio.run(story())
+    assert len(model.threads) == 3
+
+
+def test_a_call_that_waited_past_its_deadline_is_not_computed(
+    compute: Compute, model: Model, make_release: MakeRelease
+) -> None:
+    slow = version(model, make_release, Speed(1.0, 0.0))
+
+    async def story() -> None:
+        first = asyncio.create_task(run(compute, slow))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(run(compute, slow, left_s=1e-9))
+        await asyncio.sleep(0)
+        model.gate.set()
+        await first
+        with pytest.raises(DeadlineExceeded, match="the deadline passed before the model was asked"):
+            await second
+
+    asyncio.run(story())
+    assert len(model.threads) == 1
