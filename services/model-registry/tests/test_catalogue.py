@@ -6,10 +6,14 @@ import pytest
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import Catalogue, RunState, VersionState
 from headrace_model_registry.core.facts import LogEntry, RunProgressed
+from headrace_model_registry.core.ledger import Draft
 from headrace_model_registry.core.policy import Objection
 from headrace_model_registry.core.queries import ProgressBoard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+STEADY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The same on a machine with much else to do."""
 
 
 def replayed(log):
@@ -101,6 +105,16 @@ def test_a_copy_goes_its_own_way(story, ledger):
         assert getattr(copied, name) is not getattr(ledger.catalogue, name)
 
 
+def test_a_draft_leaves_the_catalogue_as_it_was(story, world, ledger):
+    story.train(1)
+    before = ledger.catalogue
+    draft = Draft(before)
+    entries = draft.take(world.frozen(story.applied, 2), ledger.log[-1].occur_time)
+    assert draft.entries == entries
+    assert len(draft.catalogue.runs) == 2
+    assert before == replayed(ledger.log)
+
+
 def test_a_fold_survives_what_earlier_entries_leave_open(story, world, ledger):
     story.release()
     for entry in ledger.log:
@@ -173,7 +187,7 @@ def play(world, ledger, names, steps):
     return services
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(steps=STEPS)
 def test_replaying_the_log_gives_the_same_catalogue(steps, world, new_ledger):
     ledger = new_ledger()
@@ -181,7 +195,7 @@ def test_replaying_the_log_gives_the_same_catalogue(steps, world, new_ledger):
     assert replayed(ledger.log) == ledger.catalogue
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(steps=STEPS, data=st.data())
 def test_ends_that_repeat_change_nothing(steps, data, world, new_ledger):
     ledger = new_ledger()
@@ -195,7 +209,7 @@ def test_ends_that_repeat_change_nothing(steps, data, world, new_ledger):
     assert len(ledger.log) == entries
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(steps=STEPS)
 def test_a_fact_said_twice_in_a_row_is_recorded_once(steps, world, new_ledger):
     once, twice = new_ledger(), new_ledger()
@@ -208,7 +222,7 @@ def test_a_fact_said_twice_in_a_row_is_recorded_once(steps, world, new_ledger):
     assert [entry.event for entry in twice.log] == [entry.event for entry in once.log]
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(steps=STEPS)
 def test_epochs_and_ordinals_only_grow(steps, world, new_ledger):
     ledger = new_ledger()
@@ -225,7 +239,7 @@ def test_epochs_and_ordinals_only_grow(steps, world, new_ledger):
             assert champion.state is VersionState.RELEASED
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(steps=STEPS)
 def test_every_run_is_asked_for_once_and_judged_versions_have_a_verdict(steps, world, new_ledger):
     ledger = new_ledger()
@@ -239,7 +253,7 @@ def test_every_run_is_asked_for_once_and_judged_versions_have_a_verdict(steps, w
         assert version.state is not VersionState.CANDIDATE or version_id in running
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(steps=STEPS)
 def test_each_pipeline_has_the_story_that_it_would_have_alone(steps, world, new_ledger):
     together = play(world, new_ledger(), ["digits", "other"], steps)

@@ -3,8 +3,11 @@ import re
 import pytest
 from headrace_model_registry.core.comparison import Comparison, compare
 from headrace_model_registry.core.facts import Evaluation
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+STEADY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The same on a machine with much else to do."""
 
 
 def evaluation(version, dataset, right, rows):
@@ -70,6 +73,7 @@ def test_what_is_missing_is_named(evaluations, missing):
     assert re.search(missing, compared)
 
 
+@STEADY
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5))
 def test_counts_survive_their_way_through_accuracies(splits):
     evaluations, rights = [], [0, 0]

@@ -22,8 +22,11 @@ from headrace_model_registry.transport.converters import (
     to_message,
 )
 from headrace_runtime.errors import Unprocessable
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+STEADY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The same on a machine with much else to do."""
 
 EVENTS = get_args(Event)
 RESPONSES = {
@@ -94,7 +97,7 @@ def test_a_dataclass_has_exactly_the_fields_of_its_message(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MAPPED if kind is not LogEntry], ids=lambda kind: kind.__name__)
-@settings(max_examples=20)
+@STEADY
 @given(data=st.data())
 def test_values_survive_the_way_to_bytes_and_back(kind, data):
     value = data.draw(values_of(kind))
@@ -102,7 +105,7 @@ def test_values_survive_the_way_to_bytes_and_back(kind, data):
     assert from_message(kind, type(message).FromString(message.SerializeToString())) == value
 
 
-@settings(max_examples=20)
+@STEADY
 @given(data=st.data())
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 def test_a_line_of_the_log_survives_the_way_to_bytes_and_back(kind, data):
@@ -111,6 +114,7 @@ def test_a_line_of_the_log_survives_the_way_to_bytes_and_back(kind, data):
     assert from_log_entry(message) == entry
 
 
+@STEADY
 @given(status=values_of(queries.PipelineStatus))
 def test_a_status_fills_its_response(status):
     message = fill(registry_service_pb2.WatchPipelineResponse(), status)
@@ -118,6 +122,7 @@ def test_a_status_fills_its_response(status):
     assert from_message(queries.PipelineStatus, message) == status
 
 
+@STEADY
 @given(runs=st.lists(values_of(queries.Run), max_size=3))
 def test_a_list_fills_its_response(runs):
     response = listing(registry_service_pb2.ListRunsResponse(), runs)

@@ -4,8 +4,11 @@ from dataclasses import replace
 import pytest
 from headrace_model_registry.core.facts import Artifact, GateResult, Variant
 from headrace_model_registry.core.gates import Limits, best, judge
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+STEADY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The same on a machine with much else to do."""
 
 LIMITS = Limits(accuracy_drop=0.01, agreement=0.98, relative_logit_error=0.05, size_ratio=1.0, latency_ratio=1.5)
 GATES = ("accuracyDrop", "agreement", "relativeLogitError", "sizeRatio", "latencyRatio")
@@ -133,6 +136,7 @@ metrics = st.fixed_dictionaries(
 )
 
 
+@STEADY
 @given(st.lists(metrics, max_size=4), metrics)
 def test_the_best_variant_passes_and_none_that_passes_is_faster(others, reference):
     variants = [variant("fp32", reference), *(variant(f"v{i}", each) for i, each in enumerate(others))]

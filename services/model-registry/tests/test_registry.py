@@ -158,12 +158,25 @@ def test_a_stream_shows_the_state_now_and_whenever_it_changes(registry, state, w
             while len(seen) < 3:
                 status = await anext(statuses)
                 seen.append(status.filling and status.filling.rows)
-                # The state of another pipeline is no change of this one.
-                state.show([DatasetProgressed("other", len(seen), 10)])
                 state.show([DatasetProgressed("digits", len(seen), 10)])
         return seen
 
     assert asyncio.run(asyncio.wait_for(follow(), 10)) == [None, 1, 2]
+
+
+def test_what_is_no_change_is_not_shown(state):
+    watchers = Watchers(state)
+    looks = iter(["a", "a", "a", "b"])
+
+    def look():
+        state.wake()
+        return next(looks)
+
+    async def follow():
+        async with aclosing(watchers.watch(look)) as values:
+            return [await anext(values), await anext(values)]
+
+    assert asyncio.run(asyncio.wait_for(follow(), 10)) == ["a", "b"]
 
 
 def test_changes_in_quick_succession_are_shown_as_one(state):

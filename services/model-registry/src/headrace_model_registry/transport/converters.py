@@ -97,7 +97,7 @@ def _set(message: Message, name: str, value: Any) -> None:
     if isinstance(value, datetime):
         target.FromDatetime(value)
     elif is_dataclass(value):
-        target.SetInParent()  # a message whose values are all zero is set all the same
+        target.SetInParent()  # also when nothing in it is set
         fill(target, value)
     elif isinstance(value, Mapping):
         target.update(value)
