@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 from headrace_data.spec import Pipeline, Problem, SpecInvalid, json_schema, load_pipeline, parse_canonical
-from headrace_data.spec.scalars import format_duration, parse_duration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -384,23 +383,3 @@ def test_the_json_schema_is_stable_and_documents_every_key() -> None:
         for key, described in section["properties"].items():
             inner = schema["$defs"].get(described.get("$ref", "").removeprefix("#/$defs/"), {})
             assert described.get("description") or inner.get("description"), key
-
-
-@settings(deadline=None)
-@given(st.integers(min_value=1, max_value=365 * 86_400_000))
-def test_durations_have_one_text(milliseconds: int) -> None:
-    text = format_duration(milliseconds / 1000)
-
-    assert parse_duration(text) == milliseconds / 1000
-    assert format_duration(parse_duration(text)) == text
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("3s", 3), ("5m", 300), ("1h", 3600), ("250ms", 0.25), ("2d", 172_800)])
-def test_durations_parse_to_seconds(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("value", ["", "3", "s", "-3s", "3 s", "3.5s", "٣s", "9" * 99 + "s", 3, None, "366d"])
-def test_other_durations_are_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="duration"):
-        parse_duration(value)
