@@ -7,14 +7,14 @@ import sys
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.settings import load_settings
 
-from headrace_local.jars import JarCache
+from headrace_local.jars import jar_cache
 from headrace_local.settings import PlatformSettings
 
 
 def main() -> int:
     """Fetch Kafka's jars into the cache; print what is missing and return 1 when that fails."""
     try:
-        JarCache(load_settings(PlatformSettings).cache_dir).class_path(lambda line: print(line, flush=True))  # noqa: T201
+        jar_cache(load_settings(PlatformSettings)).class_path(lambda line: print(line, flush=True))  # noqa: T201
     except HeadraceError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from headrace_local.errors import Unsupported
+from headrace_local.settings import PlatformSettings
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 PARALLEL_DOWNLOADS = 8
@@ -44,8 +45,10 @@ class Jar:
 class JarCache:
     """The jars of one lock in one cache folder."""
 
-    def __init__(self, cache: Path, lock: Path = LOCK) -> None:
+    def __init__(self, cache: Path, repository: str | None = None, lock: Path = LOCK) -> None:
+        """Take the URL of a Maven repository to use instead of Maven Central."""
         self._cache = cache
+        self._repository = repository
         self._lock = lock
 
     @cached_property
@@ -80,7 +83,8 @@ class JarCache:
         # Imported here: a platform whose jars are cached neither needs jgo nor waits for its import.
         from jgo.maven import MavenContext
 
-        context = MavenContext(repo_cache=self._cache / "maven", timeout=DOWNLOAD_TIMEOUT_S)
+        remotes = {"mirror": self._repository} if self._repository else None
+        context = MavenContext(repo_cache=self._cache / "maven", remote_repos=remotes, timeout=DOWNLOAD_TIMEOUT_S)
 
         def fetch(jar: Jar) -> Path:
             return self._verified(jar, lambda: context.project(jar.group, jar.artifact).at_version(jar.version))
@@ -104,16 +108,20 @@ class JarCache:
                 path = Path(component().artifact().resolve())  # type: ignore[attr-defined]
             except Exception as error:
                 raise Unsupported(
-                    f"{jar.group}:{jar.artifact}:{jar.version} cannot be fetched from Maven Central: {error}"
+                    f"{jar.group}:{jar.artifact}:{jar.version} cannot be fetched from {self._source}: {error}"
                 ) from error
             actual = hashlib.sha256(path.read_bytes()).hexdigest()
             if actual == jar.sha256:
                 return path
             path.unlink()
         raise Unsupported(
-            f"{jar.group}:{jar.artifact}:{jar.version} from Maven Central has sha256 {actual}, "
+            f"{jar.group}:{jar.artifact}:{jar.version} from {self._source} has sha256 {actual}, "
             f"{self._lock.name} says {jar.sha256}"
         )
+
+    @property
+    def _source(self) -> str:
+        return self._repository or "Maven Central"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -122,3 +130,8 @@ class JarCache:
         with (self._cache / "lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def jar_cache(settings: PlatformSettings) -> JarCache:
+    """Return the cache that the settings name."""
+    return JarCache(settings.jar_cache, settings.maven_url)

@@ -21,7 +21,7 @@ from headrace_runtime.settings import KafkaSettings, load_settings
 
 from headrace_local import ports, readiness
 from headrace_local.errors import AlreadyRunning, NotRunning, PlatformError, Unsupported
-from headrace_local.jars import JarCache
+from headrace_local.jars import jar_cache
 from headrace_local.kafka import EmbeddedKafka
 from headrace_local.processes import (
     SERVICES,
@@ -210,7 +210,7 @@ class Platform:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         processes = []
         if not self.settings.kafka_bootstrap_servers:
-            kafka = EmbeddedKafka(self.settings, JarCache(self.settings.cache_dir).class_path(progress))
+            kafka = EmbeddedKafka(self.settings, jar_cache(self.settings).class_path(progress))
             kafka.prepare()
             processes.append(kafka.process())
         if not self.settings.redis_url:
@@ -222,6 +222,7 @@ class Platform:
         pid = self._supervisor.start(processes, platform_id, attached=self._attached)
         self._write_state(platform_id, pid, processes)
         wait = readiness.ReadinessWait(self._supervisor, self.settings.start_timeout_s)
+        wait.wait([("supervisor", readiness.supervisor_answers(self._supervisor))], lambda _: None)
         kafka = self._kafka_settings()
         checks = {"kafka": readiness.kafka_answers(kafka)}
         if not self.settings.redis_url:

@@ -16,13 +16,18 @@ from headrace_local.errors import StartFailed
 from headrace_local.settings import split_address
 from headrace_local.supervision import Supervisor, tail
 
-POLL_S = 0.05
+POLL_S = 0.1
 CALL_TIMEOUT_S = 1.0
 STARTS_ALLOWED = 3
 """A process that was started this often and is not ready keeps dying."""
 
 Check = Callable[[], str | None]
 """Returns what is still missing, or None when the process is ready."""
+
+
+def supervisor_answers(supervisor: Supervisor) -> Check:
+    """Return a check that the supervisor answers on its socket."""
+    return lambda: f"nobody answers at {supervisor.socket}" if supervisor.states() is None else None
 
 
 def kafka_answers(settings: KafkaSettings) -> Check:

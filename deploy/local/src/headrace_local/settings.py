@@ -26,9 +26,10 @@ class PlatformSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     home: Path = Field(Path(".headrace"), description="State folder: data, logs, sockets.")
-    cache_dir: Path = Field(
-        default_factory=lambda: default_cache(), description="Folder of the downloaded jars, shared by every platform."
+    jar_cache_dir: Path | None = Field(
+        None, description="Folder of Kafka's jars, shared by every platform of a user; unset: `~/.cache/headrace`."
     )
+    maven_url: str | None = Field(None, description="Maven repository to fetch Kafka's jars from instead of Central.")
     kafka_address: str = Field("127.0.0.1:9092", description="Address of the embedded Kafka.")
     kafka_controller_address: str = Field(
         "127.0.0.1:9093", description="Address of the embedded Kafka's controller, which only Kafka itself calls."
@@ -48,22 +49,29 @@ class PlatformSettings(BaseSettings):
     kafka_session_timeout_ms: int = Field(
         6_000, ge=1_000, description="Milliseconds without a heartbeat after which a service's partitions move on."
     )
-    start_timeout_s: float = Field(60.0, gt=0, description="Seconds that the whole start may take.")
+    start_timeout_s: float = Field(
+        180.0, gt=0, description="Seconds after which a start that is not ready is given up."
+    )
+
+    @property
+    def jar_cache(self) -> Path:
+        """The folder of Kafka's jars."""
+        return self.jar_cache_dir or default_cache()
 
     @field_validator(*ADDRESSES)
     @classmethod
     def _is_address(cls, value: str) -> str:
         return address(value)
 
-    @field_validator("kafka_bootstrap_servers", "redis_url", "store_url")
+    @field_validator("maven_url", "kafka_bootstrap_servers", "redis_url", "store_url")
     @classmethod
     def _empty_is_unset(cls, value: str | None) -> str | None:
         return value or None
 
-    @field_validator("home", "cache_dir")
+    @field_validator("home", "jar_cache_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
 
 
 def default_cache() -> Path:
