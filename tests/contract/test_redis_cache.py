@@ -165,9 +165,10 @@ def test_too_many_waiting_writes_are_dropped(url: str, prefix: bytes) -> None:
     run(story)
 
 
-def test_a_wrong_url_is_named() -> None:
-    with pytest.raises(InvalidInput, match=r"'valkey\.example'"):
-        RedisCache("valkey.example", ttl_s=1.0)
+def test_a_wrong_url_is_explained_without_its_password() -> None:
+    with pytest.raises(InvalidInput, match="Redis URL must specify one of the following schemes") as caught:
+        RedisCache("http://user:secret@valkey.example", ttl_s=1.0)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ class RedisCache:
                 max_connections=4,
             )
         except ValueError as error:
-            raise InvalidInput(f"Redis URL {url!r}: {error}") from error
+            raise InvalidInput(f"Redis URL: {error}") from error  # the URL itself may hold a password
         self._ttl_ms = max(1, int(ttl_s * 1000))
         self._breaker = breaker or CircuitBreaker(failures=5, pause_s=2.0)
         self._max_waiting = max_waiting

@@ -23,7 +23,7 @@ _DIGEST_PREFIX = re.compile(r"(sha256:)?(?P<hexadecimal>[0-9a-f]{4,64})")
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How long a model took when it was warmed: medians in seconds, of one row, and of each row more in a batch."""
+    """How long a model took when it was warmed, in seconds: for one row, and for each row more in a batch."""
 
     first_row_s: float
     next_row_s: float

@@ -40,25 +40,35 @@ def parse(method: str, request: bytes) -> Any:
 
 def to_call(request: Any) -> Call:
     """Return a ModelInferRequest as a call. Raises InvalidInput for what this server cannot do."""
-    for tensor in (*request.inputs, *request.outputs):
-        for name in tensor.parameters:
-            if name in _UNSUPPORTED:
-                raise InvalidInput(f"tensor {tensor.name!r}: {_UNSUPPORTED[name]}")
     return Call(
         request.model_name,
         request.model_version,
         request.id,
-        tuple(_to_input(tensor) for tensor in request.inputs),
-        tuple(request.raw_input_contents),  # each access copies the bytes, so this is the only one
-        tuple(output.name for output in request.outputs),
+        [_to_input(tensor) for tensor in request.inputs],
+        list(request.raw_input_contents),  # each access copies the bytes, so this is the only one
+        [_to_output(tensor) for tensor in request.outputs],
     )
 
 
 def _to_input(tensor: Any) -> InputTensor:
+    if tensor.parameters:
+        _refuse_unsupported(tensor)
     typed: Sequence[tuple[str, Sequence[Any]]] = ()
     if tensor.HasField("contents"):
-        typed = tuple((field.name, values) for field, values in tensor.contents.ListFields())
+        typed = [(field.name, values) for field, values in tensor.contents.ListFields()]
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), typed)
+
+
+def _to_output(tensor: Any) -> str:
+    if tensor.parameters:
+        _refuse_unsupported(tensor)
+    return str(tensor.name)
+
+
+def _refuse_unsupported(tensor: Any) -> None:
+    for name, reason in _UNSUPPORTED.items():
+        if name in tensor.parameters:
+            raise InvalidInput(f"tensor {tensor.name!r}: {reason}")
 
 
 # An answer is put together from serialised parts: protobuf merges messages that follow one another, field by field. The
