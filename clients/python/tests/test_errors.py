@@ -139,6 +139,7 @@ def test_an_interrupt_while_starting_is_quiet(monkeypatch):
             if name == "headrace_client.cli.app":
                 raise KeyboardInterrupt
 
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     monkeypatch.delitem(sys.modules, "headrace_client.cli.app")
     monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
     with pytest.raises(SystemExit) as caught:

@@ -1,5 +1,6 @@
 """The console script `headrace`. It imports nothing before it can end quietly when the user interrupts it."""
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -7,6 +8,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command."""
+    # gRPC's own log lines, such as those of a server that stops, are none that a user can use.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from headrace_client.cli.app import app
 
