@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headrace_local.kafka import properties
+from headrace_local.kafka import new_cluster_id, properties
 from headrace_local.processes import KAFKA_SECURITY, SERVICES, service_process, valkey_process
 from headrace_local.settings import PlatformSettings
 from headrace_runtime.errors import SettingsInvalid
@@ -69,9 +69,16 @@ def test_valkey_is_a_cache_on_the_loopback() -> None:
 
 
 def test_kafka_listens_where_it_is_told_and_nowhere_else() -> None:
-    found = properties(EMBEDDED, Path("/data"))
+    found = properties(EMBEDDED)
     assert found["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"
     assert found["auto.create.topics.enable"] == "false"
+
+
+def test_cluster_ids_never_look_like_options() -> None:
+    ids = {new_cluster_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert {len(one) for one in ids} == {22}
+    assert not any(one.startswith("-") for one in ids)
 
 
 def test_a_bad_address_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

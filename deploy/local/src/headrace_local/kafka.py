@@ -20,7 +20,11 @@ LOG_FLAGS = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.network=warn",
 )
-FORMAT_TIMEOUT_S = 60
+FORMAT_TIMEOUT_S = 120
+
+PROPERTIES = "kafka/server.properties"
+DATA = "kafka/data"
+"""Relative to the home, in which Kafka runs: its settings take neither commas nor letters beyond Latin-1 in a path."""
 
 
 class EmbeddedKafka:
@@ -29,20 +33,19 @@ class EmbeddedKafka:
     def __init__(self, settings: PlatformSettings, class_path: str) -> None:
         self._settings = settings
         self._class_path = class_path
-        self._folder = settings.home / "kafka"
-        self._properties = self._folder / "server.properties"
 
     def prepare(self) -> None:
         """Write the broker's settings and, on the first start, format its storage. Raises StartFailed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"{name}={value}" for name, value in properties(self._settings, self._folder / "data").items()]
-        self._properties.write_text("\n".join(lines) + "\n")
-        if (self._folder / "data" / "meta.properties").is_file():
+        (self._settings.home / DATA).parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name}={value}" for name, value in properties(self._settings).items()]
+        (self._settings.home / PROPERTIES).write_text("\n".join(lines) + "\n")
+        if (self._settings.home / DATA / "meta.properties").is_file():
             return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties))
+        command = self._java("kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", PROPERTIES)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+            done = subprocess.run(
+                command, cwd=self._settings.home, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StartFailed("kafka", f"could not format its storage: {error}") from error
         if done.returncode:
@@ -53,7 +56,7 @@ class EmbeddedKafka:
         return Process(
             "kafka",
             BROKER_GROUP,
-            self._java("kafka.Kafka", str(self._properties)),
+            self._java("kafka.Kafka", PROPERTIES),
             listens={
                 variable(field): getattr(self._settings, field)
                 for field in ("kafka_address", "kafka_controller_address")
@@ -62,6 +65,13 @@ class EmbeddedKafka:
 
     def _java(self, main_class: str, *arguments: str) -> tuple[str, ...]:
         return (str(java()), *JVM_FLAGS, *LOG_FLAGS, "-cp", self._class_path, main_class, *arguments)
+
+
+def new_cluster_id() -> str:
+    """Return a random id as Kafka writes them: 16 bytes in URL-safe base64."""
+    raw = uuid.uuid4().bytes
+    # Without its highest bit the first byte never makes a leading `-`, which the tool would take for an option.
+    return base64.urlsafe_b64encode(bytes([raw[0] & 0x7F]) + raw[1:]).decode().rstrip("=")
 
 
 def java() -> Path:
@@ -73,7 +83,7 @@ def java() -> Path:
     return Path(JAVA)
 
 
-def properties(settings: PlatformSettings, data: Path) -> dict[str, str]:
+def properties(settings: PlatformSettings) -> dict[str, str]:
     """Return the broker's settings: one node, few internal partitions, nothing made by itself, no waiting."""
     return {
         "process.roles": "broker,controller",
@@ -83,7 +93,7 @@ def properties(settings: PlatformSettings, data: Path) -> dict[str, str]:
         "advertised.listeners": f"PLAINTEXT://{settings.kafka_address}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": str(data).replace("\\", "\\\\"),
+        "log.dirs": DATA,
         "auto.create.topics.enable": "false",
         "default.replication.factor": "1",
         "min.insync.replicas": "1",

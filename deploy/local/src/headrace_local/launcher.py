@@ -219,6 +219,8 @@ class Platform:
         return processes + [service_process(self.settings, shape) for shape in self._services]
 
     def _launch(self, processes: Sequence[Process], platform_id: str, progress: Progress) -> None:
+        # Written ahead, so that `down` finds what runs even when this process is killed in the next line.
+        self._write_state(platform_id, 0, processes)
         pid = self._supervisor.start(processes, platform_id, attached=self._attached)
         self._write_state(platform_id, pid, processes)
         wait = readiness.ReadinessWait(self._supervisor, self.settings.start_timeout_s)

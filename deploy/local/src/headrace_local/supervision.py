@@ -158,9 +158,9 @@ def _program(process: Process) -> dict[str, object]:
         "command": f'"%(ENV_HEADRACE_PYTHON)s" -S "%(ENV_HEADRACE_EXECUTE)s" run/processes.json {process.name}',
         "autostart": str(process.group == BROKER_GROUP).lower(),
         "autorestart": "true",
-        # A process that lives shorter than this is tried again with growing pauses, at most this many times.
+        # A process that lives shorter than this is tried again, with pauses that grow by a second, and never given up.
         "startsecs": 5,
-        "startretries": 10,
+        "startretries": 1_000_000,
         "stopwaitsecs": process.stop_wait_s,
         "stopasgroup": "true",
         "killasgroup": "true",
