@@ -1,10 +1,10 @@
-"""Whole training runs in real child processes, on the scanned digits."""
+"""Whole training runs on the scanned digits, from Parquet to a version in the object store."""
 
 import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,62 +14,66 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.spec import MlpNetwork, Pipeline
 from headrace_learning.evaluation import evaluate
-from headrace_runtime.child import ABANDONED, DONE, REFUSED, Failure, Progress, output_prefix, parse_line, result_name
+from headrace_runtime.child import (
+    ABANDONED,
+    DONE,
+    Failure,
+    Progress,
+    WorkRefused,
+    output_prefix,
+    parse_line,
+    result_name,
+)
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_trainer.child import work
 
-Freeze = Callable[[Pipeline], Manifest]
-Begin = Callable[[Pipeline, str], "Run"]
-LIMIT_S = 15.0
+LONGEST_S = 15.0
+"""Processor time that a whole run of the digits may take."""
 
 
-class Run:
-    """Starts children for one run and reads what they leave."""
+class Steps:
+    """Remembers which epochs were reported."""
 
-    def __init__(self, store: ObjectStore, folder: Path, pipeline: Pipeline, dataset: Manifest, run_id: str) -> None:
-        self.store = store
-        self.pipeline = pipeline
-        self.dataset = dataset
-        self.run_id = run_id
-        self._folder = folder
-        self._manifest = store.put(dataset.to_json())
+    def __init__(self) -> None:
+        self.seen: list[int] = []
 
-    def start(self, attempt: int = 1) -> "subprocess.Popen[bytes]":
-        assignment = {
-            "run_id": self.run_id,
-            "attempt": attempt,
-            "store_url": self.store.url,
-            "output": output_prefix(self.run_id, attempt),
-            "spec": self.pipeline.canonical_json().decode(),
-            "dataset": {"dataset_id": self.dataset.dataset_id, "manifest": asdict(self._manifest)},
-        }
-        file = self._folder / f"{self.run_id}-{attempt}.json"
-        file.write_text(json.dumps(assignment))
-        command = [sys.executable, "-W", "error", "-m", "headrace_trainer.child", str(file)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def finish(self, attempt: int = 1) -> tuple[int, list[Progress | Failure]]:
-        with self.start(attempt) as child:
-            assert child.stdout is not None
-            lines = [parse_line(line) for line in child.stdout]
-            return child.wait(), lines
-
-    @property
-    def result(self) -> dict[str, Any] | None:
-        data = self.store.read(result_name(self.run_id))
-        return None if data is None else json.loads(data)
-
-    def artifact(self, name: str) -> bytes:
-        assert self.result is not None
-        return self.store.get(Artifact(**self.result[name]))
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        assert 0 < step <= steps
+        assert metrics.keys() == {"train_loss", "validation_loss", "validation_accuracy"}
+        assert eta_s >= 0
+        self.seen.append(step)
 
 
 @pytest.fixture
-def begin(store: ObjectStore, tmp_path: Path, freeze: Freeze) -> Begin:
-    return lambda pipeline, run_id: Run(store, tmp_path, pipeline, freeze(pipeline), run_id)
+def assign(store: ObjectStore, freeze: Callable[[Pipeline], Manifest]) -> Callable[..., dict[str, Any]]:
+    """Makes an assignment as the worker does."""
+
+    def build(pipeline: Pipeline, run_id: str, attempt: int = 1, dataset: Manifest | None = None) -> dict[str, Any]:
+        dataset = dataset or freeze(pipeline)
+        return {
+            "run_id": run_id,
+            "attempt": attempt,
+            "store_url": store.url,
+            "output": output_prefix(run_id, attempt),
+            "spec": pipeline.canonical_json().decode(),
+            "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
+        }
+
+    return build
 
 
-def _with_training(pipeline: Pipeline, **changes: Any) -> Pipeline:
-    return pipeline.model_copy(update={"train": pipeline.train.model_copy(update=changes)})
+Assign = Callable[..., dict[str, Any]]
+
+
+def _start(assignment: dict[str, Any], folder: Path) -> "subprocess.Popen[bytes]":
+    file = folder / "assignment.json"
+    file.write_text(json.dumps(assignment))
+    strict = ["-W", "error", "-W", "ignore::ResourceWarning"]
+    return subprocess.Popen(
+        [sys.executable, *strict, "-m", "headrace_trainer.child", str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
 
 def _children_cpu_s() -> float:
@@ -77,69 +81,93 @@ def _children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_a_run_gives_the_same_good_version_whether_it_was_stopped_or_not(begin: Begin, digits: Pipeline) -> None:
-    straight, stopped = begin(digits, "straight"), begin(digits, "stopped")
+def _changed(pipeline: Pipeline, **changes: Any) -> Pipeline:
+    return pipeline.model_copy(update={"train": pipeline.train.model_copy(update=changes)})
 
-    # Processor time, because the machine may have other work.
-    before = _children_cpu_s()
-    code, lines = straight.finish()
-    seconds = _children_cpu_s() - before
 
-    result = straight.result
-    assert code == DONE
-    assert result is not None
-    assert seconds < LIMIT_S
-    assert result["metrics"]["accuracy"] >= 0.97
-    assert _steps(lines) == list(range(1, result["epochs"] + 1))
-    assert all(0 <= line.metrics["validation_accuracy"] <= 1 for line in lines if isinstance(line, Progress))
-    _check_version(straight, result)
+def _salted(pipeline: Pipeline, salt: str) -> Pipeline:
+    split = pipeline.prepare.split.model_copy(update={"salt": salt})
+    return pipeline.model_copy(update={"prepare": pipeline.prepare.model_copy(update={"split": split})})
 
-    with stopped.start(attempt=1) as child:
+
+def test_a_run_gives_the_same_version_whether_it_was_stopped_or_not(
+    assign: Assign, digits: Pipeline, store: ObjectStore, tmp_path: Path
+) -> None:
+    steps = Steps()
+    straight = work(assign(digits, "straight"), steps)
+    assert steps.seen == list(range(1, straight["epochs"] + 1))
+
+    with _start(assign(digits, "stopped", attempt=1), tmp_path) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         for _ in range(3):
             assert isinstance(parse_line(child.stdout.readline()), Progress)
         child.stdin.close()
-        assert child.wait(timeout=30) == ABANDONED
-    assert stopped.result is None
-    code, lines = stopped.finish(attempt=2)
+        assert child.wait() == ABANDONED
+    assert store.read(result_name("stopped")) is None
 
-    assert code == DONE
-    assert stopped.result is not None
-    assert stopped.result["attempt"] == 2
-    assert _steps(lines)[0] >= 4
-    for name in ("graph", "weights"):
-        assert stopped.result[name]["digest"] == result[name]["digest"]
-    manifests = [json.loads(run.artifact("manifest")) for run in (straight, stopped)]
+    # Processor time, because the machine may have other work.
+    before = _children_cpu_s()
+    with _start(assign(digits, "stopped", attempt=2), tmp_path) as child:
+        assert child.stdout is not None
+        lines = [parse_line(line) for line in child.stdout]
+        assert child.wait() == DONE
+    assert _children_cpu_s() - before < LONGEST_S
+
+    assert not any(isinstance(line, Failure) for line in lines)
+    assert isinstance(lines[0], Progress)
+    assert lines[0].step >= 4
+    stopped = json.loads(store.read(result_name("stopped")) or b"null")
+    assert (stopped["run_id"], stopped["attempt"]) == ("stopped", 2)
+    # Another process, another run, stopped in between: the bytes are the same.
+    assert {name: stopped[name] for name in ("graph", "weights", "metrics", "epochs", "model")} == {
+        name: straight[name] for name in ("graph", "weights", "metrics", "epochs", "model")
+    }
+    manifests = [json.loads(store.get(Artifact(**each["manifest"]))) for each in (straight, stopped)]
     assert manifests[0] | {"run_id": "stopped"} == manifests[1]
 
 
-def _steps(lines: list[Progress | Failure]) -> list[int]:
-    return [line.step for line in lines if isinstance(line, Progress)]
+@pytest.mark.parametrize(("salt", "seed"), [("headrace", 7), ("another", 1), ("third", 2)])
+def test_the_example_learns_the_digits_however_they_are_split(
+    assign: Assign, digits: Pipeline, store: ObjectStore, freeze: Callable[[Pipeline], Manifest], salt: str, seed: int
+) -> None:
+    pipeline = _changed(_salted(digits, salt), seed=seed)
+    dataset = freeze(pipeline)
 
+    result = work(assign(pipeline, "run", dataset=dataset), Steps())
 
-def _check_version(run: Run, result: dict[str, Any]) -> None:
-    """The manifest names what the result names, and the graph alone scores what was announced."""
-    manifest = json.loads(run.artifact("manifest"))
+    assert result["metrics"]["accuracy"] >= 0.97
+    manifest = json.loads(store.get(Artifact(**result["manifest"])))
     assert result["version_id"] == result["manifest"]["digest"]
     assert manifest["graph"]["digest"] == result["graph"]["digest"]
-    assert manifest["dataset_id"] == run.dataset.dataset_id
+    assert manifest["weights"]["digest"] == result["weights"]["digest"]
+    assert manifest["dataset_id"] == dataset.dataset_id
+    assert manifest["spec_digest"] == pipeline.digest
+    assert manifest["classes"] == list(range(10))
     assert manifest["inputs"] == [{"name": "pixels", "type": "float32", "shape": [-1, 8, 8], "unit": "intensity"}]
     assert manifest["outputs"] == [
         {"name": "probabilities", "type": "float32", "shape": [-1, 10]},
         {"name": "label", "type": "int64", "shape": [-1]},
     ]
-    test = DatasetReader(run.dataset, run.store).columns("test")
-    assert evaluate(run.artifact("graph"), test, test["digit"]) == result["metrics"] == manifest["metrics"]
+    # The graph alone, from raw pixels, scores what was announced.
+    test = DatasetReader(dataset, store).columns("test")
+    graph = store.get(Artifact(**result["graph"]))
+    assert evaluate(graph, test, test["digit"]) == result["metrics"] == manifest["metrics"]
 
 
-def test_a_run_that_can_never_succeed_says_why(begin: Begin, digits: Pipeline) -> None:
-    optimizer = digits.train.optimizer.model_copy(update={"kind": "sgd", "learning_rate": 10.0})
-    run = begin(_with_training(digits, optimizer=optimizer, network=MlpNetwork(kind="mlp", hidden=(64,))), "wild")
+def test_a_run_that_can_never_succeed_says_what_to_change(assign: Assign, digits: Pipeline, store: ObjectStore) -> None:
+    wild = digits.train.optimizer.model_copy(update={"kind": "sgd", "learning_rate": 10.0, "weight_decay": 1.0})
+    pipeline = _changed(digits, optimizer=wild, network=MlpNetwork(kind="mlp", hidden=(64,)))
 
-    code, lines = run.finish()
+    with pytest.raises(WorkRefused, match=r"try a lower train\.optimizer\.learningRate than 10"):
+        work(assign(pipeline, "wild"), Steps())
 
-    assert code == REFUSED
-    assert isinstance(lines[-1], Failure)
-    assert "try a lower train.optimizer.learningRate than 10" in lines[-1].reason
-    assert run.result is None
+
+def test_a_dataset_of_another_schema_is_refused(
+    assign: Assign, digits: Pipeline, freeze: Callable[[Pipeline], Manifest]
+) -> None:
+    fields = tuple(field.model_copy(update={"unit": "ink"}) for field in digits.stream.fields)
+    other = digits.model_copy(update={"stream": digits.stream.model_copy(update={"fields": fields})})
+
+    with pytest.raises(WorkRefused, match="expected the schema of pipeline 'digits'"):
+        work(assign(other, "other", dataset=freeze(digits)), Steps())

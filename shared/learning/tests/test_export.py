@@ -2,6 +2,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, predict
 from headrace_learning.export import OPSET, ExportedGraph, export_graph
 from headrace_learning.graphs import class_values
+from headrace_learning.networks import mlp
 from headrace_learning.served import InputFeature, ServedModel
 from headrace_learning.sessions import cpu_session, run_in_batches
 
@@ -40,6 +42,8 @@ MIXED = [
 ]
 CLASSES = ["ant", "bee", "käfer"]
 
+Export = tuple[ExportedGraph, dict[str, np.ndarray], Pipeline]
+
 
 def _pipeline(features: Sequence[str], network: str) -> Pipeline:
     lines = "\n".join(f"    - {feature}" for feature in features)
@@ -65,7 +69,7 @@ def _fitted(pipeline: Pipeline, rows: dict[str, np.ndarray]) -> FittedTransforms
     return FittedTransforms(tuple(fit(field.name, rows[field.name]) for field in pipeline.stream.features))
 
 
-def _export(features: Sequence[str], network: str) -> tuple[ExportedGraph, dict[str, np.ndarray], Pipeline]:
+def _export(features: Sequence[str], network: str) -> Export:
     pipeline = _pipeline(features, network)
     rows = _rows(pipeline)
     torch.manual_seed(1)
@@ -73,11 +77,11 @@ def _export(features: Sequence[str], network: str) -> tuple[ExportedGraph, dict[
 
 
 @pytest.fixture(scope="module")
-def mixed() -> tuple[ExportedGraph, dict[str, np.ndarray], Pipeline]:
+def mixed() -> Export:
     return _export(MIXED, "{kind: mlp, hidden: [16, 8], activation: gelu, dropout: 0.5}")
 
 
-def test_raw_features_go_in_by_name_and_the_class_comes_out(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+def test_raw_features_go_in_by_name_and_the_class_comes_out(mixed: Export) -> None:
     exported, rows, _ = mixed
     session = cpu_session(exported.data)
 
@@ -101,7 +105,7 @@ def test_raw_features_go_in_by_name_and_the_class_comes_out(mixed: tuple[Exporte
     assert exported.difference <= 1e-5
 
 
-def test_any_number_of_rows_gives_the_same_answers(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+def test_any_number_of_rows_gives_the_same_answers(mixed: Export) -> None:
     exported, rows, _ = mixed
     session = cpu_session(exported.data)
 
@@ -111,7 +115,7 @@ def test_any_number_of_rows_gives_the_same_answers(mixed: tuple[ExportedGraph, d
     np.testing.assert_allclose(single, whole, atol=1e-6)
 
 
-def test_the_transforms_in_the_graph_are_those_of_the_dataset(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+def test_the_transforms_in_the_graph_are_those_of_the_dataset(mixed: Export) -> None:
     exported, rows, pipeline = mixed
     fitted = _fitted(pipeline, rows)
 
@@ -126,13 +130,14 @@ def test_the_transforms_in_the_graph_are_those_of_the_dataset(mixed: tuple[Expor
     assert np.abs(prepared).max() > 1.5
 
 
-def test_the_file_is_whole_and_says_nothing_of_its_making(mixed: tuple[ExportedGraph, dict, Pipeline]) -> None:
+def test_the_file_is_whole_and_says_nothing_of_its_making(mixed: Export) -> None:
     model = onnx.load_from_string(mixed[0].data)
 
     assert [each.version for each in model.opset_import] == [OPSET]
     assert not any(each.external_data for each in model.graph.initializer)
     assert (model.producer_name, model.doc_string, list(model.metadata_props)) == ("", "", [])
-    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+    parts: list[Any] = [*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]
+    for part in parts:
         assert not part.doc_string
         assert not part.metadata_props
     assert b"headrace_learning" not in mixed[0].data
@@ -156,7 +161,7 @@ def test_whole_number_classes_answer_as_int64() -> None:
 
     assert set(predict(exported.data, {"x": np.ones((3, 2), np.float32)}).labels.tolist()) <= {-5, 2**40}
     with pytest.raises(NotLearnable, match="whole numbers or strings"):
-        export_graph(model, [0.5, 1.5], {"x": np.ones((3, 2), np.float32)})  # type: ignore[list-item]
+        export_graph(model, [0.5, 1.5], {"x": np.ones((3, 2), np.float32)})  # type: ignore[arg-type]
 
 
 class _Fickle(torch.nn.Module):
@@ -203,8 +208,6 @@ def test_the_same_weights_give_the_same_bytes_in_another_process(monkeypatch: py
     elsewhere = subprocess.run([sys.executable, "-c", _EXPORT], capture_output=True, text=True, check=True)
 
     torch.manual_seed(4)
-    from headrace_learning.networks import mlp
-
     features = [InputFeature(name, "float32", (3,), np.ones(3), np.full(3, 2.0)) for name in ("one", "two")]
     model = ServedModel(features, (6,), mlp(6, [5], 3))
     rows = {name: np.ones((4, 3), dtype=np.float32) for name in ("one", "two")}

@@ -13,7 +13,7 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.spec import SpecInvalid, parse_canonical
 from headrace_learning.errors import NotLearnable
-from headrace_runtime.child import Assignment, Reporter, WorkRefused, run_child
+from headrace_runtime.child import Assignment, WorkRefused, run_child
 from headrace_runtime.object_store import Artifact, ObjectStore
 
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
@@ -21,25 +21,26 @@ from headrace_trainer.core.randomness import make_deterministic
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.core.version import version_manifest
 from headrace_trainer.errors import TrainingError
+from headrace_trainer.ports import Progress
 
 
-def work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
     make_deterministic()
     try:
-        return _work(assignment, reporter)
+        return _work(assignment, progress)
     except (TrainingError, NotLearnable, SpecInvalid) as error:
         raise WorkRefused(str(error)) from error
 
 
-def _work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+def _work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     store = ObjectStore(assignment["store_url"])
     pipeline = parse_canonical(assignment["spec"].encode())
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset)
     checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"])
 
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, reporter)
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, progress)
 
     weights, graph = store.put(trained.weights), store.put(trained.graph)
     manifest = store.put(version_manifest(plan, trained, weights, graph))

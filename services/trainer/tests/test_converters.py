@@ -1,0 +1,63 @@
+from headrace.events.v1 import artifact_pb2, model_pb2, pipeline_pb2, run_pb2
+from headrace_runtime.topics import MODEL_TRAINED, TRAINING_REQUESTED, topic_of
+from headrace_trainer.transport.consumer import TRAINING
+
+COMMAND = run_pb2.TrainingRequested(
+    run_id="run",
+    pipeline="digits",
+    dataset=run_pb2.DatasetReference(
+        dataset_id="sha256:d", manifest=artifact_pb2.Artifact(uri="file:///m", digest="sha256:m", size_bytes=3)
+    ),
+    spec=pipeline_pb2.PipelineSpec(json='{"unit":"µm"}'.encode(), digest="sha256:s"),
+)
+
+
+def _artifact(name: str) -> dict[str, object]:
+    return {"uri": f"file:///{name}", "digest": f"sha256:{name}", "size_bytes": len(name)}
+
+
+def test_the_child_is_told_spec_and_dataset() -> None:
+    assert TRAINING.assignment(COMMAND) == {
+        "spec": '{"unit":"µm"}',
+        "dataset": {
+            "dataset_id": "sha256:d",
+            "manifest": {"uri": "file:///m", "digest": "sha256:m", "size_bytes": 3},
+        },
+    }
+
+
+def test_a_result_becomes_the_fact() -> None:
+    fact = TRAINING.fact(
+        COMMAND,
+        {
+            "run_id": "run",
+            "attempt": 2,
+            "model": "digit-reader",
+            "version_id": "sha256:v",
+            "manifest": _artifact("manifest"),
+            "graph": _artifact("graph"),
+            "weights": _artifact("weights"),
+            "metrics": {"accuracy": 0.98, "accuracy/3": 1.0},
+            "epochs": 31,
+        },
+    )
+
+    assert fact == model_pb2.ModelTrained(
+        run_id="run",
+        pipeline="digits",
+        model="digit-reader",
+        version_id="sha256:v",
+        dataset_id="sha256:d",
+        manifest=artifact_pb2.Artifact(uri="file:///manifest", digest="sha256:manifest", size_bytes=8),
+        graph=artifact_pb2.Artifact(uri="file:///graph", digest="sha256:graph", size_bytes=5),
+        weights=artifact_pb2.Artifact(uri="file:///weights", digest="sha256:weights", size_bytes=7),
+        metrics={"accuracy": 0.98, "accuracy/3": 1.0},
+        attempt=2,
+        epochs=31,
+    )
+
+
+def test_command_and_fact_have_their_topics() -> None:
+    assert topic_of(TRAINING.command) == TRAINING_REQUESTED
+    assert topic_of(model_pb2.ModelTrained) == MODEL_TRAINED
+    assert TRAINING.kind == run_pb2.RUN_KIND_TRAINING

@@ -1,0 +1,138 @@
+"""The loop by itself, on rows that are easy to learn."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from headrace_data.spec import EarlyStop, MlpNetwork, Optimizer, Train
+from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.networks import mlp, weights_of
+from headrace_trainer.core.randomness import order_of_rows, seed_for, seed_weights
+from headrace_trainer.core.training import Outcome, Rows, Training
+from headrace_trainer.errors import Diverged
+
+
+class Notebook:
+    """Keeps checkpoints and progress in memory."""
+
+    def __init__(self, checkpoints: list[Checkpoint] | None = None) -> None:
+        self.checkpoints = checkpoints or []
+        self.steps: list[tuple[int, int, Mapping[str, float], float]] = []
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        return next((each for each in reversed(self.checkpoints) if each.subject == subject), None)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.checkpoints.append(checkpoint)
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        self.steps.append((step, steps, metrics, eta_s))
+
+
+def _settings(**changes: Any) -> Train:
+    defaults: dict[str, Any] = {
+        "network": MlpNetwork(kind="mlp", hidden=(8,), dropout=0.2),
+        "optimizer": Optimizer(learning_rate=0.02),
+        "epochs": 12,
+        "batch_size": 16,
+        "seed": 3,
+    }
+    return Train(**(defaults | changes))
+
+
+def _rows(rows: int, seed: int) -> Rows:
+    """Which of two numbers is larger, with some noise."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(rows, 2, generator=generator)
+    noise = torch.randn(rows, generator=generator) * 0.3
+    return Rows(inputs, (inputs[:, 0] > inputs[:, 1] + noise).long())
+
+
+def _train(
+    settings: Train, notebook: Notebook, subject: str = "subject", validation: Rows | None = None
+) -> tuple[Outcome, dict[str, torch.Tensor]]:
+    seed_weights(settings.seed)
+    network = mlp(2, (8,), 2, dropout=0.2)
+    training = Training(network, settings, _rows(100, 1), validation or _rows(60, 2), subject, notebook, notebook)
+    return training.run(), weights_of(network)
+
+
+def _equal(some: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
+    return all(torch.equal(some[name], others[name]) for name in some)
+
+
+def test_the_loss_falls_and_every_epoch_is_reported() -> None:
+    notebook = Notebook()
+
+    outcome, _ = _train(_settings(), notebook)
+
+    assert outcome.epochs == 12
+    assert [(step, steps) for step, steps, _, _ in notebook.steps] == [(epoch, 12) for epoch in range(1, 13)]
+    first, last = notebook.steps[0][2], notebook.steps[-1][2]
+    assert set(first) == {"train_loss", "validation_loss", "validation_accuracy"}
+    assert last["train_loss"] < 0.8 * first["train_loss"]
+    assert last["validation_accuracy"] > 0.8
+    assert notebook.steps[-1][3] == 0
+    assert [each.epoch for each in notebook.checkpoints] == list(range(1, 13))
+
+
+def test_the_best_epochs_weights_are_kept_and_not_the_last_ones() -> None:
+    notebook = Notebook()
+    # Labels turned round: the better the network learns, the worse it does on these.
+    wrong = Rows(_rows(60, 2).inputs, 1 - _rows(60, 2).targets)
+
+    outcome, weights = _train(_settings(), notebook, validation=wrong)
+
+    losses = [metrics["validation_loss"] for _, _, metrics, _ in notebook.steps]
+    assert outcome.best_loss == min(losses)
+    assert outcome.best_epoch == losses.index(min(losses)) + 1 < 12
+    assert _equal(weights, notebook.checkpoints[outcome.best_epoch - 1].weights)
+    assert not _equal(weights, notebook.checkpoints[-1].weights)
+
+
+def test_training_stops_when_the_loss_stands_still() -> None:
+    outcome, _ = _train(_settings(epochs=500, early_stop=EarlyStop(patience=3)), Notebook())
+    impatient, _ = _train(_settings(epochs=500, early_stop=EarlyStop(patience=3, min_delta=0.5)), Notebook())
+
+    assert outcome.epochs == outcome.best_epoch + 3 < 500
+    # Half a nat is more than any later epoch gains.
+    assert (impatient.best_epoch, impatient.epochs) == (1, 4)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 6, 12])
+def test_a_run_that_goes_on_from_a_checkpoint_ends_the_same(stopped_after: int) -> None:
+    straight = Notebook()
+    expected, weights = _train(_settings(), straight)
+
+    resumed = Notebook(straight.checkpoints[:stopped_after])
+    outcome, again = _train(_settings(), resumed)
+
+    assert outcome == expected
+    assert _equal(again, weights)
+    assert [step for step, _, _, _ in resumed.steps] == list(range(stopped_after + 1, 13))
+
+
+def test_the_checkpoint_of_another_subject_is_left_alone() -> None:
+    straight, other = Notebook(), Notebook()
+    _train(_settings(), straight, subject="one")
+
+    other.checkpoints = list(straight.checkpoints)
+    _train(_settings(), other, subject="two")
+
+    assert [step for step, _, _, _ in other.steps] == list(range(1, 13))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice() -> None:
+    settings = _settings(optimizer=Optimizer(kind="sgd", learning_rate=10.0, weight_decay=1.0), epochs=500)
+
+    with pytest.raises(Diverged, match="try a lower"):
+        _train(settings, Notebook())
+
+
+def test_the_order_of_rows_is_a_function_of_seed_and_epoch() -> None:
+    assert torch.equal(order_of_rows(50, 7, 3), order_of_rows(50, 7, 3))
+    assert sorted(order_of_rows(50, 7, 3).tolist()) == list(range(50))
+    assert not torch.equal(order_of_rows(50, 7, 3), order_of_rows(50, 7, 4))
+    assert not torch.equal(order_of_rows(50, 7, 3), order_of_rows(50, 8, 3))
+    assert len({seed_for(purpose, 7, 3) for purpose in ("order", "epoch", "weights")}) == 3
