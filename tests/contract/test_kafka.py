@@ -183,3 +183,13 @@ def test_topics_are_made_as_declared(settings: ServiceSettings) -> None:
         admin.ensure_record_topics(pipeline, 3)
         admin.ensure_record_topics(pipeline, 3)
         assert admin.partitions_of(f"headrace.records.{pipeline}.dead.v1") == 3
+
+
+def test_a_group_is_joined_however_short_the_polls_are(settings: ServiceSettings, topic: str) -> None:
+    with closing(TransactionalProducer(settings, f"tx.{topic}")) as producer, producer.transaction() as transaction:
+        transaction.send([Outgoing(topic, str(number).encode(), b"v") for number in range(20)])
+    for attempt in range(5):
+        consumer = GroupConsumer(settings, group=f"short.{attempt}.{topic}", topics=[topic], instance="0")
+        with closing(consumer):
+            read: list[Record] = []
+            until(lambda: read.extend(consumer.poll(0.001)) or len(read) == 20)  # noqa: B023

@@ -16,7 +16,7 @@ from headrace.events.v1 import model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.kafka import EventProducer, LogReader, TransactionalProducer
 from headrace_runtime.messages import decode, encode
 from headrace_runtime.run_worker import Job, RunWorker
-from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ pytestmark = pytest.mark.contract
 
 
 @pytest.fixture
-def settings(broker: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
+def settings(broker: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "children"))
-    return ServiceSettings(
+    return WorkerSettings(
         kafka_bootstrap_servers=broker.bootstrap_servers,
         metrics_address="",
         kafka_session_timeout_ms=6_000,
         store_url=str(tmp_path / "store"),
+        work_dir=tmp_path / "work",
+        max_failures=2,
     )
 
 
@@ -53,9 +55,9 @@ JOB = Job(
 
 
 @contextmanager
-def worker(settings: ServiceSettings, name: str, tmp_path: Path) -> Iterator[RunWorker[run_pb2.TrainingRequested]]:
+def worker(settings: WorkerSettings) -> Iterator[RunWorker[run_pb2.TrainingRequested]]:
     events = EventProducer(settings, "test")
-    running = RunWorker(name, JOB, settings, events, tmp_path / "work", max_attempts=2)
+    running = RunWorker("test-worker", JOB, settings, events)
     events.start()
     running.start()
     try:
@@ -65,7 +67,7 @@ def worker(settings: ServiceSettings, name: str, tmp_path: Path) -> Iterator[Run
         events.stop()
 
 
-def command(settings: ServiceSettings, behaviour: str, flag: Path | None = None) -> str:
+def command(settings: WorkerSettings, behaviour: str, flag: Path | None = None) -> str:
     run_id = f"train-{uuid.uuid4()}"
     spec = pipeline_pb2.PipelineSpec(json=json.dumps({"behaviour": behaviour, "flag": str(flag)}).encode())
     message = run_pb2.TrainingRequested(run_id=run_id, pipeline="p", spec=spec)
@@ -74,7 +76,7 @@ def command(settings: ServiceSettings, behaviour: str, flag: Path | None = None)
     return run_id
 
 
-def facts(settings: ServiceSettings, topic: str, message_class: type[Message], run_id: str) -> list[Any]:
+def facts(settings: WorkerSettings, topic: str, message_class: type[Message], run_id: str) -> list[Any]:
     with LogReader(settings, "test") as reader:
         places = reader.partitions(topic)
         reader.start_at(dict.fromkeys(places))
@@ -90,9 +92,9 @@ def until(condition: Callable[[], Any], timeout_s: float = 40.0) -> None:
         threading.Event().wait(0.05)
 
 
-def test_a_run_ends_in_one_fact_after_its_progress(settings: ServiceSettings, tmp_path: Path) -> None:
+def test_a_run_ends_in_one_fact_after_its_progress(settings: WorkerSettings, tmp_path: Path) -> None:
     run_id = command(settings, "fine")
-    with worker(settings, "test-worker", tmp_path):
+    with worker(settings):
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
     (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
     assert (fact.version_id, fact.attempt) == (f"v-{run_id}", 1)
@@ -109,32 +111,32 @@ def test_a_run_ends_in_one_fact_after_its_progress(settings: ServiceSettings, tm
     ],
 )
 def test_a_run_that_cannot_succeed_ends_with_its_reason(
-    settings: ServiceSettings, tmp_path: Path, behaviour: str, reason: str, attempt: int
+    settings: WorkerSettings, tmp_path: Path, behaviour: str, reason: str, attempt: int
 ) -> None:
     run_id = command(settings, behaviour)
-    with worker(settings, "test-worker", tmp_path):
+    with worker(settings):
         until(lambda: facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id))
     (fact,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
     assert (fact.reason, fact.attempt, fact.kind) == (reason, attempt, run_pb2.RUN_KIND_TRAINING)
     assert not facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
 
 
-def test_a_fault_that_passes_is_tried_again(settings: ServiceSettings, tmp_path: Path) -> None:
+def test_a_fault_that_passes_is_tried_again(settings: WorkerSettings, tmp_path: Path) -> None:
     run_id = command(settings, "crash once")
-    with worker(settings, "test-worker", tmp_path):
+    with worker(settings):
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
     (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
     assert fact.attempt == 2
     assert not facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
 
 
-def test_a_run_goes_on_after_its_worker_was_stopped(settings: ServiceSettings, tmp_path: Path) -> None:
+def test_a_run_goes_on_after_its_worker_was_stopped(settings: WorkerSettings, tmp_path: Path) -> None:
     flag = tmp_path / "hangs"
     run_id = command(settings, "hang once", flag)
-    with worker(settings, "test-worker", tmp_path):
+    with worker(settings):
         until(flag.exists)
     assert not facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
-    with worker(settings, "test-worker", tmp_path):
+    with worker(settings):
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
     (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
     assert fact.attempt == 2

@@ -1,15 +1,7 @@
 """What the compressor is told."""
 
-from pathlib import Path
-
-from headrace_runtime.settings import ServiceSettings
-from pydantic import Field
+from headrace_runtime.settings import WorkerSettings
 
 
-class Settings(ServiceSettings):
+class Settings(WorkerSettings):
     """Settings of the compressor."""
-
-    work_dir: Path = Field(
-        Path(".headrace/compressor"), description="Folder for the assignments of child processes; may be emptied."
-    )
-    max_attempts: int = Field(3, ge=1, description="Attempts after which a run that keeps breaking is given up.")

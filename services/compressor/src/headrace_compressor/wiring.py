@@ -13,12 +13,5 @@ NAME = "compressor"
 def build(settings: Settings) -> Service:
     """Return the service: a worker that runs one compression at a time, and the producer of its progress."""
     events = EventProducer(settings, source=NAME)
-    worker = RunWorker(
-        NAME,
-        COMPRESSION,
-        settings,
-        events,
-        work_dir=settings.work_dir / settings.instance,
-        max_attempts=settings.max_attempts,
-    )
+    worker = RunWorker(NAME, COMPRESSION, settings, events)
     return Service(NAME, [events, worker])

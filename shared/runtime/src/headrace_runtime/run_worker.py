@@ -34,7 +34,7 @@ from headrace_runtime.kafka.producers import EventProducer, MembershipLost, Tran
 from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
-from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.telemetry import extract, inject, process_attributes, tracer
 from headrace_runtime.topics import topic_of
 
@@ -68,22 +68,12 @@ class Interrupted(Exception):
 class RunWorker(Background, Generic[C]):
     """Executes the commands of one topic, one at a time."""
 
-    def __init__(
-        self,
-        name: str,
-        job: Job[C],
-        settings: ServiceSettings,
-        events: EventProducer,
-        work_dir: Path,
-        max_attempts: int,
-    ) -> None:
+    def __init__(self, name: str, job: Job[C], settings: WorkerSettings, events: EventProducer) -> None:
         super().__init__(name)
         self._job = job
         self._settings = settings
         self._events = events
         self._store = ObjectStore(settings.store_url)
-        self._work_dir = work_dir
-        self._max_attempts = max_attempts
 
     def run(self) -> None:
         """Work until stopped."""
@@ -132,10 +122,13 @@ class RunWorker(Background, Generic[C]):
         """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes."""
         run_id, pipeline = _identity(command)
         trace.get_current_span().set_attributes({names.RUN_ID: run_id, names.PIPELINE: pipeline})
+        failures = 0
         while (result := self._store.read(result_name(run_id))) is None:
             attempt = self._next_attempt(run_id)
             failure = self._attempt(command, attempt, place)
-            if failure is not None and (failure.final or attempt >= self._max_attempts):
+            # Attempts that were interrupted are nobody's fault: they count as attempts, and not as failures.
+            failures += failure is not None
+            if failure is not None and (failure.final or failures >= self._settings.max_failures):
                 return run_pb2.RunFailed(
                     run_id=run_id, pipeline=pipeline, kind=self._job.kind, reason=failure.reason, attempt=attempt
                 )
@@ -190,7 +183,7 @@ class RunWorker(Background, Generic[C]):
         }
         data = json.dumps(assignment, sort_keys=True).encode()
         self._store.write(f"{output_prefix(run_id, attempt)}assignment.json", data)
-        path = self._work_dir / run_id / f"attempt-{attempt}" / "assignment.json"
+        path = self._settings.work_dir / self._settings.instance / run_id / f"attempt-{attempt}" / "assignment.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path

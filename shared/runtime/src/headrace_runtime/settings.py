@@ -87,6 +87,17 @@ class ServiceSettings(KafkaSettings, TelemetrySettings):
     store_url: str = Field(".headrace/objects", min_length=1, description="Object store: a folder or an fsspec URL.")
 
 
+class WorkerSettings(ServiceSettings):
+    """What a service that runs child processes is told."""
+
+    work_dir: Path = Field(
+        Path(".headrace/work"), description="Folder for the assignments of child processes; may be emptied."
+    )
+    max_failures: int = Field(
+        3, ge=1, description="Failed attempts after which a run is given up; interrupted ones do not count."
+    )
+
+
 def address(value: str) -> str:
     """Return value when it is host:port with a port from 0 to 65535, else raise ValueError."""
     host, colon, port = value.rpartition(":")

@@ -14,6 +14,8 @@ from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.messages import Record, next_offsets
 from headrace_runtime.settings import KafkaSettings
 
+JOIN_TIMEOUT_MS = 5_000
+
 Place = tuple[str, int]
 """A topic and a partition of it."""
 
@@ -56,7 +58,18 @@ class GroupConsumer:
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time."""
+        self._join()
         return _records(self._consumer.poll(int(timeout_s * 1_000), self._max_records))
+
+    def _join(self) -> None:
+        # kafka-python (3.0.12) loses a join whose answer comes just after the poll that awaited it gave up: the member
+        # then neither reads nor beats its heart, for ever. So joins are awaited here, longer than any poll, and one
+        # that was lost all the same (the member rejoins and needs no rejoin) is made again.
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - there is no public way to await a join
+        if coordinator.rejoining and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        if coordinator.need_rejoin():
+            coordinator.ensure_active_group(timeout_ms=JOIN_TIMEOUT_MS)
 
     def rewind(self, records: Iterable[Record]) -> None:
         """Read these records again, as far as their partitions are still ours."""
