@@ -87,12 +87,12 @@ def reachable(
 
 def find_uv() -> str:
     """Return a uv that can read the lock, installing the pinned one into .tools when there is none."""
-    own = TOOLS / "uv" / "bin" / "uv"
+    own = TOOLS / "bin" / "uv"
     for candidate in (shutil.which("uv"), str(own) if own.is_file() else None):
         if candidate and uv_version(candidate) >= UV_LEAST:
             return candidate
-    say(f"installing uv {UV_PINNED} into {own.parent.parent}")
-    run([sys.executable, "-m", "venv", "--clear", str(own.parent.parent)])
+    say(f"installing uv {UV_PINNED} into {TOOLS}")
+    run([sys.executable, "-m", "venv", "--clear", str(TOOLS)])
     run([str(own.with_name("python")), "-m", "pip", "install", "--quiet", *PIP_QUIET, f"uv=={UV_PINNED}"])
     return str(own)
 
