@@ -38,7 +38,7 @@ def build(settings: Settings) -> Service:
     host = build_host(settings, shelf, events)
     loader = build_loader(settings, shelf, host)
     # What was imported and built lives as long as the process: collections need not look at it again. Measured with a
-    # small model, calls cost 5 to 10 % less.
+    # small model, a call takes 4 % less CPU.
     gc.collect()
     gc.freeze()
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, partial(HANDLERS[ModelReleased], loader), NAME)
