@@ -50,10 +50,10 @@ def sync_commands(uv: str, python: str, torch: str, lock: Mapping[str, Any]) -> 
     packages = {package["name"]: package for package in lock["package"]}
     left_out = ["torch", *only_for_torch(packages)]
     exclusions = [argument for name in left_out for argument in ("--no-install-package", name)]
-    # `--inexact` keeps the CPU build of an earlier setup, which the lock knows nothing of.
+    # The sync takes an earlier CUDA build away; the other one then comes from its own index, or from uv's cache.
     build = f"torch=={packages['torch']['version']}"
     install = [uv, "pip", "install", "--python", str(ENVIRONMENT), "--torch-backend", "cpu", build]
-    return [[*sync, "--inexact", *exclusions], install]
+    return [[*sync, *exclusions], install]
 
 
 def only_for_torch(packages: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -132,13 +132,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if not any(ENVIRONMENT.glob(".ready-*")):
         say(ANNOUNCEMENT[arguments.torch])
+    # From here on the environment is neither the old one nor the new one.
+    for old in ENVIRONMENT.glob(".ready-*"):
+        old.unlink()
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     # Resolved, so that an active environment of the user's does not become the base of this one.
     for command in sync_commands(find_uv(), str(Path(sys.executable).resolve()), arguments.torch, lock):
         run(command)
     run([str(ENVIRONMENT / "bin" / "python"), "-m", "headrace_local"])
-    for old in ENVIRONMENT.glob(".ready-*"):
-        old.unlink()
     arguments.stamp.touch()
     say("set up; `make` lists what can be done now")
 
