@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.cli import tables
+from headrace_client.stages import Mark
 from headrace_client.views import dataset_view, release_view, short_id, version_view
 from headrace_client.waiting import Progress, wait_for
 from headrace_data.dataset import DatasetReader
@@ -29,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 PIPELINE = "digits"
 LEAST_ACCURACY = 0.96
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class DemoFailed(Exception):
@@ -57,7 +58,7 @@ def follow(registry: RegistryClient) -> None:
 
     def say(progress: Progress) -> None:
         for item in progress.stages:
-            if item.mark != "waiting" and said.get(item.name) != item.text:
+            if item.mark is not Mark.WAITING and said.get(item.name) != item.text:
                 said[item.name] = item.text
                 console.print(f"  [green]{item.name:<12}[/] {item.text}")
 
