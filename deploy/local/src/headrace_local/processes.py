@@ -97,6 +97,8 @@ def service_process(settings: PlatformSettings, shape: ServiceShape) -> Process:
         listens[variable(shape.address_field)] = listen
     if shape.uses_cache:
         environment["HEADRACE_REDIS_URL"] = reach.redis_url
+        # Everything shares one machine here: a busy moment must not look like a cache that is down.
+        environment["HEADRACE_REDIS_TIMEOUT_MS"] = "200"
     return Process(
         shape.name,
         SERVICE_GROUP,

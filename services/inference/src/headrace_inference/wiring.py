@@ -22,7 +22,7 @@ from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.release_loader import ReleaseLoader
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
-from headrace_inference.transport.consumer import HANDLERS, Bootstrap
+from headrace_inference.transport.consumer import HANDLERS
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Events, Predictor
@@ -41,8 +41,9 @@ def build(settings: Settings) -> Service:
     # small model, a call takes 4 % less CPU.
     gc.collect()
     gc.freeze()
-    view = CompactedView(settings, MODEL_RELEASED, ModelReleased, partial(HANDLERS[ModelReleased], loader), NAME)
-    return Service(NAME, [events, host, loader, view, Bootstrap(view, loader)])
+    on_released = partial(HANDLERS[ModelReleased], loader)
+    view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
+    return Service(NAME, [events, host, loader, view])
 
 
 def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:

@@ -24,6 +24,8 @@ from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
+GATHER_S = 0.05
+"""How long best-effort events gather before they are sent."""
 COMMIT_WATCHDOG_S = 45.0
 """A commit that hangs longer ends the process: kafka-python waits for it without a limit."""
 
@@ -175,7 +177,14 @@ class EventProducer(Background):
         """Send what is queued until stopped, then the rest."""
         try:
             while (item := self._waiting.get()) is not None:
+                # A short rest lets events gather: waking for each would cost a busy caller half of its own time.
+                self.stopping.wait(GATHER_S)
+                waiting = self._waiting.qsize()
                 self._send(*item)
+                for _ in range(waiting):
+                    if (item := self._waiting.get()) is None:
+                        return
+                    self._send(*item)
         finally:
             self._producer.close(timeout=10)
 

@@ -27,7 +27,8 @@ POLL_TIMEOUT_S = 0.1
 class CompactedView(Background, Generic[M]):
     """Calls on_message(key, message, record) for every message of a topic, from the beginning, in its own thread.
 
-    The message is None for a tombstone. Every process sees the whole topic; no consumer group is involved. A message
+    The message is None for a tombstone. on_ready() is called once, when everything that the topic held at the start was
+    delivered. Every process sees the whole topic; no consumer group is involved. A message
     that cannot be decoded is logged and passed over.
     """
 
@@ -38,12 +39,14 @@ class CompactedView(Background, Generic[M]):
         message_class: type[M],
         on_message: Callable[[str, M | None, Record], None],
         name: str,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(f"{name} follows {topic.name}")
         self._settings = settings
         self._topic = topic
         self._message_class = message_class
         self._on_message = on_message
+        self._on_ready = on_ready
         self._ready = threading.Event()
         self._asked: queue.SimpleQueue[threading.Event] = queue.SimpleQueue()
 
@@ -77,6 +80,8 @@ class CompactedView(Background, Generic[M]):
                     waiting.append((self._asked.get(), reader.ends(places)))
                 for seen, ends in waiting:
                     if reader.reached(ends):
+                        if seen is self._ready:
+                            self._on_ready()
                         seen.set()
                 waiting = [item for item in waiting if not item[0].is_set()]
 
