@@ -360,6 +360,8 @@ class ModelReleased(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     GATES_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    CACHE_TTL_S_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Never empty."""
     alias: _builtins.str
@@ -380,6 +382,10 @@ class ModelReleased(_message.Message):
     """Id of the training run behind the version. Never empty."""
     cache: Global___CachePolicy.ValueType
     """Where hot predictions are kept."""
+    cache_ttl_s: _builtins.int
+    """How long a hot prediction is kept, in seconds; zero leaves it to the replica's setting."""
+    reason: _builtins.str
+    """Why the alias moved when it was not the policy that moved it, such as a rollback; empty otherwise."""
     @_builtins.property
     def graph(self) -> _artifact_pb2.Artifact:
         """The ONNX graph to serve."""
@@ -403,10 +409,12 @@ class ModelReleased(_message.Message):
         run_id: _builtins.str = ...,
         gates: _abc.Iterable[Global___GateResult] | None = ...,
         cache: Global___CachePolicy.ValueType = ...,
+        cache_ttl_s: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "dataset_id", b"dataset_id", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "run_id", b"run_id", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "dataset_id", b"dataset_id", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

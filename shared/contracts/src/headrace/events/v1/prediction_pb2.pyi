@@ -46,7 +46,7 @@ class PredictionServed(_message.Message):
     duration_us: _builtins.int
     """Time from the request's arrival to the answer, in microseconds."""
     response: _builtins.bytes
-    """The call's answer: a serialised inference.ModelInferResponse."""
+    """The call's answer: a serialised inference.ModelInferResponse. Empty when it is over 256 KB."""
     request: _builtins.bytes
     """The call: a serialised inference.ModelInferRequest. Empty when it is over 256 KB."""
     def __init__(

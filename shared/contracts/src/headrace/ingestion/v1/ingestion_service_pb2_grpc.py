@@ -40,6 +40,16 @@ class IngestionServiceStub:
                 request_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushRequest.SerializeToString,
                 response_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_stream(
+                '/headrace.ingestion.v1.IngestionService/ListDeadLetters',
+                request_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_stream(
+                '/headrace.ingestion.v1.IngestionService/ReplayDeadLetters',
+                request_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class IngestionServiceServicer:
@@ -53,6 +63,20 @@ class IngestionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Streams dead letters, oldest first within each partition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Sends dead letters through the pipeline once more, each at most once however often it is asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +84,16 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     servicer.Push,
                     request_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushRequest.FromString,
                     response_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ReplayDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +124,60 @@ class IngestionService:
             '/headrace.ingestion.v1.IngestionService/Push',
             headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushRequest.SerializeToString,
             headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headrace.ingestion.v1.IngestionService/ListDeadLetters',
+            headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersRequest.SerializeToString,
+            headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headrace.ingestion.v1.IngestionService/ReplayDeadLetters',
+            headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+            headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ReplayDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class IngestionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> IngestionServiceAsyncStub: ...
     Push: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.PushRequest, _ingestion_service_pb2.PushResponse]
     """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed."""
+    ListDeadLetters: _grpc.UnaryStreamMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]
+    """Streams dead letters, oldest first within each partition."""
+    ReplayDeadLetters: _grpc.UnaryStreamMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]
+    """Sends dead letters through the pipeline once more, each at most once however often it is asked for."""
 
 @_typing.type_check_only
 class IngestionServiceAsyncStub(IngestionServiceStub):
@@ -43,6 +47,10 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Push: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.PushRequest, _ingestion_service_pb2.PushResponse]  # type: ignore[assignment]
     """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed."""
+    ListDeadLetters: _aio.UnaryStreamMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Streams dead letters, oldest first within each partition."""
+    ReplayDeadLetters: _aio.UnaryStreamMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Sends dead letters through the pipeline once more, each at most once however often it is asked for."""
 
 class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     """IngestionService takes records from clients that do not speak Kafka."""
@@ -54,5 +62,21 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.PushResponse, _abc.Awaitable[_ingestion_service_pb2.PushResponse]]:
         """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _ingestion_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingestion_service_pb2.ListDeadLettersResponse], _abc.AsyncIterator[_ingestion_service_pb2.ListDeadLettersResponse]]:
+        """Streams dead letters, oldest first within each partition."""
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _ingestion_service_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingestion_service_pb2.ReplayDeadLettersResponse], _abc.AsyncIterator[_ingestion_service_pb2.ReplayDeadLettersResponse]]:
+        """Sends dead letters through the pipeline once more, each at most once however often it is asked for."""
 
 def add_IngestionServiceServicer_to_server(servicer: IngestionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,66 +26,83 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.events.v1 import dataset_pb2 as headrace_dot_events_dot_v1_dot_dataset__pb2
 from headrace.events.v1 import model_pb2 as headrace_dot_events_dot_v1_dot_model__pb2
 from headrace.events.v1 import pipeline_pb2 as headrace_dot_events_dot_v1_dot_pipeline__pb2
+from headrace.events.v1 import prediction_pb2 as headrace_dot_events_dot_v1_dot_prediction__pb2
 from headrace.events.v1 import run_pb2 as headrace_dot_events_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/registry/v1/registry_service.proto\x12\x14headrace.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a headrace/events/v1/dataset.proto\x1a\x1eheadrace/events/v1/model.proto\x1a!headrace/events/v1/pipeline.proto\x1a\x1cheadrace/events/v1/run.proto\">\n\x14\x41pplyPipelineRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63reate_topic\x18\x02 \x01(\x08\"^\n\x15\x41pplyPipelineResponse\x12\x34\n\x07\x61pplied\x18\x01 \x01(\x0b\x32#.headrace.events.v1.PipelineApplied\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"(\n\x14\x46reezeDatasetRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"+\n\x15\x46reezeDatasetResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"(\n\x14ListPipelinesRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"O\n\x15ListPipelinesResponse\x12\x36\n\tpipelines\x18\x01 \x03(\x0b\x32#.headrace.events.v1.PipelineApplied\"\'\n\x13ListDatasetsRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"m\n\x07\x44\x61taset\x12\x31\n\x06\x66rozen\x18\x01 \x01(\x0b\x32!.headrace.events.v1.DatasetFrozen\x12/\n\x0b\x66reeze_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.headrace.registry.v1.Dataset\"#\n\x0fListRunsRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\xb7\x02\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.headrace.events.v1.RunKind\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.headrace.registry.v1.RunState\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x33\n\x08progress\x18\x07 \x01(\x0b\x32!.headrace.events.v1.RunProgressed\x12\x30\n\x0crequest_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x10ListRunsResponse\x12\'\n\x04runs\x18\x01 \x03(\x0b\x32\x19.headrace.registry.v1.Run\"$\n\x13ListVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xa3\x02\n\x07Version\x12\x31\n\x07trained\x18\x01 \x01(\x0b\x32 .headrace.events.v1.ModelTrained\x12\x0f\n\x07ordinal\x18\x02 \x01(\x04\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".headrace.registry.v1.VersionState\x12-\n\x08variants\x18\x04 \x03(\x0b\x32\x1b.headrace.events.v1.Variant\x12-\n\x05gates\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\x12\x33\n\x0b\x65valuations\x18\x06 \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\x12\x0e\n\x06reason\x18\x07 \x01(\t\"G\n\x14ListVersionsResponse\x12/\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.headrace.registry.v1.Version\"$\n\x13ListReleasesRequest\x12\r\n\x05model\x18\x01 \x01(\t\"p\n\x07Release\x12\x33\n\x08released\x18\x01 \x01(\x0b\x32!.headrace.events.v1.ModelReleased\x12\x30\n\x0crelease_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x14ListReleasesResponse\x12/\n\x08releases\x18\x01 \x03(\x0b\x32\x1d.headrace.registry.v1.Release\"\x11\n\x0fListLagsRequest\"5\n\x03Lag\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x10\n\x08messages\x18\x03 \x01(\x04\";\n\x10ListLagsResponse\x12\'\n\x04lags\x18\x01 \x03(\x0b\x32\x19.headrace.registry.v1.Lag\"(\n\x14WatchPipelineRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\x99\x02\n\x15WatchPipelineResponse\x12\x36\n\x07\x66illing\x18\x01 \x01(\x0b\x32%.headrace.events.v1.DatasetProgressed\x12.\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1d.headrace.registry.v1.Dataset\x12\'\n\x04runs\x18\x03 \x03(\x0b\x32\x19.headrace.registry.v1.Run\x12.\n\x07version\x18\x04 \x01(\x0b\x32\x1d.headrace.registry.v1.Version\x12.\n\x07release\x18\x05 \x01(\x0b\x32\x1d.headrace.registry.v1.Release\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t*k\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03*\x81\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_CANDIDATE\x10\x01\x12\x1a\n\x16VERSION_STATE_RELEASED\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x32\xa6\x07\n\x0fRegistryService\x12h\n\rApplyPipeline\x12*.headrace.registry.v1.ApplyPipelineRequest\x1a+.headrace.registry.v1.ApplyPipelineResponse\x12h\n\rFreezeDataset\x12*.headrace.registry.v1.FreezeDatasetRequest\x1a+.headrace.registry.v1.FreezeDatasetResponse\x12h\n\rListPipelines\x12*.headrace.registry.v1.ListPipelinesRequest\x1a+.headrace.registry.v1.ListPipelinesResponse\x12\x65\n\x0cListDatasets\x12).headrace.registry.v1.ListDatasetsRequest\x1a*.headrace.registry.v1.ListDatasetsResponse\x12Y\n\x08ListRuns\x12%.headrace.registry.v1.ListRunsRequest\x1a&.headrace.registry.v1.ListRunsResponse\x12\x65\n\x0cListVersions\x12).headrace.registry.v1.ListVersionsRequest\x1a*.headrace.registry.v1.ListVersionsResponse\x12\x65\n\x0cListReleases\x12).headrace.registry.v1.ListReleasesRequest\x1a*.headrace.registry.v1.ListReleasesResponse\x12Y\n\x08ListLags\x12%.headrace.registry.v1.ListLagsRequest\x1a&.headrace.registry.v1.ListLagsResponse\x12j\n\rWatchPipeline\x12*.headrace.registry.v1.WatchPipelineRequest\x1a+.headrace.registry.v1.WatchPipelineResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/registry/v1/registry_service.proto\x12\x14headrace.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a headrace/events/v1/dataset.proto\x1a\x1eheadrace/events/v1/model.proto\x1a!headrace/events/v1/pipeline.proto\x1a#headrace/events/v1/prediction.proto\x1a\x1cheadrace/events/v1/run.proto\">\n\x14\x41pplyPipelineRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63reate_topic\x18\x02 \x01(\x08\"^\n\x15\x41pplyPipelineResponse\x12\x34\n\x07\x61pplied\x18\x01 \x01(\x0b\x32#.headrace.events.v1.PipelineApplied\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"(\n\x14\x46reezeDatasetRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"+\n\x15\x46reezeDatasetResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"S\n\x14ListPipelinesRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x15ListPipelinesResponse\x12\x36\n\tpipelines\x18\x01 \x03(\x0b\x32#.headrace.events.v1.PipelineApplied\"R\n\x13ListDatasetsRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x07\x44\x61taset\x12\x31\n\x06\x66rozen\x18\x01 \x01(\x0b\x32!.headrace.events.v1.DatasetFrozen\x12/\n\x0b\x66reeze_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.headrace.registry.v1.Dataset\"N\n\x0fListRunsRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb7\x02\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.headrace.events.v1.RunKind\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.headrace.registry.v1.RunState\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x33\n\x08progress\x18\x07 \x01(\x0b\x32!.headrace.events.v1.RunProgressed\x12\x30\n\x0crequest_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x10ListRunsResponse\x12\'\n\x04runs\x18\x01 \x03(\x0b\x32\x19.headrace.registry.v1.Run\"O\n\x13ListVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x02\n\x07Version\x12\x31\n\x07trained\x18\x01 \x01(\x0b\x32 .headrace.events.v1.ModelTrained\x12\x0f\n\x07ordinal\x18\x02 \x01(\x04\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".headrace.registry.v1.VersionState\x12-\n\x08variants\x18\x04 \x03(\x0b\x32\x1b.headrace.events.v1.Variant\x12-\n\x05gates\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\x12\x33\n\x0b\x65valuations\x18\x06 \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\x12\x0e\n\x06reason\x18\x07 \x01(\t\"G\n\x14ListVersionsResponse\x12/\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.headrace.registry.v1.Version\"O\n\x13ListReleasesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x07Release\x12\x33\n\x08released\x18\x01 \x01(\x0b\x32!.headrace.events.v1.ModelReleased\x12\x30\n\x0crelease_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x14ListReleasesResponse\x12/\n\x08releases\x18\x01 \x03(\x0b\x32\x1d.headrace.registry.v1.Release\"6\n\x14RollbackModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07ordinal\x18\x02 \x01(\x04\"G\n\x15RollbackModelResponse\x12.\n\x07release\x18\x01 \x01(\x0b\x32\x1d.headrace.registry.v1.Release\"\x1f\n\x11GetLineageRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x96\x02\n\x12GetLineageResponse\x12\x38\n\nprediction\x18\x01 \x01(\x0b\x32$.headrace.events.v1.PredictionServed\x12.\n\nserve_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07version\x18\x03 \x01(\x0b\x32\x1d.headrace.registry.v1.Version\x12\'\n\x04runs\x18\x04 \x03(\x0b\x32\x19.headrace.registry.v1.Run\x12.\n\x07\x64\x61taset\x18\x05 \x01(\x0b\x32\x1d.headrace.registry.v1.Dataset\x12\r\n\x05topic\x18\x06 \x01(\t\"H\n\x14GetRecordFateRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\xbd\x01\n\nRecordFate\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x38\n\trejection\x18\x02 \x01(\x0b\x32%.headrace.registry.v1.RecordRejection\x12\x12\n\ndataset_id\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12/\n\x08versions\x18\x05 \x03(\x0b\x32\x1d.headrace.registry.v1.Version\x12\x0f\n\x07waiting\x18\x06 \x01(\x08\"M\n\x0fRecordRejection\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"H\n\x15GetRecordFateResponse\x12/\n\x05\x66\x61tes\x18\x01 \x03(\x0b\x32 .headrace.registry.v1.RecordFate\"\x11\n\x0fListLagsRequest\"5\n\x03Lag\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x10\n\x08messages\x18\x03 \x01(\x04\";\n\x10ListLagsResponse\x12\'\n\x04lags\x18\x01 \x03(\x0b\x32\x19.headrace.registry.v1.Lag\"(\n\x14WatchPipelineRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\"\x99\x02\n\x15WatchPipelineResponse\x12\x36\n\x07\x66illing\x18\x01 \x01(\x0b\x32%.headrace.events.v1.DatasetProgressed\x12.\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1d.headrace.registry.v1.Dataset\x12\'\n\x04runs\x18\x03 \x03(\x0b\x32\x19.headrace.registry.v1.Run\x12.\n\x07version\x18\x04 \x01(\x0b\x32\x1d.headrace.registry.v1.Version\x12.\n\x07release\x18\x05 \x01(\x0b\x32\x1d.headrace.registry.v1.Release\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t*k\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03*\x81\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_CANDIDATE\x10\x01\x12\x1a\n\x16VERSION_STATE_RELEASED\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x32\xdb\t\n\x0fRegistryService\x12h\n\rApplyPipeline\x12*.headrace.registry.v1.ApplyPipelineRequest\x1a+.headrace.registry.v1.ApplyPipelineResponse\x12h\n\rFreezeDataset\x12*.headrace.registry.v1.FreezeDatasetRequest\x1a+.headrace.registry.v1.FreezeDatasetResponse\x12h\n\rListPipelines\x12*.headrace.registry.v1.ListPipelinesRequest\x1a+.headrace.registry.v1.ListPipelinesResponse\x12\x65\n\x0cListDatasets\x12).headrace.registry.v1.ListDatasetsRequest\x1a*.headrace.registry.v1.ListDatasetsResponse\x12Y\n\x08ListRuns\x12%.headrace.registry.v1.ListRunsRequest\x1a&.headrace.registry.v1.ListRunsResponse\x12\x65\n\x0cListVersions\x12).headrace.registry.v1.ListVersionsRequest\x1a*.headrace.registry.v1.ListVersionsResponse\x12\x65\n\x0cListReleases\x12).headrace.registry.v1.ListReleasesRequest\x1a*.headrace.registry.v1.ListReleasesResponse\x12h\n\rRollbackModel\x12*.headrace.registry.v1.RollbackModelRequest\x1a+.headrace.registry.v1.RollbackModelResponse\x12_\n\nGetLineage\x12\'.headrace.registry.v1.GetLineageRequest\x1a(.headrace.registry.v1.GetLineageResponse\x12h\n\rGetRecordFate\x12*.headrace.registry.v1.GetRecordFateRequest\x1a+.headrace.registry.v1.GetRecordFateResponse\x12Y\n\x08ListLags\x12%.headrace.registry.v1.ListLagsRequest\x1a&.headrace.registry.v1.ListLagsResponse\x12j\n\rWatchPipeline\x12*.headrace.registry.v1.WatchPipelineRequest\x1a+.headrace.registry.v1.WatchPipelineResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.registry.v1.registry_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=2331
-  _globals['_RUNSTATE']._serialized_end=2438
-  _globals['_VERSIONSTATE']._serialized_start=2441
-  _globals['_VERSIONSTATE']._serialized_end=2570
-  _globals['_APPLYPIPELINEREQUEST']._serialized_start=233
-  _globals['_APPLYPIPELINEREQUEST']._serialized_end=295
-  _globals['_APPLYPIPELINERESPONSE']._serialized_start=297
-  _globals['_APPLYPIPELINERESPONSE']._serialized_end=391
-  _globals['_FREEZEDATASETREQUEST']._serialized_start=393
-  _globals['_FREEZEDATASETREQUEST']._serialized_end=433
-  _globals['_FREEZEDATASETRESPONSE']._serialized_start=435
-  _globals['_FREEZEDATASETRESPONSE']._serialized_end=478
-  _globals['_LISTPIPELINESREQUEST']._serialized_start=480
-  _globals['_LISTPIPELINESREQUEST']._serialized_end=520
-  _globals['_LISTPIPELINESRESPONSE']._serialized_start=522
-  _globals['_LISTPIPELINESRESPONSE']._serialized_end=601
-  _globals['_LISTDATASETSREQUEST']._serialized_start=603
-  _globals['_LISTDATASETSREQUEST']._serialized_end=642
-  _globals['_DATASET']._serialized_start=644
-  _globals['_DATASET']._serialized_end=753
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=755
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=826
-  _globals['_LISTRUNSREQUEST']._serialized_start=828
-  _globals['_LISTRUNSREQUEST']._serialized_end=863
-  _globals['_RUN']._serialized_start=866
-  _globals['_RUN']._serialized_end=1177
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1179
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1238
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1240
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1276
-  _globals['_VERSION']._serialized_start=1279
-  _globals['_VERSION']._serialized_end=1570
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1572
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1643
-  _globals['_LISTRELEASESREQUEST']._serialized_start=1645
-  _globals['_LISTRELEASESREQUEST']._serialized_end=1681
-  _globals['_RELEASE']._serialized_start=1683
-  _globals['_RELEASE']._serialized_end=1795
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=1797
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=1868
-  _globals['_LISTLAGSREQUEST']._serialized_start=1870
-  _globals['_LISTLAGSREQUEST']._serialized_end=1887
-  _globals['_LAG']._serialized_start=1889
-  _globals['_LAG']._serialized_end=1942
-  _globals['_LISTLAGSRESPONSE']._serialized_start=1944
-  _globals['_LISTLAGSRESPONSE']._serialized_end=2003
-  _globals['_WATCHPIPELINEREQUEST']._serialized_start=2005
-  _globals['_WATCHPIPELINEREQUEST']._serialized_end=2045
-  _globals['_WATCHPIPELINERESPONSE']._serialized_start=2048
-  _globals['_WATCHPIPELINERESPONSE']._serialized_end=2329
-  _globals['_REGISTRYSERVICE']._serialized_start=2573
-  _globals['_REGISTRYSERVICE']._serialized_end=3507
+  _globals['_RUNSTATE']._serialized_start=3445
+  _globals['_RUNSTATE']._serialized_end=3552
+  _globals['_VERSIONSTATE']._serialized_start=3555
+  _globals['_VERSIONSTATE']._serialized_end=3684
+  _globals['_APPLYPIPELINEREQUEST']._serialized_start=270
+  _globals['_APPLYPIPELINEREQUEST']._serialized_end=332
+  _globals['_APPLYPIPELINERESPONSE']._serialized_start=334
+  _globals['_APPLYPIPELINERESPONSE']._serialized_end=428
+  _globals['_FREEZEDATASETREQUEST']._serialized_start=430
+  _globals['_FREEZEDATASETREQUEST']._serialized_end=470
+  _globals['_FREEZEDATASETRESPONSE']._serialized_start=472
+  _globals['_FREEZEDATASETRESPONSE']._serialized_end=515
+  _globals['_LISTPIPELINESREQUEST']._serialized_start=517
+  _globals['_LISTPIPELINESREQUEST']._serialized_end=600
+  _globals['_LISTPIPELINESRESPONSE']._serialized_start=602
+  _globals['_LISTPIPELINESRESPONSE']._serialized_end=681
+  _globals['_LISTDATASETSREQUEST']._serialized_start=683
+  _globals['_LISTDATASETSREQUEST']._serialized_end=765
+  _globals['_DATASET']._serialized_start=767
+  _globals['_DATASET']._serialized_end=876
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=878
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=949
+  _globals['_LISTRUNSREQUEST']._serialized_start=951
+  _globals['_LISTRUNSREQUEST']._serialized_end=1029
+  _globals['_RUN']._serialized_start=1032
+  _globals['_RUN']._serialized_end=1343
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1345
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1404
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1406
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1485
+  _globals['_VERSION']._serialized_start=1488
+  _globals['_VERSION']._serialized_end=1779
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1781
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1852
+  _globals['_LISTRELEASESREQUEST']._serialized_start=1854
+  _globals['_LISTRELEASESREQUEST']._serialized_end=1933
+  _globals['_RELEASE']._serialized_start=1935
+  _globals['_RELEASE']._serialized_end=2047
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=2049
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=2120
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=2122
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=2176
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=2178
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=2249
+  _globals['_GETLINEAGEREQUEST']._serialized_start=2251
+  _globals['_GETLINEAGEREQUEST']._serialized_end=2282
+  _globals['_GETLINEAGERESPONSE']._serialized_start=2285
+  _globals['_GETLINEAGERESPONSE']._serialized_end=2563
+  _globals['_GETRECORDFATEREQUEST']._serialized_start=2565
+  _globals['_GETRECORDFATEREQUEST']._serialized_end=2637
+  _globals['_RECORDFATE']._serialized_start=2640
+  _globals['_RECORDFATE']._serialized_end=2829
+  _globals['_RECORDREJECTION']._serialized_start=2831
+  _globals['_RECORDREJECTION']._serialized_end=2908
+  _globals['_GETRECORDFATERESPONSE']._serialized_start=2910
+  _globals['_GETRECORDFATERESPONSE']._serialized_end=2982
+  _globals['_LISTLAGSREQUEST']._serialized_start=2984
+  _globals['_LISTLAGSREQUEST']._serialized_end=3001
+  _globals['_LAG']._serialized_start=3003
+  _globals['_LAG']._serialized_end=3056
+  _globals['_LISTLAGSRESPONSE']._serialized_start=3058
+  _globals['_LISTLAGSRESPONSE']._serialized_end=3117
+  _globals['_WATCHPIPELINEREQUEST']._serialized_start=3119
+  _globals['_WATCHPIPELINEREQUEST']._serialized_end=3159
+  _globals['_WATCHPIPELINERESPONSE']._serialized_start=3162
+  _globals['_WATCHPIPELINERESPONSE']._serialized_end=3443
+  _globals['_REGISTRYSERVICE']._serialized_start=3687
+  _globals['_REGISTRYSERVICE']._serialized_end=4930
 # @@protoc_insertion_point(module_scope)

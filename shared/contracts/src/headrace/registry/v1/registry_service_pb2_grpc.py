@@ -70,6 +70,21 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesResponse.FromString,
                 _registered_method=True)
+        self.RollbackModel = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/RollbackModel',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
+                _registered_method=True)
+        self.GetLineage = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/GetLineage',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageResponse.FromString,
+                _registered_method=True)
+        self.GetRecordFate = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/GetRecordFate',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateResponse.FromString,
+                _registered_method=True)
         self.ListLags = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/ListLags',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsRequest.SerializeToString,
@@ -135,6 +150,27 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RollbackModel(self, request, context):
+        """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLineage(self, request, context):
+        """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRecordFate(self, request, context):
+        """Tells what became of one record of a producers' topic.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLags(self, request, context):
         """Lists how far each consumer group is behind.
         """
@@ -186,6 +222,21 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListReleases,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesResponse.SerializeToString,
+            ),
+            'RollbackModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackModel,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.SerializeToString,
+            ),
+            'GetLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLineage,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageResponse.SerializeToString,
+            ),
+            'GetRecordFate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRecordFate,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateResponse.SerializeToString,
             ),
             'ListLags': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLags,
@@ -388,6 +439,87 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/ListReleases',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/RollbackModel',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/GetLineage',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecordFate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/GetRecordFate',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,12 @@ class RegistryServiceStub:
     """Lists versions in the order in which they were trained."""
     ListReleases: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListReleasesRequest, _registry_service_pb2.ListReleasesResponse]
     """Lists releases in the order in which they were made."""
+    RollbackModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]
+    """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    GetLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]
+    """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
+    GetRecordFate: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetRecordFateRequest, _registry_service_pb2.GetRecordFateResponse]
+    """Tells what became of one record of a producers' topic."""
     ListLags: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]
     """Lists how far each consumer group is behind."""
     WatchPipeline: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.WatchPipelineRequest, _registry_service_pb2.WatchPipelineResponse]
@@ -71,6 +77,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists versions in the order in which they were trained."""
     ListReleases: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListReleasesRequest, _registry_service_pb2.ListReleasesResponse]  # type: ignore[assignment]
     """Lists releases in the order in which they were made."""
+    RollbackModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]  # type: ignore[assignment]
+    """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]  # type: ignore[assignment]
+    """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
+    GetRecordFate: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetRecordFateRequest, _registry_service_pb2.GetRecordFateResponse]  # type: ignore[assignment]
+    """Tells what became of one record of a producers' topic."""
     ListLags: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]  # type: ignore[assignment]
     """Lists how far each consumer group is behind."""
     WatchPipeline: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchPipelineRequest, _registry_service_pb2.WatchPipelineResponse]  # type: ignore[assignment]
@@ -134,6 +146,30 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListReleasesResponse, _abc.Awaitable[_registry_service_pb2.ListReleasesResponse]]:
         """Lists releases in the order in which they were made."""
+
+    @_abc_1.abstractmethod
+    def RollbackModel(
+        self,
+        request: _registry_service_pb2.RollbackModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.RollbackModelResponse, _abc.Awaitable[_registry_service_pb2.RollbackModelResponse]]:
+        """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+
+    @_abc_1.abstractmethod
+    def GetLineage(
+        self,
+        request: _registry_service_pb2.GetLineageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.GetLineageResponse, _abc.Awaitable[_registry_service_pb2.GetLineageResponse]]:
+        """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
+
+    @_abc_1.abstractmethod
+    def GetRecordFate(
+        self,
+        request: _registry_service_pb2.GetRecordFateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.GetRecordFateResponse, _abc.Awaitable[_registry_service_pb2.GetRecordFateResponse]]:
+        """Tells what became of one record of a producers' topic."""
 
     @_abc_1.abstractmethod
     def ListLags(
