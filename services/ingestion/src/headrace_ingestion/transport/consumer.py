@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace_data.spec import Pipeline
+from headrace_runtime import telemetry_names as names
 from headrace_runtime.messages import Handle, Outgoing, Record
 from opentelemetry import trace
 from prometheus_client import Counter
@@ -20,7 +22,7 @@ def handler(intake: Intake) -> Handle:
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
         taken = intake.take([incoming(record) for record in records])
-        count(pipeline.name, taken)
+        count(pipeline, taken, pipeline.stream.topic)
         raw = [raw_message(batch, pipeline.name, pipeline.digest, batch.partition) for batch in taken.batches]
         dead = [
             dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.name, record.partition)
@@ -31,11 +33,16 @@ def handler(intake: Intake) -> Handle:
     return handle
 
 
-def count(pipeline: str, taken: Taken) -> None:
-    """Tell metrics and the current span what became of some records."""
+def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:
+    """Tell metrics and the current span what became of some records of a topic."""
     accepted, rejected = sum(batch.rows.num_rows for batch in taken.batches), len(taken.rejected)
-    RECORDS.labels(pipeline, "accepted").inc(accepted)
-    RECORDS.labels(pipeline, "rejected").inc(rejected)
+    RECORDS.labels(pipeline.name, "accepted").inc(accepted)
+    RECORDS.labels(pipeline.name, "rejected").inc(rejected)
     trace.get_current_span().set_attributes(
-        {"headrace.pipeline": pipeline, "headrace.rows": accepted, "headrace.rows.rejected": rejected}
+        {
+            names.PIPELINE: pipeline.name,
+            names.ROWS: accepted,
+            names.REJECTED: rejected,
+            names.SOURCES: [f"{topic}:{batch.partition}:{batch.start}-{batch.end - 1}" for batch in taken.batches],
+        }
     )

@@ -69,7 +69,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         except Fenced as error:
             raise Unavailable("another instance of ingestion took over pushes; send the batch again") from error
         self._log.remember(accepted)
-        count(request.pipeline, taken)
+        count(entrance.intake.pipeline, taken, PUSH_ACCEPTED.name)
         return accepted, False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace_runtime import telemetry_names as names
 from headrace_runtime.messages import Handle, Outgoing, Record
 from opentelemetry import trace
 from prometheus_client import Counter
@@ -32,7 +33,7 @@ def handler(cleaner: Cleaner) -> Handle:
         ROWS.labels(pipeline.name, "kept").inc(kept)
         ROWS.labels(pipeline.name, "dropped").inc(dropped)
         trace.get_current_span().set_attributes(
-            {"headrace.pipeline": pipeline.name, "headrace.rows": kept, "headrace.rows.rejected": dropped}
+            {names.PIPELINE: pipeline.name, names.ROWS: kept, names.REJECTED: dropped}
         )
         return outgoing
 
