@@ -30,7 +30,7 @@ train:
 compress:
   variants: [{{kind: int8-dynamic}}]
   gates: {{agreement: {agreement}}}
-serve: {{cache: {cache}}}
+serve: {{cache: {cache}, cacheTtl: {cache_ttl}}}
 """
 DEFAULTS = {
     "name": "digits",
@@ -40,6 +40,7 @@ DEFAULTS = {
     "seed": 7,
     "agreement": 0.98,
     "cache": "redis",
+    "cache_ttl": "1h",
 }
 
 

@@ -85,6 +85,7 @@ def test_the_first_version_is_released_when_its_gates_pass(story, world, ledger)
         run_id=trained.run_id,
         gates=released.gates,
         cache=facts.CachePolicy.REDIS,
+        cache_ttl_s=3600,
     )
     assert len(released.gates) == 10
     assert all(gate.passed for gate in released.gates)
@@ -93,6 +94,11 @@ def test_the_first_version_is_released_when_its_gates_pass(story, world, ledger)
 @pytest.mark.parametrize(("cache", "policy"), [("auto", facts.CachePolicy.AUTO), ("off", facts.CachePolicy.OFF)])
 def test_a_release_carries_the_cache_policy_of_the_spec(story, cache, policy):
     assert story.changed(cache=cache).release().cache is policy
+
+
+@pytest.mark.parametrize(("cache_ttl", "seconds"), [("5m", 300), ("1500ms", 2), ("1ms", 1)])
+def test_a_release_carries_how_long_predictions_stay_hot(story, cache_ttl, seconds):
+    assert story.changed(cache_ttl=cache_ttl).release().cache_ttl_s == seconds
 
 
 def test_a_variant_that_fails_a_gate_is_not_released_and_fp32_is(story, world, ledger):

@@ -243,7 +243,10 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelReleased:
-    """An alias that moved. `epoch` grows by one with each release of the same model and alias, from 1."""
+    """An alias that moved. `epoch` grows by one with each release of the same model and alias, from 1.
+
+    `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when the policy moved the alias.
+    """
 
     model: str
     alias: str
@@ -257,6 +260,8 @@ class ModelReleased:
     run_id: str
     gates: tuple[GateResult, ...] = ()
     cache: CachePolicy = CachePolicy.REDIS
+    cache_ttl_s: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,7 @@ def _released(
         run_id=trained.run_id,
         gates=results,
         cache=specs.cache_policy(spec),
+        cache_ttl_s=specs.cache_ttl_s(spec),
     )
 
 

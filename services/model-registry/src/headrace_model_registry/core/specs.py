@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, parse_canonical
@@ -39,6 +40,11 @@ def limits(spec: PipelineSpec) -> Limits:
 def cache_policy(spec: PipelineSpec) -> CachePolicy:
     """Return where hot predictions of the pipeline's model are kept."""
     return CachePolicy[parse(spec).serve.cache.upper()]
+
+
+def cache_ttl_s(spec: PipelineSpec) -> int:
+    """Return how long a hot prediction is kept, in whole seconds, at least one: zero would say nothing."""
+    return math.ceil(parse(spec).serve.cache_ttl)
 
 
 def training_run_id(pipeline: str, dataset_id: str, spec: PipelineSpec) -> str:
