@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
+import os
 import shutil
+import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +22,7 @@ from headrace_runtime.kafka import Admin
 from headrace_runtime.settings import KafkaSettings, load_settings
 
 from headrace_local import ports, readiness
+from headrace_local import state as state_file
 from headrace_local.errors import AlreadyRunning, NotRunning, PlatformError, Unsupported
 from headrace_local.jars import jar_cache
 from headrace_local.kafka import EmbeddedKafka
@@ -29,14 +32,15 @@ from headrace_local.processes import (
     Process,
     ServiceShape,
     connections,
+    further_instance,
     metrics_address,
     service_process,
     valkey_process,
 )
 from headrace_local.settings import PlatformSettings
-from headrace_local.supervision import Supervisor, marked
+from headrace_local.state import STATE_FILE
+from headrace_local.supervision import Supervisor
 
-STATE_FILE = "platform.json"
 STATE = (STATE_FILE, "kafka", "valkey", "objects", "work", "telemetry", "logs", "run")
 """Everything that a platform writes into its home; `fresh` removes these and nothing else."""
 
@@ -98,8 +102,8 @@ class Platform:
     def find(cls, home: Path) -> Self:
         """Return the platform that runs in home, with its own addresses. Raises NotRunning."""
         home = home.expanduser().absolute()
-        state = _read_state(home)
-        if not state or not _is_alive(state):
+        state = state_file.read(home)
+        if not state or not state_file.is_alive(state):
             raise NotRunning(home)
         shapes = tuple(shape for shape in SERVICES if shape.name in state["processes"])
         return cls(PlatformSettings.model_validate(state["settings"]), services=shapes)
@@ -162,7 +166,7 @@ class Platform:
         if not self.home.is_dir():
             return
         with self._alone():
-            state = _read_state(self.home)
+            state = state_file.read(self.home)
             if state is None:
                 return
             progress(f"stopping {len(state['processes'])} processes")
@@ -172,8 +176,8 @@ class Platform:
 
     def status(self) -> list[ProcessStatus]:
         """Return the state of each process. Raises NotRunning."""
-        state = _read_state(self.home)
-        found = self._supervisor.states() if state and _is_alive(state) else None
+        state = state_file.read(self.home)
+        found = self._supervisor.states() if state and state_file.is_alive(state) else None
         if found is None:
             raise NotRunning(self.home)
         return [
@@ -190,10 +194,70 @@ class Platform:
 
     def log_path(self, name: str) -> Path:
         """Return the log file of a process by its name, such as kafka or model-registry. Raises PlatformError."""
-        known = ("kafka", "valkey", "supervisor", *(shape.name for shape in SERVICES))
+        added = (process.name for process in self._supervisor.processes())
+        known = dict.fromkeys(("kafka", "valkey", "supervisor", *(shape.name for shape in SERVICES), *added))
         if name not in known:
             raise PlatformError(f"no process is called {name!r}: expected one of {', '.join(known)}")
         return self._supervisor.log_path(name)
+
+    def process(self, name: str) -> Process:
+        """Return how a process is run: its environment and the addresses that it listens at. Raises PlatformError."""
+        known = {process.name: process for process in self._supervisor.processes()}
+        if name not in known:
+            raise PlatformError(f"no process is called {name!r}: expected one of {', '.join(known)}")
+        return known[name]
+
+    def add_instance(self, service: str, *, wait: bool = True) -> str:
+        """Start one more instance of a service that runs here and return its process name, such as ingestion-1.
+
+        It takes free ports for its metrics and its gRPC server, see `process`. Raises PlatformError.
+        """
+        shapes = {shape.name: shape for shape in self._services}
+        if service not in shapes:
+            raise PlatformError(f"service: expected one of {', '.join(shapes)}, got {service!r}")
+        with self._alone():
+            taken = {process.name for process in self._supervisor.processes()}
+            number = next(number for number in count(1) if f"{service}-{number}" not in taken)
+            metrics, listen = ports.find_free(2)
+            process = further_instance(self.settings, shapes[service], number, (metrics, listen))
+            (self.home / "work" / process.name).mkdir(parents=True, exist_ok=True)
+            self._supervisor.add(process)
+            self._save_processes()
+        if wait:
+            checks = [readiness.listens(address) for address in process.listens.values()]
+            readiness.ReadinessWait(self._supervisor, self.settings.start_timeout_s).wait(
+                ((process.name, check) for check in checks), lambda _: None
+            )
+        return process.name
+
+    def remove_instance(self, name: str) -> None:
+        """Stop an instance that `add_instance` started, as by SIGTERM, and forget it. Raises PlatformError."""
+        if self.process(name).group != name:
+            raise PlatformError(f"{name} was not added: only instances that were can be removed")
+        with self._alone():
+            self._supervisor.remove(name)
+            self._save_processes()
+
+    def stop_process(self, name: str) -> None:
+        """Stop one process, as by SIGTERM, and wait for its end; it stays down until `start_process`."""
+        self._supervisor.stop_process(self.process(name).name)
+
+    def start_process(self, name: str) -> None:
+        """Start a process that was stopped, without waiting until it is ready."""
+        self._supervisor.start_process(self.process(name).name)
+
+    def pid(self, name: str) -> int:
+        """Return the pid of a process, 0 while it does not run. Raises NotRunning."""
+        self.process(name)
+        return next((status.pid for status in self.status() if status.name == name), 0)
+
+    def signal(self, name: str, number: signal.Signals) -> int:
+        """Send a signal to a process and return its pid; 0, and nothing is sent, when it does not run."""
+        pid = self.pid(name)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return pid
 
     def __enter__(self) -> Self:
         self.start()
@@ -253,10 +317,10 @@ class Platform:
 
     def _clear_earlier(self) -> None:
         """Refuse a second platform in this home; clean up after one whose supervisor was killed."""
-        state = _read_state(self.home)
+        state = state_file.read(self.home)
         if state is None:
             return
-        if _is_alive(state):
+        if state_file.is_alive(state):
             raise AlreadyRunning(self.home, state["supervisor_pid"])
         self._supervisor.stop(state["id"], STOP_TIMEOUT_S)
         (self.home / STATE_FILE).unlink(missing_ok=True)
@@ -283,10 +347,14 @@ class Platform:
             "processes": [process.name for process in processes],
             "settings": self.settings.model_dump(mode="json"),
         }
-        partial = self.home / f"{STATE_FILE}.partial"
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(state, indent=2) + "\n")
-        partial.replace(self.home / STATE_FILE)
+        state_file.write(self.home, state)
+
+    def _save_processes(self) -> None:
+        """Bring the state file up to date after an instance came or went."""
+        state = state_file.read(self.home)
+        if state is None:
+            raise NotRunning(self.home)
+        state_file.write(self.home, state | {"processes": [process.name for process in self._supervisor.processes()]})
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -298,21 +366,6 @@ class Platform:
 
 def _listens(process: Process) -> Iterator[tuple[str, str]]:
     yield from process.listens.items()
-
-
-def _read_state(home: Path) -> dict[str, Any] | None:
-    try:
-        state: dict[str, Any] = json.loads((home / STATE_FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise PlatformError(f"{home / STATE_FILE} is not what a platform wrote: {error}; remove it") from error
-    return state
-
-
-def _is_alive(state: Mapping[str, Any]) -> bool:
-    """Tell whether the supervisor of a state lives: its pid may belong to another process by now."""
-    return any(process.pid == state["supervisor_pid"] for process in marked(state["id"]))
 
 
 def _resident_bytes(pid: int) -> int:

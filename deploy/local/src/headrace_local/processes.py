@@ -13,6 +13,7 @@ MARK = "HEADRACE_PLATFORM_ID"
 """Variable in the environment of every process of a platform and of their children, by which strays are found."""
 
 BROKER_GROUP, SERVICE_GROUP = "broker", "services"
+"""The groups that a platform starts with; every instance added later is a group of its own, named after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +77,41 @@ def connections(settings: PlatformSettings) -> Connections:
 
 def service_process(settings: PlatformSettings, shape: ServiceShape) -> Process:
     """Return how a service is started: `python -m headrace_<name>` with its settings in the environment."""
+    listen = str(getattr(settings, shape.address_field)) if shape.address_field else None
+    return _service(settings, shape, shape.name, "0", (metrics_address(settings, shape), listen))
+
+
+def further_instance(settings: PlatformSettings, shape: ServiceShape, number: int, free: tuple[int, int]) -> Process:
+    """Return how one more instance of a service is started, with these ports for its metrics and its gRPC server."""
+    metrics, listen = (f"127.0.0.1:{port}" for port in free)
+    name = f"{shape.name}-{number}"
+    return _service(settings, shape, name, str(number), (metrics, listen if shape.address_field else None), group=name)
+
+
+def _service(
+    settings: PlatformSettings,
+    shape: ServiceShape,
+    name: str,
+    instance: str,
+    addresses: tuple[str, str | None],
+    group: str = SERVICE_GROUP,
+) -> Process:
     reach = connections(settings)
-    metrics = metrics_address(settings, shape)
+    metrics, listen = addresses
     environment = {
-        "HEADRACE_INSTANCE": "0",
+        "HEADRACE_INSTANCE": instance,
         "HEADRACE_KAFKA_BOOTSTRAP_SERVERS": reach.kafka_bootstrap_servers,
         "HEADRACE_KAFKA_SESSION_TIMEOUT_MS": str(settings.kafka_session_timeout_ms),
         "HEADRACE_STORE_URL": reach.store_url,
         "HEADRACE_TELEMETRY_DIR": str(settings.home / "telemetry"),
-        "HEADRACE_WORK_DIR": str(settings.home / "work" / shape.name),
+        "HEADRACE_WORK_DIR": str(settings.home / "work" / name),
         "HEADRACE_METRICS_ADDRESS": metrics,
         # One thread for each operator: the services share this machine, and on few cores more threads are slower.
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }
     listens = {"HEADRACE_METRICS_ADDRESS": metrics}
-    if shape.address_field:
-        listen = str(getattr(settings, shape.address_field))
+    if shape.address_field and listen:
         environment["HEADRACE_LISTEN_ADDRESS"] = listen
         listens[variable(shape.address_field)] = listen
     if shape.uses_cache:
@@ -100,8 +119,8 @@ def service_process(settings: PlatformSettings, shape: ServiceShape) -> Process:
         # Everything shares one machine here: a busy moment must not look like a cache that is down.
         environment["HEADRACE_REDIS_TIMEOUT_MS"] = "200"
     return Process(
-        shape.name,
-        SERVICE_GROUP,
+        name,
+        group,
         (sys.executable, "-m", shape.module),
         environment,
         () if settings.kafka_bootstrap_servers else KAFKA_SECURITY,

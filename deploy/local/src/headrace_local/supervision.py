@@ -26,7 +26,7 @@ SOCKET_LIMIT = 88
 
 KILL_WAIT_S = 10.0
 LOG_BYTES, LOG_BACKUPS = "10MB", 2
-PRIORITY = {BROKER_GROUP: 10, SERVICE_GROUP: 20}
+BROKER_PRIORITY, SERVICE_PRIORITY = 10, 20
 """The supervisor stops the highest first: services before the broker that they write to."""
 
 
@@ -57,9 +57,7 @@ class Supervisor:
         for folder in (self._home / "run", self._home / "logs", self.socket.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
-        self._configuration.write_text(configuration(processes))
-        self._processes.touch(mode=0o600)
-        self._processes.write_text(json.dumps({process.name: asdict(process) for process in processes}))
+        self._declare(processes)
         environment = os.environ | {
             MARK: platform_id,
             "HEADRACE_PYTHON": sys.executable,
@@ -99,6 +97,53 @@ class Supervisor:
         """Start every service, without waiting for any."""
         with self._rpc() as rpc:
             rpc.startProcessGroup(SERVICE_GROUP, False)
+
+    def processes(self) -> list[Process]:
+        """Return every process that the supervisor was told of; none before it was started."""
+        try:
+            declared = json.loads(self._processes.read_bytes())
+        except FileNotFoundError:
+            return []
+        return [
+            Process(**{**item, "command": tuple(item["command"]), "unset": tuple(item["unset"])})
+            for item in declared.values()
+        ]
+
+    def add(self, process: Process) -> None:
+        """Declare one more process, which is a group of its own, and start it without waiting for it."""
+        self._declare([*self.processes(), process])
+        with self._rpc() as rpc:
+            rpc.reloadConfig()
+            rpc.addProcessGroup(process.name)
+            rpc.startProcess(process.name, False)
+
+    def remove(self, name: str) -> None:
+        """Stop a process that was added, wait for its end, and forget it."""
+        self.stop_process(name)
+        with self._rpc() as rpc:
+            rpc.removeProcessGroup(name)
+        self._declare([process for process in self.processes() if process.name != name])
+
+    def start_process(self, name: str) -> None:
+        """Start a process that was stopped, without waiting for it."""
+        with self._rpc() as rpc:
+            rpc.startProcess(self._place(name), False)
+
+    def stop_process(self, name: str) -> None:
+        """Stop a process and wait for its end; it is not started again by itself."""
+        with self._rpc() as rpc, suppress(xmlrpc.client.Fault):
+            # A fault says that it does not run, which is what was asked for.
+            rpc.stopProcess(self._place(name))
+
+    def _place(self, name: str) -> str:
+        return next(f"{process.group}:{name}" for process in self.processes() if process.name == name)
+
+    def _declare(self, processes: Sequence[Process]) -> None:
+        self._configuration.write_text(configuration(processes))
+        partial = self._processes.with_suffix(".partial")
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps({process.name: asdict(process) for process in processes}))
+        partial.replace(self._processes)
 
     def stop(self, platform_id: str, timeout_s: float) -> None:
         """Stop everything that carries the platform's mark: politely through the supervisor, then by signals."""
@@ -141,7 +186,7 @@ def configuration(processes: Sequence[Process]) -> str:
         ("supervisord", {"logfile": "logs/supervisor.log", "pidfile": "run/supervisor.pid", "loglevel": "info"}),
         *((f"program:{process.name}", _program(process)) for process in processes),
         *(
-            (f"group:{name}", {"programs": ",".join(members), "priority": PRIORITY[name]})
+            (f"group:{name}", {"programs": ",".join(members), "priority": _priority(name)})
             for name, members in groups.items()
         ),
     ]
@@ -151,6 +196,10 @@ def configuration(processes: Sequence[Process]) -> str:
 
 
 RPC_FACTORY = "supervisor.rpcinterface_factory"
+
+
+def _priority(group: str) -> int:
+    return BROKER_PRIORITY if group == BROKER_GROUP else SERVICE_PRIORITY
 
 
 def _program(process: Process) -> dict[str, object]:
