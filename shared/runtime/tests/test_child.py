@@ -1,6 +1,7 @@
 """The child's protocol, spoken by real processes."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,28 @@ def test_the_child_ends_when_its_standard_input_closes(tmp_path: Path, assignmen
         assert parse_line(child.stdout.readline()) == Progress(1, 2, {"loss": 0.5}, 1.5)
         child.stdin.close()
         assert child.wait(timeout=30) == ABANDONED
+    assert ObjectStore(str(assignment["store_url"])).read(result_name("run-1")) is None
+
+
+_PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, *sys.argv[1:]], stdin=subprocess.PIPE)
+child.wait()
+"""
+
+
+def test_an_orphan_ends_when_its_parent_is_killed(tmp_path: Path, assignment: dict[str, object]) -> None:
+    program, file = tmp_path / "program.py", tmp_path / "assignment.json"
+    program.write_text(_WORK)
+    file.write_text(json.dumps(assignment | {"task": "wait"}))
+    command = [sys.executable, "-c", _PARENT, str(program), str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parse_line(parent.stdout.readline()) == Progress(1, 2, {"loss": 0.5}, 1.5)
+        parent.kill()
+        # The child writes to the same pipe: it is at its end only once both are gone.
+        assert parent.stdout.read() == b""
+    assert parent.returncode == -signal.SIGKILL
     assert ObjectStore(str(assignment["store_url"])).read(result_name("run-1")) is None
 
 

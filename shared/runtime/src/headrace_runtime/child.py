@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from headrace_runtime.errors import Unprocessable
+from headrace_runtime.hold import hold_child
 from headrace_runtime.object_store import ObjectStore
 
 DONE = 0
@@ -87,6 +88,7 @@ class Reporter:
         """
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         self._write(asdict(Progress(step, steps, finite, float(eta_s))))
+        hold_child(step)
 
     def fail(self, reason: str) -> None:
         """Report why the run ends without a result. `run_child` does this; the work raises instead."""

@@ -15,7 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from opentelemetry.trace import SpanKind
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.child import REFUSED, Failure, Progress, output_prefix, parse_line, result_name
 from headrace_runtime.errors import Unprocessable
+from headrace_runtime.hold import child_environment
 from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.producers import EventProducer, MembershipLost, TransactionalProducer
 from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
@@ -145,7 +146,8 @@ class RunWorker(Background, Generic[C]):
         run_id, _ = _identity(command)
         attributes: dict[str, str | int] = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
         with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
-            child = _Child(self._job.module, self._write_assignment(command, run_id, attempt), self.name)
+            environment = child_environment(self._settings.hold_dir, self.name)
+            child = _Child(self._job.module, self._write_assignment(command, run_id, attempt), self.name, environment)
             try:
                 while not child.ended:
                     self._keep_lease(place)
@@ -167,11 +169,12 @@ class RunWorker(Background, Generic[C]):
     def _keep_lease(self, place: _RunPlace) -> None:
         if self.stopping.is_set():
             raise Interrupted("the worker stops")
-        place.consumer.poll(POLL_TIMEOUT_S)
+        others = place.consumer.poll(POLL_TIMEOUT_S)
         if (place.record.topic, place.record.partition) not in place.consumer.assignment():
             raise Interrupted("the partition moved to another worker")
-        # A rebalance may have given more partitions, which are not paused yet.
+        # A rebalance may have given partitions that are not paused yet: what came from them is read again afterwards.
         place.consumer.pause()
+        place.consumer.rewind(record for record in others if not _same_place(record, place.record))
 
     def _write_assignment(self, command: C, run_id: str, attempt: int) -> Path:
         assignment = {
@@ -222,13 +225,13 @@ class _Failure:
 class _Child:
     """A child process and what it says."""
 
-    def __init__(self, module: str, assignment: Path, source: str) -> None:
+    def __init__(self, module: str, assignment: Path, source: str, environment: Mapping[str, str]) -> None:
         carrier = {name.upper(): value.decode() for name, value in inject([])}
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(assignment)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | carrier,
+            env={**os.environ, **environment, **carrier},
         )
         self._lines: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._source = source
@@ -286,6 +289,10 @@ def _paused(consumer: GroupConsumer) -> Iterator[None]:
         yield
     finally:
         consumer.resume()
+
+
+def _same_place(left: Record, right: Record) -> bool:
+    return (left.topic, left.partition, left.offset) == (right.topic, right.partition, right.offset)
 
 
 def _identity(command: Any) -> tuple[str, str]:

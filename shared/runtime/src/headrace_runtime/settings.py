@@ -70,6 +70,10 @@ class TelemetrySettings(BaseSettings):
     metrics_address: str = Field(
         "127.0.0.1:8002", description="Address of the Prometheus endpoint, host:port; empty turns it off."
     )
+    hold_dir: Path | None = Field(
+        None,
+        description="Fault injection, for tests only: folder of the points at which a process waits to be killed.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
     @field_validator("metrics_address")

@@ -25,6 +25,7 @@ from prometheus_client import start_http_server
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import Unavailable
+from headrace_runtime.hold import HoldSpans
 
 if TYPE_CHECKING:
     from headrace_runtime.settings import TelemetrySettings
@@ -58,6 +59,8 @@ def configure(service: str, settings: TelemetrySettings, instance: str = "0") ->
         {"service.name": service, "service.namespace": "headrace", "service.instance.id": instance}
     )
     provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)), resource=resource)
+    if settings.hold_dir is not None:
+        provider.add_span_processor(HoldSpans(settings.hold_dir / service))
     if settings.telemetry_dir is not None:
         exporter = JsonLinesExporter(settings.telemetry_dir / f"{service}-{instance}.jsonl")
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=200))
@@ -87,10 +90,12 @@ def _serve_metrics(address: str) -> Any:
 
 
 class JsonLinesExporter(SpanExporter):
-    """Appends finished spans to a file, one JSON object a line."""
+    """Appends finished spans to a file, one JSON object a line; a full file is kept once, as `<name>.1.jsonl`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = 64 * 1024 * 1024) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._max_bytes = max_bytes
         self._file = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
 
@@ -99,6 +104,10 @@ class JsonLinesExporter(SpanExporter):
         with self._lock:
             self._file.writelines(json.dumps(_span_as_json(span)) + "\n" for span in spans)
             self._file.flush()
+            if self._file.tell() > self._max_bytes:
+                self._file.close()
+                self._path.replace(self._path.with_suffix(".1.jsonl"))
+                self._file = self._path.open("a", encoding="utf-8")
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:

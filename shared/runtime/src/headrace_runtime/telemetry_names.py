@@ -9,8 +9,10 @@ from __future__ import annotations
 # Spans: "<operation> <destination>".
 SPAN_PROCESS = "process"
 SPAN_TRANSACTION = "transaction"
+SPAN_COMMIT = "commit"
 SPAN_RUN = "run"
 SPAN_FREEZE = "freeze"
+SPAN_MANIFEST = "manifest"
 SPAN_INFER = "infer"
 SPAN_CACHE_GET = "cache get"
 SPAN_LOAD = "load"

@@ -95,7 +95,7 @@ class Freezer(Background):
             ends = watch.positions()
             fact: Message
             try:
-                manifest = self._write(watch, ends)
+                manifest = self._write(watch, ends, lease)
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
                 fact = dataset_pb2.DatasetFailed(
@@ -105,18 +105,22 @@ class Freezer(Background):
                 ends = {place: end for place, end in ends.items() if place[0] == DATASET_REQUESTED.name}
             else:
                 span.set_attribute(names.DATASET_ID, manifest.dataset_id)
-                fact = frozen_message(manifest, self._store.put(manifest.to_json()), filling, self._pipeline)
+                with tracer.start_as_current_span(names.SPAN_MANIFEST):
+                    stored = self._store.put(manifest.to_json())
+                fact = frozen_message(manifest, stored, filling, self._pipeline)
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([encode(fact, source=SOURCE)])
                 transaction.commit_offsets(ends, lease.consumer.group_metadata())
         watch.done(ends, frozen=isinstance(fact, dataset_pb2.DatasetFrozen))
 
-    def _write(self, watch: _Watch, ends: Mapping[Place, int]) -> Manifest:
+    def _write(self, watch: _Watch, ends: Mapping[Place, int], lease: _Lease) -> Manifest:
         topic = clean_topic(self._pipeline.name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = DatasetWriter(self._pipeline, self._store)
         for rows in rows_between(self._settings, self._pipeline.name, watch.starts, clean_ends, self._settings.stall_s):
             writer.add(rows)
+            # However long the range is, the membership stays alive; a lost one is found out by the transaction.
+            lease.held()
         clean = {place[1]: (watch.starts[place] or 0, end) for place, end in clean_ends.items()}
         return writer.finish(provenance(watch.filling, self._pipeline, self._cluster, clean))
 

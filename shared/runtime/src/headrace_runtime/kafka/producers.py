@@ -17,10 +17,12 @@ from kafka.structs import OffsetAndMetadata
 from opentelemetry import context as otel_context
 from prometheus_client import Counter
 
+from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.messages import Offsets, Outgoing, encode
 from headrace_runtime.service import Background
 from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.telemetry import tracer
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,8 @@ class Transaction:
     def commit_offsets(self, offsets: Offsets, group_metadata: Any) -> None:
         """Make the progress of a consumer group part of the transaction."""
         structs = {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
-        self._producer.send_offsets_to_transaction(structs, group_metadata)
+        with tracer.start_as_current_span(names.SPAN_COMMIT):
+            self._producer.send_offsets_to_transaction(structs, group_metadata)
 
 
 class TransactionalProducer:
@@ -189,9 +192,13 @@ class EventProducer(Background):
             self._producer.close(timeout=10)
 
     def stop(self) -> None:
-        """Send what is queued, then close."""
+        """Send what is queued, then close. A queue that is full of what cannot be sent is given up."""
         self.stopping.set()
-        self._waiting.put(None)
+        try:
+            self._waiting.put_nowait(None)
+        except queue.Full:
+            logger.warning("%s: giving up %s events", self.name, self._waiting.qsize())
+            return
         super().stop()
 
     def _send(self, message: Message, context: otel_context.Context) -> None:
