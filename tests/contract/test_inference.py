@@ -47,6 +47,7 @@ def settings(broker: Platform, tmp_path: Path) -> Settings:
         redis_url=broker.redis_url,
         redis_timeout_ms=5000.0,
         metrics_address="",
+        drain_s=0.0,
     )
 
 

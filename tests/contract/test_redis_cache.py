@@ -65,11 +65,16 @@ def test_values_end(url: str, prefix: bytes) -> None:
     async def story() -> None:
         async with cache(url, ttl_s=100.0) as opened:
             opened.put(prefix, b"x")
+            opened.put(prefix + b"longer", b"x", ttl_s=1000.0)
 
     run(story)
-    left_ms = redis.Redis.from_url(url).pttl(prefix)
+    client = redis.Redis.from_url(url)
+    left_ms, longer_ms = client.pttl(prefix), client.pttl(prefix + b"longer")
+    client.close()
     assert isinstance(left_ms, int)
+    assert isinstance(longer_ms, int)
     assert 90_000 < left_ms <= 100_000
+    assert 900_000 < longer_ms <= 1_000_000
 
 
 def test_what_waits_is_written_before_the_end(url: str, prefix: bytes) -> None:

@@ -55,6 +55,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
+        self.ttls_s: list[float | None] = []
         self.broken: Outcome | None = None
 
     async def get(self, key: bytes) -> Lookup:
@@ -63,8 +64,9 @@ class Memory:
         value = self.values.get(key)
         return Lookup(Outcome.MISS if value is None else Outcome.HIT, value)
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, ttl_s: float | None = None) -> None:
         self.values[key] = value
+        self.ttls_s.append(ttl_s)
 
 
 class World:
@@ -254,6 +256,13 @@ def test_the_same_inputs_are_computed_once(cached_world: World) -> None:
     )
     ids = {parameters(answer)["prediction_id"] for answer in answers}
     assert len(ids) == len(answers)
+
+
+def test_a_release_says_how_long_its_answers_are_kept(cached_world: World) -> None:
+    cached_world.infer(raw_request())
+    cached_world.release(cache=CachePolicy.REDIS, cache_ttl_s=60)
+    cached_world.infer(raw_request(ROW + 1))
+    assert cached_world.memory.ttls_s == [None, 60]
 
 
 def test_asking_for_all_outputs_by_name_is_the_same_call(cached_world: World) -> None:

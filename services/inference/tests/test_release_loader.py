@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,30 @@ def test_a_swap_keeps_the_old_version_for_who_holds_it(
     assert (held.release.ordinal, shelf.resolve("digits", "").release.ordinal) == (1, 2)
     zeros = {"pixels": np.zeros((1, 8, 8), np.float32)}
     assert held.model.run(zeros, ["probabilities"])[0].shape == (1, 10)
+
+
+def test_going_back_to_a_version_in_memory_takes_no_load(
+    loader: ReleaseLoader,
+    shelf: Shelf,
+    store: ObjectStore,
+    tmp_path: Path,
+    health: Health,
+    make_graph: MakeGraph,
+    make_release: MakeRelease,
+) -> None:
+    first = make_release(graph=stored(store, make_graph(seed=1)))
+    loader.announce(first, Context())
+    health.wait("model/digits", True)
+    second = replace(first, epoch=2, ordinal=2, version_id="sha256:2", graph=stored(store, make_graph(seed=2)))
+    loader.announce(second, Context())
+    health.wait("model/digits", True, times=2)
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(tmp_path / "graphs")
+    loader.announce(replace(first, epoch=3), Context())
+    assert (shelf.resolve("digits", "").release.epoch, shelf.resolve("digits", "").release.ordinal) == (3, 1)
+    assert shelf.resolve("digits", "2").release.epoch == 2
+    loader.announce(second, Context())
+    assert shelf.resolve("digits", "").release.epoch == 3
 
 
 def test_an_older_release_never_comes_back(

@@ -46,6 +46,7 @@ class Server:
             work_dir=folder / "work",
             redis_url="",
             max_message_bytes=100_000,
+            drain_s=0.0,
         )
         self._store = ObjectStore(settings.store_url)
         self._make_release = make_release

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from headrace_inference.core.releases import CachePolicy, Release
+from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.core.signature import Signature
 from headrace_runtime.errors import HeadraceError, InvalidInput, NotFound, Unavailable
+from hypothesis import given
+from hypothesis import strategies as st
 
 MakeRelease = Callable[..., Release]
 
@@ -134,13 +136,77 @@ def test_a_model_is_known_while_it_loads_and_gone_when_it_is_removed(shelf: Shel
     assert not shelf.knows("digits")
 
 
-def test_a_swap_returns_what_was_replaced(
-    shelf: Shelf, versions: dict[str, LoadedVersion], make_release: MakeRelease
-) -> None:
+def test_a_swap_changes_one_alias(shelf: Shelf, versions: dict[str, LoadedVersion], make_release: MakeRelease) -> None:
     newer = loaded(make_release(epoch=2, ordinal=14))
-    assert shelf.put(newer) is versions["champion"]
+    shelf.put(newer)
     assert shelf.resolve("digits", "") is newer
     assert shelf.resolve("digits", "candidate") is versions["candidate"]
+
+
+def numbered(make_release: MakeRelease, ordinal: int, **fields: Any) -> LoadedVersion:
+    graph = Graph("", f"sha256:{ordinal:064x}", 1)
+    return loaded(make_release(ordinal=ordinal, version_id=f"sha256:{ordinal:064x}", graph=graph, **fields))
+
+
+def test_a_replaced_version_answers_who_names_it_until_newer_ones_take_its_place(make_release: MakeRelease) -> None:
+    shelf = Shelf(resident=2)
+    first, second, third = (numbered(make_release, ordinal) for ordinal in (1, 2, 3))
+    shelf.put(first)
+    shelf.put(second)
+    assert shelf.resolve("digits", "") is second
+    assert shelf.resolve("digits", "1") is first
+    shelf.put(third)
+    assert shelf.resolve("digits", "2") is second
+    with pytest.raises(NotFound, match=r"served: 2 \(replaced\), 3 \(champion\)"):
+        shelf.resolve("digits", "1")
+
+
+def test_a_version_that_comes_back_takes_no_second_place(make_release: MakeRelease) -> None:
+    shelf = Shelf(resident=2)
+    first, second = numbered(make_release, 1), numbered(make_release, 2)
+    for version in (first, second, first, second, first):
+        shelf.put(version)
+    assert shelf.models["digits"].all == (first, second)
+
+
+def test_versions_under_an_alias_stay_however_many_there_are(make_release: MakeRelease) -> None:
+    shelf = Shelf(resident=1)
+    champion, candidate = numbered(make_release, 1), numbered(make_release, 2, alias="candidate")
+    shelf.put(champion)
+    shelf.put(candidate)
+    assert shelf.models["digits"].all == (champion, candidate)
+    newer = numbered(make_release, 3)
+    shelf.put(newer)
+    assert shelf.models["digits"].all == (newer, candidate)
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 6)), min_size=1, max_size=30))
+def test_what_stays_is_what_was_served_last(resident: int, served: list[tuple[str, int]]) -> None:
+    shelf, last = Shelf(resident), dict[str, int]()
+    for alias, ordinal in served:
+        shelf.put(numbered(release, ordinal, alias=alias))
+        last[alias] = ordinal
+    ordinals = [version.release.ordinal for version in shelf.models["m"].all]
+    named, replaced = ordinals[: len(last)], ordinals[len(last) :]
+    assert sorted(named) == sorted(last.values())
+    assert len(set(replaced)) == len(replaced)
+    assert not set(replaced) & set(named)
+    assert len(set(ordinals)) <= max(resident, len(set(named)))
+
+
+def release(**fields: Any) -> Release:
+    return Release(model="m", epoch=1, variant="fp32", dataset_id="", run_id="", cache=CachePolicy.OFF, **fields)
+
+
+def test_a_release_finds_its_graph_in_memory(make_release: MakeRelease) -> None:
+    shelf = Shelf(resident=2)
+    first, second = numbered(make_release, 1), numbered(make_release, 2)
+    assert shelf.holding(first.release) is None
+    shelf.put(first)
+    shelf.put(second)
+    assert shelf.holding(first.release) is first
+    assert shelf.holding(numbered(make_release, 3).release) is None
+    assert shelf.holding(numbered(make_release, 1, model="other").release) is None
 
 
 @pytest.mark.parametrize(

@@ -314,6 +314,22 @@ def test_stop_lets_calls_in_flight_end(host: GrpcHost, gate: Gate, channel: Any)
     assert gate.lived == [f"grpc {host._address}", "left"]
 
 
+def test_calls_are_taken_while_callers_move_on(gate: Gate) -> None:
+    host = GrpcHost("127.0.0.1:0", [gate.handler()], ["test.Gate"], drain_s=2.0)
+    host.start()
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{host.port}")
+    with dial as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)
+        statuses = (answer.status for answer in watch)
+        assert next(statuses) == health_pb2.HealthCheckResponse.SERVING
+        stopping = threading.Thread(target=host.stop)
+        stopping.start()
+        assert next(statuses) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert channel.unary_unary("/test.Gate/Echo")(b"late", timeout=10) == b"late"
+        assert list(statuses) == []
+        stopping.join()
+
+
 def test_a_method_must_be_asynchronous() -> None:
     handler = grpc.method_handlers_generic_handler(
         "test.Sync", {"Echo": grpc.unary_unary_rpc_method_handler(lambda request, _context: request)}

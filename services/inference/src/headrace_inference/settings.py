@@ -29,7 +29,17 @@ class Settings(ServiceSettings):
     redis_timeout_ms: float = Field(
         20.0, gt=0, description="Milliseconds that a connection, a read or a write may take; then the model is asked."
     )
-    cache_ttl_s: float = Field(3600.0, gt=0, description="Seconds that a hot prediction is kept.")
+    cache_ttl_s: float = Field(
+        3600.0, gt=0, description="Seconds that a hot prediction is kept, unless its release says otherwise."
+    )
+    resident_versions: int = Field(
+        2, ge=1, description="Versions of a model that stay in memory: what is served, then what was served last."
+    )
+    drain_s: float = Field(
+        2.0,
+        ge=0,
+        description="Seconds that calls are still answered at the end, after health turned to not serving.",
+    )
 
     @field_validator("listen_address")
     @classmethod

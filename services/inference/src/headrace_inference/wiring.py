@@ -34,7 +34,7 @@ NAME = "inference"
 def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
     events = EventProducer(settings, source=NAME)
-    shelf = Shelf()
+    shelf = Shelf(settings.resident_versions)
     host = build_host(settings, shelf, events)
     loader = build_loader(settings, shelf, host)
     # What was imported and built lives as long as the process: collections need not look at it again. Measured with a
@@ -43,7 +43,8 @@ def build(settings: Settings) -> Service:
     gc.freeze()
     on_released = partial(HANDLERS[ModelReleased], loader)
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
-    return Service(NAME, [events, host, loader, view])
+    # The server stops first: health turns, and releases are followed for as long as calls are answered.
+    return Service(NAME, [events, loader, view, host])
 
 
 def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:
@@ -66,6 +67,7 @@ def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:
         settings.max_message_bytes,
         POOL,
         lifespan=lifespan,
+        drain_s=settings.drain_s,
     )
     host.set_serving(False)
     return host

@@ -24,11 +24,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     def __init__(self) -> None:
         self._serving: dict[str, bool] = {}
         self._changed = asyncio.Event()
+        self._draining = False
         self._closed = False
 
     def set(self, name: str, serving: bool | None) -> None:
-        """Change the health of a name, or forget the name (None). Nothing changes after `close`."""
-        if self._closed:
+        """Change the health of a name, or forget the name (None). Nothing changes after `drain`."""
+        if self._draining:
             return
         if serving is None:
             self._serving.pop(name, None)
@@ -36,9 +37,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             self._serving[name] = serving
         self._wake_watchers()
 
+    def drain(self) -> None:
+        """Report every name as not serving from now on; watchers go on watching."""
+        self._serving = dict.fromkeys(self._serving, False)
+        self._draining = True
+        self._wake_watchers()
+
     def close(self) -> None:
         """Report every name as not serving and end the watchers' streams."""
-        self._serving = dict.fromkeys(self._serving, False)
+        self.drain()
         self._closed = True
         self._wake_watchers()
 

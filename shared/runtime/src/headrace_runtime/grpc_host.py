@@ -43,8 +43,9 @@ class GrpcHost(Background):
     `handlers` are functions that register a servicer, or generic handlers; methods are coroutines or asynchronous
     generators and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection;
     reflection looks them up in `descriptor_pool` first when they do not live in the default one. Larger messages than
-    `max_message_bytes` end with RESOURCE_EXHAUSTED. At `stop` health turns to not serving, no new call is taken, and
-    calls in flight have `grace_s` seconds to end.
+    `max_message_bytes` end with RESOURCE_EXHAUSTED. At `stop` health turns to not serving; for `drain_s` seconds calls
+    are still taken, so that callers and load balancers can move on; then no new call is, and calls in flight have
+    `grace_s` seconds to end.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class GrpcHost(Background):
         descriptor_pool: DescriptorPool | None = None,
         *,
         lifespan: Lifespan = nullcontext,
+        drain_s: float = 0.0,
         grace_s: float = 10.0,
     ) -> None:
         super().__init__(name=f"grpc {address}")
@@ -65,6 +67,7 @@ class GrpcHost(Background):
         self._max_message_bytes = max_message_bytes
         self._descriptor_pool = descriptor_pool
         self._lifespan = lifespan
+        self._drain_s = drain_s
         self._grace_s = grace_s
         self._health = HealthServicer()
         self._stop_asked = asyncio.Event()
@@ -84,7 +87,7 @@ class GrpcHost(Background):
         self._listening.result()
 
     def stop(self) -> None:
-        """Take no more calls, wait for those in flight, end the thread."""
+        """Let callers move on, take no more calls, wait for those in flight, end the thread."""
         self.stopping.set()
         self._in_loop(self._stop_asked.set)
         super().stop()
@@ -114,6 +117,8 @@ class GrpcHost(Background):
                 await server.start()
                 self._listening.set_result(port)
                 await self._stop_asked.wait()
+                self._health.drain()
+                await asyncio.sleep(self._drain_s)
                 self._health.close()
                 await server.stop(self._grace_s)
         finally:

@@ -95,7 +95,7 @@ class RedisCache:
 
     Look-ups that come while another is on its way travel together in one MGET, which costs a tenth of as many GETs.
     Writes are queued, `max_waiting` at most, and sent in pipelines. Connections, reads and writes may take `timeout_s`
-    seconds each, and values live for `ttl_s` seconds.
+    seconds each, and values live for `ttl_s` seconds unless they are put with another time to live.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class RedisCache:
             )
         except ValueError as error:
             raise InvalidInput(f"Redis URL: {error}") from error  # the URL itself may hold a password
-        self._ttl_ms = max(1, int(ttl_s * 1000))
+        self._ttl_s = ttl_s
         self._breaker = breaker or CircuitBreaker(failures=5, pause_s=2.0)
         self._max_waiting = max_waiting
         self._asked: list[tuple[bytes, asyncio.Future[Lookup]]] = []
-        self._kept: deque[tuple[bytes, bytes]] = deque()
+        self._kept: deque[tuple[bytes, bytes, int]] = deque()
         self._reading: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -147,12 +147,15 @@ class RedisCache:
             self._reading = asyncio.create_task(self._read())
         return await answer
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Keep a value, soon. It is dropped when too many wait already, or while the cache is left alone."""
+    def put(self, key: bytes, value: bytes, ttl_s: float | None = None) -> None:
+        """Keep a value, soon, for `ttl_s` seconds (None: the cache's own).
+
+        It is dropped when too many wait already, or while the cache is left alone.
+        """
         if len(self._kept) >= self._max_waiting or not self._breaker.allows():
             WRITES.labels("dropped").inc()
             return
-        self._kept.append((key, value))
+        self._kept.append((key, value, max(1, int((ttl_s or self._ttl_s) * 1000))))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
@@ -175,8 +178,8 @@ class RedisCache:
         while self._kept:
             batch = [self._kept.popleft() for _ in range(min(MAX_BATCH, len(self._kept)))]
             pipeline = self._client.pipeline(transaction=False)
-            for key, value in batch:
-                pipeline.set(key, value, px=self._ttl_ms)
+            for key, value, ttl_ms in batch:
+                pipeline.set(key, value, px=ttl_ms)
             stored = await self._attempt(pipeline.execute)
             WRITES.labels("failed" if stored is None else "stored").inc(len(batch))
         self._writing = None

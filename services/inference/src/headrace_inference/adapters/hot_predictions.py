@@ -43,7 +43,7 @@ class HotPredictions:
                 current.set_attribute(names.CACHED, payload is not None)
             return payload
 
-    def put(self, key: bytes, payload: bytes) -> None:
-        """Keep an answer, off the caller's path."""
+    def put(self, key: bytes, payload: bytes, ttl_s: float | None = None) -> None:
+        """Keep an answer for `ttl_s` seconds (None: as long as the cache keeps values), off the caller's path."""
         if self._cache is not None:
-            self._cache.put(key, seal(payload))
+            self._cache.put(key, seal(payload), ttl_s)

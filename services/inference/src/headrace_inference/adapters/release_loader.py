@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.service import Background
@@ -27,8 +28,9 @@ SetHealth = Callable[[bool | None, str], None]
 class ReleaseLoader(Background):
     """Loads what is announced: fetch, load, warm, then one swap on the shelf. What is in hand keeps its version.
 
-    A release that does not load leaves the older one serving and is tried again, ever more rarely. Once every release
-    that was there at the start is loaded, the server is ready and stays so.
+    A release whose graph is still in memory, such as a rollback, is served at once, whatever is being loaded. One that
+    does not load leaves the older one serving and is tried again, ever more rarely. Once every release that was there
+    at the start is loaded, the server is ready and stays so.
     """
 
     def __init__(
@@ -57,6 +59,10 @@ class ReleaseLoader(Background):
                 logger.info("%s is not newer than what was released before", release)
                 return
             self._causes[release.place] = cause
+            if (resident := self._shelf.holding(release)) is not None:
+                with self._span(release):
+                    self._book.loaded(release)
+                    self._serve(LoadedVersion(release, resident.model, resident.speed, self._prefix_of(release)))
             self._tell()
 
     def withdraw(self, place: Place) -> None:
@@ -128,16 +134,21 @@ class ReleaseLoader(Background):
 
     def _load(self, release: Release) -> LoadedVersion:
         started = time.perf_counter()
-        attributes = {names.MODEL: release.model, names.VERSION_ID: release.version_id, names.VARIANT: release.variant}
-        with tracer.start_as_current_span(
-            f"{names.SPAN_LOAD} {release.model}", context=self._causes.get(release.place), attributes=attributes
-        ):
+        with self._span(release):
             model = OnnxModel(self._graphs.get(release.graph), self._max_rows)
             loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release))
         metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
         return loaded
 
+    def _span(self, release: Release) -> AbstractContextManager[object]:
+        """Return a span in the trace of the release's event."""
+        attributes = {names.MODEL: release.model, names.VERSION_ID: release.version_id, names.VARIANT: release.variant}
+        return tracer.start_as_current_span(
+            f"{names.SPAN_LOAD} {release.model}", context=self._causes.get(release.place), attributes=attributes
+        )
+
     def _serve(self, loaded: LoadedVersion) -> None:
+        """With the lock held: swap."""
         release = loaded.release
         self._shelf.put(loaded)
         metrics.LOADED.labels(*release.place).set(release.ordinal)

@@ -43,6 +43,8 @@ class Release:
     dataset_id: str
     run_id: str
     cache: CachePolicy
+    cache_ttl_s: int = 0
+    """Seconds that a hot prediction is kept; 0 leaves it to the replica."""
 
     @property
     def place(self) -> Place:

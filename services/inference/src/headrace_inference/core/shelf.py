@@ -54,11 +54,43 @@ class LoadedVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of one model that are in memory."""
+
+    aliases: Mapping[str, LoadedVersion]
+    replaced: tuple[LoadedVersion, ...] = ()
+    """Served under an alias before, the last one first. They still answer whoever names them."""
+
+    @property
+    def all(self) -> tuple[LoadedVersion, ...]:
+        """Every version that can answer; those under an alias come first."""
+        return (*self.aliases.values(), *self.replaced)
+
+    def serving(self, loaded: LoadedVersion, resident: int) -> Versions:
+        """Return these with a version under its alias; of those that no alias names, as many stay as make `resident`.
+
+        Versions under an alias stay however many there are.
+        """
+        aliases = {**self.aliases, loaded.release.alias: loaded}
+        before = self.aliases.get(loaded.release.alias)
+        replaced = self.replaced if before is None else (before, *self.replaced)
+        kept = {_identity(version): version for version in aliases.values()}
+        named = len(kept)
+        for version in replaced:
+            if len(kept) < resident:
+                kept.setdefault(_identity(version), version)
+        return Versions(aliases, tuple(kept.values())[named:])
+
+
+def _identity(loaded: LoadedVersion) -> tuple[str, str]:
+    return (loaded.release.version_id, loaded.release.variant)
+
+
+@dataclass(frozen=True, slots=True)
 class _Shown:
     """What one look at the shelf sees; replaced as a whole, so that a call never meets half a change."""
 
-    models: Mapping[str, Mapping[str, LoadedVersion]]
-    """Loaded versions by model, then by alias."""
+    models: Mapping[str, Versions]
     announced: frozenset[str]
     """Models that have a release, loaded or not."""
     complete: bool
@@ -66,54 +98,60 @@ class _Shown:
 
 
 class Shelf:
-    """Loaded versions. One thread changes it; any thread looks things up."""
+    """Loaded versions; `resident` of each model stay in memory. Changed by one thread at a time, looked at by any."""
 
-    def __init__(self) -> None:
+    def __init__(self, resident: int = 2) -> None:
+        self._resident = resident
         self._shown = _Shown({}, frozenset(), complete=False)
         self.ready = False
         """Whether everything that was released at the start has been loaded once."""
 
     @property
-    def models(self) -> Mapping[str, Mapping[str, LoadedVersion]]:
-        """Loaded versions by model, then by alias."""
+    def models(self) -> Mapping[str, Versions]:
+        """Loaded versions by model."""
         return self._shown.models
 
-    def put(self, loaded: LoadedVersion) -> LoadedVersion | None:
-        """Serve a version under its alias; return the one that it replaces."""
-        model, alias = loaded.release.place
-        aliases = dict(self._shown.models.get(model, {}))
-        replaced = aliases.get(alias)
-        aliases[alias] = loaded
-        self._replace({**self._shown.models, model: aliases})
-        return replaced
+    def put(self, loaded: LoadedVersion) -> None:
+        """Serve a version under its alias; the one that it replaces stays for a while."""
+        model = loaded.release.model
+        versions = self._shown.models.get(model, Versions({})).serving(loaded, self._resident)
+        self._replace({**self._shown.models, model: versions})
+
+    def holding(self, release: Release) -> LoadedVersion | None:
+        """Return a version in memory that has the graph of a release, None when there is none."""
+        versions = self._shown.models.get(release.model, Versions({})).all
+        return next((loaded for loaded in versions if loaded.release.graph.digest == release.graph.digest), None)
 
     def remove(self, place: Place) -> LoadedVersion | None:
-        """Serve nothing under an alias any more; return what was there."""
+        """Serve nothing under an alias any more; return what was there. A model without aliases is gone."""
         model, alias = place
-        aliases = dict(self._shown.models.get(model, {}))
+        versions = self._shown.models.get(model, Versions({}))
+        aliases = dict(versions.aliases)
         removed = aliases.pop(alias, None)
-        models = {**self._shown.models, model: aliases}
-        self._replace({name: versions for name, versions in models.items() if versions})
+        models = {**self._shown.models, model: Versions(aliases, versions.replaced)}
+        self._replace({name: each for name, each in models.items() if each.aliases})
         return removed
 
     def announce(self, models: Iterable[str], *, complete: bool) -> None:
         """Note which models have a release, and whether these are all."""
         self._shown = _Shown(self._shown.models, frozenset(models), complete)
 
-    def _replace(self, models: Mapping[str, Mapping[str, LoadedVersion]]) -> None:
+    def _replace(self, models: Mapping[str, Versions]) -> None:
         self._shown = _Shown(models, self._shown.announced, self._shown.complete)
 
     def resolve(self, model: str, version: str) -> LoadedVersion:
         """Return the version to ask: the champion (""), an ordinal, an alias, or the beginning of a version's digest.
 
+        An ordinal or digest also finds a version that was replaced, while it is in memory.
+
         Raises NotFound for an unknown model or version, Unavailable while the model is released but not loaded, and
         InvalidInput for a version that cannot be the name of one.
         """
-        aliases = self._shown.models.get(model)
-        if aliases is None:
+        versions = self._shown.models.get(model)
+        if versions is None:
             raise self._absent(model)
-        found = aliases.get(version or CHAMPION)
-        return found if found is not None else _search(model, version, aliases)
+        found = versions.aliases.get(version or CHAMPION)
+        return found if found is not None else _search(model, version, versions)
 
     def knows(self, model: str) -> bool:
         """Tell whether a model is released and loaded; False while it loads. Raises NotFound for an unknown one."""
@@ -133,21 +171,22 @@ class Shelf:
         return NotFound(f"model {model!r} is not released; released models: {sorted(shown.announced)}")
 
 
-def _search(model: str, version: str, aliases: Mapping[str, LoadedVersion]) -> LoadedVersion:
+def _search(model: str, version: str, versions: Versions) -> LoadedVersion:
     if version and _VERSION.fullmatch(version) is None:
         raise InvalidInput(f"model {model!r}: expected an ordinal, a digest or an alias as version, got {version!r}")
-    for loaded in aliases.values():
+    for loaded in versions.all:
         if version == str(loaded.release.ordinal):
             return loaded
     prefix = _DIGEST_PREFIX.fullmatch(version)
     matching = {
         loaded.release.version_id: loaded
-        for loaded in aliases.values()
+        for loaded in versions.all
         if prefix and loaded.release.version_id.removeprefix("sha256:").startswith(prefix["hexadecimal"])
     }
     if len(matching) > 1:
         raise InvalidInput(f"model {model!r}: version {version!r} begins more than one digest: {sorted(matching)}")
     for loaded in matching.values():
         return loaded
-    served = [f"{loaded.release.ordinal} ({alias})" for alias, loaded in aliases.items()]
+    served = [f"{loaded.release.ordinal} ({alias})" for alias, loaded in versions.aliases.items()]
+    served += [f"{loaded.release.ordinal} (replaced)" for loaded in versions.replaced]
     raise NotFound(f"model {model!r} has no version {version or CHAMPION!r} here; served: {', '.join(sorted(served))}")

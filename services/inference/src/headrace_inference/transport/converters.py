@@ -160,6 +160,7 @@ def to_release(message: model_pb2.ModelReleased) -> Release:
         message.dataset_id,
         message.run_id,
         _CACHE_POLICIES[message.cache],
+        message.cache_ttl_s,
     )
 
 

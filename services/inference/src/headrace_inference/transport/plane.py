@@ -57,7 +57,7 @@ class Plane:
     async def _model_metadata(self, request: bytes, _context: CallContext) -> bytes:
         asked = converters.parse("ModelMetadata", request)
         version = self._shelf.resolve(asked.name, asked.version)
-        return _bytes(converters.to_metadata(version, self._shelf.models[asked.name].values()))
+        return _bytes(converters.to_metadata(version, self._shelf.models[asked.name].all))
 
 
 def _bytes(message: Any) -> bytes:

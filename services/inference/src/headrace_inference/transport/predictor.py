@@ -93,7 +93,7 @@ class Predictor:
         if part is not None:
             return part, True
         part = await self._computed(version, outputs, arrays, context)
-        self._hot.put(key, part)
+        self._hot.put(key, part, version.release.cache_ttl_s or None)
         return part, False
 
     async def _computed(
