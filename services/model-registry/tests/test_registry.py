@@ -84,9 +84,43 @@ def test_the_same_spec_again_changes_and_writes_nothing(registry, writer, world)
 
 def test_another_spec_changes_what_is_in_force(registry, world):
     registry.apply_pipeline(world.document(), create_topic=False)
-    changed = registry.apply_pipeline(world.document(width=100), create_topic=False)
+    changed = registry.apply_pipeline(world.document(seed=9, highest=20), create_topic=False)
     assert changed.changed
     assert registry.list_pipelines("digits") == [changed.applied]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        (b"topic: digits", b"topic: others", "topic"),
+        (b"  schema:", b"  key: digit\n  schema:", "key"),
+        (b"shape: [64]", b"shape: [100]", "schema field 'pixels'"),
+        (b"range: [0, 16]", b"range: [0, 15]", "schema field 'pixels'"),
+        (b"name: digit,", b"name: number,", "schema field 'digit', schema field 'number'"),
+    ],
+)
+def test_another_stream_under_the_same_name_is_refused(registry, cluster, writer, world, old, new, named):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    changed = world.document().replace(old, new)
+    assert changed != world.document()
+    with pytest.raises(FailedPrecondition) as raised:
+        registry.apply_pipeline(changed, create_topic=True)
+    assert str(raised.value) == (
+        f"pipeline digits exists with another stream section ({named}), and rows of the old one may wait in its "
+        "topics: apply the new one under another name"
+    )
+    assert len(writer.written) == 1
+    assert "others" not in cluster.topics
+    assert registry.apply_pipeline(changed.replace(b"name: digits}", b"name: digits-2}"), create_topic=True).changed
+
+
+def test_fields_in_another_order_are_another_stream(registry, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    lines = world.document().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if b"- {name:" in line)
+    lines[first], lines[first + 1] = lines[first + 1], lines[first]
+    with pytest.raises(FailedPrecondition, match=r"\(the order of the schema\)"):
+        registry.apply_pipeline(b"".join(lines), create_topic=False)
 
 
 def test_every_problem_of_a_spec_is_named_with_line_and_path(registry, cluster, writer, world):

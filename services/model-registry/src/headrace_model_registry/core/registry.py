@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
-from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
+from headrace_data.spec import Field, Pipeline, SpecInvalid, Stream, load_pipeline
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import queries
+from headrace_model_registry.core import queries, specs
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.facts import DatasetRequested, PipelineApplied, PipelineSpec
 from headrace_model_registry.core.queries import Lag, PipelineStatus, Run
@@ -37,9 +38,12 @@ class Registry:
     def apply_pipeline(self, document: bytes, create_topic: bool) -> Applied:
         """Check a spec, create the pipeline's topics and put it in force; nothing is written when it is so already.
 
-        Raises InvalidInput with every problem of the spec, and FailedPrecondition when the producers' topic is missing.
+        Raises InvalidInput with every problem of the spec, and FailedPrecondition when the producers' topic is missing,
+        or when the pipeline exists and rows of another schema may wait in its topics.
         """
         pipeline = _load(document)
+        if known := self._state.catalogue.pipelines.get(pipeline.name):
+            _require_same_rows(pipeline, specs.parse(known.spec).stream)
         partitions = self._partitions(pipeline, create_topic)
         self._topics.create_record_topics(pipeline.name, partitions)
         wanted = PipelineApplied(pipeline.name, PipelineSpec(pipeline.canonical_json(), pipeline.digest), partitions)
@@ -109,3 +113,31 @@ def _load(document: bytes) -> Pipeline:
     except SpecInvalid as error:
         problems = "\n".join(f"  {problem}" for problem in error.problems)
         raise InvalidInput(f"the pipeline is invalid:\n{problems}") from error
+
+
+def _require_same_rows(pipeline: Pipeline, before: Stream) -> None:
+    """Raise FailedPrecondition when rows that wait in the pipeline's topics are none of its new stream.
+
+    Rows of one topic, format, key and schema go on. A unit is for people, and a wider range holds the old rows too.
+    """
+    stream = pipeline.stream
+    changed = [name for name in ("topic", "format", "key") if getattr(stream, name) != getattr(before, name)]
+    old, new = ({field.name: field for field in fields} for fields in (before.fields, stream.fields))
+    changed += [f"schema field {name!r}" for name in [*old, *(new.keys() - old)] if not _holds(new, old, name)]
+    if list(old) != list(new) and not changed:
+        changed = ["the order of the schema"]
+    if changed:
+        raise FailedPrecondition(
+            f"pipeline {pipeline.name} exists with another stream section ({', '.join(changed)}), and rows of the old "
+            "one may wait in its topics: apply the new one under another name"
+        )
+
+
+def _holds(new: dict[str, Field], old: dict[str, Field], name: str) -> bool:
+    """Tell whether the new field of that name takes every value of the old one."""
+    if name not in new or name not in old:
+        return False
+    low, high = new[name].range or (-inf, inf)
+    lowest, highest = old[name].range or (-inf, inf)
+    alike = new[name].model_copy(update={"unit": old[name].unit, "range": old[name].range}) == old[name]
+    return alike and low <= lowest and highest <= high
