@@ -10,7 +10,7 @@ from typing import get_args, get_origin, get_type_hints
 import pytest
 from headrace.events.v1 import dataset_pb2, model_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
-from headrace_model_registry.core import catalogue, facts, queries, registry
+from headrace_model_registry.core import catalogue, facts, fate, lineage, queries, registry
 from headrace_model_registry.core.facts import Event, LogEntry
 from headrace_model_registry.transport.converters import (
     _MESSAGES,
@@ -32,10 +32,11 @@ EVENTS = get_args(Event)
 RESPONSES = {
     registry.Applied: registry_service_pb2.ApplyPipelineResponse,
     queries.PipelineStatus: registry_service_pb2.WatchPipelineResponse,
+    lineage.Lineage: registry_service_pb2.GetLineageResponse,
 }
 MAPPED = [
     kind
-    for module in (facts, catalogue, queries)
+    for module in (facts, catalogue, queries, fate)
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__name__ in _MESSAGES
 ]

@@ -25,16 +25,16 @@ def test_a_frozen_dataset_is_trained_on(story, world):
 
 
 def test_a_run_id_names_dataset_schema_training_and_seed_and_nothing_else(story, world, ledger):
-    first = story.train()
-    again = replace(world.frozen(story.applied), request_id="r2")
-    for changes in ({"cache": "off"}, {"agreement": 0.9}):
-        same = replace(again, spec_digest=story.changed(**changes).applied.spec.digest, request_id=str(changes))
-        assert ledger.learn(same) == []
-    run_ids = {first.run_id}
-    for changes in ({"seed": 8}, {"hidden": 64}, {"highest": 15}):
-        other = replace(again, spec_digest=story.changed(**changes).applied.spec.digest, request_id=str(changes))
-        run_ids.add(ledger.decide(other).run_id)
-    assert len(run_ids) == 4
+    again = world.frozen(story.applied)
+    run_ids = []
+    for number, changes in enumerate(
+        ({}, {"cache": "off"}, {"agreement": 0.9}, {"seed": 8}, {"hidden": 64}, {"highest": 15})
+    ):
+        changed = story.changed(**changes) if changes else story
+        same_rows = replace(again, spec_digest=changed.applied.spec.digest, request_id=str(number))
+        run_ids.append([decision.run_id for decision in (*changed.decided, *ledger.learn(same_rows))])
+    assert [len(each) for each in run_ids] == [1, 0, 0, 1, 1, 1]
+    assert len({run_id for each in run_ids for run_id in each}) == 4
 
 
 def test_a_dataset_that_is_frozen_again_is_recorded_and_not_trained_on_again(story, world, ledger):
@@ -203,6 +203,34 @@ def test_a_model_for_other_rows_is_no_champion_to_compare_with(story, world, led
 def test_another_range_of_the_same_fields_is_still_compared(story):
     released = story.release(1)
     assert story.changed(highest=15).compress(2).champion.version_id == released.version_id
+
+
+@pytest.mark.parametrize("changes", [{"seed": 8}, {"hidden": 64}, {"seed": 8, "cache": "off", "agreement": 0.9}])
+def test_a_mended_spec_is_tried_on_the_newest_dataset_after_a_failed_run(story, world, ledger, changes):
+    story.train(1)
+    failed = story.train(2)
+    ledger.learn(world.failed(failed))
+    mended = story.changed(**changes)
+    (training,) = mended.decided
+    assert training == facts.TrainingRequested(training.run_id, "digits", failed.dataset, mended.applied.spec)
+    assert training.run_id != failed.run_id
+    assert isinstance(ledger.decide(world.compressed(ledger.decide(world.trained(training)))), facts.ModelReleased)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"width": 100}, {"highest": 15}, {"salt": "other"}, {"missing": "keep"}, {"topic": "elsewhere"}]
+)
+def test_a_spec_that_prepares_other_rows_waits_for_its_own_dataset(story, world, ledger, changes):
+    ledger.learn(world.failed(story.train()))
+    assert story.changed(seed=8, **changes).decided == ()
+
+
+def test_the_same_training_is_not_asked_for_twice(story, world, ledger):
+    ledger.learn(world.failed(story.train()))
+    assert story.changed(cache="off").decided == ()
+    assert len(story.changed(seed=8).decided) == 1
+    assert story.changed().decided == ()
+    assert story.changed(seed=8, agreement=0.9).decided == ()
 
 
 def test_a_dataset_of_an_old_schema_is_trained_by_the_spec_it_was_prepared_with(story, world, ledger):

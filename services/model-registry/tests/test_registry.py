@@ -37,14 +37,16 @@ class Committed:
     """A writer whose transactions always commit."""
 
     def __init__(self, ledger, state):
-        self.ledger, self.state, self.written = ledger, state, []
+        self.ledger, self.state, self.written, self.shown = ledger, state, [], 0
 
     def write(self, fact):
         outcome = self.ledger.learn(fact)
         assert not isinstance(outcome, Objection)
         self.written.append(fact)
-        self.state.publish(self.ledger.catalogue)
-        return self.ledger.catalogue
+        written = self.ledger.log[self.shown :]
+        self.shown += len(written)
+        self.state.publish(self.ledger.catalogue, written)
+        return written
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_every_problem_of_a_spec_is_named_with_line_and_path(registry, cluster, 
     with pytest.raises(InvalidInput) as raised:
         registry.apply_pipeline(wrong, create_topic=True)
     text = str(raised.value)
-    for line, path in ((9, "stream.schema[1].shape[0]"), (13, "train.seed"), (17, "serve.cache")):
+    for line, path in ((9, "stream.schema[1].shape[0]"), (14, "train.seed"), (18, "serve.cache")):
         assert f"line {line}: {path}: " in text
     assert writer.written == []
     assert set(cluster.topics) == {"digits"}

@@ -1,9 +1,10 @@
 """What the core needs of the outside."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import Fact
+from headrace_model_registry.core.facts import DatasetFrozen, Input, LogEntry, PredictionServed
+from headrace_model_registry.core.fate import RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
 
 
@@ -26,9 +27,33 @@ class Topics(Protocol):
 class Writer(Protocol):
     """The one way into the log."""
 
-    def write(self, fact: Fact) -> Catalogue:
-        """Record a fact with all that follows from it, and return the catalogue once that is committed.
+    def write(self, fact: Input) -> Sequence[LogEntry]:
+        """Record a fact or grant a wish, with all that follows, and return what was written once that is committed.
 
-        Returns the catalogue as it is when the fact is known already. Raises FailedPrecondition when it cannot be
-        recorded, and Unavailable when it is not known whether it was.
+        Returns nothing when the fact is known already. Raises FailedPrecondition when it cannot be recorded or granted,
+        and Unavailable when it is not known whether it was.
         """
+
+
+class Predictions(Protocol):
+    """The predictions that were served, as long as Kafka keeps them."""
+
+    def starting_with(self, beginning: str, first_ms: int, last_ms: int) -> Mapping[str, PredictionServed]:
+        """Return the predictions whose ids begin so, by id; ids tell that they were made from first_ms to last_ms."""
+
+
+class Records(Protocol):
+    """The producers' records and the dead letters of them."""
+
+    def end_of(self, topic: str, partition: int) -> int | None:
+        """Return the offset behind the last committed record, None when there is no such partition."""
+
+    def rejection_of(self, pipeline: str, place: RecordPlace) -> RecordRejection | None:
+        """Return why a record was last rejected in a pipeline, None when no dead letter tells."""
+
+
+class Datasets(Protocol):
+    """The rows of frozen datasets."""
+
+    def split_of(self, frozen: DatasetFrozen, place: RecordPlace) -> str | None:
+        """Return the split that holds a record, None when the dataset does not. The topic must be the dataset's."""

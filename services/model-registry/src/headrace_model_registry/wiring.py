@@ -6,12 +6,17 @@ from headrace.registry.v1.registry_service_pb2_grpc import add_RegistryServiceSe
 from headrace_runtime.grpc_host import GrpcHost
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.messages import new_id
+from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Service
 
+from headrace_model_registry.adapters.datasets import StoredDatasets
 from headrace_model_registry.adapters.log import read_log
+from headrace_model_registry.adapters.predictions import KafkaPredictions
+from headrace_model_registry.adapters.records import KafkaRecords
 from headrace_model_registry.adapters.topics import KafkaTopics
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.state import State
+from headrace_model_registry.core.stories import Stories
 from headrace_model_registry.settings import Settings
 from headrace_model_registry.transport.consumer import EMITTED, FACTS, PROGRESS
 from headrace_model_registry.transport.servicer import SERVICE_NAME, RegistryServicer
@@ -44,6 +49,8 @@ def build(settings: Settings) -> Service:
         partial(read_log, settings),
     )
     watchers = Watchers(state)
-    servicer = RegistryServicer(Registry(state, topics, writer, new_id), watchers)
+    datasets = StoredDatasets(ObjectStore(settings.store_url))
+    stories = Stories(state, KafkaPredictions(settings), KafkaRecords(settings), datasets)
+    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers)
     host = GrpcHost(settings.listen_address, [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     return Service(NAME, [writer, Tail(settings, state, source), host, watchers])

@@ -150,6 +150,10 @@ class Catalogue:
         release = self.aliases.get((model, alias))
         return release.released.epoch if release else 0
 
+    def newest_dataset(self, pipeline: str) -> Dataset | None:
+        """Return the dataset that a pipeline froze last, None before the first."""
+        return next((dataset for (name, _), dataset in reversed(self.datasets.items()) if name == pipeline), None)
+
     def spec_of(self, pipeline: str, dataset_id: str) -> PipelineSpec | None:
         """Return the spec that a dataset was prepared with, None when either is unknown."""
         dataset = self.datasets.get((pipeline, dataset_id))

@@ -275,6 +275,32 @@ class ModelRefused:
     gates: tuple[GateResult, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PredictionServed:
+    """One answered call. `response` and `request` are serialised messages, empty when they were too large to keep."""
+
+    prediction_id: str
+    model: str
+    version_id: str
+    variant: str
+    rows: int = 1
+    cached: bool = False
+    duration_us: int = 0
+    response: bytes = b""
+    request: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A caller's wish to serve an earlier release again. It is not recorded, the release that follows from it is.
+
+    `ordinal` is the version's, or 0 for the version that was served before the current one.
+    """
+
+    model: str
+    ordinal: int = 0
+
+
 Decision: TypeAlias = TrainingRequested | CompressionRequested | ModelReleased | ModelRefused
 """What the policy decides."""
 
@@ -282,6 +308,9 @@ Fact: TypeAlias = (
     PipelineApplied | DatasetRequested | DatasetFrozen | DatasetFailed | ModelTrained | ModelCompressed | RunFailed
 )
 """What the registry learns: from other services, or from a caller of its write methods."""
+
+Input: TypeAlias = Fact | Rollback
+"""What the policy is asked about."""
 
 Event: TypeAlias = Fact | Decision
 """What a line of the log holds."""

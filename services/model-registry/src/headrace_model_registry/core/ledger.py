@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import Fact, LogEntry
+from headrace_model_registry.core.facts import Input, LogEntry, Rollback
 from headrace_model_registry.core.policy import Objection, decide, objection
 
 
@@ -17,11 +17,12 @@ class Draft:
         self.catalogue = committed.copy()
         self.entries: list[LogEntry] = []
 
-    def take(self, fact: Fact, now: datetime) -> list[LogEntry] | Objection:
-        """Return the entries to write for a fact, the fact first, or why nothing is to be written."""
+    def take(self, fact: Input, now: datetime) -> list[LogEntry] | Objection:
+        """Return the entries to write, a fact before what follows from it, or why nothing is to be written."""
         if reason := objection(fact, self.catalogue):
             return reason
-        entries = [LogEntry(now, event) for event in (fact, *decide(self.catalogue, fact))]
+        recorded = () if isinstance(fact, Rollback) else (fact,)
+        entries = [LogEntry(now, event) for event in (*recorded, *decide(self.catalogue, fact))]
         for entry in entries:
             self.catalogue.fold(entry)
         self.entries += entries

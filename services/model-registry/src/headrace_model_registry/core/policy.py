@@ -2,13 +2,15 @@
 
 frozen dataset ──► training requested ──► trained ──► compression requested ──► compressed ──► released or refused
 
+A changed spec is trained by at once when the newest dataset fits it. A rollback makes an earlier release again.
+
 A fact is first asked whether it may be recorded (`objection`), then what follows from it (`decide`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
-from headrace_model_registry.core import gates, specs
+from headrace_model_registry.core import gates, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
 from headrace_model_registry.core.comparison import Comparison, Score, compare
 from headrace_model_registry.core.facts import (
@@ -19,14 +21,15 @@ from headrace_model_registry.core.facts import (
     DatasetReference,
     DatasetRequested,
     Decision,
-    Fact,
     GateResult,
+    Input,
     ModelCompressed,
     ModelRefused,
     ModelReleased,
     ModelTrained,
     PipelineApplied,
     PipelineSpec,
+    Rollback,
     RunFailed,
     RunKind,
     TrainingRequested,
@@ -44,17 +47,17 @@ class Objection:
 
 
 @singledispatch
-def objection(fact: Fact, catalogue: Catalogue) -> Objection | None:
+def objection(fact: Input, catalogue: Catalogue) -> Objection | None:
     """Return why a fact must not be recorded, None when it is news."""
     raise TypeError(f"no policy for a {type(fact).__name__}")
 
 
 @singledispatch
-def _decide(fact: Fact, catalogue: Catalogue) -> list[Decision]:
+def _decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     return []
 
 
-def decide(catalogue: Catalogue, fact: Fact) -> list[Decision]:
+def decide(catalogue: Catalogue, fact: Input) -> list[Decision]:
     """Return what follows from a fact, given everything known before it. Nothing follows from what is no news."""
     return [] if objection(fact, catalogue) else _decide(fact, catalogue)
 
@@ -110,6 +113,12 @@ def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
     return _not_awaited(fact.run_id, fact.pipeline, fact.kind, None, catalogue)
 
 
+@objection.register
+def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
+    found = rollback.target(catalogue, fact)
+    return Objection(found) if isinstance(found, str) else None
+
+
 def _unknown_pipeline(pipeline: str, catalogue: Catalogue) -> Objection | None:
     return None if pipeline in catalogue.pipelines else Objection(f"pipeline {pipeline} was never applied")
 
@@ -135,12 +144,19 @@ def _describe(pipeline: str, kind: RunKind, subject: str) -> str:
 
 
 @_decide.register
+def _(fact: PipelineApplied, catalogue: Catalogue) -> list[Decision]:
+    # The rows are spent: without new ones no dataset would follow, and a mended spec would never be tried.
+    newest = catalogue.newest_dataset(fact.pipeline)
+    if newest is None:
+        return []
+    prepared_with = catalogue.specs[fact.pipeline, newest.frozen.spec_digest]
+    return _training_on(newest.frozen, fact.spec, catalogue) if specs.same_preparation(fact.spec, prepared_with) else []
+
+
+@_decide.register
 def _(fact: DatasetFrozen, catalogue: Catalogue) -> list[Decision]:
     spec = _working_spec(fact.pipeline, catalogue.specs[fact.pipeline, fact.spec_digest], catalogue)
-    run_id = specs.training_run_id(fact.pipeline, fact.dataset_id, spec)
-    if run_id in catalogue.runs:
-        return []
-    return [TrainingRequested(run_id, fact.pipeline, DatasetReference(fact.dataset_id, fact.manifest), spec)]
+    return _training_on(fact, spec, catalogue)
 
 
 @_decide.register
@@ -168,6 +184,22 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     if champion is not None and (reason := _why_worse(fact, version, champion, catalogue)):
         return [_refused(version, results, reason)]
     return [_released(version, variant, results, run.request.spec, catalogue)]
+
+
+@_decide.register
+def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
+    earlier = rollback.target(catalogue, fact)
+    if isinstance(earlier, str):
+        return []
+    epoch = catalogue.epoch(fact.model, CHAMPION) + 1
+    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON)]
+
+
+def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
+    run_id = specs.training_run_id(frozen.pipeline, frozen.dataset_id, spec)
+    if run_id in catalogue.runs:
+        return []
+    return [TrainingRequested(run_id, frozen.pipeline, DatasetReference(frozen.dataset_id, frozen.manifest), spec)]
 
 
 def _working_spec(pipeline: str, prepared_with: PipelineSpec, catalogue: Catalogue) -> PipelineSpec:

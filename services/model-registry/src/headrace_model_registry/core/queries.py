@@ -1,9 +1,10 @@
 """Answers to the read methods: pure functions of the catalogue and of the latest progress."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Release, RunRecord, RunState, Version
 from headrace_model_registry.core.facts import DatasetProgressed, PipelineApplied, Progress, RunKind, RunProgressed
 
@@ -73,7 +74,7 @@ def datasets(catalogue: Catalogue, pipeline: str = "") -> list[Dataset]:
 
 def runs(catalogue: Catalogue, board: ProgressBoard, pipeline: str = "") -> list[Run]:
     """Return the runs of a pipeline, or of all, in the order in which they were asked for."""
-    return [_run(record, board) for record in catalogue.runs.values() if pipeline in ("", record.request.pipeline)]
+    return [run_of(record, board) for record in catalogue.runs.values() if pipeline in ("", record.request.pipeline)]
 
 
 def versions(catalogue: Catalogue, model: str = "") -> list[Version]:
@@ -87,32 +88,55 @@ def releases(catalogue: Catalogue, model: str = "") -> list[Release]:
 
 
 def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> PipelineStatus:
-    """Return where a pipeline stands: its latest dataset and what came of that one, and its latest release."""
-    frozen = datasets(catalogue, pipeline)
-    dataset = frozen[-1] if frozen else None
-    version = _version_of(catalogue, dataset) if dataset else None
-    subjects = {dataset.frozen.dataset_id} if dataset else set()
-    if version is not None:
-        subjects.add(version.trained.version_id)
+    """Return where a pipeline stands: its latest dataset, what came of that one, and its latest release.
+
+    When the spec in force has a run on that dataset, only that run and what followed from it are shown, whatever other
+    specs made of the same rows. A dataset that was trained on again because of a changed spec is shown as one of that
+    spec: both prepare the same rows alike, and the spec brings no other dataset before new records.
+    """
+    dataset = catalogue.newest_dataset(pipeline)
+    own = _own_run(catalogue, dataset) if dataset else None
+    version = _version_of(catalogue, dataset, own) if dataset else None
+    subjects = {version.trained.version_id} if version else set()
+    if own is None and dataset is not None:
+        subjects.add(dataset.frozen.dataset_id)
+    wanted = own.request.run_id if own else ""
     released = [release for release in catalogue.releases if release.released.pipeline == pipeline]
     failure = catalogue.failures.get(pipeline)
     return PipelineStatus(
         filling=board.filling.get(pipeline),
-        dataset=dataset,
-        runs=tuple(run for run in runs(catalogue, board, pipeline) if run.subject in subjects),
+        dataset=_as_current(catalogue, dataset, own) if dataset and own else dataset,
+        runs=tuple(run for run in runs(catalogue, board, pipeline) if run.subject in subjects or run.run_id == wanted),
         version=version,
         release=released[-1] if released else None,
         failure=failure.reason if failure else "",
     )
 
 
-def _version_of(catalogue: Catalogue, dataset: Dataset) -> Version | None:
+def _own_run(catalogue: Catalogue, dataset: Dataset) -> RunRecord | None:
+    """Return the training run that the spec in force has on a dataset, None when it asked for none."""
+    frozen = dataset.frozen
+    spec = catalogue.pipelines[frozen.pipeline].spec
+    return catalogue.runs.get(specs.training_run_id(frozen.pipeline, frozen.dataset_id, spec))
+
+
+def _as_current(catalogue: Catalogue, dataset: Dataset, own: RunRecord) -> Dataset:
+    spec = catalogue.pipelines[dataset.frozen.pipeline].spec
+    if own.request.spec != spec:
+        return dataset  # they differ in what is no matter of training: the spec's own dataset is still to come
+    return replace(dataset, frozen=replace(dataset.frozen, spec_digest=spec.digest))
+
+
+def _version_of(catalogue: Catalogue, dataset: Dataset, own: RunRecord | None) -> Version | None:
     wanted = (dataset.frozen.pipeline, dataset.frozen.dataset_id)
     trained = [v for v in catalogue.versions.values() if (v.trained.pipeline, v.trained.dataset_id) == wanted]
+    if own is not None:
+        trained = [version for version in trained if version.trained.run_id == own.request.run_id]
     return trained[-1] if trained else None
 
 
-def _run(record: RunRecord, board: ProgressBoard) -> Run:
+def run_of(record: RunRecord, board: ProgressBoard) -> Run:
+    """Return a run as callers see it, with its latest progress."""
     return Run(
         run_id=record.request.run_id,
         pipeline=record.request.pipeline,

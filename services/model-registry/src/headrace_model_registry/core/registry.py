@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from math import inf
 
 from headrace_data.spec import Field, Pipeline, SpecInvalid, Stream, load_pipeline
@@ -9,8 +10,8 @@ from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import queries, specs
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
-from headrace_model_registry.core.facts import DatasetRequested, PipelineApplied, PipelineSpec
-from headrace_model_registry.core.queries import Lag, PipelineStatus, Run
+from headrace_model_registry.core.facts import DatasetRequested, ModelReleased, PipelineApplied, PipelineSpec, Rollback
+from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.state import State
 from headrace_model_registry.ports import Topics, Writer
 
@@ -26,7 +27,8 @@ class Applied:
 class Registry:
     """Catalogue of pipelines, datasets, runs, versions and releases. Safe for use by several threads.
 
-    The methods that write, and `list_lags`, wait for Kafka. `new_id` gives ids that nobody else has.
+    The methods that write, and `list_lags`, wait for Kafka. The other lists fold the log anew when they are asked for a
+    past moment (`as_of`, aware); None stands for now. `new_id` gives ids that nobody else has.
     """
 
     def __init__(self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str]) -> None:
@@ -59,25 +61,40 @@ class Registry:
         self._writer.write(request)
         return request.request_id
 
-    def list_pipelines(self, pipeline: str) -> list[PipelineApplied]:
+    def rollback_model(self, model: str, ordinal: int) -> Release:
+        """Make an earlier release of a model again and return the new one; the one before the current for ordinal 0.
+
+        Raises NotFound for an unknown model, and FailedPrecondition when there is no such release to go back to.
+        """
+        known = {version.trained.model for version in self._state.catalogue.versions.values()}
+        if model not in known:
+            raise NotFound(f"model {model!r} has no version; known models: {', '.join(sorted(known)) or 'none'}")
+        for entry in self._writer.write(Rollback(model, ordinal)):
+            if isinstance(entry.event, ModelReleased):
+                return Release(entry.event, entry.occur_time)
+        raise FailedPrecondition(f"nothing followed from the rollback of model {model}")
+
+    def list_pipelines(self, pipeline: str, as_of: datetime | None = None) -> list[PipelineApplied]:
         """Return the pipelines by name; all when `pipeline` is empty."""
-        return queries.pipelines(self._state.catalogue, pipeline)
+        return queries.pipelines(self._state.as_of(as_of), pipeline)
 
-    def list_datasets(self, pipeline: str) -> list[Dataset]:
+    def list_datasets(self, pipeline: str, as_of: datetime | None = None) -> list[Dataset]:
         """Return the datasets, oldest first; of all pipelines when `pipeline` is empty."""
-        return queries.datasets(self._state.catalogue, pipeline)
+        return queries.datasets(self._state.as_of(as_of), pipeline)
 
-    def list_runs(self, pipeline: str) -> list[Run]:
+    def list_runs(self, pipeline: str, as_of: datetime | None = None) -> list[Run]:
         """Return the runs, oldest first; of all pipelines when `pipeline` is empty."""
-        return queries.runs(self._state.catalogue, self._state.board, pipeline)
+        # Progress is not recorded, so none is known of the past.
+        board = self._state.board if as_of is None else ProgressBoard()
+        return queries.runs(self._state.as_of(as_of), board, pipeline)
 
-    def list_versions(self, model: str) -> list[Version]:
+    def list_versions(self, model: str, as_of: datetime | None = None) -> list[Version]:
         """Return the versions, oldest first; of all models when `model` is empty."""
-        return queries.versions(self._state.catalogue, model)
+        return queries.versions(self._state.as_of(as_of), model)
 
-    def list_releases(self, model: str) -> list[Release]:
+    def list_releases(self, model: str, as_of: datetime | None = None) -> list[Release]:
         """Return the releases, oldest first; of all models when `model` is empty."""
-        return queries.releases(self._state.catalogue, model)
+        return queries.releases(self._state.as_of(as_of), model)
 
     def list_lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic."""

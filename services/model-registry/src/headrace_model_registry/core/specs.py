@@ -25,6 +25,16 @@ def same_rows(one: PipelineSpec, other: PipelineSpec) -> bool:
     return _signature(parse(one)) == _signature(parse(other))
 
 
+def same_preparation(one: PipelineSpec, other: PipelineSpec) -> bool:
+    """Tell whether both specs make the same dataset of the same records: topic, schema, preparation and split rule."""
+    return _preparation(parse(one)) == _preparation(parse(other))
+
+
+def topic(spec: PipelineSpec) -> str:
+    """Return the producers' topic that a pipeline reads."""
+    return parse(spec).stream.topic
+
+
 def limits(spec: PipelineSpec) -> Limits:
     """Return the limits of a pipeline's gates."""
     gates = parse(spec).compress.gates
@@ -61,6 +71,10 @@ def training_run_id(pipeline: str, dataset_id: str, spec: PipelineSpec) -> str:
 def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: PipelineSpec) -> str:
     """Return the id of compressing a version by a spec beside a champion; `champion_id` is empty when there is none."""
     return "compress-" + _digest(pipeline, version_id, champion_id, parse(spec).compress.plain())
+
+
+def _preparation(pipeline: Pipeline) -> tuple[str, ...]:
+    return (pipeline.stream.topic, pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest)
 
 
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:

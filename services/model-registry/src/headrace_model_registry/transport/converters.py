@@ -14,9 +14,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace.events.v1 import artifact_pb2, dataset_pb2, model_pb2, pipeline_pb2, record_pb2, run_pb2
+from headrace.events.v1 import artifact_pb2, dataset_pb2, model_pb2, pipeline_pb2, prediction_pb2, record_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
-from headrace_runtime.errors import Unprocessable
+from headrace_runtime.errors import InvalidInput, Unprocessable
 
 from headrace_model_registry.core.facts import Event, LogEntry
 
@@ -28,6 +28,7 @@ _MODULES = (
     dataset_pb2,
     model_pb2,
     pipeline_pb2,
+    prediction_pb2,
     record_pb2,
     run_pb2,
     registry_log_pb2,
@@ -161,6 +162,16 @@ def _member(kind: type[IntEnum], message: Message, name: str) -> IntEnum:
     except ValueError:
         known = ", ".join(f"{member.value} ({member.name})" for member in kind)
         raise Unprocessable(f"{message.DESCRIPTOR.full_name}.{name} is {number}, expected one of {known}") from None
+
+
+def moment_of(request: Message) -> datetime | None:
+    """Return the moment that a request looks at, None for now. Raises InvalidInput for a time that no calendar has."""
+    if not request.HasField("as_of"):
+        return None
+    try:
+        return _from_timestamp(getattr(request, "as_of"))  # noqa: B009 - a field of some messages only
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"as_of: expected a time between the years 1 and 9999: {error}") from error
 
 
 def _from_timestamp(timestamp: Timestamp) -> datetime:

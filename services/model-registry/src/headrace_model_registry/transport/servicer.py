@@ -9,18 +9,21 @@ from typing import Any
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1 import registry_service_pb2_grpc
 
+from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
-from headrace_model_registry.transport.converters import fill, listing
+from headrace_model_registry.core.stories import Stories
+from headrace_model_registry.transport.converters import fill, listing, moment_of
 from headrace_model_registry.transport.watch import Watchers
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 
 
 class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
-    """Reads answer from memory in the event loop; what waits for Kafka runs in a thread."""
+    """Watching answers from memory in the event loop; what waits for Kafka or folds the log runs in a thread."""
 
-    def __init__(self, registry: Registry, watchers: Watchers) -> None:
+    def __init__(self, registry: Registry, stories: Stories, watchers: Watchers) -> None:
         self._registry = registry
+        self._stories = stories
         self._watchers = watchers
 
     async def ApplyPipeline(self, request: pb.ApplyPipelineRequest, context: Any) -> pb.ApplyPipelineResponse:
@@ -35,23 +38,42 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, context: Any) -> pb.ListPipelinesResponse:
         """List pipelines by name."""
-        return listing(pb.ListPipelinesResponse(), self._registry.list_pipelines(request.pipeline))
+        found = await asyncio.to_thread(self._registry.list_pipelines, request.pipeline, moment_of(request))
+        return listing(pb.ListPipelinesResponse(), found)
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Any) -> pb.ListDatasetsResponse:
         """List datasets, oldest first."""
-        return listing(pb.ListDatasetsResponse(), self._registry.list_datasets(request.pipeline))
+        found = await asyncio.to_thread(self._registry.list_datasets, request.pipeline, moment_of(request))
+        return listing(pb.ListDatasetsResponse(), found)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
         """List runs, oldest first."""
-        return listing(pb.ListRunsResponse(), self._registry.list_runs(request.pipeline))
+        found = await asyncio.to_thread(self._registry.list_runs, request.pipeline, moment_of(request))
+        return listing(pb.ListRunsResponse(), found)
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Any) -> pb.ListVersionsResponse:
         """List versions, oldest first."""
-        return listing(pb.ListVersionsResponse(), self._registry.list_versions(request.model))
+        found = await asyncio.to_thread(self._registry.list_versions, request.model, moment_of(request))
+        return listing(pb.ListVersionsResponse(), found)
 
     async def ListReleases(self, request: pb.ListReleasesRequest, context: Any) -> pb.ListReleasesResponse:
         """List releases, oldest first."""
-        return listing(pb.ListReleasesResponse(), self._registry.list_releases(request.model))
+        found = await asyncio.to_thread(self._registry.list_releases, request.model, moment_of(request))
+        return listing(pb.ListReleasesResponse(), found)
+
+    async def RollbackModel(self, request: pb.RollbackModelRequest, context: Any) -> pb.RollbackModelResponse:
+        """Move a model's champion back to an earlier release."""
+        release = await asyncio.to_thread(self._registry.rollback_model, request.model, request.ordinal)
+        return pb.RollbackModelResponse(release=fill(pb.Release(), release))
+
+    async def GetLineage(self, request: pb.GetLineageRequest, context: Any) -> pb.GetLineageResponse:
+        """Tell where a prediction, version, run or dataset comes from."""
+        return fill(pb.GetLineageResponse(), await asyncio.to_thread(self._stories.lineage, request.id))
+
+    async def GetRecordFate(self, request: pb.GetRecordFateRequest, context: Any) -> pb.GetRecordFateResponse:
+        """Tell what became of one record of a producers' topic."""
+        place = RecordPlace(request.topic, request.partition, request.offset)
+        return listing(pb.GetRecordFateResponse(), await asyncio.to_thread(self._stories.fates, place))
 
     async def ListLags(self, request: pb.ListLagsRequest, context: Any) -> pb.ListLagsResponse:
         """List how far each consumer group is behind."""

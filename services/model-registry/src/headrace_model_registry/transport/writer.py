@@ -30,7 +30,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
 
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import Fact, LogEntry
+from headrace_model_registry.core.facts import Input, LogEntry
 from headrace_model_registry.core.ledger import Draft
 from headrace_model_registry.core.policy import Objection
 from headrace_model_registry.core.state import State
@@ -52,9 +52,9 @@ VERSIONS = Gauge("headrace_registry_versions", "Versions in the catalogue.")
 class _Write:
     """A caller's fact, the trace it belongs to, and where the answer goes."""
 
-    fact: Fact
+    fact: Input
     context: otel_context.Context = field(default_factory=otel_context.get_current)
-    answer: "Future[Catalogue]" = field(default_factory=Future)
+    answer: "Future[Sequence[LogEntry]]" = field(default_factory=Future)
 
 
 class LogWriter(Background):
@@ -86,8 +86,8 @@ class LogWriter(Background):
         super().start()
         self._ready.result()
 
-    def write(self, fact: Fact) -> Catalogue:
-        """Record a fact with all that follows from it, and return the catalogue once that is committed."""
+    def write(self, fact: Input) -> Sequence[LogEntry]:
+        """Record a fact or grant a wish, with all that follows, and return what was written once that is committed."""
         write = _Write(fact)
         self._writes.put(write)
         if self._over.is_set():
@@ -121,13 +121,12 @@ class LogWriter(Background):
             write.answer.set_exception(Unavailable("the registry is stopping; nothing was written"))
 
     def _replay(self) -> None:
-        catalogue, entries = Catalogue(), 0
-        for entry in self._read_log():
+        catalogue, entries = Catalogue(), list(self._read_log())
+        for entry in entries:
             catalogue.fold(entry)
-            entries += 1
-        self._state.publish(catalogue)
+        self._state.publish(catalogue, entries)
         VERSIONS.set(len(catalogue.versions))
-        logger.info("read %s entries of the log", entries)
+        logger.info("read %s entries of the log", len(entries))
 
     def _serve(self, producer: TransactionalProducer, consumer: GroupConsumer) -> None:
         while not self.stopping.is_set():
@@ -157,12 +156,12 @@ class LogWriter(Background):
         outgoing: list[Outgoing] = []
         for record in records:
             outgoing += self._learn(record, draft)
-        objections = [self._take(write.fact, write.context, draft, outgoing) for write in writes]
+        outcomes = [self._take(write.fact, write.context, draft, outgoing) for write in writes]
         self._commit(outgoing, records, producer, consumer)
-        self._state.publish(draft.catalogue)
+        self._state.publish(draft.catalogue, draft.entries)
         _report(draft, records)
-        for write, objection in zip(writes, objections, strict=True):
-            _answer(write, objection, draft.catalogue)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            _answer(write, outcome)
 
     def _commit(
         self,
@@ -209,9 +208,9 @@ class LogWriter(Background):
             return outgoing
 
     def _take(
-        self, fact: Fact, context: otel_context.Context, draft: Draft, outgoing: list[Outgoing]
-    ) -> Objection | None:
-        """Add what is to be written for a fact, in its trace, or return why it is nothing."""
+        self, fact: Input, context: otel_context.Context, draft: Draft, outgoing: list[Outgoing]
+    ) -> list[LogEntry] | Objection:
+        """Add what is to be written for a fact, in its trace, and return it, or why it is nothing."""
         token = otel_context.attach(context)
         try:
             outcome = draft.take(fact, datetime.now(UTC))
@@ -224,7 +223,7 @@ class LogWriter(Background):
                 outgoing.append(encode(to_log_entry(entry), source=self._source))
                 if type(entry.event) in EMITTED:
                     outgoing.append(encode(to_message(entry.event), source=self._source))
-            return None
+            return outcome
         finally:
             otel_context.detach(token)
 
@@ -245,8 +244,10 @@ def _report(draft: Draft, records: Sequence[Record]) -> None:
         logger.info("recorded %s of pipeline %s", kind, entry.event.pipeline)
 
 
-def _answer(write: _Write, objection: Objection | None, catalogue: Catalogue) -> None:
-    if objection is None or objection.repeated:
-        write.answer.set_result(catalogue)
+def _answer(write: _Write, outcome: list[LogEntry] | Objection) -> None:
+    if not isinstance(outcome, Objection):
+        write.answer.set_result(outcome)
+    elif outcome.repeated:
+        write.answer.set_result([])
     else:
-        write.answer.set_exception(FailedPrecondition(objection.reason))
+        write.answer.set_exception(FailedPrecondition(outcome.reason))

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.partitioner.default import murmur2
 
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.messages import Record, next_offsets
@@ -41,8 +42,8 @@ class GroupConsumer:
     ) -> None:
         self.group = group
         self._max_records = max_records
+        self._arrivals = _Arrivals()
         self._consumer = KafkaConsumer(
-            *topics,
             group_id=group,
             group_instance_id=f"{group}.{instance}",
             client_id=f"{group}.{instance}",
@@ -55,6 +56,7 @@ class GroupConsumer:
             **_READING,
             **settings.kafka_client(),
         )
+        self._consumer.subscribe(topics, listener=self._arrivals)
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time."""
@@ -86,6 +88,12 @@ class GroupConsumer:
         """Return the partitions that are ours now."""
         return {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
 
+    def arrived(self) -> set[Place]:
+        """Return the partitions that came since the last call, also those that were lost in between and came back."""
+        arrived = self._arrivals.places & self.assignment()
+        self._arrivals.places.clear()
+        return arrived
+
     def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
         """Return the group's committed offset of each partition, None where there is none."""
         return {place: self._consumer.committed(TopicPartition(*place)) for place in places}
@@ -105,6 +113,20 @@ class GroupConsumer:
     def close(self) -> None:
         """Leave. A static member's partitions stay with it until the session times out."""
         self._consumer.close(autocommit=False)
+
+
+class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc] - kafka-python is not typed
+    """Remembers which partitions were assigned. Called within polls, in the consumer's thread."""
+
+    def __init__(self) -> None:
+        self.places: set[Place] = set()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Remember them."""
+        self.places |= {(partition.topic, partition.partition) for partition in assigned}
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing to do: whoever comes back is assigned again."""
 
 
 class LogReader:
@@ -142,6 +164,17 @@ class LogReader:
         """Return the last stable offset of each partition: what a transaction still holds open is behind it."""
         ends = self._consumer.end_offsets([TopicPartition(*place) for place in places])
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
+
+    def offsets_at(self, moments_ms: Mapping[Place, int]) -> dict[Place, int | None]:
+        """Return each partition's first offset that was written then (ms since 1970) or later, None without one."""
+        found = self._consumer.offsets_for_times({TopicPartition(*place): ms for place, ms in moments_ms.items()})
+        offsets = {(partition.topic, partition.partition): hit for partition, hit in found.items()}
+        return {place: offsets[place].offset if offsets.get(place) else None for place in moments_ms}
+
+    def place_of(self, topic: str, key: bytes) -> Place:
+        """Return the partition that producers send a key to. Raises NotFound when there is no such topic."""
+        places = self.partitions(topic)
+        return places[(int(murmur2(key)) & 0x7FFFFFFF) % len(places)]
 
     def poll(self, timeout_s: float, max_records: int = 2_000) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time."""

@@ -1,0 +1,68 @@
+"""Predictions that were served, found again in Kafka by their ids."""
+
+import time
+
+from headrace.events.v1.prediction_pb2 import PredictionServed as PredictionMessage
+from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.consumers import Place
+from headrace_runtime.messages import decode
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import PREDICTION_SERVED
+
+from headrace_model_registry.core import prediction_ids
+from headrace_model_registry.core.facts import PredictionServed
+from headrace_model_registry.transport.converters import from_message
+
+CLOCK_MS = 1_000
+"""How far the clock of a replica may have gone back between making an id and sending it."""
+LATEST_MS = 300_000
+"""How long after the call its event is sent at the latest, retries included."""
+FRESH_S = 3.0
+"""How old a prediction is at least that is surely in Kafka: a younger one is waited for."""
+PAUSE_S = 0.1
+
+
+class KafkaPredictions:
+    """Looks through the part of the topic that was written when such ids were made, and little more."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    def starting_with(self, beginning: str, first_ms: int, last_ms: int) -> dict[str, PredictionServed]:
+        """Return the predictions whose ids begin so, by id; ids tell that they were made from first_ms to last_ms."""
+        now_ms = time.time() * 1_000
+        deadline = time.monotonic() + (min(last_ms, now_ms) - now_ms) / 1_000 + FRESH_S
+        with LogReader(self._settings, "registry.predictions") as reader:
+            while True:
+                found = self._look(reader, beginning, first_ms, last_ms)
+                if found or time.monotonic() > deadline:
+                    return found
+                time.sleep(PAUSE_S)
+
+    def _look(self, reader: LogReader, beginning: str, first_ms: int, last_ms: int) -> dict[str, PredictionServed]:
+        key = beginning.encode()
+        # The key decides on the partition, when it is known whole.
+        complete = len(beginning) == prediction_ids.LENGTH
+        topic = PREDICTION_SERVED.name
+        places = [reader.place_of(topic, key)] if complete else reader.partitions(topic)
+        ranges = _ranges(reader, places, max(0, first_ms - CLOCK_MS), last_ms + LATEST_MS)
+        reader.start_at({place: start for place, (start, _) in ranges.items()})
+        found: dict[str, PredictionServed] = {}
+        for records in reader.read_to({place: end for place, (_, end) in ranges.items()}):
+            for record in records:
+                if (record.key or b"").startswith(key):
+                    served = from_message(PredictionServed, decode(record, PredictionMessage))
+                    found[served.prediction_id] = served
+        return found
+
+
+def _ranges(reader: LogReader, places: list[Place], from_ms: int, to_ms: int) -> dict[Place, tuple[int, int]]:
+    """Return first offset and end of what was written in a time, for partitions where there is anything."""
+    starts = reader.offsets_at(dict.fromkeys(places, from_ms))
+    behind = reader.offsets_at(dict.fromkeys(places, to_ms))
+    found = {}
+    for place, end in reader.ends(places).items():
+        start, later = starts[place], behind[place]
+        if start is not None:
+            found[place] = (start, end if later is None else min(later, end))
+    return found

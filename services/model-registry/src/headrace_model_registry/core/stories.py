@@ -1,0 +1,86 @@
+"""Where things come from and what became of them: the catalogue together with what Kafka and the store still hold."""
+
+from collections.abc import Mapping
+
+from headrace_runtime.errors import InvalidInput, NotFound
+
+from headrace_model_registry.core import fate, lineage, prediction_ids
+from headrace_model_registry.core.catalogue import Dataset
+from headrace_model_registry.core.fate import RecordFate, RecordPlace
+from headrace_model_registry.core.lineage import Lineage
+from headrace_model_registry.core.state import State
+from headrace_model_registry.ports import Datasets, Predictions, Records
+
+_LISTED = 10
+"""Most ids that an error lists."""
+
+
+class Stories:
+    """Lineage and record fates. Both may wait for Kafka or the object store. Safe for use by several threads."""
+
+    def __init__(self, state: State, predictions: Predictions, records: Records, datasets: Datasets) -> None:
+        self._state = state
+        self._predictions = predictions
+        self._records = records
+        self._datasets = datasets
+
+    def lineage(self, name: str) -> Lineage:
+        """Return what lies behind a prediction, version, run or dataset, named by its id or a unique beginning of it.
+
+        Raises InvalidInput when several begin so, listing them, and NotFound when none does.
+        """
+        beginning = name.strip().lower()
+        if not beginning:
+            raise InvalidInput("the id is empty: expected one of a prediction, version, run or dataset")
+        catalogue, board = self._state.catalogue, self._state.board
+        found = lineage.matches(catalogue, beginning)
+        if len(found) == 1:
+            return lineage.of_thing(catalogue, board, next(iter(found)))
+        if found:
+            raise InvalidInput(_ambiguous(name, found))
+        window = prediction_ids.window_ms(beginning)
+        served = self._predictions.starting_with(beginning, *window) if window else {}
+        if len(served) > 1:
+            raise InvalidInput(_ambiguous(name, dict.fromkeys(served, "prediction")))
+        for prediction in served.values():
+            return lineage.of_prediction(catalogue, board, prediction)
+        raise NotFound(
+            f"no prediction, version, run or dataset has an id that begins with {name!r}; predictions are kept for "
+            "some days only, and of their ids at least the first eight characters are needed"
+        )
+
+    def fates(self, place: RecordPlace) -> list[RecordFate]:
+        """Return what became of a record in each pipeline that reads its topic, by pipeline.
+
+        Raises NotFound when no pipeline does, and when the topic holds no such record yet.
+        """
+        catalogue = self._state.catalogue
+        pipelines = fate.readers(catalogue, place.topic)
+        if not pipelines:
+            known = ", ".join(fate.topics(catalogue)) or "none"
+            raise NotFound(f"no pipeline reads topic {place.topic!r}; topics that are read: {known}")
+        end = self._records.end_of(place.topic, place.partition)
+        if end is None:
+            raise NotFound(f"topic {place.topic} has no partition {place.partition}")
+        if not 0 <= place.offset < end:
+            raise NotFound(f"there is no record {place} yet: partition {place.partition} ends before offset {end}")
+        return [self._fate(pipeline, place) for pipeline in pipelines]
+
+    def _fate(self, pipeline: str, place: RecordPlace) -> RecordFate:
+        catalogue = self._state.catalogue
+        rejection = self._records.rejection_of(pipeline, place)
+        return fate.fate(
+            catalogue, pipeline, place, rejection, self._held(fate.covering(catalogue, pipeline, place), place)
+        )
+
+    def _held(self, newest_first: list[Dataset], place: RecordPlace) -> tuple[Dataset, str] | None:
+        for dataset in newest_first:
+            if split := self._datasets.split_of(dataset.frozen, place):
+                return dataset, split
+        return None
+
+
+def _ambiguous(name: str, found: Mapping[str, str]) -> str:
+    listed = [f"{kind} {each}" for each, kind in found.items()]
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return f"{len(listed)} ids begin with {name!r}: {', '.join(listed[:_LISTED])}{more}"
