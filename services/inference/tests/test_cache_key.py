@@ -107,14 +107,22 @@ def test_a_key_is_readable() -> None:
     assert len(bytes.fromhex(key.removeprefix(PREFIX).decode())) == 16
 
 
+KEY = PREFIX + b"0" * 32
+
+
 @given(st.binary(max_size=100))
 def test_a_sealed_payload_comes_back(payload: bytes) -> None:
-    assert unseal(seal(payload)) == payload
+    assert unseal(KEY, seal(KEY, payload)) == payload
 
 
 @given(st.binary(max_size=100), st.data())
 def test_a_damaged_value_is_noticed(payload: bytes, data: st.DataObject) -> None:
-    value = bytearray(seal(payload))
+    value = bytearray(seal(KEY, payload))
     value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    assert unseal(bytes(value)) is None
-    assert unseal(seal(payload)[: data.draw(st.integers(0, len(payload) + 7))]) is None
+    assert unseal(KEY, bytes(value)) is None
+    assert unseal(KEY, seal(KEY, payload)[: data.draw(st.integers(0, len(payload) + 7))]) is None
+
+
+@given(st.binary(max_size=100))
+def test_a_whole_value_under_another_key_is_noticed(payload: bytes) -> None:
+    assert unseal(PREFIX + b"1" * 32, seal(KEY, payload)) is None

@@ -36,7 +36,7 @@ class HotPredictions:
             return None
         with child_span(names.SPAN_CACHE_GET) as current:
             outcome, value = await self._cache.get(key)
-            payload = None if value is None else unseal(value)
+            payload = None if value is None else unseal(key, value)
             found = "corrupt" if outcome is Outcome.HIT and payload is None else outcome.value
             CACHE.labels(model, found).inc()
             if current is not None:
@@ -46,4 +46,4 @@ class HotPredictions:
     def put(self, key: bytes, payload: bytes, ttl_s: float | None = None) -> None:
         """Keep an answer for `ttl_s` seconds (None: as long as the cache keeps values), off the caller's path."""
         if self._cache is not None:
-            self._cache.put(key, seal(payload), ttl_s)
+            self._cache.put(key, seal(key, payload), ttl_s)

@@ -33,15 +33,18 @@ def cache_key(graph_digest: str, arrays: Mapping[str, Array], outputs: Sequence[
     return PREFIX + key.hexdigest().encode()
 
 
-def seal(payload: bytes) -> bytes:
-    """Return a payload behind its checksum (64-bit XXH3)."""
-    return xxh3_64_digest(payload) + payload
+def seal(key: bytes, payload: bytes) -> bytes:
+    """Return a payload behind a checksum (64-bit XXH3) of it and of its key.
+
+    So a whole value that came under a wrong key, for example because answers of the cache were mixed up, is none.
+    """
+    return xxh3_64_digest(key + payload) + payload
 
 
-def unseal(value: bytes) -> bytes | None:
-    """Return the payload of a sealed value, or None when it does not match its checksum."""
+def unseal(key: bytes, value: bytes) -> bytes | None:
+    """Return the payload of a value that was sealed for the key, or None when it does not match its checksum."""
     payload = value[_CHECKSUM_BYTES:]
-    return payload if xxh3_64_digest(payload) == value[:_CHECKSUM_BYTES] else None
+    return payload if xxh3_64_digest(key + payload) == value[:_CHECKSUM_BYTES] else None
 
 
 def _with_length(part: bytes) -> bytes:
