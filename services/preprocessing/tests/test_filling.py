@@ -38,7 +38,7 @@ def test_a_dataset_is_due_when_it_is_full_or_idle(when: Freeze, rows: int, now_s
 
 def test_a_request_is_due_at_once() -> None:
     filling = filled(0)
-    filling.request_id = "r1"
+    filling.requests.append("r1")
     assert filling.due(Freeze(), 0.0)
 
 

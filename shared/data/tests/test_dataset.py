@@ -278,6 +278,20 @@ def test_other_documents_are_no_manifest(
         Manifest.from_json(json.dumps(document | change).encode())
 
 
+def test_finishing_calls_for_each_part_that_is_written_or_read(
+    mixed: Pipeline, store: MemoryStore, provenance: Provenance
+) -> None:
+    calls: list[int] = []
+    writer = DatasetWriter(mixed, store, 16)
+    writer.add(rows(mixed, 200))
+    written = len(store.blobs)
+
+    manifest = writer.finish(provenance, lambda: calls.append(len(store.blobs)))
+
+    assert calls[: len(store.blobs) - written] == list(range(written + 1, len(store.blobs) + 1))
+    assert len(calls) == len(store.blobs) - written + len(manifest.splits["train"].parts)
+
+
 def test_a_manifest_counts_its_rows(mixed: Pipeline, store: MemoryStore, provenance: Provenance) -> None:
     document = json.loads(write(mixed, store, provenance, rows(mixed, 60)).to_json())
     document["splits"]["train"]["rows"] += 1

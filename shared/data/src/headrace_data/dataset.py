@@ -6,7 +6,7 @@ partition; the manifest lists a split's parts in that order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -95,19 +95,21 @@ class DatasetWriter:
                 self._waiting.setdefault((split, partition), []).append(rows)
                 self._write_full_parts((split, partition))
 
-    def finish(self, provenance: Provenance) -> Manifest:
+    def finish(self, provenance: Provenance, keep_alive: Callable[[], None] = lambda: None) -> Manifest:
         """Write what is left, fit the transforms on the training parts, and return the manifest.
 
-        Raises DatasetUnusable when a split has no rows, or the label has fewer than two distinct values.
+        `keep_alive` is called for each part that is written or read: a large dataset takes minutes. Raises
+        DatasetUnusable when a split has no rows, or the label has fewer than two distinct values.
         """
         for place, waiting in self._waiting.items():
             if waiting:
                 self._write(place, pa.concat_batches(waiting))
+                keep_alive()
         self._waiting.clear()
         splits = {name: self._split(number) for number, name in enumerate(SPLITS)}
         self._require_usable(splits)
         pipeline = self._pipeline
-        training = (read_part(part, pipeline.stream.fields, self._store) for part in splits["train"].parts)
+        training = self._training(splits["train"], keep_alive)
         return Manifest(
             dataset_id=dataset_id(self._identity, pipeline),
             pipeline=pipeline.name,
@@ -121,6 +123,11 @@ class DatasetWriter:
             transforms=fit(training, pipeline),
             provenance=provenance,
         )
+
+    def _training(self, train: SplitParts, keep_alive: Callable[[], None]) -> Iterator[pa.RecordBatch]:
+        for part in train.parts:
+            yield read_part(part, self._pipeline.stream.fields, self._store)
+            keep_alive()
 
     def _require_usable(self, splits: dict[SplitName, SplitParts]) -> None:
         for name, split in splits.items():

@@ -20,8 +20,8 @@ class Filling:
     """What these records cover of the producers' topic, by partition."""
     last_s: float = 0.0
     """When the last batch came, on the caller's clock, in seconds."""
-    request_id: str = ""
-    """A request for a freeze, empty when there is none."""
+    requests: list[str] = field(default_factory=list)
+    """Ids of the requests for a dataset that are not answered yet, oldest first."""
     failed_rows: int = -1
     """Rows that waited when a freeze of them failed; it is not tried again before there are more."""
 
@@ -42,7 +42,7 @@ class Filling:
 
     def due(self, policy: Freeze, now_s: float) -> bool:
         """Tell whether a dataset is due: asked for, full, or idle with rows waiting."""
-        if self.request_id:
+        if self.requests:
             return True
         if self.rows == 0 or self.rows <= self.failed_rows:
             return False

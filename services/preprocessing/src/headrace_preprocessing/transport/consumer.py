@@ -26,7 +26,7 @@ def handler(cleaner: Cleaner) -> Handle:
             raw, rows = record_batch(record)
             cleaned = cleaner.clean(record.partition, rows)
             outgoing.append(clean_message(raw, cleaned, pipeline, record.partition))
-            letters = (dead_letter(rows, rejection, pipeline) for rejection in cleaned.dropped)
+            letters = (dead_letter(rows, rejection, pipeline, record.headers) for rejection in cleaned.dropped)
             outgoing += [letter.outgoing(pipeline.name, record.partition) for letter in letters]
             kept += cleaned.batch.num_rows
             dropped += len(cleaned.dropped)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.cleaning import Cleaned
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import Rejection, from_ipc, to_ipc
-from headrace_data.spec import Pipeline
+from headrace_data.spec import Field, Pipeline
 from headrace_runtime.dead_letters import DeadLetter
-from headrace_runtime.messages import Outgoing, Record, decode, event_headers
+from headrace_runtime.messages import Headers, Outgoing, Record, decode, event_headers
 from headrace_runtime.object_store import Artifact
 from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic
 
 from headrace_preprocessing.core.filling import Filling
 
 SOURCE = "preprocessing"
-ORIGIN_COLUMNS = ("_partition", "_offset", "_index")
 
 
 def record_batch(record: Record) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
@@ -43,13 +44,14 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
     return Outgoing(topic, None, message.SerializeToString(), event_headers(message, SOURCE), partition)
 
 
-def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline) -> DeadLetter:
-    """Return a dropped row as a dead letter."""
+def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, headers: Headers = ()) -> DeadLetter:
+    """Return a dropped row as a dead letter; headers are those of the raw message, which tell of a replay."""
     row = rows.slice(rejection.position, 1).to_pylist()[0]
     partition, offset = row["_partition"], row["_offset"]
-    values = {name: value for name, value in row.items() if name not in ORIGIN_COLUMNS}
+    # As a producer would send it: a batch holds arrays flat.
+    values = {field.name: _shaped(row[field.name], field) for field in pipeline.stream.fields}
     key = pipeline.stream.key_field
-    return DeadLetter(
+    letter = DeadLetter(
         stage=SOURCE,
         rule=rejection.rule,
         field=rejection.field,
@@ -58,8 +60,13 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline) 
         partition=partition if partition >= 0 else -1 - partition,
         offset=offset,
         key=str(row[key.name]).encode() if key else None,
-        value=json.dumps(values).encode(),
+        value=json.dumps(values, separators=(",", ":")).encode(),
     )
+    return letter.after_replay(headers)
+
+
+def _shaped(value: Any, field: Field) -> Any:
+    return value if value is None or not field.shape else np.array(value, field.dtype).reshape(field.shape).tolist()
 
 
 def source_ranges(message: record_pb2.RecordBatch) -> list[OffsetRange]:
@@ -70,7 +77,7 @@ def source_ranges(message: record_pb2.RecordBatch) -> list[OffsetRange]:
 def frozen_message(
     manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline
 ) -> dataset_pb2.DatasetFrozen:
-    """Return the announcement of a dataset."""
+    """Return the announcement of a dataset; it answers the oldest request."""
     return dataset_pb2.DatasetFrozen(
         pipeline=pipeline.name,
         dataset_id=manifest.dataset_id,
@@ -82,7 +89,7 @@ def frozen_message(
             for item in filling.ranges()
         ],
         rejected=filling.rejected,
-        request_id=filling.request_id,
+        request_id=filling.requests[0] if filling.requests else "",
     )
 
 

@@ -2,41 +2,41 @@
 
 The instance that owns clean partition 0 freezes, fenced by the transactional id `freeze.<pipeline>`. Part files are
 written first, under their digests; the announcement and the offsets up to the cut follow in one transaction. Whoever is
-killed in between leaves parts that nobody names, and the next instance cuts the same range to the same id.
+killed in between leaves parts that nobody names, and the next instance begins at the same offsets.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from google.protobuf.message import Message
-from headrace.events.v1 import dataset_pb2, record_pb2
+from headrace.events.v1 import dataset_pb2
 from headrace_data.dataset import DatasetWriter
-from headrace_data.errors import DataError
+from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
-from headrace_runtime.kafka import EventProducer, GroupConsumer, LogReader, TransactionalProducer
+from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Place
-from headrace_runtime.messages import Record, decode, encode
+from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.messages import encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
-from headrace_runtime.telemetry import links_to, tracer
+from headrace_runtime.telemetry import tracer
 from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
-from opentelemetry import trace
 
 from headrace_preprocessing.adapters.clean_log import rows_between
-from headrace_preprocessing.core.filling import Filling
 from headrace_preprocessing.settings import Settings
-from headrace_preprocessing.transport.converters import SOURCE, frozen_message, provenance, source_ranges
+from headrace_preprocessing.transport.converters import SOURCE, frozen_message, provenance
+from headrace_preprocessing.transport.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-POLL_TIMEOUT_S = 0.2
-PROGRESS_EVERY_S = 0.5
+NOTHING_NEW = "no clean record since the last dataset"
+KEEP_EVERY_S = 1.0
 
 
 class Freezer(Background):
@@ -59,22 +59,28 @@ class Freezer(Background):
         with closing(consumer):
             lease = _Lease(consumer, (topic, 0))
             while not self.stopping.is_set():
-                if lease.held():
+                if not lease.held():
+                    continue
+                try:
                     self._freeze_while(lease)
+                except (Fenced, MembershipLost) as error:
+                    # Nothing was written. Whoever holds the lease now begins where the last dataset ended.
+                    logger.warning("%s: the lease has moved: %s", self.name, error)
 
     def _freeze_while(self, lease: _Lease) -> None:
         logger.info("%s: this instance freezes", self.name)
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
             places = reader.partitions(lease.place[0]) + reader.partitions(DATASET_REQUESTED.name)
-            watch = _Watch(reader, self._pipeline, lease.consumer.committed(places))
+            watch = Watch(reader, self._pipeline, lease.consumer.committed(places))
             while lease.held() and not self.stopping.is_set():
                 watch.look()
                 self._tell(watch)
-                if watch.filling.due(self._pipeline.prepare.freeze, time.monotonic()):
+                is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic())
+                if is_due and watch.has_what_was_asked_for():
                     self._cut(watch, lease, producer)
 
-    def _tell(self, watch: _Watch) -> None:
+    def _tell(self, watch: Watch) -> None:
         if not watch.worth_telling():
             return
         policy, filling = self._pipeline.prepare.freeze, watch.filling
@@ -87,42 +93,49 @@ class Freezer(Background):
             )
         )
 
-    def _cut(self, watch: _Watch, lease: _Lease, producer: TransactionalProducer) -> None:
+    def _cut(self, watch: Watch, lease: _Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""
         filling = watch.filling
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name, names.ROWS: filling.rows}
         with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes, links=watch.links()) as span:
             ends = watch.positions()
-            fact: Message
+            facts: list[Message]
             try:
                 manifest = self._write(watch, ends, lease)
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
-                fact = dataset_pb2.DatasetFailed(
-                    pipeline=self._pipeline.name, reason=str(error), request_id=filling.request_id
-                )
-                # The rows stay: they will be part of the next cut. Only the request is done with.
+                facts = self._failures(str(error), filling.requests or [""])
+                # The rows stay: they will be part of the next cut. Only the requests are done with.
                 ends = {place: end for place, end in ends.items() if place[0] == DATASET_REQUESTED.name}
             else:
                 span.set_attribute(names.DATASET_ID, manifest.dataset_id)
                 with tracer.start_as_current_span(names.SPAN_MANIFEST):
                     stored = self._store.put(manifest.to_json())
-                fact = frozen_message(manifest, stored, filling, self._pipeline)
+                # One dataset answers one request; to those that came after it nothing is left.
+                facts = self._failures(NOTHING_NEW, filling.requests[1:])
+                facts.append(frozen_message(manifest, stored, filling, self._pipeline))
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
-                transaction.send([encode(fact, source=SOURCE)])
+                transaction.send(encode(fact, source=SOURCE) for fact in facts)
                 transaction.commit_offsets(ends, lease.consumer.group_metadata())
-        watch.done(ends, frozen=isinstance(fact, dataset_pb2.DatasetFrozen))
+        watch.done(ends, frozen=isinstance(facts[-1], dataset_pb2.DatasetFrozen))
 
-    def _write(self, watch: _Watch, ends: Mapping[Place, int], lease: _Lease) -> Manifest:
+    def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
+        return [
+            dataset_pb2.DatasetFailed(pipeline=self._pipeline.name, reason=reason, request_id=request)
+            for request in requests
+        ]
+
+    def _write(self, watch: Watch, ends: Mapping[Place, int], lease: _Lease) -> Manifest:
+        if not watch.filling.rows:
+            raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = DatasetWriter(self._pipeline, self._store)
         for rows in rows_between(self._settings, self._pipeline.name, watch.starts, clean_ends, self._settings.stall_s):
             writer.add(rows)
-            # However long the range is, the membership stays alive; a lost one is found out by the transaction.
-            lease.held()
-        clean = {place[1]: (watch.starts[place] or 0, end) for place, end in clean_ends.items()}
-        return writer.finish(provenance(watch.filling, self._pipeline, self._cluster, clean))
+            lease.keep()
+        clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
+        return writer.finish(provenance(watch.filling, self._pipeline, self._cluster, clean), lease.keep)
 
 
 class _Lease:
@@ -131,6 +144,7 @@ class _Lease:
     def __init__(self, consumer: GroupConsumer, place: Place) -> None:
         self.consumer = consumer
         self.place = place
+        self._kept_s = 0.0
 
     def held(self) -> bool:
         """Keep the membership alive, and tell whether the partition is ours. Nothing is read through the group."""
@@ -138,52 +152,13 @@ class _Lease:
         self.consumer.poll(0.05)
         return self.place in self.consumer.assignment()
 
+    def keep(self) -> None:
+        """Keep the membership alive during long work, however often this is called.
 
-class _Watch:
-    """Reads clean batches and requests as they come, and counts what has not been cut yet."""
-
-    def __init__(self, reader: LogReader, pipeline: Pipeline, starts: Mapping[Place, int | None]) -> None:
-        self._reader = reader
-        self._pipeline = pipeline
-        self.starts = dict(starts)
-        self.filling = Filling()
-        self._recent: list[Record] = []
-        self._told = (0.0, -1)
-        reader.start_at(starts)
-
-    def look(self) -> None:
-        """Take in what has come."""
-        for record in self._reader.poll(POLL_TIMEOUT_S):
-            if record.topic == DATASET_REQUESTED.name:
-                request = decode(record, dataset_pb2.DatasetRequested)
-                if request.pipeline == self._pipeline.name:
-                    self.filling.request_id = request.request_id
-            else:
-                batch = decode(record, record_pb2.RecordBatch)
-                self.filling.add(batch.rows, batch.rejected, source_ranges(batch), time.monotonic())
-            self._recent = [*self._recent, record][-32:]
-
-    def worth_telling(self) -> bool:
-        """Tell whether there is news since the last time, which is some while ago."""
-        now, (told_s, told_rows) = time.monotonic(), self._told
-        if self.filling.rows == told_rows or now - told_s < PROGRESS_EVERY_S:
-            return False
-        self._told = (now, self.filling.rows)
-        return True
-
-    def links(self) -> list[trace.Link]:
-        """Return links to the traces of the newest batches."""
-        return links_to(record.headers for record in self._recent)
-
-    def positions(self) -> dict[Place, int]:
-        """Return how far everything counted so far reaches."""
-        return {place: self._reader.position(place) for place in self.starts}
-
-    def done(self, ends: Mapping[Place, int], *, frozen: bool) -> None:
-        """Start counting anew behind a cut; after a failed one, keep the rows and wait for more."""
-        self.starts |= ends
-        if frozen:
-            self.filling = Filling()
-        else:
-            self.filling.request_id = ""
-            self.filling.failed_rows = self.filling.rows
+        Raises MembershipLost when the partition is not ours any more.
+        """
+        if time.monotonic() - self._kept_s < KEEP_EVERY_S:
+            return
+        if not self.held():
+            raise MembershipLost(f"{self.consumer.group}: partition {self.place[1]} was taken away during a freeze")
+        self._kept_s = time.monotonic()

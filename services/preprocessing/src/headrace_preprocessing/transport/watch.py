@@ -1,0 +1,84 @@
+"""What has come into a pipeline's clean topic since its last dataset, and who asks for the next one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from headrace.events.v1 import dataset_pb2, record_pb2
+from headrace_data.spec import Pipeline
+from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.consumers import Place
+from headrace_runtime.messages import Record, decode
+from headrace_runtime.telemetry import links_to
+from headrace_runtime.topics import DATASET_REQUESTED
+from opentelemetry import trace
+
+from headrace_preprocessing.core.filling import Filling
+from headrace_preprocessing.transport.converters import source_ranges
+
+POLL_TIMEOUT_S = 0.2
+PROGRESS_EVERY_S = 0.5
+LINKS = 32
+
+
+class Watch:
+    """Reads clean batches and requests as they come, and counts what has not been cut yet."""
+
+    def __init__(self, reader: LogReader, pipeline: Pipeline, starts: Mapping[Place, int | None]) -> None:
+        """Count from these offsets on; None stands for the beginning."""
+        self._reader = reader
+        self._pipeline = pipeline
+        self.filling = Filling()
+        self._recent: list[Record] = []
+        self._told: tuple[float, int, int] = (0.0, 0, 0)
+        self._wanted: dict[Place, int] = {}
+        reader.start_at(starts)
+        self.starts = {place: reader.position(place) for place in starts}
+        """Where the next dataset begins."""
+
+    def look(self) -> None:
+        """Take in what has come."""
+        for record in self._reader.poll(POLL_TIMEOUT_S):
+            if record.topic == DATASET_REQUESTED.name:
+                self._take_request(decode(record, dataset_pb2.DatasetRequested))
+            else:
+                batch = decode(record, record_pb2.RecordBatch)
+                self.filling.add(batch.rows, batch.rejected, source_ranges(batch), time.monotonic())
+            self._recent = [*self._recent, record][-LINKS:]
+
+    def _take_request(self, request: dataset_pb2.DatasetRequested) -> None:
+        if request.pipeline == self._pipeline.name:
+            self.filling.requests.append(request.request_id)
+            # Partitions are read in no order of time: what was clean before the request may not have been seen yet.
+            self._wanted = self._reader.ends(place for place in self.starts if place[0] != DATASET_REQUESTED.name)
+
+    def has_what_was_asked_for(self) -> bool:
+        """Tell whether everything that was clean when the latest request came is counted."""
+        return self._reader.reached(self._wanted)
+
+    def worth_telling(self) -> bool:
+        """Tell whether there is news since the last time, which is some while ago."""
+        now, (told_s, *told) = time.monotonic(), self._told
+        counts = (self.filling.rows, self.filling.rejected.total())
+        if counts == tuple(told) or now - told_s < PROGRESS_EVERY_S:
+            return False
+        self._told = (now, *counts)
+        return True
+
+    def links(self) -> list[trace.Link]:
+        """Return links to the traces of the newest batches."""
+        return links_to(record.headers for record in self._recent)
+
+    def positions(self) -> dict[Place, int]:
+        """Return how far everything counted so far reaches."""
+        return {place: self._reader.position(place) for place in self.starts}
+
+    def done(self, ends: Mapping[Place, int], *, frozen: bool) -> None:
+        """Start counting anew behind a cut; after a failed one, keep the rows and wait for more."""
+        self.starts |= ends
+        if frozen:
+            self.filling = Filling()
+        else:
+            self.filling.requests.clear()
+            self.filling.failed_rows = self.filling.rows
