@@ -51,15 +51,14 @@ class TransactionLoop(Background):
     def run(self) -> None:
         """Work until stopped."""
         with closing(self._open_producer()) as producer, closing(self._open_consumer()) as consumer:
-            restored: set[Place] = set()
+            is_stale = False
             while not self.stopping.is_set():
                 records = consumer.poll(POLL_TIMEOUT_S)
-                assigned = consumer.assignment()
-                if assigned - restored:
-                    self._restore(assigned - restored)
-                restored = assigned
-                if records and not self._process(records, consumer, producer):
-                    restored = set()
+                arrived = consumer.arrived()
+                places = consumer.assignment() if is_stale else arrived
+                if places:
+                    self._restore(places)
+                is_stale = bool(records) and not self._process(records, consumer, producer)
 
     def _process(self, records: Sequence[Record], consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
         """Return whether the batch was committed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -90,9 +91,10 @@ class GroupConsumer:
 
     def arrived(self) -> set[Place]:
         """Return the partitions that came since the last call, also those that were lost in between and came back."""
-        arrived = self._arrivals.places & self.assignment()
-        self._arrivals.places.clear()
-        return arrived
+        arrived: set[Place] = set()
+        while not self._arrivals.places.empty():
+            arrived.add(self._arrivals.places.get())
+        return arrived & self.assignment()
 
     def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
         """Return the group's committed offset of each partition, None where there is none."""
@@ -115,18 +117,19 @@ class GroupConsumer:
         self._consumer.close(autocommit=False)
 
 
-class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc] - kafka-python is not typed
-    """Remembers which partitions were assigned. Called within polls, in the consumer's thread."""
+class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Remembers which partitions were assigned. kafka-python may call it in a thread of its own."""
 
     def __init__(self) -> None:
-        self.places: set[Place] = set()
+        self.places: queue.SimpleQueue[Place] = queue.SimpleQueue()
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Remember them."""
-        self.places |= {(partition.topic, partition.partition) for partition in assigned}
+        for partition in assigned:
+            self.places.put((partition.topic, partition.partition))
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Nothing to do: whoever comes back is assigned again."""
+        """Nothing to do: whatever comes back is assigned again."""
 
 
 class LogReader:
