@@ -2,9 +2,10 @@
 
 import asyncio
 from contextlib import aclosing
+from datetime import timedelta
 
 import pytest
-from headrace_model_registry.core.facts import DatasetProgressed, DatasetRequested
+from headrace_model_registry.core.facts import DatasetProgressed, DatasetRequested, Rollback, RunKind, RunProgressed
 from headrace_model_registry.core.policy import Objection
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.registry import Registry
@@ -40,7 +41,7 @@ class Committed:
         self.ledger, self.state, self.written, self.shown = ledger, state, [], 0
 
     def write(self, fact):
-        outcome = self.ledger.learn(fact)
+        outcome = self.ledger.grant(fact) if isinstance(fact, Rollback) else self.ledger.learn(fact)
         assert not isinstance(outcome, Objection)
         self.written.append(fact)
         written = self.ledger.log[self.shown :]
@@ -116,6 +117,14 @@ def test_another_stream_under_the_same_name_is_refused(registry, cluster, writer
     assert registry.apply_pipeline(changed.replace(b"name: digits}", b"name: digits-2}"), create_topic=True).changed
 
 
+def test_a_stream_that_holds_the_old_rows_too_is_mended_under_its_name(registry, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    wider = world.document().replace(b"range: [0, 16]", b"unit: ink, nullable: true, range: [-1, 16.5]")
+    assert registry.apply_pipeline(wider, create_topic=False).changed
+    with pytest.raises(FailedPrecondition, match="schema field 'pixels'"):
+        registry.apply_pipeline(wider.replace(b"nullable: true", b"nullable: false"), create_topic=False)
+
+
 def test_fields_in_another_order_are_another_stream(registry, world):
     registry.apply_pipeline(world.document(), create_topic=False)
     lines = world.document().splitlines(keepends=True)
@@ -172,6 +181,39 @@ def test_lists_are_those_of_the_committed_catalogue(registry, story, state, ledg
     assert len(registry.list_datasets("digits")) == len(registry.list_versions("digits")) == 1
     assert len(registry.list_runs("digits")) == 2
     assert registry.list_lags() == [Lag("trainer", "headrace.training.requested.v1", 2)]
+
+
+def test_lists_of_a_past_moment_are_those_of_the_log_until_then(registry, story, state, ledger):
+    story.release()
+    state.publish(ledger.catalogue, ledger.log)
+    state.show([RunProgressed(next(iter(ledger.catalogue.runs)), "digits", RunKind.TRAINING, 1, 3, 40)])
+    (release,) = registry.list_releases("digits")
+    before = release.release_time - timedelta(microseconds=1)
+    assert registry.list_releases("digits", before) == []
+    assert registry.list_releases("digits", release.release_time) == [release]
+    assert len(registry.list_versions("digits", before)) == len(registry.list_datasets("digits", before)) == 1
+    assert [run.progress for run in registry.list_runs("digits", before)] == [None, None]
+    assert [run.progress is None for run in registry.list_runs("digits")] == [False, True]
+    assert registry.list_pipelines("", ledger.log[0].occur_time - timedelta(seconds=1)) == []
+
+
+def test_a_rollback_answers_with_the_release_that_it_made(registry, story, state, ledger, writer):
+    first, second = story.release(1), story.release(2)
+    writer.shown = len(ledger.log)
+    state.publish(ledger.catalogue, ledger.log)
+    release = registry.rollback_model("digits", 0)
+    assert (release.released.version_id, release.released.reason) == (first.version_id, "rollback")
+    assert release.released.epoch == second.epoch + 1
+    assert registry.list_releases("digits")[-1] == release
+
+
+def test_a_rollback_of_an_unknown_model_is_named_with_the_known_ones(registry, story, state, ledger):
+    with pytest.raises(NotFound, match="model 'digits' has no version; known models: none"):
+        registry.rollback_model("digits", 0)
+    story.release()
+    state.publish(ledger.catalogue)
+    with pytest.raises(NotFound, match="model 'digit' has no version; known models: digits"):
+        registry.rollback_model("digit", 0)
 
 
 def test_progress_wakes_listeners_until_they_are_forgotten(state):

@@ -278,6 +278,19 @@ def test_other_documents_are_no_manifest(
         Manifest.from_json(json.dumps(document | change).encode())
 
 
+def test_rows_of_before_a_field_became_nullable_join_those_of_after(
+    mixed: Pipeline, store: MemoryStore, provenance: Provenance
+) -> None:
+    batch = rows(mixed, 200)
+    strict = pa.schema([field.with_nullable(False) for field in batch.schema])
+    assert strict != batch.schema
+    before = pa.RecordBatch.from_arrays(batch.slice(0, 90).columns, schema=strict)
+
+    joined = write(mixed, store, provenance, before, batch.slice(90))
+
+    assert joined == write(mixed, store, provenance, batch)
+
+
 def test_finishing_calls_for_each_part_that_is_written_or_read(
     mixed: Pipeline, store: MemoryStore, provenance: Provenance
 ) -> None:

@@ -64,6 +64,7 @@ class DatasetWriter:
         """Write parts of `part_rows` rows; by default as many as make a part of about 8 MiB in memory."""
         self._pipeline = pipeline
         self._store = store
+        self._schema = arrow_schema(pipeline.stream.fields)
         self._part_rows = part_rows or default_part_rows(pipeline.stream.fields)
         self._identity = RowsIdentity(pipeline.stream)
         self._classes: set[Any] = set()
@@ -82,6 +83,8 @@ class DatasetWriter:
         DatasetUnusable when the label has too many distinct values.
         """
         require_columns(batch, self._pipeline.stream.fields)
+        # Rows of before a field became nullable say so in their schema; joined with others they must not.
+        batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
         self._identity.add(batch)
         label = self._pipeline.stream.label.name
         self._classes.update(pc.unique(batch.column(label)).to_pylist())

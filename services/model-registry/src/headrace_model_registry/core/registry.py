@@ -135,7 +135,8 @@ def _load(document: bytes) -> Pipeline:
 def _require_same_rows(pipeline: Pipeline, before: Stream) -> None:
     """Raise FailedPrecondition when rows that wait in the pipeline's topics are none of its new stream.
 
-    Rows of one topic, format, key and schema go on. A unit is for people, and a wider range holds the old rows too.
+    Rows of one topic, format, key and schema go on. A unit is for people, and a field with a wider range, or that may
+    lack a value now, holds the old rows too.
     """
     stream = pipeline.stream
     changed = [name for name in ("topic", "format", "key") if getattr(stream, name) != getattr(before, name)]
@@ -156,5 +157,6 @@ def _holds(new: dict[str, Field], old: dict[str, Field], name: str) -> bool:
         return False
     low, high = new[name].range or (-inf, inf)
     lowest, highest = old[name].range or (-inf, inf)
-    alike = new[name].model_copy(update={"unit": old[name].unit, "range": old[name].range}) == old[name]
-    return alike and low <= lowest and highest <= high
+    kept = old[name].model_dump(include={"unit", "range", "nullable"})
+    alike = new[name].model_copy(update=kept) == old[name]
+    return alike and low <= lowest and highest <= high and new[name].nullable >= old[name].nullable
