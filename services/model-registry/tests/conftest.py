@@ -149,6 +149,16 @@ class Ledger:
         assert outcome[0].event == fact
         return [entry.event for entry in outcome[1:]]
 
+    def grant(self, wish):
+        """Grant a caller's wish and return what followed, or the objection to it."""
+        draft = Draft(self.catalogue)
+        outcome = draft.take(wish, START + timedelta(seconds=len(self.log)))
+        if isinstance(outcome, Objection):
+            return outcome
+        self.catalogue = draft.catalogue
+        self.log += outcome
+        return [entry.event for entry in outcome]
+
     def decide(self, fact):
         """Record a fact and return the one decision that followed."""
         (decision,) = self.learn(fact)

@@ -41,6 +41,46 @@ def test_a_status_tells_why_a_run_failed(story, world, ledger):
     assert (run.state, run.reason) == (RunState.FAILED, "out of memory")
 
 
+def test_a_dataset_that_a_mended_spec_is_trained_on_is_shown_as_that_spec_s(story, world, ledger):
+    failed = story.train()
+    ledger.learn(world.failed(failed))
+    mended = story.changed(seed=8)
+    (training,) = mended.decided
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert status.dataset.frozen.dataset_id == failed.dataset.dataset_id
+    assert status.dataset.frozen.spec_digest == mended.applied.spec.digest
+    assert [(run.run_id, run.state) for run in status.runs] == [(training.run_id, RunState.RUNNING)]
+    assert queries.datasets(ledger.catalogue)[-1].frozen.spec_digest == story.applied.spec.digest
+
+    released = ledger.decide(world.compressed(ledger.decide(world.trained(training))))
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert status.dataset.frozen.spec_digest == mended.applied.spec.digest
+    assert [run.kind for run in status.runs] == [RunKind.TRAINING, RunKind.COMPRESSION]
+    assert status.version.trained.version_id == status.release.released.version_id == released.version_id
+
+
+def test_what_another_spec_made_of_the_same_rows_is_not_shown(story, world, ledger):
+    first = story.release()
+    failed = story.changed(seed=8)
+    ledger.learn(world.failed(failed.decided[0], "diverged"))
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert [(run.run_id, run.reason) for run in status.runs] == [(failed.decided[0].run_id, "diverged")]
+    assert status.version is None
+    story.changed()
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert [run.state for run in status.runs] == [RunState.SUCCEEDED] * 2
+    assert status.version.trained.version_id == first.version_id
+
+
+def test_a_spec_that_trains_alike_still_waits_for_a_dataset_of_its_own(story, ledger):
+    story.release()
+    other = story.changed(cache="off")
+    assert other.decided == ()
+    status = queries.status(ledger.catalogue, EMPTY, "digits")
+    assert status.dataset.frozen.spec_digest == story.applied.spec.digest
+    assert status.version is not None
+
+
 def test_progress_is_shown_beside_the_run(story, ledger):
     training = story.train()
     board = EMPTY.showing(DatasetProgressed("digits", 5, 100)).showing(progress(training.run_id, 3))
