@@ -4,7 +4,7 @@ from typing import Any
 
 from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Incoming, Intake
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DOCUMENT = """
@@ -29,7 +29,7 @@ train:
 
 
 def intake(batch_bytes: int = 900_000) -> Intake:
-    return Intake(load_pipeline(DOCUMENT), batch_bytes)
+    return Intake(load_pipeline(DOCUMENT), batch_bytes, 1_000)
 
 
 def good(number: int) -> bytes:
@@ -71,6 +71,7 @@ def test_when_every_record_is_bad_the_range_is_still_accounted_for() -> None:
     assert (batch.start, batch.end, batch.rows.num_rows, sum(batch.rejected.values())) == (10, 12, 0, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1024, 4096), st.integers(1, 3))
 def test_batches_cover_each_offset_once_and_keep_every_record(fine: list[bool], limit: int, stride: int) -> None:
     records = [Incoming(0, 5 + stride * number, good(number) if ok else b"?") for number, ok in enumerate(fine)]

@@ -7,7 +7,7 @@ from headrace_ingestion.core.push import answer_to, placed, to_check
 from headrace_runtime.errors import InvalidInput
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
-GOOD = b'{"id": "a", "pixels": [' + b",".join([b"1"] * 64) + b'], "digit": 1}'
+GOOD = b'{"id": "a", "image": "a", "pixels": [' + b",".join([b"1"] * 64) + b'], "digit": 1}'
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_push_that_cannot_be_taken_says_why(batch_id: str, values: list[bytes]
 
 
 def test_pushed_rows_name_the_message_that_accepted_them() -> None:
-    taken = Intake(load_pipeline(DIGITS.read_bytes()), 900_000).take(to_check("b1", [GOOD, b"bad", GOOD]))
+    taken = Intake(load_pipeline(DIGITS.read_bytes()), 900_000, 1_000_000).take(to_check("b1", [GOOD, b"bad", GOOD]))
     answer = answer_to(taken)
     assert answer.accepted == 2
     assert [(index, rejection.rule) for index, rejection in answer.rejected] == [(1, "json")]

@@ -19,6 +19,13 @@ class Settings(ServiceSettings):
         le=7_000_000,
         description="Size at which a record batch is closed, in bytes before compression.",
     )
+    max_record_bytes: int = Field(
+        1_048_576,
+        ge=1,
+        # A row may take five times the bytes of its JSON, and has to fit into one message of 8 MiB.
+        le=1_500_000,
+        description="Largest record, in bytes; a larger one is rejected unread.",
+    )
     poll_records: int = Field(
         5_000, ge=1, description="Most records that one transaction takes from the producers' topic."
     )

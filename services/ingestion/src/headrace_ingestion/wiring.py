@@ -16,27 +16,31 @@ from headrace_runtime.service import Component, Service
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.settings import Settings
+from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.consumer import handler
-from headrace_ingestion.transport.servicer import Entrance, IngestionServicer
+from headrace_ingestion.transport.dead_letters import DeadLetterDesk
+from headrace_ingestion.transport.servicer import IngestionServicer
 
 
 def build(settings: Settings) -> Service:
     """Return the service: a loop for each pipeline, and the gRPC server."""
     entrances: dict[str, Entrance] = {}
     log = PushLog(settings)
+    pipelines = PipelineParts(settings, "ingestion", partial(_pipeline_parts, settings, entrances))
+    desk = DeadLetterDesk(settings, entrances, log, pipelines.catch_up)
+    servicer = IngestionServicer(entrances, log, desk)
     host = GrpcHost(
         settings.listen_address,
-        [partial(ingestion_service_pb2_grpc.add_IngestionServiceServicer_to_server, IngestionServicer(entrances, log))],
+        [partial(ingestion_service_pb2_grpc.add_IngestionServiceServicer_to_server, servicer)],
         [ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name],
         settings.max_message_bytes,
     )
-    pipelines = PipelineParts(settings, "ingestion", partial(_pipeline_parts, settings, entrances))
     return Service("ingestion", [log, pipelines, host])
 
 
 def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json)
-    intake = Intake(pipeline, settings.batch_bytes)
+    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes)
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
     name = f"ingestion.{pipeline.name}"
     loop = TransactionLoop(

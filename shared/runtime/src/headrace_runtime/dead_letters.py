@@ -1,14 +1,25 @@
-"""Dead letters: the rejected record, why, and where it came from."""
+"""Dead letters: the rejected record, why, and where it came from; written by a stage, read back from the topic."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from headrace_runtime.messages import Headers, Outgoing
+from headrace_runtime.messages import Headers, Outgoing, Record
 from headrace_runtime.telemetry import inject
 from headrace_runtime.topics import dead_topic
 
 MAX_REASON_BYTES = 1024
+MAX_KEY_BYTES = 64 * 1024
+MAX_OWN_HEADERS_BYTES = 64 * 1024
+MAX_VALUE_BYTES = 8 * 1024 * 1024 - 256 * 1024
+"""What fits, with key and headers, into a message of the dead-letter topic."""
+
+_PREFIX = "dead-"
+_OWN_TRACE = "dead-traceparent"
+_TRACE = "traceparent"
+_STATE = "tracestate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +44,143 @@ class DeadLetter:
     value: bytes | None
     headers: Headers = ()
     """The producer's own headers, which are kept."""
+    replays: int = 0
+    """How often the record was replayed before it was rejected this time."""
+    replay_of: str = ""
+    """Id of the letter that was replayed last; empty when none was."""
 
     def outgoing(self, pipeline: str, partition: int | None = None) -> Outgoing:
-        """Return the message for the pipeline's dead-letter topic; a trace context of the producer's is kept aside."""
+        """Return the message for the pipeline's dead-letter topic; a trace context of the producer's is kept aside.
+
+        A value that the topic cannot hold is cut, and own headers or a key that are far too long are left out: a
+        record is never too bad to be set aside.
+        """
+        value = self.value or b""
         told = {
             "dead-stage": self.stage,
             "dead-rule": self.rule,
             "dead-field": self.field,
             "dead-reason": self.reason,
+            **self._origin(),
+        }
+        if len(value) > MAX_VALUE_BYTES:
+            told["dead-value-bytes"] = str(len(value))
+        headers = inject([*self._own(), *((name, text.encode()[:MAX_REASON_BYTES]) for name, text in told.items())])
+        key = self.key if len(self.key or b"") <= MAX_KEY_BYTES else None
+        return Outgoing(dead_topic(pipeline), key, self.value and value[:MAX_VALUE_BYTES], headers, partition)
+
+    def after_replay(self, headers: Headers) -> DeadLetter:
+        """Return this letter with the origin of a replayed record, when `headers` are those of a replay."""
+        told = _told(headers)
+        if "dead-replay-of" not in told:
+            return self
+        own = [(_TRACE, told[_OWN_TRACE].encode())] if _OWN_TRACE in told else []
+        return replace(self, headers=self.headers or own, **_origin_of(told))
+
+    def _origin(self) -> dict[str, str]:
+        origin = {
             "dead-topic": self.topic,
             "dead-partition": str(self.partition),
             "dead-offset": str(self.offset),
         }
-        own = [("dead-traceparent" if name == "traceparent" else name, value) for name, value in self.headers]
-        headers = inject([*own, *((name, value.encode()[:MAX_REASON_BYTES]) for name, value in told.items())])
-        return Outgoing(dead_topic(pipeline), self.key, self.value, headers, partition)
+        replay = {"dead-replays": str(self.replays), "dead-replay-of": self.replay_of} if self.replay_of else {}
+        return origin | replay
+
+    def _own(self) -> Headers:
+        # What looks like a letter's headers would be taken for them.
+        kept = [(name, value) for name, value in self.headers if not name.startswith(_PREFIX)]
+        kept = [(_OWN_TRACE if name == _TRACE else name, value) for name, value in kept]
+        small = sum(len(name) + len(value) for name, value in kept) <= MAX_OWN_HEADERS_BYTES
+        return kept if small else [item for item in kept if item[0] == _OWN_TRACE]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as it lies in the topic."""
+
+    letter: DeadLetter
+    partition: int
+    """Its own place in the dead-letter topic, as `offset`."""
+    offset: int
+    time_ms: int
+    """When the record was rejected, in milliseconds since the epoch."""
+    traceparent: str
+    """Trace context of the rejection, empty when there was none."""
+    value_bytes: int
+    """Size of the record's value, of which the letter holds less when it was cut."""
+
+    @property
+    def id(self) -> str:
+        """Its place as partition:offset."""
+        return f"{self.partition}:{self.offset}"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the value was too large for the topic."""
+        return self.value_bytes > len(self.letter.value or b"")
+
+    @property
+    def trace_id(self) -> str:
+        """Trace of the rejection, 32 hexadecimal digits; empty when it was not recorded."""
+        parts = self.traceparent.split("-")
+        recorded = len(parts) == 4 and parts[3][-1:] in set("13579bdf")
+        return parts[1] if recorded else ""
+
+    @property
+    def contexts(self) -> Iterator[Headers]:
+        """The trace contexts that a replay links to: that of the rejection, then the producer's."""
+        if self.traceparent:
+            yield [(_TRACE, self.traceparent.encode())]
+        yield self.letter.headers
+
+    def replay_headers(self) -> Headers:
+        """Return the headers by which later stages know that they see this letter's record again."""
+        told = replace(self.letter, replays=self.letter.replays + 1, replay_of=self.id)._origin()  # noqa: SLF001
+        own = [(_OWN_TRACE, value) for name, value in self.letter.headers if name == _TRACE]
+        return [*own, *((name, text.encode()) for name, text in told.items())]
+
+
+def read_letter(record: Record) -> StoredLetter:
+    """Return a message of a dead-letter topic as a letter; what its headers do not tell is empty or -1."""
+    told = _told(record.headers)
+    own = [
+        (_TRACE if name == _OWN_TRACE else name, value)
+        for name, value in record.headers
+        if name == _OWN_TRACE or not name.startswith((_PREFIX, _TRACE, _STATE))
+    ]
+    letter = DeadLetter(
+        stage=told.get("dead-stage", ""),
+        rule=told.get("dead-rule", ""),
+        field=told.get("dead-field", ""),
+        reason=told.get("dead-reason", ""),
+        key=record.key,
+        value=record.value,
+        headers=own,
+        **_origin_of(told),
+    )
+    return StoredLetter(
+        letter,
+        record.partition,
+        record.offset,
+        record.timestamp_ms,
+        record.header(_TRACE) or "",
+        _number(told.get("dead-value-bytes"), len(record.value or b"")),
+    )
+
+
+def _told(headers: Headers) -> dict[str, str]:
+    return {name: value.decode(errors="replace") for name, value in headers if name.startswith(_PREFIX)}
+
+
+def _origin_of(told: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "topic": told.get("dead-topic", ""),
+        "partition": _number(told.get("dead-partition"), -1),
+        "offset": _number(told.get("dead-offset"), -1),
+        "replays": _number(told.get("dead-replays"), 0),
+        "replay_of": told.get("dead-replay-of", ""),
+    }
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdecimal() else otherwise

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pyarrow as pa
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline
+
+OVERSIZED = "oversized"
+"""Rule: a record is larger than the limit. It is not even parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +49,41 @@ class Taken:
 
 
 class Intake:
-    """The entrance of one pipeline."""
+    """The entrance of one pipeline. Sizes are in bytes: at which a batch is closed, and of the largest record."""
 
-    def __init__(self, pipeline: Pipeline, batch_bytes: int) -> None:
+    def __init__(self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int) -> None:
         self.pipeline = pipeline
         self._checker = RecordChecker(pipeline.stream)
         self._batch_bytes = batch_bytes
+        self._max_record_bytes = max_record_bytes
 
     def take(self, records: Sequence[Incoming]) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones."""
         batches: list[Batch] = []
         rejected: list[tuple[Incoming, Rejection]] = []
         for group in _by_partition(records):
-            checked = self._checker.check(
-                [record.value for record in group],
-                [record.partition for record in group],
-                [record.offset for record in group],
-                [record.index for record in group],
-            )
-            rejected += [(group[rejection.position], rejection) for rejection in checked.rejected]
-            rules = Counter(rejection.rule for rejection in checked.rejected)
-            batches += _split(group, checked.batch, rules, self._batch_bytes)
+            rows, faults = self._check(group)
+            rejected += [(group[fault.position], fault) for fault in faults]
+            batches += _split(group, rows, Counter(fault.rule for fault in faults), self._batch_bytes)
         return Taken(batches, rejected)
+
+    def _check(self, group: Sequence[Incoming]) -> tuple[pa.RecordBatch, list[Rejection]]:
+        """Return the rows of one source partition, and why the other records are none, in order."""
+        limit = self._max_record_bytes
+        sizes = {at: size for at, record in enumerate(group) if (size := len(record.value or b"")) > limit}
+        fitting = [at for at in range(len(group)) if at not in sizes]
+        records = [group[at] for at in fitting] if sizes else group
+        checked = self._checker.check(
+            [record.value for record in records],
+            [record.partition for record in records],
+            [record.offset for record in records],
+            [record.index for record in records],
+        )
+        faults = [replace(fault, position=fitting[fault.position]) for fault in checked.rejected]
+        faults += [
+            Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {size}") for at, size in sizes.items()
+        ]
+        return checked.batch, sorted(faults, key=lambda fault: fault.position)
 
 
 def _by_partition(records: Sequence[Incoming]) -> list[list[Incoming]]:

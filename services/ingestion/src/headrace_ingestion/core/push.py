@@ -13,6 +13,8 @@ from headrace_runtime.errors import InvalidInput
 from headrace_ingestion.core.intake import Batch, Incoming, Taken
 
 MAX_BATCH_ID_LENGTH = 200
+REPLAY_PREFIX = "dead/"
+"""Begins the batch ids of replayed dead letters, and of nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,11 @@ class Answer:
 
 
 def to_check(batch_id: str, values: Sequence[bytes]) -> list[Incoming]:
-    """Return the records of a pushed batch, not yet placed. Raises InvalidInput when there is no id or no record."""
+    """Return the records of a pushed batch, not yet placed. Raises InvalidInput for a bad id and for no record."""
     if not 0 < len(batch_id) <= MAX_BATCH_ID_LENGTH:
         raise InvalidInput(f"batch_id: expected 1 to {MAX_BATCH_ID_LENGTH} characters, got {len(batch_id)}")
+    if batch_id.startswith(REPLAY_PREFIX):
+        raise InvalidInput(f"batch_id: expected one that does not begin with {REPLAY_PREFIX}, got {batch_id!r}")
     if not values:
         raise InvalidInput("records: expected at least one record, got none")
     return [Incoming(partition=-1, offset=0, value=value, index=index) for index, value in enumerate(values)]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import record_pb2
+from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace_data.records import Rejection, to_ipc
-from headrace_runtime.dead_letters import DeadLetter
-from headrace_runtime.messages import Outgoing, Record, event_headers
+from headrace_runtime.dead_letters import DeadLetter, StoredLetter
+from headrace_runtime.messages import Headers, Outgoing, Record, event_headers
 from headrace_runtime.topics import raw_topic
 
 from headrace_ingestion.core.intake import Batch, Incoming
+from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
+OUTCOMES = {
+    Outcome.ACCEPTED: messages.REPLAY_OUTCOME_ACCEPTED,
+    Outcome.REJECTED: messages.REPLAY_OUTCOME_REJECTED,
+    Outcome.REPEATED: messages.REPLAY_OUTCOME_REPEATED,
+    Outcome.EXHAUSTED: messages.REPLAY_OUTCOME_EXHAUSTED,
+}
 
 
 def incoming(record: Record) -> Incoming:
@@ -18,8 +27,8 @@ def incoming(record: Record) -> Incoming:
     return Incoming(record.partition, record.offset, record.value, record.key, record.headers)
 
 
-def raw_message(batch: Batch, pipeline: str, spec_digest: str, partition: int) -> Outgoing:
-    """Return a batch as a message for one partition of the raw topic."""
+def raw_message(batch: Batch, pipeline: str, spec_digest: str, partition: int, headers: Headers = ()) -> Outgoing:
+    """Return a batch as a message for one partition of the raw topic, with some headers more."""
     message = record_pb2.RecordBatch(
         pipeline=pipeline,
         spec_digest=spec_digest,
@@ -28,7 +37,8 @@ def raw_message(batch: Batch, pipeline: str, spec_digest: str, partition: int) -
         sources=[record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end)],
         rejected=batch.rejected,
     )
-    return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), event_headers(message, SOURCE), partition)
+    told = [*event_headers(message, SOURCE), *headers]
+    return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)
 
 
 def dead_letter(record: Incoming, rejection: Rejection, topic: str) -> DeadLetter:
@@ -44,4 +54,39 @@ def dead_letter(record: Incoming, rejection: Rejection, topic: str) -> DeadLette
         key=record.key,
         value=record.value,
         headers=record.headers,
+    )
+
+
+def selection_of(wanted: messages.DeadLetterFilter) -> Selection:
+    """Return which letters a request means. Raises InvalidInput."""
+    return selection(wanted.stage, wanted.rule, wanted.field, wanted.id)
+
+
+def letter_message(stored: StoredLetter, original: bytes | None = None) -> messages.DeadLetter:
+    """Return a letter for a caller; original is what the producer sent, when the letter holds something else."""
+    letter = stored.letter
+    rejected = Timestamp()
+    rejected.FromMilliseconds(stored.time_ms)
+    return messages.DeadLetter(
+        id=stored.id,
+        stage=letter.stage,
+        rule=letter.rule,
+        field=letter.field,
+        reason=letter.reason,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        key=letter.key or b"",
+        value=letter.value or b"",
+        reject_time=rejected,
+        replays=letter.replays,
+        trace_id=stored.trace_id,
+        original=original or b"",
+    )
+
+
+def outcome_message(plan: Plan) -> messages.ReplayDeadLettersResponse:
+    """Return what became of a letter, for a caller."""
+    return messages.ReplayDeadLettersResponse(
+        letter=letter_message(plan.stored), outcome=OUTCOMES[plan.outcome], reason=plan.reason
     )

@@ -1,0 +1,87 @@
+"""A pipeline's dead-letter topic, and the producers' messages that its letters name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from headrace_runtime.dead_letters import StoredLetter, read_letter
+from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.consumers import Place
+from headrace_runtime.messages import Record
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import dead_topic
+from kafka.errors import KafkaError
+
+STALL_S = 20.0
+
+
+class DeadLog:
+    """Reads the dead letters of one pipeline. Not safe for use by several threads."""
+
+    def __init__(self, settings: KafkaSettings, pipeline: str) -> None:
+        self._settings = settings
+        self._topic = dead_topic(pipeline)
+        self._name = f"ingestion.{pipeline}.dead"
+        self._readers: dict[str, LogReader] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for reader in self._readers.values():
+            reader.close()
+
+    def letters(self, place: tuple[int, int] | None = None) -> Iterator[list[StoredLetter]]:
+        """Yield the letters that are there now, oldest first within each partition; at a place, that one or none.
+
+        Raises Unavailable when the brokers cannot be reached.
+        """
+        with _translated():
+            reader = self._reader("letters")
+            places = reader.partitions(self._topic)
+            if place:
+                found = self._at(reader, (self._topic, place[0]), place[1]) if (self._topic, place[0]) in places else []
+                yield [read_letter(record) for record in found]
+                return
+            reader.start_at(dict.fromkeys(places))
+            for records in reader.read_to(reader.ends(places), STALL_S):
+                yield [read_letter(record) for record in records]
+
+    def sent(self, topic: str, partition: int, offset: int) -> bytes | None:
+        """Return what stands at a place of a producers' topic; None when it is no longer there."""
+        with _translated():
+            reader = self._reader("origins")
+            try:
+                if (topic, partition) not in reader.partitions(topic):
+                    return None
+            except NotFound:
+                return None
+            found = self._at(reader, (topic, partition), offset)
+            return found[0].value if found else None
+
+    def _reader(self, purpose: str) -> LogReader:
+        # One each, because producers' messages are looked up while letters are read.
+        if purpose not in self._readers:
+            self._readers[purpose] = LogReader(self._settings, f"{self._name}.{purpose}")
+        return self._readers[purpose]
+
+    @staticmethod
+    def _at(reader: LogReader, place: Place, offset: int) -> list[Record]:
+        reader.start_at({place: offset})
+        end = min(reader.ends([place])[place], offset + 1)
+        read = reader.read_to({place: end}, STALL_S)
+        return [record for records in read for record in records if record.offset == offset]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except KafkaError as error:
+        raise Unavailable(f"dead letters cannot be read: {error!r}") from error

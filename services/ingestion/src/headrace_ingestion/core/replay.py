@@ -1,0 +1,157 @@
+"""Dead letters that are sent once more: which, how often, with which bytes, and what will become of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from headrace_data.cleaning import SeenKeys, clean
+from headrace_data.records import Rejection
+from headrace_data.spec import Pipeline
+from headrace_runtime.dead_letters import StoredLetter
+from headrace_runtime.errors import InvalidInput
+
+from headrace_ingestion.core.intake import Incoming, Intake, Taken
+from headrace_ingestion.core.push import REPLAY_PREFIX
+
+STAGES = ("ingestion", "preprocessing")
+MAX_REPLAYS = 2
+"""How often one record is replayed."""
+
+
+class Outcome(Enum):
+    """What became of a letter, or would."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    REPEATED = "repeated"
+    EXHAUSTED = "exhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant; what is empty selects all."""
+
+    stage: str = ""
+    rule: str = ""
+    field: str = ""
+    place: tuple[int, int] | None = None
+    """Partition and offset of one letter."""
+
+    def takes(self, stored: StoredLetter) -> bool:
+        """Tell whether a letter is meant."""
+        letter = stored.letter
+        pairs = ((self.stage, letter.stage), (self.rule, letter.rule), (self.field, letter.field))
+        return all(not wanted or wanted == found for wanted, found in pairs) and self.place in (
+            None,
+            (stored.partition, stored.offset),
+        )
+
+
+def selection(stage: str, rule: str, field: str, letter_id: str) -> Selection:
+    """Return which letters a caller means. Raises InvalidInput for a stage or an id that can be none."""
+    if stage and stage not in STAGES:
+        raise InvalidInput(f"filter.stage: expected {' or '.join(STAGES)}, got {stage!r}")
+    return Selection(stage, rule, field, _place(letter_id) if letter_id else None)
+
+
+def _place(letter_id: str) -> tuple[int, int]:
+    partition, colon, offset = letter_id.partition(":")
+    if not (colon and _is_number(partition, 9) and _is_number(offset, 18)):
+        raise InvalidInput(f"filter.id: expected partition:offset such as 0:17, got {letter_id!r}")
+    return int(partition), int(offset)
+
+
+def _is_number(text: str, digits: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= digits
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One letter, checked against the pipeline as it is now."""
+
+    stored: StoredLetter
+    outcome: Outcome
+    reason: str = ""
+    """Why the record is rejected again; empty unless it is."""
+    taken: Taken = field(default_factory=lambda: Taken((), ()))
+    """What to write; nothing unless something is to be sent."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether the record goes through the pipeline once more."""
+        return bool(self.taken.batches or self.taken.rejected)
+
+    @property
+    def batch_id(self) -> str:
+        """The id under which the record is accepted: a letter has one, so it is replayed once."""
+        return batch_id(self.stored)
+
+
+def batch_id(stored: StoredLetter) -> str:
+    """Return the batch id of a letter's replay."""
+    return f"{REPLAY_PREFIX}{stored.id}"
+
+
+def needs_original(stored: StoredLetter) -> bool:
+    """Tell whether a letter holds less than the producer sent: a row that was checked, or bytes that were cut."""
+    return stored.letter.stage != STAGES[0] or stored.is_cut
+
+
+def is_original(value: bytes | None, stored: StoredLetter) -> bool:
+    """Tell whether bytes found at the letter's origin are the record that the letter holds.
+
+    A topic that was made anew under the same name holds others there. Numbers are left out of the comparison, because
+    a row holds them rounded to their types.
+    """
+    if value is None:
+        return False
+    if stored.letter.stage == STAGES[0]:
+        return len(value) == stored.value_bytes and value.startswith(stored.letter.value or b"")
+    sent, row = _document(value), _document(stored.letter.value)
+    exact = {name: item for name, item in row.items() if isinstance(item, str | int)}
+    return bool(sent) and all(sent.get(name) == item for name, item in exact.items())
+
+
+def _document(value: bytes | None) -> dict[str, object]:
+    try:
+        document = json.loads(value or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def plan(stored: StoredLetter, original: bytes | None, intake: Intake, *, known: bool) -> Plan:
+    """Return what becomes of a letter now.
+
+    `original` is what the producer sent, when that was looked up and found; `known` tells whether the letter was
+    replayed before.
+    """
+    if stored.letter.replays >= MAX_REPLAYS:
+        return Plan(stored, Outcome.EXHAUSTED)
+    if known:
+        return Plan(stored, Outcome.REPEATED)
+    if original is None and stored.is_cut:
+        # A part of a record is none: it stays where it is.
+        held = len(stored.letter.value or b"")
+        reason = f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"
+        return Plan(stored, Outcome.REJECTED, reason)
+    letter = stored.letter
+    value = letter.value if original is None else original
+    taken = intake.take([Incoming(-1, 0, value, letter.key, letter.headers)])
+    faults = [rejection for _, rejection in taken.rejected] or _dropped(taken, intake.pipeline)
+    if faults:
+        return Plan(stored, Outcome.REJECTED, faults[0].reason, taken)
+    return Plan(stored, Outcome.ACCEPTED, taken=taken)
+
+
+def _dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:
+    """Return why cleaning will drop a row, as far as the row alone tells: not whether its key is a duplicate."""
+    return [
+        rejection
+        for batch in taken.batches
+        for rejection in clean(batch.rows, pipeline, SeenKeys(window=1)).dropped
+        if rejection.rule != "duplicates"
+    ]

@@ -1,0 +1,70 @@
+"""The one way by which records enter without the producers' topic: pushed, or replayed from a dead letter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from headrace.events.v1.record_pb2 import PushAccepted, RecordRejected
+from headrace_runtime.dead_letters import StoredLetter
+from headrace_runtime.errors import NotFound
+from headrace_runtime.kafka import Transaction
+from headrace_runtime.messages import encode
+from headrace_runtime.topics import PUSH_ACCEPTED
+
+from headrace_ingestion.core.intake import Intake, Taken
+from headrace_ingestion.core.push import answer_to, placed
+from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """One pipeline that takes records: its intake and the number of partitions of its raw topic."""
+
+    intake: Intake
+    partitions: int
+
+
+def entrance_of(entrances: Mapping[str, Entrance], pipeline: str) -> Entrance:
+    """Return a pipeline's entrance. Raises NotFound that names the known ones."""
+    entrance = entrances.get(pipeline)
+    if entrance is None:
+        known = ", ".join(sorted(entrances)) or "none"
+        raise NotFound(f"pipeline: expected one of {known}, got {pipeline!r}")
+    return entrance
+
+
+def write_accepted(
+    transaction: Transaction, entrance: Entrance, batch_id: str, taken: Taken, replayed: StoredLetter | None = None
+) -> PushAccepted:
+    """Write a batch's answer, its rows and its dead letters; the rows name the message that accepted them.
+
+    What a replayed letter's record becomes carries the letter's origin, and how often it was replayed.
+    """
+    pipeline = entrance.intake.pipeline
+    accepted = _answer(pipeline.name, batch_id, taken)
+    partition, offset = transaction.send_now(encode(accepted, source=SOURCE))
+    # Batches of one accepting partition stay in one raw partition: the freezer counts on their order there.
+    target = partition % entrance.partitions
+    replay = replayed.replay_headers() if replayed else ()
+    rows = [placed(batch, partition, offset) for batch in taken.batches]
+    transaction.send(raw_message(batch, pipeline.name, pipeline.digest, target, replay) for batch in rows)
+    dead = [
+        dead_letter(replace(record, partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name)
+        for record, rejection in taken.rejected
+    ]
+    transaction.send(letter.after_replay(replay).outgoing(pipeline.name, target) for letter in dead)
+    return accepted
+
+
+def _answer(pipeline: str, batch_id: str, taken: Taken) -> PushAccepted:
+    answer = answer_to(taken)
+    return PushAccepted(
+        pipeline=pipeline,
+        batch_id=batch_id,
+        accepted=answer.accepted,
+        rejected=[
+            RecordRejected(index=index, rule=rejection.rule, reason=rejection.reason)
+            for index, rejection in answer.rejected
+        ],
+    )

@@ -1,0 +1,153 @@
+"""Dead letters to read, and to send through the pipeline once more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+from headrace_runtime import telemetry_names as names
+from headrace_runtime.dead_letters import StoredLetter
+from headrace_runtime.errors import Unavailable
+from headrace_runtime.kafka import Fenced
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.telemetry import links_to, tracer
+from headrace_runtime.topics import PUSH_ACCEPTED
+
+from headrace_ingestion.adapters.dead_log import DeadLog
+from headrace_ingestion.adapters.push_log import PushLog
+from headrace_ingestion.core.intake import Taken
+from headrace_ingestion.core.replay import Outcome, Plan, Selection, batch_id, is_original, needs_original, plan
+from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
+from headrace_ingestion.transport.consumer import count
+from headrace_ingestion.transport.converters import letter_message, outcome_message, selection_of
+
+LETTERS_PER_TRANSACTION = 64
+CATCH_UP_S = 10.0
+
+T = TypeVar("T")
+
+
+class DeadLetterDesk:
+    """Lists and replays dead letters, in threads of their own; writes only in the executor of pushes.
+
+    `catch_up` returns once every pipeline applied before is in force here: a replay meant for a mended one must not
+    meet the old one.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        entrances: Mapping[str, Entrance],
+        log: PushLog,
+        catch_up: Callable[[float], None],
+    ) -> None:
+        self._settings = settings
+        self._entrances = entrances
+        self._log = log
+        self._catch_up = catch_up
+
+    async def listed(self, request: messages.ListDeadLettersRequest) -> AsyncIterator[messages.ListDeadLettersResponse]:
+        """Yield the letters that are there now."""
+        entrance_of(self._entrances, request.pipeline)
+        find = partial(self._find, request.pipeline, selection_of(request.filter), request.limit)
+        async for found in _in_thread(find):
+            for letter in found:
+                yield messages.ListDeadLettersResponse(letter=letter)
+
+    async def replayed(
+        self, request: messages.ReplayDeadLettersRequest, writing: Executor
+    ) -> AsyncIterator[messages.ReplayDeadLettersResponse]:
+        """Send the letters that are there now, and yield what became of each; with dry_run send nothing."""
+        wanted = selection_of(request.filter)
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        await loop.run_in_executor(None, self._catch_up, CATCH_UP_S)
+        entrance = entrance_of(self._entrances, request.pipeline)
+        async for plans in _in_thread(partial(self._plan, entrance, wanted)):
+            if not request.dry_run and any(one.sends for one in plans):
+                plans = await loop.run_in_executor(writing, context.run, self._send, entrance, plans)
+            for one in plans:
+                yield outcome_message(one)
+
+    def _find(self, pipeline: str, wanted: Selection, limit: int) -> Iterator[list[messages.DeadLetter]]:
+        taken = 0
+        with DeadLog(self._settings, pipeline) as log:
+            for letters in log.letters(wanted.place):
+                found = [stored for stored in letters if wanted.takes(stored)]
+                if limit:
+                    found = found[: limit - taken]
+                taken += len(found)
+                # Looking a message up takes a while, so only a single letter comes with it.
+                yield [letter_message(stored, _original(log, stored) if wanted.place else None) for stored in found]
+                if limit and taken >= limit:
+                    return
+
+    def _plan(self, entrance: Entrance, wanted: Selection) -> Iterator[list[Plan]]:
+        with DeadLog(self._settings, entrance.intake.pipeline.name) as log:
+            for letters in log.letters(wanted.place):
+                chosen = [stored for stored in letters if wanted.takes(stored)]
+                for start in range(0, len(chosen), LETTERS_PER_TRANSACTION):
+                    chunk = chosen[start : start + LETTERS_PER_TRANSACTION]
+                    yield [self._plan_one(entrance, log, stored) for stored in chunk]
+
+    def _plan_one(self, entrance: Entrance, log: DeadLog, stored: StoredLetter) -> Plan:
+        known = self._log.answer(entrance.intake.pipeline.name, batch_id(stored)) is not None
+        return plan(stored, None if known else _original(log, stored), entrance.intake, known=known)
+
+    def _send(self, entrance: Entrance, plans: list[Plan]) -> list[Plan]:
+        """Write what is to be sent in one transaction, and return what became of every letter."""
+        pipeline = entrance.intake.pipeline
+        told, accepted = [], []
+        try:
+            with self._log.writer() as transaction:
+                for one in plans:
+                    if one.sends and self._log.answer(pipeline.name, one.batch_id):
+                        told.append(replace(one, outcome=Outcome.REPEATED, reason="", taken=Taken((), ())))
+                        continue
+                    told.append(one)
+                    if one.sends:
+                        links = links_to(one.stored.contexts)
+                        attributes = {names.PIPELINE: pipeline.name, names.DEAD_LETTER: one.stored.id}
+                        with tracer.start_as_current_span(names.SPAN_REPLAY, links=links, attributes=attributes):
+                            answer = write_accepted(transaction, entrance, one.batch_id, one.taken, one.stored)
+                        accepted.append(answer)
+        except Fenced as error:
+            raise Unavailable("another instance of ingestion took over; ask for the replay again") from error
+        for answer in accepted:
+            self._log.remember(answer)
+        for one in told:
+            if one.sends:
+                count(pipeline, one.taken, PUSH_ACCEPTED.name)
+        return told
+
+
+def _original(log: DeadLog, stored: StoredLetter) -> bytes | None:
+    """Return what the producer sent, None when the letter holds it itself or it is no longer there."""
+    letter = stored.letter
+    if not needs_original(stored) or letter.topic in ("", PUSH_ACCEPTED.name):
+        return None
+    sent = log.sent(letter.topic, letter.partition, letter.offset)
+    return sent if is_original(sent, stored) else None
+
+
+async def _in_thread(make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+    """Yield what a generator that blocks yields, always from the same thread; it is closed there too."""
+    executor, loop = ThreadPoolExecutor(1, thread_name_prefix="dead letters"), asyncio.get_running_loop()
+    iterator = make()
+    try:
+        while (item := await loop.run_in_executor(executor, next, iterator, None)) is not None:
+            yield item
+    finally:
+        executor.submit(_close, iterator)
+        executor.shutdown(wait=False)
+
+
+def _close(iterator: Iterator[object]) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
