@@ -31,7 +31,8 @@ class TransactionLoop(Background):
     transaction aborts it, and the batch is read again by whoever owns it.
 
     A handler with state tells `restore`, which is called with every partition whose state must be read anew: those that
-    have just been assigned, and all of them after a transaction was aborted.
+    have been assigned, and all of them after a transaction was aborted. That is when their first records have come: by
+    then the broker has told the committed offset, which it does only once the former owner's transaction has ended.
     """
 
     def __init__(
@@ -51,14 +52,16 @@ class TransactionLoop(Background):
     def run(self) -> None:
         """Work until stopped."""
         with closing(self._open_producer()) as producer, closing(self._open_consumer()) as consumer:
-            is_stale = False
+            restored: set[Place] = set()
             while not self.stopping.is_set():
                 records = consumer.poll(POLL_TIMEOUT_S)
-                arrived = consumer.arrived()
-                places = consumer.assignment() if is_stale else arrived
-                if places:
-                    self._restore(places)
-                is_stale = bool(records) and not self._process(records, consumer, producer)
+                restored -= consumer.arrived()
+                unknown = {(record.topic, record.partition) for record in records} - restored
+                if unknown:
+                    self._restore(unknown)
+                    restored |= unknown
+                if records and not self._process(records, consumer, producer):
+                    restored = set()
 
     def _process(self, records: Sequence[Record], consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
         """Return whether the batch was committed."""

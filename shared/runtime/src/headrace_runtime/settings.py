@@ -38,6 +38,9 @@ class KafkaSettings(BaseSettings):
     kafka_session_timeout_ms: int = Field(
         45_000, ge=1_000, description="Milliseconds without a heartbeat after which a consumer's partitions move on."
     )
+    kafka_stall_s: float = Field(
+        60.0, gt=0, description="Seconds after which a consumer that is behind and does not move ends its process."
+    )
 
     def kafka_client(self) -> dict[str, Any]:
         """Return the keyword arguments that every kafka-python client takes."""

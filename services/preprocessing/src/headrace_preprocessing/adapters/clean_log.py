@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
-from headrace_runtime.kafka import LogReader
+from headrace_runtime.errors import Unavailable
+from headrace_runtime.kafka import Admin, LogReader
 from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic
@@ -13,14 +15,21 @@ from headrace_runtime.topics import clean_topic
 from headrace_preprocessing.transport.converters import record_batch
 
 FIRST_STEP = 64
+SETTLE_S = 60.0
+"""Longest wait for the transactions of former owners: twice what the broker grants one before it aborts it."""
+SETTLE_POLL_S = 0.02
 
 
 def last_rows(settings: KafkaSettings, pipeline: str, partition: int, rows: int) -> list[pa.RecordBatch]:
-    """Return batches with at least the last `rows` rows of a clean partition, oldest first; all there is if less."""
+    """Return batches with at least the last `rows` rows of a clean partition, oldest first; all there is if less.
+
+    Everything written before the call is among them, if it is committed at all. Raises Unavailable when a transaction
+    stays open.
+    """
     place = (clean_topic(pipeline), partition)
     with LogReader(settings, f"preprocessing.{pipeline}.restore") as reader:
         reader.start_at({place: None})
-        ends, step = reader.ends([place]), FIRST_STEP
+        ends, step = _settled_ends(settings, reader, place), FIRST_STEP
         beginning = reader.position(place)
         # How many rows a message holds is known only once it is read: go back twice as far until there are enough.
         while True:
@@ -30,6 +39,22 @@ def last_rows(settings: KafkaSettings, pipeline: str, partition: int, rows: int)
             if start == beginning or sum(batch.num_rows for batch in batches) >= rows:
                 return batches
             step *= 2
+
+
+def _settled_ends(settings: KafkaSettings, reader: LogReader, place: Place) -> dict[Place, int]:
+    """Return the last stable offset once it has passed all that is written now.
+
+    A former owner's transaction may be committed and its offsets valid while its marker has not reached this partition:
+    its rows lie behind the last stable offset then, and would be missed.
+    """
+    with Admin(settings, "preprocessing.restore") as admin:
+        written = admin.written_ends([place])[place]
+    deadline = time.monotonic() + SETTLE_S
+    while (ends := reader.ends([place]))[place] < written:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{place}: a transaction before offset {written} stays open for {SETTLE_S:.0f} s")
+        time.sleep(SETTLE_POLL_S)
+    return ends
 
 
 def rows_between(

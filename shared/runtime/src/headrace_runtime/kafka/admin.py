@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec
+from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -99,11 +99,19 @@ class Admin:
                 totals[place] = totals.get(place, 0) + max(0, ends[partition] - offset.offset)
         return [GroupLag(group, topic, messages) for (group, topic), messages in sorted(totals.items())]
 
-    def _ends(self, partitions: Iterable[Any]) -> dict[Any, int]:
+    def written_ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the end of each partition, open transactions and their markers included."""
+        partitions = [TopicPartition(*place) for place in places]
+        ends = self._ends(partitions, IsolationLevel.READ_UNCOMMITTED)
+        return {(partition.topic, partition.partition): end for partition, end in ends.items()}
+
+    def _ends(
+        self, partitions: Iterable[Any], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[Any, int]:
         specs = dict.fromkeys(partitions, OffsetSpec.LATEST)
         if not specs:
             return {}
-        found = self._client.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED)
+        found = self._client.list_partition_offsets(specs, isolation_level=isolation)
         return {partition: result.offset for partition, result in found.items()}
 
     def close(self) -> None:

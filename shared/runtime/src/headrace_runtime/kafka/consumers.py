@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
+from kafka.structs import MemberState
+from prometheus_client import Counter
 
 from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Record, next_offsets
 from headrace_runtime.settings import KafkaSettings
 
+logger = logging.getLogger(__name__)
+
 JOIN_TIMEOUT_MS = 5_000
+LOOK_EVERY_S = 2.0
+"""How often a consumer looks whether it moves."""
+ENDS_TIMEOUT_MS = 2_000
+
+CONSUMERS_STALLED = Counter(
+    "headrace_consumer_stalled", "Consumers that were given up because they stood still.", ["group"]
+)
 
 Place = tuple[str, int]
 """A topic and a partition of it."""
@@ -32,6 +46,10 @@ _READING: dict[str, Any] = {
 }
 
 
+class Stalled(Unavailable):
+    """A consumer stands still, or is no member of its group any more: the process must end and begin anew."""
+
+
 class GroupConsumer:
     """A static member of a consumer group. Not safe for use by several threads.
 
@@ -43,6 +61,9 @@ class GroupConsumer:
     ) -> None:
         self.group = group
         self._max_records = max_records
+        self._moving: Watchdog[Place] = Watchdog(settings.kafka_stall_s)
+        self._member: Watchdog[str] = Watchdog(2 * settings.kafka_session_timeout_ms / 1_000)
+        self._look_s = time.monotonic()
         self._arrivals = _Arrivals()
         self._consumer = KafkaConsumer(
             group_id=group,
@@ -57,12 +78,52 @@ class GroupConsumer:
             **_READING,
             **settings.kafka_client(),
         )
+        # An answer asked for in an earlier membership is kept by kafka-python (3.0.12) until it is fetched, and then
+        # may be older than what another member has committed since.
+        self._arrivals.forget_offsets = self._consumer._coordinator._offset_fetch_futures.clear  # noqa: SLF001
         self._consumer.subscribe(topics, listener=self._arrivals)
 
     def poll(self, timeout_s: float) -> list[Record]:
-        """Return what has come, in order within each partition; empty when nothing has within the time."""
+        """Return what has come, in order within each partition; empty when nothing has within the time.
+
+        Raises Stalled when nothing comes though there is something, or when this is no member of the group any more.
+        """
         self._join()
+        if time.monotonic() - self._look_s > LOOK_EVERY_S:
+            self._look()
+            self._look_s = time.monotonic()
         return _records(self._consumer.poll(int(timeout_s * 1_000), self._max_records))
+
+    def _look(self) -> None:
+        """Raise Stalled when something has been wrong for too long."""
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - kafka-python only logs that it was fenced
+        # Another process with our id took our place: the heart stops, and polls go on for ever without an error.
+        silent = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled  # noqa: SLF001
+        if self._member.look({self.group: silent} if silent else {}):
+            self._give_up(f"is no member of the group any more, for {self._member.limit_s:.0f} s")
+        if stalled := self._moving.look(self._behind()):
+            self._give_up(f"has not moved for {self._moving.limit_s:.0f} s though there is something: {stalled}")
+
+    def _give_up(self, why: str) -> None:
+        CONSUMERS_STALLED.labels(self.group).inc()
+        raise Stalled(f"{self.group}: this consumer {why}")
+
+    def _behind(self) -> dict[Place, int | None]:
+        """Return the positions of the partitions in which committed records wait to be read."""
+        reading = self._consumer.assignment() - self._consumer.paused()
+        try:
+            ends = self._consumer.end_offsets(list(reading), timeout_ms=ENDS_TIMEOUT_MS) if reading else {}
+            # A position that is not known yet, or not any more, is one that does not move either.
+            positions = {partition: self._consumer._subscription.assignment[partition].position for partition in ends}  # noqa: SLF001
+        except (KafkaError, KeyError) as error:
+            logger.debug("%s: cannot tell how far behind: %r", self.group, error)
+            return {}
+        offsets = {partition: position and position.offset for partition, position in positions.items()}
+        return {
+            (partition.topic, partition.partition): offset
+            for partition, offset in offsets.items()
+            if offset is None or offset < ends[partition]
+        }
 
     def _join(self) -> None:
         # kafka-python (3.0.12) loses a join whose answer comes just after the poll that awaited it gave up: the member
@@ -84,6 +145,7 @@ class GroupConsumer:
         for (topic, partition), offset in first.items():
             if TopicPartition(topic, partition) in assigned:
                 self._consumer.seek(TopicPartition(topic, partition), offset)
+        self._moving.forget()
 
     def assignment(self) -> set[Place]:
         """Return the partitions that are ours now."""
@@ -122,9 +184,11 @@ class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.places: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        self.forget_offsets: Callable[[], None] = lambda: None
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Remember them."""
+        """Remember them, and forget committed offsets that were asked for before they were ours."""
+        self.forget_offsets()
         for partition in assigned:
             self.places.put((partition.topic, partition.partition))
 

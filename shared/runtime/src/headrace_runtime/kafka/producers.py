@@ -108,6 +108,9 @@ class TransactionalProducer:
         """
         with _watchdog(self.transactional_id):
             try:
+                # kafka-python (3.0.12) keeps the offsets of an aborted transaction and commits them with the next one:
+                # the records that were to be read again would be lost.
+                self._producer._transaction_manager._pending_txn_offset_commits.clear()  # noqa: SLF001
                 self._producer.begin_transaction()
                 yield Transaction(self._producer)
                 self._producer.commit_transaction()

@@ -1,0 +1,51 @@
+"""Notices what stands still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+S = TypeVar("S", bound=Hashable)
+
+
+@dataclass(slots=True)
+class _Standing:
+    state: object
+    for_s: float = 0.0
+
+
+class Watchdog(Generic[S]):
+    """Tells which subjects have been in the same state for too long.
+
+    Time is counted between looks, and no more than `longest_step_s` for each: a process that was suspended, or whose
+    work between two looks took long, is not taken for one that stands still.
+    """
+
+    def __init__(
+        self, limit_s: float, longest_step_s: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limit_s = limit_s
+        self._longest_step_s = longest_step_s
+        self._clock = clock
+        self._last_s = clock()
+        self._standing: dict[S, _Standing] = {}
+
+    def look(self, states: Mapping[S, object]) -> list[S]:
+        """Take in the state of every subject that ought to move, and return those that have not for `limit_s` seconds.
+
+        A subject that is left out is forgotten.
+        """
+        now = self._clock()
+        step, self._last_s = min(now - self._last_s, self._longest_step_s), now
+        before, self._standing = self._standing, {}
+        for subject, state in states.items():
+            known = before.get(subject)
+            same = known is not None and known.state == state
+            self._standing[subject] = _Standing(state, known.for_s + step if known and same else 0.0)
+        return [subject for subject, standing in self._standing.items() if standing.for_s >= self.limit_s]
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._standing = {}

@@ -1,0 +1,59 @@
+from headrace_runtime.kafka.watchdog import Watchdog
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def look_for(watchdog: Watchdog[str], clock: Clock, seconds: int, state: object) -> list[str]:
+    found: list[str] = []
+    for _ in range(seconds):
+        clock.now += 1
+        found = watchdog.look({"a": state})
+    return found
+
+
+def test_what_stands_still_too_long_is_found() -> None:
+    clock = Clock()
+    watchdog: Watchdog[str] = Watchdog(60, clock=clock)
+    assert look_for(watchdog, clock, 60, 7) == []
+    assert look_for(watchdog, clock, 1, 7) == ["a"]
+
+
+def test_any_move_begins_anew() -> None:
+    clock = Clock()
+    watchdog: Watchdog[str] = Watchdog(60, clock=clock)
+    for position in range(5):
+        assert look_for(watchdog, clock, 60, position) == []
+
+
+def test_what_need_not_move_is_forgotten() -> None:
+    clock = Clock()
+    watchdog: Watchdog[str] = Watchdog(60, clock=clock)
+    look_for(watchdog, clock, 60, 7)
+    watchdog.look({})
+    assert look_for(watchdog, clock, 60, 7) == []
+    watchdog.forget()
+    assert look_for(watchdog, clock, 60, 7) == []
+
+
+def test_only_the_subject_that_stands_still_is_told() -> None:
+    clock = Clock()
+    watchdog: Watchdog[str] = Watchdog(10, clock=clock)
+    found: list[str] = []
+    for position in range(20):
+        clock.now += 1
+        found = watchdog.look({"moves": position, "stands": 3})
+    assert found == ["stands"]
+
+
+def test_a_suspended_process_has_not_stood_still() -> None:
+    clock = Clock()
+    watchdog: Watchdog[str] = Watchdog(60, clock=clock)
+    look_for(watchdog, clock, 10, 7)
+    clock.now += 3_600
+    assert watchdog.look({"a": 7}) == []

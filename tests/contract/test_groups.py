@@ -1,0 +1,113 @@
+"""Consumer groups against a real broker: what a disturbed member must notice, and what it must never write."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from headrace.events.v1 import record_pb2
+from headrace_data.records import to_ipc
+from headrace_preprocessing.adapters.clean_log import last_rows
+from headrace_runtime.kafka import Admin, GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.consumers import Stalled
+from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.messages import Outgoing
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import clean_topic
+from kafka.structs import ConsumerGroupMetadata
+
+if TYPE_CHECKING:
+    from headrace_local.launcher import Platform
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.fixture
+def settings(broker: Platform) -> KafkaSettings:
+    return KafkaSettings.model_validate(
+        {"kafka_bootstrap_servers": broker.bootstrap_servers, "kafka_session_timeout_ms": 1_500}
+    )
+
+
+@pytest.fixture
+def topic(settings: KafkaSettings) -> str:
+    name = f"test.{uuid.uuid4()}"
+    with Admin(settings, "test") as admin:
+        admin.ensure_topic(name, 2)
+    return name
+
+
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        threading.Event().wait(0.02)
+
+
+def joined(settings: KafkaSettings, topic: str, instance: str = "0") -> GroupConsumer:
+    consumer = GroupConsumer(settings, group=f"group.{topic}", topics=[topic], instance=instance)
+    until(lambda: consumer.poll(0.05) or consumer.assignment())
+    return consumer
+
+
+def test_the_offsets_of_an_aborted_transaction_are_not_committed_with_the_next(
+    settings: KafkaSettings, topic: str
+) -> None:
+    first, second = (topic, 0), (topic, 1)
+    with (
+        closing(joined(settings, topic)) as consumer,
+        closing(TransactionalProducer(settings, f"tx.{topic}")) as producer,
+    ):
+        stale = ConsumerGroupMetadata(consumer.group, 7, "a member of old", None)
+        with pytest.raises(MembershipLost), producer.transaction() as transaction:
+            transaction.commit_offsets({first: 5_000}, stale)
+        with producer.transaction() as transaction:
+            transaction.commit_offsets({second: 3}, consumer.group_metadata())
+        assert consumer.committed([first, second]) == {first: None, second: 3}
+
+
+def test_a_member_whose_place_was_taken_notices(settings: KafkaSettings, topic: str) -> None:
+    with closing(joined(settings, topic)) as old, closing(joined(settings, topic)) as new:
+        assert len(new.assignment()) == 2
+        with pytest.raises(Stalled, match="no member"):
+            until(lambda: old.poll(0.05) and False)
+
+
+def test_partitions_are_told_when_they_are_assigned(settings: KafkaSettings, topic: str) -> None:
+    both = {(topic, 0), (topic, 1)}
+    with closing(joined(settings, topic)) as consumer:
+        assert consumer.arrived() == both
+        consumer.poll(0.05)
+        assert consumer.arrived() == set()
+        with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="1")) as other:
+            until(lambda: (consumer.poll(0.05), other.poll(0.05), other.assignment())[-1])
+            moved = other.arrived()
+            assert moved == other.assignment()
+            assert consumer.assignment() == both - moved
+            assert consumer.arrived() == set()
+        until(lambda: consumer.poll(0.05) or consumer.assignment() == both)
+        assert consumer.arrived() == moved
+
+
+def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSettings) -> None:
+    pipeline = f"p{uuid.uuid4().hex[:8]}"
+    with Admin(settings, "test") as admin:
+        admin.ensure_record_topics(pipeline, 1)
+    rows = pa.RecordBatch.from_pydict({"id": ["a", "b"]})
+    message = record_pb2.RecordBatch(pipeline=pipeline, arrow=to_ipc(rows), rows=2)
+    found: list[pa.RecordBatch] = []
+    reading = threading.Thread(target=lambda: found.extend(last_rows(settings, pipeline, 0, 10)))
+    with closing(TransactionalProducer(settings, f"tx.{pipeline}")) as producer:
+        with producer.transaction() as transaction:
+            transaction.send_now(Outgoing(clean_topic(pipeline), None, message.SerializeToString(), (), 0))
+            reading.start()
+            reading.join(1.0)
+            assert reading.is_alive(), "the rows were read without waiting for the transaction"
+        reading.join(60.0)
+    assert [batch.column("id").to_pylist() for batch in found] == [["a", "b"]]
