@@ -1,0 +1,181 @@
+"""A lane through preprocessing: raw batches in on one side, what becomes of them out on the other."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf.message import Message
+from headrace.events.v1 import dataset_pb2, pipeline_pb2, record_pb2
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest
+from headrace_data.records import RecordChecker, from_ipc, to_ipc
+from headrace_data.spec import load_pipeline
+from headrace_data.split import SPLITS
+from headrace_preprocessing.settings import Settings
+from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
+from headrace_runtime.messages import Outgoing, Record, decode, encode
+from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.topics import PIPELINE_APPLIED, clean_topic, dead_topic, raw_topic, topic_of
+
+if TYPE_CHECKING:
+    pass
+
+DOCUMENT = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: {name}}}
+stream:
+  topic: {name}
+  schema:
+    - {{name: key, type: int64, role: id}}
+    - {{name: value, type: float32, shape: [2], role: feature, range: [0, 1]}}
+    - {{name: depth, type: float64, role: feature, nullable: true}}
+    - {{name: digit, type: int64, role: label, range: [0, 9]}}
+prepare:
+  freeze: {freeze}
+train:
+  network: {{kind: mlp, hidden: [4]}}
+"""
+PARTITIONS = 3
+
+
+class Lane:
+    """One pipeline. Its producers' topic is empty: raw batches are made here, as ingestion makes them."""
+
+    def __init__(self, settings: Settings, freeze: str) -> None:
+        self.settings = settings
+        self.name = f"p{uuid.uuid4().hex[:8]}"
+        self.pipeline = load_pipeline(DOCUMENT.format(name=self.name, freeze=freeze))
+        self.offsets: Counter[int] = Counter()
+        """Next offset by producers' partition."""
+        self._checker = RecordChecker(self.pipeline.stream)
+        with Admin(settings, "test") as admin:
+            admin.ensure_topic(self.name, PARTITIONS)
+            admin.ensure_record_topics(self.name, PARTITIONS)
+            self.cluster_id, self.topic_id = admin.cluster_id(), admin.topic_id(self.name)
+
+    def apply(self) -> None:
+        spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)
+        applied = pipeline_pb2.PipelineApplied(pipeline=self.name, spec=spec, partitions=PARTITIONS)
+        self._write(encode(applied, source="test"))
+
+    def remove(self) -> None:
+        self._write(Outgoing(PIPELINE_APPLIED.name, self.name.encode(), None))
+
+    def request(self, *request_ids: str) -> None:
+        requests = [dataset_pb2.DatasetRequested(pipeline=self.name, request_id=request) for request in request_ids]
+        self._write(*(encode(request, source="test") for request in requests))
+
+    def send(self, *batches: tuple[int, Sequence[Mapping[str, Any]]]) -> None:
+        """Write one raw message for each batch: a partition, and the records in it. Negative partitions are pushed."""
+        self._write(*(self._raw(partition, records) for partition, records in batches))
+
+    def _raw(self, partition: int, records: Sequence[Mapping[str, Any]]) -> Outgoing:
+        start, count = self.offsets[partition], len(records)
+        is_pushed = partition < 0
+        # Pushed records share the offset of their batch, and other pipelines' batches lie between them.
+        offsets = [start] * count if is_pushed else range(start, start + count)
+        end = offsets[-1] + 1
+        self.offsets[partition] = end + 3 if is_pushed else end
+        values = [json.dumps(record).encode() for record in records]
+        indexes = range(count) if is_pushed else [0] * count
+        checked = self._checker.check(values, [partition] * count, offsets, indexes)
+        message = record_pb2.RecordBatch(
+            pipeline=self.name,
+            spec_digest=self.pipeline.digest,
+            arrow=to_ipc(checked.batch),
+            rows=len(checked.batch),
+            sources=[record_pb2.SourceRange(partition=partition, start=start, end=end)],
+            rejected=Counter(rejection.rule for rejection in checked.rejected),
+        )
+        target = (-1 - partition if is_pushed else partition) % PARTITIONS
+        return Outgoing(raw_topic(self.name), None, message.SerializeToString(), partition=target)
+
+    def _write(self, *messages: Outgoing) -> None:
+        producer = TransactionalProducer(self.settings, f"test.{self.name}")
+        with closing(producer), producer.transaction() as transaction:
+            transaction.send(messages)
+
+    def read(self, topic: str) -> list[Record]:
+        with LogReader(self.settings, "test") as reader:
+            places = reader.partitions(topic)
+            reader.start_at(dict.fromkeys(places))
+            return [record for records in reader.read_to(reader.ends(places), stall_s=60) for record in records]
+
+    def clean(self) -> list[tuple[Record, record_pb2.RecordBatch]]:
+        records = self.read(clean_topic(self.name))
+        return [(record, decode(record, record_pb2.RecordBatch)) for record in records]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for _, batch in self.clean() for row in from_ipc(batch.arrow).to_pylist()]
+
+    def dead(self) -> list[Record]:
+        return self.read(dead_topic(self.name))
+
+    def facts(self, message_class: type[Message]) -> list[Any]:
+        messages: list[Any] = [decode(record, message_class) for record in self.read(topic_of(message_class).name)]
+        return [message for message in messages if message.pipeline == self.name]
+
+    def frozen(self) -> list[dataset_pb2.DatasetFrozen]:
+        return self.facts(dataset_pb2.DatasetFrozen)
+
+    def failed(self) -> list[tuple[str, str]]:
+        return [(fact.request_id, fact.reason) for fact in self.facts(dataset_pb2.DatasetFailed)]
+
+    def manifest(self, frozen: dataset_pb2.DatasetFrozen) -> Manifest:
+        stored = Artifact(frozen.manifest.uri, frozen.manifest.digest, frozen.manifest.size_bytes)
+        return Manifest.from_json(ObjectStore(self.settings.store_url).get(stored))
+
+    def dataset_rows(self, frozen: dataset_pb2.DatasetFrozen) -> list[dict[str, Any]]:
+        reader = DatasetReader(self.manifest(frozen), ObjectStore(self.settings.store_url))
+        return [row for split in SPLITS for batch in reader.batches(split) for row in batch.to_pylist()]
+
+
+@pytest.fixture(scope="session")
+def lane_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of preprocessing on a broker of its own, where no other test's pipelines keep it busy."""
+    from headrace_local.launcher import Platform
+
+    home = tmp_path_factory.mktemp("lanes")
+    with Platform.on_free_ports(home, services=()) as broker:
+        yield Settings(
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+            metrics_address="",
+            kafka_session_timeout_ms=6_000,
+            store_url=str(home / "store"),
+        )
+
+
+@pytest.fixture
+def lanes(lane_settings: Settings) -> Iterator[Callable[[str], Lane]]:
+    """Open a lane for a freeze policy, as in `lanes("{afterRecords: 60}")`; its pipeline must still be applied."""
+    opened: list[Lane] = []
+
+    def open_lane(freeze: str = "{}") -> Lane:
+        opened.append(Lane(lane_settings, freeze))
+        return opened[-1]
+
+    yield open_lane
+    for lane in opened:
+        lane.remove()
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Wait until a condition holds."""
+
+    def wait(condition: Callable[[], Any], timeout_s: float = 120.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true"
+            threading.Event().wait(0.05)
+
+    return wait

@@ -1,0 +1,199 @@
+"""Freezing on a real broker: when a dataset is cut, what is in it, where it comes from, and why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from headrace.events.v1 import dataset_pb2
+from headrace_data.split import assign_splits
+from headrace_preprocessing.wiring import build
+from headrace_runtime.messages import Record
+from headrace_runtime.topics import PUSH_ACCEPTED
+
+if TYPE_CHECKING:
+    from headrace_data.manifest import Manifest
+    from headrace_preprocessing.settings import Settings
+
+pytestmark = [pytest.mark.contract, pytest.mark.timeout(600)]
+
+Lanes = Callable[..., Any]
+Until = Callable[..., None]
+NOTHING_NEW = "no clean record since the last dataset"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def service(lane_settings: Settings) -> Iterator[None]:
+    """Preprocessing in this process. Pipelines come and go while it runs."""
+    running = build(lane_settings)
+    running.start()
+    yield
+    running.stop()
+
+
+def sound(start: int, stop: int, digits: int = 3) -> list[dict[str, Any]]:
+    return [
+        {"key": key, "value": [0.5, key % 7 / 7], "depth": 1.0, "digit": key % digits} for key in range(start, stop)
+    ]
+
+
+def keys(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["key"] for row in rows]
+
+
+def ranges(items: Any) -> list[tuple[int, int, int]]:
+    return [(item.partition, item.start, item.end) for item in items]
+
+
+def origin(letter: Record) -> tuple[str | None, ...]:
+    return tuple(letter.header(f"dead-{name}") for name in ("rule", "topic", "partition", "offset"))
+
+
+def test_enough_records_make_a_dataset_and_the_next_one_holds_only_new_ones(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 60}")
+    lane.apply()
+    good = sound(0, 200)
+    bad = {
+        "missing": good[0] | {"key": 1000, "depth": None},
+        "outOfRange": good[0] | {"key": 1001, "value": [0.5, 1.5]},
+        "type": good[0] | {"key": 1002, "digit": "seven"},
+    }
+    lane.send((0, [*good[:20], bad["missing"], good[0]]), (1, [bad["outOfRange"], *good[20:40]]))
+    until(lambda: len(lane.rows()) == 40)
+    assert not lane.frozen()
+    lane.send((2, [bad["type"], bad["missing"] | {"key": 1003}, *good[40:60]]))
+    until(lane.frozen)
+
+    (first,) = lane.frozen()
+    manifest: Manifest = lane.manifest(first)
+    rejected = {"missing": 2, "outOfRange": 1, "type": 1, "duplicates": 1}
+    assert sorted(keys(lane.dataset_rows(first))) == list(range(60))
+    assert (first.request_id, first.spec_digest, dict(first.rejected)) == ("", lane.pipeline.digest, rejected)
+    assert ranges(first.sources) == [(0, 0, 22), (1, 0, 21), (2, 0, 22)]
+    assert ranges(manifest.provenance.sources) == ranges(first.sources)
+    assert manifest.provenance.rejected == rejected
+    assert (manifest.provenance.cluster_id, manifest.provenance.topic) == (lane.cluster_id, lane.name)
+    assert manifest.provenance.topic_id == lane.topic_id
+    assert manifest.classes == (0, 1, 2)
+    assert {name: split.rows for name, split in manifest.splits.items()} == {
+        name: getattr(first.rows, name) for name in ("train", "validation", "test")
+    }
+
+    lane.send((0, good[60:81]), (1, [*good[81:140], bad["missing"] | {"key": 1004}]))
+    until(lambda: len(lane.frozen()) == 2)
+    second = lane.frozen()[1]
+    assert sorted(keys(lane.dataset_rows(second))) == list(range(60, 140))
+    assert ranges(second.sources) == [(0, 22, 43), (1, 21, 81)]
+    assert dict(second.rejected) == {"missing": 1}
+    covered = [range(start, end) for _, start, end in ranges(manifest.provenance.clean_ranges)]
+    following = [range(start, end) for _, start, end in ranges(lane.manifest(second).provenance.clean_ranges)]
+    places = [(record.partition, record.offset) for record, _ in lane.clean()]
+    assert all((offset in covered[place]) + (offset in following[place]) == 1 for place, offset in places)
+    assert [new.start for new in following] == [old.stop for old in covered]
+
+
+def test_a_dataset_of_one_class_fails_and_its_rows_wait_for_more(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterIdle: 1s}")
+    lane.apply()
+    lane.send((1, sound(0, 60, digits=1)))
+    until(lane.failed)
+    assert not lane.frozen()
+    lane.send((1, sound(60, 80)))
+    until(lane.frozen)
+    # Once for those rows, and not again and again.
+    assert lane.failed() == [("", "expected at least two distinct values of label 'digit', got 1")]
+    (frozen,) = lane.frozen()
+    assert sorted(keys(lane.dataset_rows(frozen))) == list(range(80))
+    assert ranges(frozen.sources) == [(1, 0, 80)]
+
+
+def test_every_request_ends_in_one_fact(lanes: Lanes, until: Until) -> None:
+    lane = lanes()
+    lane.request("before the start")
+    lane.apply()
+    until(lane.failed)
+    assert lane.failed() == [("before the start", NOTHING_NEW)]
+
+    # Everything that is clean when a request comes is in its dataset.
+    lane.send(*((partition, sound(100 * partition, 100 * partition + 60)) for partition in range(3)))
+    until(lambda: len(lane.rows()) == 180)
+    lane.request("first", "second")
+    until(lambda: lane.frozen() and len(lane.failed()) == 2)
+    (frozen,) = lane.frozen()
+    assert frozen.request_id == "first"
+    assert sum((frozen.rows.train, frozen.rows.validation, frozen.rows.test)) == 180
+    assert lane.failed()[1:] == [("second", NOTHING_NEW)]
+
+    lane.send((0, sound(300, 360, digits=1)))
+    until(lambda: len(lane.rows()) == 240)
+    lane.request("third")
+    until(lambda: len(lane.failed()) == 3)
+    assert lane.failed()[2] == ("third", "expected at least two distinct values of label 'digit', got 1")
+    assert len(lane.frozen()) == 1
+
+
+def test_counts_by_rule_are_told_while_records_come(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 1000}")
+    lane.apply()
+
+    def told() -> tuple[int, int, dict[str, int]] | None:
+        progress = lane.facts(dataset_pb2.DatasetProgressed)
+        return (progress[-1].rows, progress[-1].rows_wanted, dict(progress[-1].rejected)) if progress else None
+
+    lane.send((0, [*sound(0, 5), *sound(0, 2)]))
+    until(lambda: told() == (5, 1000, {"duplicates": 2}))
+    # News is news also when nothing passed.
+    lane.send((0, sound(0, 3)), (2, [{}]))
+    until(lambda: told() == (5, 1000, {"duplicates": 5, "missing": 1}))
+
+
+def test_the_same_rows_in_other_batches_are_the_same_dataset(lanes: Lanes, until: Until) -> None:
+    coarse, fine = lanes(), lanes()
+    rows = {partition: sound(100 * partition, 100 * partition + 50) for partition in range(3)}
+    coarse.send(*rows.items())
+    for start in range(0, 50, 9):
+        fine.send(*((partition, rows[partition][start : start + 9]) for partition in (2, 0, 1)))
+    for lane in (coarse, fine):
+        lane.apply()
+        until(lambda lane=lane: len(lane.rows()) == 150)
+        lane.request("now")
+    until(lambda: coarse.frozen() and fine.frozen())
+    (one,), (other,) = coarse.frozen(), fine.frozen()
+    assert one.dataset_id == other.dataset_id
+    digests = [
+        [part.digest for part in lane.manifest(lane.frozen()[0]).splits["train"].parts] for lane in (coarse, fine)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_pushed_rows_and_those_of_the_topic_are_one_dataset_in_order(lanes: Lanes, until: Until) -> None:
+    lane = lanes()
+    lane.apply()
+    # Three accepting partitions, two of which share a raw partition, and batches of each in turns.
+    batches = [
+        (partition, sound(start, start + 12))
+        for start, partition in zip(range(0, 132, 12), (-1, 0, -4, -1, 1, -2, -1, -4, 0, -2, 2), strict=True)
+    ]
+    lane.send(*batches[:5])
+    lane.send(*batches[5:], (-1, sound(0, 1)))
+    until(lambda: len(lane.rows()) == 132)
+    lane.request("now")
+    until(lane.frozen)
+
+    (frozen,) = lane.frozen()
+    by_partition: dict[int, list[int]] = {}
+    for partition, records in batches:
+        by_partition.setdefault(partition, []).extend(keys(records))
+    ordered = [(partition, key) for partition in sorted(by_partition) for key in by_partition[partition]]
+    splits = assign_splits(pa.array([key for _, key in ordered]), lane.pipeline.prepare.split)
+    expected = [place for split in range(3) for place, side in zip(ordered, splits, strict=True) if side == split]
+    rows = lane.dataset_rows(frozen)
+    assert [(row["_partition"], row["key"]) for row in rows] == expected
+    assert ranges(frozen.sources) == [(-4, 0, 5), (-2, 0, 5), (-1, 0, 13), (0, 0, 24), (1, 0, 12), (2, 0, 12)]
+    assert {(row["_offset"], row["_index"]) for row in rows if row["_partition"] == -2} == {
+        (offset, index) for offset in (0, 4) for index in range(12)
+    }
+    (letter,) = lane.dead()
+    assert origin(letter) == ("duplicates", PUSH_ACCEPTED.name, "0", "12")
