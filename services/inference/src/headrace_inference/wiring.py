@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,7 +29,11 @@ from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Events, Predictor
 from headrace_inference.transport.servicer import open_inference_handler
 
+logger = logging.getLogger(__name__)
+
 NAME = "inference"
+LISTEN_AFTER_S = 10.0
+"""How long the server waits at most for the releases to be loaded before it listens."""
 
 
 def build(settings: Settings) -> Service:
@@ -43,8 +48,26 @@ def build(settings: Settings) -> Service:
     gc.freeze()
     on_released = partial(HANDLERS[ModelReleased], loader)
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
-    # The server stops first: health turns, and releases are followed for as long as calls are answered.
-    return Service(NAME, [events, loader, view, host])
+    # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
+    # followed for as long as calls are answered.
+    return Service(NAME, [events, loader, view, _Readiness(loader), host])
+
+
+class _Readiness:
+    """Holds the start up until the releases are loaded: a client that does not watch health calls whoever listens.
+
+    Not for ever: one release that does not load must not keep the others from being served.
+    """
+
+    def __init__(self, loader: ReleaseLoader) -> None:
+        self._loader = loader
+
+    def start(self) -> None:
+        if not self._loader.wait_ready(LISTEN_AFTER_S):
+            logger.warning("not everything that is released is loaded after %.0f s; serving what is", LISTEN_AFTER_S)
+
+    def stop(self) -> None:
+        """Nothing runs."""
 
 
 def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:

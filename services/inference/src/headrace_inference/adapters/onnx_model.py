@@ -70,8 +70,10 @@ class OnnxModel:
         """Run a single row and a batch, all zeros, several times; return how long they took."""
         rows = min(WARM_ROWS, self.signature.max_rows)
         first_s = self._quickest_s(_zeros(self.signature.inputs, 1))
+        if rows == 1:
+            return Speed(first_s, 0.0)
         batch_s = self._quickest_s(_zeros(self.signature.inputs, rows))
-        return Speed(first_s, max(0.0, batch_s - first_s) / max(1, rows - 1))
+        return Speed(first_s, max(0.0, batch_s - first_s) / (rows - 1))
 
     def _quickest_s(self, arrays: Mapping[str, Array]) -> float:
         """Return the least time of a run: what a busy machine adds says nothing about the model."""

@@ -82,6 +82,11 @@ class ReleaseLoader(Background):
             self._complete = True
             self._tell()
 
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until everything that the topic held at the start is loaded; return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._shelf.ready or self.stopping.is_set(), timeout_s)
+
     def stop(self) -> None:
         """Stop after the release that is being loaded."""
         self.stopping.set()
