@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from headrace_client import InferenceClient, RegistryClient
+from headrace_runtime.kafka import LogReader
+from headrace_runtime.messages import Record
+from headrace_runtime.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -20,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "examples" / "digits" / "pipeline.yaml"
 
 Headrace = Callable[..., "subprocess.CompletedProcess[str]"]
+PAUSE_S = 0.05
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +75,31 @@ def released(platform: Platform, headrace: Headrace, produce: Callable[..., None
     assert waited.returncode == 0, waited.stdout + waited.stderr
     result: dict[str, Any] = json.loads(waited.stdout)
     return result
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """Wait until a condition gives something true, and return that."""
+
+    def wait(what: str, condition: Callable[[], Any], timeout_s: float = 120) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"still waiting after {timeout_s:.0f} s: {what}"
+            time.sleep(PAUSE_S)
+        return found
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def committed() -> Callable[[Platform, str], Sequence[Record]]:
+    """Read every committed message of a topic."""
+
+    def read(of: Platform, topic: str) -> list[Record]:
+        settings = KafkaSettings.model_validate({"kafka_bootstrap_servers": of.bootstrap_servers})
+        with LogReader(settings, "tests") as reader:
+            places = reader.partitions(topic)
+            reader.start_at(dict.fromkeys(places))
+            return [record for records in reader.read_to(reader.ends(places)) for record in records]
+
+    return read
