@@ -19,11 +19,13 @@ def home(tmp_path):
 
 def test_defaults(tmp_path):
     environment = {"HEADRACE_HOME": str(tmp_path / "none")}
-    assert find_addresses(environment) == Addresses("127.0.0.1:7020", "127.0.0.1:8001")
+    assert find_addresses(environment) == Addresses("127.0.0.1:7020", "127.0.0.1:8001", "127.0.0.1:7010")
 
 
 def test_a_platform_that_runs_here_is_found(home):
-    assert find_addresses({"HEADRACE_HOME": str(home)}) == Addresses("127.0.0.1:4002", "127.0.0.1:4003")
+    assert find_addresses({"HEADRACE_HOME": str(home)}) == Addresses(
+        "127.0.0.1:4002", "127.0.0.1:4003", "127.0.0.1:4001"
+    )
 
 
 def test_the_home_is_in_the_current_folder(home, monkeypatch):
@@ -34,7 +36,7 @@ def test_the_home_is_in_the_current_folder(home, monkeypatch):
 
 def test_a_setting_wins(home):
     environment = {"HEADRACE_HOME": str(home), "HEADRACE_INFERENCE_ADDRESS": "serving.example:443"}
-    assert find_addresses(environment) == Addresses("127.0.0.1:4002", "serving.example:443")
+    assert find_addresses(environment) == Addresses("127.0.0.1:4002", "serving.example:443", "127.0.0.1:4001")
 
 
 @pytest.mark.parametrize("address", ["host", "host:", ":80", "host:x", "host:0", "host:65536", "host:٣"])

@@ -1,4 +1,4 @@
-"""A light Headrace client: the registry, inference, and the `headrace` command.
+"""A light Headrace client: the registry, ingestion, inference, and the `headrace` command.
 
 Names are loaded when they are first used: the command starts faster, and importing this package imports no gRPC.
 """
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from headrace_client.addresses import Addresses, find_addresses
     from headrace_client.errors import HeadraceClientError
     from headrace_client.inference import InferenceClient, InferenceResult, ModelMetadata
+    from headrace_client.ingestion import IngestionClient
     from headrace_client.prediction import Prediction, predict_rows
     from headrace_client.registry import RegistryClient
     from headrace_client.stages import Goal
@@ -22,6 +23,7 @@ __all__ = [
     "HeadraceClientError",
     "InferenceClient",
     "InferenceResult",
+    "IngestionClient",
     "ModelMetadata",
     "Prediction",
     "Progress",
@@ -38,6 +40,7 @@ _MODULES = {
     "addresses": ("Addresses", "find_addresses"),
     "errors": ("HeadraceClientError",),
     "inference": ("InferenceClient", "InferenceResult", "ModelMetadata"),
+    "ingestion": ("IngestionClient",),
     "prediction": ("Prediction", "predict_rows"),
     "registry": ("RegistryClient",),
     "stages": ("Goal",),

@@ -12,18 +12,21 @@ from headrace_client.errors import SettingInvalid
 
 REGISTRY_SETTING = "HEADRACE_REGISTRY_ADDRESS"
 INFERENCE_SETTING = "HEADRACE_INFERENCE_ADDRESS"
+INGESTION_SETTING = "HEADRACE_INGESTION_ADDRESS"
 HOME_SETTING = "HEADRACE_HOME"
 
 DEFAULT_REGISTRY = "127.0.0.1:7020"
 DEFAULT_INFERENCE = "127.0.0.1:8001"
+DEFAULT_INGESTION = "127.0.0.1:7010"
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """`host:port` of the two services that a client calls."""
+    """`host:port` of the services that a client calls."""
 
     registry: str
     inference: str
+    ingestion: str = DEFAULT_INGESTION
 
 
 def home_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -43,6 +46,7 @@ def find_addresses(environment: Mapping[str, str] | None = None) -> Addresses:
     return Addresses(
         registry=_address(environment, REGISTRY_SETTING, found.get("registry"), DEFAULT_REGISTRY),
         inference=_address(environment, INFERENCE_SETTING, found.get("inference"), DEFAULT_INFERENCE),
+        ingestion=_address(environment, INGESTION_SETTING, found.get("ingestion"), DEFAULT_INGESTION),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace_client.cli import catalogue, freeze, platform, predict, spec, status, trace, wait
+from headrace_client.cli import catalogue, dead, freeze, platform, predict, spec, status, trace, wait
 from headrace_client.cli.group import HeadraceGroup
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
+app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
 app.command("trace", rich_help_panel=MODELS)(trace.trace)

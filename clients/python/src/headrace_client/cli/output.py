@@ -16,10 +16,11 @@ from rich.table import Table
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 COLOURS = {
-    **dict.fromkeys(("done", "succeeded", "released", "passed", "running"), "green"),
-    **dict.fromkeys(("candidate", "starting", "not ready"), "yellow"),
+    **dict.fromkeys(("done", "succeeded", "released", "passed", "running", "accepted"), "green"),
+    **dict.fromkeys(("candidate", "starting", "not ready", "exhausted"), "yellow"),
     **dict.fromkeys(("failed", "refused", "unreachable", "failing", "fatal", "backoff", "exited", "stopped"), "red"),
-    "waiting": "dim",
+    "rejected": "red",
+    **dict.fromkeys(("waiting", "repeated"), "dim"),
 }
 """Colour by state word."""
 

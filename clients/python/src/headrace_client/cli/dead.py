@@ -1,0 +1,176 @@
+"""`dead`: records that were rejected, why, and sending them once more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+from rich.console import RenderableType
+
+from headrace_client.addresses import find_addresses
+from headrace_client.cli.durations import seconds
+from headrace_client.cli.group import FAILED
+from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, table
+from headrace_client.errors import NotFound
+from headrace_client.ingestion import IngestionClient
+from headrace_client.letters import letter_view, outcome_word, replay_view
+
+KEYS = ("stage", "rule", "field", "id")
+SHOWN_CHARACTERS = 2_000
+"""How much of a value the text shows; `--json` prints all of it."""
+
+PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
+WhereOption = Annotated[
+    str,
+    typer.Option(
+        "--where", metavar="KEY=VALUE,…", help="Only letters with this stage, rule, field or id, such as rule=json."
+    ),
+]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="Most letters to return; 0 for all.")]
+TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long the call may take.")]
+
+app = typer.Typer(help="Records that were rejected: list, show, replay.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_letters(
+    pipeline: PipelineArgument,
+    where: WhereOption = "",
+    limit: LimitOption = 0,
+    timeout: TimeoutOption = "5m",
+    as_json: JsonOption = False,
+) -> None:
+    """List rejected records with the rule they broke, oldest first within each partition."""
+    found = _letters(pipeline, where, limit, timeout)
+    if as_json:
+        print_json([letter_view(letter) for letter in found])
+    elif not found:
+        note(f"no dead letters of '{pipeline}'{_such(where)}")
+    else:
+        rows = [
+            [letter.id, plain(letter.stage), plain(letter.rule), plain(letter.reason), str(letter.replays)]
+            for letter in found
+        ]
+        print_parts([table(["=id", "=stage", "=rule", "reason", ">replays"], rows), _by_rule(found)])
+
+
+@app.command("show")
+def show(
+    pipeline: PipelineArgument,
+    where: WhereOption = "",
+    limit: LimitOption = 0,
+    timeout: TimeoutOption = "5m",
+    as_json: JsonOption = False,
+) -> None:
+    """Show rejected records in full: reason, origin, and the bytes that the producer sent."""
+    found = _letters(pipeline, where, limit, timeout, in_full=True)
+    if not found:
+        raise NotFound(f"there is no dead letter of '{pipeline}'{_such(where)}", "NOT_FOUND")
+    if as_json:
+        print_json([letter_view(letter) for letter in found])
+        return
+    for number, letter in enumerate(found):
+        if number:
+            say("")
+        _say_letter(letter)
+
+
+@app.command("replay")
+def replay(
+    pipeline: PipelineArgument,
+    where: WhereOption = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would become of them.")] = False,
+    timeout: TimeoutOption = "5m",
+    as_json: JsonOption = False,
+) -> None:
+    """Send rejected records through the pipeline as it is now, each once; ends with 1 when any is rejected again."""
+    wanted = _filter(where)
+    with IngestionClient(find_addresses().ingestion, timeout_s=seconds(timeout)) as client:
+        answers = list(client.replay(pipeline, wanted, dry_run=dry_run))
+    if as_json:
+        print_json([replay_view(answer) for answer in answers])
+    elif not answers:
+        note(f"no dead letters of '{pipeline}'{_such(where)}")
+    else:
+        print_parts(_outcomes(answers, dry_run=dry_run))
+    if any(answer.outcome == messages.REPLAY_OUTCOME_REJECTED for answer in answers):
+        raise typer.Exit(FAILED)
+
+
+def _filter(where: str) -> messages.DeadLetterFilter:
+    wanted: dict[str, str] = {}
+    for part in filter(None, where.split(",")):
+        key, _, value = part.partition("=")
+        if key not in KEYS or not value or key in wanted:
+            expected = ", ".join(f"{name}=…" for name in KEYS)
+            raise typer.BadParameter(f"expected {expected}, each at most once, got '{part}'", param_hint="--where")
+        wanted[key] = value
+    return messages.DeadLetterFilter(**wanted)
+
+
+def _letters(
+    pipeline: str, where: str, limit: int, timeout: str, *, in_full: bool = False
+) -> list[messages.DeadLetter]:
+    """Return the letters; in full means with the producers' own bytes, for which each is asked for by its id."""
+    wanted = _filter(where)
+    with IngestionClient(find_addresses().ingestion, timeout_s=seconds(timeout)) as client:
+        found = list(client.dead_letters(pipeline, wanted, limit=limit))
+        if not in_full or wanted.id:
+            return found
+        by_id = (messages.DeadLetterFilter(id=letter.id) for letter in found)
+        return [letter for one in by_id for letter in client.dead_letters(pipeline, one)]
+
+
+def _such(where: str) -> str:
+    return f" with {where}" if where else ""
+
+
+def _by_rule(found: list[messages.DeadLetter]) -> str:
+    rules = Counter(letter.rule for letter in found)
+    return plain(f"{len(found)} in all: " + ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())))
+
+
+def _outcomes(answers: list[messages.ReplayDeadLettersResponse], *, dry_run: bool) -> list[RenderableType]:
+    rows = [
+        [answer.letter.id, plain(answer.letter.rule), coloured(outcome_word(answer.outcome)), plain(answer.reason)]
+        for answer in answers
+    ]
+    counts = Counter(outcome_word(answer.outcome) for answer in answers)
+    told = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+    return [
+        table(["=id", "=rule", "=outcome", "reason"], rows),
+        f"{told}; nothing was sent" if dry_run else told,
+    ]
+
+
+def _say_letter(letter: messages.DeadLetter) -> None:
+    view = letter_view(letter)
+    lines = {
+        "letter": letter.id,
+        "stage": letter.stage,
+        "rule": letter.rule,
+        "field": letter.field,
+        "reason": letter.reason,
+        "origin": f"{letter.topic}:{letter.partition}:{letter.offset}",
+        "rejected": view["reject_time"],
+        "replays": str(letter.replays),
+        "trace": letter.trace_id,
+        "key": _text(letter.key),
+        # What a later stage holds is the row; the producer's bytes come beside it.
+        ("value" if letter.stage == "ingestion" else "row"): _text(letter.value),
+        "sent": _text(letter.original),
+    }
+    for name, text in lines.items():
+        if text:
+            say(f"{name:<9} {text}")
+
+
+def _text(data: bytes) -> str:
+    """Return bytes for a terminal: what it cannot print is escaped, and what is long is cut."""
+    text = data[: SHOWN_CHARACTERS * 4].decode(errors="backslashreplace")
+    safe = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    if len(data) <= SHOWN_CHARACTERS * 4 and len(safe) <= SHOWN_CHARACTERS:
+        return safe
+    return f"{safe[:SHOWN_CHARACTERS]}… ({len(data)} bytes; --json prints all)"

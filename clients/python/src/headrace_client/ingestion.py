@@ -1,0 +1,75 @@
+"""The ingestion client: what was rejected, and sending it once more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
+
+from headrace_client.addresses import find_addresses
+from headrace_client.channels import open_channel, trace_metadata, translated
+
+SERVICE = "ingestion"
+
+AnswerT = TypeVar("AnswerT")
+
+
+class IngestionClient:
+    """Calls ingestion; a context manager. Not connected before the first call.
+
+    Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when ingestion
+    refuses. Answers are the protobuf messages of `headrace.ingestion.v1`.
+    """
+
+    def __init__(self, address: str | None = None, *, timeout_s: float = 300.0) -> None:
+        self.address = address or find_addresses().ingestion
+        self._timeout_s = timeout_s
+        self._channel = open_channel(self.address)
+        self._stub = IngestionServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls under way end with an error."""
+        self._channel.close()
+
+    def dead_letters(
+        self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int = 0
+    ) -> Iterator[messages.DeadLetter]:
+        """Yield the dead letters of a pipeline, oldest first within each partition; a limit of zero is none.
+
+        A filter by id gives a letter of a later stage the bytes that its producer sent, while they are retained.
+        """
+        request = messages.ListDeadLettersRequest(pipeline=pipeline, filter=wanted, limit=limit)
+        call = self._stub.ListDeadLetters(request, timeout=self._timeout_s, metadata=trace_metadata())
+        for answer in self._streamed(call):
+            yield answer.letter
+
+    def replay(
+        self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, dry_run: bool = False
+    ) -> Iterator[messages.ReplayDeadLettersResponse]:
+        """Send dead letters through the pipeline once more, each at most once, and yield what became of them.
+
+        Letters are sent as the answers are read; a call that broke off is simply made again.
+        """
+        request = messages.ReplayDeadLettersRequest(pipeline=pipeline, filter=wanted, dry_run=dry_run)
+        call = self._stub.ReplayDeadLetters(request, timeout=self._timeout_s, metadata=trace_metadata())
+        yield from self._streamed(call)
+
+    def _streamed(self, call: Iterable[AnswerT]) -> Iterator[AnswerT]:
+        with translated(SERVICE, self.address):
+            try:
+                yield from call
+            finally:
+                if isinstance(call, grpc.Call):
+                    call.cancel()

@@ -1,0 +1,60 @@
+"""Dead letters as plain JSON values: the shapes that `--json` prints and the README documents."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC
+
+from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+
+from headrace_client.views import View
+
+
+def letter_view(letter: messages.DeadLetter) -> View:
+    """Return a dead letter: why, by which stage, from where, and the bytes.
+
+    Bytes are text where they are UTF-8; others stand under `…_base64`, and the text is null.
+    """
+    rejected = letter.reject_time.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds")
+    return {
+        "id": letter.id,
+        "stage": letter.stage,
+        "rule": letter.rule,
+        "field": letter.field or None,
+        "reason": letter.reason,
+        "origin": {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset},
+        "reject_time": rejected.replace("+00:00", "Z"),
+        "replays": letter.replays,
+        "trace_id": letter.trace_id or None,
+        **_bytes("key", letter.key),
+        **_bytes("value", letter.value),
+        **_bytes("original", letter.original),
+    }
+
+
+def replay_view(answer: messages.ReplayDeadLettersResponse) -> View:
+    """Return what became of a replayed letter."""
+    return {
+        "id": answer.letter.id,
+        "outcome": outcome_word(answer.outcome),
+        "reason": answer.reason or None,
+        "stage": answer.letter.stage,
+        "rule": answer.letter.rule,
+        "field": answer.letter.field or None,
+        "replays": answer.letter.replays,
+    }
+
+
+def outcome_word(outcome: messages.ReplayOutcome.ValueType) -> str:
+    """Return `accepted`, `rejected`, `repeated` or `exhausted`."""
+    return messages.ReplayOutcome.Name(outcome).removeprefix("REPLAY_OUTCOME_").lower()
+
+
+def _bytes(name: str, data: bytes) -> View:
+    encoded = f"{name}_base64"
+    if not data:
+        return {name: None, encoded: None}
+    try:
+        return {name: data.decode(), encoded: None}
+    except UnicodeDecodeError:
+        return {name: None, encoded: base64.b64encode(data).decode()}

@@ -1,0 +1,214 @@
+"""`dead`: what its tables, JSON and exit codes tell of an ingestion service with canned letters on a real socket."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+from headrace.ingestion.v1 import ingestion_service_pb2_grpc as services
+
+BROKEN = messages.DeadLetter(
+    id="0:4",
+    stage="ingestion",
+    rule="json",
+    reason="expected a JSON object, got bytes that are no JSON",
+    topic="digits",
+    partition=0,
+    offset=17,
+    key=b"k",
+    value=b'{"id"\x1b[31m\xff',
+    reject_time=Timestamp(seconds=1_700_000_000, nanos=250_000_000),
+    trace_id="ab" * 16,
+)
+OUTSIDE = messages.DeadLetter(
+    id="1:9",
+    stage="preprocessing",
+    rule="outOfRange",
+    field="pixels",
+    reason="pixels: element 3: expected 0 to 16, got 40",
+    topic="digits",
+    partition=1,
+    offset=8,
+    value=b'{"id":"a","pixels":[40.0]}',
+    reject_time=Timestamp(seconds=1_700_000_001),
+    replays=1,
+)
+SENT = b'{"id": "a", "pixels": [40], "more": 1}'
+
+
+@dataclass
+class FakeIngestion(services.IngestionServiceServicer):
+    letters: list[messages.DeadLetter] = field(default_factory=lambda: [BROKEN, OUTSIDE])
+    outcomes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    requests: list[Any] = field(default_factory=list)
+    refusal: tuple[grpc.StatusCode, str] | None = None
+
+    def _chosen(self, request: Any, context: Any) -> list[messages.DeadLetter]:
+        self.requests.append(request)
+        if self.refusal:
+            context.abort(*self.refusal)
+        return [letter for letter in self.letters if request.filter.id in ("", letter.id)]
+
+    def ListDeadLetters(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for letter in self._chosen(request, context):
+            answer = messages.ListDeadLettersResponse(letter=letter)
+            if request.filter.id and letter.stage == "preprocessing":
+                answer.letter.original = SENT
+            yield answer
+
+    def ReplayDeadLetters(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for letter in self._chosen(request, context):
+            outcome, reason = self.outcomes.get(letter.id, (messages.REPLAY_OUTCOME_ACCEPTED, ""))
+            yield messages.ReplayDeadLettersResponse(letter=letter, outcome=outcome, reason=reason)
+
+
+@pytest.fixture
+def ingestion(monkeypatch):
+    fake = FakeIngestion()
+    server = grpc.server(ThreadPoolExecutor(2))
+    services.add_IngestionServiceServicer_to_server(fake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monkeypatch.setenv("HEADRACE_INGESTION_ADDRESS", f"127.0.0.1:{port}")
+    yield fake
+    server.stop(grace=None).wait()
+
+
+def test_letters_are_listed_with_rule_and_reason(headrace, ingestion):
+    result = headrace("dead", "list", "digits", "--limit", "7")
+    assert result.exit_code == 0
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert "0:4" in result.stdout
+    assert "outOfRange" in result.stdout
+    assert "2 in all: json 1, outOfRange 1" in result.stdout
+    assert (ingestion.requests[0].pipeline, ingestion.requests[0].limit) == ("digits", 7)
+
+
+def test_letters_as_json(headrace, ingestion):
+    result = headrace("dead", "list", "digits", "--json")
+    assert json.loads(result.stdout) == [
+        {
+            "id": "0:4",
+            "stage": "ingestion",
+            "rule": "json",
+            "field": None,
+            "reason": "expected a JSON object, got bytes that are no JSON",
+            "origin": {"topic": "digits", "partition": 0, "offset": 17},
+            "reject_time": "2023-11-14T22:13:20.250Z",
+            "replays": 0,
+            "trace_id": "ab" * 16,
+            "key": "k",
+            "key_base64": None,
+            "value": None,
+            "value_base64": "eyJpZCIbWzMxbf8=",
+            "original": None,
+            "original_base64": None,
+        },
+        {
+            "id": "1:9",
+            "stage": "preprocessing",
+            "rule": "outOfRange",
+            "field": "pixels",
+            "reason": "pixels: element 3: expected 0 to 16, got 40",
+            "origin": {"topic": "digits", "partition": 1, "offset": 8},
+            "reject_time": "2023-11-14T22:13:21.000Z",
+            "replays": 1,
+            "trace_id": None,
+            "key": None,
+            "key_base64": None,
+            "value": '{"id":"a","pixels":[40.0]}',
+            "value_base64": None,
+            "original": None,
+            "original_base64": None,
+        },
+    ]
+
+
+def test_where_becomes_the_filter(headrace, ingestion):
+    headrace("dead", "list", "digits", "--where", "stage=ingestion,rule=type,field=pixels,id=0:4")
+    assert ingestion.requests[0].filter == messages.DeadLetterFilter(
+        stage="ingestion", rule="type", field="pixels", id="0:4"
+    )
+
+
+@pytest.mark.parametrize("where", ["size=3", "rule", "rule=", "rule=a,rule=b"])
+def test_a_where_that_means_nothing_is_wrong_usage(headrace, ingestion, where):
+    result = headrace("dead", "replay", "digits", "--where", where)
+    assert result.exit_code == 2
+    assert "stage=…" in result.stderr
+    assert ingestion.requests == []
+
+
+def test_show_gives_the_producers_bytes_and_no_control_characters(headrace, ingestion):
+    result = headrace("dead", "show", "digits")
+    assert result.exit_code == 0
+    assert "origin    digits:0:17" in result.stdout
+    assert 'value     {"id"\\x1b[31m\\xff' in result.stdout
+    assert f"sent      {SENT.decode()}" in result.stdout
+    assert 'row       {"id":"a","pixels":[40.0]}' in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_a_long_value_is_cut_in_text_only(headrace, ingestion):
+    ingestion.letters = [messages.DeadLetter(id="0:1", stage="ingestion", rule="oversized", value=b"x" * 50_000)]
+    assert "(50000 bytes; --json prints all)" in headrace("dead", "show", "digits").stdout
+    (shown,) = json.loads(headrace("dead", "show", "digits", "--json").stdout)
+    assert shown["value"] == "x" * 50_000
+
+
+def test_nothing_to_show_is_a_failure_and_nothing_to_list_is_none(headrace, ingestion):
+    ingestion.letters = []
+    result = headrace("dead", "show", "digits", "--where", "id=0:1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no dead letter of 'digits' with id=0:1" in result.stderr
+    result = headrace("dead", "list", "digits")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no dead letters of 'digits'\n")
+    assert json.loads(headrace("dead", "list", "digits", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word", "code"),
+    [
+        (messages.REPLAY_OUTCOME_ACCEPTED, "accepted", 0),
+        (messages.REPLAY_OUTCOME_REJECTED, "rejected", 1),
+        (messages.REPLAY_OUTCOME_REPEATED, "repeated", 0),
+        (messages.REPLAY_OUTCOME_EXHAUSTED, "exhausted", 0),
+    ],
+)
+def test_a_replay_tells_the_outcome_of_every_letter(headrace, ingestion, outcome, word, code):
+    ingestion.outcomes["0:4"] = (outcome, "still no JSON" if code else "")
+    result = headrace("dead", "replay", "digits")
+    assert result.exit_code == code
+    assert word in result.stdout
+    result = headrace("dead", "replay", "digits", "--json", "--dry-run", "--where", "id=0:4")
+    assert result.exit_code == code
+    assert json.loads(result.stdout) == [
+        {
+            "id": "0:4",
+            "outcome": word,
+            "reason": "still no JSON" if code else None,
+            "stage": "ingestion",
+            "rule": "json",
+            "field": None,
+            "replays": 0,
+        }
+    ]
+    assert [request.dry_run for request in ingestion.requests] == [False, True]
+
+
+def test_a_dry_run_says_that_nothing_was_sent(headrace, ingestion):
+    assert "2 accepted; nothing was sent" in headrace("dead", "replay", "digits", "--dry-run").stdout
+
+
+def test_a_refusal_is_one_line(headrace, ingestion):
+    ingestion.refusal = (grpc.StatusCode.NOT_FOUND, "pipeline: expected one of digits, got 'letters'")
+    for command in ("list", "show", "replay"):
+        result = headrace("dead", command, "letters")
+        assert result.exit_code == 1
+        assert result.stderr == "error: pipeline: expected one of digits, got 'letters'\n"
