@@ -17,7 +17,7 @@ SETTINGS = re.compile(r"(<!-- settings:begin -->\n).*?(<!-- settings:end -->)", 
 TOPICS_INTRODUCTION = """\
 # Topics
 
-Generated from `headrace_runtime.topics` by `make docs`; the chart renders the same list. Names carry the brand, facts
+Generated from `headrace_runtime.topics` by `make docs`. Names carry the brand, facts
 are in the past tense and commands end in `requested`. Automatic creation is off: the control topics are made when the
 platform starts, a pipeline's own topics when it is applied. Partitions are given as embedded / production.
 
@@ -62,7 +62,9 @@ def topics_page() -> str:
 def kept(topic: Topic) -> str:
     """Return how long a topic keeps its messages, in words."""
     if topic.compacted:
-        return "newest per key"
+        return (
+            "newest per key" if topic.retention_ms == FOREVER else f"newest per key, {topic.retention_ms // DAY_MS} day"
+        )
     return "for ever" if topic.retention_ms == FOREVER else f"{topic.retention_ms // DAY_MS} days"
 
 

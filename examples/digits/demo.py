@@ -1,11 +1,13 @@
-"""The whole way on real data: from a plain Kafka producer to gRPC predictions, in a platform of its own.
+"""The whole way on real data, in a platform of its own: first light, then a stream that changes.
 
 Run by `make demo`. Starts the embedded platform on free ports in a temporary folder, stops it at the end, and exits
-with 0 only when every stage did what it should.
+with 0 only when every stage did what it should. `--svg FILE` keeps the live screen as an image.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import drift
 import numpy as np
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.cli import tables
@@ -22,6 +25,7 @@ from headrace_client.views import dataset_view, release_view, short_id, version_
 from headrace_client.waiting import Progress, wait_for
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
+from headrace_data.spec import load_pipeline
 from headrace_local.launcher import Platform
 from headrace_runtime.object_store import ObjectStore
 from rich.console import Console
@@ -109,7 +113,19 @@ def predict(client: InferenceClient, pixels: np.ndarray, digits: np.ndarray, *, 
         raise DemoFailed(f"answers from Valkey: expected all {len(digits)}, got {cached}")
 
 
-def run(home: Path) -> None:
+def tell_story(platform: Platform, client: InferenceClient, image: np.ndarray) -> None:
+    """Print where one prediction comes from, by the commands that a user has."""
+    prediction = client.infer(PIPELINE, {"pixels": image[np.newaxis]}).parameters["prediction_id"]
+    headrace = Path(sys.executable).parent / "headrace"
+    environment = (
+        os.environ | platform.environment | {"COLUMNS": "110", "FORCE_COLOR": "1" if console.is_terminal else ""}
+    )
+    for command in ("trace", "lineage"):
+        console.print(f"[bold]$ headrace {command} {prediction}[/]")
+        subprocess.run([str(headrace), command, str(prediction)], check=True, env=environment)
+
+
+def run(home: Path, svg: Path | None) -> None:
     """Tell the story."""
     with stage("Starting Kafka, Valkey and six services"):
         platform = Platform.on_free_ports(home)
@@ -132,6 +148,11 @@ def run(home: Path) -> None:
                 predict(client, pixels, digits, expect_cached=False)
             with stage("The same calls again"):
                 predict(client, pixels, digits, expect_cached=True)
+            with stage("The stream changes, and nobody stops calling"):
+                pipeline = load_pipeline((HERE / "pipeline.yaml").read_bytes())
+                drift.run(platform, registry, pipeline, console, svg)
+            with stage("Where one prediction comes from"):
+                tell_story(platform, client, pixels[0])
     finally:
         with stage("Stopping what was started"):
             platform.stop()
@@ -139,15 +160,18 @@ def run(home: Path) -> None:
 
 def main() -> int:
     """Run the demo in a temporary folder and return the exit code."""
+    parser = argparse.ArgumentParser(description="Headrace on real data, from records to predictions and back.")
+    parser.add_argument("--svg", type=Path, help="keep the live screen as an SVG image")
+    svg = parser.parse_args().svg
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         try:
-            run(Path(folder))
+            run(Path(folder), svg)
         except Exception as error:
             console.print(f"\n[bold red]the demo failed:[/] {error}")
             return 1
     console.print(
-        f"\n[bold]1,797 digits from a Kafka topic to gRPC predictions through six services in "
+        f"\n[bold]1,797 digits from a Kafka topic to gRPC predictions, twice, with a swap under load, in "
         f"{time.monotonic() - start:.0f} s[/]"
     )
     return 0

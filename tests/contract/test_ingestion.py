@@ -94,7 +94,7 @@ def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
 
 
 def digit(name: str) -> bytes:
-    return json.dumps({"id": name, "pixels": [[1.0] * 8] * 8, "digit": 3}).encode()
+    return json.dumps({"id": name, "image": name, "pixels": [[1.0] * 8] * 8, "digit": 3}).encode()
 
 
 def pushed(running: Running, batch_id: str, records: list[bytes]) -> ingestion_service_pb2.PushResponse:

@@ -131,6 +131,7 @@ def test_answers_stay_right_without_valkey(
     finally:
         client.close()
     assert [result.outputs["label"][0] for result in answers] == expected.tolist()
+    assert not any(result.cached for result in answers)
 
 
 def test_the_same_records_give_the_same_dataset_on_another_platform(

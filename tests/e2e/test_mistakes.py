@@ -112,7 +112,9 @@ def test_a_run_that_fails_ends_the_wait_with_its_reason(
     changed = DIGITS.replace("{name: digits}", "{name: diverging}").replace("topic: digits", "topic: diverging")
     changed = changed.replace("model: digits", "model: diverging")
     start, end = changed.index("  optimizer:"), changed.index("  epochs:")
-    document.write_text(changed[:start] + "  optimizer: {kind: momentum, learningRate: 10.0, momentum: 0.99}\n" + changed[end:])
+    document.write_text(
+        changed[:start] + "  optimizer: {kind: momentum, learningRate: 10.0, momentum: 0.99}\n" + changed[end:]
+    )
     applied = headrace("apply", str(document), "--create-topic")
     assert applied.returncode == 0, applied.stderr
     produce(platform, "diverging")

@@ -31,6 +31,14 @@ def test_every_headrace_command_of_the_readme_exists() -> None:
     assert named <= set(command.commands)  # type: ignore[attr-defined]
 
 
+def test_every_file_that_the_readmes_commands_name_exists() -> None:
+    named = re.findall(
+        r"\b((?:examples|scripts|docs)/[\w./-]+)", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    )
+    assert {"examples/digits/pipeline.yaml", "examples/digits/produce.py", "examples/digits/rows.jsonl"} <= set(named)
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_every_link_of_the_documents_leads_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *SERVICE_READMES]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):

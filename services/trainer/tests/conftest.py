@@ -37,7 +37,9 @@ def records() -> list[bytes]:
     """The scanned digits as a producer sends them."""
     bunch = load_digits()
     return [
-        json.dumps({"id": f"digit-{place:04}", "pixels": image.tolist(), "digit": int(digit)}).encode()
+        json.dumps(
+            {"id": f"digit-{place:04}", "image": f"digit-{place:04}", "pixels": image.tolist(), "digit": int(digit)}
+        ).encode()
         for place, (image, digit) in enumerate(zip(bunch.images, bunch.target, strict=True))
     ]
 

@@ -41,7 +41,9 @@ class Topic:
     def config(self) -> Mapping[str, str]:
         """The topic's settings at the broker."""
         if self.compacted:
-            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
+            expiry = {} if self.retention_ms == FOREVER else {"retention.ms": str(self.retention_ms)}
+            policy = "compact" if self.retention_ms == FOREVER else "compact,delete"
+            return {"cleanup.policy": policy, "min.cleanable.dirty.ratio": "0.1", **expiry}
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), "retention.bytes": "-1"}
 
 
@@ -60,6 +62,7 @@ PIPELINE_APPLIED = Topic(
     partitions=1,
     production_partitions=1,
     compacted=True,
+    retention_ms=FOREVER,
 )
 PUSH_ACCEPTED = Topic(
     "headrace.push.accepted.v1",
@@ -72,6 +75,7 @@ PUSH_ACCEPTED = Topic(
     partitions=1,
     production_partitions=1,
     compacted=True,
+    retention_ms=DAY_MS,
 )
 DATASET_REQUESTED = Topic(
     "headrace.dataset.requested.v1",
@@ -179,6 +183,7 @@ MODEL_RELEASED = Topic(
     partitions=1,
     production_partitions=1,
     compacted=True,
+    retention_ms=FOREVER,
 )
 MODEL_REFUSED = Topic(
     "headrace.model.refused.v1",

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
 
 from headrace.events.v1.record_pb2 import PushAccepted
-from headrace_runtime.kafka import CompactedView, Fenced, Transaction, TransactionalProducer
+from headrace_runtime.kafka import CompactedView, Transaction, TransactionalProducer
 from headrace_runtime.messages import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PUSH_ACCEPTED
 
 CATCH_UP_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    accepted: PushAccepted
+    time_ms: int
 
 
 class PushLog:
@@ -24,7 +33,7 @@ class PushLog:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._answers: dict[str, PushAccepted] = {}
+        self._answers: dict[str, _Answer] = {}
         self._view = CompactedView(settings, PUSH_ACCEPTED, PushAccepted, self._learn, "ingestion")
         self._producer: TransactionalProducer | None = None
         self._writing = threading.Lock()
@@ -53,23 +62,33 @@ class PushLog:
             try:
                 with self._producer.transaction() as transaction:
                     yield transaction
-            except Fenced:
+            except BaseException:
+                # Fenced, or in a state that nobody knows: the next writer opens a producer of its own.
                 self._close()
                 raise
 
     def answer(self, pipeline: str, batch_id: str) -> PushAccepted | None:
-        """Return the answer that this batch got, None when it is new."""
-        return self._answers.get(f"{pipeline}/{batch_id}")
+        """Return the answer that this batch got, None when it is new or older than a day."""
+        known = self._answers.get(f"{pipeline}/{batch_id}")
+        return known.accepted if known else None
 
     def remember(self, accepted: PushAccepted) -> None:
         """Keep an answer whose transaction was committed."""
-        self._answers[PUSH_ACCEPTED.key_of(accepted)] = accepted
+        self._keep(PUSH_ACCEPTED.key_of(accepted), accepted, int(time.time() * 1_000))
 
-    def _learn(self, key: str, accepted: PushAccepted | None, _: Record) -> None:
+    def _learn(self, key: str, accepted: PushAccepted | None, record: Record) -> None:
         if accepted is None:
             self._answers.pop(key, None)
         else:
-            self._answers[key] = accepted
+            self._keep(key, accepted, record.timestamp_ms)
+
+    def _keep(self, key: str, accepted: PushAccepted, time_ms: int) -> None:
+        # The newest stand last, so the expired ones are found at the front.
+        self._answers.pop(key, None)
+        self._answers[key] = _Answer(accepted, time_ms)
+        expired = time_ms - PUSH_ACCEPTED.retention_ms
+        for old in list(takewhile(lambda item: item[1].time_ms < expired, self._answers.items())):
+            del self._answers[old[0]]
 
     def _close(self) -> None:
         if self._producer is not None:
