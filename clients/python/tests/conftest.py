@@ -199,6 +199,8 @@ class FakeRegistry(RegistryServiceServicer):
     versions: list[messages.Version] = field(default_factory=list)
     releases: list[messages.Release] = field(default_factory=list)
     lags: list[messages.Lag] = field(default_factory=list)
+    lineage: messages.GetLineageResponse = field(default_factory=messages.GetLineageResponse)
+    fates: list[messages.RecordFate] = field(default_factory=list)
     states: list[State] | dict[int, list[State]] = field(default_factory=list)
     watches: int = 0
     refusal: tuple[grpc.StatusCode, str] | None = None
@@ -241,6 +243,18 @@ class FakeRegistry(RegistryServiceServicer):
     def ListReleases(self, request: Any, context: Any) -> messages.ListReleasesResponse:  # noqa: N802
         self._seen(request, context)
         return messages.ListReleasesResponse(releases=self.releases)
+
+    def RollbackModel(self, request: Any, context: Any) -> messages.RollbackModelResponse:  # noqa: N802
+        self._seen(request, context)
+        return messages.RollbackModelResponse(release=self.releases[0])
+
+    def GetLineage(self, request: Any, context: Any) -> messages.GetLineageResponse:  # noqa: N802
+        self._seen(request, context)
+        return self.lineage
+
+    def GetRecordFate(self, request: Any, context: Any) -> messages.GetRecordFateResponse:  # noqa: N802
+        self._seen(request, context)
+        return messages.GetRecordFateResponse(fates=self.fates)
 
     def ListLags(self, request: Any, context: Any) -> messages.ListLagsResponse:  # noqa: N802
         self._seen(request, context)

@@ -148,6 +148,8 @@ def test_releases_as_json(headrace, full, canned):
             "run_id": canned.digest("1"),
             "gates": gates(),
             "cache": "redis",
+            "cache_ttl_s": None,
+            "reason": None,
             "release_time": "2023-11-14T22:13:20.250Z",
         }
     ]

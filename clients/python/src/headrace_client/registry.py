@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -26,7 +28,8 @@ class RegistryClient:
     """Calls the registry; a context manager. Not connected before the first call.
 
     Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when the registry
-    refuses. Answers are the protobuf messages of `headrace.registry.v1` and `headrace.events.v1`.
+    refuses. Answers are the protobuf messages of `headrace.registry.v1` and `headrace.events.v1`. Lists take `as_of`,
+    an aware datetime: the registry as it was at that moment.
     """
 
     def __init__(self, address: str | None = None, *, timeout_s: float = 15.0) -> None:
@@ -58,9 +61,10 @@ class RegistryClient:
         answer = self._call(self._stub.FreezeDataset, messages.FreezeDatasetRequest(pipeline=pipeline))
         return answer.request_id
 
-    def pipelines(self, pipeline: str = "") -> list[PipelineApplied]:
+    def pipelines(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[PipelineApplied]:
         """Return the pipelines by name; with a name, that one or none."""
-        answer = self._call(self._stub.ListPipelines, messages.ListPipelinesRequest(pipeline=pipeline))
+        request = messages.ListPipelinesRequest(pipeline=pipeline, as_of=_timestamp(as_of))
+        answer = self._call(self._stub.ListPipelines, request)
         return list(answer.pipelines)
 
     def pipeline(self, name: str) -> PipelineApplied:
@@ -70,25 +74,49 @@ class RegistryClient:
             raise NotFound(f"there is no pipeline '{name}': apply one with `headrace apply FILE`", "NOT_FOUND")
         return found[0]
 
-    def datasets(self, pipeline: str = "") -> list[messages.Dataset]:
+    def datasets(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[messages.Dataset]:
         """Return the datasets of one pipeline, or of all, oldest first."""
-        answer = self._call(self._stub.ListDatasets, messages.ListDatasetsRequest(pipeline=pipeline))
+        request = messages.ListDatasetsRequest(pipeline=pipeline, as_of=_timestamp(as_of))
+        answer = self._call(self._stub.ListDatasets, request)
         return list(answer.datasets)
 
-    def runs(self, pipeline: str = "") -> list[messages.Run]:
+    def runs(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[messages.Run]:
         """Return the runs of one pipeline, or of all, oldest first."""
-        answer = self._call(self._stub.ListRuns, messages.ListRunsRequest(pipeline=pipeline))
+        request = messages.ListRunsRequest(pipeline=pipeline, as_of=_timestamp(as_of))
+        answer = self._call(self._stub.ListRuns, request)
         return list(answer.runs)
 
-    def versions(self, model: str = "") -> list[messages.Version]:
+    def versions(self, model: str = "", *, as_of: datetime | None = None) -> list[messages.Version]:
         """Return the versions of one model, or of all, oldest first."""
-        answer = self._call(self._stub.ListVersions, messages.ListVersionsRequest(model=model))
+        request = messages.ListVersionsRequest(model=model, as_of=_timestamp(as_of))
+        answer = self._call(self._stub.ListVersions, request)
         return list(answer.versions)
 
-    def releases(self, model: str = "") -> list[messages.Release]:
+    def releases(self, model: str = "", *, as_of: datetime | None = None) -> list[messages.Release]:
         """Return the releases of one model, or of all, oldest first."""
-        answer = self._call(self._stub.ListReleases, messages.ListReleasesRequest(model=model))
+        request = messages.ListReleasesRequest(model=model, as_of=_timestamp(as_of))
+        answer = self._call(self._stub.ListReleases, request)
         return list(answer.releases)
+
+    def rollback(self, model: str, ordinal: int = 0) -> messages.Release:
+        """Make an earlier release of a model again and return the new one; 0 stands for the one before the current.
+
+        Raises NotPossibleNow when there is no such release, NotFound when there is no such model.
+        """
+        answer = self._call(self._stub.RollbackModel, messages.RollbackModelRequest(model=model, ordinal=ordinal))
+        return answer.release
+
+    def lineage(self, name: str) -> messages.GetLineageResponse:
+        """Return what lies behind a prediction, version, run or dataset, by its id or a unique beginning of it.
+
+        Raises NotFound when nothing has such an id, and InvalidRequest, listing them, when several have.
+        """
+        return self._call(self._stub.GetLineage, messages.GetLineageRequest(id=name))
+
+    def record_fates(self, topic: str, partition: int, offset: int) -> list[messages.RecordFate]:
+        """Return what became of a record in each pipeline that reads its topic; NotFound when it is not there."""
+        request = messages.GetRecordFateRequest(topic=topic, partition=partition, offset=offset)
+        return list(self._call(self._stub.GetRecordFate, request).fates)
 
     def lags(self) -> list[messages.Lag]:
         """Return how far each consumer group is behind, by group and topic."""
@@ -114,6 +142,14 @@ class RegistryClient:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(SERVICE, self.address)
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
 
 
 def _cancel(call: object) -> None:

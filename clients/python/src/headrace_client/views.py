@@ -155,8 +155,63 @@ def release_view(release: messages.Release) -> View:
         "run_id": released.run_id,
         "gates": gate_views(released.gates),
         "cache": _word(CachePolicy.Name(released.cache), "CACHE_POLICY_"),
+        "cache_ttl_s": released.cache_ttl_s or None,
+        "reason": released.reason or None,
         "release_time": _time(release, "release_time"),
     }
+
+
+def lineage_view(lineage: messages.GetLineageResponse) -> View:
+    """Return the chain behind a thing: prediction, version, runs, dataset, topic; null what does not lie before it."""
+    return {
+        "prediction": prediction_view(lineage) if lineage.HasField("prediction") else None,
+        "version": version_view(lineage.version) if lineage.HasField("version") else None,
+        "runs": [run_view(run) for run in lineage.runs],
+        "dataset": dataset_view(lineage.dataset) if lineage.HasField("dataset") else None,
+        "topic": lineage.topic or None,
+    }
+
+
+def prediction_view(lineage: messages.GetLineageResponse) -> View:
+    """Return a prediction that was served: by which variant of which version, when and how fast."""
+    served = lineage.prediction
+    return {
+        "prediction_id": served.prediction_id,
+        "model": served.model,
+        "version_id": served.version_id,
+        "variant": served.variant,
+        "rows": served.rows,
+        "cached": served.cached,
+        "duration_us": served.duration_us,
+        "serve_time": _time(lineage, "serve_time"),
+    }
+
+
+def fate_view(fate: messages.RecordFate) -> View:
+    """Return what became of a record in one pipeline."""
+    rejection = fate.rejection
+    told = {
+        "stage": rejection.stage,
+        "rule": rejection.rule,
+        "field": rejection.field or None,
+        "reason": rejection.reason,
+    }
+    return {
+        "pipeline": fate.pipeline,
+        "fate": _fate_word(fate),
+        "rejection": told if fate.HasField("rejection") else None,
+        "dataset_id": fate.dataset_id or None,
+        "split": fate.split or None,
+        "versions": [version_view(version) for version in fate.versions],
+    }
+
+
+def _fate_word(fate: messages.RecordFate) -> str:
+    if fate.dataset_id:
+        return "in_dataset"
+    if fate.HasField("rejection"):
+        return "rejected"
+    return "waiting" if fate.waiting else "left_out"
 
 
 def lag_view(lag: messages.Lag) -> View:

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from headrace_client.cli import catalogue, dead, freeze, platform, predict, spec, status, trace, wait
+from headrace_client.cli import (
+    catalogue,
+    dead,
+    freeze,
+    lineage,
+    platform,
+    predict,
+    rollback,
+    spec,
+    status,
+    trace,
+    wait,
+    where,
+)
 from headrace_client.cli.group import HeadraceGroup
 
 app = typer.Typer(
@@ -39,5 +52,8 @@ app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
+app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
+app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
+app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
 app.command("trace", rich_help_panel=MODELS)(trace.trace)

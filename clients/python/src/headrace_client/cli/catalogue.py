@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli import tables
+from headrace_client.cli.moments import moment
 from headrace_client.cli.output import JsonOption, note, print_json, print_parts
 from headrace_client.registry import RegistryClient
 from headrace_client.views import View, dataset_view, pipeline_view, release_view, run_view, version_view
@@ -40,28 +42,36 @@ def get(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Of this pipeline, or (versions, releases) of this model.")
     ] = "",
+    as_of: Annotated[
+        str,
+        typer.Option("--as-of", metavar="TIME", help="As it was then: an ISO time, or how long ago, such as 5m."),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List pipelines, datasets, runs, versions or releases, oldest first."""
+    then = moment(as_of, "--as-of") if as_of else None
     with RegistryClient(find_addresses().registry) as registry:
-        found = _list(registry, kind, name)
+        found = _list(registry, kind, name, then)
     if as_json:
         print_json(found)
     elif not found:
-        note(f"no {kind} of '{name}' yet" if name else f"no {kind} yet")
+        when = f"at {then.astimezone().isoformat(sep=' ', timespec='seconds')}" if then else "yet"
+        note(f"no {kind} of '{name}' {when}" if name else f"no {kind} {when}")
     else:
         print_parts(TABLES[kind](found))
 
 
-def _list(registry: RegistryClient, kind: Kind, name: str) -> list[View]:
+def _list(registry: RegistryClient, kind: Kind, name: str, as_of: datetime | None) -> list[View]:
     match kind:
         case Kind.PIPELINES:
-            return [pipeline_view(found) for found in ([registry.pipeline(name)] if name else registry.pipelines())]
+            if name and as_of is None:
+                return [pipeline_view(registry.pipeline(name))]
+            return [pipeline_view(found) for found in registry.pipelines(name, as_of=as_of)]
         case Kind.DATASETS:
-            return [dataset_view(dataset) for dataset in registry.datasets(name)]
+            return [dataset_view(dataset) for dataset in registry.datasets(name, as_of=as_of)]
         case Kind.RUNS:
-            return [run_view(run) for run in registry.runs(name)]
+            return [run_view(run) for run in registry.runs(name, as_of=as_of)]
         case Kind.VERSIONS:
-            return [version_view(version) for version in registry.versions(name)]
+            return [version_view(version) for version in registry.versions(name, as_of=as_of)]
         case Kind.RELEASES:
-            return [release_view(release) for release in registry.releases(name)]
+            return [release_view(release) for release in registry.releases(name, as_of=as_of)]

@@ -10,6 +10,11 @@ from rich.console import RenderableType
 from headrace_client.cli.output import coloured, plain, table
 from headrace_client.views import View, short_id
 
+PUSHED = "headrace.push.accepted.v1"
+"""The topic that places pushed records."""
+FATES = {"in_dataset": "in a dataset", "rejected": "rejected", "waiting": "waiting", "left_out": "left out"}
+"""What the fates of a record are called."""
+
 
 def pipelines(found: list[View]) -> list[RenderableType]:
     """Show pipelines."""
@@ -134,6 +139,68 @@ def releases(found: list[View]) -> list[RenderableType]:
         for view in found
     ]
     return [table(["model", "alias", ">epoch", ">version", "variant", "=id", "=cache", "=released"], rows)]
+
+
+def lineage(found: View) -> list[RenderableType]:
+    """Show the chain behind a thing, the thing first, and under it the producers' ranges."""
+    rows = []
+    if served := found["prediction"]:
+        count = f"{served['rows']} row{'' if served['rows'] == 1 else 's'}"
+        how = "from the cache" if served["cached"] else f"by {served['variant']}"
+        took = f"{served['duration_us'] / 1000:.1f} ms"
+        moment = _moment(served["serve_time"])
+        rows.append(["prediction", plain(served["prediction_id"]), plain(f"{count} {how} in {took}, {moment}")])
+    if version := found["version"]:
+        accuracy = _number(version["metrics"].get("accuracy"))
+        told = f"{version['model']} version {version['ordinal']}, {version['state']}"
+        rows.append(
+            ["version", short_id(version["version_id"]), plain(told + (f", accuracy {accuracy}" if accuracy else ""))]
+        )
+    for run in reversed(found["runs"]):
+        took = _seconds_between(run["request_time"], run["end_time"])
+        rows.append([run["kind"], short_id(run["run_id"]), plain(run["state"] + (f" in {took}" if took else ""))])
+    if dataset := found["dataset"]:
+        splits = ", ".join(f"{count} {split}" for split, count in dataset["rows"].items())
+        rows.append(["dataset", short_id(dataset["dataset_id"]), plain(splits)])
+    parts: list[RenderableType] = [table(["=from", "=id", "what"], rows)]
+    if dataset and dataset["sources"]:
+        parts.append(_ranges(found["topic"] or "", dataset["sources"]))
+    return parts
+
+
+def _ranges(topic: str, sources: list[View]) -> RenderableType:
+    rows = [
+        # Records that came by push have a negative partition: the one of the topic that holds their batches.
+        [plain(topic), str(part["partition"]), str(part["start"]), str(part["end"] - 1)]
+        if part["partition"] >= 0
+        else [PUSHED, str(-1 - part["partition"]), str(part["start"]), str(part["end"] - 1)]
+        for part in sources
+    ]
+    return table(["topic", ">partition", ">first offset", ">last offset"], rows)
+
+
+def fates(found: list[View]) -> list[RenderableType]:
+    """Show what became of a record, by pipeline."""
+    rows = [[plain(view["pipeline"]), coloured(FATES[view["fate"]]), plain(_fate(view))] for view in found]
+    return [table(["pipeline", "=fate", "what"], rows)]
+
+
+def _fate(view: View) -> str:
+    told = []
+    if rejection := view["rejection"]:
+        at = f", field {rejection['field']}" if rejection["field"] else ""
+        told.append(f"rejected by {rejection['stage']}, rule {rejection['rule']}{at}: {rejection['reason']}")
+    if view["dataset_id"]:
+        versions = ", ".join(f"{version['model']} {version['ordinal']}" for version in view["versions"])
+        learned = f"learned by {versions}" if view["split"] == "train" else f"of {versions}"
+        told.append(
+            f"{view['split']} split of dataset {short_id(view['dataset_id'])}" + (f", {learned}" if versions else "")
+        )
+    if view["fate"] == "waiting":
+        told.append("no dataset has been cut from its range yet")
+    if view["fate"] == "left_out":
+        told.append("a dataset was cut from its range without it, and no dead letter tells why any more")
+    return "; ".join(told)
 
 
 def _verdict(gates: list[View], variant: str) -> str:
