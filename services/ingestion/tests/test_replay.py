@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from headrace_data.spec import load_pipeline
+from headrace_ingestion.core.intake import Incoming, Intake
+from headrace_ingestion.core.replay import Outcome, is_original, needs_original, plan, selection
+from headrace_runtime.dead_letters import DeadLetter, StoredLetter
+from headrace_runtime.errors import InvalidInput
+
+DOCUMENT = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: meters}
+stream:
+  topic: meters
+  format: json
+  key: id
+  schema:
+    - {name: id, type: string, role: id}
+    - {name: level, type: float32, role: feature, range: [0, 10]}
+    - {name: state, type: int64, role: label}
+prepare: {}
+train:
+  network: {kind: mlp, hidden: [4]}
+  optimizer: {kind: adam, learningRate: 0.01}
+  epochs: 1
+  batchSize: 8
+"""
+
+
+def intake(limit: int = 1_000) -> Intake:
+    return Intake(load_pipeline(DOCUMENT), 900_000, limit)
+
+
+def sent(**other: object) -> bytes:
+    return json.dumps({"id": "a", "level": 0.1, "state": 1} | other).encode()
+
+
+def letter(value: bytes | None, stage: str = "ingestion", replays: int = 0, value_bytes: int = -1) -> StoredLetter:
+    dead = DeadLetter(stage, "type", "state", "why", "meters", 0, 4, b"k", value, (), replays)
+    return StoredLetter(dead, 1, 5, 0, "", len(value or b"") if value_bytes < 0 else value_bytes)
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome", "reason"),
+    [
+        (sent(), Outcome.ACCEPTED, ""),
+        (sent(level=11), Outcome.REJECTED, "level: expected 0 to 10, got 11.0"),
+        (sent(state="deep"), Outcome.REJECTED, 'state: expected a value of type int64, got "deep"'),
+        (None, Outcome.REJECTED, "expected a JSON object, got no value"),
+        (sent(note="x" * 1_000), Outcome.REJECTED, "expected at most 1000 bytes, got 1049"),
+    ],
+)
+def test_a_plan_foresees_what_both_stages_will_say(value: bytes | None, outcome: Outcome, reason: str) -> None:
+    found = plan(letter(value), None, intake(), known=False)
+    assert (found.outcome, found.reason, found.sends) == (outcome, reason, True)
+    assert found.batch_id == "dead/1:5"
+
+
+@pytest.mark.parametrize("literal", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"nan"])
+def test_what_json_does_not_have_is_rejected(literal: bytes) -> None:
+    value = sent().replace(b"0.1", literal)
+    (rejected,) = intake().take([Incoming(0, 0, value)]).rejected
+    assert rejected[1].rule == "json"
+
+
+@pytest.mark.parametrize("level", ["3e38", "-1e39", "1e308"])
+def test_a_number_that_its_type_cannot_hold_is_rejected(level: str) -> None:
+    taken = intake().take([Incoming(0, 0, sent().replace(b"0.1", level.encode()))])
+    assert [rejection.rule for _, rejection in taken.rejected] == ([] if level == "3e38" else ["overflow"])
+
+
+def test_an_oversized_record_is_rejected_unread_and_stops_no_other() -> None:
+    values = [sent(), b"{" * 1_001, b"{", sent(), b"x" * 5_000]
+    taken = intake().take([Incoming(0, offset, value) for offset, value in enumerate(values)])
+    assert [(record.offset, rejection.rule) for record, rejection in taken.rejected] == [
+        (1, "oversized"),
+        (2, "json"),
+        (4, "oversized"),
+    ]
+    (batch,) = taken.batches
+    assert batch.rows.column("_offset").to_pylist() == [0, 3]
+    assert (batch.start, batch.end, batch.rejected) == (0, 5, {"oversized": 2, "json": 1})
+
+
+def test_nothing_is_sent_for_a_letter_that_was_or_came_back_too_often() -> None:
+    for found, outcome in (
+        (plan(letter(sent()), None, intake(), known=True), Outcome.REPEATED),
+        (plan(letter(sent(), replays=2), None, intake(), known=False), Outcome.EXHAUSTED),
+    ):
+        assert (found.outcome, found.sends) == (outcome, False)
+
+
+def test_the_producers_bytes_are_sent_when_they_were_found() -> None:
+    row = letter(sent(level=11.0), "preprocessing")
+    found = plan(row, sent(level=9, more=1), intake(), known=False)
+    assert found.outcome is Outcome.ACCEPTED
+    assert found.taken.batches[0].rows.column("level").to_pylist() == [9.0]
+
+
+def test_a_part_of_a_record_is_never_sent() -> None:
+    cut = letter(b'{"id": "a"', value_bytes=9_000)
+    found = plan(cut, None, intake(), known=False)
+    assert (found.outcome, found.sends) == (Outcome.REJECTED, False)
+    assert "9000 bytes, got its first 10" in found.reason
+    assert needs_original(cut)
+    assert not needs_original(letter(sent()))
+    assert is_original(b'{"id": "a"' + b" " * 8_990, cut)
+    assert not is_original(b'{"id": "a"', cut)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (sent(level=0.1, more=2), True),
+        (sent(id="b"), False),
+        (sent(state=2), False),
+        (b"{broken", False),
+        (b"[1]", False),
+        (None, False),
+    ],
+)
+def test_another_record_at_the_same_place_is_not_taken_for_the_original(found: bytes | None, expected: bool) -> None:
+    row = letter(sent(level=0.10000000149011612), "preprocessing")
+    assert is_original(found, row) is expected
+
+
+def test_a_selection_takes_what_fits_all_of_it() -> None:
+    one = letter(sent())
+    for wanted in (("", "", "", ""), ("ingestion", "type", "state", "1:5"), ("", "type", "", "")):
+        assert selection(*wanted).takes(one)
+    for wanted in (("preprocessing", "", "", ""), ("", "json", "", ""), ("", "", "id", ""), ("", "", "", "1:6")):
+        assert not selection(*wanted).takes(one)
+    assert not selection("", "", "", "1:5").takes(replace(one, partition=0))
+
+
+@pytest.mark.parametrize("wrong", ["7", ":", "a:b", "1:-5", "1:5:6", "1:" + "9" * 19, "٣:1"])
+def test_an_id_is_a_partition_and_an_offset(wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="expected partition:offset"):
+        selection("", "", "", wrong)
