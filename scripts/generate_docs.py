@@ -63,7 +63,7 @@ def kept(topic: Topic) -> str:
     """Return how long a topic keeps its messages, in words."""
     if topic.compacted:
         return (
-            "newest per key" if topic.retention_ms == FOREVER else f"newest per key, {topic.retention_ms // DAY_MS} day"
+            "newest per key" if topic.retention_ms == FOREVER else f"newest per key, {topic.retention_ms // DAY_MS} days"
         )
     return "for ever" if topic.retention_ms == FOREVER else f"{topic.retention_ms // DAY_MS} days"
 

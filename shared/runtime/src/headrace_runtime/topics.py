@@ -75,7 +75,8 @@ PUSH_ACCEPTED = Topic(
     partitions=1,
     production_partitions=1,
     compacted=True,
-    retention_ms=DAY_MS,
+    # Pushes are remembered for a day, replays for longer than their dead letters are kept.
+    retention_ms=8 * DAY_MS,
 )
 DATASET_REQUESTED = Topic(
     "headrace.dataset.requested.v1",
@@ -290,7 +291,7 @@ DEAD = RecordTopic(
     "the producer's key",
     "the producer's bytes",
     ("ingestion", "preprocessing"),
-    (),
+    ("ingestion",),
     "rejected records with the reason in the headers",
 )
 RECORD_TOPICS: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -13,10 +14,12 @@ from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.messages import Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import dead_topic
+from headrace_runtime.topics import DEAD, dead_topic
 from kafka.errors import KafkaError
 
 STALL_S = 20.0
+KEPT_MS = int(DEAD.config["retention.ms"])
+"""How long a letter is one. Kafka may keep it for longer, but its replay is not remembered for ever."""
 
 
 class DeadLog:
@@ -47,11 +50,11 @@ class DeadLog:
             places = reader.partitions(self._topic)
             if place:
                 found = self._at(reader, (self._topic, place[0]), place[1]) if (self._topic, place[0]) in places else []
-                yield [read_letter(record) for record in found]
+                yield _fresh(found)
                 return
             reader.start_at(dict.fromkeys(places))
             for records in reader.read_to(reader.ends(places), STALL_S):
-                yield [read_letter(record) for record in records]
+                yield _fresh(records)
 
     def sent(self, topic: str, partition: int, offset: int) -> bytes | None:
         """Return what stands at a place of a producers' topic; None when it is no longer there."""
@@ -77,6 +80,11 @@ class DeadLog:
         end = min(reader.ends([place])[place], offset + 1)
         read = reader.read_to({place: end}, STALL_S)
         return [record for records in read for record in records if record.offset == offset]
+
+
+def _fresh(records: Sequence[Record]) -> list[StoredLetter]:
+    oldest = time.time() * 1_000 - KEPT_MS
+    return [read_letter(record) for record in records if record.timestamp_ms >= oldest]
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from headrace.events.v1.record_pb2 import PushAccepted
 from headrace_runtime.kafka import CompactedView, Transaction, TransactionalProducer
 from headrace_runtime.messages import Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import PUSH_ACCEPTED
+from headrace_runtime.topics import DAY_MS, PUSH_ACCEPTED
+
+from headrace_ingestion.core.push import REPLAY_PREFIX
 
 CATCH_UP_S = 10.0
 
@@ -22,6 +24,33 @@ CATCH_UP_S = 10.0
 class _Answer:
     accepted: PushAccepted
     time_ms: int
+
+
+class _Answers:
+    """Answers by key, forgotten some time after they were given. Safe for use by several threads."""
+
+    def __init__(self, kept_ms: int) -> None:
+        self._kept_ms = kept_ms
+        self._answers: dict[str, _Answer] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> PushAccepted | None:
+        with self._lock:
+            known = self._answers.get(key)
+        return known.accepted if known else None
+
+    def keep(self, key: str, accepted: PushAccepted, time_ms: int) -> None:
+        expired = time_ms - self._kept_ms
+        with self._lock:
+            # The newest stand last, so the expired ones are found at the front.
+            self._answers.pop(key, None)
+            self._answers[key] = _Answer(accepted, time_ms)
+            for old in list(takewhile(lambda item: item[1].time_ms < expired, self._answers.items())):
+                del self._answers[old[0]]
+
+    def forget(self, key: str) -> None:
+        with self._lock:
+            self._answers.pop(key, None)
 
 
 class PushLog:
@@ -33,7 +62,9 @@ class PushLog:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._answers: dict[str, _Answer] = {}
+        # Apart, because a replay is remembered for longer than a push: nothing would expire behind it.
+        self._pushes = _Answers(DAY_MS)
+        self._replays = _Answers(PUSH_ACCEPTED.retention_ms)
         self._view = CompactedView(settings, PUSH_ACCEPTED, PushAccepted, self._learn, "ingestion")
         self._producer: TransactionalProducer | None = None
         self._writing = threading.Lock()
@@ -68,27 +99,26 @@ class PushLog:
                 raise
 
     def answer(self, pipeline: str, batch_id: str) -> PushAccepted | None:
-        """Return the answer that this batch got, None when it is new or older than a day."""
-        known = self._answers.get(f"{pipeline}/{batch_id}")
-        return known.accepted if known else None
+        """Return the answer that this batch got, None when it is new or its answer was forgotten.
+
+        A push is forgotten after a day, a replay after its dead letter.
+        """
+        return self._answers(batch_id).get(f"{pipeline}/{batch_id}")
 
     def remember(self, accepted: PushAccepted) -> None:
         """Keep an answer whose transaction was committed."""
-        self._keep(PUSH_ACCEPTED.key_of(accepted), accepted, int(time.time() * 1_000))
+        answers = self._answers(accepted.batch_id)
+        answers.keep(PUSH_ACCEPTED.key_of(accepted), accepted, int(time.time() * 1_000))
 
     def _learn(self, key: str, accepted: PushAccepted | None, record: Record) -> None:
         if accepted is None:
-            self._answers.pop(key, None)
+            self._pushes.forget(key)
+            self._replays.forget(key)
         else:
-            self._keep(key, accepted, record.timestamp_ms)
+            self._answers(accepted.batch_id).keep(key, accepted, record.timestamp_ms)
 
-    def _keep(self, key: str, accepted: PushAccepted, time_ms: int) -> None:
-        # The newest stand last, so the expired ones are found at the front.
-        self._answers.pop(key, None)
-        self._answers[key] = _Answer(accepted, time_ms)
-        expired = time_ms - PUSH_ACCEPTED.retention_ms
-        for old in list(takewhile(lambda item: item[1].time_ms < expired, self._answers.items())):
-            del self._answers[old[0]]
+    def _answers(self, batch_id: str) -> _Answers:
+        return self._replays if batch_id.startswith(REPLAY_PREFIX) else self._pushes
 
     def _close(self) -> None:
         if self._producer is not None:

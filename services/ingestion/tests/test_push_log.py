@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from headrace.events.v1.record_pb2 import PushAccepted
+from headrace_ingestion.adapters.push_log import PushLog
+from headrace_runtime.messages import Record
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import DAY_MS, DEAD, PUSH_ACCEPTED
+
+
+def learn(log: PushLog, batch_id: str, day: float, *, tombstone: bool = False) -> None:
+    accepted = None if tombstone else PushAccepted(pipeline="p", batch_id=batch_id, accepted=1)
+    log._learn(f"p/{batch_id}", accepted, Record("t", 0, 0, None, None, (), int(day * DAY_MS)))
+
+
+def test_pushes_are_forgotten_after_a_day_and_replays_after_their_letters() -> None:
+    log = PushLog(KafkaSettings())
+    learn(log, "dead/0:1", 10.0)
+    learn(log, "old", 10.0)
+    learn(log, "new", 11.5)
+    assert [log.answer("p", name) is not None for name in ("dead/0:1", "old", "new")] == [True, False, True]
+    assert log.answer("q", "new") is None
+    learn(log, "dead/0:2", 17.5)
+    assert log.answer("p", "dead/0:1") is not None
+    learn(log, "dead/0:3", 18.5)
+    assert log.answer("p", "dead/0:1") is None
+    learn(log, "dead/0:3", 18.5, tombstone=True)
+    assert log.answer("p", "dead/0:3") is None
+    assert PUSH_ACCEPTED.retention_ms > int(DEAD.config["retention.ms"])
