@@ -162,11 +162,12 @@ def main() -> int:
     """Run the demo in a temporary folder and return the exit code."""
     parser = argparse.ArgumentParser(description="Headrace on real data, from records to predictions and back.")
     parser.add_argument("--svg", type=Path, help="keep the live screen as an SVG image")
-    svg = parser.parse_args().svg
+    parser.add_argument("--home", type=Path, help="keep the platform's state and logs in this folder")
+    arguments = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         try:
-            run(Path(folder), svg)
+            run(arguments.home or Path(folder), arguments.svg)
         except Exception as error:
             console.print(f"\n[bold red]the demo failed:[/] {error}")
             return 1

@@ -117,7 +117,8 @@ def story(spans: Sequence[Span], wanted: Sequence[Span]) -> list[Node]:
     are left out.
     """
     known = {span.span_id for span in spans}
-    causes = {span.span_id: [cause for cause in _causes(span, spans) if cause in known] for span in spans}
+    loads = _loads(spans)
+    causes = {span.span_id: [cause for cause in _causes(span, loads) if cause in known] for span in spans}
     effects: dict[str, list[Span]] = {}
     for span in spans:
         for cause in causes[span.span_id]:
@@ -128,12 +129,21 @@ def story(spans: Sequence[Span], wanted: Sequence[Span]) -> list[Node]:
     return _trees([span for span in spans if span.span_id in kept], causes)
 
 
-def _causes(span: Span, spans: Sequence[Span]) -> list[str]:
+def _loads(spans: Iterable[Span]) -> dict[object, list[Span]]:
+    """Return the spans that loaded each version, in the order of time."""
+    loads: dict[object, list[Span]] = {}
+    for span in sorted(spans, key=lambda span: span.start_ns):
+        if span.name.startswith("load "):
+            loads.setdefault(span.attributes.get(VERSION), []).append(span)
+    return loads
+
+
+def _causes(span: Span, loads: dict[object, list[Span]]) -> list[str]:
     """Return the ids of what a span came from, the closest first."""
     causes = [*([span.parent_id] if span.parent_id else ()), *span.links]
     if PREDICTION in span.attributes:
-        loads = [item for item in spans if item.name.startswith("load ") and item.start_ns <= span.start_ns]
-        causes += [item.span_id for item in loads if item.attributes.get(VERSION) == span.attributes.get(VERSION)][-1:]
+        earlier = [item for item in loads.get(span.attributes.get(VERSION), ()) if item.start_ns <= span.start_ns]
+        causes += [item.span_id for item in earlier[-1:]]
     return causes
 
 
