@@ -109,10 +109,8 @@ def brightness(offset: float) -> bytes:
 class Replica:
     """An inference process of its own on a port that stays the same when it starts again."""
 
-    def __init__(self, broker: Platform, folder: Path, name: str, **settings: Any) -> None:
-        from headrace_local.ports import find_free
-
-        self.port, self._metrics_port = find_free(2)
+    def __init__(self, broker: Platform, folder: Path, name: str, ports: tuple[int, int], **settings: Any) -> None:
+        self.port, self._metrics_port = ports
         self._log = folder / f"{name}.log"
         chosen = {
             "instance": name,
@@ -170,6 +168,14 @@ class Replica:
         return sum(float(line.rpartition(" ")[2]) for line in counted if 'outcome="ok"' in line)
 
 
+def free_ports(replicas: int = 1) -> list[tuple[int, int]]:
+    """Return ports for some replicas, each for gRPC and metrics."""
+    from headrace_local.ports import find_free
+
+    found = iter(find_free(2 * replicas))
+    return [(next(found), next(found)) for _ in range(replicas)]
+
+
 @pytest.fixture
 def releases(broker: Platform, tmp_path: Path) -> Iterator[Releases]:
     releases = Releases(broker, str(tmp_path / "store"))
@@ -215,7 +221,7 @@ def p99_ms(calls: Sequence[Any]) -> float:
 def test_a_hundred_swaps_under_load(
     broker: Platform, tmp_path: Path, releases: Releases, closed_loop: Any, resident: int
 ) -> None:
-    with Replica(broker, tmp_path, "0", resident_versions=resident) as replica, ExitStack() as stack:
+    with Replica(broker, tmp_path, "0", free_ports()[0], resident_versions=resident) as replica, ExitStack() as stack:
         replica.wait_serving(releases.model)
         channel = stack.enter_context(open_channel(f"127.0.0.1:{replica.port}"))
         load = closed_loop(stack, lambda: caller(channel, releases.model))
@@ -271,7 +277,10 @@ def older_than_seen(calls: Sequence[Any]) -> list[Any]:
 
 
 def test_a_replaced_version_answers_who_pins_it(broker: Platform, tmp_path: Path, releases: Releases) -> None:
-    with Replica(broker, tmp_path, "0") as replica, open_channel(f"127.0.0.1:{replica.port}") as channel:
+    with (
+        Replica(broker, tmp_path, "0", free_ports()[0]) as replica,
+        open_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
         replica.wait_serving(releases.model)
         newest, pinned = (caller(channel, releases.model, version) for version in ("", "1"))
         assert newest().ordinal == 1
@@ -292,7 +301,10 @@ def test_replicas_restart_in_turn_under_load(
     broker: Platform, tmp_path: Path, releases: Releases, closed_loop: Any
 ) -> None:
     with ExitStack() as stack:
-        replicas = [stack.enter_context(Replica(broker, tmp_path, name, drain_s=1)) for name in ("0", "1")]
+        replicas = [
+            stack.enter_context(Replica(broker, tmp_path, str(number), ports, drain_s=1))
+            for number, ports in enumerate(free_ports(2))
+        ]
         for replica in replicas:
             replica.wait_serving(releases.model)
         target = "ipv4:" + ",".join(f"127.0.0.1:{replica.port}" for replica in replicas)

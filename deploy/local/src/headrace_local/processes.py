@@ -118,6 +118,8 @@ def _service(
         environment["HEADRACE_REDIS_URL"] = reach.redis_url
         # Everything shares one machine here: a busy moment must not look like a cache that is down.
         environment["HEADRACE_REDIS_TIMEOUT_MS"] = "200"
+        # Every prediction can be looked up here; a busy replica in production records a share of them.
+        environment["HEADRACE_TRACE_SAMPLE_RATIO"] = "1"
         # There is one replica: callers have nowhere to move on to.
         environment["HEADRACE_DRAIN_S"] = "0"
     return Process(

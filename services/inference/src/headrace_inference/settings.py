@@ -11,6 +11,12 @@ from pydantic import Field, field_validator
 class Settings(ServiceSettings):
     """What inference is told, beside what every service is."""
 
+    trace_sample_ratio: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="Share of calls without a trace of their own that are recorded; a caller's decision is kept.",
+    )
     listen_address: str = Field("127.0.0.1:8001", description="Address of the gRPC server, host:port.")
     max_message_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="Largest gRPC message, in bytes; a larger one is RESOURCE_EXHAUSTED."

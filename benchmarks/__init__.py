@@ -1,0 +1,1 @@
+"""What Headrace costs, measured on the machine at hand: `make bench`."""

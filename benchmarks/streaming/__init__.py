@@ -1,0 +1,1 @@
+"""The cost of a record: JSON to raw batches, exactly once."""
