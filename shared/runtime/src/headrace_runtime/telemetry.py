@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterable, Sequence
@@ -97,6 +98,8 @@ class JsonLinesExporter(SpanExporter):
         self._path = path
         self._max_bytes = max_bytes
         self._file = path.open("a", encoding="utf-8")
+        if not _ends_a_line(path):
+            self._file.write("\n")  # a killed process left half a line, which must not swallow ours
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -114,6 +117,13 @@ class JsonLinesExporter(SpanExporter):
         """Close the file."""
         with self._lock:
             self._file.close()
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read() in (b"", b"\n")
 
 
 def _span_as_json(span: ReadableSpan) -> dict[str, Any]:
