@@ -254,6 +254,8 @@ def test_what_stays_bad_comes_back_as_a_new_letter_twice_and_then_no_more(runnin
     places = {(letter.rule, letter.topic, letter.partition, letter.offset) for letter in letters.values()}
     assert {place[:2] for place in places} == {("type", running.pipeline), ("outOfRange", running.pipeline)}
     assert len(places) == 2
+    # A record's letters lie in the partition of its producer's message.
+    assert {letter.id.split(":")[0] for letter in letters.values()} == {str(place[2]) for place in places}
     stored = {f"{item.partition}:{item.offset}": item for item in running.read(dead_topic(running.pipeline))}
     for letter in letters.values():
         earlier = stored[letter.id].header("dead-replay-of")

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import headrace_ingestion.adapters.push_log
+import pytest
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace_ingestion.adapters.push_log import PushLog
+from headrace_runtime.errors import Unavailable
 from headrace_runtime.messages import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DAY_MS, DEAD, PUSH_ACCEPTED
+from kafka.errors import KafkaTimeoutError
 
 
 def learn(log: PushLog, batch_id: str, day: float, *, tombstone: bool = False) -> None:
@@ -26,3 +30,12 @@ def test_pushes_are_forgotten_after_a_day_and_replays_after_their_letters() -> N
     learn(log, "dead/0:3", 18.5, tombstone=True)
     assert log.answer("p", "dead/0:3") is None
     assert PUSH_ACCEPTED.retention_ms > int(DEAD.config["retention.ms"])
+
+
+def test_brokers_that_do_not_answer_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise KafkaTimeoutError("no metadata")
+
+    monkeypatch.setattr(headrace_ingestion.adapters.push_log, "TransactionalProducer", unreachable)
+    with pytest.raises(Unavailable, match="Kafka does not take records now"), PushLog(KafkaSettings()).writer():
+        pytest.fail("nothing may be written")

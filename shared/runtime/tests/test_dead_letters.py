@@ -69,6 +69,7 @@ def test_a_replay_keeps_the_origin_and_counts() -> None:
     assert (second.letter.topic, second.letter.partition, second.letter.offset) == ("meters", 1, 7)
     assert (second.letter.replays, second.letter.replay_of) == (1, "0:3")
     assert second.letter.headers == own
+    assert again.after_replay(first.replay_headers()).outgoing("p", 1).partition == first.partition == 0
     # A later stage has none of the producer's headers; the trace comes by those of the replay.
     row = DeadLetter("preprocessing", "outOfRange", "level", "why", "headrace.push.accepted.v1", 0, 99, None, b"{}")
     third = stored(row.after_replay(second.replay_headers()).outgoing("p"))

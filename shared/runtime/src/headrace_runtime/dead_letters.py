@@ -53,7 +53,7 @@ class DeadLetter:
         """Return the message for the pipeline's dead-letter topic; a trace context of the producer's is kept aside.
 
         A value that the topic cannot hold is cut, and own headers or a key that are far too long are left out: a
-        record is never too bad to be set aside.
+        record is never too bad to be set aside. A letter after a replay lies in the partition of the one before.
         """
         value = self.value or b""
         told = {
@@ -67,6 +67,8 @@ class DeadLetter:
             told["dead-value-bytes"] = str(len(value))
         headers = inject([*self._own(), *((name, text.encode()[:MAX_REASON_BYTES]) for name, text in told.items())])
         key = self.key if len(self.key or b"") <= MAX_KEY_BYTES else None
+        if self.replay_of:
+            partition = _number(self.replay_of.partition(":")[0], partition or 0)
         return Outgoing(dead_topic(pipeline), key, self.value and value[:MAX_VALUE_BYTES], headers, partition)
 
     def after_replay(self, headers: Headers) -> DeadLetter:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from headrace.events.v1.record_pb2 import PushAccepted
+from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import CompactedView, Transaction, TransactionalProducer
 from headrace_runtime.messages import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DAY_MS, PUSH_ACCEPTED
+from kafka.errors import KafkaError
 
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
@@ -84,19 +86,25 @@ class PushLog:
     def writer(self) -> Iterator[Transaction]:
         """Open a transaction as the only writer. Call `answer` in it before anything is written.
 
-        Raises Fenced when another instance took over; then nothing was written and another try may succeed.
+        Raises Fenced when another instance took over; then nothing was written and another try may succeed. Raises
+        Unavailable when the brokers do not answer; whether it was written then, the next writer finds out.
         """
         with self._writing:
-            if self._producer is None:
-                self._producer = TransactionalProducer(self._settings, "ingestion.push")
-                self._view.catch_up(CATCH_UP_S)
             try:
-                with self._producer.transaction() as transaction:
+                with self._opened().transaction() as transaction:
                     yield transaction
-            except BaseException:
+            except BaseException as error:
                 # Fenced, or in a state that nobody knows: the next writer opens a producer of its own.
                 self._close()
+                if isinstance(error, KafkaError):
+                    raise Unavailable(f"Kafka does not take records now: {error!r}") from error
                 raise
+
+    def _opened(self) -> TransactionalProducer:
+        if self._producer is None:
+            self._producer = TransactionalProducer(self._settings, "ingestion.push")
+            self._view.catch_up(CATCH_UP_S)
+        return self._producer
 
     def answer(self, pipeline: str, batch_id: str) -> PushAccepted | None:
         """Return the answer that this batch got, None when it is new or its answer was forgotten.
