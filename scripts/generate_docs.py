@@ -1,4 +1,4 @@
-"""Generates docs/topics.md and the settings tables of the services' READMEs. `--check` fails when they differ."""
+"""Generates docs/topics.md, docs/pipeline.schema.json and the settings tables. `--check` fails when they differ."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+from headrace_data.spec import json_schema
 from headrace_runtime.settings import settings_table
 from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, RECORD_TOPICS, Topic
 
@@ -63,7 +64,9 @@ def kept(topic: Topic) -> str:
     """Return how long a topic keeps its messages, in words."""
     if topic.compacted:
         return (
-            "newest per key" if topic.retention_ms == FOREVER else f"newest per key, {topic.retention_ms // DAY_MS} days"
+            "newest per key"
+            if topic.retention_ms == FOREVER
+            else f"newest per key, {topic.retention_ms // DAY_MS} days"
         )
     return "for ever" if topic.retention_ms == FOREVER else f"{topic.retention_ms // DAY_MS} days"
 
@@ -85,7 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args().check
-    pages = {ROOT / "docs" / "topics.md": topics_page()}
+    docs = ROOT / "docs"
+    pages = {docs / "topics.md": topics_page(), docs / "pipeline.schema.json": json_schema()}
     pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if check and changed:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 
 import pytest
-from headrace_client.cli.logs import Tail
+from headrace_client.cli.logs import Tail, json_line
+from headrace_client.cli.platform import without_secret
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_no_logs_yet(headrace):
 
 def test_a_tail_follows_what_is_written_and_rotated(logs):
     path = logs / "trainer.log"
-    tail = Tail(path, "> ")
+    tail = Tail(path, lambda _, line: f"> {line}")
     assert tail.last(1) == ["> three"]
     assert tail.more() == []
     with path.open("a") as handle:
@@ -107,3 +109,17 @@ def test_a_tail_follows_what_is_written_and_rotated(logs):
     assert tail.more() == []
     path.write_text("7\n")
     assert tail.more() == ["> 7"]
+
+
+def test_logs_as_json_keep_the_services_own_fields() -> None:
+    assert json.loads(json_line("trainer", '{"level": "INFO", "message": "trainer is up"}')) == {
+        "service": "trainer",
+        "level": "INFO",
+        "message": "trainer is up",
+    }
+    assert json.loads(json_line("kafka", "plain text")) == {"service": "kafka", "message": "plain text"}
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert without_secret("redis://user:secret@cache:6379/0") == "redis://user:***@cache:6379/0"
+    assert without_secret("redis://cache:6379/0") == "redis://cache:6379/0"

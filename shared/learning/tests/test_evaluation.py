@@ -13,7 +13,6 @@ from headrace_learning.evaluation import (
     log_loss,
     logits_of,
     median_latencies_ms,
-    median_latency_ms,
     predict,
     relative_logit_error,
 )
@@ -142,7 +141,7 @@ def test_latency_is_that_of_the_batch_asked_for(linear_graph: LinearGraph) -> No
     wide = np.random.default_rng(0).normal(size=(2000, 3))
     rows = {"x": np.ones((2, 3), dtype=np.float32)}
 
-    assert median_latency_ms(small, rows, batch=1, budget_s=0.05) > 0
+    assert median_latencies_ms([small], rows, batch=1, budget_s=0.05)[0] > 0
     single, many = (
         median_latencies_ms([linear_graph(wide, CLASSES)], {"x": np.ones((2, 2000), np.float32)}, batch, 0.05)[0]
         for batch in (1, 512)

@@ -32,7 +32,7 @@ class Addresses:
 def home_folder(environment: Mapping[str, str] | None = None) -> Path:
     """Return the folder that holds the embedded platform's state: HEADRACE_HOME, or `./.headrace`."""
     environment = os.environ if environment is None else environment
-    return Path(environment.get(HOME_SETTING) or ".headrace")
+    return Path(environment.get(HOME_SETTING) or ".headrace").expanduser()
 
 
 def find_addresses(environment: Mapping[str, str] | None = None) -> Addresses:

@@ -126,11 +126,6 @@ def logits_of(graph: bytes, columns: Columns) -> Array:
     return logits.astype(np.float64)
 
 
-def median_latency_ms(graph: bytes, columns: Columns, batch: int, budget_s: float = 0.5) -> float:
-    """Return the median time of one run with `batch` rows on one thread, in milliseconds: see `median_latencies_ms`."""
-    return median_latencies_ms([graph], columns, batch, budget_s)[0]
-
-
 def median_latencies_ms(graphs: Sequence[bytes], columns: Columns, batch: int, budget_s: float = 0.5) -> list[float]:
     """Return each graph's median time of one run with `batch` rows on one thread, in milliseconds.
 

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 POLL_S = 0.2
 
 
-def show(paths: Sequence[Path], *, lines: int, follow: bool, named: bool) -> None:
-    """Print the last lines of each file, and with follow whatever comes until the user stops it.
+Form = Callable[[str, str], str]
+"""Returns what is printed for a service's name and a line of its log."""
 
-    named puts the file's name, which is the service's, before each line.
-    """
+
+def plain_line(paths: Sequence[Path], *, named: bool) -> Form:
+    """Return the form for people: the line, behind the service's name when there are several."""
     width = max((len(path.stem) for path in paths), default=0)
-    tails = [Tail(path, f"{path.stem:<{width}} | " if named else "") for path in paths]
+    return lambda service, line: f"{service:<{width}} | {line}" if named else line
+
+
+def json_line(service: str, line: str) -> str:
+    """Return the form for programs: the service's own JSON with its name; a line of plain text becomes the message."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    return json.dumps({"service": service, **(entry if isinstance(entry, dict) else {"message": line})})
+
+
+def show(paths: Sequence[Path], *, lines: int, follow: bool, form: Form) -> None:
+    """Print the last lines of each file, and with follow whatever comes until the user stops it."""
+    tails = [Tail(path, form) for path in paths]
     for tail in tails:
         write(tail.last(lines))
     while follow:
@@ -38,9 +54,9 @@ def write(lines: Sequence[str]) -> bool:
 class Tail:
     """One log file that grows, and starts anew when it is rotated."""
 
-    def __init__(self, path: Path, prefix: str = "") -> None:
+    def __init__(self, path: Path, form: Form = lambda _, line: line) -> None:
         self._path = path
-        self._prefix = prefix
+        self._form = form
         self._position = 0
         self._inode = 0
         self._rest = b""
@@ -61,7 +77,7 @@ class Tail:
         except FileNotFoundError:
             return []
         *complete, self._rest = (self._rest + chunk).split(b"\n")
-        return [self._prefix + line.decode(errors="replace") for line in complete]
+        return [self._form(self._path.stem, line.decode(errors="replace")) for line in complete]
 
     def _find_place(self, handle: BinaryIO) -> None:
         inode = self._path.stat().st_ino

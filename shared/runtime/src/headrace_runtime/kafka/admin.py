@@ -12,7 +12,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS, Topic
+from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,9 @@ class Admin:
     def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
         self.close()
 
-    def ensure_control_topics(self, *, production: bool = False) -> None:
-        """Create the control topics that do not exist yet."""
-
-        def partitions(topic: Topic) -> int:
-            return topic.production_partitions if production else topic.partitions
-
-        self._ensure({topic.name: (partitions(topic), topic.config) for topic in CONTROL_TOPICS})
+    def ensure_control_topics(self) -> None:
+        """Create the control topics that do not exist yet, at the embedded platform's size."""
+        self._ensure({topic.name: (topic.partitions, topic.config) for topic in CONTROL_TOPICS})
 
     def ensure_record_topics(self, pipeline: str, partitions: int) -> None:
         """Create the topics of a pipeline that do not exist yet."""
