@@ -1,0 +1,124 @@
+"""What the platform has done can be told: where a prediction comes from, where a record went, what was known when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from headrace_client import InferenceClient, RegistryClient
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest
+from headrace_runtime.messages import Record
+from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.topics import dead_topic
+
+if TYPE_CHECKING:
+    from headrace_local.launcher import Platform
+
+pytestmark = pytest.mark.e2e
+
+Headrace = Callable[..., Any]
+
+
+def told(headrace: Headrace, *arguments: str) -> Any:
+    """Return what a command says as JSON."""
+    result = headrace(*arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def shown(headrace: Headrace, *arguments: str) -> str:
+    """Return what a command says to a person."""
+    result = headrace(*arguments)
+    assert result.returncode == 0, result.stderr
+    return str(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def manifest(platform: Platform, registry: RegistryClient, released: dict[str, Any]) -> Manifest:
+    """The dataset behind the first version."""
+    wanted = released["release"]["dataset_id"]
+    (frozen,) = [each.frozen for each in registry.datasets("digits") if each.frozen.dataset_id == wanted]
+    return Manifest.from_json(ObjectStore(platform.connections.store_url).get(frozen.manifest))
+
+
+def test_a_prediction_leads_back_to_the_producers_offsets(
+    headrace: Headrace, registry: RegistryClient, inference: InferenceClient, released: dict[str, Any]
+) -> None:
+    answer = inference.infer("digits", {"pixels": np.zeros((1, 8, 8), np.float32)})
+    prediction_id = str(answer.parameters["prediction_id"])
+    found = told(headrace, "lineage", prediction_id)
+    prediction, version, dataset = found["prediction"], found["version"], found["dataset"]
+    assert (prediction["prediction_id"], prediction["rows"]) == (prediction_id, 1)
+    assert prediction["variant"] == answer.parameters["variant"]
+    assert prediction["version_id"] == version["version_id"]
+    assert (str(version["ordinal"]), version["state"]) == (answer.version, "released")
+    assert found["runs"][0]["run_id"] == version["run_id"]
+    assert [(run["kind"], run["state"]) for run in found["runs"][:2]] == [
+        ("training", "succeeded"),
+        ("compression", "succeeded"),
+    ]
+    assert dataset["dataset_id"] == version["dataset_id"]
+    assert found["topic"] == "digits"
+    assert sum(source["end"] - source["start"] for source in dataset["sources"]) > sum(dataset["rows"].values())
+    assert prediction_id in shown(headrace, "lineage", prediction_id)
+    short = version["version_id"].removeprefix("sha256:")[:12]
+    assert registry.lineage(short).version.trained.version_id == version["version_id"]
+
+
+def test_a_record_that_was_learned_from_names_split_dataset_and_version(
+    platform: Platform, headrace: Headrace, released: dict[str, Any], manifest: Manifest
+) -> None:
+    reader = DatasetReader(manifest, ObjectStore(platform.connections.store_url))
+    for split in ("train", "test"):
+        rows = next(reader.batches(split))
+        partition, offset = rows["_partition"][-1].as_py(), rows["_offset"][-1].as_py()
+        place = f"digits:{partition}:{offset}"
+        (fate,) = told(headrace, "where", place)
+        assert (fate["fate"], fate["split"]) == ("in_dataset", split)
+        assert fate["dataset_id"] == manifest.dataset_id
+        assert fate["rejection"] is None
+        assert released["release"]["version_id"] in [version["version_id"] for version in fate["versions"]]
+    assert "test split of dataset" in shown(headrace, "where", place)
+
+
+def test_a_rejected_record_names_stage_rule_and_reason(
+    platform: Platform,
+    headrace: Headrace,
+    released: dict[str, Any],
+    committed: Callable[[Platform, str], Sequence[Record]],
+) -> None:
+    letters = {letter.header("dead-rule"): letter for letter in committed(platform, dead_topic("digits"))}
+    for rule, stage in (("shape", "ingestion"), ("duplicates", "preprocessing")):
+        letter = letters[rule]
+        place = f"digits:{letter.header('dead-partition')}:{letter.header('dead-offset')}"
+        (fate,) = told(headrace, "where", place)
+        assert (fate["fate"], fate["dataset_id"], fate["versions"]) == ("rejected", None, [])
+        assert (fate["rejection"]["stage"], fate["rejection"]["rule"]) == (stage, rule)
+        assert fate["rejection"]["reason"] == letter.header("dead-reason")
+
+
+def test_what_is_not_there_is_said_to_be_unknown(headrace: Headrace, released: dict[str, Any]) -> None:
+    for arguments, words in (
+        (("where", "digits:0:999999999"), "there is no record digits:0:999999999 yet"),
+        (("lineage", "no-such-thing"), "'no-such-thing'"),
+    ):
+        result = headrace(*arguments)
+        assert result.returncode == 1
+        assert words in " ".join(result.stderr.split())
+
+
+def test_before_the_release_nothing_was_released(
+    headrace: Headrace, registry: RegistryClient, released: dict[str, Any]
+) -> None:
+    made = datetime.fromisoformat(released["release"]["release_time"])
+    before, after = made - timedelta(milliseconds=10), made + timedelta(milliseconds=10)
+    assert told(headrace, "get", "releases", "digits", "--as-of", before.isoformat()) == []
+    then = told(headrace, "get", "versions", "digits", "--as-of", before.isoformat())
+    assert [version["state"] for version in then] == ["candidate"]
+    assert [release.released.epoch for release in registry.releases("digits", as_of=after)] == [1]
+    assert registry.pipelines("digits", as_of=made - timedelta(days=1)) == []
