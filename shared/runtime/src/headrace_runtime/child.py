@@ -25,9 +25,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from opentelemetry import context as otel_context
+
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import hold_child
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.telemetry import configure_logging, extract
 
 DONE = 0
 """Exit code of a child that wrote its result."""
@@ -129,6 +132,9 @@ def run_child(work: Callable[[Assignment, Reporter], dict[str, Any]], arguments:
     added to it. It raises `WorkRefused`, or another `Unprocessable`, when the work can never succeed. `arguments` are
     the command line's by default.
     """
+    configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
+    # The worker's span, so that the child's log lines carry its trace.
+    otel_context.attach(extract((name.lower(), value) for name, value in os.environ.items()))
     reporter = Reporter(_claim_standard_output())
     threading.Thread(target=_end_with_standard_input, name="lease", daemon=True).start()
     try:
