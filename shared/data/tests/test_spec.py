@@ -48,8 +48,7 @@ def test_the_example_is_right() -> None:
     assert pipeline.stream.features[0].shape == (8, 8)
     assert pipeline.stream.label.name == "digit"
     assert pipeline.stream.id is not None
-    assert pipeline.stream.group is None
-    assert pipeline.split_field.name == "id"
+    assert pipeline.split_field.name == "image"
     assert pipeline.prepare.freeze.after_idle == 3.0
     assert pipeline.prepare.freeze.after_records == 1797
     assert pipeline.serve.cache == "redis"
