@@ -306,3 +306,26 @@ def _knows(registry: RegistryClient) -> bool:
         return bool(registry.releases("digits"))
     except HeadraceClientError:
         return False
+
+
+def test_serving_goes_on_without_the_broker_and_the_platform_comes_back(
+    platform: Platform, caller: Caller, until: Until
+) -> None:
+    pid = platform.pid("inference")
+    platform.stop_process("kafka")
+    try:
+        for _ in range(3):
+            caller.check()
+    finally:
+        platform.start_process("kafka")
+    assert platform.pid("inference") == pid
+    with RegistryClient(platform.addresses["registry"], timeout_s=60) as registry:
+        until("the registry writes again", lambda: _applies(registry), 240)
+    caller.check()
+
+
+def _applies(registry: RegistryClient) -> bool:
+    try:
+        return bool(registry.apply(RIVER, create_topic=True))
+    except HeadraceClientError:
+        return False
