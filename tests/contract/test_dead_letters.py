@@ -25,6 +25,7 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 from headrace_data.records import from_ipc
 from headrace_data.spec import load_pipeline
+from headrace_runtime.dead_letters import MAX_VALUE_BYTES
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.messages import Record, decode, encode
 from headrace_runtime.pipelines import PipelineParts
@@ -91,7 +92,9 @@ class Running:
             follower.catch_up(60.0)
 
     def send(self, *values: bytes | None) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers)
+        producer = KafkaProducer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers, compression_type="zstd", max_request_size=2**25
+        )
         for value in values:
             producer.send(self.pipeline, value, key=b"k", headers=[("own", b"1"), ("dead-replays", b"7")])
         producer.close()
@@ -139,7 +142,8 @@ def services(broker: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
     )
     ingestion.start()
     preprocessing.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    options = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         followers = [
             part for part in (*ingestion._components, *preprocessing._components) if isinstance(part, PipelineParts)
         ]
@@ -206,6 +210,17 @@ def test_every_kind_of_bad_record_is_found_with_its_bytes_its_reason_and_its_ori
     assert len(running.letters(limit=2)) == 2
     assert running.letters(id="0:999999") == []
     assert running.letters(rule="json", stage="preprocessing") == []
+
+
+def test_a_record_that_no_topic_of_the_pipeline_can_hold_stops_nothing(running: Running) -> None:
+    huge = b"x" * (9 * 1024 * 1024)
+    running.send(record("before"), huge, record("after"))
+    until(lambda: len(running.letters()) == 1 and running.clean_ids() == ["after", "before"])
+    (letter,) = running.letters()
+    assert (letter.rule, letter.reason) == ("oversized", f"expected at most {LIMIT} bytes, got {len(huge)}")
+    assert len(letter.value) == MAX_VALUE_BYTES
+    (shown,) = running.letters(id=letter.id)
+    assert shown.value == huge
 
 
 def test_a_replay_passes_once_the_pipeline_is_mended_and_is_never_repeated(running: Running) -> None:

@@ -27,7 +27,7 @@ def build(settings: Settings) -> Service:
     entrances: dict[str, Entrance] = {}
     log = PushLog(settings)
     pipelines = PipelineParts(settings, "ingestion", partial(_pipeline_parts, settings, entrances))
-    desk = DeadLetterDesk(settings, entrances, log, pipelines.catch_up)
+    desk = DeadLetterDesk(settings, entrances, log, pipelines.catch_up, settings.max_message_bytes)
     servicer = IngestionServicer(entrances, log, desk)
     host = GrpcHost(
         settings.listen_address,

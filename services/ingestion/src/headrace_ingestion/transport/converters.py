@@ -62,9 +62,15 @@ def selection_of(wanted: messages.DeadLetterFilter) -> Selection:
     return selection(wanted.stage, wanted.rule, wanted.field, wanted.id)
 
 
-def letter_message(stored: StoredLetter, original: bytes | None = None) -> messages.DeadLetter:
-    """Return a letter for a caller; original is what the producer sent, when the letter holds something else."""
+def letter_message(stored: StoredLetter, room: int, original: bytes | None = None) -> messages.DeadLetter:
+    """Return a letter for a caller, with at most `room` bytes of the record.
+
+    `original` is what the producer sent, when it was looked up: it stands for a value that was cut, and beside a row.
+    """
     letter = stored.letter
+    value, beside = letter.value or b"", original or b""
+    if original and stored.is_cut:
+        value, beside = original, b""
     rejected = Timestamp()
     rejected.FromMilliseconds(stored.time_ms)
     return messages.DeadLetter(
@@ -77,16 +83,16 @@ def letter_message(stored: StoredLetter, original: bytes | None = None) -> messa
         partition=letter.partition,
         offset=letter.offset,
         key=letter.key or b"",
-        value=letter.value or b"",
+        value=value[:room],
         reject_time=rejected,
         replays=letter.replays,
         trace_id=stored.trace_id,
-        original=original or b"",
+        original=beside if len(value) + len(beside) <= room else b"",
     )
 
 
-def outcome_message(plan: Plan) -> messages.ReplayDeadLettersResponse:
-    """Return what became of a letter, for a caller."""
+def outcome_message(plan: Plan, room: int) -> messages.ReplayDeadLettersResponse:
+    """Return what became of a letter, for a caller, with at most `room` bytes of the record."""
     return messages.ReplayDeadLettersResponse(
-        letter=letter_message(plan.stored), outcome=OUTCOMES[plan.outcome], reason=plan.reason
+        letter=letter_message(plan.stored, room), outcome=OUTCOMES[plan.outcome], reason=plan.reason
     )

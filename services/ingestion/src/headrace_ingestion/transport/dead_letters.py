@@ -29,6 +29,8 @@ from headrace_ingestion.transport.converters import letter_message, outcome_mess
 
 LETTERS_PER_TRANSACTION = 64
 CATCH_UP_S = 10.0
+ENVELOPE_BYTES = 128 * 1024
+"""Most that a letter takes besides the record's value: key, reason, origin."""
 
 T = TypeVar("T")
 
@@ -36,8 +38,8 @@ T = TypeVar("T")
 class DeadLetterDesk:
     """Lists and replays dead letters, in threads of their own; writes only in the executor of pushes.
 
-    `catch_up` returns once every pipeline applied before is in force here: a replay meant for a mended one must not
-    meet the old one.
+    `max_message_bytes` is the largest answer. `catch_up` returns once every pipeline applied before is in force here: a
+    replay meant for a mended one must not meet the old one.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class DeadLetterDesk:
         entrances: Mapping[str, Entrance],
         log: PushLog,
         catch_up: Callable[[float], None],
+        max_message_bytes: int,
     ) -> None:
         self._settings = settings
         self._entrances = entrances
         self._log = log
         self._catch_up = catch_up
+        self._room = max(0, max_message_bytes - ENVELOPE_BYTES)
 
     async def listed(self, request: messages.ListDeadLettersRequest) -> AsyncIterator[messages.ListDeadLettersResponse]:
         """Yield the letters that are there now."""
@@ -72,7 +76,7 @@ class DeadLetterDesk:
             if not request.dry_run and any(one.sends for one in plans):
                 plans = await loop.run_in_executor(writing, context.run, self._send, entrance, plans)
             for one in plans:
-                yield outcome_message(one)
+                yield outcome_message(one, self._room)
 
     def _find(self, pipeline: str, wanted: Selection, limit: int) -> Iterator[list[messages.DeadLetter]]:
         taken = 0
@@ -83,7 +87,10 @@ class DeadLetterDesk:
                     found = found[: limit - taken]
                 taken += len(found)
                 # Looking a message up takes a while, so only a single letter comes with it.
-                yield [letter_message(stored, _original(log, stored) if wanted.place else None) for stored in found]
+                yield [
+                    letter_message(stored, self._room, _original(log, stored) if wanted.place else None)
+                    for stored in found
+                ]
                 if limit and taken >= limit:
                     return
 
