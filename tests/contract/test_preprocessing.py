@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headrace.events.v1 import dataset_pb2
 from headrace_runtime.hold import Held
+from headrace_runtime.kafka import GroupConsumer
+from headrace_runtime.topics import clean_topic
 from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 
 if TYPE_CHECKING:
     from headrace_preprocessing.settings import Settings
@@ -236,6 +240,26 @@ def test_of_two_instances_one_freezes_and_the_other_takes_over(
     assert [dict(dataset.rejected) for dataset in frozen] == [{}, {}, {"duplicates": 60}]
     assert not lane.failed()
     assert first.process.poll() is None, first.log()
+
+
+def test_a_partition_that_was_lost_for_a_moment_is_announced_again(lanes: Lanes, until: Until) -> None:
+    lane = lanes()
+    topic, group = clean_topic(lane.name), f"test.{lane.name}"
+    places = {(topic, partition) for partition in range(PARTITIONS)}
+    admin = KafkaAdminClient(**lane.settings.kafka_client())
+    with closing(admin), closing(GroupConsumer(lane.settings, group=group, topics=[topic], instance="0")) as consumer:
+        arrived: list[Any] = []
+
+        def arrivals() -> int:
+            consumer.poll(0.05)
+            arrived.extend(consumer.arrived())
+            return len(arrived)
+
+        until(lambda: arrivals() == PARTITIONS)
+        # Thrown out, it joins again within one poll: nobody who only looks at the assignment notices.
+        admin.remove_group_members(group, [MemberToRemove(group_instance_id=f"{group}.0")])
+        until(lambda: arrivals() == 2 * PARTITIONS)
+        assert set(arrived[:PARTITIONS]) == set(arrived[PARTITIONS:]) == consumer.assignment() == places
 
 
 def rows(start: int, count: int) -> list[dict[str, Any]]:

@@ -31,12 +31,12 @@ from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
 from headrace_preprocessing.adapters.clean_log import rows_between
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.converters import SOURCE, frozen_message, provenance
+from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 NOTHING_NEW = "no clean record since the last dataset"
-KEEP_EVERY_S = 1.0
 
 
 class Freezer(Background):
@@ -57,7 +57,7 @@ class Freezer(Background):
         topic = clean_topic(self._pipeline.name)
         consumer = GroupConsumer(self._settings, group=self.name, topics=[topic], instance=self._settings.instance)
         with closing(consumer):
-            lease = _Lease(consumer, (topic, 0))
+            lease = Lease(consumer, (topic, 0))
             while not self.stopping.is_set():
                 if not lease.held():
                     continue
@@ -67,7 +67,7 @@ class Freezer(Background):
                     # Nothing was written. Whoever holds the lease now begins where the last dataset ended.
                     logger.warning("%s: the lease has moved: %s", self.name, error)
 
-    def _freeze_while(self, lease: _Lease) -> None:
+    def _freeze_while(self, lease: Lease) -> None:
         logger.info("%s: this instance freezes", self.name)
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
@@ -93,7 +93,7 @@ class Freezer(Background):
             )
         )
 
-    def _cut(self, watch: Watch, lease: _Lease, producer: TransactionalProducer) -> None:
+    def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""
         filling = watch.filling
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name, names.ROWS: filling.rows}
@@ -125,7 +125,7 @@ class Freezer(Background):
             for request in requests
         ]
 
-    def _write(self, watch: Watch, ends: Mapping[Place, int], lease: _Lease) -> Manifest:
+    def _write(self, watch: Watch, ends: Mapping[Place, int], lease: Lease) -> Manifest:
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.name)
@@ -136,29 +136,3 @@ class Freezer(Background):
             lease.keep()
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
         return writer.finish(provenance(watch.filling, self._pipeline, self._cluster, clean), lease.keep)
-
-
-class _Lease:
-    """Clean partition 0: whoever owns it freezes."""
-
-    def __init__(self, consumer: GroupConsumer, place: Place) -> None:
-        self.consumer = consumer
-        self.place = place
-        self._kept_s = 0.0
-
-    def held(self) -> bool:
-        """Keep the membership alive, and tell whether the partition is ours. Nothing is read through the group."""
-        self.consumer.pause()
-        self.consumer.poll(0.05)
-        return self.place in self.consumer.assignment()
-
-    def keep(self) -> None:
-        """Keep the membership alive during long work, however often this is called.
-
-        Raises MembershipLost when the partition is not ours any more.
-        """
-        if time.monotonic() - self._kept_s < KEEP_EVERY_S:
-            return
-        if not self.held():
-            raise MembershipLost(f"{self.consumer.group}: partition {self.place[1]} was taken away during a freeze")
-        self._kept_s = time.monotonic()
