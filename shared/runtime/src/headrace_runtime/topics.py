@@ -201,7 +201,7 @@ PREDICTION_SERVED = Topic(
     "prediction",
     _field("prediction_id"),
     ("inference",),
-    (),
+    ("model-registry",),
     "one answered call",
     production_partitions=12,
     retention_ms=7 * DAY_MS,
@@ -291,7 +291,7 @@ DEAD = RecordTopic(
     "the producer's key",
     "the producer's bytes",
     ("ingestion", "preprocessing"),
-    ("ingestion",),
+    ("ingestion", "model-registry"),
     "rejected records with the reason in the headers",
 )
 RECORD_TOPICS: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)
