@@ -122,6 +122,8 @@ def _environment(platform: Platform, folder: Path, address: str, settings: Mappi
         "instance": port,
         "kafka_bootstrap_servers": platform.bootstrap_servers,
         "redis_url": platform.redis_url,
+        # Clients, servers and Valkey share this machine: a busy moment must not turn the cache off for two seconds.
+        "redis_timeout_ms": "1000",
         "store_url": str(folder / "store"),
         "work_dir": str(folder / port),
         "listen_address": address,

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.grpc_errors import ErrorInterceptor
 from headrace_runtime.grpc_health import HealthServicer
+from headrace_runtime.grpc_interceptor import Surrounded
 from headrace_runtime.grpc_reflect import reflection_handlers
 from headrace_runtime.grpc_telemetry import TelemetryInterceptor
 from headrace_runtime.service import Background
@@ -30,7 +31,7 @@ except ImportError:  # not made for Windows
 MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
 
-Register = Callable[[grpc.aio.Server], None]
+Register = Callable[[Any], None]
 """Adds a servicer to a server: `partial(add_XServicer_to_server, servicer)`."""
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
@@ -127,7 +128,6 @@ class GrpcHost(Background):
 
     def _make_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            interceptors=(TelemetryInterceptor(), ErrorInterceptor()),
             options=[
                 (
                     "grpc.so_reuseport",
@@ -139,14 +139,20 @@ class GrpcHost(Background):
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
+        interceptors = (TelemetryInterceptor(), ErrorInterceptor())
+        server.add_generic_rpc_handlers([Surrounded(handler, interceptors) for handler in self._all_handlers()])
+        return server
+
+    def _all_handlers(self) -> list[grpc.GenericRpcHandler]:
+        registered = _Registered()
         for handler in self._handlers:
             if isinstance(handler, grpc.GenericRpcHandler):
-                server.add_generic_rpc_handlers((handler,))
+                registered.add_generic_rpc_handlers((handler,))
             else:
-                handler(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        server.add_generic_rpc_handlers(reflection_handlers(self._service_names, self._descriptor_pool))
-        return server
+                handler(registered)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registered)
+        registered.add_generic_rpc_handlers(reflection_handlers(self._service_names, self._descriptor_pool))
+        return registered.handlers
 
     def _bind(self, server: grpc.aio.Server) -> int:
         try:
@@ -160,3 +166,16 @@ class GrpcHost(Background):
                 change()
             else:
                 self._loop.call_soon_threadsafe(change)
+
+
+class _Registered:
+    """Stands for a server where generated code registers a servicer, and keeps the handlers."""
+
+    def __init__(self) -> None:
+        self.handlers: list[grpc.GenericRpcHandler] = []
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self.handlers += handlers
+
+    def add_registered_method_handlers(self, _service: str, _handlers: object) -> None:
+        """Do nothing: these are the methods of the generic handlers once more."""

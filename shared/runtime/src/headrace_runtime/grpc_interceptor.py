@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import grpc.aio
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
-    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Surrounds the methods of a server with `around`. Methods must be coroutines or asynchronous generators.
-
-    A method is wrapped at its first call and the wrapped form is kept: a later call costs one dictionary look-up.
-    """
-
-    def __init__(self) -> None:
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+class CallInterceptor(ABC):
+    """Surrounds the methods of a server with `around`. Methods must be coroutines or asynchronous generators."""
 
     @abstractmethod
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
         """Return what surrounds one call of `method` ("/package.Service/Method") in its servicer context."""
 
-    async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
-        """Return the wrapped method, or None for an unknown one."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        method = handler_call_details.method
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap(method, handler))
-        return known[1]
-
-    def _wrap(self, method: str, handler: Handler) -> Handler:
+    def wrap(self, method: str, handler: Handler) -> Handler:
+        """Return the handler of a method ("/package.Service/Method"), surrounded."""
         kind = f"{_kind(handler.request_streaming)}_{_kind(handler.response_streaming)}"
         behaviour = getattr(handler, kind)
         make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
@@ -66,6 +48,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if inspect.iscoroutinefunction(behaviour):
             return answer
         raise TypeError(f"{method}: expected a coroutine function or an asynchronous generator, got {behaviour!r}")
+
+
+class Surrounded(grpc.GenericRpcHandler):
+    """A generic handler whose methods are surrounded by interceptors, the first one outermost.
+
+    A method is wrapped at its first call and the wrapped form is kept: a later call costs one dictionary look-up.
+    grpc.aio's own interceptors are asked through a chain of coroutines in every call.
+    """
+
+    def __init__(self, handler: grpc.GenericRpcHandler, interceptors: Sequence[CallInterceptor]) -> None:
+        self._handler = handler
+        self._interceptors = tuple(interceptors)
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        """Return the surrounded method, or None for one that the handler does not know."""
+        handler = self._handler.service(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            wrapped = handler
+            for interceptor in reversed(self._interceptors):
+                wrapped = interceptor.wrap(method, wrapped)
+            known = self._wrapped[method] = (handler, wrapped)
+        return known[1]
 
 
 def _kind(streaming: bool) -> str:

@@ -44,7 +44,6 @@ class TelemetryInterceptor(CallInterceptor):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._methods: dict[str, _Method] = {}
 
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
