@@ -203,7 +203,7 @@ def test_the_newest_dataset_with_the_record_counts(story, kept, stories, world):
     assert (found.dataset_id, found.split) == (second.dataset_id, "test")
 
 
-def test_a_record_that_was_replayed_has_both(story, kept, stories, world):
+def test_a_record_with_a_dead_letter_and_a_row_has_both(story, kept, stories, world):
     kept.rejections[("digits", HERE)] = WHY
     kept.rows[(world.frozen(story.applied).dataset_id, HERE)] = "train"
     story.train()

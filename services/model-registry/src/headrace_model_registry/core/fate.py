@@ -71,7 +71,7 @@ def fate(
 ) -> RecordFate:
     """Return the fate of a record; `held` is the newest dataset with it and its split, None when there is none.
 
-    A record that was rejected and replayed has both: why it was rejected then, and where it is now.
+    Both are told where both are found. A replayed record goes on under a new place and stays rejected at its old one.
     """
     read_now = specs.topic(catalogue.pipelines[pipeline].spec) == place.topic
     if held is None:
