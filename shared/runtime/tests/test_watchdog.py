@@ -1,4 +1,7 @@
-from headrace_runtime.kafka.watchdog import Watchdog
+import subprocess
+import sys
+
+from headrace_runtime.kafka.watchdog import HUNG_EXIT_CODE, Watchdog
 
 
 class Clock:
@@ -57,3 +60,20 @@ def test_a_suspended_process_has_not_stood_still() -> None:
     look_for(watchdog, clock, 10, 7)
     clock.now += 3_600
     assert watchdog.look({"a": 7}) == []
+
+
+def test_a_hung_thread_ends_the_process_and_shows_where_it_hangs() -> None:
+    program = """
+import threading
+from headrace_runtime.kafka.watchdog import HangWatch
+
+def hang_here():
+    threading.Event().wait()
+
+with HangWatch("loop", 0.4) as watch:
+    watch.beat()
+    hang_here()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == HUNG_EXIT_CODE
+    assert "hang_here" in done.stderr

@@ -9,7 +9,7 @@ from pydantic import Field
 class Settings(ServiceSettings):
     """Settings of the preprocessing service."""
 
-    poll_batches: int = Field(64, ge=1, description="Most record batches that one transaction takes from a raw topic.")
+    poll_batches: int = Field(16, ge=1, description="Most record batches that one transaction takes from a raw topic.")
     stall_s: float = Field(
         60.0, gt=0, description="Seconds without progress after which reading a range for a dataset is given up."
     )

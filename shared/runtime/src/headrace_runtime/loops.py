@@ -12,6 +12,7 @@ from prometheus_client import Counter, Histogram
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.kafka.consumers import GroupConsumer, Place
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
+from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.messages import Handle, Record, next_offsets
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import links_to, process_attributes, tracer
@@ -19,6 +20,8 @@ from headrace_runtime.telemetry import links_to, process_attributes, tracer
 logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.2
+HANG_S = 120.0
+"""A round of a loop that takes longer hangs: twice what restoring a state may wait for other transactions."""
 
 RECORDS_CONSUMED = Counter("headrace_records_consumed", "Kafka messages consumed and committed.", ["topic"])
 TRANSACTION_SECONDS = Histogram("headrace_transaction_seconds", "Duration of Kafka transactions.", ["loop"])
@@ -51,9 +54,14 @@ class TransactionLoop(Background):
 
     def run(self) -> None:
         """Work until stopped."""
-        with closing(self._open_producer()) as producer, closing(self._open_consumer()) as consumer:
+        with (
+            HangWatch(self.name, HANG_S) as watch,
+            closing(self._open_producer()) as producer,
+            closing(self._open_consumer()) as consumer,
+        ):
             restored: set[Place] = set()
             while not self.stopping.is_set():
+                watch.beat()
                 records = consumer.poll(POLL_TIMEOUT_S)
                 restored -= consumer.arrived()
                 unknown = {(record.topic, record.partition) for record in records} - restored

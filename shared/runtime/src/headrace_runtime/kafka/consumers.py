@@ -27,6 +27,8 @@ JOIN_TIMEOUT_MS = 5_000
 LOOK_EVERY_S = 2.0
 """How often a consumer looks whether it moves."""
 ENDS_TIMEOUT_MS = 2_000
+ANSWER_TIMEOUT_MS = 60_000
+"""Longest wait for an offset of a log; without a limit the client waits for ever after some failures."""
 
 CONSUMERS_STALLED = Counter(
     "headrace_consumer_stalled", "Consumers that were given up because they stood still.", ["group"]
@@ -44,6 +46,14 @@ _READING: dict[str, Any] = {
     "retry_backoff_ms": 20,
     "metrics_enabled": False,
 }
+
+
+_FETCHING: dict[str, Any] = {
+    # What is fetched is compressed, and many times larger in memory: a backlog must not fill it.
+    "max_partition_fetch_bytes": 1024 * 1024,
+    "fetch_max_bytes": 4 * 1024 * 1024,
+}
+"""For members of groups; a larger message is fetched all the same, alone."""
 
 
 class Stalled(Unavailable):
@@ -75,7 +85,7 @@ class GroupConsumer:
             heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
             # Handlers are short, so a member that does not poll for two minutes hangs.
             max_poll_interval_ms=120_000,
-            **_READING,
+            **_READING | _FETCHING,
             **settings.kafka_client(),
         )
         # An answer asked for in an earlier membership is kept by kafka-python (3.0.12) until it is fetched, and then
@@ -101,7 +111,8 @@ class GroupConsumer:
         silent = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled  # noqa: SLF001
         if self._member.look({self.group: silent} if silent else {}):
             self._give_up(f"is no member of the group any more, for {self._member.limit_s:.0f} s")
-        if stalled := self._moving.look(self._behind()):
+        # A rebalance may wait for a member that is busy, and nothing is read until it is over.
+        if stalled := self._moving.look({} if coordinator.need_rejoin() else self._behind()):
             self._give_up(f"has not moved for {self._moving.limit_s:.0f} s though there is something: {stalled}")
 
     def _give_up(self, why: str) -> None:
@@ -229,7 +240,7 @@ class LogReader:
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the last stable offset of each partition: what a transaction still holds open is behind it."""
-        ends = self._consumer.end_offsets([TopicPartition(*place) for place in places])
+        ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def offsets_at(self, moments_ms: Mapping[Place, int]) -> dict[Place, int | None]:
@@ -248,8 +259,14 @@ class LogReader:
         return _records(self._consumer.poll(int(timeout_s * 1_000), max_records))
 
     def position(self, place: Place) -> int:
-        """Return the offset that is read next, transaction markers already passed included."""
-        return int(self._consumer.position(TopicPartition(*place)))
+        """Return the offset that is read next, transaction markers already passed included.
+
+        Raises Unavailable when the broker does not tell.
+        """
+        position = self._consumer.position(TopicPartition(*place), timeout_ms=ANSWER_TIMEOUT_MS)
+        if position is None:
+            raise Unavailable(f"{place}: no position after {ANSWER_TIMEOUT_MS / 1_000:.0f} s")
+        return int(position)
 
     def reached(self, ends: Mapping[Place, int]) -> bool:
         """Tell whether every partition was read to its end.

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import faulthandler
+import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+logger = logging.getLogger(__name__)
+
+HUNG_EXIT_CODE = 70
 
 S = TypeVar("S", bound=Hashable)
 
@@ -49,3 +58,37 @@ class Watchdog(Generic[S]):
     def forget(self) -> None:
         """Begin anew."""
         self._standing = {}
+
+
+class HangWatch:
+    """Ends the process when a thread has not beaten for too long, and writes every thread's stack to its log.
+
+    Some calls of the Kafka client have no limit of their own; the process that is started next begins anew.
+    """
+
+    def __init__(self, name: str, limit_s: float) -> None:
+        self._name = name
+        self._watchdog: Watchdog[str] = Watchdog(limit_s)
+        self._look_every_s = min(2.0, limit_s / 4)
+        self._beats = 0
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Begin to look."""
+        threading.Thread(target=self._run, name=f"{self._name} watch", daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+        """Stop looking."""
+        self._stopping.set()
+
+    def beat(self) -> None:
+        """Tell that the thread lives."""
+        self._beats += 1
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._look_every_s):
+            if self._watchdog.look({self._name: self._beats}):
+                logger.critical("%s hangs for %s s, ending the process", self._name, self._watchdog.limit_s)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(HUNG_EXIT_CODE)
