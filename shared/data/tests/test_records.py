@@ -245,8 +245,9 @@ def test_a_long_batch_with_few_faults(mixed: Pipeline) -> None:
 
 
 def test_a_list_of_ones_may_be_nested_or_flat(digits: Pipeline) -> None:
-    field = digits.stream.fields[1].model_copy(update={"shape": (4, 1), "range": None})
-    stream = digits.stream.model_copy(update={"fields": (digits.stream.fields[0], field, digits.stream.fields[2])})
+    identity, _, pixels, digit = digits.stream.fields
+    pixels = pixels.model_copy(update={"shape": (4, 1), "range": None})
+    stream = digits.stream.model_copy(update={"fields": (identity, pixels, digit)})
     values = [
         b'{"id": "a", "pixels": [1, 2, 3, 4], "digit": 1}',
         b'{"id": "b", "pixels": [[1], [2], [3], [4]], "digit": 1}',
