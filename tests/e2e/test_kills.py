@@ -175,9 +175,22 @@ def _tell(
     until("a transaction open in the log", lambda: holds_open(platform, REGISTRY_LOG.name))
     kill("model-registry", "commit")
 
-    for service, step in (("trainer", "step 3"), ("compressor", "step 1")):
-        told.orphans[service] = kill(service, step).pid
+    for service, step in (("trainer", 3), ("compressor", 1)):
+        span = killer.held(service, f"step {step}").span_id
+        until(
+            f"the {service} tells of step {step}",
+            lambda span=span, step=step: (span, step) in _told(platform, committed),
+        )
+        told.orphans[service] = kill(service, f"step {step}").pid
     wait_for(registry, NAME, Goal.RELEASED, timeout_s=150)
+
+
+def _told(platform: Platform, committed: Committed) -> set[tuple[str, int]]:
+    """Return the steps that workers have told of, each with the id of the span of its run."""
+    return {
+        ((record.header("traceparent") or "").split("-")[2], run_pb2.RunProgressed.FromString(record.value or b"").step)
+        for record in committed(platform, topic_of(run_pb2.RunProgressed).name)
+    }
 
 
 def facts(platform: Platform, committed: Committed, kind: type[Message]) -> list[Any]:
