@@ -23,7 +23,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test lint proto docs bench
+.PHONY: test lint proto docs bench chaos
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest
 
@@ -38,6 +38,9 @@ docs: $(READY) ## Generate the topic list and the settings tables
 
 bench: $(READY) ## Measure
 	@$(BIN)/python -m benchmarks
+
+chaos: $(READY) ## Kill and pause instances while records flow, then ask where each went (SEED, MINUTES, BACKLOG_GB)
+	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))
 
 ##@ Help
 .PHONY: clean help

@@ -1,0 +1,124 @@
+"""What became of every record: read from the topics with read_committed, and compared by origin."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from headrace.events.v1 import record_pb2
+from headrace_data.records import from_ipc
+from headrace_runtime.kafka import LogReader
+from headrace_runtime.messages import Record, decode
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import clean_topic, dead_topic
+from records import PIPELINE, RULE_HEADER
+
+SHOWN = 5
+"""How many differences of a kind are told."""
+
+Origins = npt.NDArray[np.int64]
+"""Places in the producers' topic: partition * 2**48 + offset, int64 [records]."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The outcome of an audit."""
+
+    records: int = 0
+    clean: int = 0
+    dead: int = 0
+    rules: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+    """What is wrong; empty when every record is where it belongs, once."""
+
+
+def audit(settings: KafkaSettings, sent: int) -> Verdict:
+    """Compare what the producers sent with what was kept and what was rejected."""
+    expected = {origin(record): record.header(RULE_HEADER) or "" for record in read(settings, PIPELINE)}
+    clean, ids, ranges = _clean(settings)
+    dead = [
+        (place(int(record.header("dead-partition") or -1), int(record.header("dead-offset") or -1)), record)
+        for record in read(settings, dead_topic(PIPELINE))
+    ]
+    verdict = Verdict(len(expected), len(clean), len(dead))
+    verdict.rules.update(str(record.header("dead-rule")) for _, record in dead)
+    if len(expected) != sent:
+        verdict.differences.append(f"producers' topic: expected {sent} messages, found {len(expected)}")
+    found = np.concatenate([clean, np.array([where for where, _ in dead], np.int64)])
+    everything = np.array(sorted(expected), np.int64)
+    _tell(verdict, "lost", np.setdiff1d(everything, found))
+    _tell(verdict, "from nowhere", np.setdiff1d(found, everything))
+    _tell(verdict, "more than once", _repeated(found))
+    _tell(verdict, "bad but kept", np.array([where for where in clean.tolist() if expected.get(where)], np.int64))
+    repeated = _repeated(ids)
+    if len(repeated):
+        verdict.differences.append(f"ids kept twice: {len(repeated)}, such as {repeated[:SHOWN].tolist()}")
+    wrong = [(where, record) for where, record in dead if expected.get(where) != record.header("dead-rule")]
+    verdict.differences += [
+        f"{_named(where)}: expected rule {expected.get(where)!r}, rejected for {record.header('dead-rule')!r}"
+        for where, record in wrong[:SHOWN]
+    ]
+    verdict.differences += _gaps(ranges)
+    return verdict
+
+
+def read(settings: KafkaSettings, topic: str) -> Iterator[Record]:
+    """Yield every committed record that a topic holds now."""
+    with LogReader(settings, "audit") as reader:
+        places = reader.partitions(topic)
+        reader.start_at(dict.fromkeys(places))
+        for records in reader.read_to(reader.ends(places)):
+            yield from records
+
+
+def place(partition: int, offset: int) -> int:
+    """Return one origin as a number."""
+    return (partition << 48) + offset
+
+
+def origin(record: Record) -> int:
+    """Return where a record lies."""
+    return place(record.partition, record.offset)
+
+
+def _named(where: int) -> str:
+    return f"{PIPELINE}:{where >> 48}:{where & ((1 << 48) - 1)}"
+
+
+def _clean(settings: KafkaSettings) -> tuple[Origins, npt.NDArray[np.int64], list[record_pb2.SourceRange]]:
+    """Return origins and ids of the rows that were kept, and the ranges that their batches account for."""
+    origins, ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    ranges: list[record_pb2.SourceRange] = []
+    for record in read(settings, clean_topic(PIPELINE)):
+        message = decode(record, record_pb2.RecordBatch)
+        rows = from_ipc(message.arrow)
+        partitions = rows.column("_partition").to_numpy(zero_copy_only=False).astype(np.int64)
+        origins.append((partitions << 48) + rows.column("_offset").to_numpy(zero_copy_only=False))
+        ids.append(rows.column("id").to_numpy(zero_copy_only=False))
+        ranges += message.sources
+    return np.concatenate(origins), np.concatenate(ids), ranges
+
+
+def _repeated(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    found, times = np.unique(values, return_counts=True)
+    return np.asarray(found[times > 1])
+
+
+def _tell(verdict: Verdict, what: str, origins: Origins) -> None:
+    if len(origins):
+        shown = ", ".join(_named(where) for where in origins[:SHOWN].tolist())
+        verdict.differences.append(f"{what}: {len(origins)} records, such as {shown}")
+
+
+def _gaps(ranges: Sequence[record_pb2.SourceRange]) -> list[str]:
+    """Return where the ranges that clean batches account for do not meet."""
+    differences, ends = [], {}
+    for item in sorted(ranges, key=lambda item: (item.partition, item.start, item.end)):
+        due = ends.get(item.partition, 0)
+        if item.start != due:
+            differences.append(f"clean ranges of partition {item.partition}: expected {due} next, found {item.start}")
+        ends[item.partition] = item.end
+    return differences[:SHOWN]
