@@ -23,9 +23,10 @@ from benchmarks import figures
 from benchmarks.serving.load import CLIENTS, Round, measure, requests, wait_answering
 from benchmarks.serving.network import MODEL, network
 
-SECONDS = 0.8
+SECONDS = 0.7
 DEFAULT = "inference, default settings"
 VARIANTS: dict[str, dict[str, str]] = {
+    "inference without traces and events": {"trace_sample_ratio": "0", "publish_predictions": "false"},
     "inference without traces": {"trace_sample_ratio": "0"},
     DEFAULT: {},
     "inference, every call traced to a file": {"trace_sample_ratio": "1", "telemetry_dir": "telemetry"},

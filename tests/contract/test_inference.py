@@ -197,3 +197,14 @@ def test_predictions_are_right_without_a_cache(settings: Settings, model: str) -
         answers = [infer(channel, model) for _ in range(8)]
     assert [value(answer) for answer in answers] == [pytest.approx(ROW.mean() + 1)] * 8
     assert not any(answer.parameters["cached"].bool_param for answer in answers)
+
+
+def test_predictions_are_answered_without_events_when_none_are_asked_for(settings: Settings, model: str) -> None:
+    release(settings, model, 1)
+    with serving(settings.model_copy(update={"publish_predictions": False}), model) as channel:
+        silent = infer(channel, model)
+    with serving(settings, model) as channel:
+        told = infer(channel, model)
+    assert value(silent) == value(told)
+    ((_, first),) = served_events(settings, model, 1)
+    assert first.prediction_id == told.parameters["prediction_id"].string_param

@@ -38,6 +38,9 @@ class Settings(ServiceSettings):
     cache_ttl_s: float = Field(
         3600.0, gt=0, description="Seconds that a hot prediction is kept, unless its release says otherwise."
     )
+    publish_predictions: bool = Field(
+        True, description="Whether each answered call becomes an event; without, no prediction can be looked up later."
+    )
     resident_versions: int = Field(
         2, ge=1, description="Versions of a model that stay in memory: what is served, then what was served last."
     )

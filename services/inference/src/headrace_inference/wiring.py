@@ -14,7 +14,7 @@ from headrace_runtime.grpc_host import GrpcHost
 from headrace_runtime.kafka import CompactedView, EventProducer
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.redis_cache import RedisCache
-from headrace_runtime.service import Service
+from headrace_runtime.service import Component, Service
 from headrace_runtime.topics import MODEL_RELEASED
 
 from headrace_inference.adapters.compute import Compute
@@ -26,7 +26,7 @@ from headrace_inference.settings import Settings
 from headrace_inference.transport.consumer import HANDLERS
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
-from headrace_inference.transport.predictor import Events, Predictor
+from headrace_inference.transport.predictor import Events, NoEvents, Predictor
 from headrace_inference.transport.servicer import open_inference_handler
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ LISTEN_AFTER_S = 10.0
 
 def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
-    events = EventProducer(settings, source=NAME)
+    events = EventProducer(settings, source=NAME) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
-    host = build_host(settings, shelf, events)
+    host = build_host(settings, shelf, events or NoEvents())
     loader = build_loader(settings, shelf, host)
     # What was imported and built lives as long as the process: collections need not look at it again. Measured with a
     # small model, a call takes 4 % less CPU.
@@ -50,7 +50,8 @@ def build(settings: Settings) -> Service:
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.
-    return Service(NAME, [events, loader, view, _Readiness(loader), host])
+    publishing: list[Component] = [] if events is None else [events]
+    return Service(NAME, [*publishing, loader, view, _Readiness(loader), host])
 
 
 class _Readiness:

@@ -43,6 +43,13 @@ class Events(Protocol):
         """Take an event without waiting."""
 
 
+class NoEvents:
+    """Takes events and drops them."""
+
+    def publish(self, message: Message) -> None:
+        """Do nothing."""
+
+
 class Predictor:
     """Answers ModelInfer. Used in one event loop."""
 
