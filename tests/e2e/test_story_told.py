@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 Headrace = Callable[..., Any]
+DIGITS = (Path(__file__).parents[2] / "examples" / "digits" / "pipeline.yaml").read_text()
 
 
 def told(headrace: Headrace, *arguments: str) -> Any:
@@ -122,3 +124,31 @@ def test_before_the_release_nothing_was_released(
     assert [version["state"] for version in then] == ["candidate"]
     assert [release.released.epoch for release in registry.releases("digits", as_of=after)] == [1]
     assert registry.pipelines("digits", as_of=made - timedelta(days=1)) == []
+
+
+def test_a_mended_spec_is_released_without_new_records(
+    platform: Platform, headrace: Headrace, registry: RegistryClient, produce: Callable[..., None], tmp_path: Path
+) -> None:
+    start, end = DIGITS.index("\ntrain:") + 1, DIGITS.index("\ncompress:") + 1
+    named = DIGITS[:start].replace("{name: digits}", "{name: mended}").replace("topic: digits", "topic: mended")
+    document = tmp_path / "pipeline.yaml"
+
+    def apply(learning_rate: float) -> None:
+        optimizer = f"{{kind: momentum, learningRate: {learning_rate}, momentum: 0.9}}"
+        train = f"train:\n  network: {{kind: mlp, hidden: [64]}}\n  optimizer: {optimizer}\n  epochs: 3\n"
+        document.write_text(named + train + DIGITS[end:])
+        applied = headrace("apply", str(document), "--create-topic")
+        assert applied.returncode == 0, applied.stderr
+
+    apply(10.0)
+    produce(platform, "mended")
+    failed = headrace("wait", "mended", "--timeout", "140s")
+    assert failed.returncode == 1
+    assert "training failed" in failed.stderr
+    apply(0.01)
+    waited = told(headrace, "wait", "mended", "--timeout", "140s")
+    (dataset,) = registry.datasets("mended")
+    assert waited["dataset"]["dataset_id"] == dataset.frozen.dataset_id
+    assert waited["dataset"]["spec_digest"] == registry.pipeline("mended").spec.digest != dataset.frozen.spec_digest
+    assert waited["release"]["version_id"] == waited["version"]["version_id"]
+    assert [run["state"] for run in waited["runs"]] == ["succeeded", "succeeded"]
