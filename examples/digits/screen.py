@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -35,7 +35,7 @@ class Screen:
     def __rich__(self) -> Panel:
         """Return the whole screen."""
         calls = list(self._traffic.calls)
-        parts = [
+        parts: list[RenderableType] = [
             Text("served accuracy", style="bold"),
             self._plot(calls),
             self._figures(calls),
