@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
 from kafka.structs import MemberState
 from prometheus_client import Counter
 
 from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Record, next_offsets
 from headrace_runtime.settings import KafkaSettings
@@ -80,7 +80,7 @@ class GroupConsumer:
             group_instance_id=f"{group}.{instance}",
             client_id=f"{group}.{instance}",
             auto_offset_reset="earliest",
-            partition_assignment_strategy=[CooperativeStickyAssignor],
+            partition_assignment_strategy=[TruthfulAssignor],
             session_timeout_ms=settings.kafka_session_timeout_ms,
             heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
             # Handlers are short, so a member that does not poll for two minutes hangs.
@@ -88,6 +88,8 @@ class GroupConsumer:
             **_READING | _FETCHING,
             **settings.kafka_client(),
         )
+        assignor = self._consumer._coordinator._assignors[TruthfulAssignor.name]  # noqa: SLF001 - made by kafka-python
+        assignor.owned = self._consumer.assignment
         # An answer asked for in an earlier membership is kept by kafka-python (3.0.12) until it is fetched, and then
         # may be older than what another member has committed since.
         self._arrivals.forget_offsets = self._consumer._coordinator._offset_fetch_futures.clear  # noqa: SLF001
