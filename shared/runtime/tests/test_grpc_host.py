@@ -16,7 +16,7 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as ingestion
 from headrace.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 from headrace.open_inference import POOL, SERVICE
 from headrace_runtime import errors
-from headrace_runtime.grpc_host import GrpcHost
+from headrace_runtime.grpc_host import LIVE, GrpcHost
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -342,3 +342,9 @@ def test_a_method_must_be_asynchronous() -> None:
             channel.unary_unary("/test.Sync/Echo")(b"", timeout=10)
     finally:
         host.stop()
+
+
+def test_a_server_that_is_not_ready_is_alive(host: GrpcHost, channel: Any) -> None:
+    host.set_serving(False)
+    health = health_pb2.HealthCheckResponse
+    assert [check(channel, name) for name in ("", LIVE)] == [health.NOT_SERVING, health.SERVING]

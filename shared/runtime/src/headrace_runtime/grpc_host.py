@@ -30,6 +30,9 @@ except ImportError:  # not made for Windows
 
 MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
+LIVE = "live"
+"""The health name that serves for as long as the server answers, whatever its services wait for: for liveness probes,
+which restart a process, where "" is for readiness probes, which send it no calls."""
 
 Register = Callable[[Any], None]
 """Adds a servicer to a server: `partial(add_XServicer_to_server, servicer)`."""
@@ -76,6 +79,7 @@ class GrpcHost(Background):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
         self.set_serving(True)
+        self.set_serving(True, LIVE)
 
     @property
     def port(self) -> int:
