@@ -12,7 +12,8 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
+from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
+from headrace_runtime.topics import RECORD_TOPICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +39,41 @@ class Admin:
 
     def ensure_control_topics(self) -> None:
         """Create the control topics that do not exist yet, at the embedded platform's size."""
-        self._ensure({topic.name: (topic.partitions, topic.config) for topic in CONTROL_TOPICS})
+        self.ensure_topics(TopicPlan.embedded())
+
+    def ensure_topics(self, plan: TopicPlan) -> list[str]:
+        """Create the topics of a plan that do not exist yet and return their names; the others stay as they are."""
+        return self._ensure(plan.topics)
 
     def ensure_record_topics(self, pipeline: str, partitions: int) -> None:
         """Create the topics of a pipeline that do not exist yet."""
-        self._ensure({topic.name(pipeline): (partitions, topic.config) for topic in RECORD_TOPICS})
+        self._ensure(
+            {topic.name(pipeline): PlannedTopic(partitions=partitions, config=topic.config) for topic in RECORD_TOPICS}
+        )
 
     def ensure_topic(self, name: str, partitions: int) -> None:
         """Create one topic with the broker's settings unless it exists."""
-        self._ensure({name: (partitions, {})})
+        self._ensure({name: PlannedTopic(partitions=partitions)})
 
-    def _ensure(self, topics: Mapping[str, tuple[int, Mapping[str, str]]]) -> None:
+    def _ensure(self, topics: Mapping[str, PlannedTopic]) -> list[str]:
         existing = set(self._client.list_topics())
         missing = {
-            name: {"num_partitions": partitions, "configs": dict(config)}
-            for name, (partitions, config) in topics.items()
+            name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replication_factor,
+                "configs": dict(topic.config),
+            }
+            for name, topic in topics.items()
             if name not in existing
         }
         if not missing:
-            return
+            return []
         try:
             self._client.create_topics(missing, wait_for_metadata=True)
         except kafka_errors.TopicAlreadyExistsError:
             # Another process made some of them meanwhile; the rest is still to be made.
-            self._ensure(topics)
+            return self._ensure(topics)
+        return sorted(missing)
 
     def partitions_of(self, topic: str) -> int:
         """Return the number of partitions of a topic; 0 when it does not exist."""
