@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -48,3 +50,20 @@ def test_an_error_in_the_background_ends_the_service_with_1() -> None:
     service = Service("test", [failing])
     failing.may_fail.set()
     assert service.run() == 1
+
+
+def test_a_signal_ends_the_service_in_whichever_moment_it_comes() -> None:
+    # In a process of its own, so that a signal that is missed ends in a failure and not in a test that hangs.
+    subprocess.run([sys.executable, "-c", ENDED_OFTEN], check=True, timeout=60)
+
+
+ENDED_OFTEN = """
+import signal
+from headrace_runtime.service import Service, ending_on_signals
+
+for place in range(5000):
+    service = Service("test", [])
+    with ending_on_signals(service, signal.SIGALRM):
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + place % 100))
+        assert service.run() == 0
+"""

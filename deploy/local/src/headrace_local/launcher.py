@@ -308,7 +308,8 @@ class Platform:
         if self.settings.kafka_bootstrap_servers:
             known = load_settings(KafkaSettings)
             return known.model_copy(update={"kafka_bootstrap_servers": self.settings.kafka_bootstrap_servers})
-        return KafkaSettings.model_validate({"kafka_bootstrap_servers": self.settings.kafka_address})
+        # Named, because settings fill from the environment whatever they are not told.
+        return KafkaSettings(kafka_bootstrap_servers=self.settings.kafka_address, kafka_security_protocol="PLAINTEXT")
 
     def _service_check(self, shape: ServiceShape) -> readiness.Check:
         if shape.address_field:

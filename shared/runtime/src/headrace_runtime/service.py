@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from headrace_runtime.errors import HeadraceError
@@ -120,6 +122,31 @@ def _log_failure(error: BaseException) -> None:
     logger.error("a component failed: %s", error, exc_info=error)
 
 
+@contextmanager
+def ending_on_signals(service: Service, *numbers: signal.Signals) -> Iterator[None]:
+    """End the service when one of the signals comes. For the main thread.
+
+    A thread reads what the signals write. A Python handler would run in the main thread, which misses a signal that
+    comes just before it waits, and holds the very lock that the handler needs just after.
+    """
+    readable, writable = socket.socketpair()
+    with readable, writable:
+        writable.setblocking(False)
+        signal.set_wakeup_fd(writable.fileno())
+        earlier = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        reader = threading.Thread(target=lambda: readable.recv(1) and service.end(), name="signals", daemon=True)
+        reader.start()
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)
+            # Ends the thread when no signal came.
+            writable.shutdown(socket.SHUT_WR)
+            reader.join()
+
+
 S = TypeVar("S", bound=ServiceSettings)
 
 
@@ -133,9 +160,8 @@ def main(name: str, settings_class: type[S], build: Callable[[S], Service]) -> i
         return 2
     try:
         service = build(settings)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: service.end())
-        return service.run()
+        with ending_on_signals(service, signal.SIGTERM, signal.SIGINT):
+            return service.run()
     except HeadraceError as error:
         logger.error("%s cannot start: %s", name, error)  # noqa: TRY400 - the message says what to mend
         return 1
