@@ -308,8 +308,9 @@ class Platform:
         if self.settings.kafka_bootstrap_servers:
             known = load_settings(KafkaSettings)
             return known.model_copy(update={"kafka_bootstrap_servers": self.settings.kafka_bootstrap_servers})
-        # Named, because settings fill from the environment whatever they are not told.
-        return KafkaSettings(kafka_bootstrap_servers=self.settings.kafka_address, kafka_security_protocol="PLAINTEXT")
+        # The protocol is named, because settings take from the environment what they are not told.
+        embedded = {"kafka_bootstrap_servers": self.settings.kafka_address, "kafka_security_protocol": "PLAINTEXT"}
+        return KafkaSettings.model_validate(embedded)
 
     def _service_check(self, shape: ServiceShape) -> readiness.Check:
         if shape.address_field:
