@@ -17,6 +17,7 @@ from headrace_runtime.child import Assignment, WorkRefused, run_child
 from headrace_runtime.object_store import Artifact, ObjectStore
 
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
+from headrace_trainer.adapters.curve import StoredCurve
 from headrace_trainer.core.randomness import make_deterministic
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.core.version import version_manifest
@@ -40,8 +41,11 @@ def _work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     plan = Plan(assignment["run_id"], pipeline, dataset)
     checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"])
 
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, progress)
+    curve = StoredCurve(progress, store, assignment["output"])
 
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve)
+
+    curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)
     manifest = store.put(version_manifest(plan, trained, weights, graph))
     return {
