@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import chart
 from headrace_data.spec import json_schema
 from headrace_runtime.settings import settings_table
 from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, RECORD_TOPICS, Topic
@@ -91,6 +92,7 @@ def main() -> None:
     docs = ROOT / "docs"
     pages = {docs / "topics.md": topics_page(), docs / "pipeline.schema.json": json_schema()}
     pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
+    pages |= chart.pages()
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if check and changed:
         sys.exit("out of date, run `make docs`: " + ", ".join(str(path.relative_to(ROOT)) for path in changed))

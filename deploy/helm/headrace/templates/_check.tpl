@@ -1,0 +1,72 @@
+{{/* Values that fit their schema and still cannot work together: refused, with what was expected and what came. */}}
+
+{{- define "headrace.check" -}}
+{{- include "headrace.checkKafka" .Values.kafka -}}
+{{- include "headrace.checkStore" .Values.store -}}
+{{- if contains "@" .Values.redis.url -}}
+{{- fail "redis.url: expected no user and no password here; put the whole URL into a secret and name it in redis.existingSecret" -}}
+{{- end -}}
+{{- if and .Values.redis.url .Values.redis.existingSecret -}}
+{{- fail "redis: expected url or existingSecret, got both" -}}
+{{- end -}}
+{{- range $component, $own := .Values.services -}}
+{{- include "headrace.checkService" (dict "root" $ "component" $component) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.checkKafka" -}}
+{{- if not (regexMatch "^[^:,\\s]+:[0-9]+(,[^:,\\s]+:[0-9]+)*$" .bootstrapServers) -}}
+{{- fail (printf "kafka.bootstrapServers: expected host:port, or several separated by commas, got %q" .bootstrapServers) -}}
+{{- end -}}
+{{- $sasl := hasPrefix "SASL_" .securityProtocol -}}
+{{- if and $sasl (not (and .sasl.mechanism .sasl.existingSecret)) -}}
+{{- fail (printf "kafka.sasl: expected mechanism and existingSecret with %s, got %q and %q" .securityProtocol .sasl.mechanism .sasl.existingSecret) -}}
+{{- end -}}
+{{- if and (not $sasl) (or .sasl.mechanism .sasl.existingSecret) -}}
+{{- fail (printf "kafka.securityProtocol: expected SASL_SSL or SASL_PLAINTEXT because kafka.sasl is set, got %s" .securityProtocol) -}}
+{{- end -}}
+{{- if and .tls.existingSecret (not (hasSuffix "SSL" .securityProtocol)) -}}
+{{- fail (printf "kafka.securityProtocol: expected SSL or SASL_SSL because kafka.tls is set, got %s" .securityProtocol) -}}
+{{- end -}}
+{{- if ne (empty .tls.certKey) (empty .tls.keyKey) -}}
+{{- fail "kafka.tls: expected certKey and keyKey together, got one of them" -}}
+{{- end -}}
+{{- if and (gt (int .topics.replicationFactor) 0) (gt (int .topics.minInsyncReplicas) (int .topics.replicationFactor)) -}}
+{{- fail (printf "kafka.topics.minInsyncReplicas: expected at most replicationFactor (%v), got %v: nothing could be written" .topics.replicationFactor .topics.minInsyncReplicas) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.checkStore" -}}
+{{- if not (regexMatch "^[a-z0-9]+://" .url) -}}
+{{- fail (printf "store.url: expected an fsspec URL such as s3://bucket/headrace, got %q" .url) -}}
+{{- end -}}
+{{- $file := hasPrefix "file://" .url -}}
+{{- if and $file (or (not .existingClaim) (not (hasPrefix "file:///var/lib/headrace/objects" .url))) -}}
+{{- fail (printf "store: expected file:///var/lib/headrace/objects and an existingClaim that every pod mounts there, got %q and %q" .url .existingClaim) -}}
+{{- end -}}
+{{- if and (not $file) .existingClaim -}}
+{{- fail (printf "store.url: expected file:///var/lib/headrace/objects because store.existingClaim is set, got %q" .url) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.checkService" -}}
+{{- $facts := index (include "headrace.facts" .root | fromYaml) .component -}}
+{{- $values := include "headrace.service" . | fromYaml -}}
+{{- if and $facts.single (ne (int $values.replicas) 1) -}}
+{{- fail (printf "services.%s.replicas: expected 1, got %v: a second one takes the first one's place and shares no work" .component $values.replicas) -}}
+{{- end -}}
+{{- range $values.extraEnv -}}
+{{- if hasPrefix "HEADRACE_" .name -}}
+{{- fail (printf "services.%s.extraEnv: expected no variable of Headrace's own, got %s: use settings, or the value that sets it" $.component .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range tuple "keda" "hpa" -}}
+{{- $scaling := dig . (dict) $values -}}
+{{- if and $scaling.enabled (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
+{{- fail (printf "services.%s.%s.maxReplicas: expected at least minReplicas (%v), got %v" $.component . $scaling.minReplicas $scaling.maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (dig "keda" "enabled" false $values) (contains "{pipeline}" $facts.lag.group) (not .root.Values.pipelines) -}}
+{{- fail (printf "pipelines: expected at least one, because services.%s.keda scales on their lag, got none" .component) -}}
+{{- end -}}
+{{- end -}}

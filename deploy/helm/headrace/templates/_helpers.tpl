@@ -1,0 +1,66 @@
+{{/* Names, labels and the merged values of a service. */}}
+
+{{- define "headrace.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- $full | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels by which objects find pods: they never change. Takes root and component. */}}
+{{- define "headrace.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of every object. Takes root and component. */}}
+{{- define "headrace.labels" -}}
+{{ include "headrace.selectorLabels" . }}
+app.kubernetes.io/part-of: headrace
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Name, namespace and labels of an object. Takes root, component and, where it differs from the component, name. */}}
+{{- define "headrace.metadata" -}}
+name: {{ include "headrace.fullname" .root }}{{ with default .component .name }}-{{ . }}{{ end }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "headrace.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* The values of one service as YAML: its own over the defaults. Takes root and component. */}}
+{{- define "headrace.service" -}}
+{{- $own := index .root.Values.services .component -}}
+{{- toYaml (mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $own)) -}}
+{{- end -}}
+
+{{/* What the code fixes about the services, as YAML. */}}
+{{- define "headrace.facts" -}}
+{{- .Files.Get "files/services.yaml" -}}
+{{- end -}}
+
+{{/* The image of a component. */}}
+{{- define "headrace.image" -}}
+{{- printf "%s-%s:%s" .root.Values.image.repository .component (default .root.Chart.AppVersion .root.Values.image.tag) -}}
+{{- end -}}
+
+{{- define "headrace.serviceAccountName" -}}
+{{- if .Values.serviceAccount.name -}}
+{{- .Values.serviceAccount.name -}}
+{{- else -}}
+{{- ternary (include "headrace.fullname" .) "default" .Values.serviceAccount.create -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A setting as text: numbers never in scientific notation. */}}
+{{- define "headrace.text" -}}
+{{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ toJson . }}{{- end -}}
+{{- end -}}

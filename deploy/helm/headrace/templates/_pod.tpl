@@ -1,0 +1,179 @@
+{{/* Pods: hardened alike, whoever runs in them. */}}
+
+{{/* The pod's security context; meets the restricted Pod Security Standard. Takes the values of podSecurityContext. */}}
+{{- define "headrace.podSecurityContext" -}}
+runAsNonRoot: true
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with index $ $key }}
+{{ $key }}: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- if .fsGroup }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "headrace.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Probes. A server tells by gRPC whether it is alive and whether it is ready; who has none answers when its metrics
+     can be read, and ends by itself when its work hangs. Kubelets do not speak TLS: with it, health has a port of its
+     own. Takes facts and values. */}}
+{{- define "headrace.probes" -}}
+{{- $alive := dict "httpGet" (dict "path" "/metrics" "port" "metrics") -}}
+{{- $ready := $alive -}}
+{{- with .facts.grpcPort -}}
+{{- $port := ternary 8003 . (not (empty $.values.tls.existingSecret)) -}}
+{{- $alive = dict "grpc" (dict "port" $port "service" "live") -}}
+{{- $ready = dict "grpc" (dict "port" $port) -}}
+{{- end -}}
+startupProbe:
+  {{- toYaml $alive | nindent 2 }}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: {{ divf .values.startupSeconds 5 | ceil | int }}
+livenessProbe:
+  {{- toYaml $alive | nindent 2 }}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  {{- toYaml $ready | nindent 2 }}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 2
+{{- end -}}
+
+{{/* The pod template of a service. Takes root, component, values and facts. */}}
+{{- define "headrace.pod" -}}
+{{- $store := .root.Values.store -}}
+{{- $claim := and .facts.store $store.existingClaim -}}
+{{- $tls := and .facts.grpcPort .values.tls.existingSecret -}}
+{{- $redisCa := and .facts.redis .root.Values.redis.caSecret -}}
+metadata:
+  labels:
+    {{- include "headrace.labels" . | nindent 4 }}
+    {{- with .values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .values.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "headrace.serviceAccountName" .root }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- include "headrace.podSecurityContext" .values.podSecurityContext | nindent 4 }}
+  {{- with include "headrace.pullSecrets" .root }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with .values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+  {{- with index $.values $key }}
+  {{ $key }}:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+  {{- with .values.topologyKeys }}
+  topologySpreadConstraints:
+    {{- range . }}
+    - topologyKey: {{ . }}
+      maxSkew: 1
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "headrace.selectorLabels" $ | nindent 10 }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: {{ .component }}
+      image: {{ include "headrace.image" . }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      securityContext:
+        {{- include "headrace.containerSecurityContext" . | nindent 8 }}
+      env:
+        {{- include "headrace.environment" . | nindent 8 }}
+      {{- if and .facts.store $store.existingSecret }}
+      envFrom:
+        - secretRef: {name: {{ $store.existingSecret }}}
+      {{- end }}
+      ports:
+        {{- with .facts.grpcPort }}
+        - {name: grpc, containerPort: {{ . }}}
+        {{- end }}
+        {{- if $tls }}
+        - {name: health, containerPort: 8003}
+        {{- end }}
+        - {name: metrics, containerPort: 8002}
+      {{- include "headrace.probes" . | nindent 6 }}
+      {{- with .values.preStopSeconds }}
+      lifecycle:
+        preStop: {sleep: {seconds: {{ . }}}}
+      {{- end }}
+      resources:
+        {{- toYaml .values.resources | nindent 8 }}
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+        {{- if .facts.workDir }}
+        - {name: work, mountPath: /var/lib/headrace/work}
+        {{- end }}
+        {{- if $claim }}
+        - {name: objects, mountPath: /var/lib/headrace/objects}
+        {{- end }}
+        {{- if $redisCa }}
+        - {name: redis-ca, mountPath: /etc/headrace/redis, readOnly: true}
+        {{- end }}
+        {{- if $tls }}
+        - {name: grpc-tls, mountPath: /etc/headrace/grpc, readOnly: true}
+        {{- end }}
+        {{- with include "headrace.kafkaMounts" .root }}
+        {{- . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir: {sizeLimit: {{ .values.scratch }}}
+    {{- if .facts.workDir }}
+    - name: work
+      emptyDir: {sizeLimit: {{ .values.scratch }}}
+    {{- end }}
+    {{- if $claim }}
+    - name: objects
+      persistentVolumeClaim: {claimName: {{ $store.existingClaim }}}
+    {{- end }}
+    {{- if $redisCa }}
+    - name: redis-ca
+      secret: {secretName: {{ .root.Values.redis.caSecret }}, items: [{key: ca.crt, path: ca.crt}]}
+    {{- end }}
+    {{- if $tls }}
+    - name: grpc-tls
+      secret:
+        secretName: {{ .values.tls.existingSecret }}
+        items:
+          - {key: {{ .values.tls.certKey }}, path: tls.crt}
+          - {key: {{ .values.tls.keyKey }}, path: tls.key}
+          {{- with .values.tls.clientCaKey }}
+          - {key: {{ . }}, path: client-ca.crt}
+          {{- end }}
+    {{- end }}
+    {{- with include "headrace.kafkaVolumes" .root }}
+    {{- . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{- define "headrace.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end -}}
+{{- end -}}

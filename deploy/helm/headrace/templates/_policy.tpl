@@ -1,0 +1,69 @@
+{{/* Who may talk to whom. Everything else is denied by the policy in network.yaml. */}}
+
+{{/* An egress rule. Takes `to` (empty: any address) and `ports`. */}}
+{{- define "headrace.egress" -}}
+- ports:
+    {{- range .ports | uniq }}
+    - {protocol: TCP, port: {{ toJson . }}}
+    {{- end }}
+  {{- with .to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Egress to the brokers. Takes the root. */}}
+{{- define "headrace.kafkaEgress" -}}
+{{- $ports := .Values.networkPolicy.kafka.ports -}}
+{{- range splitList "," .Values.kafka.bootstrapServers -}}
+{{- $ports = append $ports (splitList ":" . | last | trim | int) -}}
+{{- end -}}
+{{- include "headrace.egress" (dict "to" .Values.networkPolicy.kafka.to "ports" $ports) -}}
+{{- end -}}
+
+{{/* Egress to the host of a URL, at its port. Takes url, port (where the URL names none) and peers. */}}
+{{- define "headrace.urlEgress" -}}
+{{- $ports := .peers.ports -}}
+{{- with .url -}}
+{{- $host := (urlParse .).host -}}
+{{- $ports = append $ports (ternary ($host | splitList ":" | last | int) $.port (contains ":" $host)) -}}
+{{- end -}}
+{{- include "headrace.egress" (dict "to" .peers.to "ports" $ports) -}}
+{{- end -}}
+
+{{- define "headrace.policy" -}}
+{{- if .root.Values.networkPolicy.enabled -}}
+{{- $policy := .root.Values.networkPolicy -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "headrace.selectorLabels" . | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    - ports:
+        - {protocol: TCP, port: metrics}
+      from:
+        {{- toYaml $policy.monitoring | nindent 8 }}
+    {{- if .facts.grpcPort }}
+    - ports:
+        - {protocol: TCP, port: grpc}
+      from:
+        {{- toYaml (index $policy.clients .component) | nindent 8 }}
+    {{- end }}
+  egress:
+    {{- include "headrace.kafkaEgress" .root | nindent 4 }}
+    {{- if and .facts.store (not .root.Values.store.existingClaim) }}
+    {{- include "headrace.egress" $policy.store | nindent 4 }}
+    {{- end }}
+    {{- if and .facts.redis (or .root.Values.redis.url .root.Values.redis.existingSecret) }}
+    {{- include "headrace.urlEgress" (dict "url" .root.Values.redis.url "port" 6379 "peers" $policy.redis) | nindent 4 }}
+    {{- end }}
+    {{- with .root.Values.telemetry.otlpEndpoint }}
+    {{- include "headrace.urlEgress" (dict "url" . "port" 4317 "peers" $policy.otlp) | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,135 @@
+{{/* The objects of one service. Each takes root, component, values and facts, and is empty where there is none. */}}
+
+{{- define "headrace.workload" -}}
+{{- $stateful := eq .facts.workload "StatefulSet" -}}
+{{- $scaled := or (dig "keda" "enabled" false .values) (dig "hpa" "enabled" false .values) -}}
+apiVersion: apps/v1
+kind: {{ .facts.workload }}
+metadata:
+  {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  {{- if not $scaled }}
+  replicas: {{ .values.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 3
+  {{- if $stateful }}
+  serviceName: {{ include "headrace.fullname" .root }}-{{ .component }}
+  podManagementPolicy: Parallel
+  updateStrategy: {type: RollingUpdate}
+  {{- else }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "headrace.selectorLabels" . | nindent 6 }}
+  template:
+    {{- include "headrace.pod" . | nindent 4 }}
+{{- end -}}
+
+{{- define "headrace.address" -}}
+{{- $headless := .values.service.headless -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "headrace.metadata" . | nindent 2 }}
+  {{- with .values.service.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- if $headless }}
+  clusterIP: None
+  {{- else }}
+  type: {{ .values.service.type }}
+  {{- end }}
+  selector:
+    {{- include "headrace.selectorLabels" . | nindent 4 }}
+  ports:
+    {{- with .facts.grpcPort }}
+    - {name: grpc, port: {{ . }}, targetPort: grpc, appProtocol: {{ ternary "https" "kubernetes.io/h2c" (not (empty $.values.tls.existingSecret)) }}}
+    {{- end }}
+    - {name: metrics, port: 8002, targetPort: metrics}
+{{- end -}}
+
+{{- define "headrace.disruption" -}}
+{{- if .values.podDisruptionBudget.enabled -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: 1
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "headrace.selectorLabels" . | nindent 6 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.hpa" -}}
+{{- if dig "hpa" "enabled" false .values -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: {{ .facts.workload }}
+    name: {{ include "headrace.fullname" .root }}-{{ .component }}
+  minReplicas: {{ .values.hpa.minReplicas }}
+  maxReplicas: {{ .values.hpa.maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: {type: Utilization, averageUtilization: {{ .values.hpa.targetCPUUtilizationPercentage }}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.keda" -}}
+{{- if dig "keda" "enabled" false .values -}}
+{{- $lag := .facts.lag -}}
+{{- $pipelines := ternary .root.Values.pipelines (dict "" (dict "topic" "")) (contains "{pipeline}" $lag.group) -}}
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: {{ .facts.workload }}
+    name: {{ include "headrace.fullname" .root }}-{{ .component }}
+  minReplicaCount: {{ .values.keda.minReplicas }}
+  maxReplicaCount: {{ .values.keda.maxReplicas }}
+  pollingInterval: {{ .values.keda.pollingInterval }}
+  cooldownPeriod: {{ .values.keda.cooldownPeriod }}
+  triggers:
+    {{- range $pipeline := keys $pipelines | sortAlpha }}
+    {{- $source := (index $pipelines $pipeline).topic }}
+    - type: kafka
+      metadata:
+        bootstrapServers: {{ $.root.Values.kafka.bootstrapServers | quote }}
+        consumerGroup: {{ $lag.group | replace "{pipeline}" $pipeline }}
+        topic: {{ $lag.topic | replace "{pipeline}" $pipeline | replace "{source}" $source }}
+        lagThreshold: {{ $.values.keda.lagThreshold | quote }}
+        # A group that has committed nothing yet has everything before it.
+        offsetResetPolicy: earliest
+        {{- if hasPrefix "SASL_" $.root.Values.kafka.securityProtocol }}
+        sasl: {{ include "headrace.kedaSasl" $.root }}
+        {{- end }}
+        {{- if hasSuffix "SSL" $.root.Values.kafka.securityProtocol }}
+        tls: enable
+        {{- end }}
+      {{- if ne $.root.Values.kafka.securityProtocol "PLAINTEXT" }}
+      authenticationRef: {name: {{ include "headrace.fullname" $.root }}-kafka}
+      {{- end }}
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.kedaSasl" -}}
+{{- get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512") .Values.kafka.sasl.mechanism -}}
+{{- end -}}

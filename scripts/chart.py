@@ -1,0 +1,139 @@
+"""What the Helm chart takes from the code: topics, the settings that values may hold; and its README's table."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.topic_plan import TopicPlan
+
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "deploy" / "helm" / "headrace"
+TABLE = re.compile(r"(<!-- values:begin -->\n).*?(<!-- values:end -->)", re.DOTALL)
+KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z][\w-]*):")
+
+GOVERNED = frozenset(
+    {
+        "health_address",
+        "hold_dir",
+        "instance",
+        "kafka_bootstrap_servers",
+        "kafka_sasl_mechanism",
+        "kafka_sasl_password",
+        "kafka_sasl_username",
+        "kafka_security_protocol",
+        "kafka_ssl_cafile",
+        "kafka_ssl_certfile",
+        "kafka_ssl_keyfile",
+        "grpc_tls_cert_file",
+        "grpc_tls_client_ca_file",
+        "grpc_tls_key_file",
+        "listen_address",
+        "metrics_address",
+        "otlp_endpoint",
+        "redis_url",
+        "store_url",
+        "telemetry_dir",
+        "work_dir",
+    }
+)
+"""Settings that templates set from values of their own, or that mean nothing in a container: not for `settings`."""
+
+
+def pages() -> Mapping[Path, str]:
+    """Return the chart's generated files."""
+    return {
+        CHART / "files" / "topics.json": topics(),
+        CHART / "values.schema.json": schema(),
+        CHART / "README.md": readme(),
+    }
+
+
+def topics() -> str:
+    """Return the control topics as the chart's job gets them; replicas are added by the chart."""
+    without_replicas = {"topics": {"__all__": {"replication_factor"}}}
+    plan = TopicPlan.production().model_dump(by_alias=True, exclude=without_replicas)
+    return json.dumps(plan, indent=2) + "\n"
+
+
+def schema() -> str:
+    """Return the values' schema with what services share, and the settings of each, made anew.
+
+    The rest is written by hand. What is shared is referred to key by key: a schema that takes in another one whole
+    cannot name the keys that it does not know.
+    """
+    path = CHART / "values.schema.json"
+    document = json.loads(path.read_text())
+    parts = document["properties"]["services"]["properties"]
+    classes = {name: settings_class(name) for name in parts} | {"defaults": ServiceSettings}
+    shared = {key: {"$ref": f"#/$defs/service/properties/{key}"} for key in document["$defs"]["service"]["properties"]}
+    for name, part in (parts | {"defaults": document["properties"]["defaults"]}).items():
+        part["properties"] |= shared
+        document["$defs"][f"settings-{name}"] = settings_schema(classes[name])
+    return json.dumps(document, indent=2) + "\n"
+
+
+def settings_class(service: str) -> type[ServiceSettings]:
+    """Return the settings class of a service."""
+    module = importlib.import_module(f"headrace_{service.replace('-', '_')}.settings")
+    found: type[ServiceSettings] = module.Settings
+    return found
+
+
+def settings_schema(settings: type[ServiceSettings]) -> dict[str, Any]:
+    """Return the closed schema of the settings that a values file may hold."""
+    fields = settings.model_json_schema()["properties"]
+    kept = {
+        name: {key: value for key, value in field.items() if key not in ("title", "default")}
+        for name, field in fields.items()
+        if name not in GOVERNED
+    }
+    return {"type": "object", "additionalProperties": False, "properties": kept}
+
+
+def readme() -> str:
+    """Return the chart's README with the table of its values made anew."""
+    rows = ["| value | default | meaning |", "|---|---|---|"]
+    values = (CHART / "values.yaml").read_text()
+    for path, meaning in explained(values):
+        default = json.dumps(value_at(yaml.safe_load(values), path), ensure_ascii=False).replace("|", "\\|")
+        rows.append(f"| `{'.'.join(path)}` | `{default}` | {meaning} |")
+    text, count = TABLE.subn(
+        lambda found: found[1] + "\n".join(rows) + "\n" + found[2], (CHART / "README.md").read_text()
+    )
+    if count != 1:
+        raise SystemExit(
+            f"the chart's README.md: expected one <!-- values:begin --> and <!-- values:end -->, got {count}"
+        )
+    return text
+
+
+def explained(values: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the path of every key with a `# --` comment before it, and the comment's text on one line."""
+    parents: list[tuple[int, str]] = []
+    meaning: list[str] = []
+    for line in values.splitlines():
+        text = line.strip()
+        if text.startswith("# -- "):
+            meaning = [text.removeprefix("# -- ")]
+        elif text.startswith("# ") and meaning:
+            meaning.append(text.removeprefix("# "))
+        elif match := KEY.match(line):
+            depth = len(match["indent"])
+            parents = [(indent, key) for indent, key in parents if indent < depth] + [(depth, match["key"])]
+            if meaning:
+                yield tuple(key for _, key in parents), " ".join(meaning)
+            meaning = []
+
+
+def value_at(values: Any, path: tuple[str, ...]) -> Any:
+    """Return what stands at a path."""
+    for key in path:
+        values = values[key]
+    return values
