@@ -141,17 +141,18 @@ bogus: 1
         "line 9: stream.schema[1].role: expected one field with role id, got another beside schema[0]",
         "line 9: stream.schema[1].type: expected 'string', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', "
         "'uint32', 'float32' or 'float64', got \"strin\"",
-        "line 10: stream.schema[2].type: expected a number type: string is for roles id, group and label at this stage",
+        "line 10: stream.schema[2].type: expected prepare.transform.words.encode (onehot or ordinal) for a "
+        "string feature, got none",
         "line 13: stream.schema[3].shape[1]: expected greater than or equal to 1, got 0",
         "line 16: prepare.freeze.afterIdle: expected a duration such as 500ms, 3s, 5m, 1h or 7d, got 3",
         "line 17: prepare.split: expected train, validation and test to sum to 1, got 1.55",
         "line 18: prepare.transform.pixel: unknown feature 'pixel'; expected one of words, pixels; "
         "did you mean 'pixels'?",
-        "line 18: prepare.transform.pixels.scala: unknown key; expected one of scale; did you mean 'scale'?",
-        "line 18: prepare.transform.pixels.scale: required, but not there",
+        "line 18: prepare.transform.pixels.scala: unknown key; expected one of impute, encode, scale; did you mean "
+        "'scale'?",
         "line 20: train.network.hiden: unknown key; expected one of kind, channels, hidden; did you mean 'hidden'?",
-        "line 21: train.epoch: unknown key; expected one of model, network, optimizer, epochs, batchSize, seed, "
-        "earlyStop; did you mean 'epochs'?",
+        "line 21: train.epoch: unknown key; expected one of model, task, network, optimizer, classWeights, epochs, "
+        "batchSize, seed, earlyStop; did you mean 'epochs'?",
         "line 22: compress.gates.agreement: expected less than or equal to 1, got 2",
         "line 24: bogus: unknown key; expected one of apiVersion, kind, metadata, stream, prepare, train, compress, "
         "serve",
@@ -169,7 +170,7 @@ bogus: 1
         ),
         ("role: id", "role: label", "line 9: stream.schema[2].role: expected one field with role label, got another"),
         ("name: y", "name: x", "line 9: stream.schema[2].name: expected a name of its own, got 'x', which schema[1]"),
-        ("type: int64", "type: float64", "expected an integer type or string for role label, got float64"),
+        ("string, role: id", "float64, role: id", "expected an integer type or string for role id, got float64"),
         ("int64, role", "int64, shape: [2], role", "expected a single value for role label, got shape [2]"),
         ("string, role", "string, range: [0, 1], role", "expected no range for type string"),
         (
@@ -257,7 +258,8 @@ def test_a_null_stands_for_nothing_only_where_nothing_is_allowed() -> None:
     gaps = with_line("type: float32,", "type: float32, nullable: true,") + "prepare: {clean: {missing: keep}}\n"
 
     assert problems(gaps) == [
-        "line 8: stream.schema[1].nullable: expected false for a feature while prepare.clean.missing is keep, got true"
+        "line 8: stream.schema[1].nullable: expected prepare.transform.x.impute while prepare.clean.missing is keep, "
+        "got none: nothing fills the gaps"
     ]
     assert load_pipeline(gaps.replace("keep", "drop")).stream.features[0].nullable
 

@@ -6,9 +6,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
+from headrace_data.fitting import fit
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, parse_canonical
-from headrace_data.transforms import FittedTransforms, fit
+from headrace_data.transforms import FittedTransforms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,7 +82,7 @@ def test_fitting_does_not_depend_on_batches(mixed: Pipeline, rows: int, cuts: li
 
 
 def test_chunks_are_fixed(mixed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace_data.transforms._CHUNK", 16)
+    monkeypatch.setattr("headrace_data.fitting._CHUNK", 16)
     images = np.random.default_rng(5).normal(0, 1, (100, 6))
     batch = batch_of(mixed, images)
     whole = fit([batch], mixed)

@@ -2,7 +2,7 @@
 
 The rules, in this order; a row is counted under the first that it breaks:
 
-- `missing`: a nullable field is null;
+- `missing`: a nullable field is null, or a category (a string feature) is empty;
 - `outOfRange`: a value lies outside its field's range;
 - `duplicates`: the row's key is among the last accepted keys.
 """
@@ -121,10 +121,12 @@ def _drop(dropped: dict[int, Rejection], rejections: Iterable[Rejection]) -> Non
 def _missing(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
     for field in fields:
         column = batch.column(field.name)
-        if column.null_count:
-            reason = f"{field.name}: expected a value, got none"
-            for position in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
-                yield Rejection(int(position), "missing", field.name, reason)
+        if not (column.null_count or field.is_category):
+            continue
+        missing = pc.or_kleene(column.is_null(), pc.equal(column, "")) if field.is_category else column.is_null()
+        reason = f"{field.name}: expected a value, got none"
+        for position in np.flatnonzero(missing.to_numpy(zero_copy_only=False)):
+            yield Rejection(int(position), "missing", field.name, reason)
 
 
 def _out_of_range(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:

@@ -197,14 +197,19 @@ class _TextColumn:
     def __init__(self, field: Field) -> None:
         self._field = field
         self._types = {str, NoneType} if field.nullable else {str}
+        self._may_be_empty = field.nullable or not field.is_category
 
     def read(self, values: list[Any]) -> Piece | None:
+        if not self._may_be_empty and "" in values:
+            return None
         # Arrow finds the nulls of texts by itself.
         return Piece(values, _NONE) if set(map(type, values)) <= self._types else None
 
     def fault(self, value: object) -> Fault | None:
         if value is None:
             return _null_fault(self._field)
+        if not self._may_be_empty and value == "":
+            return Fault("missing", "expected a category, got an empty text")
         return None if isinstance(value, str) else Fault("type", f"expected a string, got {describe(value)}")
 
     def build(self, pieces: Sequence[Piece]) -> pa.Array:

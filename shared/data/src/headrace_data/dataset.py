@@ -17,14 +17,15 @@ import pyarrow.parquet as pq
 
 from headrace_data.batches import OFFSET, PARTITION, arrow_schema, elements, require_columns
 from headrace_data.errors import DatasetInvalid, DatasetUnusable
+from headrace_data.fitting import fit
 from headrace_data.identity import RowsIdentity, dataset_id
 from headrace_data.manifest import Manifest, Part, Provenance, SplitParts
 from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, SplitName, assign_splits
-from headrace_data.transforms import fit
+from headrace_data.transforms import FittedTransforms
 
 MAX_CLASSES: Final = 10_000
-"""Most distinct labels of a dataset."""
+"""Most distinct labels of a dataset to classify by."""
 _PART_BYTES: Final = 8 * 2**20
 """About how large a part is in memory: this much may wait per split and producer partition."""
 _TEXT_BYTES: Final = 32
@@ -67,7 +68,7 @@ class DatasetWriter:
         self._schema = arrow_schema(pipeline.stream.fields)
         self._part_rows = part_rows or default_part_rows(pipeline.stream.fields)
         self._identity = RowsIdentity(pipeline.stream)
-        self._classes: set[Any] = set()
+        self._labels = _Labels(pipeline)
         self._waiting: dict[tuple[int, int], list[pa.RecordBatch]] = {}
         self._parts: dict[tuple[int, int], list[Part]] = {}
 
@@ -86,10 +87,7 @@ class DatasetWriter:
         # Rows of before a field became nullable say so in their schema; joined with others they must not.
         batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
         self._identity.add(batch)
-        label = self._pipeline.stream.label.name
-        self._classes.update(pc.unique(batch.column(label)).to_pylist())
-        if len(self._classes) > MAX_CLASSES:
-            raise DatasetUnusable(f"expected at most {MAX_CLASSES} distinct values of label {label!r}, got more")
+        self._labels.add(batch)
         splits = assign_splits(batch.column(self._pipeline.split_field.name), self._pipeline.prepare.split)
         partitions = batch.column(PARTITION).to_numpy()
         for split in np.unique(splits).tolist():
@@ -122,7 +120,7 @@ class DatasetWriter:
             split_digest=pipeline.split_digest,
             fields=pipeline.stream.fields,
             splits=splits,
-            classes=tuple(sorted(self._classes)),
+            classes=self._labels.classes,
             transforms=fit(training, pipeline),
             provenance=provenance,
         )
@@ -136,9 +134,7 @@ class DatasetWriter:
         for name, split in splits.items():
             if split.rows == 0:
                 raise DatasetUnusable(f"expected rows in split {name}, got none among {self.rows}")
-        if len(self._classes) < 2:
-            label = self._pipeline.stream.label.name
-            raise DatasetUnusable(f"expected at least two distinct values of label {label!r}, got {len(self._classes)}")
+        self._labels.require_two()
 
     def _split(self, number: int) -> SplitParts:
         places = sorted(place for place in self._parts if place[0] == number)
@@ -172,6 +168,33 @@ class DatasetWriter:
         self._parts.setdefault(place, []).append(part)
 
 
+class _Labels:
+    """The distinct values of the label. A regression needs two; classification needs to know all of them."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._field = pipeline.stream.label
+        self._must_be_few = pipeline.task == "classification"
+        self._values: set[Any] = set()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if len(self._values) <= MAX_CLASSES:
+            self._values.update(pc.unique(batch.column(self._field.name)).to_pylist())
+        if len(self._values) > MAX_CLASSES and self._must_be_few:
+            name = self._field.name
+            raise DatasetUnusable(f"expected at most {MAX_CLASSES} distinct values of label {name!r}, got more")
+
+    def require_two(self) -> None:
+        if len(self._values) < 2:
+            name, count = self._field.name, len(self._values)
+            raise DatasetUnusable(f"expected at least two distinct values of label {name!r}, got {count}")
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The values, sorted; none when there are too many to classify by, or when they are floats."""
+        countable = self._field.type not in ("float32", "float64") and len(self._values) <= MAX_CLASSES
+        return tuple(sorted(self._values)) if countable else ()
+
+
 class DatasetReader:
     """Reads a dataset. The store verifies each part's bytes against the manifest."""
 
@@ -190,15 +213,20 @@ class DatasetReader:
     def columns(self, split: SplitName) -> dict[str, npt.NDArray[Any]]:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
 
-        Numbers have the type of their field; texts are Python strings. Raises DatasetInvalid as `batches` does.
+        They are what a model is called with. Numbers have the type of their field, whole numbers that may be missing
+        that of float64; texts are Python strings. A missing number is NaN, a missing text is empty. Raises
+        DatasetInvalid as `batches` does.
         """
         rows = self.manifest.splits[split].rows
         fields = [*self.manifest.features, self.manifest.label]
-        columns = {field.name: np.empty((rows, *field.shape), dtype=_dtype(field)) for field in fields}
+        columns = {
+            field.name: np.empty((rows, *field.shape), dtype=served_dtype(field, self.manifest.transforms))
+            for field in fields
+        }
         start = 0
         for batch in self.batches(split):
             for field in fields:
-                columns[field.name][start : start + len(batch)] = _values(batch, field)
+                columns[field.name][start : start + len(batch)] = _values(batch, field, columns[field.name].dtype)
             start += len(batch)
         return columns
 
@@ -224,8 +252,9 @@ def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.Recor
     """Return the rows of a part. Raises DatasetInvalid when they are not what the manifest says."""
     data = store.get(part)
     try:
-        table = pq.read_table(pa.BufferReader(data))
-        table = table.cast(arrow_schema(fields))
+        schema = arrow_schema(fields)
+        table = pq.read_table(pa.BufferReader(data)).combine_chunks()
+        table = _with_names_of_lists(table, schema).cast(schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
     if table.num_rows != part.rows:
@@ -234,18 +263,47 @@ def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.Recor
     return batches[0]
 
 
+def _with_names_of_lists(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with its lists of fixed size called as in a schema: Parquet has a name of its own for their items.
+
+    Arrow's cast does the same, but not where a list is null.
+    """
+    for place, field in enumerate(table.schema):
+        if not pa.types.is_fixed_size_list(field.type) or field.name not in schema.names:
+            continue
+        lists = table.column(place).combine_chunks()
+        wanted = schema.field(field.name).type
+        if lists.null_count and pa.types.is_fixed_size_list(wanted) and wanted.list_size == field.type.list_size:
+            values = lists.values.slice(lists.offset * wanted.list_size, len(lists) * wanted.list_size)
+            values = values.fill_null(0) if values.null_count else values
+            renamed = pa.FixedSizeListArray.from_arrays(values, type=wanted, mask=lists.is_null())
+            table = table.set_column(place, pa.field(field.name, wanted, field.nullable), renamed)
+    return table
+
+
 def _to_parquet(rows: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches([rows]), sink, compression="zstd", row_group_size=65_536)
     return bytes(sink.getvalue())
 
 
-def _dtype(field: Field) -> np.dtype[Any]:
-    return np.dtype(object) if field.type == "string" else field.dtype
+def served_dtype(field: Field, transforms: FittedTransforms) -> np.dtype[Any]:
+    """Return the numpy type in which a feature is given to a model: objects for texts.
 
-
-def _values(batch: pa.RecordBatch, field: Field) -> npt.NDArray[Any]:
+    Whole numbers that may be missing are float64, which has the NaN that they lack.
+    """
     if field.type == "string":
-        texts: npt.NDArray[Any] = batch.column(field.name).to_numpy(zero_copy_only=False)
+        return np.dtype(object)
+    optional = field.role == "feature" and transforms[field.name].optional
+    return np.dtype(np.float64) if optional and field.dtype.kind != "f" else field.dtype
+
+
+def _values(batch: pa.RecordBatch, field: Field, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    column = batch.column(field.name)
+    if field.type == "string":
+        texts: npt.NDArray[Any] = column.fill_null("").to_numpy(zero_copy_only=False)
         return texts
-    return elements(batch, field).reshape(len(batch), *field.shape)
+    values = elements(batch, field).astype(dtype, copy=bool(column.null_count))
+    if column.null_count and dtype.kind == "f":
+        values[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return values.reshape(len(batch), *field.shape)

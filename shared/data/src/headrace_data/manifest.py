@@ -89,7 +89,7 @@ class Manifest(_Document):
     schema_digest: Digest
     """Digest of `fields`."""
     prepare_digest: Digest
-    """Digest of the cleaning and scaling rules."""
+    """Digest of the cleaning rules and the transforms."""
     split_digest: Digest
     """Digest of the split rule."""
     fields: tuple[Field, ...]
@@ -97,13 +97,13 @@ class Manifest(_Document):
     splits: dict[SplitName, SplitParts]
     """Training, validation and test rows."""
     classes: tuple[int, ...] | tuple[str, ...]
-    """The label's distinct values over all splits, sorted."""
+    """The label's distinct values over all splits, sorted; none of a float label, or of more than 10,000 values."""
     transforms: Annotated[
         FittedTransforms,
         pydantic.PlainValidator(lambda value: value if isinstance(value, FittedTransforms) else _transforms(value)),
         pydantic.PlainSerializer(FittedTransforms.to_plain),
     ]
-    """Scaling of each feature, fitted on the training split."""
+    """Filling, encoding and scaling of each feature, fitted on the training split."""
     provenance: Provenance
     """Where the rows came from."""
 

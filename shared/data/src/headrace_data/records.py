@@ -1,8 +1,9 @@
 """Checking records: bytes in, Arrow columns and rejections out.
 
 The rules: `json` (the bytes are one JSON object), and then per field, in schema order: `missing` (a field that may not
-be null is there), `type`, `shape` and `overflow` (the value fits its type, so it is finite). The first fault of a
-record is the one that is told. Ranges are looked at by cleaning, because the pipeline says whether they count.
+be null is there; a category, which is a string feature, is not empty then), `type`, `shape` and `overflow` (the value
+fits its type, so it is finite). The first fault of a record is the one that is told. Ranges are looked at by cleaning,
+because the pipeline says whether they count.
 """
 
 from __future__ import annotations

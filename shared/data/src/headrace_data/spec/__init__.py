@@ -9,32 +9,38 @@ from headrace_data.spec.learn import (
     MlpNetwork,
     Optimizer,
     Serve,
+    Task,
     Train,
     Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
 from headrace_data.spec.pipeline import Metadata, Pipeline
-from headrace_data.spec.prepare import Clean, Freeze, Prepare, Split, Transform
+from headrace_data.spec.prepare import Clean, Constant, Encode, Freeze, Impute, Prepare, Scale, Split, Transform
 from headrace_data.spec.stream import Field, Stream
 
 __all__ = [
     "Clean",
     "CnnNetwork",
     "Compress",
+    "Constant",
     "EarlyStop",
+    "Encode",
     "Field",
     "Freeze",
     "Gates",
+    "Impute",
     "Metadata",
     "MlpNetwork",
     "Optimizer",
     "Pipeline",
     "Prepare",
     "Problem",
+    "Scale",
     "Serve",
     "SpecInvalid",
     "Split",
     "Stream",
+    "Task",
     "Train",
     "Transform",
     "Variant",

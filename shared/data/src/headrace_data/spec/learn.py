@@ -55,18 +55,34 @@ class EarlyStop(Section):
 
     patience: PositiveInt = pydantic.Field(default=5, description="Epochs to wait for a better loss.")
     min_delta: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
-        default=0.0, description="Improvement in nats that counts as better."
+        default=0.0,
+        description="Improvement that counts as better: in nats, or in variances of the label for a regression.",
     )
+
+
+Task = Literal["classification", "regression"]
+"""What a model answers: one of the label's values, or a number."""
 
 
 class Train(Section):
     """From a dataset to a version."""
 
     model: DnsLabel | None = pydantic.Field(default=None, description="Name clients call. Default: metadata.name.")
+    task: Task | None = pydantic.Field(
+        default=None,
+        description="classification: the answer is one of the label's values. regression: it is a number. Default: "
+        "regression for a label of type float32 or float64, classification for others.",
+    )
     network: Annotated[MlpNetwork | CnnNetwork, pydantic.Field(discriminator="kind")] = pydantic.Field(
         description="What is trained."
     )
     optimizer: Optimizer = pydantic.Field(default_factory=Optimizer, description="How weights are moved.")
+    class_weights: Literal["balanced", "none"] = pydantic.Field(
+        default="none",
+        exclude_if=lambda value: value == "none",  # so that specs keep the digests they had before there were weights
+        description="Classification only. balanced: each class counts alike however few rows it has. none: each row "
+        "does.",
+    )
     epochs: Annotated[int, pydantic.Field(ge=1, le=100_000)] = pydantic.Field(
         default=20, description="Passes over the training split, at most."
     )
@@ -85,17 +101,26 @@ class Variant(Section):
     kind: Literal["int8-dynamic"] = pydantic.Field(description="int8-dynamic: 8-bit weights, activations as they come.")
 
 
+ERROR_RISE = 0.02
+"""Default of the gate errorRise."""
+
+
 class Gates(Section):
     """What a variant must reach, measured against fp32 on the test split."""
 
     accuracy_drop: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
-        default=0.01, description="Accuracy it may lose, at most."
+        default=0.01, description="Classification: accuracy it may lose, at most."
     )
     agreement: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
-        default=0.98, description="Share of rows with the same answer, at least."
+        default=0.98, description="Classification: share of rows with the same answer, at least."
     )
     relative_logit_error: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
-        default=0.05, description="Norm of the logits' difference over the norm of the logits, at most."
+        default=0.05, description="Classification: norm of the logits' difference over the norm of the logits, at most."
+    )
+    error_rise: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
+        default=ERROR_RISE,
+        exclude_if=lambda value: value == ERROR_RISE,  # as for classWeights
+        description="Regression: rise of the root mean squared error, as a share of it, at most.",
     )
     size_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.0, description="Its size over that of fp32, at most."

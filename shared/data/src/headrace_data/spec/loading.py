@@ -10,8 +10,9 @@ import orjson
 import pydantic
 
 from headrace_data.errors import Problem, SpecInvalid
+from headrace_data.spec.draft import Draft, closest
 from headrace_data.spec.pipeline import Pipeline
-from headrace_data.spec.rules import RULES, Draft, closest, duplicates_have_a_key
+from headrace_data.spec.rules import DOCUMENT_RULES, RULES
 from headrace_data.spec.yaml_tree import Path, Plain, Tree, path_text, read_yaml
 
 _SHOWN: Final = 60
@@ -62,7 +63,7 @@ def _check(tree: Tree, data: bytes, *, document: bool) -> Pipeline | None:
     if not isinstance(tree.value, dict):
         return None
     draft = Draft(tree.value)
-    for rule in (*RULES, *([duplicates_have_a_key] if document else [])):
+    for rule in (*RULES, *(DOCUMENT_RULES if document else ())):
         for path, message in rule(draft):
             tree.report(path, message)
     return pipeline

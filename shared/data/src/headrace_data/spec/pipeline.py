@@ -11,8 +11,8 @@ from typing import Literal
 
 import pydantic
 
-from headrace_data.spec.learn import Compress, Serve, Train
-from headrace_data.spec.prepare import Prepare
+from headrace_data.spec.learn import Compress, Serve, Task, Train
+from headrace_data.spec.prepare import Prepare, Transform
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section, canonical, sha256_digest
 from headrace_data.spec.stream import Field, Stream
@@ -46,6 +46,21 @@ class Pipeline(Section):
         """Name of the model that clients call."""
         return self.train.model or self.metadata.name
 
+    @property
+    def task(self) -> Task:
+        """What the model answers: `train.task`, or what suits the label's type."""
+        if self.train.task is not None:
+            return self.train.task
+        return "regression" if self.stream.label.type in ("float32", "float64") else "classification"
+
+    def transform(self, name: str) -> Transform:
+        """Return the transform of a feature; one that does nothing when none is named."""
+        return self.prepare.transform.get(name, Transform())
+
+    def optional(self, name: str) -> bool:
+        """Return whether callers may leave a feature out: its transform says what stands for a missing value."""
+        return self.transform(name).impute is not None
+
     @cached_property
     def split_field(self) -> Field:
         """The field whose value decides a row's split."""
@@ -72,7 +87,7 @@ class Pipeline(Section):
 
     @cached_property
     def prepare_digest(self) -> str:
-        """Digest of how rows are chosen and scaled: key, cleaning and transforms."""
+        """Digest of how rows are chosen and transformed: key, cleaning and transforms."""
         key = self.stream.key_field
         prepare = {name: transform.plain() for name, transform in self.prepare.transform.items()}
         clean = self.prepare.clean.plain()

@@ -1,24 +1,32 @@
-"""The prepare section: cleaning, scaling, splitting and freezing."""
+"""The prepare section: cleaning, transforms, splitting and freezing."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
-from headrace_data.spec.scalars import Duration, FieldName, Fraction, PositiveInt
+from headrace_data.spec.scalars import Duration, FieldName, Fraction, Number, PositiveInt
 from headrace_data.spec.section import Section
 
 Policy = Literal["drop", "keep"]
 """What happens to the rows that a cleaning rule hits."""
 MAX_TRANSFORMS: Final = 1024
-"""Most features that may be scaled: as many as a schema may have fields."""
+"""Most features that may be transformed: as many as a schema may have fields."""
+Scale = Literal["standard", "minmax", "robust", "none"]
+"""How a number is scaled."""
+Encode = Literal["onehot", "ordinal"]
+"""How a category becomes numbers."""
 
 
 class Clean(Section):
     """Which rows are dropped before they reach a dataset. Cleaning never changes a value."""
 
-    missing: Policy = pydantic.Field(default="drop", description="Rows in which a nullable field is null.")
+    missing: Policy = pydantic.Field(
+        default="drop",
+        description="Rows in which a nullable field is null, or a category empty. Features whose gaps are kept need an "
+        "impute in transform.",
+    )
     duplicates: Policy = pydantic.Field(
         default="drop", description="Rows whose key was seen among the last duplicateWindow accepted keys."
     )
@@ -28,11 +36,63 @@ class Clean(Section):
     )
 
 
-class Transform(Section):
-    """How one feature is scaled. Fitted on the training split, stored in the model's graph."""
+def _form_of_constant(value: object) -> str | None:
+    if isinstance(value, str):
+        return "a text"
+    return "a number" if isinstance(value, int | float) and not isinstance(value, bool) else None
 
-    scale: Literal["standard", "minmax", "none"] = pydantic.Field(
-        description="standard: mean 0 and deviation 1. minmax: 0 to 1. none: as it comes."
+
+def _form_of_impute(value: object) -> str | None:
+    if isinstance(value, dict | Constant):
+        return "a mapping"
+    return "a word" if isinstance(value, str) and value in _STATISTICS else None
+
+
+class Constant(Section):
+    """A value that stands for every missing one."""
+
+    constant: Annotated[
+        Annotated[str, pydantic.Field(min_length=1), pydantic.Tag("a text")]
+        | Annotated[Number, pydantic.Tag("a number")],
+        pydantic.Discriminator(
+            _form_of_constant, custom_error_type="constant", custom_error_message="expected a number or a text"
+        ),
+    ] = pydantic.Field(description="A number for a number feature, a text for a category.")
+
+
+Statistic = Literal["mean", "median", "mostFrequent"]
+"""A value of the training split that stands for a missing one."""
+_STATISTICS: Final = get_args(Statistic)
+# Told apart by form, or each fault would be reported once for each form that a value does not have.
+Impute = Annotated[
+    Annotated[Statistic, pydantic.Tag("a word")] | Annotated[Constant, pydantic.Tag("a mapping")],
+    pydantic.Discriminator(
+        _form_of_impute,
+        custom_error_type="impute",
+        custom_error_message="expected mean, median, mostFrequent or {constant: VALUE}",
+    ),
+]
+"""What stands for a missing value."""
+
+
+class Transform(Section):
+    """How one feature becomes numbers to learn from. Fitted on the training split, stored in the model's graph."""
+
+    impute: Impute | None = pydantic.Field(
+        default=None,
+        description="What stands for a missing value: the mean or median (numbers), the mostFrequent value, or "
+        "{constant: VALUE}. Left out: the feature is never missing, and a call without it is refused.",
+    )
+    encode: Encode | None = pydantic.Field(
+        default=None,
+        description="Categories (string features) only, and required for them. onehot: one column for each category of "
+        "the training split, all zeros for another. ordinal: the category's place in sorted order, one more than the "
+        "last for another.",
+    )
+    scale: Scale | None = pydantic.Field(
+        default=None,
+        description="Numbers only. standard: mean 0 and deviation 1. minmax: 0 to 1. robust: median 0 and distance of "
+        "the quartiles 1. none: as it comes, as when left out.",
     )
 
 
@@ -61,7 +121,8 @@ class Prepare(Section):
 
     clean: Clean = pydantic.Field(default_factory=Clean, description="Which rows are dropped.")
     transform: Annotated[dict[str, Transform], pydantic.Field(max_length=MAX_TRANSFORMS)] = pydantic.Field(
-        default_factory=dict, description="Scaling per feature; a feature that is not named is taken as it comes."
+        default_factory=dict,
+        description="Filling, encoding and scaling per feature; a number that is not named is taken as it comes.",
     )
     split: Split = pydantic.Field(default_factory=Split, description="Training, validation and test rows.")
     freeze: Freeze = pydantic.Field(default_factory=Freeze, description="When a dataset is cut.")

@@ -27,8 +27,8 @@ class Field(Section):
     )
     unit: str | None = pydantic.Field(default=None, description="Unit of the value, for people.")
     role: Role = pydantic.Field(
-        description="What the field is for: feature (learned from), label (learned), id (identifies the record) or "
-        "group (records that must stay on one side of the split)."
+        description="What the field is for: feature (learned from; a string is a category), label (learned), id "
+        "(identifies the record) or group (records that must stay on one side of the split)."
     )
     range: Range | None = pydantic.Field(default=None, description="Lowest and highest allowed value, inclusive.")
     nullable: bool = pydantic.Field(default=False, description="Whether a record may lack the field or hold null.")
@@ -37,6 +37,11 @@ class Field(Section):
     def size(self) -> int:
         """Number of elements: 1 for a single value."""
         return prod(self.shape)
+
+    @property
+    def is_category(self) -> bool:
+        """Whether it is a text that a model learns from; an empty one is missing."""
+        return self.role == "feature" and self.type == "string"
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

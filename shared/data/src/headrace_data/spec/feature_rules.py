@@ -1,0 +1,138 @@
+"""Rules about features: their names, their gaps, and how they become numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from headrace_data.spec.draft import SCHEMA, Draft, Finding, built, closest
+from headrace_data.spec.prepare import MAX_TRANSFORMS, Clean, Constant, Transform
+from headrace_data.spec.stream import Field
+from headrace_data.spec.yaml_tree import Path
+
+_TRANSFORM: Final[Path] = ("prepare", "transform")
+RESERVED: Final = frozenset({"label", "probabilities", "logits", "classes", "prediction"})
+"""Names that belong to a model's answers; no feature may have one."""
+
+
+def features_leave_answers_their_names(draft: Draft) -> Iterator[Finding]:
+    """Demand that no feature is called as a part of the model's answer is."""
+    for position in draft.by_role("feature"):
+        name = draft.items[position].get("name")
+        if isinstance(name, str) and name in RESERVED:
+            yield (
+                (*SCHEMA, position, "name"),
+                f"expected another name for a feature: {name!r} belongs to the model's answers",
+            )
+
+
+def missing_values_have_a_rule(draft: Draft) -> Iterator[Finding]:
+    """Demand that rows with gaps are dropped where nothing fills the gap."""
+    clean = draft.section(Clean, "prepare", "clean")
+    if clean is None or clean.missing == "drop":
+        return
+    for position, field in draft.fields.items():
+        place = (*SCHEMA, position, "nullable")
+        if field.nullable and field.role == "label":
+            yield place, "expected false for a label while prepare.clean.missing is keep, got true"
+        elif field.nullable and field.role == "feature":
+            transform = _transform(draft, field.name)
+            if transform is not None and transform.impute is None:
+                wanted = f"prepare.transform.{field.name}.impute"
+                yield place, f"expected {wanted} while prepare.clean.missing is keep, got none: nothing fills the gaps"
+
+
+def transforms_name_features(draft: Draft) -> Iterator[Finding]:
+    """Demand that only features are transformed."""
+    transform = draft.at(*_TRANSFORM)
+    features = [draft.items[position].get("name") for position in draft.by_role("feature")]
+    known = [name for name in features if isinstance(name, str)]
+    for name in islice(transform, MAX_TRANSFORMS) if isinstance(transform, dict) else ():
+        place = (*_TRANSFORM, name)
+        if name in known:
+            continue
+        if field := draft.field(name):
+            yield place, f"expected a feature, got {name!r} with role {field.role}"
+        elif draft.named and name not in draft.names:
+            yield place, f"unknown feature {name!r}; {closest(name, known)}"
+
+
+def categories_are_encoded(draft: Draft) -> Iterator[Finding]:
+    """Demand that text becomes numbers."""
+    for position, field in draft.fields.items():
+        if field.role != "feature" or field.type != "string":
+            continue
+        transform = _transform(draft, field.name)
+        if transform is None or transform.encode is not None:
+            continue
+        if draft.at(*_TRANSFORM, field.name) is None:
+            wanted = f"prepare.transform.{field.name}.encode"
+            yield (*SCHEMA, position, "type"), f"expected {wanted} (onehot or ordinal) for a string feature, got none"
+        else:
+            reason = f"expected encode (onehot or ordinal) for the string feature {field.name!r}, got none"
+            yield (*_TRANSFORM, field.name), reason
+
+
+def transforms_fit_features(draft: Draft) -> Iterator[Finding]:
+    """Demand that what is filled may be missing, that categories are encoded and that numbers are scaled."""
+    for field in draft.fields.values():
+        if field.role != "feature" or draft.at(*_TRANSFORM, field.name) is None:
+            continue
+        transform = _transform(draft, field.name)
+        if transform is None:
+            continue
+        place = (*_TRANSFORM, field.name)
+        if transform == Transform() and field.type != "string":
+            yield place, "expected impute, encode or scale, got none of them"
+        if transform.impute is not None and not field.nullable:
+            reason = f"expected a nullable feature, got {field.name!r} with nullable: false, which is never missing"
+            yield (*place, "impute"), reason
+        yield from (_text if field.type == "string" else _number)(field, transform, place)
+
+
+def _text(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
+    if transform.scale is not None:
+        yield (*place, "scale"), f"expected scale on numbers only, got it on {field.name!r} of type string"
+    if transform.impute in ("mean", "median"):
+        wanted = "mostFrequent or {constant: TEXT}"
+        yield (*place, "impute"), f"expected {wanted} for a string feature, got {transform.impute}"
+    if isinstance(transform.impute, Constant) and not isinstance(transform.impute.constant, str):
+        reason = f"expected a text for a string feature, got {transform.impute.constant}"
+        yield (*place, "impute", "constant"), reason
+
+
+def _number(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
+    if transform.encode is not None:
+        yield (*place, "encode"), f"expected encode on string features only, got it on {field.name!r} of {field.type}"
+    if not isinstance(transform.impute, Constant):
+        return
+    constant = transform.impute.constant
+    if isinstance(constant, str):
+        yield (*place, "impute", "constant"), f"expected a number for a feature of type {field.type}, got {constant!r}"
+        return
+    # A feature with gaps is served as a float: whole numbers as float64, which has the NaN that they lack.
+    holder = "float32" if field.type == "float32" else "float64"
+    if abs(constant) > float(np.finfo(holder).max):
+        yield (*place, "impute", "constant"), f"expected a value that {holder} can hold, got {constant}"
+
+
+def _transform(draft: Draft, name: str) -> Transform | None:
+    """Return a feature's transform, one that does nothing when it has none; None when it is wrong by itself."""
+    section = draft.at(*_TRANSFORM)
+    if section is not None and not isinstance(section, dict):
+        return None
+    value = draft.at(*_TRANSFORM, name)
+    return Transform() if value is None else built(Transform, value)
+
+
+FEATURE_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
+    features_leave_answers_their_names,
+    missing_values_have_a_rule,
+    transforms_name_features,
+    categories_are_encoded,
+    transforms_fit_features,
+)
+"""The rules about features."""
