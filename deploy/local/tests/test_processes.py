@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from headrace_local.kafka import new_cluster_id, properties
-from headrace_local.processes import KAFKA_SECURITY, SERVICES, service_process, valkey_process
+from headrace_local.processes import GRPC_PROTECTION, KAFKA_SECURITY, SERVICES, service_process, valkey_process
 from headrace_local.settings import PlatformSettings
 from headrace_runtime.errors import SettingsInvalid
 from headrace_runtime.settings import load_settings
@@ -51,8 +51,8 @@ def test_services_use_the_embedded_broker_cache_and_folder() -> None:
 
 def test_tls_and_sasl_reach_the_services_for_an_external_broker_only() -> None:
     shape = SERVICES[0]
-    assert service_process(EXTERNAL, shape).unset == ()
-    assert service_process(EMBEDDED, shape).unset == KAFKA_SECURITY
+    assert service_process(EXTERNAL, shape).unset == GRPC_PROTECTION
+    assert service_process(EMBEDDED, shape).unset == (*GRPC_PROTECTION, *KAFKA_SECURITY)
     assert environment(EXTERNAL, "inference")["HEADRACE_KAFKA_BOOTSTRAP_SERVERS"] == "a:1,b:2"
     assert environment(EXTERNAL, "inference")["HEADRACE_REDIS_URL"] == "rediss://cache:6380/1"
     assert environment(EXTERNAL, "trainer")["HEADRACE_STORE_URL"] == "s3://b"

@@ -311,7 +311,7 @@ def test_stop_lets_calls_in_flight_end(host: GrpcHost, gate: Gate, channel: Any)
     host._in_loop(gate.opened.set)
     assert answer.result() == b"still answered"
     stopping.join()
-    assert gate.lived == [f"grpc {host._address}", "left"]
+    assert gate.lived == [f"grpc {host._at.address}", "left"]
 
 
 def test_calls_are_taken_while_callers_move_on(gate: Gate) -> None:

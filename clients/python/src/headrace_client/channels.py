@@ -19,6 +19,7 @@ from headrace_client.errors import (
     TooLarge,
     Unreachable,
 )
+from headrace_client.tls import Tls, find_tls
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Largest answer that a client takes; the server's own default limit."""
@@ -36,9 +37,13 @@ PUSHBACK = "grpc-retry-pushback-ms"
 LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
-def open_channel(address: str) -> grpc.Channel:
-    """Return a channel to `host:port`. It connects with the first call."""
-    options: list[tuple[str, int]] = [
+def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
+    """Return a channel to `host:port`. It connects with the first call.
+
+    Without `tls` the settings decide. Raises SettingInvalid when they, or the files that they name, cannot be used.
+    """
+    tls = tls or find_tls()
+    options: list[tuple[str, str | int]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", -1),
         # A server that restarts is found again within a second, not within the default two minutes.
@@ -46,7 +51,11 @@ def open_channel(address: str) -> grpc.Channel:
     ]
     if address.startswith(LOOPBACK):
         options.append(("grpc.enable_http_proxy", 0))
-    return grpc.insecure_channel(address, options=options)
+    if tls is None:
+        return grpc.insecure_channel(address, options=options)
+    if tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    return grpc.secure_channel(address, tls.credentials(), options=options)
 
 
 def trace_metadata() -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,8 @@ HeadraceClientError
 ├── AnswerInvalid        a server answered with something that breaks the protocol
 ├── PipelineFailed       a freeze or a run failed, or a version was refused
 ├── PlatformFailed       the embedded platform did not start, stop or show its state
-└── LocalMissing         the embedded platform is not installed
+├── LocalMissing         the embedded platform is not installed
+└── ExtraMissing         a command needs packages that are not installed
 """
 
 from __future__ import annotations
@@ -61,10 +62,25 @@ class Unreachable(HeadraceClientError):
     """Nobody answers at an address."""
 
     def __init__(self, service: str, address: str, detail: str = "") -> None:
-        super().__init__(f"cannot reach {service} at {address}: is the platform up? run `headrace up`")
+        super().__init__(f"cannot reach {service} at {address}: {_advice(detail)}")
         self.service = service
         self.address = address
         self.detail = detail
+
+
+def _advice(detail: str) -> str:
+    """Return what to look at, by what gRPC says of the connection."""
+    if "handshake failed" in detail or "Verification Check failed" in detail:
+        return (
+            "TLS failed: is HEADRACE_TLS_CA_FILE the CA of its certificate, and does that hold the address or "
+            f"HEADRACE_TLS_SERVER_NAME? {detail}"
+        )
+    if "failed to connect" in detail and "Socket closed" in detail:
+        return (
+            "it closes connections at once: does it speak TLS (set HEADRACE_TLS_CA_FILE), or want a certificate "
+            "(HEADRACE_TLS_CERT_FILE, HEADRACE_TLS_KEY_FILE)?"
+        )
+    return "is the platform up? run `headrace up`"
 
 
 class TimedOut(HeadraceClientError):
@@ -119,3 +135,10 @@ class LocalMissing(HeadraceClientError):
             "the embedded platform is not installed: run `pip install 'headrace-client[local]'`, "
             "or set HEADRACE_REGISTRY_ADDRESS and HEADRACE_INFERENCE_ADDRESS to a platform that runs elsewhere"
         )
+
+
+class ExtraMissing(HeadraceClientError):
+    """A command needs packages that are not installed; the text says which extra brings them."""
+
+    def __init__(self, command: str, extra: str) -> None:
+        super().__init__(f"`headrace {command}` needs more packages: run `pip install 'headrace-client[{extra}]'`")

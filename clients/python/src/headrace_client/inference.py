@@ -16,6 +16,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.channels import open_channel, trace_metadata, translated
 from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, to_raw
+from headrace_client.tls import Tls
 
 SERVICE = "inference"
 NOT_READY_PAUSE_S = 0.2
@@ -60,11 +61,13 @@ class InferenceClient:
     refuses, for example NotFound for an unknown model. While a model loads, calls are repeated for `patience_s`.
     """
 
-    def __init__(self, address: str | None = None, *, timeout_s: float = 30.0, patience_s: float = 10.0) -> None:
+    def __init__(
+        self, address: str | None = None, *, timeout_s: float = 30.0, patience_s: float = 10.0, tls: Tls | None = None
+    ) -> None:
         self.address = address or find_addresses().inference
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._channel = open_channel(self.address)
+        self._channel = open_channel(self.address, tls)
         self._methods = {
             name: self._channel.unary_unary(
                 f"/{open_inference.SERVICE}/{name}",

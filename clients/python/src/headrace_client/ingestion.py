@@ -12,6 +12,7 @@ from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStu
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import open_channel, trace_metadata, translated
+from headrace_client.tls import Tls
 
 SERVICE = "ingestion"
 
@@ -25,10 +26,10 @@ class IngestionClient:
     refuses. Answers are the protobuf messages of `headrace.ingestion.v1`.
     """
 
-    def __init__(self, address: str | None = None, *, timeout_s: float = 300.0) -> None:
+    def __init__(self, address: str | None = None, *, timeout_s: float = 300.0, tls: Tls | None = None) -> None:
         self.address = address or find_addresses().ingestion
         self._timeout_s = timeout_s
-        self._channel = open_channel(self.address)
+        self._channel = open_channel(self.address, tls)
         self._stub = IngestionServiceStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -17,6 +17,7 @@ from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import open_channel, trace_metadata, translated
 from headrace_client.errors import NotFound
+from headrace_client.tls import Tls
 
 SERVICE = "the registry"
 
@@ -32,10 +33,10 @@ class RegistryClient:
     an aware datetime: the registry as it was at that moment.
     """
 
-    def __init__(self, address: str | None = None, *, timeout_s: float = 15.0) -> None:
+    def __init__(self, address: str | None = None, *, timeout_s: float = 15.0, tls: Tls | None = None) -> None:
         self.address = address or find_addresses().registry
         self._timeout_s = timeout_s
-        self._channel = open_channel(self.address)
+        self._channel = open_channel(self.address, tls)
         self._stub = RegistryServiceStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -127,10 +127,18 @@ def _service(
         group,
         (sys.executable, "-m", shape.module),
         environment,
-        () if settings.kafka_bootstrap_servers else KAFKA_SECURITY,
+        GRPC_PROTECTION if settings.kafka_bootstrap_servers else (*GRPC_PROTECTION, *KAFKA_SECURITY),
         listens,
     )
 
+
+GRPC_PROTECTION = (
+    "HEADRACE_GRPC_TLS_CERT_FILE",
+    "HEADRACE_GRPC_TLS_KEY_FILE",
+    "HEADRACE_GRPC_TLS_CLIENT_CA_FILE",
+    "HEADRACE_HEALTH_ADDRESS",
+)
+"""Settings of gRPC ports that others can reach; the embedded services answer in plain text on the loopback."""
 
 KAFKA_SECURITY = tuple(
     f"HEADRACE_KAFKA_{name}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_runtime.settings import ServiceSettings, address
-from pydantic import Field, field_validator
+from headrace_runtime.settings import GrpcSettings
+from pydantic import Field
 
 
-class Settings(ServiceSettings):
+class Settings(GrpcSettings):
     """What inference is told, beside what every service is."""
 
     trace_sample_ratio: float = Field(
@@ -49,8 +49,3 @@ class Settings(ServiceSettings):
         ge=0,
         description="Seconds that calls are still answered at the end, after health turned to not serving.",
     )
-
-    @field_validator("listen_address")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        return address(value)

@@ -85,7 +85,7 @@ def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:
         compute.close()
 
     host = GrpcHost(
-        settings.listen_address,
+        settings.listening(),
         [open_inference_handler(plane)],
         [SERVICE],
         settings.max_message_bytes,

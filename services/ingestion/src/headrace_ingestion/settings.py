@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from headrace_runtime.settings import ServiceSettings, address
-from pydantic import Field, field_validator
+from headrace_runtime.settings import GrpcSettings
+from pydantic import Field
 
 
-class Settings(ServiceSettings):
+class Settings(GrpcSettings):
     """Settings of the ingestion service."""
 
     listen_address: str = Field("127.0.0.1:7010", description="Address of the gRPC server, host:port.")
@@ -29,8 +29,3 @@ class Settings(ServiceSettings):
     poll_records: int = Field(
         5_000, ge=1, description="Most records that one transaction takes from the producers' topic."
     )
-
-    @field_validator("listen_address")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        return address(value)

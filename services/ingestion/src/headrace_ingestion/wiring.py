@@ -30,7 +30,7 @@ def build(settings: Settings) -> Service:
     desk = DeadLetterDesk(settings, entrances, log, pipelines.catch_up, settings.max_message_bytes)
     servicer = IngestionServicer(entrances, log, desk)
     host = GrpcHost(
-        settings.listen_address,
+        settings.listening(),
         [partial(ingestion_service_pb2_grpc.add_IngestionServiceServicer_to_server, servicer)],
         [ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name],
         settings.max_message_bytes,

@@ -52,5 +52,5 @@ def build(settings: Settings) -> Service:
     datasets = StoredDatasets(ObjectStore(settings.store_url))
     stories = Stories(state, KafkaPredictions(settings), KafkaRecords(settings), datasets)
     servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers)
-    host = GrpcHost(settings.listen_address, [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
+    host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     return Service(NAME, [writer, Tail(settings, state, source), host, watchers])

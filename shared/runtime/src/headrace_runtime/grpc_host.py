@@ -21,7 +21,9 @@ from headrace_runtime.grpc_health import HealthServicer
 from headrace_runtime.grpc_interceptor import Surrounded
 from headrace_runtime.grpc_reflect import reflection_handlers
 from headrace_runtime.grpc_telemetry import TelemetryInterceptor
+from headrace_runtime.grpc_tls import server_credentials
 from headrace_runtime.service import Background
+from headrace_runtime.tls_files import Listening, TlsFiles
 
 try:
     from uvloop import new_event_loop
@@ -42,7 +44,7 @@ Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 class GrpcHost(Background):
-    """Serves methods on `address` (host:port; port 0 takes a free one, see `port`) until it is stopped.
+    """Serves methods where `listening` says (host:port; port 0 takes a free one, see `port`) until it is stopped.
 
     `handlers` are functions that register a servicer, or generic handlers; methods are coroutines or asynchronous
     generators and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection;
@@ -54,7 +56,7 @@ class GrpcHost(Background):
 
     def __init__(
         self,
-        address: str,
+        listening: str | Listening,
         handlers: Sequence[Register | grpc.GenericRpcHandler],
         service_names: Sequence[str],
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
@@ -64,8 +66,8 @@ class GrpcHost(Background):
         drain_s: float = 0.0,
         grace_s: float = 10.0,
     ) -> None:
-        super().__init__(name=f"grpc {address}")
-        self._address = address
+        self._at = Listening(listening) if isinstance(listening, str) else listening
+        super().__init__(name=f"grpc {self._at.address}")
         self._handlers = tuple(handlers)
         self._service_names = tuple(service_names)
         self._max_message_bytes = max_message_bytes
@@ -75,7 +77,7 @@ class GrpcHost(Background):
         self._grace_s = grace_s
         self._health = HealthServicer()
         self._stop_asked = asyncio.Event()
-        self._listening: Future[int] = Future()
+        self._listening: Future[tuple[int, int | None]] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
         self.set_serving(True)
@@ -84,7 +86,12 @@ class GrpcHost(Background):
     @property
     def port(self) -> int:
         """The port that the server listens on; known once it was started."""
-        return self._listening.result(timeout=0)
+        return self._listening.result(timeout=0)[0]
+
+    @property
+    def health_port(self) -> int | None:
+        """The port that answers health alone, None without one; known once it was started."""
+        return self._listening.result(timeout=0)[1]
 
     def start(self) -> None:
         """Listen. Raises Unavailable when the address cannot be had."""
@@ -117,20 +124,31 @@ class GrpcHost(Background):
             self._loop = asyncio.get_running_loop()
         try:
             async with self._lifespan():
-                server = self._make_server()
-                port = self._bind(server)
-                await server.start()
-                self._listening.set_result(port)
+                server, health_server = self._make_server(self._all_handlers()), self._make_health_server()
+                port = _bind(server, self._at.address, self._at.tls)
+                health_port = None if health_server is None else _bind(health_server, self._at.health_address, None)
+                servers = [each for each in (server, health_server) if each is not None]
+                for each in servers:
+                    await each.start()
+                self._listening.set_result((port, health_port))
                 await self._stop_asked.wait()
                 self._health.drain()
                 await asyncio.sleep(self._drain_s)
                 self._health.close()
-                await server.stop(self._grace_s)
+                for each in servers:
+                    await each.stop(self._grace_s)
         finally:
             with self._loop_lock:
                 self._loop = None
 
-    def _make_server(self) -> grpc.aio.Server:
+    def _make_health_server(self) -> grpc.aio.Server | None:
+        if not self._at.health_address:
+            return None
+        registered = _Registered()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registered)
+        return self._make_server(registered.handlers)
+
+    def _make_server(self, handlers: Sequence[grpc.GenericRpcHandler]) -> grpc.aio.Server:
         server = grpc.aio.server(
             options=[
                 (
@@ -144,7 +162,7 @@ class GrpcHost(Background):
             ],
         )
         interceptors = (TelemetryInterceptor(), ErrorInterceptor())
-        server.add_generic_rpc_handlers([Surrounded(handler, interceptors) for handler in self._all_handlers()])
+        server.add_generic_rpc_handlers([Surrounded(handler, interceptors) for handler in handlers])
         return server
 
     def _all_handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -158,18 +176,21 @@ class GrpcHost(Background):
         registered.add_generic_rpc_handlers(reflection_handlers(self._service_names, self._descriptor_pool))
         return registered.handlers
 
-    def _bind(self, server: grpc.aio.Server) -> int:
-        try:
-            return server.add_insecure_port(self._address)
-        except RuntimeError as error:
-            raise Unavailable(f"gRPC cannot listen on {self._address}: the address is taken or not ours") from error
-
     def _in_loop(self, change: Callable[[], object]) -> None:
         with self._loop_lock:
             if self._loop is None:
                 change()
             else:
                 self._loop.call_soon_threadsafe(change)
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
+    try:
+        if tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, server_credentials(tls))
+    except RuntimeError as error:
+        raise Unavailable(f"gRPC cannot listen on {address}: the address is taken or not ours") from error
 
 
 class _Registered:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_runtime.errors import SettingsInvalid
+from headrace_runtime.tls_files import Listening, TlsFiles, check_certificates, check_key
 
 PREFIX = "HEADRACE_"
 
@@ -94,6 +95,65 @@ class ServiceSettings(KafkaSettings, TelemetrySettings):
     store_url: str = Field(".headrace/objects", min_length=1, description="Object store: a folder or an fsspec URL.")
 
 
+class GrpcSettings(ServiceSettings):
+    """What a service that answers gRPC is told."""
+
+    listen_address: str = Field("127.0.0.1:0", description="Address of the gRPC server, host:port.")
+    grpc_tls_cert_file: Path | None = Field(
+        None, description="Certificate chain (PEM) of the gRPC server: callers must then use TLS."
+    )
+    grpc_tls_key_file: Path | None = Field(
+        None, validate_default=True, description="Private key (PEM, no password) of that certificate."
+    )
+    grpc_tls_client_ca_file: Path | None = Field(
+        None, description="CA certificates (PEM): callers must then show a certificate from one of them (mutual TLS)."
+    )
+    health_address: str = Field(
+        "",
+        description="Second address, host:port, that answers gRPC health and nothing else, without TLS: "
+        "for probes that cannot speak it; empty for none.",
+    )
+
+    @field_validator("listen_address")
+    @classmethod
+    def _listens_somewhere(cls, value: str) -> str:
+        return address(value)
+
+    @field_validator("health_address")
+    @classmethod
+    def _answers_somewhere(cls, value: str) -> str:
+        return value if not value else address(value)
+
+    @field_validator("grpc_tls_cert_file", "grpc_tls_client_ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None:
+            check_certificates(value)
+            if info.field_name == "grpc_tls_client_ca_file" and info.data.get("grpc_tls_cert_file", value) is None:
+                raise ValueError(f"expected {PREFIX}GRPC_TLS_CERT_FILE beside it: there is no mutual TLS without TLS")
+        return value
+
+    @field_validator("grpc_tls_key_file")
+    @classmethod
+    def _is_the_certificates_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        # A certificate that is bad itself is not here: its own problem is reported beside this one.
+        certificate = info.data.get("grpc_tls_cert_file")
+        if value is not None:
+            if certificate is None and "grpc_tls_cert_file" in info.data:
+                raise ValueError(f"expected {PREFIX}GRPC_TLS_CERT_FILE beside it: a key alone protects nothing")
+            check_key(certificate, value)
+        elif certificate is not None:
+            raise ValueError(f"expected the private key of {certificate}")
+        return value
+
+    def listening(self) -> Listening:
+        """Return where the gRPC server listens, and how it is protected."""
+        tls = None
+        if self.grpc_tls_cert_file is not None and self.grpc_tls_key_file is not None:
+            tls = TlsFiles(self.grpc_tls_cert_file, self.grpc_tls_key_file, self.grpc_tls_client_ca_file)
+        return Listening(self.listen_address, tls, self.health_address)
+
+
 class WorkerSettings(ServiceSettings):
     """What a service that runs child processes is told."""
 
@@ -132,6 +192,7 @@ def settings_table(settings_class: type[BaseSettings]) -> str:
     """Return the Markdown table of a settings class: variable, default, meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in settings_class.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "unset"
+        unset = field.default is None or field.default == ""
+        default = "required" if field.is_required() else "unset" if unset else f"`{field.default}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
