@@ -1,4 +1,4 @@
-"""Generates docs/topics.md, docs/pipeline.schema.json and the settings tables. `--check` fails when they differ."""
+"""Generates docs/topics.md, docs/pipeline.md, its schema and the settings tables. `--check` fails when they differ."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import chart
 from headrace_data.spec import json_schema
 from headrace_runtime.settings import settings_table
 from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, RECORD_TOPICS, Topic
+from pipeline_page import pipeline_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = re.compile(r"(<!-- settings:begin -->\n).*?(<!-- settings:end -->)", re.DOTALL)
@@ -90,7 +91,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args().check
     docs = ROOT / "docs"
-    pages = {docs / "topics.md": topics_page(), docs / "pipeline.schema.json": json_schema()}
+    pages = {
+        docs / "topics.md": topics_page(),
+        docs / "pipeline.md": pipeline_page(),
+        docs / "pipeline.schema.json": json_schema(),
+    }
     pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
     pages |= chart.pages()
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]

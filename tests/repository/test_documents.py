@@ -14,6 +14,7 @@ from typer.main import get_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 SERVICE_READMES = sorted((ROOT / "services").glob("*/README.md"))
 
 
@@ -44,6 +45,22 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_every_link_inside_the_page_of_the_pipeline_leads_to_a_heading() -> None:
+    page = (ROOT / "docs" / "pipeline.md").read_text()
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = set(re.findall(r"\]\(#([^)]+)\)", page))
+    assert len(named) > 10
+    assert named <= anchors
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_example_names_the_schema_that_editors_complete_it_by(path: Path) -> None:
+    named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", path.read_text().splitlines()[0])
+    assert named is not None
+    assert (path.parent / named[1]).resolve() == ROOT / "docs" / "pipeline.schema.json"
 
 
 def test_generated_pages_are_current() -> None:

@@ -10,6 +10,7 @@ from headrace_client.cli import (
     catalogue,
     dead,
     freeze,
+    init,
     lineage,
     platform,
     predict,
@@ -46,6 +47,7 @@ app.command("up", rich_help_panel=PLATFORM)(platform.up)
 app.command("down", rich_help_panel=PLATFORM)(platform.down)
 app.command("status", rich_help_panel=PLATFORM)(status.status)
 app.command("logs", rich_help_panel=PLATFORM)(platform.logs)
+app.command("init", rich_help_panel=PIPELINES)(init.init)
 app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)

@@ -1,0 +1,71 @@
+"""`init`: a topic's records in, a pipeline's YAML out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace_client.cli.output import note, say
+from headrace_client.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from headrace_client.drafting import Draft
+
+
+def init(
+    topic: Annotated[str, typer.Option("--topic", "-t", help="The producers' topic; its records are only read.")],
+    sample: Annotated[
+        int, typer.Option("--sample", "-n", min=1, max=100_000, help="Newest records to look at.")
+    ] = 1_000,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; standard output without it.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="FIELD", help="Field to predict; guessed without it.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Draft a pipeline from a topic's records: types, gaps, categories, label, with the reason of each guess."""
+    if output is not None and output.exists() and not force:
+        raise InputInvalid(f"{output} is there already: give another --output, or --force to write over it")
+    # Imported here: the other commands start faster without them.
+    from headrace_client.drafting import draft_pipeline
+    from headrace_client.sampling import newest_records
+
+    draft = draft_pipeline(topic, newest_records(topic, sample), label)
+    if output is None:
+        typer.echo(draft.text, nl=False)
+        _tell(draft)
+    else:
+        _write(output, draft.text)
+        _tell(draft)
+        say(f"wrote {output}: read its comments, then `headrace apply {output}`")
+
+
+def _write(output: Path, text: str) -> None:
+    from headrace_data.spec import json_schema
+
+    from headrace_client.drafting import SCHEMA_FILE
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+        # The schema of this version: whoever edits the file gets its keys completed, offline too.
+        (output.parent / SCHEMA_FILE).write_text(json_schema())
+    except OSError as error:
+        raise InputInvalid(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _tell(draft: Draft) -> None:
+    roles = draft.roles
+    names = [f"label '{roles.label.field.name}' ({roles.task}, {roles.label.why})"]
+    names += [f"id '{roles.id.field.name}'"] if roles.id else []
+    count = len(roles.features)
+    note(f"{draft.records} records: {', '.join(names)}, {count} feature{'' if count == 1 else 's'}")
+    for field in roles.left_out:
+        note(f"left out: '{field.name}': {field.reason}")
+    if draft.rejected:
+        rules = ", ".join(f"{rule} {count}" for rule, count in sorted(draft.rejected.items()))
+        note(f"{sum(draft.rejected.values())} of them would be rejected: {rules}")

@@ -1,0 +1,169 @@
+"""What a sample of records says about each field: the form of its values, how many are missing, which there are."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from typing import Any, Final, Literal
+
+Element = Literal["string", "int64", "float32", "float64"]
+"""The element types that a sample can tell."""
+ODD_SHARE: Final = 0.05
+"""Largest share of values in another form than the rest; a field with more has no type."""
+FAULT_SHARE: Final = 0.005
+"""Below this share of records, a missing value is taken for the record's fault and not for a habit of the stream."""
+MOST_VALUES: Final = 1_000
+"""Distinct values that are told apart; beyond, a field has many."""
+UNIQUE_SHARE: Final = 0.98
+"""Share of different values from which on a field counts as unique: producers send a record twice now and then."""
+_EXACT_FLOAT32: Final = 2**24
+"""Up to here float32 holds every whole number."""
+_INT64: Final = range(-(2**63), 2**63)
+_MOST_ELEMENTS: Final = 2**20
+_MOST_DIMENSIONS: Final = 4
+
+Form = tuple[str, tuple[int, ...]]
+"""Kind of a value (`text`, `number`, or why none of them) and its shape."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One field of the sample."""
+
+    name: str
+    records: int
+    """Records of the sample."""
+    type: Element | None
+    """None when a pipeline cannot read the field; `reason` says why."""
+    shape: tuple[int, ...] = ()
+    missing: int = 0
+    """Records without the field, or with null or an empty text."""
+    odd: int = 0
+    """Values of another form; such records are rejected."""
+    low: float | int | None = None
+    high: float | int | None = None
+    """Smallest and largest number; None for texts."""
+    values: Mapping[str | int | float, int] | None = None
+    """Single values with their counts, most frequent first; None for arrays and when there are too many."""
+    reason: str = ""
+
+    @property
+    def nullable(self) -> bool:
+        """Whether records may lack the field."""
+        return self.missing >= FAULT_SHARE * self.records and self.missing > 0
+
+    @property
+    def always(self) -> bool:
+        """Whether the field is one integer or text that no record lacks: such a value can name or group records."""
+        return self.type in ("string", "int64") and not self.shape and not self.nullable
+
+    @property
+    def distinct(self) -> int:
+        """How many different single values there are; more than MOST_VALUES when they were not counted."""
+        return len(self.values) if self.values is not None else MOST_VALUES + 1
+
+    @property
+    def unique(self) -> bool:
+        """Whether hardly any two records have the same value."""
+        return self.always and self.values is not None and _is_unique(self.values)
+
+
+def observe(records: Sequence[Mapping[str, Any]]) -> list[Observed]:
+    """Return what the sample says about each field, in the order in which they first appear."""
+    names = dict.fromkeys(chain.from_iterable(records))
+    return [_observe(name, [record.get(name) for record in records]) for name in names]
+
+
+def _observe(name: str, found: Sequence[Any]) -> Observed:
+    values = [value for value in found if value is not None and value != ""]
+    if not values:
+        return Observed(name, len(found), None, missing=len(found), reason="no record of the sample has a value")
+    forms = [_form(value) for value in values]
+    counts = Counter(forms)
+    form, count = counts.most_common(1)[0]
+    missing, odd = len(found) - len(values), len(values) - count
+    if form[0] not in ("text", "number"):
+        return Observed(name, len(found), None, missing=missing, reason=form[0])
+    if odd > ODD_SHARE * len(values):
+        others = ", ".join(f"{_form_text(one)} {number}" for one, number in counts.most_common(3))
+        return Observed(name, len(found), None, missing=missing, reason=f"values of different forms: {others}")
+    kept = [value for value, one in zip(values, forms, strict=True) if one == form]
+    if form[0] == "text":
+        return Observed(name, len(found), "string", missing=missing, odd=odd, values=_counted(kept))
+    numbers = list(_flat(kept))
+    low, high = min(numbers), max(numbers)
+    return Observed(
+        name,
+        len(found),
+        _number_type(numbers, low, high, single=not form[1]),
+        form[1],
+        missing,
+        odd,
+        low,
+        high,
+        None if form[1] else _counted(kept),
+    )
+
+
+def _form(value: Any) -> Form:
+    if isinstance(value, bool):
+        return "a pipeline reads no booleans: send 0 or 1", ()
+    if isinstance(value, str):
+        return "text", ()
+    if isinstance(value, int | float):
+        return ("number", ()) if math.isfinite(value) else ("numbers that are not finite", ())
+    if isinstance(value, dict):
+        return "objects inside records are not read: send their fields at the top", ()
+    shape = _shape(value)
+    if shape is None or not 1 <= len(shape) <= _MOST_DIMENSIONS or not 1 <= prod(shape) <= _MOST_ELEMENTS:
+        return "lists that are no arrays of numbers of one shape", ()
+    return "number", shape
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of nested lists of finite numbers, None when they are something else."""
+    if not isinstance(value, list):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return () if is_number else None
+    shapes = {_shape(item) for item in value}
+    inner = shapes.pop() if len(shapes) == 1 else None
+    return None if inner is None else (len(value), *inner)
+
+
+def _form_text(form: Form) -> str:
+    kind, shape = form
+    if kind not in ("text", "number"):
+        return "something else"
+    return f"array {list(shape)}" if shape else f"{kind}"
+
+
+def _flat(values: Iterable[Any]) -> Iterator[int | float]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _number_type(numbers: Sequence[int | float], low: float, high: float, *, single: bool) -> Element:
+    """Return int64 for single whole numbers, else the smallest float type that keeps what the numbers say.
+
+    Arrays are floats even when the sample holds whole numbers only: a single fraction later would be refused.
+    """
+    if single and all(isinstance(number, int) for number in numbers) and low in _INT64 and high in _INT64:
+        return "int64"
+    return "float32" if max(abs(low), abs(high)) <= _EXACT_FLOAT32 else "float64"
+
+
+def _counted(values: Iterable[Any]) -> Mapping[Any, int] | None:
+    counts = Counter(values)
+    # Uniqueness must be known for samples of any size; what is neither small nor unique has many values.
+    return dict(counts.most_common()) if len(counts) <= MOST_VALUES or _is_unique(counts) else None
+
+
+def _is_unique(counts: Mapping[Any, int]) -> bool:
+    return len(counts) >= UNIQUE_SHARE * sum(counts.values())

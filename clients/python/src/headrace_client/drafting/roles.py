@@ -1,0 +1,186 @@
+"""What the fields of a sample are for: which is the label, which names a record, what is learned from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from headrace_data.spec.feature_rules import RESERVED
+
+from headrace_client.drafting.errors import DraftImpossible
+from headrace_client.drafting.observing import Observed
+
+Role = Literal["feature", "label", "id", "group"]
+
+LABEL_NAMES: Final = ("label", "target", "class", "outcome", "y", "category", "result", "response")
+"""Names by which producers call what is to be predicted, the clearest first."""
+MOST_CLASSES: Final = 20
+"""Distinct values of a field that is taken for a class."""
+MOST_CATEGORIES: Final = 50
+"""Distinct texts of a field that is taken for a category; with more it is free text."""
+_FEW: Final = 10
+"""So few texts are categories in a sample of any size."""
+_ID_NAME: Final = re.compile(r"(^|.*[_.-])(id|uuid|guid|key)|.*[a-z](Id|ID|Uuid|UUID|Key)", re.ASCII)
+_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+MOST_FIELDS: Final = 1_024
+"""Fields that a schema may have."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A field with its role, and why it has it."""
+
+    field: Observed
+    role: Role
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """All fields of a sample, sorted out."""
+
+    placed: tuple[Placed, ...]
+    """The fields of the schema, in the order of the sample."""
+    left_out: tuple[Observed, ...]
+    """The others; `reason` says why."""
+    split_by: str | None
+    """Field by which rows are divided when there is neither id nor group."""
+    task: Literal["classification", "regression"]
+
+    @property
+    def label(self) -> Placed:
+        """The field that is predicted."""
+        return next(one for one in self.placed if one.role == "label")
+
+    @property
+    def id(self) -> Placed | None:
+        """The field that names a record."""
+        return next((one for one in self.placed if one.role == "id"), None)
+
+    @property
+    def features(self) -> tuple[Placed, ...]:
+        """The fields that are learned from."""
+        return tuple(one for one in self.placed if one.role == "feature")
+
+
+def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
+    """Return what each field is for; `label` names the field to predict, else it is guessed.
+
+    Raises DraftImpossible when a record has nothing to learn, to learn from, or to divide rows by.
+    """
+    usable = [_named_well(field) for field in fields]
+    known = [field for field in usable if field.type is not None]
+    chosen = _wanted(usable, label) if label is not None else _guessed(known)
+    others = [field for field in known if field.name != chosen.field.name]
+    names = {one.field.name: one for one in (chosen, *_naming(others))}
+    placed: list[Placed] = []
+    left_out = [field for field in usable if field.type is None]
+    for field in known:
+        why_not = "" if field.name in names else _no_feature(field)
+        if why_not:
+            left_out.append(replace(field, type=None, reason=why_not))
+        elif len(placed) < MOST_FIELDS:
+            placed.append(names.get(field.name) or Placed(field, "feature"))
+    if not any(one.role == "feature" for one in placed):
+        raise DraftImpossible(f"expected a field to learn from beside '{chosen.field.name}', got {_listed(fields)}")
+    named = any(one.role in ("id", "group") for one in placed)
+    return Roles(
+        tuple(placed),
+        tuple(left_out),
+        None if named else _divider(others),
+        "regression" if _is_amount(chosen.field) else "classification",
+    )
+
+
+def _named_well(field: Observed) -> Observed:
+    if field.type is None or _FIELD_NAME.fullmatch(field.name):
+        return field
+    return replace(field, type=None, reason="its name is not a letter, then at most 63 letters, digits, _, - or .")
+
+
+def _wanted(fields: Sequence[Observed], name: str) -> Placed:
+    for field in fields:
+        if field.name == name:
+            if field.type is None or field.shape:
+                raise DraftImpossible(
+                    f"expected a single number or text as label, got '{name}': {field.reason or 'an array'}"
+                )
+            return Placed(field, "label", "the label that you named")
+    raise DraftImpossible(f"expected the label to be a field of the records, got '{name}'; there are {_listed(fields)}")
+
+
+def _guessed(fields: Sequence[Observed]) -> Placed:
+    """Guess the label: by its name, else the last field that looks like classes, else the last number."""
+    single = [field for field in fields if not field.shape]
+    for name in LABEL_NAMES:
+        for field in single:
+            if field.name.lower() == name or field.name.lower().endswith(f"_{name}"):
+                return Placed(field, "label", "guessed: named like a label")
+    for element in ("string", "int64"):
+        for field in reversed(single):
+            if field.type == element and _is_class(field):
+                return Placed(field, "label", f"guessed: the last field with few values ({field.distinct})")
+    for field in reversed(single):
+        if field.type != "string" and not _names_something(field):
+            return Placed(field, "label", "guessed: the last number")
+    raise DraftImpossible(f"expected a field that could be the label, got {_listed(fields)}; name it with --label")
+
+
+def _is_class(field: Observed) -> bool:
+    enough = field.distinct <= _FEW or 2 * field.distinct <= field.records
+    return 2 <= field.distinct <= MOST_CLASSES and enough and not field.unique and not _names_something(field)
+
+
+def _is_amount(label: Observed) -> bool:
+    """Tell whether a label is a number to come close to, rather than a class to hit."""
+    return label.type in ("float32", "float64") or (label.type == "int64" and label.distinct > MOST_CATEGORIES)
+
+
+def _names_something(field: Observed) -> bool:
+    return field.always and _ID_NAME.fullmatch(field.name) is not None
+
+
+def _naming(fields: Sequence[Observed]) -> list[Placed]:
+    """Return the id, and the group, as far as there are fields for them."""
+    ids = [one for one in fields if _names_something(one) and one.unique]
+    ids += [one for one in fields if one.unique and one.type == "string" and one.records > 1 and not _is_time(one)]
+    found = [Placed(one, "id", "guessed: unique in the sample") for one in ids[:1]]
+    groups = [one for one in fields if _names_something(one) and not one.unique and one.distinct > 1]
+    why = "guessed: its records stay on one side of the split"
+    return found + [Placed(one, "group", why) for one in groups if all(one is not other.field for other in found)][:1]
+
+
+def _is_time(field: Observed) -> bool:
+    return all(_TIME.fullmatch(str(value)) for value in field.values or ())
+
+
+def _no_feature(field: Observed) -> str:
+    """Return why nothing is learned from a field; empty when something is."""
+    if field.name in RESERVED:
+        return "its name belongs to a model's answers"
+    if _names_something(field):
+        return "a name for something, nothing to learn from"
+    if field.type != "string":
+        return ""
+    if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
+        return f"free text: {field.distinct if field.values is not None else 'many'} different values"
+    return ""
+
+
+def _divider(fields: Sequence[Observed]) -> str:
+    """Return the field of most values that no record lacks."""
+    fields = [field for field in fields if field.always and not _no_feature(field)]
+    if not fields:
+        raise DraftImpossible(
+            "expected a field to divide the rows by: one integer or text that every record has, such as an id; got none"
+        )
+    return max(fields, key=lambda field: field.distinct).name
+
+
+def _listed(fields: Sequence[Observed]) -> str:
+    shown = [f"'{field.name}'" for field in fields[:12]]
+    more = f" and {len(fields) - 12} more" if len(fields) > 12 else ""
+    return (", ".join(shown) or "none") + more

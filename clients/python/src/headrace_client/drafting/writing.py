@@ -1,0 +1,180 @@
+"""A pipeline's YAML as text: every line that was guessed has a comment that says from what."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from headrace_client.drafting.observing import Observed
+from headrace_client.drafting.roles import Placed, Roles
+
+SCHEMA_FILE: Final = "pipeline.schema.json"
+"""File beside the YAML that tells editors what may stand in it."""
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORDS: Final = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+_SHOWN_VALUES: Final = 6
+_SHOWN_LEFT_OUT: Final = 50
+_LONGEST_TEXT: Final = 24
+_ONEHOT: Final = 20
+"""Categories up to which each gets an input of its own."""
+_IMBALANCED: Final = 3
+"""How many times as frequent as the rarest the most frequent class is when classes are weighted."""
+
+
+def pipeline_yaml(name: str, topic: str, roles: Roles, told: str) -> str:
+    """Return the document; `told` says of which sample it was drafted, in one line."""
+    return "\n".join([*_head(name, told), *_stream(topic, roles), *_prepare(roles), *_train(roles), *_rest()]) + "\n"
+
+
+def scalar(text: str) -> str:
+    """Return a text as YAML: as it is where it can only be read as that text, else in quotes."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return json.dumps(text)
+
+
+def comment_text(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """Return a text that came from records so that it can stand in a comment: printable, and not too long."""
+    safe = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return safe if len(safe) <= longest else f"{safe[:longest]}…"
+
+
+def _head(name: str, told: str) -> list[str]:
+    return [
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
+        f"# Drafted by `headrace init` from {told}.",
+        "# What is guessed says so: read it, change it, then `headrace validate` and `headrace apply` this file.",
+        "apiVersion: headrace/v1",
+        "kind: Pipeline",
+        f"metadata: {{name: {scalar(name)}}}",
+        "",
+    ]
+
+
+def _stream(topic: str, roles: Roles) -> Iterator[str]:
+    yield "stream:"
+    yield f"  topic: {scalar(topic)} # the producers' topic; one JSON object per record"
+    yield "  format: json"
+    if roles.id:
+        yield f"  key: {scalar(roles.id.field.name)} # duplicates are found by it"
+    yield "  # A record without a field that is not nullable, or of another type there, is rejected with the reason."
+    yield "  # What was seen is no limit yet: give a number a `range: [lowest, highest]`, and rows outside are dropped."
+    yield "  schema:"
+    for placed in roles.placed:
+        yield f"    - {{{', '.join(_field(placed))}}}{_remark('; '.join(_field_remarks(placed)))}"
+    for field in roles.left_out[:_SHOWN_LEFT_OUT]:
+        yield f"    # left out: {comment_text(field.name, 64)}: {field.reason}"
+    if len(roles.left_out) > _SHOWN_LEFT_OUT:
+        yield f"    # left out: {len(roles.left_out) - _SHOWN_LEFT_OUT} more"
+    yield ""
+
+
+def _field(placed: Placed) -> Iterator[str]:
+    field = placed.field
+    yield f"name: {scalar(field.name)}"
+    yield f"type: {field.type}"
+    if field.shape:
+        yield f"shape: {list(field.shape)}"
+    yield f"role: {placed.role}"
+    if field.nullable and placed.role == "feature":
+        yield "nullable: true"
+
+
+def _field_remarks(placed: Placed) -> Iterator[str]:
+    field = placed.field
+    if placed.why:
+        yield placed.why
+    if placed.role in ("feature", "label"):
+        yield _seen(field)
+    if field.missing:
+        kept = field.nullable and placed.role == "feature"
+        yield f"missing in {field.missing} of {field.records}{'' if kept else ', which are rejected'}"
+    if field.odd:
+        yield f"{field.odd} of another form, rejected"
+
+
+def _seen(field: Observed) -> str:
+    if field.type != "string" and (field.values is None or len(field.values) > _SHOWN_VALUES):
+        return f"{_number(field.low)} to {_number(field.high)}"
+    if field.values is None:
+        return "many different values"
+    shown = ", ".join(f"{_value(value)} {count}" for value, count in islice(field.values.items(), _SHOWN_VALUES))
+    more = len(field.values) - _SHOWN_VALUES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _value(value: str | float) -> str:
+    return comment_text(value) if isinstance(value, str) else _number(value)
+
+
+def _number(value: float | None) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _remark(text: str) -> str:
+    return f" # {text}" if text else ""
+
+
+def _prepare(roles: Roles) -> Iterator[str]:
+    missing = any(placed.field.nullable for placed in roles.features)
+    yield "prepare: # a record never changes sides of the split; everything is fitted on the training rows"
+    policy = "keep" if missing else "drop"
+    duplicates = "duplicates: drop, " if roles.id else ""
+    why = "missing values are filled below" if missing else ""
+    yield f"  clean: {{missing: {policy}, {duplicates}outOfRange: drop}}{_remark(why)}"
+    yield "  transform: # part of the model: clients send values as producers do"
+    if missing:
+        yield "    # impute: mean, median, mostFrequent, or {constant: 0}; for a text {constant: unknown}"
+    for placed in roles.features:
+        yield f"    {scalar(placed.field.name)}: {{{', '.join(_transform(placed.field))}}}"
+    group = f", group: {scalar(roles.split_by)}" if roles.split_by else ""
+    why = "no field names a record: rows are divided by this one's values" if roles.split_by else ""
+    yield f"  split: {{train: 0.7, validation: 0.15, test: 0.15{group}}}{_remark(why)}"
+    yield "  freeze: {afterRecords: 10000, afterIdle: 5s} # a dataset is cut at whichever comes first"
+    yield ""
+
+
+def _transform(field: Observed) -> Iterator[str]:
+    if field.type == "string":
+        if field.nullable:
+            yield "impute: mostFrequent"
+        yield f"encode: {'onehot' if field.distinct <= _ONEHOT else 'ordinal'}"
+        return
+    if field.nullable:
+        yield "impute: median"
+    yield "scale: standard"
+
+
+def _train(roles: Roles) -> Iterator[str]:
+    label = roles.label.field
+    yield "train:"
+    yield f"  task: {roles.task} # {_task_reason(roles)}"
+    yield "  network: {kind: mlp, hidden: [64, 32], activation: relu, dropout: 0.1}"
+    yield "  optimizer: {kind: adam, learningRate: 0.002}"
+    yield "  epochs: 60"
+    yield "  batchSize: 32"
+    yield "  seed: 7"
+    yield "  earlyStop: {patience: 10} # epochs without a lower validation loss"
+    counts = list(label.values.values()) if roles.task == "classification" and label.values else []
+    if len(counts) > 1 and counts[0] > _IMBALANCED * counts[-1]:
+        yield f"  classWeights: balanced # the rarest class came {counts[-1]} times, the commonest {counts[0]} times"
+    yield ""
+
+
+def _task_reason(roles: Roles) -> str:
+    name = comment_text(roles.label.field.name)
+    if roles.task == "classification":
+        return f"{name} is one of a few values"
+    return f"{name} is an amount: predictions come close to it"
+
+
+def _rest() -> list[str]:
+    return [
+        "compress:",
+        "  variants: [{kind: int8-dynamic}] # served when it passes its gates and is the better; fp32 is always there",
+        "",
+        "serve: {cache: auto}",
+    ]
