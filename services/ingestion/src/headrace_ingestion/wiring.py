@@ -20,6 +20,7 @@ from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.consumer import handler
 from headrace_ingestion.transport.dead_letters import DeadLetterDesk
 from headrace_ingestion.transport.servicer import IngestionServicer
+from headrace_ingestion.transport.suspects import IntakeSuspects
 
 
 def build(settings: Settings) -> Service:
@@ -55,5 +56,6 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
         ),
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(intake),
+        suspects=IntakeSuspects(intake),
     )
     return [loop]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -19,16 +20,24 @@ from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.consumer import handler
 from headrace_preprocessing.transport.freezer import Freezer
+from headrace_preprocessing.transport.newness import Newness
+from headrace_preprocessing.transport.suspects import BatchSuspects
 
 
 def build(settings: Settings) -> Service:
     """Return the service: a cleaning loop and a freezer for each pipeline."""
     events = EventProducer(settings, "preprocessing")
-    pipelines = PipelineParts(settings, "preprocessing", partial(_pipeline_parts, settings, events))
+
+    def parts(applied: PipelineApplied) -> list[Component]:
+        return _pipeline_parts(settings, events, pipelines.ask, applied)
+
+    pipelines = PipelineParts(settings, "preprocessing", parts)
     return Service("preprocessing", [events, pipelines])
 
 
-def _pipeline_parts(settings: Settings, events: EventProducer, applied: PipelineApplied) -> list[Component]:
+def _pipeline_parts(
+    settings: Settings, events: EventProducer, ask: Callable[[], threading.Event], applied: PipelineApplied
+) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json)
     cleaner = Cleaner(pipeline)
     name = f"preprocessing.{pipeline.name}"
@@ -45,6 +54,8 @@ def _pipeline_parts(settings: Settings, events: EventProducer, applied: Pipeline
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(cleaner),
         _restorer(settings, cleaner),
+        BatchSuspects(cleaner),
+        Newness(pipeline.digest, ask).handles,
     )
     with Admin(settings, "preprocessing") as admin:
         cluster = {"cluster_id": admin.cluster_id(), "topic_id": admin.topic_id(pipeline.stream.topic)}

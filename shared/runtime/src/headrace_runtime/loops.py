@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from headrace_runtime import telemetry_names as names
+from headrace_runtime.caution import Caution, Suspects
 from headrace_runtime.kafka.consumers import GroupConsumer, Place
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.kafka.watchdog import HangWatch
-from headrace_runtime.messages import Handle, Record, next_offsets
+from headrace_runtime.messages import Handle, Outgoing, Record, next_offsets
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import links_to, process_attributes, tracer
+from headrace_runtime.trials import is_transient, told
 
 logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.2
+POSTPONE_S = 0.05
+"""How long messages that are not ready rest."""
 HANG_S = 120.0
 """A round of a loop that takes longer hangs: twice what restoring a state may wait for other transactions."""
 
@@ -36,6 +41,11 @@ class TransactionLoop(Background):
     A handler with state tells `restore`, which is called with every partition whose state must be read anew: those that
     have been assigned, and all of them after a transaction was aborted. That is when their first records have come: by
     then the broker has told the committed offset, which it does only once the former owner's transaction has ended.
+
+    Messages that are not `ready` are read again later: nothing is handled, restored or counted meanwhile.
+
+    With `suspects`, an error of the handler, or the death of processes at the same place, makes the loop careful there
+    (see `caution`): what nobody can handle is parked, and everything around it goes through.
     """
 
     def __init__(
@@ -45,12 +55,16 @@ class TransactionLoop(Background):
         open_producer: Callable[[], TransactionalProducer],
         handle: Handle,
         restore: Callable[[set[Place]], None] = lambda _: None,
+        suspects: Suspects | None = None,
+        ready: Callable[[Sequence[Record]], bool] = lambda _: True,
     ) -> None:
         super().__init__(name)
         self._restore = restore
         self._open_consumer = open_consumer
         self._open_producer = open_producer
         self._handle = handle
+        self._suspects = suspects
+        self._ready = ready
 
     def run(self) -> None:
         """Work until stopped."""
@@ -58,39 +72,122 @@ class TransactionLoop(Background):
             HangWatch(self.name, HANG_S) as watch,
             closing(self._open_producer()) as producer,
             closing(self._open_consumer()) as consumer,
+            ExitStack() as stack,
         ):
+            caution = None
+            if self._suspects:
+                caution = Caution(self.name, self._suspects, self._handle, consumer.max_records)
+                stack.callback(caution.close)
+            round_ = _Round(self.name, consumer, producer, self._handle, caution)
             restored: set[Place] = set()
             while not self.stopping.is_set():
                 watch.beat()
                 records = consumer.poll(POLL_TIMEOUT_S)
-                restored -= consumer.arrived()
+                arrived = consumer.arrived()
+                restored -= arrived
+                if caution:
+                    caution.forget(arrived)
+                if records and not self._ready(records):
+                    consumer.rewind(records)
+                    self.stopping.wait(POSTPONE_S)
+                    continue
                 unknown = {(record.topic, record.partition) for record in records} - restored
                 if unknown:
                     self._restore(unknown)
                     restored |= unknown
-                if records and not self._process(records, consumer, producer):
+                if records and not round_.process(records):
                     restored = set()
 
-    def _process(self, records: Sequence[Record], consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
-        """Return whether the batch was committed."""
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What a loop does with the records of one poll."""
+
+    name: str
+    consumer: GroupConsumer
+    producer: TransactionalProducer
+    handle: Handle
+    caution: Caution | None
+
+    def process(self, records: Sequence[Record]) -> bool:
+        """Return whether the handler's state is that of what was committed."""
+        if self.caution is None:
+            return self._ordinary(records)
+        try:
+            self._begin(records, self.caution)
+        except MembershipLost as error:
+            return self._again(records, error)
+        by_place: dict[Place, list[Record]] = {}
+        for record in records:
+            by_place.setdefault((record.topic, record.partition), []).append(record)
+        suspected = {place for place in by_place if self.caution.suspects(place)}
+        ordinary = [record for record in records if (record.topic, record.partition) not in suspected]
+        done = [self._ordinary(ordinary)] if ordinary else []
+        done += [self._carefully(by_place[place], self.caution) for place in by_place if place in suspected]
+        return all(done)
+
+    def _begin(self, records: Sequence[Record], caution: Caution) -> None:
+        """Note beside the offsets of partitions that have come that a process begins there."""
+        offsets = caution.unbegun(records)
+        if offsets:
+            notes = caution.begin(offsets, self.consumer.notes(offsets), self.consumer.ends)
+            with self.producer.transaction() as transaction:
+                transaction.note_offsets(offsets, self.consumer.group_metadata(), notes)
+
+    def _ordinary(self, records: Sequence[Record]) -> bool:
         topic = records[0].topic
-        attributes = process_attributes(topic, consumer.group, len(records))
+        attributes = process_attributes(topic, self.consumer.group, len(records))
         links = links_to(record.headers for record in records)
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {topic}", kind=SpanKind.CONSUMER, attributes=attributes, links=links
         ):
-            messages = self._handle(records)
             try:
-                with (
-                    TRANSACTION_SECONDS.labels(self.name).time(),
-                    tracer.start_as_current_span(names.SPAN_TRANSACTION),
-                    producer.transaction() as transaction,
-                ):
-                    transaction.send(messages)
-                    transaction.commit_offsets(next_offsets(records), consumer.group_metadata())
-            except MembershipLost as error:
-                logger.warning("%s: reading %s records again: %s", self.name, len(records), error)
-                consumer.rewind(records)
+                messages = self.handle(records)
+            except Exception as error:
+                if self.caution is None or is_transient(error):
+                    raise
+                logger.exception("%s: %s messages could not be handled", self.name, len(records))
+                self.caution.suspect(records, told(error))
+                self.consumer.rewind(records)
                 return False
-        RECORDS_CONSUMED.labels(topic).inc(len(records))
+            return self._commit(records, messages)
+
+    def _carefully(self, records: Sequence[Record], caution: Caution) -> bool:
+        place = (records[0].topic, records[0].partition)
+        with tracer.start_as_current_span(
+            f"{names.SPAN_PROCESS} {place[0]}",
+            kind=SpanKind.CONSUMER,
+            attributes=process_attributes(place[0], self.consumer.group, len(records)),
+            links=links_to(record.headers for record in records),
+        ):
+            step = caution.step(records)
+            if step.records and not self._commit(step.records, step.messages, {place: step.note}):
+                caution.forget([place])
+                self.consumer.rewind(records)
+                return False
+        if step.records:
+            caution.committed(step)
+        # The rest, or all, is looked at in the next round: a poll in between keeps the membership.
+        self.consumer.rewind(records[len(step.records) :])
         return True
+
+    def _commit(
+        self, records: Sequence[Record], messages: Sequence[Outgoing], notes: dict[Place, str] | None = None
+    ) -> bool:
+        try:
+            with (
+                TRANSACTION_SECONDS.labels(self.name).time(),
+                tracer.start_as_current_span(names.SPAN_TRANSACTION),
+                self.producer.transaction() as transaction,
+            ):
+                transaction.send(messages)
+                transaction.commit_offsets(next_offsets(records), self.consumer.group_metadata(), notes or {})
+        except MembershipLost as error:
+            return self._again(records, error)
+        RECORDS_CONSUMED.labels(records[0].topic).inc(len(records))
+        return True
+
+    def _again(self, records: Sequence[Record], error: MembershipLost) -> bool:
+        logger.warning("%s: reading %s records again: %s", self.name, len(records), error)
+        self.consumer.rewind(records)
+        return False

@@ -13,6 +13,8 @@ from headrace_data.spec import Pipeline
 
 OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""
+CRASH = "crash"
+"""Rule: whoever checks the record dies. It was tried three times, alone and in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ class Intake:
 
     def __init__(self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int) -> None:
         self.pipeline = pipeline
+        self.batch_bytes = batch_bytes
+        self.max_record_bytes = max_record_bytes
         self._checker = RecordChecker(pipeline.stream)
-        self._batch_bytes = batch_bytes
-        self._max_record_bytes = max_record_bytes
 
     def take(self, records: Sequence[Incoming]) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones."""
@@ -64,12 +66,18 @@ class Intake:
         for group in _by_partition(records):
             rows, faults = self._check(group)
             rejected += [(group[fault.position], fault) for fault in faults]
-            batches += _split(group, rows, Counter(fault.rule for fault in faults), self._batch_bytes)
+            batches += _split(group, rows, Counter(fault.rule for fault in faults), self.batch_bytes)
         return Taken(batches, rejected)
+
+    def set_aside(self, record: Incoming, reason: str) -> Taken:
+        """Reject a record that nobody can check without dying, unread; its place is accounted for."""
+        nothing = self._checker.check([], [], []).batch
+        batch = Batch(record.partition, record.offset, record.offset + 1, nothing, {CRASH: 1})
+        return Taken([batch], [(record, Rejection(0, CRASH, "", reason))])
 
     def _check(self, group: Sequence[Incoming]) -> tuple[pa.RecordBatch, list[Rejection]]:
         """Return the rows of one source partition, and why the other records are none, in order."""
-        limit = self._max_record_bytes
+        limit = self.max_record_bytes
         sizes = {at: size for at, record in enumerate(group) if (size := len(record.value or b"")) > limit}
         fitting = [at for at in range(len(group)) if at not in sizes]
         records = [group[at] for at in fitting] if sizes else group

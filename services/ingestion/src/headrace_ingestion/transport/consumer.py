@@ -21,16 +21,20 @@ def handler(intake: Intake) -> Handle:
     pipeline = intake.pipeline
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        taken = intake.take([incoming(record) for record in records])
-        count(pipeline, taken, pipeline.stream.topic)
-        raw = [raw_message(batch, pipeline.name, pipeline.digest, batch.partition) for batch in taken.batches]
-        dead = [
-            dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.name, record.partition)
-            for record, rejection in taken.rejected
-        ]
-        return raw + dead
+        return messages_of(intake.take([incoming(record) for record in records]), pipeline)
 
     return handle
+
+
+def messages_of(taken: Taken, pipeline: Pipeline) -> list[Outgoing]:
+    """Return what to write for a producer's records: raw batches, then dead letters."""
+    count(pipeline, taken, pipeline.stream.topic)
+    raw = [raw_message(batch, pipeline.name, pipeline.digest, batch.partition) for batch in taken.batches]
+    dead = [
+        dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.name, record.partition)
+        for record, rejection in taken.rejected
+    ]
+    return raw + dead
 
 
 def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+import pyarrow as pa
+from headrace.events.v1 import record_pb2
+from headrace_data.records import Rejection
 from headrace_runtime import telemetry_names as names
+from headrace_runtime.caution import CRASH
 from headrace_runtime.messages import Handle, Outgoing, Record
 from opentelemetry import trace
 from prometheus_client import Counter
@@ -17,24 +22,53 @@ ROWS = Counter("headrace_preprocessing_rows", "Rows cleaned.", ["pipeline", "out
 
 def handler(cleaner: Cleaner) -> Handle:
     """Return what to do with messages of a raw topic."""
-    pipeline = cleaner.pipeline
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        outgoing: list[Outgoing] = []
-        kept = dropped = 0
-        for record in records:
-            raw, rows = record_batch(record)
-            cleaned = cleaner.clean(record.partition, rows)
-            outgoing.append(clean_message(raw, cleaned, pipeline, record.partition))
-            letters = (dead_letter(rows, rejection, pipeline, record.headers) for rejection in cleaned.dropped)
-            outgoing += [letter.outgoing(pipeline.name, record.partition) for letter in letters]
-            kept += cleaned.batch.num_rows
-            dropped += len(cleaned.dropped)
-        ROWS.labels(pipeline.name, "kept").inc(kept)
-        ROWS.labels(pipeline.name, "dropped").inc(dropped)
-        trace.get_current_span().set_attributes(
-            {names.PIPELINE: pipeline.name, names.ROWS: kept, names.REJECTED: dropped}
-        )
-        return outgoing
+        cleaned = [_Cleaned(cleaner, record, *record_batch(record)) for record in records]
+        _count(cleaner, cleaned)
+        return [message for batch in cleaned for message in batch.messages]
 
     return handle
+
+
+def handle_rows(cleaner: Cleaner, record: Record, rows: Sequence[int], faults: Mapping[int, str]) -> list[Outgoing]:
+    """Clean some rows of a message; others are parked, each with the reason."""
+    raw, batch = record_batch(record)
+    cleaned = _Cleaned(cleaner, record, raw, batch.take(pa.array(rows, pa.int64())), len(faults))
+    _count(cleaner, [cleaned])
+    rejections = [Rejection(row, CRASH, "", reason) for row, reason in sorted(faults.items())]
+    return cleaned.messages + list(_letters(cleaner, record, batch, rejections))
+
+
+class _Cleaned:
+    """One message's rows, cleaned, and what to write for them."""
+
+    def __init__(
+        self, cleaner: Cleaner, record: Record, raw: record_pb2.RecordBatch, rows: pa.RecordBatch, parked: int = 0
+    ) -> None:
+        cleaned = cleaner.clean(record.partition, rows)
+        if parked:
+            cleaned = replace(cleaned, counts={**cleaned.counts, CRASH: parked})
+        self.kept = cleaned.batch.num_rows
+        self.dropped = len(cleaned.dropped) + parked
+        self.messages = [
+            clean_message(raw, cleaned, cleaner.pipeline, record.partition),
+            *_letters(cleaner, record, rows, cleaned.dropped),
+        ]
+
+
+def _letters(
+    cleaner: Cleaner, record: Record, rows: pa.RecordBatch, rejections: Iterable[Rejection]
+) -> Iterable[Outgoing]:
+    for rejection in rejections:
+        letter = dead_letter(rows, rejection, cleaner.pipeline, record.headers)
+        yield letter.outgoing(cleaner.pipeline.name, record.partition)
+
+
+def _count(cleaner: Cleaner, cleaned: Sequence[_Cleaned]) -> None:
+    kept, dropped = sum(batch.kept for batch in cleaned), sum(batch.dropped for batch in cleaned)
+    ROWS.labels(cleaner.pipeline.name, "kept").inc(kept)
+    ROWS.labels(cleaner.pipeline.name, "dropped").inc(dropped)
+    trace.get_current_span().set_attributes(
+        {names.PIPELINE: cleaner.pipeline.name, names.ROWS: kept, names.REJECTED: dropped}
+    )

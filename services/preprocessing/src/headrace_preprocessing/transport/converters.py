@@ -12,9 +12,11 @@ import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.cleaning import Cleaned
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
-from headrace_data.records import Rejection, from_ipc, to_ipc
+from headrace_data.records import RecordChecker, Rejection, from_ipc, to_ipc
 from headrace_data.spec import Field, Pipeline
+from headrace_runtime.caution import CRASH
 from headrace_runtime.dead_letters import DeadLetter
+from headrace_runtime.errors import Unprocessable
 from headrace_runtime.messages import Headers, Outgoing, Record, decode, event_headers
 from headrace_runtime.object_store import Artifact
 from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic
@@ -63,6 +65,23 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         value=json.dumps(values, separators=(",", ":")).encode(),
     )
     return letter.after_replay(headers)
+
+
+def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing]:
+    """Return what becomes of a message whose rows cannot be read: a dead letter with its bytes.
+
+    Where the message still tells of the producers' ranges, an empty batch accounts for them.
+    """
+    letter = DeadLetter(
+        SOURCE, CRASH, "", reason, record.topic, record.partition, record.offset, record.key, record.value
+    )
+    parked = [letter.outgoing(pipeline.name, record.partition)]
+    try:
+        raw = decode(record, record_pb2.RecordBatch)
+    except Unprocessable:
+        return parked
+    rows = RecordChecker(pipeline.stream).check([], [], []).batch
+    return [clean_message(raw, Cleaned(rows, [], {CRASH: raw.rows}), pipeline, record.partition), *parked]
 
 
 def _shaped(value: Any, field: Field) -> Any:

@@ -70,7 +70,8 @@ class GroupConsumer:
         self, settings: KafkaSettings, *, group: str, topics: Sequence[str], instance: str, max_records: int = 2_000
     ) -> None:
         self.group = group
-        self._max_records = max_records
+        self.max_records = max_records
+        """Most messages that one poll returns."""
         self._moving: Watchdog[Place] = Watchdog(settings.kafka_stall_s)
         self._member: Watchdog[str] = Watchdog(2 * settings.kafka_session_timeout_ms / 1_000)
         self._look_s = time.monotonic()
@@ -104,7 +105,7 @@ class GroupConsumer:
         if time.monotonic() - self._look_s > LOOK_EVERY_S:
             self._look()
             self._look_s = time.monotonic()
-        return _records(self._consumer.poll(int(timeout_s * 1_000), self._max_records))
+        return _records(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
 
     def _look(self) -> None:
         """Raise Stalled when something has been wrong for too long."""
@@ -174,6 +175,16 @@ class GroupConsumer:
     def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
         """Return the group's committed offset of each partition, None where there is none."""
         return {place: self._consumer.committed(TopicPartition(*place)) for place in places}
+
+    def notes(self, places: Iterable[Place]) -> dict[Place, str]:
+        """Return what stands beside the group's committed offset of each partition, empty where there is nothing."""
+        found = {place: self._consumer.committed(TopicPartition(*place), metadata=True) for place in places}
+        return {place: str(committed.metadata or "") if committed else "" for place, committed in found.items()}
+
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the last stable offset of each partition. Raises KafkaError when the broker does not tell."""
+        ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
+        return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def pause(self) -> None:
         """Stop fetching from every assigned partition; polls go on and keep the membership."""

@@ -6,8 +6,9 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import Message
@@ -74,11 +75,20 @@ class Transaction:
         written = future.get(timeout=30)
         return written.partition, written.offset
 
-    def commit_offsets(self, offsets: Offsets, group_metadata: Any) -> None:
-        """Make the progress of a consumer group part of the transaction."""
-        structs = {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+    def commit_offsets(
+        self, offsets: Offsets, group_metadata: Any, notes: Mapping[tuple[str, int], str] = MappingProxyType({})
+    ) -> None:
+        """Make the progress of a consumer group part of the transaction, with a note beside some of the offsets."""
         with tracer.start_as_current_span(names.SPAN_COMMIT):
-            self._producer.send_offsets_to_transaction(structs, group_metadata)
+            self.note_offsets(offsets, group_metadata, notes)
+
+    def note_offsets(self, offsets: Offsets, group_metadata: Any, notes: Mapping[tuple[str, int], str]) -> None:
+        """Do the same without a span: nothing was processed, there is only something to note."""
+        structs = {
+            TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, ""), -1)
+            for place, offset in offsets.items()
+        }
+        self._producer.send_offsets_to_transaction(structs, group_metadata)
 
 
 class TransactionalProducer:

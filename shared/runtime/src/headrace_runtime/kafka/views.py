@@ -62,10 +62,14 @@ class CompactedView(Background, Generic[M]):
 
     def catch_up(self, timeout_s: float) -> None:
         """Return once everything committed before this call was seen. Raises Unavailable when that takes longer."""
+        if not self.ask().wait(timeout_s):
+            raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
+
+    def ask(self) -> threading.Event:
+        """Return an event that is set once everything committed before this call was seen."""
         seen = threading.Event()
         self._asked.put(seen)
-        if not seen.wait(timeout_s):
-            raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
+        return seen
 
     def run(self) -> None:
         """Follow the topic until stopped."""

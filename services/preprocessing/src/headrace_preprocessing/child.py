@@ -1,0 +1,8 @@
+"""The child process in which rows are tried on which others may have died; see headrace_runtime.trials."""
+
+from headrace_runtime.trial_child import serve
+
+from headrace_preprocessing.transport.suspects import attempt
+
+if __name__ == "__main__":
+    serve(attempt)

@@ -1,0 +1,198 @@
+"""Messages tried in a process of their own, so that nobody else dies on them: the service's side of a trial.
+
+The child is started as ``python -m <module>`` and calls `trial_child.serve`. Both sides speak JSON lines over its
+standard input and output, bytes in base64:
+
+* the first line in is the set-up, which belongs to the service; the first line out is ``{"ready": true}``;
+* every further line in is ``{"records": [...], "rows": [...] | null}``: messages to handle, and of a single one the
+  rows, when it is not meant whole; its answer is ``{"passed": true}``, ``{"error": what}``, or ``{"fault": what}``
+  when something other than the messages failed.
+
+Only what a parent has seen counts as a death: an error, a signal that nobody sends to end a process in good order, more
+memory than there was, or no answer in time. Nothing that the broker, a store or a disk does can look like one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kafka.errors import KafkaError
+
+from headrace_runtime.errors import DeadlineExceeded, Unavailable
+from headrace_runtime.messages import Record
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+TRIAL_TIMEOUT_S = 60.0
+LOOK_EVERY_S = 0.05
+MEMORY_SHARE = 0.8
+"""What a trial may take of the memory that is free when it starts."""
+_GOOD_ORDER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Trial:
+    """A process that handles messages and keeps nothing of it; started when it is needed, and again once it died."""
+
+    def __init__(self, module: str, setup: Mapping[str, Any], timeout_s: float = TRIAL_TIMEOUT_S) -> None:
+        self._module = module
+        self._setup = setup
+        self._timeout_s = timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._most_bytes = sys.maxsize
+
+    def attempt(self, records: Sequence[Record], rows: Sequence[int] | None = None) -> str | None:
+        """Return None when the messages were handled, else of what the process died.
+
+        Raises Unavailable when the trial tells nothing about them.
+        """
+        if self._process is None:
+            self._start()
+        self._tell({"records": [_told(record) for record in records], "rows": None if rows is None else list(rows)})
+        answer = self._answer(self._timeout_s)
+        if isinstance(answer, str):
+            return answer
+        if fault := answer.get("fault"):
+            raise Unavailable(f"{self._module}: a trial met a fault that is not its messages': {fault}")
+        return answer.get("error")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    _close(stream)
+
+    def _start(self) -> None:
+        self._answers = queue.SimpleQueue()
+        self._most_bytes = int(free_bytes() * MEMORY_SHARE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        threading.Thread(target=_read, args=(self._process, self._answers), name="trial", daemon=True).start()
+        self._tell(self._setup)
+        ready = self._answer(START_TIMEOUT_S)
+        if isinstance(ready, str):
+            raise Unavailable(f"{self._module}: the process of a trial did not start: {ready}")
+
+    def _tell(self, line: Mapping[str, Any]) -> None:
+        assert self._process is not None  # noqa: S101 - started by the caller
+        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
+        try:
+            self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            logger.debug("%s: a trial ended before it was told all", self._module)
+
+    def _answer(self, timeout_s: float) -> dict[str, Any] | str:
+        """Return the next answer, or of what the process died."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                answer = self._answers.get(timeout=LOOK_EVERY_S)
+            except queue.Empty:
+                if reason := self._exceeded(deadline_s, timeout_s):
+                    self.close()
+                    return reason
+                continue
+            return self._ended() if answer is None else answer
+
+    def _exceeded(self, deadline_s: float, timeout_s: float) -> str:
+        assert self._process is not None  # noqa: S101 - started by the caller
+        if time.monotonic() > deadline_s:
+            return f"the process did not end within {timeout_s:.0f} s"
+        if resident_bytes(self._process.pid) > self._most_bytes:
+            return f"the process took more than {self._most_bytes // 1_000_000} MB of memory"
+        return ""
+
+    def _ended(self) -> str:
+        assert self._process is not None  # noqa: S101 - started by the caller
+        code = self._process.wait()
+        self.close()
+        if -code in _GOOD_ORDER:
+            raise Unavailable(f"{self._module}: a trial was ended by {signal.Signals(-code).name}")
+        return f"process died: {signal.Signals(-code).name}" if code < 0 else f"process died with exit code {code}"
+
+
+def _read(process: subprocess.Popen[bytes], answers: queue.SimpleQueue[dict[str, Any] | None]) -> None:
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    try:
+        for line in process.stdout:
+            answers.put(json.loads(line))
+    except ValueError:
+        # Half a line, or a pipe that was closed here: the process is over either way.
+        logger.debug("a trial ended within its answer")
+    answers.put(None)
+
+
+def _close(stream: Any) -> None:
+    try:
+        stream.close()
+    except BrokenPipeError:
+        logger.debug("a trial ended before it had read all")
+
+
+def _told(record: Record) -> dict[str, Any]:
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": _text(record.key),
+        "value": _text(record.value),
+        "headers": [[name, _text(value)] for name, value in record.headers],
+        "timestamp_ms": record.timestamp_ms,
+    }
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether an error comes from what a process leans on, and not from what it handles."""
+    if isinstance(error, KafkaError | Unavailable | DeadlineExceeded | ConnectionError | TimeoutError):
+        return True
+    # Arrow says OSError of bytes that it cannot read; the system's own errors have a number.
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def told(error: BaseException) -> str:
+    """Return an error as the reason of a dead letter."""
+    return f"{type(error).__name__}: {error}"
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds; 0 when it is gone or the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def free_bytes() -> int:
+    """Return the memory that this process may still take: the machine's, or less in a container with a limit."""
+    free = [sys.maxsize]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")
+        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        logger.debug("no limit of memory is told here")
+    return max(0, min(free))
