@@ -6,58 +6,26 @@ A step is an epoch; the metrics are train_loss, validation_loss (nats) and valid
 ``model``, ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.
 """
 
-from dataclasses import asdict
-from typing import Any
+from __future__ import annotations
 
-from headrace_data.dataset import DatasetReader
-from headrace_data.manifest import Manifest
-from headrace_data.spec import SpecInvalid, parse_canonical
-from headrace_learning.errors import NotLearnable
-from headrace_runtime.child import Assignment, WorkRefused, run_child
-from headrace_runtime.object_store import Artifact, ObjectStore
+from typing import TYPE_CHECKING, Any
 
-from headrace_trainer.adapters.checkpoints import StoredCheckpoints
-from headrace_trainer.adapters.curve import StoredCurve
-from headrace_trainer.core.randomness import make_deterministic
-from headrace_trainer.core.run import Plan, run
-from headrace_trainer.core.version import version_manifest
-from headrace_trainer.errors import TrainingError
-from headrace_trainer.ports import Progress
+from headrace_runtime.child import Assignment, run_child
+
+if TYPE_CHECKING:
+    from headrace_trainer.ports import Progress
+
+_IMPORTS = ("torch", "headrace_trainer.transport.assignments")
+"""What training imports, which takes seconds: a child that waits has done it."""
 
 
 def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
-    make_deterministic()
-    try:
-        return _work(assignment, progress)
-    except (TrainingError, NotLearnable, SpecInvalid) as error:
-        raise WorkRefused(str(error)) from error
+    # Imported late: the process holds its lease from its first moment.
+    from headrace_trainer.transport.assignments import train
 
-
-def _work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
-    store = ObjectStore(assignment["store_url"])
-    pipeline = parse_canonical(assignment["spec"].encode())
-    dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
-    plan = Plan(assignment["run_id"], pipeline, dataset)
-    checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"])
-
-    curve = StoredCurve(progress, store, assignment["output"])
-
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve)
-
-    curve.write()
-    weights, graph = store.put(trained.weights), store.put(trained.graph)
-    manifest = store.put(version_manifest(plan, trained, weights, graph))
-    return {
-        "model": pipeline.model,
-        "version_id": manifest.digest,
-        "manifest": asdict(manifest),
-        "graph": asdict(graph),
-        "weights": asdict(weights),
-        "metrics": dict(trained.metrics),
-        "epochs": trained.outcome.epochs,
-    }
+    return train(assignment, progress)
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_child(work))
+    raise SystemExit(run_child(work, imports=_IMPORTS))

@@ -5,8 +5,11 @@ The protocol between the worker and its child:
 * The only argument is the path of a JSON file, the assignment. These keys are always there: ``run_id``, ``attempt``
   (from 1), ``store_url`` and ``output`` (the prefix of the attempt's own files, ``runs/<run_id>/attempt-<n>/``). The
   rest belongs to the work.
-* Standard input is the lease: the child ends at once when it closes, whoever closed it. Files are written by renaming,
-  so every moment is a good one to end.
+* Without an argument the child waits: it imports what the work needs, at a low priority, and takes one line of standard
+  input, ``{"assignment": path, "environment": {...}}``, the variables being those of the trace. It does that one
+  assignment, as any other child, and ends: no child works twice.
+* Standard input is the lease: the child ends at once when it closes, whoever closed it, also while it waits. Files are
+  written by renaming, so every moment is a good one to end.
 * Standard output carries JSON lines, ``{"step": ..., "steps": ..., "metrics": {...}, "eta_s": ...}``, and at most one
   ``{"error": reason}``, the last. Whatever libraries print goes to standard error.
 * The result is written to ``runs/<run_id>/result.json`` in the object store, last of all: who finds it has a whole run.
@@ -18,6 +21,8 @@ import json
 import logging
 import math
 import os
+import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +36,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import hold_child
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.telemetry import configure_logging, extract
+from headrace_runtime.warm_up import WarmUp
 
 DONE = 0
 """Exit code of a child that wrote its result."""
@@ -102,6 +108,10 @@ class Reporter:
         self._lines.flush()
 
 
+Work = Callable[[Assignment, Reporter], dict[str, Any]]
+"""What a child does: takes an assignment, reports its steps, returns a result."""
+
+
 def parse_line(line: str | bytes) -> Progress | Failure:
     """Read one line that a child wrote: the worker's side. Raise ValueError when it is none."""
     values = json.loads(line)
@@ -125,20 +135,25 @@ def output_prefix(run_id: str, attempt: int) -> str:
     return f"runs/{run_id}/attempt-{attempt}/"
 
 
-def run_child(work: Callable[[Assignment, Reporter], dict[str, Any]], arguments: Sequence[str] | None = None) -> int:
-    """Do the assignment that the command line names, and return the exit code.
+def run_child(work: Work, arguments: Sequence[str] | None = None, imports: Sequence[str] = ()) -> int:
+    """Do the assignment that the command line or the worker names, and return the exit code.
 
     `work` gets the assignment and a reporter, and returns the result as JSON values; ``run_id`` and ``attempt`` are
     added to it. It raises `WorkRefused`, or another `Unprocessable`, when the work can never succeed. `arguments` are
-    the command line's by default.
+    the command line's by default. `imports` are modules that `work` imports itself when it is called; a child that
+    waits imports them before.
     """
     configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
-    # The worker's span, so that the child's log lines carry its trace.
-    otel_context.attach(extract((name.lower(), value) for name, value in os.environ.items()))
+    # Who interrupts the worker interrupts the whole group: the worker decides what becomes of its child.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     reporter = Reporter(_claim_standard_output())
-    threading.Thread(target=_end_with_standard_input, name="lease", daemon=True).start()
+    handed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_watch_standard_input, args=(handed,), name="lease", daemon=True).start()
     try:
-        assignment = _read_assignment(sys.argv[1:] if arguments is None else arguments)
+        path = _assignment_path(sys.argv[1:] if arguments is None else arguments, handed, imports)
+        # The worker's span, so that the child's log lines carry its trace.
+        otel_context.attach(extract((name.lower(), value) for name, value in os.environ.items()))
+        assignment = _read_assignment(path)
         result = work(assignment, reporter)
         _write_result(assignment, result)
     except Unprocessable as refusal:
@@ -152,10 +167,26 @@ def run_child(work: Callable[[Assignment, Reporter], dict[str, Any]], arguments:
     return DONE
 
 
-def _read_assignment(arguments: Sequence[str]) -> Assignment:
-    if len(arguments) != 1:
-        raise ValueError(f"command line: expected one path, of the assignment, got {len(arguments)} arguments")
-    assignment = json.loads(Path(arguments[0]).read_bytes())
+def hand_over(path: Path, environment: Mapping[str, str]) -> bytes:
+    """Return the line that gives a waiting child its assignment: the worker's side."""
+    return json.dumps({"assignment": str(path), "environment": dict(environment)}).encode() + b"\n"
+
+
+def _assignment_path(arguments: Sequence[str], handed: "queue.SimpleQueue[bytes]", imports: Sequence[str]) -> Path:
+    if len(arguments) == 1:
+        return Path(arguments[0])
+    if arguments:
+        raise ValueError(f"command line: expected at most one path, of the assignment, got {len(arguments)} arguments")
+    warm_up = WarmUp(imports)
+    warm_up.start()
+    line = json.loads(handed.get())
+    warm_up.finish()
+    os.environ.update(line["environment"])
+    return Path(line["assignment"])
+
+
+def _read_assignment(path: Path) -> Assignment:
+    assignment = json.loads(path.read_bytes())
     if not isinstance(assignment, dict):
         raise TypeError(f"assignment: expected a JSON object, got {type(assignment).__name__}")
     for name, kind in _ALWAYS.items():
@@ -178,8 +209,12 @@ def _claim_standard_output() -> TextIO:
     return lines
 
 
-def _end_with_standard_input() -> None:
+def _watch_standard_input(handed: "queue.SimpleQueue[bytes]") -> None:
     # os.read and os._exit pass by Python's buffers and locks: training code may hold the interpreter's own at any time.
-    while os.read(_STANDARD_INPUT, 4096):
-        pass
+    line = b""
+    while part := os.read(_STANDARD_INPUT, 4096):
+        line += part
+        if line.endswith(b"\n"):
+            handed.put(line)
+            line = b""
     os._exit(ABANDONED)

@@ -10,12 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import queue
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +22,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from headrace_runtime import telemetry_names as names
-from headrace_runtime.child import REFUSED, Failure, Progress, output_prefix, parse_line, result_name
+from headrace_runtime.child import REFUSED, Progress, output_prefix, result_name
+from headrace_runtime.child_process import ChildProcess, Standby
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import child_environment
 from headrace_runtime.kafka.consumers import GroupConsumer
@@ -36,13 +32,12 @@ from headrace_runtime.messages import Outgoing, Record, decode, encode, next_off
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
 from headrace_runtime.settings import WorkerSettings
-from headrace_runtime.telemetry import extract, inject, process_attributes, tracer
+from headrace_runtime.telemetry import extract, process_attributes, tracer
 from headrace_runtime.topics import topic_of
 
 logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.1
-CHILD_STOP_S = 10.0
 
 
 C = TypeVar("C", bound=Message)
@@ -55,7 +50,7 @@ class Job(Generic[C]):
     command: type[C]
     kind: run_pb2.RunKind.ValueType
     module: str
-    """The child: run as `python -m <module> <assignment file>`."""
+    """The child: run as `python -m <module> <assignment file>`, or without a file when it waits for one."""
     assignment: Callable[[C], dict[str, Any]]
     """Returns what the child must know beside run id, attempt, store and output prefix."""
     fact: Callable[[C, dict[str, Any]], Message]
@@ -75,6 +70,7 @@ class RunWorker(Background, Generic[C]):
         self._settings = settings
         self._events = events
         self._store = ObjectStore(settings.store_url)
+        self._standby = Standby(self._start_child)
 
     def run(self) -> None:
         """Work until stopped."""
@@ -86,10 +82,17 @@ class RunWorker(Background, Generic[C]):
             instance=self._settings.instance,
             max_records=1,
         )
-        with closing(producer), closing(consumer):
+        with closing(producer), closing(consumer), closing(self._standby):
             while not self.stopping.is_set():
-                for record in consumer.poll(POLL_TIMEOUT_S):
+                records = consumer.poll(POLL_TIMEOUT_S)
+                for record in records:
                     self._process(record, consumer, producer)
+                if not records and self._settings.standby and consumer.assignment():
+                    self._standby.prepare()
+
+    def _start_child(self, assignment: Path | None) -> ChildProcess:
+        environment = child_environment(self._settings.hold_dir, self.name)
+        return ChildProcess(self._job.module, assignment, self.name, environment)
 
     def _process(self, record: Record, consumer: GroupConsumer, producer: TransactionalProducer) -> None:
         with tracer.start_as_current_span(
@@ -146,8 +149,7 @@ class RunWorker(Background, Generic[C]):
         run_id, _ = _identity(command)
         attributes: dict[str, str | int] = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
         with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
-            environment = child_environment(self._settings.hold_dir, self.name)
-            child = _Child(self._job.module, self._write_assignment(command, run_id, attempt), self.name, environment)
+            child = self._standby.take(self._write_assignment(command, run_id, attempt))
             try:
                 while not child.ended:
                     self._keep_lease(place)
@@ -220,66 +222,6 @@ class _RunPlace:
 class _Failure:
     reason: str
     final: bool
-
-
-class _Child:
-    """A child process and what it says."""
-
-    def __init__(self, module: str, assignment: Path, source: str, environment: Mapping[str, str]) -> None:
-        carrier = {name.upper(): value.decode() for name, value in inject([])}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(assignment)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **environment, **carrier},
-        )
-        self._lines: queue.SimpleQueue[Progress] = queue.SimpleQueue()
-        self._source = source
-        self._reason = ""
-        self._reader = threading.Thread(target=self._read, name=f"{source} child", daemon=True)
-        self._reader.start()
-
-    @property
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    @property
-    def code(self) -> int:
-        return self._process.wait()
-
-    @property
-    def reason(self) -> str:
-        return self._reason or f"the child process ended with code {self.code} and gave no reason; see its log"
-
-    def lines(self) -> Iterator[Progress]:
-        """Yield what it has reported since the last call."""
-        while not self._lines.empty():
-            yield self._lines.get()
-
-    def stop(self) -> None:
-        """Close its standard input, so that it ends, and wait; kill it when it does not."""
-        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        self._process.stdin.close()
-        try:
-            self._process.wait(CHILD_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
-        with self._process.stdout as stdout:
-            for line in stdout:
-                try:
-                    parsed = parse_line(line)
-                except ValueError as error:
-                    logger.warning("%s: the child said something else: %s", self._source, error)
-                    continue
-                if isinstance(parsed, Failure):
-                    self._reason = parsed.reason
-                else:
-                    self._lines.put(parsed)
 
 
 @contextmanager

@@ -163,6 +163,9 @@ class WorkerSettings(ServiceSettings):
     max_failures: int = Field(
         3, ge=1, description="Failed attempts after which a run is given up; interrupted ones do not count."
     )
+    standby: bool = Field(
+        True, description="Whether a child process waits with everything imported, so that a run begins at once."
+    )
 
 
 def address(value: str) -> str:

@@ -1,0 +1,62 @@
+"""What an assignment asks for, done: measured variants in the object store, and versions beside each other."""
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from headrace_data.dataset import DatasetReader
+from headrace_data.errors import DataError
+from headrace_data.manifest import Manifest
+from headrace_data.spec import parse_canonical
+from headrace_learning.errors import LearningError
+from headrace_runtime.child import Assignment, Reporter, WorkRefused
+from headrace_runtime.object_store import Artifact, ObjectStore
+
+from headrace_compressor.core.compression import Version, compare, compress
+from headrace_compressor.core.measurement import Rows
+from headrace_compressor.core.processors import cpu_class
+from headrace_compressor.errors import CompressionError
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+    """Compress and measure the candidate, compare it with the champion, and return the result."""
+    try:
+        return _measure(assignment, reporter)
+    except (CompressionError, DataError, LearningError) as error:
+        # Specs, datasets and graphs are read by their digests: what is wrong with them stays wrong.
+        raise WorkRefused(str(error)) from error
+
+
+def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+    store = ObjectStore(assignment["store_url"])
+    pipeline = parse_canonical(assignment["spec"].encode())
+    references = [each for each in (assignment["candidate"], assignment["champion"]) if each is not None]
+    versions = {each["version_id"]: _version(each, store) for each in references}
+    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store) for each in references}
+
+    candidate = versions[assignment["candidate"]["version_id"]]
+    kinds = [each.kind for each in pipeline.compress.variants]
+    variants = compress(candidate.graph, kinds, splits[candidate.dataset_id], reporter.progress)
+    evaluations = compare(list(versions.values()), list(splits.values()))
+    return {
+        "cpu_class": cpu_class(_CPUINFO.read_text() if _CPUINFO.exists() else "", platform.machine()),
+        "variants": [
+            {"name": each.name, "graph": asdict(store.put(each.graph)), "metrics": each.metrics} for each in variants
+        ],
+        "evaluations": [asdict(each) for each in evaluations],
+    }
+
+
+def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
+    graph = store.get(Artifact(**reference["graph"]))
+    return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
+
+
+def _rows(reference: dict[str, Any], store: ObjectStore) -> Rows:
+    manifest = Manifest.from_json(store.get(Artifact(**reference["manifest"])))
+    columns = DatasetReader(manifest, store).columns("test")
+    truth = columns.pop(manifest.label.name)
+    return Rows(reference["dataset_id"], columns, truth)

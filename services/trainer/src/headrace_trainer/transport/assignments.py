@@ -1,0 +1,53 @@
+"""What an assignment asks for, done: a version in the object store."""
+
+from dataclasses import asdict
+from typing import Any
+
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest
+from headrace_data.spec import SpecInvalid, parse_canonical
+from headrace_learning.errors import NotLearnable
+from headrace_runtime.child import Assignment, WorkRefused
+from headrace_runtime.object_store import Artifact, ObjectStore
+
+from headrace_trainer.adapters.checkpoints import StoredCheckpoints
+from headrace_trainer.adapters.curve import StoredCurve
+from headrace_trainer.core.randomness import make_deterministic
+from headrace_trainer.core.run import Plan, run
+from headrace_trainer.core.version import version_manifest
+from headrace_trainer.errors import TrainingError
+from headrace_trainer.ports import Progress
+
+
+def train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
+    """Train the version that the assignment asks for, and return the result."""
+    make_deterministic()
+    try:
+        return _train(assignment, progress)
+    except (TrainingError, NotLearnable, SpecInvalid) as error:
+        raise WorkRefused(str(error)) from error
+
+
+def _train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
+    store = ObjectStore(assignment["store_url"])
+    pipeline = parse_canonical(assignment["spec"].encode())
+    dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
+    plan = Plan(assignment["run_id"], pipeline, dataset)
+    checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"])
+
+    curve = StoredCurve(progress, store, assignment["output"])
+
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve)
+
+    curve.write()
+    weights, graph = store.put(trained.weights), store.put(trained.graph)
+    manifest = store.put(version_manifest(plan, trained, weights, graph))
+    return {
+        "model": pipeline.model,
+        "version_id": manifest.digest,
+        "manifest": asdict(manifest),
+        "graph": asdict(graph),
+        "weights": asdict(weights),
+        "metrics": dict(trained.metrics),
+        "epochs": trained.outcome.epochs,
+    }

@@ -1,0 +1,61 @@
+"""What a child of a run does while it waits: imports what it will need, without being in anybody's way."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+NICENESS = 10
+"""Priority of the imports: about a tenth of a busy core, all of an idle one."""
+
+_log = logging.getLogger(__name__)
+
+
+class WarmUp:
+    """Imports modules one after another in a thread of low priority, until they are needed."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = tuple(modules)
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._import_all, name="warm-up", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the import under way; whoever needs the others imports them at the usual priority."""
+        self._wanted.set()
+        if self._thread.is_alive():
+            _set_niceness(self._thread.native_id, 0)
+        self._thread.join()
+
+    def _import_all(self) -> None:
+        _set_niceness(threading.get_native_id(), NICENESS)
+        for module in self._modules:
+            if self._wanted.is_set():
+                return
+            try:
+                importlib.import_module(module)
+            except Exception:
+                # The work imports it again, and fails with the same error where somebody is told.
+                _log.warning("%s cannot be imported ahead of its use", module, exc_info=True)
+                return
+        # Modules live as long as the process: collections need not look at them again.
+        gc.collect()
+        gc.freeze()
+
+
+def _set_niceness(thread: int | None, niceness: int) -> None:
+    """Set the priority of one thread where that can be had: on Linux, and upwards only for the privileged."""
+    if sys.platform != "linux" or thread is None:
+        return
+    try:
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
+    except OSError:
+        return
