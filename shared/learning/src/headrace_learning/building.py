@@ -1,36 +1,53 @@
 """From a pipeline's spec and its dataset's fitted transforms to a model with fresh weights."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headrace_data.spec import CnnNetwork, Field, Pipeline
-from headrace_data.transforms import FittedTransforms
+from headrace_data.transforms import FittedCategory, FittedTransforms
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
+from headrace_learning.features import CategoryFeature, Feature, InputFeature
 from headrace_learning.networks import cnn, mlp
-from headrace_learning.served import InputFeature, ServedModel
+from headrace_learning.served import Prepared, ServedModel, ServedRegressor
 
 
-def build_model(pipeline: Pipeline, transforms: FittedTransforms, classes: int) -> ServedModel:
-    """Build the model that the pipeline asks for, for so many classes.
+@dataclass(frozen=True)
+class LabelScale:
+    """The label over the training split, in its own unit: a network learns it in deviations from the mean."""
+
+    mean: float
+    deviation: float
+    """Of the population; above zero."""
+
+
+def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int | LabelScale) -> Prepared:
+    """Build the model that the pipeline asks for: for so many classes, or for a number of that scale.
 
     Weights are drawn from PyTorch's global generator. Raise `NotLearnable` when the pipeline asks for what cannot be.
     """
     features = pipeline.stream.features
     inputs = [_input(field, transforms) for field in features]
+    outputs = answers if isinstance(answers, int) else 1
+    network: nn.Module
     match pipeline.train.network:
-        case CnnNetwork() as network:
-            shape = _image_shape(features)
-            return ServedModel(inputs, shape, cnn(shape, network.channels, network.hidden, classes))
-        case network:
-            width = sum(field.size for field in features)
-            built: nn.Module = mlp(width, network.hidden, classes, network.activation, network.dropout)
-            return ServedModel(inputs, (width,), built)
+        case CnnNetwork() as chosen:
+            shape: tuple[int, ...] = _image_shape(features)
+            network = cnn(shape, chosen.channels, chosen.hidden, outputs)
+        case chosen:
+            shape = (sum(feature.width for feature in inputs),)
+            network = mlp(shape[0], chosen.hidden, outputs, chosen.activation, chosen.dropout)
+    if isinstance(answers, LabelScale):
+        return ServedRegressor(inputs, shape, network, answers.mean, answers.deviation)
+    return ServedModel(inputs, shape, network)
 
 
-def _input(field: Field, transforms: FittedTransforms) -> InputFeature:
+def _input(field: Field, transforms: FittedTransforms) -> Feature:
     fitted = transforms[field.name]
-    return InputFeature(field.name, field.type, field.shape, fitted.offset, fitted.scale)
+    if isinstance(fitted, FittedCategory):
+        return CategoryFeature(fitted)
+    return InputFeature(field.name, field.type, field.shape, fitted.offset, fitted.scale, fitted.fill)
 
 
 def _image_shape(features: Sequence[Field]) -> tuple[int, int, int]:

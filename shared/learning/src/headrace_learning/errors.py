@@ -23,11 +23,11 @@ class NotAServedGraph(LearningError):
 
 
 class ExportMismatch(LearningError):
-    """ONNX Runtime and PyTorch give different probabilities or labels for the same rows."""
+    """ONNX Runtime and PyTorch give different answers to the same rows."""
 
     def __init__(self, difference: float, limit: float, labels_differ: int) -> None:
         super().__init__(
-            f"exported graph: probabilities differ from PyTorch's by up to {difference:.3g} (expected at most "
+            f"exported graph: answers differ from PyTorch's by up to {difference:.3g} (expected at most "
             f"{limit:.3g}), labels differ in {labels_differ} rows"
         )
         self.difference = difference

@@ -1,8 +1,8 @@
-"""Measurements of served graphs on labelled rows: accuracy, calibration, fidelity and latency.
+"""Measurements of served graphs on labelled rows: accuracy, calibration, errors, fidelity and latency.
 
 Everything works on graphs as bytes and raw columns, so the same functions measure what a trainer exported, what a
-compressor made of it, and an older version on newer rows. Accuracies are in 0 to 1, losses in nats, latencies in
-milliseconds.
+compressor made of it, and an older version on newer rows. Accuracies are in 0 to 1, losses in nats, errors
+of predicted numbers in the label's unit, latencies in milliseconds.
 """
 
 import statistics
@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from headrace_learning.graphs import LABEL, LOGITS, PROBABILITIES, Columns, class_values, with_logits
+from headrace_learning.graphs import (
+    LABEL,
+    LOGITS,
+    PREDICTION,
+    PROBABILITIES,
+    Columns,
+    class_values,
+    predicts_numbers,
+    with_logits,
+)
 from headrace_learning.sessions import cpu_session, run_in_batches
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +30,6 @@ Array = np.ndarray[Any, Any]
 CALIBRATION_BINS = 15
 _WARM_UP_RUNS = 5
 _FEWEST_RUNS = 20
-_OUTPUTS = [PROBABILITIES, LABEL]
 _SMALLEST_PROBABILITY = 1e-7
 """Where the logarithm is cut off: about float32's resolution near one."""
 
@@ -40,13 +48,39 @@ class Predictions:
 
 def predict(graph: bytes, columns: Columns) -> Predictions:
     """Run every row through the graph."""
-    probabilities, labels = run_in_batches(cpu_session(graph), columns, _OUTPUTS)
+    probabilities, labels = run_in_batches(cpu_session(graph), columns, [PROBABILITIES, LABEL])
     return Predictions(probabilities, labels, class_values(graph))
 
 
+def predict_numbers(graph: bytes, columns: Columns) -> Array:
+    """Run every row through a regression's graph: [rows] float64, in the label's unit."""
+    (predictions,) = run_in_batches(cpu_session(graph), columns, [PREDICTION])
+    return predictions.astype(np.float64)
+
+
 def evaluate(graph: bytes, columns: Columns, truth: Array) -> dict[str, float]:
-    """Measure the graph on labelled rows: what `metrics_of` returns."""
+    """Measure the graph on labelled rows: what `metrics_of` returns, or `errors_of` for a regression."""
+    if predicts_numbers(graph):
+        return errors_of(predict_numbers(graph, columns), truth)
     return metrics_of(predict(graph, columns), truth)
+
+
+def errors_of(predictions: Array, truth: Array) -> dict[str, float]:
+    """Return rmse (root of the mean squared error) and mae (mean absolute error), in the label's unit, and r2.
+
+    r2 is the share of the label's variance that the predictions explain: 1 - squared errors / squared deviations from
+    the rows' mean. Where all rows have one label it is 1 when all are right, and 0 otherwise.
+    """
+    _check_rows(predictions, truth)
+    expected = truth.astype(np.float64)
+    errors = predictions.astype(np.float64) - expected
+    squares, spread = float(np.square(errors).sum()), float(np.square(expected - expected.mean()).sum())
+    unexplained = squares / spread if spread > 0 else float(squares > 0)
+    return {
+        "rmse": float(np.sqrt(squares / len(truth))),
+        "mae": float(np.abs(errors).mean()),
+        "r2": 1.0 - unexplained,
+    }
 
 
 def metrics_of(predictions: Predictions, truth: Array) -> dict[str, float]:
@@ -138,13 +172,13 @@ def median_latencies_ms(graphs: Sequence[bytes], columns: Columns, batch: int, b
     turns = [(session, {each.name: feeds[each.name] for each in session.get_inputs()}) for session in sessions]
     for _ in range(_WARM_UP_RUNS):
         for session, feed in turns:
-            session.run(_OUTPUTS, feed)
+            session.run(None, feed)
     times: list[list[float]] = [[] for _ in turns]
     end = time.perf_counter() + budget_s
     while len(times[0]) < _FEWEST_RUNS or time.perf_counter() < end:
         for (session, feed), taken in zip(turns, times, strict=True):
             start = time.perf_counter()
-            session.run(_OUTPUTS, feed)
+            session.run(None, feed)
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken) * 1e3 for taken in times]
 

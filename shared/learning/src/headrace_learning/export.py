@@ -1,9 +1,10 @@
-"""A trained model as one ONNX graph: raw features in, `probabilities` and `label` out, nothing beside the file.
+"""A trained model as one ONNX graph: raw features in, answers out (see graphs.py), nothing beside the file.
 
 The bytes depend on the model alone, because a graph's digest is part of a version's identity: every internal name is
 given here, and whatever the exporter tells about itself and its surroundings is taken out.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,17 +14,22 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from headrace_data.transforms import UNSEEN
 from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
-from headrace_learning.graphs import CLASSES, LABEL, LOGITS, PROBABILITIES, Columns
-from headrace_learning.served import ServedModel
+from headrace_learning.features import CategoryFeature, Feature
+from headrace_learning.graphs import CLASSES, LABEL, LOGITS, OPTIONAL, PREDICTION, PROBABILITIES, Columns
+from headrace_learning.served import Prepared, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
 
 OPSET = 18
 """The exporter's own operator set: a later one would only be converted to."""
 LARGEST_DIFFERENCE = 1e-5
-"""Up to this much may the probabilities of ONNX Runtime and PyTorch differ: orders of summation do."""
+"""Up to this much may the answers of ONNX Runtime and PyTorch differ: orders of summation do."""
+_ML_DOMAIN = "ai.onnx.ml"
+_ML_OPSET = 3
+"""The operator set of the encoder of texts that belongs to `OPSET`."""
 
 _NOISY_LOGGER = "torch.onnx._internal.exporter._registration"
 
@@ -34,29 +40,35 @@ class ExportedGraph:
 
     data: bytes
     difference: float
-    """Largest absolute difference of a probability from PyTorch's, over the rows compared."""
+    """Largest difference of an answer from PyTorch's, over the rows compared: of probabilities, or of predictions as a
+    share of their own size and the label's deviation together."""
     rows: int
     """Number of rows compared."""
 
 
-def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> ExportedGraph:
+def export_graph(model: Prepared, classes: Sequence[int] | Sequence[str], rows: Columns) -> ExportedGraph:
     """Export the model in evaluation mode and compare the graph with it on `rows`.
 
-    `classes` are the label values in the order of the logits. Raise `ExportMismatch` when the two disagree.
+    `classes` are the label values in the order of the logits; a regression has none. Raise `ExportMismatch` when the
+    two disagree.
     """
     was_training = model.training
     model.eval()
     try:
         exported = _export(model)
-        _rename(exported, [feature.name for feature in model.features])
-        _append_label(exported, classes)
-        data = _as_bytes(exported)
-        return ExportedGraph(data, _compare(data, model, classes, rows), len(next(iter(rows.values()))))
+        regression = isinstance(model, ServedRegressor)
+        _rename(exported, [_code_name(feature) for feature in model.features], regression=regression)
+        if not regression:
+            _append_label(exported, classes)
+        _take_texts(exported, [feature for feature in model.features if isinstance(feature, CategoryFeature)])
+        data = _as_bytes(exported, [feature.name for feature in model.features if feature.optional])
+        difference = _compare_numbers(data, model, rows) if regression else _compare(data, model, classes, rows)
+        return ExportedGraph(data, difference, len(next(iter(rows.values()))))
     finally:
         model.train(was_training)
 
 
-def _export(model: ServedModel) -> onnx.ModelProto:
+def _export(model: Prepared) -> onnx.ModelProto:
     # Two rows: the exporter takes a dimension of 1 for a constant.
     example = tuple(torch.zeros(2, *feature.shape, dtype=feature.tensor_type) for feature in model.features)
     # The features share one batch. The exporter warns when the same name is given twice, so only the first is named.
@@ -82,11 +94,17 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _rename(model: onnx.ModelProto, features: Sequence[str]) -> None:
+def _code_name(feature: Feature) -> str:
+    """Return what the graph calls a feature where PyTorch takes it: a category's codes are no input of the graph."""
+    return f"codes/{feature.name}" if isinstance(feature, CategoryFeature) else feature.name
+
+
+def _rename(model: onnx.ModelProto, features: Sequence[str], *, regression: bool) -> None:
     """Give inputs the features' names, the outputs theirs, and everything inside a name that no field can have."""
     graph = model.graph
+    outputs = (PREDICTION,) if regression else (LOGITS, PROBABILITIES)
     names = dict(zip((each.name for each in graph.input), features, strict=True))
-    names |= dict(zip((each.name for each in graph.output), (LOGITS, PROBABILITIES), strict=True))
+    names |= dict(zip((each.name for each in graph.output), outputs, strict=True))
     for initializer in graph.initializer:
         names[initializer.name] = initializer.name = f"weights/{initializer.name}"
     for place, node in enumerate(graph.node):
@@ -103,6 +121,30 @@ def _rename(model: onnx.ModelProto, features: Sequence[str]) -> None:
         each.name = names[each.name]
 
 
+def _take_texts(model: onnx.ModelProto, categories: Sequence[CategoryFeature]) -> None:
+    """Put an encoder in front of each category: the graph takes texts, what PyTorch exported takes their codes."""
+    graph = model.graph
+    del graph.value_info[:]
+    for category in reversed(categories):
+        codes = _code_name(category)
+        code_of = category.fitted.code_of
+        node = helper.make_node(
+            "LabelEncoder",
+            [category.name],
+            [codes],
+            f"LabelEncoder/{category.name}",
+            domain=_ML_DOMAIN,
+            keys_strings=list(code_of),
+            values_int64s=list(code_of.values()),
+            default_int64=UNSEEN,
+        )
+        graph.node.insert(0, node)
+        place = next(place for place, each in enumerate(graph.input) if each.name == codes)
+        graph.input[place].CopyFrom(helper.make_tensor_value_info(category.name, onnx.TensorProto.STRING, ["batch"]))
+    if categories:
+        model.opset_import.append(helper.make_opsetid(_ML_DOMAIN, _ML_OPSET))
+
+
 def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str]) -> None:
     """Add the class of the highest probability as an output, and hide the logits."""
     graph = model.graph
@@ -111,7 +153,7 @@ def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str]
     graph.node.append(helper.make_node("ArgMax", [PROBABILITIES], ["label/place"], "ArgMax/label", axis=1, keepdims=0))
     graph.node.append(helper.make_node("Gather", [CLASSES, "label/place"], [LABEL], "Gather/label", axis=0))
     graph.initializer.append(values)
-    del graph.output[:], graph.value_info[:]
+    del graph.output[:]
     graph.output.extend(kept)
     graph.output.append(helper.make_tensor_value_info(LABEL, values.data_type, ["batch"]))
 
@@ -124,7 +166,7 @@ def _class_constant(classes: Sequence[int] | Sequence[str]) -> onnx.TensorProto:
     raise NotLearnable(f"classes: expected whole numbers or strings, got {list(classes)!r}")
 
 
-def _as_bytes(model: onnx.ModelProto) -> bytes:
+def _as_bytes(model: onnx.ModelProto, optional: Sequence[str]) -> bytes:
     """Serialise without what the exporter tells of itself, and check that the model is valid and whole."""
     model.producer_name = model.producer_version = model.doc_string = model.graph.doc_string = ""
     model.graph.name = "served"
@@ -133,12 +175,14 @@ def _as_bytes(model: onnx.ModelProto) -> bytes:
     for part in parts:
         part.doc_string = ""
         del part.metadata_props[:]
+    if optional:
+        helper.set_model_props(model, {OPTIONAL: json.dumps(optional)})
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
 
 @torch.no_grad()
-def _compare(data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> float:
+def _compare(data: bytes, model: Prepared, classes: Sequence[int] | Sequence[str], rows: Columns) -> float:
     """Return the largest difference of the graph's probabilities from the model's."""
     probabilities, labels = run_in_batches(cpu_session(data), rows, [PROBABILITIES, LABEL])
     expected = model(*model.tensors(rows))[1].numpy()
@@ -147,4 +191,16 @@ def _compare(data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[
     # Written so that a difference that is no number counts as a mismatch.
     if wrong or not difference <= LARGEST_DIFFERENCE:
         raise ExportMismatch(difference, LARGEST_DIFFERENCE, wrong)
+    return difference
+
+
+@torch.no_grad()
+def _compare_numbers(data: bytes, model: Prepared, rows: Columns) -> float:
+    """Return the largest difference of the graph's predictions from the model's, as `ExportedGraph.difference`."""
+    (given,) = run_in_batches(cpu_session(data), rows, [PREDICTION])
+    expected = model(*model.tensors(rows)).numpy().astype(np.float64)
+    deviation = float(model.get_buffer("deviation"))
+    difference = float((np.abs(given - expected) / (deviation + np.abs(expected))).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ExportMismatch(difference, LARGEST_DIFFERENCE, 0)
     return difference

@@ -1,10 +1,14 @@
 """What every served ONNX graph has in common: the names of its tensors, and the classes that it holds.
 
-Inputs are the features by field name, raw, with the batch as first dimension. Outputs are `PROBABILITIES`
-[batch, classes] float32 and `LABEL` [batch]. The tensor before the softmax is called `LOGITS`, so that two graphs can
-be compared there; the label values are the constant `CLASSES`, in the order of the probabilities' columns.
+Inputs are the features by field name, raw, with the batch as first dimension: numbers as NaN where they are missing,
+categories as texts, empty where they are missing. The model's property `OPTIONAL` names the inputs that may be missing.
+
+A classification's outputs are `PROBABILITIES` [batch, classes] float32 and `LABEL` [batch]. The tensor before the
+softmax is called `LOGITS`, so that two graphs can be compared there; the label values are the constant `CLASSES`, in
+the order of the probabilities' columns. A regression's output is `PREDICTION` [batch] float32, in the label's unit.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +22,11 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 LABEL = "label"
 CLASSES = "classes"
+PREDICTION = "prediction"
+ANSWER_NAMES = frozenset({LOGITS, PROBABILITIES, LABEL, CLASSES, PREDICTION})
+"""Names that no feature may have."""
+OPTIONAL = "headrace.optional"
+"""Property of a graph: the inputs that may be missing, as a JSON list of names. Not there when there are none."""
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 """Raw features by field name, each [rows, *shape of the field]."""
@@ -31,6 +40,17 @@ def class_values(graph: bytes) -> list[int] | list[str]:
             # ONNX holds strings as bytes: numpy gives them back as objects.
             return [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
     raise NotAServedGraph(f"graph: expected a constant named {CLASSES!r} with the label values, found none")
+
+
+def predicts_numbers(graph: bytes) -> bool:
+    """Tell whether a graph is a regression's."""
+    return any(output.name == PREDICTION for output in onnx.load_from_string(graph).graph.output)
+
+
+def optional_inputs(graph: bytes) -> frozenset[str]:
+    """Return the names of the inputs that may be missing."""
+    properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+    return frozenset(json.loads(properties.get(OPTIONAL, "[]")))
 
 
 def with_logits(graph: bytes) -> bytes:

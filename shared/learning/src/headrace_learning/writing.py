@@ -1,0 +1,202 @@
+"""A model written down as an ONNX graph, module by module.
+
+The modules are few and known, so each is written as the operators that it stands for. PyTorch's own exporter traces
+any model instead; for that it imports a compiler, which takes seconds of every run and 200 MB.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from headrace_data.transforms import UNSEEN
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from headrace_learning.errors import NotLearnable
+from headrace_learning.features import OneHot, Ordinal, Transform
+from headrace_learning.graphs import LOGITS, PREDICTION, PROBABILITIES
+from headrace_learning.served import Prepared, ServedRegressor
+
+OPSET = 18
+IR_VERSION = 10
+BATCH = "batch"
+"""Name of the first dimension of inputs and answers."""
+
+
+class Writer:
+    """Nodes and constants of a graph that is being written."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node of one output and return the output's name."""
+        output = f"{operator}/{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def weight(self, name: str, values: torch.Tensor) -> str:
+        """Add a module's tensor and return its name."""
+        return self.constant(name, values.detach().cpu().contiguous().numpy())
+
+    def constant(self, name: str, values: Any) -> str:
+        """Add a constant, unless there is one of this name, and return the name."""
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.asarray(values), name)
+        return name
+
+    def cast(self, value: str, of: torch.dtype, to: torch.dtype) -> str:
+        """Return the value in another type."""
+        return value if of == to else self.node("Cast", value, to=element_type(to))
+
+
+def element_type(dtype: torch.dtype) -> int:
+    """Return what ONNX calls a type of PyTorch's."""
+    return int(helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype))
+
+
+def write_model(model: Prepared) -> onnx.ModelProto:
+    """Write a model in evaluation mode.
+
+    Inputs are the features in their order, categories as codes; outputs are logits and probabilities, or the
+    prediction. Raise `NotLearnable` for a module that has no form in ONNX here.
+    """
+    writer = Writer()
+    names = [f"feature/{place}" for place in range(len(model.features))]
+    answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
+    if isinstance(model, ServedRegressor):
+        outputs = [(PREDICTION, _write_prediction(model, writer, answer), [BATCH])]
+    else:
+        outputs = [
+            (LOGITS, answer, [BATCH, None]),
+            (PROBABILITIES, writer.node("Softmax", answer, axis=1), [BATCH, _width(model.network)]),
+        ]
+    graph = helper.make_graph(
+        writer.nodes,
+        "served",
+        [
+            helper.make_tensor_value_info(name, element_type(feature.tensor_type), [BATCH, *feature.shape])
+            for name, feature in zip(names, model.features, strict=True)
+        ],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape) for _, output, shape in outputs],
+        list(writer.constants.values()),
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _write_prepare(model: Prepared, writer: Writer, names: Sequence[str]) -> str:
+    """Write `Prepared.prepare`: raw features to [batch, *input_shape]."""
+    flat = []
+    for place, (name, feature, transform) in enumerate(zip(names, model.features, model.transforms, strict=True)):
+        values = _write_transform(transform, writer, f"transforms.{place}", name, feature.tensor_type)
+        if not feature.shape and not isinstance(transform, OneHot):
+            values = writer.node("Unsqueeze", values, writer.constant("second axis", np.array([1])))
+        elif len(feature.shape) > 1:
+            values = writer.node("Flatten", values, axis=1)
+        flat.append(values)
+    joined = writer.node("Concat", *flat, axis=1) if len(flat) > 1 else flat[0]
+    if len(model.input_shape) == 1:
+        return joined
+    # A size of 0 stands for that of the input: the batch.
+    return writer.node("Reshape", joined, writer.constant("input shape", np.array([0, *model.input_shape])))
+
+
+def _write_transform(module: nn.Module, writer: Writer, prefix: str, raw: str, dtype: torch.dtype) -> str:
+    match module:
+        case Transform():
+            values = writer.cast(raw, dtype, module.offset.dtype)
+            if module.optional:
+                fill = writer.weight(f"{prefix}.fill", module.fill)
+                values = writer.node("Where", writer.node("IsNaN", values), fill, values)
+            values = writer.node("Sub", values, writer.weight(f"{prefix}.offset", module.offset))
+            values = writer.node("Div", values, writer.weight(f"{prefix}.scale", module.scale))
+            return writer.cast(values, module.offset.dtype, torch.float32)
+        case OneHot():
+            codes = writer.node("Unsqueeze", raw, writer.constant("second axis", np.array([1])))
+            same = writer.node("Equal", codes, writer.weight(f"{prefix}.places", module.places))
+            return writer.cast(same, torch.bool, torch.float32)
+        case Ordinal():
+            unseen = writer.node("Equal", raw, writer.constant("unseen", np.int64(UNSEEN)))
+            codes = writer.node("Where", unseen, writer.weight(f"{prefix}.count", module.count), raw)
+            return writer.cast(codes, torch.int64, torch.float32)
+    raise _unknown(module)
+
+
+def _write_prediction(model: ServedRegressor, writer: Writer, answer: str) -> str:
+    """Write what `ServedRegressor.forward` does with its network's answer: back to the label's unit."""
+    number = writer.node("Squeeze", answer, writer.constant("second axis", np.array([1])))
+    wide = writer.cast(number, torch.float32, torch.float64)
+    wide = writer.node("Mul", wide, writer.weight("deviation", model.deviation))
+    wide = writer.node("Add", wide, writer.weight("mean", model.mean))
+    return writer.cast(wide, torch.float64, torch.float32)
+
+
+def _write_network(module: nn.Module, writer: Writer, prefix: str, value: str) -> str:
+    if isinstance(module, nn.Sequential):
+        for name, child in module.named_children():
+            value = _write_network(child, writer, f"{prefix}.{name}", value)
+        return value
+    for kind, write in _LAYERS.items():
+        if isinstance(module, kind):
+            return write(module, writer, prefix, value)
+    raise _unknown(module)
+
+
+def _linear(layer: Any, writer: Writer, prefix: str, value: str) -> str:
+    bias = [] if layer.bias is None else [writer.weight(f"{prefix}.bias", layer.bias)]
+    return writer.node("Gemm", value, writer.weight(f"{prefix}.weight", layer.weight), *bias, transB=1)
+
+
+def _convolution(layer: Any, writer: Writer, prefix: str, value: str) -> str:
+    bias = [] if layer.bias is None else [writer.weight(f"{prefix}.bias", layer.bias)]
+    return writer.node(
+        "Conv",
+        value,
+        writer.weight(f"{prefix}.weight", layer.weight),
+        *bias,
+        kernel_shape=layer.kernel_size,
+        strides=layer.stride,
+        pads=[*layer.padding, *layer.padding],
+        dilations=layer.dilation,
+        group=layer.groups,
+    )
+
+
+def _gelu(_layer: nn.Module, writer: Writer, _prefix: str, value: str) -> str:
+    """Write x / 2 * (1 + erf(x / sqrt 2)): this operator set has no operator for it."""
+    root, one, half = (
+        writer.constant(name, np.float32(number)) for name, number in (("root of 2", 2**0.5), ("1", 1), ("0.5", 0.5))
+    )
+    error = writer.node("Erf", writer.node("Div", value, root))
+    return writer.node("Mul", value, writer.node("Mul", half, writer.node("Add", error, one)))
+
+
+def _pooling(layer: Any, writer: Writer, _prefix: str, value: str) -> str:
+    sides = [layer.kernel_size] * 2
+    return writer.node("MaxPool", value, kernel_shape=sides, strides=sides)
+
+
+_LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _convolution,
+    nn.GELU: _gelu,
+    nn.MaxPool2d: _pooling,
+    nn.ReLU: lambda _layer, writer, _prefix, value: writer.node("Relu", value),
+    nn.Tanh: lambda _layer, writer, _prefix, value: writer.node("Tanh", value),
+    nn.Flatten: lambda _layer, writer, _prefix, value: writer.node("Flatten", value, axis=1),
+    nn.Dropout: lambda _layer, _writer, _prefix, value: value,
+}
+"""How each layer of networks.py is written."""
+
+
+def _width(network: nn.Module) -> int | None:
+    """Return the number of the network's outputs, None where it does not say."""
+    widths = [module.out_features for module in network.modules() if isinstance(module, nn.Linear)]
+    return widths[-1] if widths else None
+
+
+def _unknown(module: nn.Module) -> NotLearnable:
+    return NotLearnable(f"network: expected layers that can be written as ONNX, got {type(module).__name__}")
