@@ -65,8 +65,9 @@ def test_slow_models_and_large_batches_leave_it(
     compute: Compute, model: Model, make_release: MakeRelease, speed: Speed, rows: int
 ) -> None:
     model.gate.set()
-    (answer,) = asyncio.run(run(compute, version(model, make_release, speed), rows))
+    (answer,), waited_s = asyncio.run(run(compute, version(model, make_release, speed), rows))
     assert len(answer) == rows
+    assert waited_s >= 0
     assert model.threads == ["compute_0"]
 
 

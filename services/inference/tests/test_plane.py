@@ -16,7 +16,7 @@ from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.errors import Overloaded
 from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, answer_prefix
-from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.plane import EXTENSIONS, Plane
 from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
 from headrace_runtime.redis_cache import Lookup, Outcome
@@ -207,12 +207,11 @@ def test_bytes_that_are_no_request_are_refused(world: World) -> None:
         asyncio.run(world.plane.call("ModelInfer", b"\xff\xff", Context()))
 
 
-@pytest.mark.parametrize("name", ["shared_memory_region", "classification"])
-def test_what_would_be_answered_wrongly_is_refused(world: World, name: str) -> None:
-    request = raw_request()
-    tensor = request.inputs[0] if name == "shared_memory_region" else request.outputs.add(name="label")
-    tensor.parameters[name].int64_param = 1
-    with pytest.raises(InvalidInput, match="is not supported"):
+@pytest.mark.parametrize("which", ["inputs", "outputs"])
+def test_shared_memory_is_refused(world: World, which: str) -> None:
+    request = raw_request(outputs=[oip.ModelInferRequest.InferRequestedOutputTensor(name="label")])
+    getattr(request, which)[0].parameters["shared_memory_region"].string_param = "region"
+    with pytest.raises(InvalidInput, match="shared memory is not supported, send the contents"):
         world.infer(request)
 
 
@@ -352,7 +351,11 @@ def test_the_server_tells_what_it_is(world: World) -> None:
     world.shelf.ready = True
     assert world.call("ServerReady", oip.ServerReadyRequest()).ready
     metadata = world.call("ServerMetadata", oip.ServerMetadataRequest())
-    assert (metadata.name, bool(metadata.version), list(metadata.extensions)) == ("headrace", True, [])
+    assert (metadata.name, bool(metadata.version), list(metadata.extensions)) == (
+        "headrace",
+        True,
+        list(EXTENSIONS),
+    )
 
 
 def test_readiness_of_a_model(world: World) -> None:

@@ -4,6 +4,7 @@ HeadraceError
 ├── InvalidInput          the caller sent something that can never work
 ├── NotFound              the thing named does not exist
 ├── FailedPrecondition    the thing exists, but not in the state that this needs
+├── NotSupported          the caller asked for something that is not done here
 ├── TooLarge              over a limit
 ├── Unavailable           may work later: something is down, loading or stopping
 ├── DeadlineExceeded      the caller's time was over before the work began
@@ -33,6 +34,10 @@ class NotFound(HeadraceError):
 
 class FailedPrecondition(HeadraceError):
     """The thing exists, but not in the state that the call needs."""
+
+
+class NotSupported(HeadraceError):
+    """The caller asked for something that is known, but not done here."""
 
 
 class TooLarge(HeadraceError):

@@ -32,21 +32,23 @@ class Compute:
         outputs: Sequence[str],
         rows: int,
         left_s: float | None,
-    ) -> list[Array]:
-        """Return the outputs named. `left_s` is the time until the caller stops waiting, in seconds.
+    ) -> tuple[list[Array], float]:
+        """Return the outputs named, and the seconds that the call waited for a thread.
+
+        `left_s` is the time until the caller stops waiting, in seconds.
 
         Raises DeadlineExceeded when that is over before the model starts, and Overloaded when too many calls wait.
         """
         if version.speed.of(rows) <= IN_LOOP_S:
             _check(version, left_s)
-            return version.model.run(arrays, outputs)
+            return version.model.run(arrays, outputs), 0.0
         if self._waiting >= self._max_waiting:
             raise Overloaded(f"model {version.release.model!r}: {self._waiting} calls wait already, no more may")
         deadline_s = None if left_s is None else time.monotonic() + left_s
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._pool, _run_before, version, arrays, outputs, deadline_s
+                self._pool, _run_before, version, arrays, outputs, time.monotonic(), deadline_s
             )
         finally:
             self._waiting -= 1
@@ -57,10 +59,15 @@ class Compute:
 
 
 def _run_before(
-    version: LoadedVersion, arrays: Mapping[str, Array], outputs: Sequence[str], deadline_s: float | None
-) -> list[Array]:
-    _check(version, None if deadline_s is None else deadline_s - time.monotonic())
-    return version.model.run(arrays, outputs)
+    version: LoadedVersion,
+    arrays: Mapping[str, Array],
+    outputs: Sequence[str],
+    asked_s: float,
+    deadline_s: float | None,
+) -> tuple[list[Array], float]:
+    began_s = time.monotonic()
+    _check(version, None if deadline_s is None else deadline_s - began_s)
+    return version.model.run(arrays, outputs), began_s - asked_s
 
 
 def _check(version: LoadedVersion, left_s: float | None) -> None:

@@ -111,6 +111,12 @@ class Shelf:
         """Loaded versions by model."""
         return self._shown.models
 
+    @property
+    def loading(self) -> frozenset[str]:
+        """Models that have a release and no version in memory yet."""
+        shown = self._shown
+        return shown.announced - shown.models.keys()
+
     def put(self, loaded: LoadedVersion) -> None:
         """Serve a version under its alias; the one that it replaces stays for a while."""
         model = loaded.release.model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace_runtime.errors import InvalidInput
 
@@ -32,7 +32,7 @@ class Call:
     """One call of a model, as it was sent.
 
     `raws` holds the raw contents in the order of `inputs`; empty when the contents are typed. `outputs` names those
-    asked for; empty for all.
+    asked for; empty for all. `classes` says of which of them only the highest scores are wanted, and how many.
     """
 
     model: str
@@ -41,6 +41,7 @@ class Call:
     inputs: Sequence[InputTensor]
     raws: Sequence[bytes]
     outputs: Sequence[str]
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Signature:
@@ -51,6 +52,8 @@ class Signature:
         self.outputs = tuple(outputs)
         self.max_rows = max_rows
         self.output_names = tuple(spec.name for spec in outputs)
+        self.batched = all(spec.shape and isinstance(spec.shape[0], str) for spec in (*inputs, *outputs))
+        """Whether the first dimension of every tensor is the rows, of which callers choose how many."""
         self._specs = {spec.name: spec for spec in inputs}
         self._outputs = {spec.name: spec for spec in outputs}
 

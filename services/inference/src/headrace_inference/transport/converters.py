@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from headrace import open_inference as oip
 from headrace.events.v1 import model_pb2, prediction_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
 from headrace_runtime.object_store import is_digest
 
+from headrace_inference.core.classification import top_classes
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call, TensorSpec
-from headrace_inference.core.tensors import DATATYPES, InputTensor, OutputTensor, decode_output
+from headrace_inference.core.tensors import BYTES, DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
 
 MAX_EVENT_PART_BYTES = 256 * 1024
 """Requests and answers above this size are left out of `prediction.served`."""
 
 _UNSUPPORTED = {
     "shared_memory_region": "shared memory is not supported, send the contents",
-    "classification": "classification is not supported, ask for the label",
 }
+CLASSIFICATION = "classification"
+"""The parameter of an output by which a caller asks for its highest scores only."""
+
 _CACHE_POLICIES = {
     model_pb2.CACHE_POLICY_REDIS: CachePolicy.REDIS,
     model_pb2.CACHE_POLICY_AUTO: CachePolicy.AUTO,
@@ -47,6 +51,7 @@ def to_call(request: Any) -> Call:
         [_to_input(tensor) for tensor in request.inputs],
         list(request.raw_input_contents),  # each access copies the bytes, so this is the only one
         [_to_output(tensor) for tensor in request.outputs],
+        _classes(request.outputs),
     )
 
 
@@ -63,6 +68,18 @@ def _to_output(tensor: Any) -> str:
     if tensor.parameters:
         _refuse_unsupported(tensor)
     return str(tensor.name)
+
+
+def _classes(outputs: Iterable[Any]) -> dict[str, int]:
+    """Return how many classes are wanted of each output that is asked for as a classification."""
+    wanted: dict[str, int] = {}
+    for tensor in outputs:
+        if tensor.parameters and (parameter := tensor.parameters.get(CLASSIFICATION)) is not None:
+            if parameter.WhichOneof("parameter_choice") != "int64_param" or parameter.int64_param < 0:
+                raise InvalidInput(f"output {tensor.name!r}: expected a number of classes as int64 in classification")
+            if parameter.int64_param:
+                wanted[tensor.name] = parameter.int64_param
+    return wanted
 
 
 def _refuse_unsupported(tensor: Any) -> None:
@@ -100,6 +117,26 @@ def outputs_part(outputs: Iterable[OutputTensor]) -> bytes:
     for output in outputs:
         answer.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         answer.raw_output_contents.append(output.raw)
+    return bytes(answer.SerializeToString())
+
+
+def as_classified(part: bytes, classes: Mapping[str, int], *, batched: bool) -> bytes:
+    """Return an outputs part with the highest scores instead of the outputs that `classes` names.
+
+    Raises InvalidInput for an output of strings.
+    """
+    answer = oip.ModelInferResponse.FromString(part)
+    for place, output in enumerate(answer.outputs):
+        if output.name not in classes:
+            continue
+        if output.datatype == BYTES.name:
+            raise InvalidInput(f"output {output.name!r}: expected numbers to classify, {BYTES.name} are none")
+        dtype = DATATYPES[output.datatype].dtype
+        scores = np.frombuffer(answer.raw_output_contents[place], dtype).reshape(tuple(output.shape))
+        found = top_classes(scores, classes[output.name], batched=batched)
+        output.datatype = BYTES.name
+        output.shape[:] = found.shape
+        answer.raw_output_contents[place] = encode_raw(found, BYTES)
     return bytes(answer.SerializeToString())
 
 

@@ -5,16 +5,20 @@ Whatever carries the bytes, gRPC in Python or a native front, everything else li
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import version as installed_version
 from typing import Any
 
 from headrace import open_inference as oip
+from headrace_runtime.errors import NotSupported
 
-from headrace_inference.core.shelf import Shelf
+from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.ports import CallContext
-from headrace_inference.transport import converters
+from headrace_inference.transport import converters, introspection
 from headrace_inference.transport.predictor import Predictor
+
+EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
+"""What is answered beyond the Open Inference Protocol, in Triton's words."""
 
 Method = Callable[[bytes, CallContext], Awaitable[bytes]]
 
@@ -24,7 +28,10 @@ class Plane:
 
     def __init__(self, shelf: Shelf, predictor: Predictor) -> None:
         self._shelf = shelf
-        self._server = oip.ServerMetadataResponse(name="headrace", version=installed_version("headrace-inference"))
+        self._statistics = predictor.statistics
+        self._server = oip.ServerMetadataResponse(
+            name="headrace", version=installed_version("headrace-inference"), extensions=EXTENSIONS
+        )
         self._methods: dict[str, Method] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -32,6 +39,11 @@ class Plane:
             "ModelReady": self._model_ready,
             "ModelMetadata": self._model_metadata,
             "ModelInfer": predictor.infer,
+            "ModelConfig": self._model_config,
+            "ModelStatistics": self._model_statistics,
+            "RepositoryIndex": self._repository_index,
+            "RepositoryModelLoad": _refuse_control,
+            "RepositoryModelUnload": _refuse_control,
         }
 
     async def call(self, method: str, request: bytes, context: CallContext) -> bytes:
@@ -58,6 +70,31 @@ class Plane:
         asked = converters.parse("ModelMetadata", request)
         version = self._shelf.resolve(asked.name, asked.version)
         return _bytes(converters.to_metadata(version, self._shelf.models[asked.name].all))
+
+    async def _model_config(self, request: bytes, _context: CallContext) -> bytes:
+        asked = converters.parse("ModelConfig", request)
+        version = self._shelf.resolve(asked.name, asked.version)
+        return _bytes(introspection.to_config(version, self._shelf.models[asked.name].all))
+
+    async def _model_statistics(self, request: bytes, _context: CallContext) -> bytes:
+        asked = converters.parse("ModelStatistics", request)
+        return _bytes(introspection.to_statistics(self._versions(asked.name, asked.version), self._statistics))
+
+    def _versions(self, model: str, version: str) -> Iterable[LoadedVersion]:
+        """Return the version asked for, all of a model, or all there are."""
+        if version:
+            return [self._shelf.resolve(model, version)]
+        if not model:
+            return [loaded for versions in self._shelf.models.values() for loaded in versions.all]
+        return self._shelf.models[model].all if self._shelf.knows(model) else ()
+
+    async def _repository_index(self, request: bytes, _context: CallContext) -> bytes:
+        asked = converters.parse("RepositoryIndex", request)
+        return _bytes(introspection.to_index(self._shelf, only_ready=asked.ready))
+
+
+async def _refuse_control(_request: bytes, _context: CallContext) -> bytes:
+    raise NotSupported("models are loaded and unloaded by their releases, not by calls: see `headrace rollback`")
 
 
 def _bytes(message: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -18,6 +19,7 @@ from headrace_inference.adapters.spans import child_span
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
+from headrace_inference.core.statistics import Statistics, VersionStatistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
 from headrace_inference.errors import Overloaded
 from headrace_inference.ports import CallContext
@@ -50,6 +52,19 @@ class NoEvents:
         """Do nothing."""
 
 
+@dataclass(slots=True)
+class _Work:
+    """A call that was found to fit."""
+
+    version: LoadedVersion
+    statistics: VersionStatistics
+    arrays: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    read_s: float
+    """Seconds that it took to read the call."""
+
+
 class Predictor:
     """Answers ModelInfer. Used in one event loop."""
 
@@ -58,6 +73,7 @@ class Predictor:
         self._hot = hot
         self._compute = compute
         self._events = events
+        self.statistics = Statistics()
 
     async def infer(self, request: bytes, context: CallContext) -> bytes:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
@@ -66,10 +82,12 @@ class Predictor:
         try:
             call = converters.to_call(converters.parse("ModelInfer", request))
             version = self._shelf.resolve(call.model, call.version)
-            arrays = version.model.signature.arrays(call)
-            part, cached = await self._outputs(version, call, arrays, context)
+            work = self._read(version, call, started)
+            part, cached = await self._outputs(work, context)
+            if call.classes:
+                part = converters.as_classified(part, call.classes, batched=version.model.signature.batched)
         except BaseException as error:
-            _count_failure(version, _outcome(error))
+            self._count_failure(version, _outcome(error), time.perf_counter() - started)
             if isinstance(error, Overloaded):
                 context.set_trailing_metadata(_COME_AGAIN)
             raise
@@ -79,7 +97,9 @@ class Predictor:
             part = converters.as_typed(part)
         answer = version.prefix + part + converters.answer_suffix(call.id, prediction_id, cached=cached)
         duration_s = time.perf_counter() - started
-        rows = version.model.signature.rows(arrays)
+        rows = work.rows
+        work.statistics.success.add(duration_s)
+        work.statistics.last_s = time.time()
         _observe(version, rows, prediction_id, cached=cached, duration_s=duration_s)
         self._events.publish(
             converters.to_served(
@@ -88,38 +108,54 @@ class Predictor:
         )
         return answer
 
-    async def _outputs(
-        self, version: LoadedVersion, call: Call, arrays: dict[str, Array], context: CallContext
-    ) -> tuple[bytes, bool]:
+    def _read(self, version: LoadedVersion, call: Call, started: float) -> _Work:
+        signature = version.model.signature
+        arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
+        statistics = self.statistics.of(version.release)
+        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), time.perf_counter() - started)
+
+    async def _outputs(self, work: _Work, context: CallContext) -> tuple[bytes, bool]:
         """Return the outputs' part of the answer, and whether it was kept from an earlier call."""
-        outputs = version.model.signature.requested(call.outputs)
-        if not version.cached:
-            return await self._computed(version, outputs, arrays, context), False
-        key = cache_key(version.release.graph.digest, arrays, outputs)
-        part = await self._hot.get(version.release.model, key)
+        release = work.version.release
+        if not work.version.cached:
+            return await self._computed(work, context), False
+        started = time.perf_counter()
+        key = cache_key(release.graph.digest, work.arrays, work.outputs)
+        part = await self._hot.get(release.model, key)
+        looked_s = time.perf_counter() - started
         if part is not None:
+            work.statistics.hit.add(looked_s)
+            work.statistics.queue.add(0.0)
             return part, True
-        part = await self._computed(version, outputs, arrays, context)
-        self._hot.put(key, part, version.release.cache_ttl_s or None)
+        part = await self._computed(work, context)
+        self._hot.put(key, part, release.cache_ttl_s or None)
+        work.statistics.miss.add(looked_s)
         return part, False
 
-    async def _computed(
-        self, version: LoadedVersion, outputs: tuple[str, ...], arrays: dict[str, Array], context: CallContext
-    ) -> bytes:
-        signature = version.model.signature
+    async def _computed(self, work: _Work, context: CallContext) -> bytes:
+        version, signature = work.version, work.version.model.signature
         started = time.perf_counter()
         with child_span(names.SPAN_INFER):
-            results = await self._compute.run(
-                version, arrays, outputs, signature.rows(arrays), context.time_remaining()
+            results, queue_s = await self._compute.run(
+                version, work.arrays, work.outputs, work.rows, context.time_remaining()
             )
-        metrics.of_version(version.release.model, version.release.ordinal).compute.observe(
-            time.perf_counter() - started
-        )
+        ended = time.perf_counter()
+        metrics.of_version(version.release.model, version.release.ordinal).compute.observe(ended - started)
         tensors: list[OutputTensor] = []
-        for name, array in zip(outputs, results, strict=True):
+        for name, array in zip(work.outputs, results, strict=True):
             datatype = signature.output(name).datatype
             tensors.append(OutputTensor(name, datatype.name, array.shape, encode_raw(array, datatype)))
-        return converters.outputs_part(tensors)
+        part = converters.outputs_part(tensors)
+        work.statistics.queue.add(queue_s)
+        work.statistics.computed(work.rows, work.read_s, ended - started - queue_s, time.perf_counter() - ended)
+        return part
+
+    def _count_failure(self, version: LoadedVersion | None, outcome: str, duration_s: float) -> None:
+        model, ordinal = "", ""
+        if version is not None:
+            model, ordinal = version.release.model, str(version.release.ordinal)
+            self.statistics.of(version.release).fail.add(duration_s)
+        metrics.REQUESTS.labels(model, ordinal, outcome).inc()
 
 
 def _observe(version: LoadedVersion, rows: int, prediction_id: str, *, cached: bool, duration_s: float) -> None:
@@ -139,11 +175,6 @@ def _observe(version: LoadedVersion, rows: int, prediction_id: str, *, cached: b
                 names.ROWS: rows,
             }
         )
-
-
-def _count_failure(version: LoadedVersion | None, outcome: str) -> None:
-    model, ordinal = (version.release.model, str(version.release.ordinal)) if version else ("", "")
-    metrics.REQUESTS.labels(model, ordinal, outcome).inc()
 
 
 def _outcome(error: BaseException) -> str:
