@@ -8,6 +8,7 @@ import torch
 from headrace_data.spec import EarlyStop, MlpNetwork, Optimizer, Train
 from headrace_learning.checkpoint import Checkpoint
 from headrace_learning.networks import mlp, weights_of
+from headrace_trainer.core.objectives import Classification
 from headrace_trainer.core.randomness import order_of_rows, seed_for, seed_weights
 from headrace_trainer.core.training import Outcome, Rows, Training
 from headrace_trainer.errors import Diverged
@@ -54,7 +55,8 @@ def _train(
 ) -> tuple[Outcome, dict[str, torch.Tensor]]:
     seed_weights(settings.seed)
     network = mlp(2, (8,), 2, dropout=0.2)
-    training = Training(network, settings, _rows(100, 1), validation or _rows(60, 2), subject, notebook, notebook)
+    rows = _rows(100, 1), validation or _rows(60, 2)
+    training = Training(network, settings, Classification(), *rows, subject, notebook, notebook)
     return training.run(), weights_of(network)
 
 

@@ -2,8 +2,9 @@
 
 The protocol is headrace_runtime.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
 canonical JSON) and ``dataset`` (``{"dataset_id", "manifest"}``); artifacts are ``{"uri", "digest", "size_bytes"}``.
-A step is an epoch; the metrics are train_loss, validation_loss (nats) and validation_accuracy. The result has
-``model``, ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.
+A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
+validation_accuracy, or validation_rmse in the label's unit. The result has ``model``,
+``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.
 """
 
 from __future__ import annotations

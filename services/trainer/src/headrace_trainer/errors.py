@@ -3,9 +3,13 @@
 ::
 
     TrainingError
-    ├── WrongDataset  the dataset does not hold what the pipeline asks for
-    └── Diverged      the loss is no finite number any more
+    ├── WrongDataset   the dataset does not hold what the pipeline asks for
+    ├── Diverged       the loss is no finite number any more
+    └── NotMeasurable  what was trained has no finite measurements on the test split
 """
+
+import math
+from collections.abc import Mapping
 
 
 class TrainingError(Exception):
@@ -23,4 +27,15 @@ class Diverged(TrainingError):
         super().__init__(
             f"training diverged in epoch {epoch}: expected a finite loss, got {loss}; "
             f"try a lower train.optimizer.learningRate than {learning_rate:g}"
+        )
+
+
+class NotMeasurable(TrainingError):
+    """What was trained has no finite measurements on the test split."""
+
+    def __init__(self, metrics: Mapping[str, float]) -> None:
+        told = ", ".join(f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value))
+        super().__init__(
+            f"test split: expected finite measurements, got {told}; "
+            "give features ranges in the schema, so that values far beyond the others are dropped"
         )

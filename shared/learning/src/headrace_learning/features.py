@@ -157,7 +157,7 @@ class Transform(nn.Module):
 
     def __init__(self, feature: InputFeature) -> None:
         super().__init__()
-        self._optional = feature.fill is not None
+        self.optional = feature.fill is not None
         for name, values in (("offset", feature.offset), ("scale", feature.scale), ("fill", feature.fill)):
             if values is not None:
                 whole = np.broadcast_to(np.asarray(values, dtype=np.float64), feature.shape)
@@ -166,7 +166,7 @@ class Transform(nn.Module):
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """Transform raw values."""
         values = raw.to(self.offset.dtype)
-        if self._optional:
+        if self.optional:
             values = torch.where(torch.isnan(values), self.fill, values)
         return ((values - self.offset) / self.scale).to(torch.float32)
 

@@ -1,7 +1,8 @@
 """One training run: a dataset and a spec in; weights, a graph and its test metrics out."""
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,22 +11,24 @@ import torch
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
-from headrace_learning.building import build_model
+from headrace_learning.building import LabelScale, build_model
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import evaluate
 from headrace_learning.export import export_graph
 from headrace_learning.networks import count_parameters, weights_of
-from headrace_learning.served import ServedModel
+from headrace_learning.served import Prepared
 
+from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_trainer.core.randomness import seed_weights
 from headrace_trainer.core.training import Outcome, Rows, Training
-from headrace_trainer.errors import WrongDataset
+from headrace_trainer.errors import NotMeasurable, WrongDataset
 from headrace_trainer.ports import Checkpoints, Progress
 
 _COMPARED_ROWS = 1024
 """Test rows, at most, on which the exported graph is compared with PyTorch."""
 
-Columns = Mapping[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+Columns = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,16 @@ class Plan:
                 f"dataset {self.dataset.dataset_id}: expected the schema of pipeline {self.pipeline.name!r}, "
                 f"{self.pipeline.schema_digest}, got {self.dataset.schema_digest}"
             )
+        if self.pipeline.task == "classification" and not self.dataset.classes:
+            raise WrongDataset(
+                f"dataset {self.dataset.dataset_id}: expected classes of label {self.dataset.label.name!r}, got none: "
+                "it was frozen for a regression and has more values than can be told apart; freeze another"
+            )
+
+    @property
+    def classes(self) -> tuple[int, ...] | tuple[str, ...]:
+        """The label's values in the order of the network's outputs; none for a regression."""
+        return self.dataset.classes if self.pipeline.task == "classification" else ()
 
     @property
     def subject(self) -> str:
@@ -59,12 +72,12 @@ class Trained:
     graph: bytes
     """ONNX, the transforms inside."""
     metrics: Mapping[str, float]
-    """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>."""
+    """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2."""
     outcome: Outcome
     parameters: int
     """Numbers that were learnt."""
     export_difference: float
-    """Largest difference of a probability between the graph and PyTorch."""
+    """Largest difference of an answer between the graph and PyTorch."""
 
 
 def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress) -> Trained:
@@ -72,15 +85,20 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
 
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
-    pipeline, classes = plan.pipeline, plan.dataset.classes
+    pipeline = plan.pipeline
+    columns = reader.columns("train")
+    learned = _learned(plan, columns[plan.dataset.label.name])
     seed_weights(pipeline.train.seed)
-    model = build_model(pipeline, plan.dataset.transforms, len(classes))
+    model = build_model(pipeline, plan.dataset.transforms, learned.answers)
+    train = _prepare(model, columns, learned, plan.dataset)
+    del columns  # raw rows take as much memory as prepared ones
 
     training = Training(
         model.network,
         pipeline.train,
-        _prepare(model, reader.columns("train"), plan.dataset),
-        _prepare(model, reader.columns("validation"), plan.dataset),
+        learned.objective,
+        train,
+        _prepare(model, reader.columns("validation"), learned, plan.dataset),
         plan.subject,
         checkpoints,
         progress,
@@ -88,22 +106,58 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
     outcome = training.run()
 
     test = reader.columns("test")
-    exported = export_graph(model, classes, {name: column[:_COMPARED_ROWS] for name, column in test.items()})
+    compared = {name: column[:_COMPARED_ROWS] for name, column in test.items()}
+    exported = export_graph(model, plan.classes, compared)
+    # The graph is measured and not the network: it is what will be served.
+    metrics = evaluate(exported.data, test, test[plan.dataset.label.name])
+    if not all(math.isfinite(value) for value in metrics.values()):
+        raise NotMeasurable(metrics)
     return Trained(
         weights=tensors_to_bytes(weights_of(model)),
         graph=exported.data,
-        # The graph is measured and not the network: it is what will be served.
-        metrics=evaluate(exported.data, test, test[plan.dataset.label.name]),
+        metrics=metrics,
         outcome=outcome,
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
     )
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """What a network learns of the label."""
+
+    answers: int | LabelScale
+    """The number of classes, or the scale of a number."""
+    objective: Objective
+    targets: Callable[[Array], torch.Tensor]
+    """Labels as the objective takes them."""
+
+
+def _learned(plan: Plan, labels: Array) -> _Learned:
+    """Return what the labels of the training split ask for."""
+    if plan.pipeline.task == "regression":
+        scale = _label_scale(labels)
+
+        def standardised(values: Array) -> torch.Tensor:
+            return torch.from_numpy(((values.astype(np.float64) - scale.mean) / scale.deviation).astype(np.float32))
+
+        return _Learned(scale, Regression(scale.deviation), standardised)
+
+    def places(values: Array) -> torch.Tensor:
+        return torch.from_numpy(class_indexes(values, plan.classes))
+
+    count, balanced = len(plan.classes), plan.pipeline.train.class_weights == "balanced"
+    weights = balanced_weights(places(labels), count) if balanced else None
+    return _Learned(count, Classification(weights), places)
+
+
+def _label_scale(labels: Array) -> LabelScale:
+    values = labels.astype(np.float64)
+    # Where all labels are equal, the mean says it all.
+    return LabelScale(float(values.mean()), float(values.std()) or 1.0)
+
+
 @torch.no_grad()
-def _prepare(model: ServedModel, columns: Columns, dataset: Manifest) -> Rows:
+def _prepare(model: Prepared, columns: Columns, learned: _Learned, dataset: Manifest) -> Rows:
     """Apply the transforms once: they do not change while the network learns."""
-    return Rows(
-        inputs=model.prepare(*model.tensors(columns)),
-        targets=torch.from_numpy(class_indexes(columns[dataset.label.name], dataset.classes)),
-    )
+    return Rows(inputs=model.prepare(*model.tensors(columns)), targets=learned.targets(columns[dataset.label.name]))

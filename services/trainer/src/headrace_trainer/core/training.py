@@ -2,16 +2,17 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from headrace_data.spec import Train
-from headrace_learning.checkpoint import Checkpoint, optimizer_memory, restore_optimizer
+from headrace_learning.checkpoint import Checkpoint
 from headrace_learning.networks import weights_of
 from headrace_learning.optimizers import build_optimizer
 from torch import nn
-from torch.nn import functional
 
+from headrace_trainer.core.objectives import Objective
 from headrace_trainer.core.randomness import order_of_rows, seed_epoch
 from headrace_trainer.errors import Diverged
 from headrace_trainer.ports import Checkpoints, Progress
@@ -27,7 +28,7 @@ class Rows:
     inputs: torch.Tensor
     """[rows, *input shape of the network] float32, transforms applied."""
     targets: torch.Tensor
-    """[rows] int64, places of the true classes."""
+    """[rows], as the objective takes them."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Outcome:
     """Epochs run, those of earlier attempts included."""
     best_epoch: int
     best_loss: float
-    """Validation loss after `best_epoch`, in nats."""
+    """Validation loss after `best_epoch`: in nats, or in variances of the label for a regression."""
 
 
 @dataclass(frozen=True)
 class _Validation:
     loss: float
-    accuracy: float
+    measures: Mapping[str, float]
 
 
 class Training:
@@ -57,6 +58,7 @@ class Training:
         self,
         network: nn.Module,
         settings: Train,
+        objective: Objective,
         train: Rows,
         validation: Rows,
         subject: str,
@@ -65,6 +67,7 @@ class Training:
     ) -> None:
         self._network = network
         self._settings = settings
+        self._objective = objective
         self._train = train
         self._validation = validation
         self._subject = subject
@@ -108,7 +111,7 @@ class Training:
         rows = len(self._train.targets)
         total = 0.0
         for places in torch.split(order_of_rows(rows, self._settings.seed, self._epoch), self._settings.batch_size):
-            loss = functional.cross_entropy(self._network(self._train.inputs[places]), self._train.targets[places])
+            loss = self._objective.loss(self._network(self._train.inputs[places]), self._train.targets[places])
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
             self._optimizer.step()
@@ -119,11 +122,11 @@ class Training:
     def _validate(self) -> _Validation:
         """Measure the network as it is on the validation split."""
         self._network.eval()
-        logits = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, _MEASURED_AT_ONCE)])
+        outputs = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, _MEASURED_AT_ONCE)])
         targets = self._validation.targets
         return _Validation(
-            loss=self._finite(float(functional.cross_entropy(logits, targets))),
-            accuracy=float((logits.argmax(dim=1) == targets).float().mean()),
+            loss=self._finite(float(self._objective.loss(outputs, targets))),
+            measures=self._objective.measure(outputs, targets),
         )
 
     def _finite(self, loss: float) -> float:
@@ -146,7 +149,7 @@ class Training:
                 best_weights=self._best_weights,
                 best_epoch=self._best_epoch,
                 best_loss=self._best_loss,
-                optimizer=optimizer_memory(self._optimizer),
+                optimizer=self._optimizer.memory(),
             )
         )
 
@@ -155,7 +158,7 @@ class Training:
         if checkpoint is None:
             return
         self._network.load_state_dict(checkpoint.weights)
-        restore_optimizer(self._optimizer, checkpoint.optimizer)
+        self._optimizer.restore(checkpoint.optimizer)
         self._epoch = checkpoint.epoch
         self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
         self._best_weights = dict(checkpoint.best_weights)
@@ -164,7 +167,7 @@ class Training:
         metrics = {
             "train_loss": train_loss,
             "validation_loss": validation.loss,
-            "validation_accuracy": validation.accuracy,
+            **{f"validation_{name}": value for name, value in validation.measures.items()},
         }
         remaining = self._settings.epochs - self._epoch
         self._progress.progress(self._epoch, self._settings.epochs, metrics, seconds_per_epoch * remaining)

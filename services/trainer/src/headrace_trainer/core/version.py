@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from headrace_data.dataset import Blob
+from headrace_data.dataset import Blob, served_dtype
+from headrace_data.manifest import Manifest
 from headrace_data.spec import Field
-from headrace_learning.graphs import LABEL, PROBABILITIES
+from headrace_learning.graphs import LABEL, PREDICTION, PROBABILITIES
 
 from headrace_trainer.core.run import Plan, Trained
 
@@ -30,9 +31,10 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "spec_digest": pipeline.digest,
         "weights": {"digest": weights.digest, "size_bytes": weights.size_bytes},
         "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes},
-        "inputs": [_input(field) for field in dataset.features],
-        "outputs": _outputs(dataset.classes),
-        "classes": list(dataset.classes),
+        "task": pipeline.task,
+        "inputs": [_input(field, dataset) for field in dataset.features],
+        "outputs": _outputs(plan.classes),
+        "classes": list(plan.classes),
         "rows": {name: split.rows for name, split in dataset.splits.items()},
         "metrics": dict(trained.metrics),
         "export_difference": trained.export_difference,
@@ -45,13 +47,18 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _input(field: Field) -> dict[str, Any]:
+def _input(field: Field, dataset: Manifest) -> dict[str, Any]:
     """Describe a tensor; -1 stands for the number of rows in a call."""
-    described: dict[str, Any] = {"name": field.name, "type": field.type, "shape": [-1, *field.shape]}
+    served = "string" if field.type == "string" else served_dtype(field, dataset.transforms).name
+    described: dict[str, Any] = {"name": field.name, "type": served, "shape": [-1, *field.shape]}
+    if dataset.transforms[field.name].optional:
+        described["optional"] = True
     return described | ({"unit": field.unit} if field.unit else {})
 
 
 def _outputs(classes: Sequence[int] | Sequence[str]) -> list[dict[str, Any]]:
+    if not classes:
+        return [{"name": PREDICTION, "type": "float32", "shape": [-1]}]
     label_type = "string" if isinstance(classes[0], str) else "int64"
     return [
         {"name": PROBABILITIES, "type": "float32", "shape": [-1, len(classes)]},

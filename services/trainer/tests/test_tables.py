@@ -1,0 +1,142 @@
+"""Runs on the penguins: a table with gaps and categories, once for their species and once for their mass."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.manifest import Manifest, Provenance
+from headrace_data.records import RecordChecker
+from headrace_data.spec import Pipeline, load_pipeline, parse_canonical
+from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.evaluation import evaluate, predict_numbers
+from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.core.objectives import Classification, Regression, balanced_weights
+from headrace_trainer.core.run import Plan, Trained, run
+from headrace_trainer.core.version import version_manifest
+from headrace_trainer.errors import WrongDataset
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+class Notebook:
+    """Keeps progress in memory, and no checkpoints."""
+
+    def __init__(self) -> None:
+        self.steps: list[Mapping[str, float]] = []
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        return None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        self.steps.append(metrics)
+
+
+def example(name: str) -> Pipeline:
+    return load_pipeline((EXAMPLES / name / "pipeline.yaml").read_bytes())
+
+
+def changed(pipeline: Pipeline, **train: object) -> Pipeline:
+    document = json.loads(pipeline.canonical_json())
+    document["train"] |= train
+    return parse_canonical(json.dumps(document).encode())
+
+
+def frozen(pipeline: Pipeline, store: ObjectStore) -> Manifest:
+    lines = (EXAMPLES / "penguins" / "rows.jsonl").read_bytes().splitlines()
+    checked = RecordChecker(pipeline.stream).check(lines, [0] * len(lines), range(len(lines)))
+    writer = DatasetWriter(pipeline, store)
+    writer.add(checked.batch)
+    return writer.finish(
+        Provenance(cluster_id="c", topic="penguins", topic_id="", sources=(), clean_ranges=(), rejected={})
+    )
+
+
+def trained(pipeline: Pipeline, manifest: Manifest, store: ObjectStore) -> tuple[Trained, Notebook, Plan]:
+    notebook, plan = Notebook(), Plan("train-1", pipeline, manifest)
+    return run(plan, DatasetReader(manifest, store), notebook, notebook), notebook, plan
+
+
+def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
+    pipeline = changed(example("penguins"), epochs=25)
+    manifest = frozen(pipeline, store)
+
+    outcome, notebook, plan = trained(pipeline, manifest, store)
+
+    assert outcome.metrics["accuracy"] >= 0.95
+    assert set(notebook.steps[0]) == {"train_loss", "validation_loss", "validation_accuracy"}
+    described = json.loads(version_manifest(plan, outcome, store.put(b"w"), store.put(b"g")))
+    assert described["task"] == "classification"
+    assert {"name": "sex", "type": "string", "shape": [-1], "optional": True} in described["inputs"]
+    assert {"name": "island", "type": "string", "shape": [-1]} in described["inputs"]
+
+
+def test_mass_is_predicted_in_grams(store: ObjectStore) -> None:
+    pipeline = changed(example("penguins-mass"), epochs=40)
+    manifest = frozen(pipeline, store)
+
+    outcome, notebook, plan = trained(pipeline, manifest, store)
+
+    assert set(outcome.metrics) == {"rmse", "mae", "r2"}
+    assert outcome.metrics["rmse"] <= 420
+    assert outcome.metrics["r2"] >= 0.7
+    assert set(notebook.steps[0]) == {"train_loss", "validation_loss", "validation_rmse"}
+    best = notebook.steps[outcome.outcome.best_epoch - 1]
+    assert outcome.outcome.best_loss == best["validation_loss"]
+    validation = DatasetReader(manifest, store).columns("validation")
+    assert evaluate(outcome.graph, validation, validation["body_mass_g"])["rmse"] == pytest.approx(
+        best["validation_rmse"], rel=1e-5
+    )
+    described = json.loads(version_manifest(plan, outcome, store.put(b"w"), store.put(b"g")))
+    assert described["task"] == "regression"
+    assert described["classes"] == []
+    assert described["outputs"] == [{"name": "prediction", "type": "float32", "shape": [-1]}]
+
+
+def test_a_whole_number_may_be_predicted_and_the_same_rows_classified(store: ObjectStore) -> None:
+    document = (EXAMPLES / "penguins-mass" / "pipeline.yaml").read_text()
+    pipeline = load_pipeline(document.replace("body_mass_g, type: float32", "body_mass_g, type: int64"))
+    manifest = frozen(pipeline, store)
+
+    outcome, _, _ = trained(changed(pipeline, epochs=1), manifest, store)
+
+    test = DatasetReader(manifest, store).columns("test")
+    assert test["body_mass_g"].dtype == np.int64
+    assert predict_numbers(outcome.graph, test).shape == test["body_mass_g"].shape
+    classified = changed(pipeline, task="classification")
+    assert Plan("train-2", classified, manifest).classes == manifest.classes
+    with pytest.raises(WrongDataset, match="expected classes of label 'body_mass_g', got none"):
+        Plan("train-2", classified, replace_classes(manifest))
+
+
+def replace_classes(manifest: Manifest) -> Manifest:
+    return manifest.model_copy(update={"classes": ()})
+
+
+def test_balanced_classes_weigh_alike() -> None:
+    targets = torch.tensor([0, 0, 0, 1, 0, 1])
+    weights = balanced_weights(targets, 3)
+    outputs = torch.tensor([[2.0, 1.0, 0.0]]).repeat(6, 1)
+
+    assert weights.tolist() == pytest.approx([0.5, 1.0, 2.0])
+    assert float(weights[targets].sum()) == 4.0
+    balanced, plain = Classification(weights), Classification()
+    by_hand = torch.log_softmax(outputs[0], dim=0)
+    assert float(balanced.loss(outputs, targets)) == pytest.approx(-float(by_hand[0] + by_hand[1]) / 2)
+    assert float(plain.loss(outputs, targets)) == pytest.approx(-float(4 * by_hand[0] + 2 * by_hand[1]) / 6)
+    assert replace(balanced, weights=None) == plain
+    assert balanced.measure(outputs, targets) == {"accuracy": pytest.approx(4 / 6)}
+
+
+def test_errors_of_a_regression_are_in_the_labels_unit() -> None:
+    outputs, targets = torch.tensor([[1.0], [0.0]]), torch.tensor([0.0, 1.0])
+
+    assert float(Regression(250.0).loss(outputs, targets)) == 1.0
+    assert Regression(250.0).measure(outputs, targets) == {"rmse": 250.0}
