@@ -23,7 +23,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test lint proto docs bench chaos
+.PHONY: test lint proto docs chart bench chaos
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest
 
@@ -33,8 +33,11 @@ lint: $(READY) ## Check style, types, contracts and generated files
 proto: $(READY) ## Generate shared/contracts from protos
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_protos.py
 
-docs: $(READY) ## Generate the topic list and the settings tables
+docs: $(READY) ## Generate the topic list, the settings tables and parts of the Helm chart
 	@$(BIN)/python scripts/generate_docs.py
+
+chart: $(READY) ## Render the Helm chart's examples
+	@$(BIN)/python scripts/render_chart.py
 
 bench: $(READY) ## Measure
 	@$(BIN)/python -m benchmarks

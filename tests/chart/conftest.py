@@ -1,0 +1,124 @@
+"""The chart as Helm renders it: its examples, and any other values."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "headrace"
+EXAMPLES = tuple(sorted(path.name for path in (CHART / "examples").iterdir()))
+BUILDING_S = 900
+"""Helm may have to be built before the first test: some three minutes, once for each user."""
+
+Manifest = dict[str, Any]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(BUILDING_S))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "example" in metafunc.fixturenames:
+        metafunc.parametrize("example", EXAMPLES)
+    if "service" in metafunc.fixturenames:
+        metafunc.parametrize("service", sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml")))
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Return a module of scripts/ by its name."""
+
+    def load(name: str) -> ModuleType:
+        folder = str(ROOT / "scripts")
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def helm(script: Callable[[str], ModuleType]) -> Callable[..., str]:
+    """Run Helm with arguments and return what it prints."""
+    tool = script("helm")
+    try:
+        binary = tool.find()
+    except tool.HelmMissing as reason:
+        pytest.skip(str(reason))
+    return lambda *arguments: str(tool.run(binary, arguments))
+
+
+@pytest.fixture(scope="session")
+def rendering(helm: Callable[..., str]) -> Callable[[str], str]:
+    """Return what Helm makes of an example, as text."""
+    texts: dict[str, str] = {}
+
+    def render(example: str) -> str:
+        if example not in texts:
+            values = CHART / "examples" / example / "values.yaml"
+            texts[example] = helm(
+                "template", "headrace", "--namespace", "headrace", str(CHART), "--values", str(values)
+            )
+        return texts[example]
+
+    return render
+
+
+@pytest.fixture
+def manifests(rendering: Callable[[str], str], example: str) -> list[Manifest]:
+    """Every object of an example."""
+    return [manifest for manifest in yaml.safe_load_all(rendering(example)) if manifest]
+
+
+@pytest.fixture
+def render(helm: Callable[..., str], tmp_path: Path) -> Callable[[Mapping[str, Any]], list[Manifest]]:
+    """Render the default example with further values over it."""
+
+    def rendered(values: Mapping[str, Any]) -> list[Manifest]:
+        file = tmp_path / "values.yaml"
+        file.write_text(json.dumps(values))
+        files = (CHART / "examples" / "default" / "values.yaml", file)
+        options = [part for path in files for part in ("--values", str(path))]
+        text = helm("template", "headrace", "--namespace", "headrace", str(CHART), *options)
+        return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+    return rendered
+
+
+@pytest.fixture(scope="session")
+def facts() -> dict[str, dict[str, Any]]:
+    """What the chart takes for fixed about each service."""
+    loaded: dict[str, dict[str, Any]] = yaml.safe_load((CHART / "files" / "services.yaml").read_text())
+    return loaded
+
+
+@pytest.fixture
+def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The workload of each service of an example."""
+    return {
+        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest
+        for manifest in manifests
+        if manifest["kind"] in ("Deployment", "StatefulSet")
+    }
+
+
+@pytest.fixture
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The pod template of each workload, and of the job that makes topics."""
+    kinds = ("Deployment", "StatefulSet", "Job")
+    return {
+        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest["spec"]["template"]
+        for manifest in manifests
+        if manifest["kind"] in kinds
+    }

@@ -1,0 +1,229 @@
+"""Every pod is hardened alike, stops in time, and reaches only what it needs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from typing import Any
+
+import pytest
+from headrace_runtime.grpc_host import LIVE
+from headrace_runtime.service import STOP_TIMEOUT_S
+from headrace_runtime.topic_plan import TopicPlan
+
+Manifest = dict[str, Any]
+
+SCRATCH = "/tmp"  # noqa: S108 - a folder of the pod's own
+GRPC_GRACE_S = 10
+"""What GrpcHost gives calls in flight."""
+
+
+def container(pod: Manifest) -> Manifest:
+    (only,) = pod["spec"]["containers"]
+    assert "initContainers" not in pod["spec"]
+    return dict(only)
+
+
+def environment(pod: Manifest) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container(pod)["env"] if "value" in each}
+
+
+def found(manifests: list[Manifest], kind: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def selects(selector: Manifest, pod: Manifest) -> bool:
+    return selector.items() <= pod["metadata"]["labels"].items()
+
+
+def test_pods_are_hardened(pods: dict[str, Manifest]) -> None:
+    assert len(pods) == 7
+    for pod in pods.values():
+        spec, only = pod["spec"], container(pod)
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert only["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        kinds = {next(key for key in volume if key != "name") for volume in spec["volumes"]}
+        assert kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim"}
+        assert not re.search(r":(latest)?$", only["image"])
+        assert ":" in only["image"]
+
+
+def test_containers_say_what_they_need_and_may_take(pods: dict[str, Manifest]) -> None:
+    for pod in pods.values():
+        resources = container(pod)["resources"]
+        assert {"cpu", "memory"} <= resources["requests"].keys()
+        assert {"cpu", "memory"} <= resources["limits"].keys()
+
+
+def test_everything_that_is_written_has_a_volume(pods: dict[str, Manifest]) -> None:
+    for component, pod in pods.items():
+        mounts = {mount["mountPath"]: mount for mount in container(pod)["volumeMounts"]}
+        volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+        assert {mount["name"] for mount in mounts.values()} == volumes
+        assert SCRATCH in mounts
+        variables = environment(pod)
+        if component != "topics":
+            assert variables["HOME"] == SCRATCH
+        assert variables.get("HEADRACE_WORK_DIR", SCRATCH) in mounts
+        if variables.get("HEADRACE_STORE_URL", "").startswith("file://"):
+            assert variables["HEADRACE_STORE_URL"].removeprefix("file://") in mounts
+        for name, value in variables.items():
+            if value.startswith("/etc/headrace/"):
+                assert mounts[value.rpartition("/")[0]]["readOnly"], name
+
+
+def test_secrets_are_named_and_never_written(pods: dict[str, Manifest], manifests: list[Manifest]) -> None:
+    assert not found(manifests, "Secret")
+    for pod in pods.values():
+        for variable in container(pod)["env"]:
+            if re.search("PASSWORD|USERNAME|SECRET|TOKEN", variable["name"]):
+                assert "secretKeyRef" in variable["valueFrom"], variable["name"]
+            assert "@" not in variable.get("value", "")
+
+
+def test_servers_are_probed_by_grpc_and_others_by_their_metrics(
+    workloads: dict[str, Manifest], facts: dict[str, Manifest]
+) -> None:
+    for component, workload in workloads.items():
+        pod = workload["spec"]["template"]
+        only, variables = container(pod), environment(pod)
+        ports = {port["name"]: port["containerPort"] for port in only["ports"]}
+        startup, liveness, readiness = (only[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness"))
+        if facts[component].get("grpcPort"):
+            told = variables.get("HEADRACE_HEALTH_ADDRESS", variables["HEADRACE_LISTEN_ADDRESS"])
+            port = int(told.rpartition(":")[2])
+            assert port == ports["health" if "HEADRACE_GRPC_TLS_CERT_FILE" in variables else "grpc"]
+            assert startup["grpc"] == liveness["grpc"] == {"port": port, "service": LIVE}
+            assert readiness["grpc"] == {"port": port}
+        else:
+            assert variables["HEADRACE_METRICS_ADDRESS"] == f"0.0.0.0:{ports['metrics']}"
+            for probe in (startup, liveness, readiness):
+                assert probe["httpGet"] == {"path": "/metrics", "port": "metrics"}
+        assert startup["failureThreshold"] * startup["periodSeconds"] >= 120
+        assert all(address.startswith("0.0.0.0:") for name, address in variables.items() if name.endswith("_ADDRESS"))
+
+
+def test_the_grace_is_longer_than_the_longest_stop(workloads: dict[str, Manifest]) -> None:
+    for component, workload in workloads.items():
+        pod = workload["spec"]["template"]
+        waits = container(pod).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        fields = importlib.import_module(f"headrace_{component.replace('-', '_')}.settings").Settings.model_fields
+        drain_s = 0.0
+        if "drain_s" in fields:
+            drain_s = float(environment(pod)["HEADRACE_DRAIN_S"])
+            assert drain_s >= 5, "load balancers need a while to hear of it"
+        elif "listen_address" in fields:
+            assert waits >= 5, "load balancers need a while to hear of it"
+        longest = waits + drain_s + GRPC_GRACE_S + STOP_TIMEOUT_S
+        assert pod["spec"]["terminationGracePeriodSeconds"] >= longest
+
+
+def test_instances_are_called_after_their_pods(workloads: dict[str, Manifest]) -> None:
+    for workload in workloads.values():
+        (instance,) = (
+            each for each in container(workload["spec"]["template"])["env"] if each["name"] == "HEADRACE_INSTANCE"
+        )
+        assert instance["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+
+
+def test_rollouts_keep_the_service_up(workloads: dict[str, Manifest]) -> None:
+    for workload in workloads.values():
+        if workload["kind"] == "Deployment":
+            assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        else:
+            assert workload["spec"]["podManagementPolicy"] == "Parallel"
+            assert workload["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
+
+
+def test_services_budgets_and_scalers_find_their_pods(
+    manifests: list[Manifest], pods: dict[str, Manifest], workloads: dict[str, Manifest]
+) -> None:
+    for service in found(manifests, "Service"):
+        chosen = [name for name, pod in pods.items() if selects(service["spec"]["selector"], pod)]
+        assert len(chosen) == 1
+        offered = {port["name"]: port["containerPort"] for port in container(pods[chosen[0]])["ports"]}
+        for port in service["spec"]["ports"]:
+            assert offered[port["targetPort"]] == port["port"]
+    for budget in found(manifests, "PodDisruptionBudget"):
+        assert sum(selects(budget["spec"]["selector"]["matchLabels"], pod) for pod in pods.values()) == 1
+        assert budget["spec"]["maxUnavailable"] == 1
+    scaled = {manifest["metadata"]["name"]: manifest for manifest in workloads.values()}
+    for scaler in (*found(manifests, "ScaledObject"), *found(manifests, "HorizontalPodAutoscaler")):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert scaled[target["name"]]["kind"] == target["kind"]
+        assert "replicas" not in scaled[target["name"]]["spec"]
+
+
+def test_nothing_is_open_but_what_is_named(
+    manifests: list[Manifest], pods: dict[str, Manifest], facts: dict[str, Manifest], example: str
+) -> None:
+    policies = found(manifests, "NetworkPolicy")
+    if example == "small":
+        assert not policies
+        return
+    (rest,) = (
+        policy for policy in policies if "ingress" not in policy["spec"] and len(policy["spec"]["policyTypes"]) == 2
+    )
+    assert all(selects(rest["spec"]["podSelector"]["matchLabels"], pod) for pod in pods.values())
+    assert [port["port"] for rule in rest["spec"]["egress"] for port in rule["ports"]] == [53, 53]
+    for component, pod in pods.items():
+        (own,) = (
+            policy
+            for policy in policies
+            if policy is not rest and selects(policy["spec"]["podSelector"]["matchLabels"], pod)
+        )
+        incoming = {port["port"] for rule in own["spec"].get("ingress", []) for port in rule["ports"]}
+        expected = {"metrics", "grpc"} if facts.get(component, {}).get("grpcPort") else {"metrics"}
+        assert incoming == (set() if component == "topics" else expected)
+        assert all(rule["from"] for rule in own["spec"].get("ingress", []))
+        outgoing = {port["port"] for rule in own["spec"]["egress"] for port in rule["ports"]}
+        variables = environment(pod)
+        assert outgoing >= {
+            int(each.rpartition(":")[2]) for each in variables["HEADRACE_KAFKA_BOOTSTRAP_SERVERS"].split(",")
+        }
+        assert (443 in outgoing) == (component in facts and bool(facts[component].get("store")))
+        assert (6379 in outgoing) == (component == "inference" and example == "production")
+        assert (4317 in outgoing) == ("HEADRACE_OTLP_ENDPOINT" in variables)
+
+
+def test_the_job_makes_the_topics_of_the_code(manifests: list[Manifest], example: str) -> None:
+    (config,) = found(manifests, "ConfigMap")
+    plan = TopicPlan.parse(config["data"]["topics.json"].encode())
+    replicas, in_sync = (1, "1") if example == "small" else (3, "2")
+    planned = TopicPlan.production().topics
+    assert plan.topics.keys() == planned.keys()
+    for name, topic in plan.topics.items():
+        assert topic.partitions == planned[name].partitions
+        assert topic.replication_factor == replicas
+        assert topic.config == {**planned[name].config, "min.insync.replicas": in_sync}
+    (job,) = found(manifests, "Job")
+    only = container(job["spec"]["template"])
+    mounts = {mount["mountPath"]: mount["name"] for mount in only["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in job["spec"]["template"]["spec"]["volumes"]}
+    assert only["command"][1:3] == ["-m", "headrace_runtime.provision"]
+    folder, _, file = only["command"][3].rpartition("/")
+    assert volumes[mounts[folder]]["configMap"]["name"] == config["metadata"]["name"]
+    assert file in config["data"]
+    weights = [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in (config, job)]
+    assert weights == sorted(weights)
+    assert len(set(weights)) == 2
+
+
+@pytest.mark.parametrize("number", [16777216, 0.05, True])
+def test_numbers_reach_the_settings_as_they_are_written(render: Any, number: float | bool) -> None:
+    field = {int: "max_message_bytes", float: "trace_sample_ratio", bool: "publish_predictions"}[type(number)]
+    manifests = render({"services": {"inference": {"settings": {field: number}}}})
+    (inference,) = found(manifests, "Deployment")
+    value = environment(inference["spec"]["template"])[f"HEADRACE_{field.upper()}"]
+    assert json.loads(value) == number
+    assert "e+" not in value

@@ -1,0 +1,84 @@
+"""Helm accepts the chart, makes of its examples what is committed, and Kubernetes would take every object."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+CHART = Path(__file__).parents[2] / "deploy" / "helm" / "headrace"
+CUSTOM = json.loads((Path(__file__).parent / "custom_resources.json").read_text())
+"""The parts of KEDA's and Prometheus Operator's objects that the chart uses; kubernetes-validate knows none of them."""
+
+OLDEST = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
+NEWEST = ".".join(kubernetes_validate.latest_version().split(".")[:2])
+
+
+def check(manifest: dict[str, Any], version: str) -> None:
+    if manifest["kind"] in CUSTOM:
+        jsonschema.validate(manifest, CUSTOM[manifest["kind"]])
+    else:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_chart_lints(helm: Callable[..., str], example: str) -> None:
+    values = CHART / "examples" / example / "values.yaml"
+    assert "1 chart(s) linted, 0 chart(s) failed" in helm("lint", "--strict", str(CHART), "--values", str(values))
+
+
+def test_an_example_renders_as_committed(rendering: Callable[[str], str], example: str) -> None:
+    committed = (CHART / "examples" / example / "rendered.yaml").read_text()
+    assert rendering(example) == committed, "the chart renders something else now: look at it, then run `make chart`"
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_takes_every_object(manifests: list[dict[str, Any]], version: str) -> None:
+    for manifest in manifests:
+        check(manifest, version)
+
+
+def test_the_check_of_objects_finds_mistakes(manifests: list[dict[str, Any]]) -> None:
+    for manifest in manifests:
+        spoilt = manifest | {"spec": manifest.get("spec", {}) | {"replicaz": 1}}
+        with pytest.raises((jsonschema.ValidationError, kubernetes_validate.ValidationError)):
+            check(spoilt, NEWEST)
+
+
+def test_names_are_unique_and_every_object_has_the_release_s_labels(manifests: list[dict[str, Any]]) -> None:
+    names = Counter((manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests)
+    assert set(names.values()) == {1}
+    for manifest in manifests:
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "headrace"
+        assert labels["app.kubernetes.io/part-of"] == "headrace"
+        assert manifest["metadata"]["namespace"] == "headrace"
+
+
+def test_two_releases_share_no_name(helm: Callable[..., str]) -> None:
+    values = CHART / "examples" / "production" / "values.yaml"
+    texts = [helm("template", name, str(CHART), "--values", str(values)) for name in ("blue", "green")]
+    blue, green = (
+        {(each["kind"], each["metadata"]["name"]) for each in yaml.safe_load_all(text) if each} for text in texts
+    )
+    assert len(blue) == len(green) > 20
+    assert not blue & green
+
+
+def test_the_production_example_has_everything_on(helm: Callable[..., str]) -> None:
+    values = CHART / "examples" / "production" / "values.yaml"
+    kinds = Counter(
+        manifest["kind"]
+        for manifest in yaml.safe_load_all(helm("template", "headrace", str(CHART), "--values", str(values)))
+        if manifest
+    )
+    assert set(CUSTOM) < set(kinds)
+    assert kinds["ScaledObject"] == 4
+    assert kinds["HorizontalPodAutoscaler"] == 1
+    assert kinds["NetworkPolicy"] == 8  # six services, the job, and the one that denies the rest
