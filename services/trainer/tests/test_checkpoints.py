@@ -7,7 +7,7 @@ from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 
 def _checkpoint(epoch: int, subject: str = "s") -> Checkpoint:
     weights = {"w": torch.full((2,), float(epoch))}
-    return Checkpoint(subject, epoch, weights, weights, epoch, 0.5, {"0": {"step": torch.tensor(epoch)}})
+    return Checkpoint(subject, epoch, weights, weights, epoch, 0.5, {"steps": torch.tensor(epoch)})
 
 
 def _attempt(store: ObjectStore, number: int, run_id: str = "run") -> StoredCheckpoints:
@@ -29,7 +29,7 @@ def test_an_attempt_finds_the_newest_checkpoint_of_all_attempts(store: ObjectSto
     assert found is not None
     assert found.epoch == 5
     assert found.weights["w"].tolist() == [5.0, 5.0]
-    assert found.optimizer["0"]["step"] == 5
+    assert found.optimizer["steps"] == 5
     assert _attempt(store, 1, run_id="other").newest("s") is None
     assert _attempt(store, 3).newest("another subject") is None
 

@@ -1,26 +1,20 @@
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 import torch
-from headrace_learning.checkpoint import (
-    Checkpoint,
-    from_bytes,
-    optimizer_memory,
-    restore_optimizer,
-    tensors_to_bytes,
-    to_bytes,
-)
+from headrace_learning.checkpoint import Checkpoint, from_bytes, tensors_to_bytes, to_bytes
 from headrace_learning.errors import BrokenCheckpoint, NotLearnable
 from headrace_learning.networks import mlp, weights_of
-from headrace_learning.optimizers import build_optimizer
+from headrace_learning.optimizers import Optimizer, build_optimizer
 
 
 def _choice(kind: str) -> SimpleNamespace:
     return SimpleNamespace(kind=kind, learning_rate=0.05, momentum=0.9, weight_decay=0.001)
 
 
-def _steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+def _steps(network: torch.nn.Module, optimizer: Optimizer | torch.optim.Optimizer, steps: range) -> None:
     for step in steps:
         torch.manual_seed(step)
         optimizer.zero_grad()
@@ -42,16 +36,40 @@ def test_a_run_that_goes_on_ends_where_one_without_a_stop_does(kind: str) -> Non
 
     optimizer = build_optimizer(stopped.parameters(), _choice(kind))
     _steps(stopped, optimizer, range(4))
-    checkpoint = Checkpoint("s", 4, weights_of(stopped), weights_of(stopped), 2, 0.5, optimizer_memory(optimizer))
+    checkpoint = Checkpoint("s", 4, weights_of(stopped), weights_of(stopped), 2, 0.5, optimizer.memory())
     read = from_bytes(*to_bytes(checkpoint))
     resumed.load_state_dict(read.weights)
     optimizer = build_optimizer(resumed.parameters(), _choice(kind))
-    restore_optimizer(optimizer, read.optimizer)
+    optimizer.restore(read.optimizer)
     _steps(resumed, optimizer, range(4, 10))
 
     assert (read.subject, read.epoch, read.best_epoch, read.best_loss) == ("s", 4, 2, 0.5)
     assert _equal(weights_of(resumed), weights_of(straight))
     assert not _equal(weights_of(resumed), weights_of(stopped))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        ("sgd", lambda weights, decay: torch.optim.SGD(weights, lr=0.05, weight_decay=decay)),
+        ("momentum", lambda weights, decay: torch.optim.SGD(weights, lr=0.05, momentum=0.9, weight_decay=decay)),
+        ("adam", lambda weights, decay: torch.optim.Adam(weights, lr=0.05, weight_decay=decay)),
+    ],
+)
+def test_an_optimiser_moves_weights_as_that_of_pytorch_does(
+    kind: str, reference: Callable[..., torch.optim.Optimizer], decay: float
+) -> None:
+    torch.manual_seed(0)
+    ours, theirs = mlp(4, [5], 3), mlp(4, [5], 3)
+    theirs.load_state_dict(ours.state_dict())
+    choice = SimpleNamespace(kind=kind, learning_rate=0.05, momentum=0.9, weight_decay=decay)
+
+    _steps(ours, build_optimizer(ours.parameters(), choice), range(30))
+    _steps(theirs, reference(theirs.parameters(), decay), range(30))
+
+    for name, weights in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], weights, atol=1e-6, rtol=1e-5)
 
 
 def test_the_kinds_of_optimiser_move_weights_differently() -> None:

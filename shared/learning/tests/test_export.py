@@ -13,11 +13,12 @@ from headrace_data.transforms import FittedTransform, FittedTransforms
 from headrace_learning.building import build_model
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, predict
-from headrace_learning.export import OPSET, ExportedGraph, export_graph
+from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.graphs import class_values
 from headrace_learning.networks import mlp
 from headrace_learning.served import InputFeature, ServedModel
 from headrace_learning.sessions import cpu_session, run_in_batches
+from headrace_learning.writing import OPSET
 
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -164,20 +165,57 @@ def test_whole_number_classes_answer_as_int64() -> None:
         export_graph(model, [0.5, 1.5], {"x": np.ones((3, 2), np.float32)})  # type: ignore[arg-type]
 
 
-class _Fickle(torch.nn.Module):
-    """Adds something other than what was exported, once that happened."""
+class _Fickle(torch.nn.Linear):
+    """Does something else than the linear layer that it is written down as."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return values if torch.compiler.is_exporting() else values + torch.tensor([0.1, 0.0])
+        return values + torch.tensor([0.1, 0.0])
 
 
 def test_a_graph_that_answers_otherwise_than_the_model_is_refused() -> None:
     feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
 
+    fickle = _Fickle(2, 2, bias=False)
+    torch.nn.init.eye_(fickle.weight)
+
     with pytest.raises(ExportMismatch, match=r"differ from PyTorch's by up to 0\.02") as caught:
-        export_graph(ServedModel([feature], (2,), _Fickle()), [0, 1], {"x": np.ones((3, 2), np.float32)})
+        export_graph(ServedModel([feature], (2,), fickle), [0, 1], {"x": np.ones((3, 2), np.float32)})
 
     assert caught.value.labels_differ == 0
+
+
+def test_a_layer_that_cannot_be_written_is_named() -> None:
+    feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+
+    with pytest.raises(NotLearnable, match="layers that can be written as ONNX, got PReLU"):
+        export_graph(ServedModel([feature], (2,), torch.nn.PReLU()), [0, 1], {"x": np.ones((3, 2), np.float32)})
+
+
+_WRITTEN = """
+import sys
+import numpy, torch
+from types import SimpleNamespace
+from headrace_learning.export import export_graph
+from headrace_learning.networks import mlp
+from headrace_learning.optimizers import build_optimizer
+from headrace_learning.served import InputFeature, ServedModel
+
+network = mlp(3, [5], 3)
+choice = SimpleNamespace(kind="adam", learning_rate=0.1, momentum=0.0, weight_decay=0.0)
+optimizer = build_optimizer(network.parameters(), choice)
+torch.nn.functional.cross_entropy(network(torch.ones(2, 3)), torch.tensor([0, 1])).backward()
+optimizer.step()
+model = ServedModel([InputFeature("x", "float32", (3,), numpy.ones(3), numpy.ones(3))], (3,), network)
+export_graph(model, ["a", "b", "c"], {"x": numpy.ones((4, 3), dtype=numpy.float32)})
+print(*(name for name in ("torch._dynamo", "torch.onnx._internal.exporter", "onnxscript") if name in sys.modules))
+"""
+
+
+def test_a_run_imports_no_compiler() -> None:
+    """It would take seconds of every run, and more memory than everything else."""
+    run = subprocess.run([sys.executable, "-c", _WRITTEN], capture_output=True, text=True, check=True)
+
+    assert run.stdout.split() == []
 
 
 def test_what_cannot_be_built_says_what_was_expected() -> None:

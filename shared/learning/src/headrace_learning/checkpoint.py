@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -17,7 +16,7 @@ import torch
 
 from headrace_learning.errors import BrokenCheckpoint
 
-FORMAT = "headrace-checkpoint/1"
+FORMAT = "headrace-checkpoint/2"
 
 _WEIGHTS = "weights/"
 _BEST = "best/"
@@ -39,37 +38,15 @@ class Checkpoint:
     best_epoch: int
     best_loss: float
     """Validation loss after `best_epoch`, in nats."""
-    optimizer: Mapping[str, Mapping[str, torch.Tensor]]
-    """The optimiser's memory: tensors by name, by place of the parameter."""
-
-
-def optimizer_memory(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, torch.Tensor]]:
-    """Return a copy of what the optimiser remembers of each parameter."""
-    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        str(place): {
-            # SGD without momentum remembers that it remembers nothing.
-            name: torch.as_tensor(value).clone()
-            for name, value in memory.items()
-            if value is not None
-        }
-        for place, memory in state.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, memory: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-    """Give the optimiser back what `optimizer_memory` returned."""
-    whole = optimizer.state_dict()
-    whole["state"] = {int(place): dict(tensors) for place, tensors in memory.items()}
-    optimizer.load_state_dict(whole)
+    optimizer: Mapping[str, torch.Tensor]
+    """The optimiser's memory: tensors by name."""
 
 
 def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
     """Return the tensors as safetensors and the sidecar as JSON. Write the tensors first."""
     tensors = {f"{_WEIGHTS}{name}": tensor for name, tensor in checkpoint.weights.items()}
     tensors |= {f"{_BEST}{name}": tensor for name, tensor in checkpoint.best_weights.items()}
-    for place, memory in checkpoint.optimizer.items():
-        tensors |= {f"{_OPTIMIZER}{place}/{name}": tensor for name, tensor in memory.items()}
+    tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in checkpoint.optimizer.items()}
     data = tensors_to_bytes(tensors)
     sidecar = {
         "format": FORMAT,
@@ -98,7 +75,7 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
             best_weights=_below(tensors, _BEST),
             best_epoch=int(values["best_epoch"]),
             best_loss=float(values["best_loss"]),
-            optimizer=_memory(tensors),
+            optimizer=_below(tensors, _OPTIMIZER),
         )
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise BrokenCheckpoint(f"checkpoint: {type(error).__name__}: {error}") from error
@@ -108,14 +85,6 @@ def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Return tensors as safetensors. The bytes depend on names and values alone."""
     # Copies, because the format has no place for two names of one memory, such as the latest weights that are the best.
     return safetensors.torch.save({name: tensors[name].contiguous().clone() for name in sorted(tensors)})
-
-
-def _memory(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    memory: dict[str, dict[str, torch.Tensor]] = {}
-    for path, tensor in _below(tensors, _OPTIMIZER).items():
-        place, _, name = path.partition("/")
-        memory.setdefault(place, {})[name] = tensor
-    return memory
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

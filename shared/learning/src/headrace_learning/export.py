@@ -5,9 +5,7 @@ given here, and whatever the exporter tells about itself and its surroundings is
 """
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +20,13 @@ from headrace_learning.features import CategoryFeature, Feature
 from headrace_learning.graphs import CLASSES, LABEL, LOGITS, OPTIONAL, PREDICTION, PROBABILITIES, Columns
 from headrace_learning.served import Prepared, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
+from headrace_learning.writing import write_model
 
-OPSET = 18
-"""The exporter's own operator set: a later one would only be converted to."""
 LARGEST_DIFFERENCE = 1e-5
 """Up to this much may the answers of ONNX Runtime and PyTorch differ: orders of summation do."""
 _ML_DOMAIN = "ai.onnx.ml"
 _ML_OPSET = 3
 """The operator set of the encoder of texts that belongs to `OPSET`."""
-
-_NOISY_LOGGER = "torch.onnx._internal.exporter._registration"
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def export_graph(model: Prepared, classes: Sequence[int] | Sequence[str], rows: 
     was_training = model.training
     model.eval()
     try:
-        exported = _export(model)
+        exported = write_model(model)
         regression = isinstance(model, ServedRegressor)
         _rename(exported, [_code_name(feature) for feature in model.features], regression=regression)
         if not regression:
@@ -66,32 +61,6 @@ def export_graph(model: Prepared, classes: Sequence[int] | Sequence[str], rows: 
         return ExportedGraph(data, difference, len(next(iter(rows.values()))))
     finally:
         model.train(was_training)
-
-
-def _export(model: Prepared) -> onnx.ModelProto:
-    # Two rows: the exporter takes a dimension of 1 for a constant.
-    example = tuple(torch.zeros(2, *feature.shape, dtype=feature.tensor_type) for feature in model.features)
-    # The features share one batch. The exporter warns when the same name is given twice, so only the first is named.
-    batch = [{0: "batch"}, *({0: torch.export.Dim.DYNAMIC} for _ in example[1:])]
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            model, example, dynamic_shapes=(tuple(batch),), opset_version=OPSET, external_data=False, verbose=False
-        )
-    if program is None:
-        raise RuntimeError("PyTorch's exporter: expected a program, got none")
-    return program.model_proto
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    # It warns of operators of torchvision, which nothing here uses.
-    logger = logging.getLogger(_NOISY_LOGGER)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _code_name(feature: Feature) -> str:

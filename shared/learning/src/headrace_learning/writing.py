@@ -16,11 +16,11 @@ from torch import nn
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.features import OneHot, Ordinal, Transform
-from headrace_learning.graphs import LOGITS, PREDICTION, PROBABILITIES
 from headrace_learning.served import Prepared, ServedRegressor
 
 OPSET = 18
 IR_VERSION = 10
+Shape = list[str | int | None]
 BATCH = "batch"
 """Name of the first dimension of inputs and answers."""
 
@@ -68,11 +68,11 @@ def write_model(model: Prepared) -> onnx.ModelProto:
     names = [f"feature/{place}" for place in range(len(model.features))]
     answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
     if isinstance(model, ServedRegressor):
-        outputs = [(PREDICTION, _write_prediction(model, writer, answer), [BATCH])]
+        outputs: list[tuple[str, Shape]] = [(_write_prediction(model, writer, answer), [BATCH])]
     else:
         outputs = [
-            (LOGITS, answer, [BATCH, None]),
-            (PROBABILITIES, writer.node("Softmax", answer, axis=1), [BATCH, _width(model.network)]),
+            (answer, [BATCH, None]),
+            (writer.node("Softmax", answer, axis=1), [BATCH, _width(model.network)]),
         ]
     graph = helper.make_graph(
         writer.nodes,
@@ -81,7 +81,7 @@ def write_model(model: Prepared) -> onnx.ModelProto:
             helper.make_tensor_value_info(name, element_type(feature.tensor_type), [BATCH, *feature.shape])
             for name, feature in zip(names, model.features, strict=True)
         ],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape) for _, output, shape in outputs],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape) for output, shape in outputs],
         list(writer.constants.values()),
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -188,8 +188,9 @@ _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] 
     nn.Tanh: lambda _layer, writer, _prefix, value: writer.node("Tanh", value),
     nn.Flatten: lambda _layer, writer, _prefix, value: writer.node("Flatten", value, axis=1),
     nn.Dropout: lambda _layer, _writer, _prefix, value: value,
+    nn.Identity: lambda _layer, _writer, _prefix, value: value,
 }
-"""How each layer of networks.py is written."""
+"""How each layer is written: those of networks.py, and the one that does nothing."""
 
 
 def _width(network: nn.Module) -> int | None:

@@ -13,7 +13,7 @@ from headrace_learning.graphs import LABEL, PREDICTION, PROBABILITIES
 from headrace_trainer.core.run import Plan, Trained
 
 FORMAT = "headrace-version/1"
-_LIBRARIES = ("headrace-learning", "headrace-trainer", "numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+_LIBRARIES = ("headrace-learning", "headrace-trainer", "numpy", "onnx", "onnxruntime", "torch")
 
 
 def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -> bytes:
