@@ -13,6 +13,7 @@ HeadraceClientError
 │   ├── NotReady         the server is up, but loading or starting: it may work in a moment
 │   └── TooLarge         the request or its answer is over a limit
 ├── AnswerInvalid        a server answered with something that breaks the protocol
+├── StoreFailed          the object store does not give what the registry names
 ├── PipelineFailed       a freeze or a run failed, or a version was refused
 ├── PlatformFailed       the embedded platform did not start, stop or show its state
 ├── LocalMissing         the embedded platform is not installed
@@ -117,6 +118,10 @@ class TooLarge(Rejected):
 
 class AnswerInvalid(HeadraceClientError):
     """A server answered with something that breaks the protocol."""
+
+
+class StoreFailed(HeadraceClientError):
+    """The object store does not give what the registry names: it cannot be reached from here, or lost it."""
 
 
 class PipelineFailed(HeadraceClientError):

@@ -14,6 +14,7 @@ from headrace_client.cli import (
     lineage,
     platform,
     predict,
+    report,
     rollback,
     spec,
     status,
@@ -58,4 +59,5 @@ app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
+app.command("report", rich_help_panel=MODELS)(report.report)
 app.command("trace", rich_help_panel=MODELS)(trace.trace)

@@ -1,0 +1,231 @@
+"""The page of a dataset: its columns before and after the transform, what is missing, who was rejected, the splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from headrace_data.spec import Field
+from headrace_data.split import SPLITS
+from headrace_data.transforms import FittedCategory, FittedTransform
+
+from headrace_client.report import page
+from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
+from headrace_client.report.facts import Array, DatasetFacts
+from headrace_client.report.markup import Html, element, joined
+from headrace_client.report.measures import histogram, missing, thinned
+from headrace_client.views import short_id
+
+MOST_COLUMNS: Final = 60
+"""Features that are drawn."""
+MOST_CATEGORIES: Final = 8
+MOST_CLASSES: Final = 12
+"""Classes that are drawn; more are a table."""
+_MOST_VALUES: Final = 200_000
+"""Numbers of a feature that are counted; of arrays there are many in each row."""
+_RULES: Final = {
+    "json": "the bytes are no JSON object",
+    "missing": "a field that must be there is not",
+    "type": "a value has another type than the schema says",
+    "shape": "an array has another shape than the schema says",
+    "overflow": "a number does not fit its type",
+    "outOfRange": "a value lies outside of its field's range",
+    "duplicates": "a record with this key was there already",
+    "oversized": "the record is too large",
+}
+
+
+def dataset_page(facts: DatasetFacts) -> str:
+    """Return the report of a dataset as an HTML document."""
+    dataset, manifest = facts.dataset, facts.manifest
+    rejected = sum(dataset["rejected"].values())
+    rows = manifest.rows
+    tiles = [
+        page.Tile("rows", f"{rows:,}"),
+        *(page.Tile(name, f"{count:,}", f"{count / rows:.0%}") for name, count in dataset["rows"].items()),
+        page.Tile("features", str(len(manifest.features)), _inputs(facts)),
+        page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
+    ]
+    parts: list[tuple[str, str, Html]] = [
+        ("Label", "What is to be predicted, in each split.", _label(facts)),
+        ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),
+        ("Missing values", "Rows of the dataset in which a feature has no value.", _missing(facts)),
+        ("Rejected records", "Records of the same range that are not in the dataset.", _rejected(facts)),
+        ("Provenance", "Where the rows came from: the same range gives the same id.", _origin(facts)),
+    ]
+    sections = [page.Section(title, lead, body) for title, lead, body in parts]
+    lead = joined(
+        f"Frozen {_moment(dataset['freeze_time'])} from topic ",
+        element("code", manifest.provenance.topic),
+        ". Its id names its content: ",
+        page.identity(manifest.dataset_id),
+    )
+    title = joined(f"{manifest.pipeline}, dataset {short_id(manifest.dataset_id)}")
+    return page.page(title, "Dataset", lead, tiles, sections)
+
+
+def _moment(time: str | None) -> str:
+    return time.replace("T", " ").partition(".")[0] + " UTC" if time else "at an unknown time"
+
+
+def _inputs(facts: DatasetFacts) -> str:
+    numbers = sum(
+        len(fitted.categories) if isinstance(fitted, FittedCategory) and fitted.encode == "onehot" else field.size
+        for field in facts.manifest.features
+        for fitted in [facts.manifest.transforms[field.name]]
+    )
+    return f"{numbers:,} inputs of the network"
+
+
+def _columns_lead(facts: DatasetFacts) -> str:
+    read = f" Counted over the first {facts.rows_read:,} rows." if facts.rows_read < facts.manifest.rows else ""
+    shown = len(facts.manifest.features)
+    cut = f" The first {MOST_COLUMNS} of {shown} are shown." if shown > MOST_COLUMNS else ""
+    return f"As producers sent them, and as the network sees them: the transform is part of the model.{read}{cut}"
+
+
+def _columns(facts: DatasetFacts) -> Iterator[Html]:
+    for field in facts.manifest.features[:MOST_COLUMNS]:
+        fitted = facts.manifest.transforms[field.name]
+        values = facts.all_rows(field.name)
+        if isinstance(fitted, FittedCategory):
+            yield page.card(field.name, _facts_of(field, fitted), _category(field, fitted, values))
+        else:
+            yield page.card(field.name, _facts_of(field, fitted), _number(field, fitted, values))
+
+
+def _facts_of(field: Field, fitted: FittedTransform | FittedCategory) -> Html:
+    done = fitted.encode if isinstance(fitted, FittedCategory) else "" if fitted.kind == "none" else fitted.kind
+    shape = f"{'×'.join(map(str, field.shape))}" if field.shape else ""  # noqa: RUF001
+    filled = f"missing becomes {_filling(fitted)}" if fitted.optional else ""
+    return page.badges(field.type, shape, field.unit or "", done, filled)
+
+
+def _filling(fitted: FittedTransform | FittedCategory) -> str:
+    if isinstance(fitted, FittedCategory):
+        return fitted.fill or ""
+    if fitted.fill is None or fitted.fill.size != 1:
+        return "each element's own value"
+    return f"{float(fitted.fill.reshape(-1)[0]):.5g}"
+
+
+def _number(field: Field, fitted: FittedTransform, values: Array) -> Html:
+    kept = values[thinned(len(values), max(_MOST_VALUES // field.size, 1))]
+    before, after = histogram(kept), histogram(fitted.apply(kept))
+    flat = np.asarray(kept, dtype=np.float64).reshape(-1)
+    flat = flat[np.isfinite(flat)]
+    told = f"{flat.min():.5g} to {flat.max():.5g}, mean {flat.mean():.5g}" if len(flat) else "no value at all"
+    what = f"Histogram of {field.name}"
+    return element(
+        "div",
+        page.figure(histogram_chart(before, f"{what} as it came: {told}", field.unit or "value", small=True), told),
+        page.figure(
+            histogram_chart(after, f"{what} after the transform", "input of the network", series=3, small=True),
+            "after the transform",
+        ),
+        class_="pair",
+    )
+
+
+def _category(field: Field, fitted: FittedCategory, values: Array) -> Html:
+    counts = Counter(value or "(missing)" for value in values.tolist())
+    total = sum(counts.values())
+    rows = {name: (float(count), _share(count, total)) for name, count in counts.most_common(MOST_CATEGORIES)}
+    more = len(counts) - len(rows)
+    caption = f"{len(counts)} values" + (f", the {MOST_CATEGORIES} most frequent are shown" if more > 0 else "")
+    after = f"{len(fitted.categories)} inputs, one for each category" if fitted.encode == "onehot" else "one input"
+    return joined(page.bars(rows, caption), element("p", f"After the transform: {after}.", class_="note"))
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} ({count / total:.1%})"
+
+
+def _label(facts: DatasetFacts) -> Html:
+    label = facts.manifest.label
+    if not facts.manifest.classes:
+        return page.cards(page.card(label.name, _amounts(facts), note="Share of each split's rows.", wide=False))
+    counts = {split: Counter(columns[label.name].tolist()) for split, columns in facts.columns.items()}
+    found = list(facts.manifest.classes)
+    rows = [
+        [str(value), *(_share(counts[split][value], max(sum(counts[split].values()), 1)) for split in SPLITS)]
+        for value in found
+    ]
+    told = page.table([label.name, *SPLITS], rows, numbers=(1, 2, 3), caption="Rows of each class")
+    if len(found) > MOST_CLASSES:
+        return page.cards(page.card(label.name, told, note=f"{len(found)} classes.", wide=True))
+    shares = {
+        str(value): [100 * counts[split][value] / max(sum(counts[split].values()), 1) for split in SPLITS]
+        for value in found
+    }
+    chart = grouped_bars(shares, f"Share of each class of {label.name} in the three splits", "% of the split")
+    return page.cards(
+        page.card("Balance", page.figure(chart, "", SPLITS), note="Splits of alike balance measure alike."),
+        page.card(label.name, told),
+    )
+
+
+def _amounts(facts: DatasetFacts) -> Html:
+    label = facts.manifest.label
+    edges = histogram(facts.all_rows(label.name)).edges
+    series: dict[str, Sequence[tuple[float, float]]] = {}
+    for split in SPLITS:
+        counts = histogram(facts.columns[split][label.name], edges).counts
+        total = max(sum(counts), 1)
+        middles = [(low + high) / 2 for low, high in pairwise(edges)]
+        series[split] = [(x, 100 * count / total) for x, count in zip(middles, counts, strict=True)]
+    chart = lines_chart(series, f"Distribution of {label.name} in the three splits", _unit(label), "% of rows", floor=0)
+    return page.figure(chart, "", SPLITS)
+
+
+def _unit(field: Field) -> str:
+    return f"{field.name} ({field.unit})" if field.unit else field.name
+
+
+def _missing(facts: DatasetFacts) -> Html:
+    counts = {field.name: missing(facts.all_rows(field.name)) for field in facts.manifest.features}
+    some = {name: count for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count}
+    if not some:
+        return page.cards(page.card("None", note="Every feature of every row has a value.", wide=True))
+    rows = {name: (float(count), _share(count, facts.rows_read)) for name, count in some.items()}
+    return page.cards(page.card("By feature", page.bars(rows, f"of {facts.rows_read:,} rows"), wide=True))
+
+
+def _rejected(facts: DatasetFacts) -> Html:
+    rejected: dict[str, int] = facts.dataset["rejected"]
+    if not rejected:
+        return page.cards(page.card("None", note="Every record of the range is in the dataset.", wide=True))
+    ranked = sorted(rejected.items(), key=lambda item: -item[1])
+    rows = {f"{rule}: {_RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
+    how = element(
+        "p", "With their bytes: ", element("code", f"headrace dead list {facts.manifest.pipeline}"), class_="note"
+    )
+    return page.cards(page.card("By rule", page.bars(rows, "records"), how, wide=True))
+
+
+def _origin(facts: DatasetFacts) -> Html:
+    manifest, origin = facts.manifest, facts.manifest.provenance
+    ranges = [[str(part.partition), f"{part.start:,}", f"{part.end:,}"] for part in origin.sources]
+    parts = [part for split in manifest.splits.values() for part in split.parts]
+    rows: list[Sequence[Any]] = [
+        ["cluster", page.identity(origin.cluster_id)],
+        ["topic", joined(origin.topic, " ", page.identity(origin.topic_id))],
+        ["pipeline", joined(manifest.pipeline, ", spec ", page.identity(manifest.spec_digest))],
+        ["schema", page.identity(manifest.schema_digest)],
+        ["preparation", page.identity(manifest.prepare_digest)],
+        ["split rule", page.identity(manifest.split_digest)],
+        ["files", f"{len(parts)} Parquet files, {sum(part.size_bytes for part in parts):,} bytes"],
+        ["versions", _versions(facts)],
+    ]
+    return page.cards(
+        page.card("Producers' offsets", page.table(["partition", "from", "to (exclusive)"], ranges, numbers=(1, 2))),
+        page.card("Identity", page.table(["what", "which"], rows)),
+    )
+
+
+def _versions(facts: DatasetFacts) -> str:
+    named = [f"{one['model']} {one['ordinal']} ({one['state']})" for one in facts.versions]
+    return ", ".join(named) or "none was trained on it"

@@ -1,0 +1,84 @@
+"""What a report is about: plain values and arrays, already fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from headrace_data.manifest import Manifest
+from headrace_data.split import SplitName
+
+from headrace_client.views import View
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """A dataset and the rows that were read of it."""
+
+    dataset: View
+    """As `dataset_view` shows it."""
+    manifest: Manifest
+    columns: Mapping[SplitName, Mapping[str, Array]]
+    """By split, by field: features and label as a model is called with them, [rows, *shape]."""
+    versions: Sequence[View] = ()
+    """Versions that were trained on it."""
+
+    @property
+    def rows_read(self) -> int:
+        """Rows in `columns`."""
+        label = self.manifest.label.name
+        return sum(len(columns[label]) for columns in self.columns.values())
+
+    def all_rows(self, name: str) -> Array:
+        """Return one column over all splits."""
+        return np.concatenate([columns[name] for columns in self.columns.values()])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier answered to the test split."""
+
+    variant: str
+    truth: Array
+    """[rows] label values."""
+    labels: Array
+    """[rows] label values."""
+    probabilities: Array
+    """[rows, classes]."""
+    classes: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a regression answered to the test split."""
+
+    variant: str
+    truth: Array
+    """[rows] numbers."""
+    predictions: Array
+    """[rows] numbers."""
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """A version, what led to it and what it answers."""
+
+    version: View
+    """As `version_view` shows it."""
+    manifest: Mapping[str, Any]
+    """The version's own manifest."""
+    answers: Answers | Estimates
+    label: str
+    """Name of the label, with its unit."""
+    curve: Sequence[Mapping[str, float]] = ()
+    """Measurements by epoch, in order."""
+    runs: Sequence[View] = ()
+    dataset: View = field(default_factory=dict)
+    topic: str = ""
+    release: View | None = None
+    """The newest release of this version."""

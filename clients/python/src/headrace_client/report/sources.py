@@ -1,0 +1,186 @@
+"""Where a report's facts come from: the registry's RPCs, and the object store that its artifacts lie in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace_data.dataset import DatasetReader
+from headrace_data.errors import DataError
+from headrace_data.manifest import Manifest, SplitParts
+from headrace_data.split import SPLITS
+
+from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
+from headrace_client.registry import RegistryClient
+from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, VersionFacts
+from headrace_client.views import dataset_view, release_view, run_view, version_view
+
+if TYPE_CHECKING:
+    from headrace.registry.v1 import registry_service_pb2 as messages
+    from headrace_runtime.object_store import ObjectStore
+
+STORE_SETTING = "HEADRACE_STORE_URL"
+MOST_ROWS: Final = 100_000
+"""Rows of a split that are read, give or take a file."""
+_BATCH: Final = 256
+_ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}|train-[0-9a-f]{4,32}|[0-9a-f-]{8,36}")
+_ORDINAL = re.compile(r"(.+):([1-9][0-9]{0,8})")
+
+
+def find(registry: RegistryClient, name: str, *, dataset: bool = False) -> VersionFacts | DatasetFacts:
+    """Return the facts about what a name stands for; with `dataset` about the dataset that lies behind it.
+
+    A name is a model's (its newest version), MODEL:ORDINAL, a pipeline's (its newest dataset) or the unique beginning
+    of a version's, run's, prediction's or dataset's id. Raises NotFound, StoreFailed and ExtraMissing.
+    """
+    version, found = _resolved(registry, name)
+    if version is None or dataset:
+        if found is None:
+            found = _dataset_of(registry, version)
+        return dataset_facts(registry, found)
+    return version_facts(registry, version)
+
+
+def _resolved(registry: RegistryClient, name: str) -> tuple[messages.Version | None, messages.Dataset | None]:
+    match = _ORDINAL.fullmatch(name)
+    versions = registry.versions(match[1] if match else name)
+    if match:
+        versions = [version for version in versions if version.ordinal == int(match[2])]
+    if versions:
+        return versions[-1], None
+    if not match and (datasets := registry.datasets(name)):
+        return None, datasets[-1]
+    if match is None and _ID.fullmatch(name):
+        lineage = registry.lineage(name)
+        if lineage.HasField("version"):
+            return lineage.version, lineage.dataset
+        if lineage.HasField("dataset"):
+            return None, lineage.dataset
+    raise NotFound(f"there is no version, model, dataset or pipeline '{name}': `headrace get` lists them", "NOT_FOUND")
+
+
+def _dataset_of(registry: RegistryClient, version: messages.Version | None) -> messages.Dataset:
+    wanted = version.trained.dataset_id if version else ""
+    for dataset in registry.datasets(version.trained.pipeline if version else ""):
+        if dataset.frozen.dataset_id == wanted:
+            return dataset
+    raise NotFound(f"the registry does not know dataset {wanted} any more", "NOT_FOUND")
+
+
+def dataset_facts(registry: RegistryClient, dataset: messages.Dataset) -> DatasetFacts:
+    """Return a dataset with its rows. Raises StoreFailed."""
+    frozen = dataset.frozen
+    with _store(frozen.manifest.uri) as store:
+        manifest = Manifest.from_json(store.get(frozen.manifest))
+        reader = DatasetReader(_shortened(manifest), store)
+        columns = {split: reader.columns(split) for split in SPLITS}
+    trained = [one for one in registry.versions() if one.trained.dataset_id == frozen.dataset_id]
+    return DatasetFacts(dataset_view(dataset), manifest, columns, [version_view(one) for one in trained])
+
+
+def version_facts(registry: RegistryClient, version: messages.Version) -> VersionFacts:
+    """Return a version with what it answers to its test split. Raises StoreFailed."""
+    trained = version.trained
+    lineage = registry.lineage(trained.version_id)
+    releases = [
+        one for one in registry.releases(trained.model) if one.released.version_id == trained.version_id
+    ]  # fmt: skip
+    release = releases[-1] if releases else None
+    graph, variant = (release.released.graph, release.released.variant) if release else (trained.graph, "fp32")
+    with _store(trained.manifest.uri) as store:
+        manifest = json.loads(store.get(trained.manifest))
+        data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
+        columns = DatasetReader(_shortened(data), store).columns("test")
+        answers = answers_of(store.get(graph), variant, columns, data, manifest)
+        curve = list(_curve(store, trained.run_id))
+    label = data.label
+    return VersionFacts(
+        version_view(version),
+        manifest,
+        answers,
+        f"{label.name} ({label.unit})" if label.unit else label.name,
+        curve,
+        [run_view(run) for run in lineage.runs],
+        dataset_view(lineage.dataset),
+        lineage.topic,
+        release_view(release) if release else None,
+    )
+
+
+def answers_of(
+    graph: bytes, variant: str, columns: Mapping[str, Array], data: Manifest, manifest: Mapping[str, Any]
+) -> Answers | Estimates:
+    """Return what a graph answers to some rows. Raises AnswerInvalid when it is no graph that Headrace serves."""
+    outputs = _run(graph, columns)
+    truth = columns[data.label.name]
+    if "prediction" in outputs:
+        return Estimates(variant, truth, outputs["prediction"].reshape(-1))
+    if not {"label", "probabilities"} <= outputs.keys():
+        raise AnswerInvalid(f"expected a graph that answers label and probabilities, or prediction, got {set(outputs)}")
+    return Answers(variant, truth, outputs["label"], outputs["probabilities"], manifest["classes"])
+
+
+def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:
+    try:
+        import numpy as np
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("report", "report") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    feeds = {each.name: columns[each.name] for each in session.get_inputs()}
+    rows = len(next(iter(feeds.values())))
+    parts = [
+        session.run(names, {name: column[start : start + _BATCH] for name, column in feeds.items()})
+        for start in range(0, rows, _BATCH)
+    ]
+    return {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def _shortened(manifest: Manifest) -> Manifest:
+    """Return a manifest with the first files of each split, so that a report of any dataset fits into memory."""
+    splits = {}
+    for name, split in manifest.splits.items():
+        kept, rows = [], 0
+        for part in split.parts:
+            if rows < MOST_ROWS:
+                kept.append(part)
+                rows += part.rows
+        splits[name] = SplitParts(rows=rows, parts=tuple(kept))
+    return manifest.model_copy(update={"splits": splits})
+
+
+def _curve(store: ObjectStore, run_id: str) -> Iterator[Mapping[str, float]]:
+    """Yield a run's measurements by epoch; what a later attempt measured again counts."""
+    found: dict[float, Mapping[str, float]] = {}
+    names = [name for name in store.list(f"runs/{run_id}") if name.endswith("/curve.json")]
+    for name in sorted(names, key=_attempt):
+        for point in json.loads(store.read(name) or b"[]"):
+            found[point["epoch"]] = point
+    yield from (found[epoch] for epoch in sorted(found))
+
+
+def _attempt(name: str) -> int:
+    return int(name.rpartition("attempt-")[2].partition("/")[0])
+
+
+@contextmanager
+def _store(uri: str) -> Iterator[ObjectStore]:
+    """Yield the store that an artifact lies in; a setting wins over what the artifact says."""
+    try:
+        from headrace_runtime.errors import HeadraceError
+        from headrace_runtime.object_store import ObjectStore
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("report", "report") from error
+    url = os.environ.get(STORE_SETTING) or uri.rpartition("/sha256/")[0]
+    try:
+        yield ObjectStore(url)
+    except (HeadraceError, DataError) as error:
+        raise StoreFailed(f"{error}; {STORE_SETTING} names another store than {url}") from error

@@ -1,0 +1,270 @@
+"""The page of a version: how it learned, how right it is, its variants and gates, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from headrace_client.report import page
+from headrace_client.report.charts import (
+    frontier_chart,
+    histogram_chart,
+    lines_chart,
+    matrix_chart,
+    reliability_chart,
+    scatter_chart,
+)
+from headrace_client.report.facts import Answers, Estimates, VersionFacts
+from headrace_client.report.markup import Html, element, joined
+from headrace_client.report.measures import calibration_error, confusion, histogram, reliability, thinned
+from headrace_client.views import View, short_id
+
+MOST_CLASSES: Final = 20
+"""Classes whose confusion matrix is drawn; of more, the pairs that are mixed up most are listed."""
+_MOST_PAIRS: Final = 10
+_MOST_POINTS: Final = 1_500
+_AT_LEAST: Final = ("agreement",)
+"""Gates whose measurement must be at least the limit; the others' must be at most that."""
+_STATES: Final = {"released": "good", "refused": "bad"}
+_REFERENCE: Final = "fp32"
+_HIDDEN: Final = ("accuracy/",)
+"""Beginnings of measurements that have a plot of their own."""
+_NOTHING: Final = "\N{EN DASH}"
+
+
+def version_page(facts: VersionFacts) -> str:
+    """Return the report of a version as an HTML document."""
+    version = facts.version
+    parts: list[tuple[str, str, Html]] = [
+        ("Learning", "What was measured after each epoch.", _learning(facts)),
+        ("Answers", _answers_lead(facts), _answers(facts)),
+        ("Variants", "Smaller forms of the version: the best is fast, small and right.", _variants(facts)),
+        ("Gates", "What a variant must reach to be served, each measured against fp32.", _gates(facts)),
+        ("Lineage", "What led to this version, back to the producers' offsets.", _lineage(facts)),
+    ]
+    sections = [page.Section(title, lead, body) for title, lead, body in parts]
+    state = version["state"]
+    title = joined(f"{version['model']}, version {version['ordinal']} ", page.badge(state, _STATES.get(state, "")))
+    reason = f"{version['reason']}. " if version["reason"] else ""
+    lead = joined(reason, "Its id: ", page.identity(version["version_id"]))
+    return page.page(title, "Model version", lead, list(_tiles(facts)), sections)
+
+
+def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
+    metrics = facts.version["metrics"]
+    rows = f"on {len(facts.answers.truth):,} test rows"
+    if isinstance(facts.answers, Answers):
+        yield page.Tile("accuracy", f"{metrics.get('accuracy', float('nan')):.1%}", rows)
+        yield page.Tile("log loss", f"{metrics.get('log_loss', float('nan')):.3f}", "nats")
+        yield page.Tile("calibration error", f"{metrics.get('calibration_error', float('nan')):.1%}", "lower is better")
+    else:
+        yield page.Tile("rmse", f"{metrics.get('rmse', float('nan')):.4g}", rows)
+        yield page.Tile("mae", f"{metrics.get('mae', float('nan')):.4g}", "mean absolute error")
+        yield page.Tile("r²", f"{metrics.get('r2', float('nan')):.3f}", "1 is perfect")
+    epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
+    yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
+    yield page.Tile("parameters", f"{facts.manifest.get('parameters', 0):,}", "numbers learnt")
+    if facts.release:
+        yield page.Tile("served as", facts.release["variant"], f"release {facts.release['epoch']}")
+    else:
+        yield page.Tile("served as", _NOTHING, "not released")
+
+
+def _learning(facts: VersionFacts) -> Html:
+    if not facts.curve:
+        return page.cards(page.card("No curve was kept", note="The run is older than learning curves.", wide=True))
+    names = [name for name in facts.curve[0] if name != "epoch"]
+    losses = [name for name in names if name.endswith("_loss")]
+    best = facts.manifest.get("best_epoch")
+    told = f"The dashed line is epoch {best}, whose weights were kept." if best else ""
+    inner = [page.card("Loss", _curve(facts, losses, "loss", best), note=told)] if losses else []
+    for name in names:
+        if name not in losses:
+            word = name.replace("_", " ")
+            inner.append(page.card(word.capitalize(), _curve(facts, [name], word, best)))
+    return page.cards(*inner)
+
+
+def _curve(facts: VersionFacts, names: Sequence[str], what: str, best: int | None) -> Html:
+    series = {name: [(point["epoch"], point[name]) for point in facts.curve if name in point] for name in names}
+    last = ", ".join(f"{name.replace('_', ' ')} {points[-1][1]:.4g}" for name, points in series.items())
+    chart = lines_chart(series, f"{what.capitalize()} by epoch; at the end {last}", "epoch", what, marked_x=best)
+    return page.figure(chart, "", [name.replace("_", " ") for name in names] if len(names) > 1 else ())
+
+
+def _answers_lead(facts: VersionFacts) -> str:
+    return f"Variant {facts.answers.variant} on the {len(facts.answers.truth):,} rows of the test split."
+
+
+def _answers(facts: VersionFacts) -> Html:
+    if isinstance(facts.answers, Estimates):
+        return page.cards(*_estimates(facts.answers, facts.label))
+    return page.cards(*_confusion(facts.answers), *_calibration(facts.answers))
+
+
+def _confusion(answers: Answers) -> Iterator[Html]:
+    names = [str(value) for value in answers.classes]
+    matrix = confusion(answers.truth.tolist(), answers.labels.tolist(), list(answers.classes))
+    right = sum(matrix[place][place] for place in range(len(names)))
+    told = f"Confusion matrix: {right} of {len(answers.truth)} answers are right"
+    if len(names) <= MOST_CLASSES:
+        chart = element(
+            "div", page.figure(matrix_chart(matrix, names, told)), class_="scroll", tabindex="0", role="region",
+            aria_label="Confusion matrix",
+        )  # fmt: skip
+        yield page.card(
+            "Confusion matrix", chart, note=f"{right} of {len(answers.truth)} answers are right. A row is a true class."
+        )
+    pairs = sorted(
+        ((count, true, given) for true, row in enumerate(matrix) for given, count in enumerate(row) if given != true),
+        reverse=True,
+    )
+    rows = [[names[true], names[given], str(count)] for count, true, given in pairs[:_MOST_PAIRS] if count]
+    mixed = page.table(["true", "answered", "rows"], rows, numbers=(2,), caption="Mixed up most often")
+    shares = {
+        name: (row[place] / (sum(row) or 1), f"{row[place] / (sum(row) or 1):.1%} of {sum(row)}")
+        for place, (name, row) in enumerate(zip(names, matrix, strict=True))
+    }
+    worst = dict(sorted(shares.items(), key=lambda item: item[1][0])[:MOST_CLASSES])
+    per_class = page.bars(worst, "right answers by class, the worst first")
+    yield page.card("Classes", per_class, mixed if rows else page.paragraph("No row was answered wrongly."))
+
+
+def _calibration(answers: Answers) -> Iterator[Html]:
+    confidence = answers.probabilities.max(axis=1)
+    right = np.asarray(answers.labels == answers.truth)
+    bins = reliability(confidence, right)
+    error = calibration_error(bins)
+    told = f"Reliability diagram: calibration error {error:.1%}"
+    note = f"Calibration error {error:.1%}. On the dashed line, answers given with 80 % confidence are right in 80 %."
+    yield page.card("Calibration", page.figure(reliability_chart(bins, told)), note=note)
+    sure = histogram(confidence, [number / 20 for number in range(21)])
+    chart = histogram_chart(sure, "Histogram of the confidence of answers", "confidence", series=3)
+    yield page.card("Confidence", page.figure(chart), note="How sure the model is of its answers.")
+
+
+def _estimates(answers: Estimates, label: str) -> Iterator[Html]:
+    truth, given = answers.truth.astype(np.float64), answers.predictions.astype(np.float64)
+    kept = thinned(len(truth), _MOST_POINTS)
+    pairs = list(zip(given[kept].tolist(), truth[kept].tolist(), strict=True))
+    errors = given - truth
+    note = f"{len(kept):,} of {len(truth):,} rows are drawn." if len(kept) < len(truth) else ""
+    chart = scatter_chart(pairs, f"True {label} by prediction", "predicted", f"true {label}", reference="diagonal")
+    yield page.card("Predicted and true", page.figure(chart), note=f"On the dashed line both are equal. {note}")
+    residuals = [(predicted, predicted - true) for predicted, true in pairs]
+    chart = scatter_chart(residuals, f"Error of {label} by prediction", "predicted", "error", reference="zero")
+    worst = float(np.abs(errors).max())
+    yield page.card("Residuals", page.figure(chart), note=f"Predicted minus true; the largest is {worst:.4g}.")
+    chart = histogram_chart(histogram(errors), f"Histogram of the errors of {label}", "error", series=3)
+    yield page.card("Errors", page.figure(chart), note=f"Mean {errors.mean():.4g}, deviation {errors.std():.4g}.")
+
+
+def _variants(facts: VersionFacts) -> Html:
+    variants = facts.version["variants"]
+    if not variants:
+        return page.cards(page.card("Not measured yet", note="The compressor has not told of this version.", wide=True))
+    quality = "accuracy" if isinstance(facts.answers, Answers) else "rmse"
+    points = {
+        one["name"]: (metrics["latency_ms_batch_1"], metrics[quality], metrics["size_bytes"])
+        for one in variants
+        if {"latency_ms_batch_1", quality, "size_bytes"} <= (metrics := one["metrics"]).keys()
+    }
+    inner = []
+    if points:
+        chart = frontier_chart(
+            points,
+            f"Variants by latency and {quality}: " + ", ".join(points),
+            "latency at batch 1 (ms)",
+            quality,
+            higher_is_better=quality == "accuracy",
+            best=facts.release["variant"] if facts.release else "",
+        )
+        note = "The area is the size; no variant is better in both than those on the dashed line."
+        inner.append(page.card("Size, latency and quality", page.figure(chart), note=note))
+    inner.append(page.card("Measurements", _measurements(variants)))
+    return page.cards(*inner)
+
+
+def _measurements(variants: Sequence[View]) -> Html:
+    names = list(dict.fromkeys(name for one in variants for name in one["metrics"] if not name.startswith(_HIDDEN)))
+    rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in variants)] for name in names]
+    heads = ["", *(one["name"] for one in variants)]
+    return page.table(heads, rows, numbers=range(1, len(heads)), caption="Measured together on one machine")
+
+
+def _word(name: str) -> str:
+    return name.replace("_ms_", " (ms) ").replace("_bytes", " (bytes)").replace("_", " ")
+
+
+def _measured(name: str, value: float | None) -> str:
+    if value is None:
+        return _NOTHING
+    return f"{value:,.0f}" if name.endswith("_bytes") else f"{value:.4g}"
+
+
+def _gates(facts: VersionFacts) -> Html:
+    gates = [gate for gate in facts.version["gates"] if gate["variant"] != _REFERENCE]
+    if not gates:
+        return page.cards(page.card("None", note="Only fp32 is there, which the gates refer to.", wide=True))
+    rows = [
+        [
+            gate["variant"],
+            gate["gate"],
+            f"{gate['measured']:.4g}",
+            f"{'≥' if gate['gate'] in _AT_LEAST else '≤'} {gate['limit']:.4g}",
+            page.badge("passed", "good") if gate["passed"] else page.badge("failed", "bad"),
+        ]
+        for gate in gates
+    ]
+    told = page.table(["variant", "gate", "measured", "limit", "outcome"], rows, numbers=(2, 3))
+    return page.cards(page.card("Measured against the limit", told, wide=True), *_comparison(facts))
+
+
+def _comparison(facts: VersionFacts) -> Iterator[Html]:
+    """Yield the champion beside this version, when they were measured on the same rows."""
+    found = facts.version["evaluations"]
+    if found:
+        names = sorted({name for one in found for name in one["metrics"] if not name.startswith(_HIDDEN)})
+        rows = [[name, *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
+        heads = ["", *(_whose(one["version_id"], facts) for one in found)]
+        yield page.card(
+            "Against the champion", page.table(heads, rows, numbers=range(1, len(heads))), wide=True,
+            note="Both on the test split of the newer dataset.",
+        )  # fmt: skip
+
+
+def _whose(version_id: str, facts: VersionFacts) -> str:
+    return "this version" if version_id == facts.version["version_id"] else f"champion {short_id(version_id)}"
+
+
+def _lineage(facts: VersionFacts) -> Html:
+    return page.cards(page.card("From record to release", page.chain(list(_links(facts))), wide=True))
+
+
+def _links(facts: VersionFacts) -> Iterator[tuple[str, Html]]:
+    dataset = facts.dataset
+    if dataset:
+        ranges = ", ".join(
+            f"partition {one['partition']}: {one['start']} to {one['end']}" for one in dataset["sources"]
+        )
+        yield f"Topic {facts.topic}", page.paragraph(f"Offsets read: {ranges}.")
+        rows = ", ".join(f"{name} {count:,}" for name, count in dataset["rows"].items())
+        yield (
+            f"Dataset {short_id(dataset['dataset_id'])}",
+            page.paragraph(rows, " · ", page.identity(dataset["dataset_id"])),
+        )
+    for run in facts.runs:
+        ended = f", ended {_moment(run['end_time'])}" if run["end_time"] else ""
+        yield f"Run of {run['kind']}", page.paragraph(f"{run['state']}{ended} · ", page.identity(run["run_id"]))
+    version = facts.version
+    yield f"Version {version['ordinal']} of {version['model']}", page.paragraph(page.identity(version["version_id"]))
+    if facts.release:
+        release: dict[str, Any] = facts.release
+        told = f"Alias {release['alias']}, variant {release['variant']}, {_moment(release['release_time'])}"
+        yield f"Release {release['epoch']}", page.paragraph(told)
+
+
+def _moment(time: str | None) -> str:
+    return time.replace("T", " ").partition(".")[0] + " UTC" if time else "at an unknown time"

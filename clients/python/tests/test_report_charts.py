@@ -1,0 +1,140 @@
+"""What reports count and draw: numbers in, SVG out."""
+
+from __future__ import annotations
+
+import math
+import re
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from headrace_client.report import measures
+from headrace_client.report.charts import (
+    frontier,
+    frontier_chart,
+    grouped_bars,
+    histogram_chart,
+    lines_chart,
+    matrix_chart,
+    reliability_chart,
+    scatter_chart,
+)
+from headrace_client.report.markup import Html, element, joined
+from headrace_client.report.svg import nice_ticks, short_number
+from headrace_learning.evaluation import Predictions
+from headrace_learning.evaluation import calibration_error as platforms_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+FINITE = st.floats(-1e12, 1e12)
+
+
+def places(chart: Html) -> list[float]:
+    """Return every number that says where something lies; the chart is well formed, or this raises."""
+    root = ET.fromstring(str(chart))  # noqa: S314
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    found = []
+    for one in root.iter():
+        for name, most in (("x", width), ("cx", width), ("x1", width), ("y", height), ("cy", height), ("y2", height)):
+            if name in one.attrib:
+                assert -1 <= float(one.attrib[name]) <= most + 1, (one.tag, one.attrib)
+                found.append(float(one.attrib[name]))
+    return found
+
+
+def test_markup_escapes_what_is_no_markup() -> None:
+    assert element("p", "<b>", element("i", '"'), class_="a&b") == '<p class="a&amp;b">&lt;b&gt;<i>&quot;</i></p>'
+    assert element("rect", x=0.5, told_as="x", y=None) == '<rect x="0.5" told-as="x"/>'
+    assert joined("a", 1, Html("<b>")) == "a1<b>"
+
+
+@given(FINITE, FINITE)
+def test_ticks_are_round_few_and_inside(one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    ticks = nice_ticks(low, high)
+    assert 1 <= len(ticks) <= 7
+    if high > low and high - low > 1e-9 * max(abs(low), abs(high)):
+        assert ticks == sorted(ticks)
+        assert all(low - (high - low) * 1e-6 <= tick <= high + (high - low) * 1e-6 for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.25, "0.25"), (-3.0, "\N{MINUS SIGN}3"), (12_500, "12.5k"), (3.2e6, "3.2M"), (9_999, "9999")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert short_number(value) == text
+
+
+@settings(deadline=None)
+@given(st.lists(FINITE | st.just(math.nan), max_size=40))
+def test_a_histogram_counts_every_finite_value_and_can_be_drawn(values: list[float]) -> None:
+    counted = measures.histogram(np.array(values, dtype=np.float64))
+    assert sum(counted.counts) == sum(1 for value in values if math.isfinite(value))
+    assert len(counted.edges) == len(counted.counts) + 1
+    places(histogram_chart(counted, "a histogram", "x", small=True))
+
+
+def test_whole_numbers_have_a_bar_each() -> None:
+    counted = measures.histogram(np.array([1, 1, 2, 5]))
+    assert counted.edges == (0.5, 1.5, 2.5, 3.5, 4.5, 5.5)
+    assert counted.counts == (2, 1, 0, 0, 1)
+
+
+def test_missing_is_nan_or_an_empty_text() -> None:
+    assert measures.missing(np.array([1.0, np.nan])) == 1
+    assert measures.missing(np.array([[1.0, np.nan], [1.0, 2.0]])) == 1
+    assert measures.missing(np.array(["a", "", ""], dtype=object)) == 2
+    assert measures.missing(np.array([0, 1])) == 0
+
+
+def test_a_confusion_matrix_has_truth_in_rows() -> None:
+    assert measures.confusion(["a", "a", "b", "?"], ["a", "b", "b", "a"], ["a", "b"]) == [[1, 1], [0, 1]]
+
+
+def test_the_calibration_error_is_the_platforms_own() -> None:
+    generator = np.random.default_rng(3)
+    raw = generator.random((400, 4)) ** 3
+    probabilities = (raw / raw.sum(axis=1, keepdims=True)).astype(np.float32)
+    truth = generator.integers(0, 4, 400)
+    labels = probabilities.argmax(axis=1)
+    bins = measures.reliability(probabilities.max(axis=1), labels == truth)
+    assert sum(one.rows for one in bins) == 400
+    wanted = platforms_error(Predictions(probabilities, labels, [0, 1, 2, 3]), truth)
+    assert measures.calibration_error(bins) == pytest.approx(wanted)
+    assert places(reliability_chart(bins, "reliability"))
+
+
+def test_the_frontier_leaves_out_what_another_outdoes() -> None:
+    points = [(1.0, 0.5), (2.0, 0.9), (3.0, 0.8), (0.5, 0.4), (2.0, 0.7)]
+    assert frontier(points, higher_is_better=True) == [(0.5, 0.4), (1.0, 0.5), (2.0, 0.9)]
+    assert frontier(points, higher_is_better=False) == [(0.5, 0.4)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(FINITE, FINITE), max_size=30), st.sampled_from(["diagonal", "zero"]))
+def test_points_stay_inside_of_their_chart(points: list[tuple[float, float]], reference: str) -> None:
+    places(scatter_chart(points, "points", "x", "y", reference=reference))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "series", [{}, {"a": []}, {"a": [(1, 0.5)]}, {"a": [(1, math.inf), (2, 1.0)], "b": [(1, 1.0), (2, 1.0)]}]
+)
+def test_lines_of_any_length_can_be_drawn(series: dict[str, list[tuple[float, float]]]) -> None:
+    assert places(lines_chart(series, "lines", "epoch", "loss", marked_x=1.0))
+
+
+def test_a_matrix_of_one_or_twenty_classes_can_be_drawn() -> None:
+    for count in (1, 2, 20):
+        matrix = [[row * column for column in range(count)] for row in range(count)]
+        assert places(matrix_chart(matrix, [f"class {number}" for number in range(count)], "matrix"))
+
+
+def test_bars_and_bubbles_say_what_they_are() -> None:
+    bars = grouped_bars({"a long name of a class": [50.0, 25.0], "b": [50.0, 75.0]}, "bars", "%")
+    assert "<title>b: 75</title>" in bars
+    assert places(bars)
+    variants = {"fp32": (0.04, 0.9, 9e3), "int8": (0.02, 0.9, 3e3)}
+    bubbles = frontier_chart(variants, "variants", "ms", "accuracy", higher_is_better=True, best="int8")
+    assert "int8 (served)" in re.sub(r"<[^>]+>", " ", bubbles)
+    assert places(bubbles)
