@@ -1,13 +1,13 @@
 """What a variant is measured by, and how versions are compared on equal rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from headrace_learning import evaluation
-from headrace_learning.graphs import Columns
+from headrace_learning.graphs import Columns, predicts_numbers
 
 from headrace_compressor.errors import NothingToMeasure
 
@@ -40,31 +40,49 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
 
     Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
     turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
-    agreement (share of equal labels), relative_logit_error and kl_divergence.
+    agreement (share of equal labels), relative_logit_error and kl_divergence. Of a regression rmse, mae and r2 instead.
     """
     latencies = {
         f"latency_ms_batch_{batch}": evaluation.median_latencies_ms(list(graphs.values()), rows.columns, batch)
         for batch in _BATCHES
     }
     reference = next(iter(graphs.values()))
-    expected = evaluation.predict(reference, rows.columns)
+    fidelity = _errors if predicts_numbers(reference) else _answers_beside(reference, rows)
     for place, (name, graph) in enumerate(graphs.items()):
-        given = evaluation.predict(graph, rows.columns)
         yield (
             name,
             {
                 "size_bytes": float(len(graph)),
                 **{metric: values[place] for metric, values in latencies.items()},
-                **_quality(given, rows.truth),
-                "agreement": evaluation.agreement(expected.labels, given.labels),
-                "relative_logit_error": evaluation.relative_logit_error(reference, graph, rows.columns),
-                "kl_divergence": kl_divergence(expected.probabilities, given.probabilities),
+                **fidelity(graph, rows),
             },
         )
 
 
+def _errors(graph: bytes, rows: Rows) -> dict[str, float]:
+    return evaluation.errors_of(evaluation.predict_numbers(graph, rows.columns), rows.truth)
+
+
+def _answers_beside(reference: bytes, rows: Rows) -> Callable[[bytes, Rows], dict[str, float]]:
+    """Return what measures a classification's answers and how far they are from the reference's."""
+    expected = evaluation.predict(reference, rows.columns)
+
+    def answers(graph: bytes, rows: Rows) -> dict[str, float]:
+        given = evaluation.predict(graph, rows.columns)
+        return {
+            **_quality(given, rows.truth),
+            "agreement": evaluation.agreement(expected.labels, given.labels),
+            "relative_logit_error": evaluation.relative_logit_error(reference, graph, rows.columns),
+            "kl_divergence": kl_divergence(expected.probabilities, given.probabilities),
+        }
+
+    return answers
+
+
 def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
-    """Return a version's accuracy, log_loss and calibration_error on the rows."""
+    """Return a version's accuracy, log_loss and calibration_error on the rows, or rmse, mae and r2."""
+    if predicts_numbers(graph):
+        return _errors(graph, rows)
     return _quality(evaluation.predict(graph, rows.columns), rows.truth)
 
 

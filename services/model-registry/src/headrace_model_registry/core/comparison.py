@@ -1,5 +1,6 @@
 """A candidate beside the champion on the same rows: the test splits of both."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,42 +24,82 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Candidate and champion on the same rows, by dataset id in `rows`."""
+class Errors:
+    """Squared errors of one version's predictions, summed over so many rows, in the label's unit squared."""
 
-    candidate: Score
-    champion: Score
+    squares: float
+    rows: int
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error, in the label's unit."""
+        return math.sqrt(self.squares / self.rows) if self.rows else 0.0
+
+    def __str__(self) -> str:
+        return f"rmse {self.rmse:.6g} over {self.rows} rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate and champion on the same rows, by dataset id in `rows`: both as scores, or both as errors."""
+
+    candidate: Score | Errors
+    champion: Score | Errors
     rows: tuple[tuple[str, int], ...]
 
     @property
     def worse(self) -> bool:
-        """Whether the candidate answered fewer rows rightly. The newer version wins a tie: it has seen newer data."""
-        return self.candidate.right < self.champion.right
+        """Whether the candidate answers worse. The newer version wins a tie: it has seen newer data."""
+        if isinstance(self.candidate, Errors) and isinstance(self.champion, Errors):
+            return self.candidate.squares > self.champion.squares * (1.0 + _ROUNDING)
+        if isinstance(self.candidate, Score) and isinstance(self.champion, Score):
+            return self.candidate.right < self.champion.right
+        raise TypeError("expected two scores or two errors, got one of each")
+
+
+_ROUNDING = 1e-9
+"""Squares that differ by less are equal: sums in another order do."""
 
 
 def compare(
     evaluations: Sequence[Evaluation], candidate_id: str, champion_id: str, dataset_ids: Sequence[str]
 ) -> Comparison | str:
-    """Return the accuracy of both versions over the union of the datasets' test splits, or what is missing for it.
+    """Return what both versions achieve over the union of the datasets' test splits, or what is missing for it.
 
-    Each dataset counts once and by its rows, so the figures are counts of right answers: a mean of the datasets'
-    accuracies would let ten rows outvote ten thousand.
+    Each dataset counts once and by its rows, so the figures are counts of right answers, or of a regression sums of
+    squared errors: a mean of the datasets' accuracies would let ten rows outvote ten thousand.
     """
     by_place = {(e.version_id, e.dataset_id): e for e in evaluations}
+    regression = any("rmse" in e.metrics for e in evaluations if e.version_id == candidate_id)
+    metric, amount = ("rmse", _squares) if regression else ("accuracy", _right)
     rows: list[tuple[str, int]] = []
-    right = {candidate_id: 0, champion_id: 0}
+    amounts = {candidate_id: 0.0, champion_id: 0.0}
     for dataset_id in dict.fromkeys(dataset_ids):
-        found = {version_id: by_place.get((version_id, dataset_id)) for version_id in right}
+        found = {version_id: by_place.get((version_id, dataset_id)) for version_id in amounts}
         for version_id, evaluation in found.items():
-            if evaluation is None or "accuracy" not in evaluation.metrics:
-                return f"the accuracy of version {version_id} on dataset {dataset_id} was not measured"
-            if not 0.0 <= evaluation.metrics["accuracy"] <= 1.0:
-                accuracy = evaluation.metrics["accuracy"]
-                return f"the accuracy of version {version_id} on dataset {dataset_id} is {accuracy}, expected 0 to 1"
-            right[version_id] += round(evaluation.metrics["accuracy"] * evaluation.rows)
+            if evaluation is None or metric not in evaluation.metrics:
+                return f"the {metric} of version {version_id} on dataset {dataset_id} was not measured"
+            added = amount(evaluation)
+            if isinstance(added, str):
+                return f"the {metric} of version {version_id} on dataset {dataset_id} is {added}"
+            amounts[version_id] += added
         counts = {evaluation.rows for evaluation in found.values() if evaluation is not None}
         if len(counts) != 1:
             return f"candidate and champion were measured on different rows of dataset {dataset_id}: {sorted(counts)}"
         rows.append((dataset_id, counts.pop()))
     total = sum(count for _, count in rows)
-    return Comparison(Score(right[candidate_id], total), Score(right[champion_id], total), tuple(rows))
+    if regression:
+        return Comparison(Errors(amounts[candidate_id], total), Errors(amounts[champion_id], total), tuple(rows))
+    return Comparison(
+        Score(round(amounts[candidate_id]), total), Score(round(amounts[champion_id]), total), tuple(rows)
+    )
+
+
+def _right(evaluation: Evaluation) -> float | str:
+    accuracy = evaluation.metrics["accuracy"]
+    return round(accuracy * evaluation.rows) if 0.0 <= accuracy <= 1.0 else f"{accuracy}, expected 0 to 1"
+
+
+def _squares(evaluation: Evaluation) -> float | str:
+    rmse = evaluation.metrics["rmse"]
+    return rmse * rmse * evaluation.rows if 0.0 <= rmse < math.inf else f"{rmse}, expected a finite error"

@@ -2,7 +2,8 @@
 
 Every gate compares a variant with fp32, the uncompressed form of the same version, measured in the same run on the same
 machine and rows. Accuracy alone is no gate: two errors that cancel leave it unchanged while the answers differ, so the
-answers themselves are compared too (agreement, relative logit error).
+answers themselves are compared too (agreement, relative logit error). A regression has one gate in their place: the
+rise of its root mean squared error.
 """
 
 import math
@@ -32,6 +33,10 @@ class Limits:
     """Highest size of the graph as a share of fp32's."""
     latency_ratio: float
     """Highest median latency at batch 1 as a share of fp32's."""
+    error_rise: float = 0.02
+    """Highest rise of a regression's root mean squared error, as a share of fp32's."""
+    regression: bool = False
+    """Whether the gates are those of a regression."""
 
 
 def judge(variants: Sequence[Variant], limits: Limits) -> tuple[GateResult, ...]:
@@ -65,16 +70,27 @@ def best(variants: Sequence[Variant], results: Sequence[GateResult]) -> Variant 
 
 
 def _trivial(limits: Limits) -> list[tuple[str, float, float]]:
+    common = [("sizeRatio", limits.size_ratio, 1.0), ("latencyRatio", limits.latency_ratio, 1.0)]
+    if limits.regression:
+        return [("errorRise", limits.error_rise, 0.0), *common]
     return [
         ("accuracyDrop", limits.accuracy_drop, 0.0),
         ("agreement", limits.agreement, 1.0),
         ("relativeLogitError", limits.relative_logit_error, 0.0),
-        ("sizeRatio", limits.size_ratio, 1.0),
-        ("latencyRatio", limits.latency_ratio, 1.0),
+        *common,
     ]
 
 
 def _against(variant: Variant, reference: Mapping[str, float], limits: Limits) -> list[GateResult]:
+    own = variant.metrics
+    return [
+        *(_numbers if limits.regression else _classes)(variant, reference, limits),
+        _at_most(variant.name, "sizeRatio", limits.size_ratio, _ratio(own, reference, "size_bytes")),
+        _at_most(variant.name, "latencyRatio", limits.latency_ratio, _ratio(own, reference, "latency_ms_batch_1")),
+    ]
+
+
+def _classes(variant: Variant, reference: Mapping[str, float], limits: Limits) -> list[GateResult]:
     own = variant.metrics
     drop = _measured(reference, "accuracy") - _measured(own, "accuracy")
     return [
@@ -83,9 +99,14 @@ def _against(variant: Variant, reference: Mapping[str, float], limits: Limits) -
         _at_most(
             variant.name, "relativeLogitError", limits.relative_logit_error, _measured(own, "relative_logit_error")
         ),
-        _at_most(variant.name, "sizeRatio", limits.size_ratio, _ratio(own, reference, "size_bytes")),
-        _at_most(variant.name, "latencyRatio", limits.latency_ratio, _ratio(own, reference, "latency_ms_batch_1")),
     ]
+
+
+def _numbers(variant: Variant, reference: Mapping[str, float], limits: Limits) -> list[GateResult]:
+    before, after = _measured(reference, "rmse"), _measured(variant.metrics, "rmse")
+    # A reference without any error cannot be divided by: only a variant without error is as good.
+    rise = 0.0 if before == after == 0.0 else after / before - 1.0 if before > 0.0 else math.nan
+    return [_at_most(variant.name, "errorRise", limits.error_rise, rise)]
 
 
 def _at_most(variant: str, gate: str, limit: float, measured: float) -> GateResult:

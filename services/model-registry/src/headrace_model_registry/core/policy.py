@@ -12,7 +12,7 @@ from functools import singledispatch
 
 from headrace_model_registry.core import gates, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
-from headrace_model_registry.core.comparison import Comparison, Score, compare
+from headrace_model_registry.core.comparison import Comparison, Errors, Score, compare
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
@@ -225,15 +225,22 @@ def _compression_of(trained: ModelTrained, catalogue: Catalogue) -> CompressionR
 def _comparable_champion(trained: ModelTrained, catalogue: Catalogue) -> Version | None:
     """Return the version that the candidate must not be worse than.
 
-    None when nothing is served yet, and when what is served was made for rows of another schema: the two cannot answer
-    the same rows, and the pipeline's owner changed the schema knowing that.
+    None when nothing is served yet, and when what is served was made for rows of another schema or for another task:
+    the two cannot answer the same question, and the pipeline's owner changed it knowing that.
     """
     champion = catalogue.champion(trained.model)
     if champion is None:
         return None
     own = catalogue.spec_of(trained.pipeline, trained.dataset_id)
     served = catalogue.spec_of(champion.trained.pipeline, champion.trained.dataset_id)
-    return champion if own and served and specs.same_rows(own, served) else None
+    if not (own and served and specs.same_rows(own, served)):
+        return None
+    return champion if _regression(trained) == _regression(champion.trained) else None
+
+
+def _regression(trained: ModelTrained) -> bool:
+    # The dataset's spec does not tell: another may have been trained by on the same rows.
+    return "rmse" in trained.metrics
 
 
 def _reference(trained: ModelTrained, catalogue: Catalogue) -> VersionReference:
@@ -258,7 +265,7 @@ def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catal
     return _describe_worse(compared, compared.candidate, compared.champion, champion.ordinal)
 
 
-def _describe_worse(compared: Comparison, candidate: Score, champion: Score, ordinal: int) -> str:
+def _describe_worse(compared: Comparison, candidate: Score | Errors, champion: Score | Errors, ordinal: int) -> str:
     rows = ", ".join(f"{dataset_id} ({count} rows)" for dataset_id, count in compared.rows)
     return f"worse than the champion on the same rows: {candidate}, version {ordinal} {champion}; test splits of {rows}"
 

@@ -21,7 +21,7 @@ def parse(spec: PipelineSpec) -> Pipeline:
 
 
 def same_rows(one: PipelineSpec, other: PipelineSpec) -> bool:
-    """Tell whether a model made for the one spec can answer rows of the other: same features, same label."""
+    """Tell whether a model made for the one spec can answer rows of the other: same features, same gaps, same label."""
     return _signature(parse(one)) == _signature(parse(other))
 
 
@@ -37,13 +37,16 @@ def topic(spec: PipelineSpec) -> str:
 
 def limits(spec: PipelineSpec) -> Limits:
     """Return the limits of a pipeline's gates."""
-    gates = parse(spec).compress.gates
+    parsed = parse(spec)
+    gates = parsed.compress.gates
     return Limits(
         accuracy_drop=gates.accuracy_drop,
         agreement=gates.agreement,
         relative_logit_error=gates.relative_logit_error,
         size_ratio=gates.size_ratio,
         latency_ratio=gates.latency_ratio,
+        error_rise=gates.error_rise,
+        regression=parsed.task == "regression",
     )
 
 
@@ -78,8 +81,10 @@ def _preparation(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:
-    fields = (*sorted(pipeline.stream.features, key=lambda field: field.name), pipeline.stream.label)
-    return tuple((field.name, field.type, field.shape) for field in fields)
+    features = sorted(pipeline.stream.features, key=lambda field: field.name)
+    label = pipeline.stream.label
+    taken = tuple((field.name, field.type, field.shape, pipeline.optional(field.name)) for field in features)
+    return (*taken, (label.name, label.type, label.shape))
 
 
 def _digest(*parts: object) -> str:
