@@ -22,7 +22,7 @@ def deterministic() -> Iterator[None]:
     threads = torch.get_num_threads()
     make_deterministic()
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
     torch.set_num_threads(threads)
 
 

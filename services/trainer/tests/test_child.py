@@ -171,3 +171,20 @@ def test_a_dataset_of_another_schema_is_refused(
 
     with pytest.raises(WorkRefused, match="expected the schema of pipeline 'digits'"):
         work(assign(other, "other", dataset=freeze(digits)), Steps())
+
+
+_DETERMINISTIC = """
+import sys
+from headrace_trainer.core.randomness import make_deterministic
+import headrace_trainer.transport.assignments
+
+make_deterministic()
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_run_begins_without_a_compiler() -> None:
+    """Its import would take seconds, and more memory than everything else."""
+    begun = subprocess.run([sys.executable, "-c", _DETERMINISTIC], capture_output=True, text=True, check=True)
+
+    assert begun.stdout.split() == ["False"]

@@ -15,7 +15,8 @@ def make_deterministic() -> None:
     One thread: how sums are divided among threads would change their last digits.
     """
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    # The same as use_deterministic_algorithms(True), which would import a compiler to tell it, for seconds.
+    torch.set_deterministic_debug_mode("error")
 
 
 def seed_for(purpose: str, seed: int, epoch: int) -> int:
