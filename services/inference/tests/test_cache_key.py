@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from headrace_inference.core.cache_key import PREFIX, cache_key, seal, unseal
 from headrace_inference.core.signature import Call, Signature, TensorSpec
 from headrace_inference.core.tensors import (
@@ -28,7 +29,7 @@ NAMES = st.text("abc", min_size=1, max_size=3)
 def inputs_of(datatype: Datatype, array: Any, *, raw: bool) -> dict[str, Any]:
     """Return the array as a call with raw or typed contents would deliver it."""
     encoded = encode_raw(array, datatype)
-    signature = Signature([TensorSpec("x", datatype, tuple(array.shape))], [], 1)
+    signature = Signature([TensorSpec("x", datatype, tuple(array.shape), optional=True)], [], 1)
     typed = [(str(datatype.typed_field), decode_output(OutputTensor("x", datatype.name, array.shape, encoded)))]
     tensor = InputTensor("x", datatype.name, array.shape, () if raw else typed)
     return signature.arrays(Call("m", "", "", [tensor], (encoded,) if raw else (), ()))
@@ -36,9 +37,7 @@ def inputs_of(datatype: Datatype, array: Any, *, raw: bool) -> dict[str, Any]:
 
 @given(st.data(), st.sampled_from(NUMERIC))
 def test_typed_and_raw_forms_share_a_key(data: st.DataObject, datatype: Datatype) -> None:
-    array = data.draw(
-        arrays.arrays(datatype.dtype, SHAPES, elements={"allow_nan": False} if datatype.dtype.kind == "f" else None)
-    )
+    array = data.draw(arrays.arrays(datatype.dtype, SHAPES))
     raw, typed = (inputs_of(datatype, array, raw=raw) for raw in (True, False))
     assert cache_key(DIGEST, raw, OUTPUTS) == cache_key(DIGEST, typed, OUTPUTS)
 
@@ -48,6 +47,26 @@ def test_typed_and_raw_strings_share_a_key(texts: list[str]) -> None:
     array = np.array([*texts, None], object)[:-1]
     raw, typed = (inputs_of(BYTES, array, raw=raw) for raw in (True, False))
     assert cache_key(DIGEST, raw, OUTPUTS) == cache_key(DIGEST, typed, OUTPUTS)
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00000, 0x7F800001, 0x7FC0BEEF])
+def test_every_nan_is_one(bits: int) -> None:
+    array = np.array([0x3F800000, bits], "<u4").view("<f4")
+    canonical = inputs_of(DATATYPES["FP32"], np.array([1.0, np.nan], "<f4"), raw=True)
+
+    given = inputs_of(DATATYPES["FP32"], array, raw=True)
+
+    assert given["x"].dtype == np.float32
+    assert cache_key(DIGEST, given, OUTPUTS) == cache_key(DIGEST, canonical, OUTPUTS)
+    assert cache_key(DIGEST, given, OUTPUTS) != cache_key(DIGEST, {"x": np.array([1.0, 0.0], "<f4")}, OUTPUTS)
+
+
+def test_texts_that_join_alike_and_gaps_have_keys_of_their_own() -> None:
+    texts = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["e\u0301", ""], ["\u00e9", ""]]
+
+    keys = {cache_key(DIGEST, {"x": np.array(each, object)}, OUTPUTS) for each in texts}
+
+    assert len(keys) == len(texts)
 
 
 def test_the_order_of_inputs_does_not_matter() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 import pytest
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_runtime.errors import Unprocessable
@@ -69,3 +70,15 @@ def test_dimensions_without_a_name_are_the_callers_choice() -> None:
 def test_a_type_that_the_protocol_lacks_is_refused() -> None:
     with pytest.raises(Unprocessable, match="tensor 'x' has type tensor\\(bfloat16\\)"):
         OnnxModel(identity(TensorProto.BFLOAT16, "batch"), max_rows=1)
+
+
+def test_a_graph_names_what_may_be_missing(graph: bytes) -> None:
+    model = onnx.load_from_string(graph)
+    helper.set_model_props(model, {"headrace.optional": '["pixels", "other"]'})
+    broken = onnx.load_from_string(graph)
+    helper.set_model_props(broken, {"headrace.optional": "pixels"})
+
+    assert [spec.optional for spec in OnnxModel(graph, 8).signature.inputs] == [False]
+    assert [spec.optional for spec in OnnxModel(model.SerializeToString(), 8).signature.inputs] == [True]
+    with pytest.raises(Unprocessable, match=r"JSON list of names as headrace.optional, got 'pixels'"):
+        OnnxModel(broken.SerializeToString(), 8)

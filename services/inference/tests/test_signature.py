@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from headrace_inference.core.signature import Call, Signature, TensorSpec
-from headrace_inference.core.tensors import DATATYPES, InputTensor
+from headrace_inference.core.tensors import DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
 from headrace_runtime.errors import InvalidInput
 
 PIXELS = TensorSpec("pixels", DATATYPES["FP32"], ("batch", 2, 2))
@@ -140,3 +141,79 @@ def test_outputs_that_there_are_not(outputs: tuple[str, ...], message: str) -> N
     with pytest.raises(InvalidInput) as caught:
         SIGNATURE.requested(outputs)
     assert str(caught.value) == message
+
+
+TABLE = Signature(
+    [
+        TensorSpec("length", DATATYPES["FP32"], ("batch",), optional=True),
+        TensorSpec("width", DATATYPES["FP64"], ("batch", 2)),
+        TensorSpec("colour", DATATYPES["BYTES"], ("batch",), optional=True),
+        TensorSpec("sort", DATATYPES["BYTES"], ("batch",)),
+    ],
+    [TensorSpec("prediction", DATATYPES["FP32"], ("batch",))],
+    max_rows=8,
+)
+
+
+def table_call(
+    length: float = 1.0, width: Sequence[float] = (1.0, 2.0), colour: str = "red", sort: str = "a", *, typed: bool
+) -> Call:
+    values = {
+        "length": np.array([length], "<f4"),
+        "width": np.array([width], "<f8"),
+        "colour": np.array([colour], object),
+        "sort": np.array([sort], object),
+    }
+    raws = [encode_raw(values[spec.name], spec.datatype) for spec in TABLE.inputs]
+    shapes = {name: array.shape for name, array in values.items()}
+    inputs = [
+        InputTensor(
+            spec.name,
+            spec.datatype.name,
+            shapes[spec.name],
+            [
+                (
+                    str(spec.datatype.typed_field),
+                    decode_output(OutputTensor(spec.name, spec.datatype.name, shapes[spec.name], raw)),
+                )
+            ]
+            if typed
+            else (),
+        )
+        for spec, raw in zip(TABLE.inputs, raws, strict=True)
+    ]
+    return call(*inputs, raws=() if typed else tuple(raws))
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_is_optional_may_be_missing(typed: bool) -> None:
+    arrays = TABLE.arrays(table_call(float("nan"), colour="", typed=typed))
+
+    assert np.isnan(arrays["length"]).all()
+    assert arrays["length"].dtype == np.float32
+    assert arrays["colour"].tolist() == [""]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (
+            {"width": (1.0, float("nan"))},
+            "input 'width': expected a number in element [0, 1], got NaN: this feature may not be missing",
+        ),
+        (
+            {"sort": ""},
+            "input 'sort': expected a text in element [0], got an empty one: this feature may not be missing",
+        ),
+    ],
+)
+def test_what_is_not_optional_may_not_be_missing(typed: bool, missing: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        TABLE.arrays(table_call(**missing, typed=typed))
+
+    assert str(caught.value) == message
+
+
+def test_infinity_is_a_number() -> None:
+    assert TABLE.arrays(table_call(float("inf"), (float("inf"), float("-inf")), typed=False))["length"][0] == np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,6 +36,8 @@ _ELEMENTS = {
     "string": "BYTES",
 }
 """The protocol's data types by ONNX Runtime's element types."""
+_OPTIONAL = "headrace.optional"
+"""Property of a graph: the inputs that may be missing, as a JSON list of names."""
 
 
 class OnnxModel:
@@ -55,8 +58,9 @@ class OnnxModel:
             self._session = ort.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise Unprocessable(f"graph: ONNX Runtime cannot load it: {error}") from error
+        optional = _optional(self._session)
         self.signature = Signature(
-            [_spec(node) for node in self._session.get_inputs()],
+            [_spec(node, optional) for node in self._session.get_inputs()],
             [_spec(node) for node in self._session.get_outputs()],
             max_rows,
         )
@@ -86,8 +90,18 @@ class OnnxModel:
         return min(times)
 
 
-def _spec(node: Any) -> TensorSpec:
-    return TensorSpec(node.name, _datatype(node), tuple(_size(node, place) for place in range(len(node.shape))))
+def _optional(session: ort.InferenceSession) -> frozenset[str]:
+    """Return the names of the inputs that may be missing."""
+    told = session.get_modelmeta().custom_metadata_map.get(_OPTIONAL, "[]")
+    try:
+        return frozenset(json.loads(told))
+    except (ValueError, TypeError) as error:
+        raise Unprocessable(f"graph: expected a JSON list of names as {_OPTIONAL}, got {told[:40]!r}") from error
+
+
+def _spec(node: Any, optional: frozenset[str] = frozenset()) -> TensorSpec:
+    shape = tuple(_size(node, place) for place in range(len(node.shape)))
+    return TensorSpec(node.name, _datatype(node), shape, node.name in optional)
 
 
 def _datatype(node: Any) -> Datatype:

@@ -18,7 +18,8 @@ def cache_key(graph_digest: str, arrays: Mapping[str, Array], outputs: Sequence[
 
     Those are the graph's digest, each input's name, type, shape and little-endian bytes in the order of names, and the
     outputs in the order asked for. Every part is preceded by its length, so that different calls never give equal bytes
-    to the hash. Typed and raw forms of the same input give the same key.
+    to the hash. Typed and raw forms of the same input give the same key, and so do all forms of NaN: `Signature.arrays`
+    makes them one.
     """
     key = xxh3_128(_with_length(graph_digest.encode()))
     for name in sorted(arrays):

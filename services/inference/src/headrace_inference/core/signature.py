@@ -7,19 +7,29 @@ from dataclasses import dataclass, field
 
 from headrace_runtime.errors import InvalidInput
 
-from headrace_inference.core.tensors import Array, Datatype, InputTensor, Shape, decode_raw, decode_typed
+from headrace_inference.core.tensors import (
+    Array,
+    Datatype,
+    InputTensor,
+    Shape,
+    decode_raw,
+    decode_typed,
+    with_known_gaps,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output of a model.
 
-    A dimension is a size, or the name of one that the caller chooses; equal names mean equal sizes.
+    A dimension is a size, or the name of one that the caller chooses; equal names mean equal sizes. What is `optional`
+    may be missing: NaN, or an empty text.
     """
 
     name: str
     datatype: Datatype
     shape: tuple[int | str, ...]
+    optional: bool = False
 
     @property
     def sizes(self) -> Shape:
@@ -67,9 +77,10 @@ class Signature:
             spec = self._specs[tensor.name]
             self._check_type_and_shape(spec, tensor, chosen)
             if call.raws:
-                arrays[spec.name] = decode_raw(spec.name, spec.datatype, tensor.shape, call.raws[position])
+                array = decode_raw(spec.name, spec.datatype, tensor.shape, call.raws[position])
             else:
-                arrays[spec.name] = decode_typed(spec.name, spec.datatype, tensor.shape, tensor.typed)
+                array = decode_typed(spec.name, spec.datatype, tensor.shape, tensor.typed)
+            arrays[spec.name] = with_known_gaps(spec.name, array, optional=spec.optional)
         return arrays
 
     def rows(self, arrays: Mapping[str, Array]) -> int:

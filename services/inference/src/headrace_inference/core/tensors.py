@@ -1,7 +1,8 @@
 """Tensors as they travel in the Open Inference Protocol, and the arrays that they stand for.
 
 Raw contents are little-endian and row-major; an element of BYTES is its length as a little-endian 32-bit number, then
-itself. Typed contents are lists, one field for each family of data types.
+itself. Typed contents are lists, one field for each family of data types. A missing number is NaN, a missing text is
+empty.
 """
 
 from __future__ import annotations
@@ -111,6 +112,28 @@ def decode_typed(name: str, datatype: Datatype, shape: Shape, typed: Sequence[tu
         return np.array(values, datatype.dtype).reshape(shape)
     except OverflowError as error:
         raise InvalidInput(f"input {name!r}: expected values within {datatype.name}: {error}") from error
+
+
+def with_known_gaps(name: str, array: Array, *, optional: bool) -> Array:
+    """Return an input's array with every missing number as the same NaN. Raises InvalidInput where none may be missing.
+
+    NaN has many bit patterns that mean the same; with one of them, equal inputs have equal bytes.
+    """
+    if array.dtype.kind == "f":
+        missing = np.isnan(array)
+        if not missing.any():
+            return array
+        if optional:
+            return np.where(missing, array.dtype.type(np.nan), array)
+        raise InvalidInput(_gap(name, "a number", "NaN", missing))
+    if array.dtype == object and not optional and "" in array.ravel().tolist():
+        raise InvalidInput(_gap(name, "a text", "an empty one", array == ""))
+    return array
+
+
+def _gap(name: str, wanted: str, got: str, missing: Array) -> str:
+    element = [int(place) for place in np.argwhere(missing)[0]]
+    return f"input {name!r}: expected {wanted} in element {element}, got {got}: this feature may not be missing"
 
 
 def encode_raw(array: Array, datatype: Datatype) -> bytes:
