@@ -6,7 +6,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,12 +15,14 @@ import pytest
 from headrace.events.v1 import record_pb2
 from headrace_data.records import to_ipc
 from headrace_preprocessing.adapters.clean_log import last_rows
-from headrace_runtime.kafka import Admin, GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled
 from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic
+from kafka import KafkaAdminClient
 from kafka.structs import ConsumerGroupMetadata
 
 if TYPE_CHECKING:
@@ -111,3 +114,71 @@ def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSett
             assert reading.is_alive(), "the rows were read without waiting for the transaction"
         reading.join(60.0)
     assert [batch.column("id").to_pylist() for batch in found] == [["a", "b"]]
+
+
+class Copying:
+    """A loop that copies a topic, and one record after another that must come through it."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, stack: ExitStack) -> None:
+        self.topic, self.target = topic, f"{topic}.copy"
+        with Admin(settings, "test") as admin:
+            admin.ensure_topic(self.target, 2)
+        self._producer = stack.enter_context(closing(TransactionalProducer(settings, f"tx.{topic}")))
+        self._reader = stack.enter_context(LogReader(settings, "test"))
+        self._reader.start_at(dict.fromkeys(self._reader.partitions(self.target)))
+        self._loop = TransactionLoop(
+            f"copy.{topic}",
+            partial(GroupConsumer, settings, group=f"group.{topic}", topics=[topic], instance="0"),
+            partial(TransactionalProducer, settings, f"copy.{topic}"),
+            lambda records: [Outgoing(self.target, None, record.value, (), record.partition) for record in records],
+        )
+        self._loop.start()
+        stack.callback(self._loop.stop)
+        self.sent: list[bytes] = []
+        self.copied: list[bytes] = []
+
+    def slowest_ms(self, partition: int, count: int) -> float:
+        """Return how long the slowest of some records took, sent one after another."""
+        slowest = 0.0
+        for _ in range(count):
+            sent_s = time.monotonic()
+            self.sent.append(b"%d" % len(self.sent))
+            with self._producer.transaction() as transaction:
+                transaction.send([Outgoing(self.topic, None, self.sent[-1], (), partition)])
+            until(self._has_come)
+            slowest = max(slowest, time.monotonic() - sent_s)
+        return slowest * 1_000
+
+    def _has_come(self) -> bool:
+        self.copied += [record.value or b"" for record in self._reader.poll(0.02)]
+        return self.sent[-1] in self.copied
+
+
+def test_records_flow_on_kept_partitions_while_the_group_rebalances(
+    settings: KafkaSettings, topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patient, group = settings.model_copy(update={"kafka_session_timeout_ms": 30_000}), f"group.{topic}"
+    with ExitStack() as stack:
+        copying = Copying(patient, topic, stack)
+        calm_ms = max(copying.slowest_ms(partition, 5) for partition in (0, 1))
+        # One member takes its share and then is busy; so the join that another one asks for stays open.
+        busy, new = (
+            stack.enter_context(closing(GroupConsumer(patient, group=group, topics=[topic], instance=instance)))
+            for instance in "12"
+        )
+        until(lambda: busy.poll(0.05) or busy.assignment())
+        until(lambda: new.poll(0.05) or rebalances(patient, group))
+        (kept,) = {0, 1} - {partition for _, partition in busy.assignment()}
+        open_ms = copying.slowest_ms(kept, 20)
+        assert rebalances(patient, group)
+        # Once the busy one polls again the join ends, and everything comes through, once.
+        until(lambda: (busy.poll(0.02), new.poll(0.02), not rebalances(patient, group))[-1])
+        copying.slowest_ms(kept, 5)
+    assert sorted(copying.copied) == sorted(copying.sent)
+    with capsys.disabled():
+        print(f"\nslowest record: {calm_ms:.0f} ms when calm, {open_ms:.0f} ms while a join was open")
+
+
+def rebalances(settings: KafkaSettings, group: str) -> bool:
+    with closing(KafkaAdminClient(**settings.kafka_client())) as admin:
+        return str(admin.describe_groups([group])[group]["group_state"]) == "PreparingRebalance"

@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
+from headrace_client import IngestionClient
 from headrace_data.records import from_ipc
 from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.transport.consumer import handler
 from headrace_ingestion.transport.suspects import IntakeSuspects
+from headrace_local.ports import find_free
 from headrace_preprocessing.settings import Settings
 from headrace_runtime.dead_letters import StoredLetter, read_letter
 from headrace_runtime.errors import Unavailable
@@ -52,7 +54,6 @@ class Service:
             "kafka_session_timeout_ms": str(settings.kafka_session_timeout_ms),
             "store_url": settings.store_url,
             "metrics_address": "",
-            "listen_address": "127.0.0.1:0",
         }
         self._environment = os.environ | {f"HEADRACE_{name.upper()}": value for name, value in (own | changes).items()}
         self._environment["PYTHONPATH"] = str(POISONED)
@@ -162,8 +163,18 @@ def test_records_that_kill_or_fail_are_parked_and_their_neighbours_arrive_once(
         [Outgoing(stream.name, name.encode(), value(name), (), number % 3) for number, name in enumerate(sent)]
     )
     stream.apply()
-    with Service("headrace_ingestion", lane_settings, tmp_path / "log") as service:
+    address = f"127.0.0.1:{find_free(1)[0]}"
+    with Service("headrace_ingestion", lane_settings, tmp_path / "log", listen_address=address) as service:
         until(lambda: len(stream.ids()) + len(letters(lane_settings, stream.name)) >= len(sent))
+        deaths = len(service.codes)
+        # Whoever sends them once more is told that they still kill, and the service lives.
+        with IngestionClient(address) as client:
+            replayed = list(client.replay(stream.name))
+        assert sorted(item.reason for item in replayed) == [
+            "expected a record that can be handled: RuntimeError: a bug that this record meets",
+            *["expected a record that can be handled: process died: SIGKILL"] * 2,
+        ]
+        assert len(service.codes) == deaths
     good = sorted(set(sent) - set(bad.values()))
     assert sorted(stream.ids()) == good
     parked = {letter.letter.key: letter.letter for letter in letters(lane_settings, stream.name)}

@@ -141,3 +141,32 @@ def test_a_selection_takes_what_fits_all_of_it() -> None:
 def test_an_id_is_a_partition_and_an_offset(wrong: str) -> None:
     with pytest.raises(InvalidInput, match="expected partition:offset"):
         selection("", "", "", wrong)
+
+
+@pytest.mark.parametrize("rule", ["crash", "type"])
+def test_of_what_a_process_died_is_tried_elsewhere_before_it_is_handled(rule: str) -> None:
+    asked: list[Incoming] = []
+
+    def dies(record: Incoming) -> str | None:
+        asked.append(record)
+        return "process died: SIGSEGV" if record.value == sent(id="bad") else None
+
+    good, bad = (
+        replace(item, letter=replace(item.letter, rule=rule)) for item in map(letter, (sent(), sent(id="bad")))
+    )
+    assert plan(good, None, intake(), known=False, dies=dies).outcome is Outcome.ACCEPTED
+    found = plan(bad, None, intake(), known=False, dies=dies)
+    if rule == "crash":
+        assert (found.outcome, found.sends) == (Outcome.REJECTED, False)
+        assert found.reason == "expected a record that can be handled: process died: SIGSEGV"
+    assert len(asked) == (2 if rule == "crash" else 0)
+
+
+def test_a_record_that_is_set_aside_is_accounted_for_at_its_place() -> None:
+    record = Incoming(3, 17, b"bytes", b"k")
+    taken = intake().set_aside(record, "process died: SIGKILL")
+    (batch,) = taken.batches
+    assert (batch.partition, batch.start, batch.end, batch.rows.num_rows) == (3, 17, 18, 0)
+    assert batch.rejected == {"crash": 1}
+    ((parked, rejection),) = taken.rejected
+    assert (parked, rejection.rule, rejection.reason) == (record, "crash", "process died: SIGKILL")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -13,7 +13,7 @@ from headrace_data.spec import Pipeline
 from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import InvalidInput
 
-from headrace_ingestion.core.intake import Incoming, Intake, Taken
+from headrace_ingestion.core.intake import CRASH, Incoming, Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
 STAGES = ("ingestion", "preprocessing")
@@ -123,11 +123,19 @@ def _document(value: bytes | None) -> dict[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-def plan(stored: StoredLetter, original: bytes | None, intake: Intake, *, known: bool) -> Plan:
+def plan(
+    stored: StoredLetter,
+    original: bytes | None,
+    intake: Intake,
+    *,
+    known: bool,
+    dies: Callable[[Incoming], str | None] = lambda _: None,
+) -> Plan:
     """Return what becomes of a letter now.
 
     `original` is what the producer sent, when that was looked up and found; `known` tells whether the letter was
-    replayed before.
+    replayed before. `dies` returns of what a process dies that handles a record, None when it lives; it is asked about
+    records of which processes have died.
     """
     if stored.letter.replays >= MAX_REPLAYS:
         return Plan(stored, Outcome.EXHAUSTED)
@@ -140,14 +148,17 @@ def plan(stored: StoredLetter, original: bytes | None, intake: Intake, *, known:
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
     value = letter.value if original is None else original
-    taken = intake.take([Incoming(-1, 0, value, letter.key, letter.headers)])
-    faults = [rejection for _, rejection in taken.rejected] or _dropped(taken, intake.pipeline)
+    record = Incoming(-1, 0, value, letter.key, letter.headers)
+    if letter.rule == CRASH and (death := dies(record)):
+        return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
+    taken = intake.take([record])
+    faults = [rejection for _, rejection in taken.rejected] or dropped(taken, intake.pipeline)
     if faults:
         return Plan(stored, Outcome.REJECTED, faults[0].reason, taken)
     return Plan(stored, Outcome.ACCEPTED, taken=taken)
 
 
-def _dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:
+def dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:
     """Return why cleaning will drop a row, as far as the row alone tells: not whether its key is a duplicate."""
     return [
         rejection

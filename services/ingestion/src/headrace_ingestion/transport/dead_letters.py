@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -15,17 +16,20 @@ from headrace_runtime import telemetry_names as names
 from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Fenced
+from headrace_runtime.messages import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.telemetry import links_to, tracer
 from headrace_runtime.topics import PUSH_ACCEPTED
+from headrace_runtime.trials import Trial
 
 from headrace_ingestion.adapters.dead_log import DeadLog
 from headrace_ingestion.adapters.push_log import PushLog
-from headrace_ingestion.core.intake import Taken
+from headrace_ingestion.core.intake import Incoming, Taken
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, batch_id, is_original, needs_original, plan
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
 from headrace_ingestion.transport.consumer import count
 from headrace_ingestion.transport.converters import letter_message, outcome_message, selection_of
+from headrace_ingestion.transport.suspects import open_trial
 
 LETTERS_PER_TRANSACTION = 64
 CATCH_UP_S = 10.0
@@ -95,16 +99,19 @@ class DeadLetterDesk:
                     return
 
     def _plan(self, entrance: Entrance, wanted: Selection) -> Iterator[list[Plan]]:
-        with DeadLog(self._settings, entrance.intake.pipeline.name) as log:
+        pipeline = entrance.intake.pipeline.name
+        # What others have died of is tried elsewhere first; the process is started when there is any.
+        with DeadLog(self._settings, pipeline) as log, closing(open_trial(entrance.intake, cleans=True)) as trial:
             for letters in log.letters(wanted.place):
                 chosen = [stored for stored in letters if wanted.takes(stored)]
                 for start in range(0, len(chosen), LETTERS_PER_TRANSACTION):
                     chunk = chosen[start : start + LETTERS_PER_TRANSACTION]
-                    yield [self._plan_one(entrance, log, stored) for stored in chunk]
+                    yield [self._plan_one(entrance, log, trial, stored) for stored in chunk]
 
-    def _plan_one(self, entrance: Entrance, log: DeadLog, stored: StoredLetter) -> Plan:
+    def _plan_one(self, entrance: Entrance, log: DeadLog, trial: Trial, stored: StoredLetter) -> Plan:
         known = self._log.answer(entrance.intake.pipeline.name, batch_id(stored)) is not None
-        return plan(stored, None if known else _original(log, stored), entrance.intake, known=known)
+        original = None if known else _original(log, stored)
+        return plan(stored, original, entrance.intake, known=known, dies=partial(_dies, trial, stored))
 
     def _send(self, entrance: Entrance, plans: list[Plan]) -> list[Plan]:
         """Write what is to be sent in one transaction, and return what became of every letter."""
@@ -131,6 +138,11 @@ class DeadLetterDesk:
             if one.sends:
                 count(pipeline, one.taken, PUSH_ACCEPTED.name)
         return told
+
+
+def _dies(trial: Trial, stored: StoredLetter, record: Incoming) -> str | None:
+    letter = stored.letter
+    return trial.attempt([Record(letter.topic, letter.partition, letter.offset, record.key, record.value)])
 
 
 def _original(log: DeadLog, stored: StoredLetter) -> bytes | None:

@@ -11,6 +11,7 @@ from headrace_runtime.trial_child import Attempt
 from headrace_runtime.trials import Trial
 
 from headrace_ingestion.core.intake import Intake
+from headrace_ingestion.core.replay import dropped
 from headrace_ingestion.transport.consumer import handler, messages_of
 from headrace_ingestion.transport.converters import incoming
 
@@ -25,11 +26,7 @@ class IntakeSuspects:
 
     def open_trial(self) -> Trial:
         """Return a process that checks records as the intake does."""
-        intake = self._intake
-        spec = intake.pipeline.canonical_json().decode()
-        return Trial(
-            CHILD, {"spec": spec, "batch_bytes": intake.batch_bytes, "max_record_bytes": intake.max_record_bytes}
-        )
+        return open_trial(self._intake)
 
     def rows(self, _: Record) -> int:
         """Return 1: a message cannot be divided."""
@@ -44,8 +41,23 @@ class IntakeSuspects:
         return messages_of(self._intake.set_aside(incoming(record), reason), self._intake.pipeline)
 
 
+def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:
+    """Return a process that checks records as an intake does, and cleans them too when that is wanted."""
+    told = {
+        "spec": intake.pipeline.canonical_json().decode(),
+        "batch_bytes": intake.batch_bytes,
+        "max_record_bytes": intake.max_record_bytes,
+        "cleans": cleans,
+    }
+    return Trial(CHILD, told)
+
+
 def attempt(setup: Mapping[str, Any]) -> Attempt:
     """Return what a trial does with records."""
-    pipeline = parse_canonical(setup["spec"].encode())
-    handle = handler(Intake(pipeline, setup["batch_bytes"], setup["max_record_bytes"]))
-    return lambda records, _: handle(records)
+    intake = Intake(parse_canonical(setup["spec"].encode()), setup["batch_bytes"], setup["max_record_bytes"])
+    handle = handler(intake)
+
+    def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:
+        return dropped(intake.take([incoming(record) for record in records]), intake.pipeline)
+
+    return check_and_clean if setup["cleans"] else lambda records, _: handle(records)

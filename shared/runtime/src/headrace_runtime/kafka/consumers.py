@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,13 +17,13 @@ from prometheus_client import Counter
 
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.kafka.assignor import TruthfulAssignor
+from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Record, next_offsets
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
-JOIN_TIMEOUT_MS = 5_000
 LOOK_EVERY_S = 2.0
 """How often a consumer looks whether it moves."""
 ENDS_TIMEOUT_MS = 2_000
@@ -90,22 +90,44 @@ class GroupConsumer:
             **settings.kafka_client(),
         )
         assignor = self._consumer._coordinator._assignors[TruthfulAssignor.name]  # noqa: SLF001 - made by kafka-python
-        assignor.owned = self._consumer.assignment
+        assignor.owned = self._owned
         # An answer asked for in an earlier membership is kept by kafka-python (3.0.12) until it is fetched, and then
         # may be older than what another member has committed since.
         self._arrivals.forget_offsets = self._consumer._coordinator._offset_fetch_futures.clear  # noqa: SLF001
         self._consumer.subscribe(topics, listener=self._arrivals)
+        self._joining = Joining(self._consumer)
+        self._membership = self._joining.membership()
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time.
 
-        Raises Stalled when nothing comes though there is something, or when this is no member of the group any more.
+        While the group rebalances, what has come from the partitions that are still ours. Raises Stalled when nothing
+        comes though there is something, or when this is no member of the group any more.
         """
-        self._join()
         if time.monotonic() - self._look_s > LOOK_EVERY_S:
             self._look()
             self._look_s = time.monotonic()
-        return _records(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
+        deadline_s = time.monotonic() + timeout_s
+        while self._joining.look():
+            if records := self._poll(0.0):
+                return records
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return []
+            time.sleep(min(REST_S, left_s))
+        return self._poll(max(0.0, deadline_s - time.monotonic()))
+
+    def _poll(self, timeout_s: float) -> list[Record]:
+        membership = self._joining.membership()
+        if not self._joining.owns(membership):
+            return []
+        records = _records(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
+        self._membership = membership
+        if records and not self._joining.owns(self._joining.membership()):
+            # Thrown out meanwhile: they may be another's by now.
+            self.rewind(records)
+            return []
+        return records
 
     def _look(self) -> None:
         """Raise Stalled when something has been wrong for too long."""
@@ -115,7 +137,7 @@ class GroupConsumer:
         if self._member.look({self.group: silent} if silent else {}):
             self._give_up(f"is no member of the group any more, for {self._member.limit_s:.0f} s")
         # A rebalance may wait for a member that is busy, and nothing is read until it is over.
-        if stalled := self._moving.look({} if coordinator.need_rejoin() else self._behind()):
+        if stalled := self._moving.look({} if self._joining.look() else self._behind()):
             self._give_up(f"has not moved for {self._moving.limit_s:.0f} s though there is something: {stalled}")
 
     def _give_up(self, why: str) -> None:
@@ -139,16 +161,6 @@ class GroupConsumer:
             if offset is None or offset < ends[partition]
         }
 
-    def _join(self) -> None:
-        # kafka-python (3.0.12) loses a join whose answer comes just after the poll that awaited it gave up: the member
-        # then neither reads nor beats its heart, for ever. So joins are awaited here, longer than any poll, and one
-        # that was lost all the same (the member rejoins and needs no rejoin) is made again.
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - there is no public way to await a join
-        if coordinator.rejoining and not coordinator.need_rejoin():
-            coordinator.request_rejoin()
-        if coordinator.need_rejoin():
-            coordinator.ensure_active_group(timeout_ms=JOIN_TIMEOUT_MS)
-
     def rewind(self, records: Iterable[Record]) -> None:
         """Read these records again, as far as their partitions are still ours."""
         first: dict[Place, int] = {}
@@ -160,6 +172,11 @@ class GroupConsumer:
             if TopicPartition(topic, partition) in assigned:
                 self._consumer.seek(TopicPartition(topic, partition), offset)
         self._moving.forget()
+
+    def _owned(self) -> Collection[TopicPartition]:
+        # One that was thrown out owns nothing any more, whatever it had.
+        lost = self._consumer.group_metadata().generation_id < 0
+        return () if lost else self._consumer.assignment()
 
     def assignment(self) -> set[Place]:
         """Return the partitions that are ours now."""
@@ -195,11 +212,17 @@ class GroupConsumer:
         self._consumer.resume(*self._consumer.paused())
 
     def group_metadata(self) -> Any:
-        """Return what a transaction needs to commit offsets for this member, and for no stale one."""
-        return self._consumer.group_metadata()
+        """Return what a transaction needs to commit offsets for this member, and for no stale one.
+
+        The group may have moved on since the last poll, and what this member owned stays its own until its next one.
+        But a member that was thrown out and let in again has another id, and its partitions may have been another's.
+        """
+        membership = self._joining.membership()
+        return membership if membership.member_id == self._membership.member_id else self._membership
 
     def close(self) -> None:
         """Leave. A static member's partitions stay with it until the session times out."""
+        self._joining.close()
         self._consumer.close(autocommit=False)
 
 
