@@ -132,3 +132,17 @@ def test_names_stay_inside_the_store(store: ObjectStore, name: str) -> None:
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(InvalidInput, match="'nowhere://bucket'"):
         ObjectStore("nowhere://bucket")
+
+
+def test_a_clients_own_error_says_that_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoConnection(Exception):
+        """Like botocore's: no OSError."""
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise NoConnection("nobody answers")
+
+    store = ObjectStore("memory://away")
+    artifact = store.put(b"kept")
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_file", fail)
+    with pytest.raises(Unavailable, match="nobody answers"):
+        store.get(artifact)

@@ -15,7 +15,7 @@ from typing import Protocol
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from headrace_runtime.errors import Corrupt, InvalidInput, NotFound, Unavailable
+from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TEMPORARY = ".writing-"
@@ -111,11 +111,15 @@ class ObjectStore:
             raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
         return verify(artifact, data)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a named file, such as `runs/<run>/attempt-1/checkpoint.safetensors`, over an older one."""
+    def write(self, name: str, data: bytes, *, flushed: bool = True) -> None:
+        """Write a named file, such as `runs/<run>/attempt-1/checkpoint.safetensors`, over an older one.
+
+        A local file that is not `flushed` may be gone or in pieces after the machine itself has failed: for what can be
+        told to be whole and done without.
+        """
         path = self._named_path(name)
         with self._translated(path):
-            self._replace(path, data)
+            self._replace(path, data, flushed=flushed)
 
     def read(self, name: str) -> bytes | None:
         """Return a named file's bytes, or None when there is no such file."""
@@ -156,9 +160,9 @@ class ObjectStore:
         except (FileNotFoundError, IsADirectoryError):
             return None
 
-    def _replace(self, path: str, data: bytes) -> None:
+    def _replace(self, path: str, data: bytes, *, flushed: bool = True) -> None:
         if isinstance(self._fs, LocalFileSystem):
-            replace_file(Path(path), data)
+            replace_file(Path(path), data, flushed=flushed)
         else:
             self._fs.pipe_file(path, data)
 
@@ -166,19 +170,28 @@ class ObjectStore:
     def _translated(self, place: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise Unavailable(f"object store: {place}: {error}") from error
+        except HeadraceError:
+            raise
+        except Exception as error:
+            # Remote file systems let errors of their own clients through, which need not be OSErrors.
+            if isinstance(error, OSError) or not isinstance(self._fs, LocalFileSystem):
+                raise Unavailable(f"object store: {place}: {error}") from error
+            raise
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a local file whole or not at all: aside, flushed to the disk, then renamed. Raises `OSError`."""
+def replace_file(path: Path, data: bytes, *, flushed: bool = True) -> None:
+    """Write a local file whole or not at all: aside, flushed to the disk, then renamed. Raises `OSError`.
+
+    One that is not `flushed` is whole or absent after the process has failed, but not after the machine has.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         with aside.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if flushed:
+                os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
