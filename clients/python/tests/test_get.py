@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from io import StringIO
 
 import pytest
 from headrace.events.v1.run_pb2 import RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
+from headrace_client.cli import tables
+from rich.console import Console
 
 
 def artifact(canned, letter):
@@ -178,6 +181,36 @@ def test_versions_show_the_gates_of_the_newest(headrace, full):
     assert "1 failed" in output
     assert "accuracyDrop" in output
     assert "version 1 of digits was refused: no variant passed its gates" in output
+
+
+def test_a_regression_is_known_by_its_error():
+    errors = {"rmse": 312.42, "mae": 250.0, "r2": 0.85}
+    common = {"ordinal": 1, "version_id": "sha256:" + "e" * 64, "dataset_id": "d", "state": "released", "reason": None}
+    regression = common | {
+        "model": "mass",
+        "epochs": 3,
+        "metrics": errors,
+        "gates": [],
+        "variants": [{"name": "fp32", "metrics": errors}],
+    }
+    classes = common | {"model": "digits", "epochs": 3, "metrics": {"accuracy": 0.5}, "gates": [], "variants": []}
+
+    alone, mixed = text_of(tables.versions([regression])), text_of(tables.versions([classes, regression]))
+
+    assert "rmse" in alone.splitlines()[0]
+    assert "312.4200" in alone
+    assert "mae" in alone
+    assert "accuracy" not in alone
+    assert "quality" in mixed.splitlines()[0]
+    assert "accuracy 0.5000" in mixed
+    assert "rmse 312.4200" in mixed
+
+
+def text_of(parts):
+    console = Console(width=120, file=StringIO())
+    for part in parts:
+        console.print(part)
+    return console.file.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["datasets", "runs", "versions", "releases"])

@@ -12,6 +12,7 @@ from headrace_client.errors import AnswerInvalid, InputInvalid, NotFound, NotRea
 
 ROW = {"id": "a", "pixels": [[1, 2], [0, 1]]}
 OTHER = {"id": "b", "pixels": [[3.5, 0], [0, 0.5]]}
+NULL = "; null stands for a value that is missing"
 
 
 def lines(*rows):
@@ -59,6 +60,7 @@ def test_the_json_shape(headrace, inference):
             "label": 4,
             "probability": 0.75,
             "probabilities": [0.25, 0.75],
+            "prediction": None,
             "model": "digits",
             "version": "2",
             "variant": "int8",
@@ -91,8 +93,10 @@ def test_rows_travel_in_batches(headrace, inference):
 @pytest.mark.parametrize(
     ("inputs", "row", "problem"),
     [
-        ([("pixels", "FP32", [-1, 2, 2])], {"id": 1, "pixel": 3}, "missing; the row has id, pixel"),
-        ([("pixels", "FP32", [-1, 2, 2])], {}, "missing; the row has no field at all"),
+        ([("pixels", "FP32", [-1, 2, 2])], {"id": 1, "pixel": 3}, "missing; the row has id, pixel" + NULL),
+        ([("pixels", "FP32", [-1, 2, 2])], {}, "missing; the row has no field at all" + NULL),
+        ([("pixels", "INT64", [-1])], {}, "missing; the row has no field at all"),
+        ([("pixels", "INT64", [-1])], {"pixels": None}, "expected a whole number (INT64), got null"),
         (
             [("pixels", "FP32", [-1, 2, 2])],
             {"pixels": [[1, 2, 3], [4, 5, 6]]},
@@ -214,6 +218,60 @@ def test_text_labels_and_further_outputs(inference):
         (prediction,) = predict_rows(client, "digits", [ROW])
     assert (prediction.label, prediction.probability, prediction.outputs) == ("seven", 0.5, {"score": [2.5]})
     assert (prediction.variant, prediction.cached, prediction.prediction_id) == (None, False, "echo")
+
+
+def regression(request):
+    rows = request.inputs[0].shape[0]
+    answer = open_inference.ModelInferResponse(model_name="digits", model_version="3")
+    answer.outputs.add(name="prediction", datatype="FP32", shape=[rows])
+    answer.raw_output_contents.append((np.arange(rows) + 4200.25).astype("<f4").tobytes())
+    return answer
+
+
+TABLE = [("length", "FP32", [-1]), ("pair", "FP64", [-1, 2]), ("colour", "BYTES", [-1])]
+
+
+def test_null_travels_as_nan_and_as_an_empty_text(headrace, inference):
+    inference.inputs, inference.answer = TABLE, regression
+    rows = [{"length": None, "pair": None, "colour": None}, {"length": 1.5, "pair": [2, 3], "colour": "grün"}]
+
+    result = headrace("predict", "digits", "--json", "--batch", "2", stdin=lines(*rows))
+
+    assert result.exit_code == 0, result.output
+    (request,) = inference.requests
+    length, pair, colour = request.raw_input_contents
+    np.testing.assert_array_equal(np.frombuffer(length, "<f4"), np.array([np.nan, 1.5], "<f4"))
+    np.testing.assert_array_equal(np.frombuffer(pair, "<f8"), [np.nan, np.nan, 2, 3])
+    assert colour == b"\x00\x00\x00\x00\x05\x00\x00\x00" + "grün".encode()
+
+
+def test_a_number_is_shown_as_what_is_predicted(headrace, inference):
+    inference.answer = regression
+    table = headrace("predict", "digits", "--batch", "2", stdin=lines(ROW, OTHER)).stdout
+    views = json.loads(headrace("predict", "digits", "--json", stdin=lines(ROW)).stdout)
+
+    assert table.split()[:2] == ["row", "prediction"]
+    assert ["1", "4200.25", "3", "no"] in [line.split() for line in table.splitlines()]
+    assert ["2", "4201.25", "3", "no"] in [line.split() for line in table.splitlines()]
+    assert (views[0]["prediction"], views[0]["label"], views[0]["outputs"]) == (4200.25, None, {})
+
+
+def test_arrays_of_objects_are_texts_or_numbers(inference):
+    inference.answer = regression
+    inputs = {
+        "texts": np.array(["a", None, float("nan"), ""], object),
+        "numbers": np.array([1, None, 2.5, float("nan")], object),
+        "words": np.array(["ab", "c", "", "d"]),
+    }
+    with InferenceClient(inference.address) as client:
+        client.infer("digits", inputs)
+        with pytest.raises(InputInvalid, match="expected texts in an array of objects, got 7"):
+            client.infer("digits", {"mixed": np.array(["a", 7], object)})
+
+    (request,) = inference.requests
+    assert [tensor.datatype for tensor in request.inputs] == ["BYTES", "FP64", "BYTES"]
+    assert request.raw_input_contents[0] == b"\x01\x00\x00\x00a" + bytes(12)
+    np.testing.assert_array_equal(np.frombuffer(request.raw_input_contents[1], "<f8"), [1, np.nan, 2.5, np.nan])
 
 
 def test_typed_answers_are_read_too(inference):

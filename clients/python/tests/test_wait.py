@@ -9,6 +9,7 @@ import grpc
 import pytest
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client import waiting
+from headrace_client.stages import Goal, Wanted, stages
 
 RUNNING, SUCCEEDED, FAILED = messages.RUN_STATE_RUNNING, messages.RUN_STATE_SUCCEEDED, messages.RUN_STATE_FAILED
 CANDIDATE, RELEASED, REFUSED = (
@@ -337,3 +338,14 @@ def test_freeze_times_out(headrace, registry, canned):
     assert result.exit_code == 1
     assert "request-7" in result.stderr
     assert "still not frozen" in result.stderr
+
+
+def test_a_regression_is_told_by_its_error(canned):
+    state = canned.released_state()
+    state.version.trained.metrics.clear()
+    state.version.trained.metrics.update({"rmse": 312.4, "mae": 200.0, "r2": 0.8})
+    wanted = Wanted(state.dataset.frozen.spec_digest)
+
+    training = next(stage for stage in stages(state, Goal.RELEASED, wanted) if stage.name == "training")
+
+    assert training.text == "31 epochs, test rmse 312.4000"

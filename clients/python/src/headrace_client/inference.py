@@ -15,7 +15,7 @@ from headrace import open_inference
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import open_channel, trace_metadata, translated
 from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady
-from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, to_raw
+from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, numbers_of, to_raw
 from headrace_client.tls import Tls
 
 SERVICE = "inference"
@@ -109,9 +109,14 @@ class InferenceClient:
         )
 
     def infer(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
-        """Send arrays (first dimension: rows) and return the answer; data types follow from the arrays' dtypes."""
+        """Send arrays (first dimension: rows) and return the answer; data types follow from the arrays' dtypes.
+
+        Arrays of objects are texts; where they hold numbers and None they are FP64 with NaN. NaN is a missing number;
+        None, NaN and "" are a missing text.
+        """
         request = open_inference.ModelInferRequest(model_name=model, model_version=version)
-        for name, array in inputs.items():
+        for name, given in inputs.items():
+            array = numbers_of(given)
             datatype = _datatype(name, array)
             request.inputs.add(name=name, datatype=datatype, shape=array.shape)
             request.raw_input_contents.append(to_raw(array, datatype))

@@ -12,12 +12,12 @@ from headrace_client.errors import AnswerInvalid, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient, InferenceResult
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows
 
-LABEL, PROBABILITIES = "label", "probabilities"
+LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one row. `row` counts from 1; label and probabilities are None when the model has none."""
+    """The answer to one row. `row` counts from 1; label, probabilities and prediction are None when there is none."""
 
     row: int
     label: Any
@@ -31,6 +31,8 @@ class Prediction:
     cached: bool
     outputs: dict[str, Any]
     """Every other output of the model, as JSON values."""
+    prediction: float | None = None
+    """The number that a regression predicts, in the label's unit."""
 
 
 def predict_rows(
@@ -77,6 +79,7 @@ def _prediction(result: InferenceResult, row: int, index: int) -> Prediction:
     values = {name: array[index] for name, array in result.outputs.items()}
     label = values.pop(LABEL, None)
     probabilities = values.pop(PROBABILITIES, None)
+    number = values.pop(PREDICTION) if isinstance(values.get(PREDICTION), np.floating) else None
     return Prediction(
         row=row,
         label=_json_value(label),
@@ -88,6 +91,7 @@ def _prediction(result: InferenceResult, row: int, index: int) -> Prediction:
         prediction_id=result.prediction_id,
         cached=result.cached,
         outputs={name: _json_value(value) for name, value in values.items()},
+        prediction=None if number is None else float(number),
     )
 
 

@@ -135,8 +135,7 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         return Stage("training", Mark.RUNNING, _progress(run, "epoch"))
     if counts and state.HasField("version"):
         trained = state.version.trained
-        accuracy = trained.metrics.get("accuracy")
-        tested = f"test accuracy {accuracy:.4f}" if accuracy is not None else ""
+        tested = next((f"test {name} {trained.metrics[name]:.4f}" for name in QUALITIES if name in trained.metrics), "")
         return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested))
     return Stage("training", Mark.WAITING, "starts after the dataset")
 
@@ -180,7 +179,14 @@ def _any_running(state: messages.WatchPipelineResponse) -> bool:
     return any(run.state == messages.RUN_STATE_RUNNING for run in state.runs)
 
 
-LOSSES = {"train_loss": "loss", "validation_loss": "validation loss", "validation_accuracy": "validation accuracy"}
+QUALITIES = ("accuracy", "rmse")
+"""What says how good a version is: of a classification, of a regression."""
+LOSSES = {
+    "train_loss": "loss",
+    "validation_loss": "validation loss",
+    "validation_accuracy": "validation accuracy",
+    "validation_rmse": "validation rmse",
+}
 """The measurements of a run that a progress line shows, with their words."""
 
 

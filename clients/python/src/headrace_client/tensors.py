@@ -1,10 +1,12 @@
 """Tensors of the Open Inference Protocol: JSON rows in, numpy arrays between, raw bytes on the wire.
 
-Raw contents are little-endian and row-major; BYTES is each element's length as uint32 followed by the element.
+Raw contents are little-endian and row-major; BYTES is each element's length as uint32 followed by the element. A
+missing value is null in a row, NaN in an array of numbers, and None, NaN or the empty text in an array of texts.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """The protocol's data types as numpy ones; BYTES holds str or bytes objects."""
 
+MISSING: dict[str, float | str] = {"FP16": float("nan"), "FP32": float("nan"), "FP64": float("nan"), "BYTES": ""}
+"""What stands for a missing value, by data type."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -51,7 +56,8 @@ class TensorSpec:
 def arrays_from_rows(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     """Return one array per input, first dimension len(rows); fields that are no input are left out.
 
-    Raises RowsInvalid with every problem of every row.
+    Null stands for a missing value where the data type has one: numbers with a fraction, and texts. Whether the model
+    takes it is for the model to say. Raises RowsInvalid with every problem of every row.
     """
     problems: list[RowProblem] = []
     columns: dict[str, list[Array]] = {tensor.name: [] for tensor in inputs}
@@ -70,8 +76,11 @@ def arrays_from_rows(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorS
 
 def _row_array(row: Mapping[str, Any], tensor: TensorSpec) -> Array:
     if tensor.name not in row:
-        raise ValueError(f"missing; the row has {', '.join(sorted(row)) or 'no field at all'}")
+        hint = "; null stands for a value that is missing" if tensor.datatype in MISSING else ""
+        raise ValueError(f"missing; the row has {', '.join(sorted(row)) or 'no field at all'}{hint}")
     value = row[tensor.name]
+    if value is None and tensor.datatype in MISSING and -1 not in tensor.row_shape:
+        return np.full(tensor.row_shape, MISSING[tensor.datatype], dtype=DTYPES[tensor.datatype])
     if tensor.row_shape == (1,) and not isinstance(value, list):
         value = [value]  # a single number stands for a vector of one
     shape = _shape_of(value)
@@ -169,8 +178,28 @@ def to_raw(array: Array, datatype: str) -> bytes:
         raise InputInvalid(f"data type {datatype} is not one of {', '.join(DTYPES)}")
     if datatype != "BYTES":
         return np.ascontiguousarray(array, dtype=DTYPES[datatype]).tobytes()
-    encoded = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+    encoded = [_encoded(item) for item in array.ravel().tolist()]
     return b"".join(struct.pack("<I", len(item)) + item for item in encoded)
+
+
+def _encoded(item: object) -> bytes:
+    if isinstance(item, str | bytes):
+        return item.encode() if isinstance(item, str) else item
+    # Libraries of tables have either for a text that is missing.
+    if item is None or (isinstance(item, float) and math.isnan(item)):
+        return b""
+    raise InputInvalid(f"expected texts in an array of objects, got {_json_text(item)}")
+
+
+def numbers_of(array: Array) -> Array:
+    """Return an array of Python numbers, None among them, as FP64 with NaN; any other array as it is."""
+    if array.dtype.kind != "O":
+        return array
+    items = array.ravel().tolist()
+    numbers = [isinstance(item, int | float) and not isinstance(item, bool) for item in items]
+    given = [number or item is None for number, item in zip(numbers, items, strict=True)]
+    some = any(number and item == item for number, item in zip(numbers, items, strict=True))
+    return array.astype(np.float64) if all(given) and some else array
 
 
 def from_raw(raw: bytes, datatype: str, shape: Sequence[int]) -> Array:

@@ -33,7 +33,7 @@ def predict(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict rows. Each row names the model's inputs; other fields are left out."""
+    """Predict rows. Each row names the model's inputs, null where a value is missing; other fields are left out."""
     rows = parse_rows(_read(file))
     with InferenceClient(find_addresses().inference) as client:
         started = time.perf_counter()
@@ -113,6 +113,7 @@ def _view(prediction: Prediction) -> dict[str, Any]:
         "label": prediction.label,
         "probability": prediction.probability,
         "probabilities": None if prediction.probabilities is None else list(prediction.probabilities),
+        "prediction": prediction.prediction,
         "model": prediction.model,
         "version": prediction.version,
         "variant": prediction.variant,
@@ -123,15 +124,25 @@ def _view(prediction: Prediction) -> dict[str, Any]:
 
 
 def _print(predictions: list[Prediction]) -> None:
+    numbers = any(prediction.prediction is not None for prediction in predictions)
     rows = [
         [
             str(prediction.row),
-            plain(prediction.label),
-            "" if prediction.probability is None else f"{prediction.probability:.4f}",
+            *([_number(prediction.prediction)] if numbers else _class(prediction)),
             plain(prediction.version),
             plain(prediction.variant or ""),
             "yes" if prediction.cached else "no",
         ]
         for prediction in predictions
     ]
-    print_parts([table([">row", "label", ">probability", "version", "variant", "=cached"], rows)])
+    answers = [">prediction"] if numbers else ["label", ">probability"]
+    print_parts([table([">row", *answers, "version", "variant", "=cached"], rows)])
+
+
+def _class(prediction: Prediction) -> list[str]:
+    probability = "" if prediction.probability is None else f"{prediction.probability:.4f}"
+    return [plain(prediction.label), probability]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

@@ -66,6 +66,7 @@ def runs(found: list[View]) -> list[RenderableType]:
 
 def versions(found: list[View]) -> list[RenderableType]:
     """Show versions, then the newest one's variants with their gates, then why versions were refused."""
+    title, qualities = _qualities(found)
     rows = [
         [
             plain(view["model"]),
@@ -73,13 +74,13 @@ def versions(found: list[View]) -> list[RenderableType]:
             short_id(view["version_id"]),
             short_id(view["dataset_id"]),
             str(view["epochs"]),
-            _number(view["metrics"].get("accuracy")),
+            quality,
             coloured(view["state"]),
         ]
-        for view in found
+        for view, quality in zip(found, qualities, strict=True)
     ]
     parts: list[RenderableType] = [
-        table(["model", ">version", "=id", "=dataset", ">epochs", ">accuracy", "=state"], rows)
+        table(["model", ">version", "=id", "=dataset", ">epochs", f">{title}", "=state"], rows)
     ]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
@@ -93,20 +94,21 @@ def versions(found: list[View]) -> list[RenderableType]:
 
 def variants(version: View) -> list[RenderableType]:
     """Show the variants of one version and each of their gates."""
+    regression = any("rmse" in variant["metrics"] for variant in version["variants"])
+    shown = ("rmse", "mae") if regression else ("accuracy", "agreement")
     rows = [
         [
             plain(variant["name"]),
             _size(variant["metrics"].get("size_bytes")),
             _number(variant["metrics"].get("latency_ms_batch_1"), 3),
             _number(variant["metrics"].get("latency_ms_batch_32"), 3),
-            _number(variant["metrics"].get("accuracy")),
-            _number(variant["metrics"].get("agreement")),
+            *(_number(variant["metrics"].get(metric)) for metric in shown),
             _verdict(version["gates"], variant["name"]),
         ]
         for variant in version["variants"]
     ]
     title = f"variants of {plain(version['model'])} version {version['ordinal']}"
-    columns = ["variant", ">size", ">ms, 1 row", ">ms, 32", ">accuracy", ">agreement", "=gates"]
+    columns = ["variant", ">size", ">ms, 1 row", ">ms, 32", *(f">{metric}" for metric in shown), "=gates"]
     parts: list[RenderableType] = [table(columns, rows, title=title)]
     if version["gates"]:
         gate_rows = [
@@ -151,10 +153,10 @@ def lineage(found: View) -> list[RenderableType]:
         moment = _moment(served["serve_time"])
         rows.append(["prediction", plain(served["prediction_id"]), plain(f"{count} {how} in {took}, {moment}")])
     if version := found["version"]:
-        accuracy = _number(version["metrics"].get("accuracy"))
+        metric, quality = _quality(version)
         told = f"{version['model']} version {version['ordinal']}, {version['state']}"
         rows.append(
-            ["version", short_id(version["version_id"]), plain(told + (f", accuracy {accuracy}" if accuracy else ""))]
+            ["version", short_id(version["version_id"]), plain(told + (f", {metric} {quality}" if quality else ""))]
         )
     for run in reversed(found["runs"]):
         took = _seconds_between(run["request_time"], run["end_time"])
@@ -208,6 +210,21 @@ def _verdict(gates: list[View], variant: str) -> str:
     if not results:
         return "not judged"
     return coloured("passed") if all(results) else f"[red]{results.count(False)} failed[/]"
+
+
+def _quality(version: View) -> tuple[str, str]:
+    """Return what a version is known by: the accuracy of a classification, the rmse of a regression."""
+    metric = "rmse" if "rmse" in version["metrics"] else "accuracy"
+    return metric, _number(version["metrics"].get(metric))
+
+
+def _qualities(versions: list[View]) -> tuple[str, list[str]]:
+    """Return the title and the cells of a column that shows how good versions are; models of both tasks may mix."""
+    qualities = [_quality(version) for version in versions]
+    metrics = {metric for metric, quality in qualities if quality} or {"accuracy"}
+    if len(metrics) == 1:
+        return metrics.pop(), [quality for _, quality in qualities]
+    return "quality", [f"{metric} {quality}" if quality else "" for metric, quality in qualities]
 
 
 def _steps(progress: View | None) -> str:
