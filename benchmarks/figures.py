@@ -6,12 +6,34 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-PACKAGES = ("grpcio", "protobuf", "onnxruntime", "kafka-python", "pyarrow", "opentelemetry-sdk")
+PACKAGES = ("grpcio", "protobuf", "onnxruntime", "kafka-python", "pyarrow", "opentelemetry-sdk", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one part of the benchmarks found."""
+
+    tables: str
+    """Markdown."""
+    raw: Any
+    """Every round's figures, as JSON values."""
+
+
+def values(one: Any) -> dict[str, float]:
+    """Return the figures of one round, rounded to what they are worth."""
+    return {name: round(value, 3) for name, value in asdict(one).items()}
+
+
+def share(done: Sequence[float], reference: Sequence[float]) -> str:
+    """Return the median of the rounds' ratios, with the least and the greatest, such as `0.91 [0.88-0.95]`."""
+    return spread([one / other for one, other in zip(done, reference, strict=True)], 2)
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
