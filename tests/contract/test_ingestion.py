@@ -23,7 +23,7 @@ from headrace_ingestion.wiring import build
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.messages import Record, decode, encode
 from headrace_runtime.topics import dead_topic, raw_topic
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -132,6 +132,27 @@ def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Runni
     places = {(int(item.header("dead-partition") or -1), int(item.header("dead-offset") or -1)) for item in dead}
     assert len(places) == 3
     assert not places & {(row["_partition"], row["_offset"]) for row in rows}
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running) -> None:
+    servers = running.settings.kafka_bootstrap_servers
+    for wave in ("old", "new"):
+        with closing(KafkaProducer(bootstrap_servers=servers)) as producer:
+            for number in range(20):
+                producer.send(running.pipeline, digit(f"{wave}{number}"), partition=number % 2)
+        wanted = {f"{wave}{number}" for number in range(20)}
+        until(lambda wanted=wanted: wanted <= {row["id"] for row in running.rows()}, 60)
+        if wave == "old":
+            with (
+                Admin(running.settings, "test") as admin,
+                closing(KafkaAdminClient(bootstrap_servers=servers)) as client,
+            ):
+                client.delete_topics([running.pipeline])
+                until(lambda: not admin.partitions_of(running.pipeline))
+                admin.ensure_topic(running.pipeline, 2)
+    rows = running.rows()
+    assert len(rows) == 40
+    assert sorted(row["_offset"] for row in rows) == sorted([*range(10)] * 4)
 
 
 def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running) -> None:

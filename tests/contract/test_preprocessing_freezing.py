@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ import pytest
 from headrace.events.v1 import dataset_pb2
 from headrace_data.split import assign_splits
 from headrace_preprocessing.wiring import build
+from headrace_runtime.kafka import Admin
 from headrace_runtime.messages import Record
 from headrace_runtime.topics import PUSH_ACCEPTED
+from kafka import KafkaAdminClient
 
 if TYPE_CHECKING:
     from headrace_data.manifest import Manifest
@@ -197,3 +200,29 @@ def test_pushed_rows_and_those_of_the_topic_are_one_dataset_in_order(lanes: Lane
     }
     (letter,) = lane.dead()
     assert origin(letter) == ("duplicates", PUSH_ACCEPTED.name, "0", "12")
+
+
+def test_a_topic_that_was_made_anew_begins_a_new_dataset(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 100}")
+    lane.apply()
+    lane.send((0, sound(0, 40)), (1, sound(100, 120)))
+    until(lambda: len(lane.rows()) == 60)
+    lane.offsets.clear()
+    with Admin(lane.settings, "test") as admin, closing(KafkaAdminClient(**lane.settings.kafka_client())) as client:
+        client.delete_topics([lane.name])
+        until(lambda: not admin.partitions_of(lane.name))
+        admin.ensure_topic(lane.name, 3)
+        topic_id = admin.topic_id(lane.name)
+    assert topic_id != lane.topic_id
+    lane.send((0, sound(1_000, 1_060)), (1, sound(2_000, 2_010)))
+    until(lane.failed)
+    lane.send((1, sound(2_010, 2_050)))
+    until(lane.frozen)
+    (frozen,) = lane.frozen()
+    assert sorted(keys(lane.dataset_rows(frozen))) == [*range(1_000, 1_060), *range(2_000, 2_050)]
+    assert ranges(frozen.sources) == [(0, 0, 60), (1, 0, 50)]
+    assert lane.manifest(frozen).provenance.topic_id == topic_id
+    ((request, reason),) = lane.failed()
+    assert request == ""
+    assert f"topic {lane.name} begins anew" in reason
+    assert "produce them again" in reason

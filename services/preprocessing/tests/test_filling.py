@@ -56,3 +56,21 @@ def test_counts_and_ranges_add_up() -> None:
     assert filling.rows == 7
     assert filling.rejected == Counter(json=3, duplicates=1)
     assert filling.ranges() == (covering(-1, 7, 8), covering(0, 10, 30), covering(1, 5, 9))
+
+
+@pytest.mark.parametrize(
+    ("sources", "anew"),
+    [
+        ([(0, 10, 20)], False),
+        ([(0, 15, 20)], False),
+        ([(1, 0, 5)], False),
+        ([(0, 0, 5)], True),
+        ([(1, 0, 5), (0, 9, 12)], True),
+        ([(-1, 0, 1)], False),
+    ],
+)
+def test_a_batch_that_goes_back_is_of_another_topic(sources: list[tuple[int, int, int]], anew: bool) -> None:
+    filling = Filling()
+    assert not filling.begins_anew([covering(*source) for source in sources])
+    filling.add(3, {}, [covering(0, 0, 10), covering(-1, 7, 8)], 0.0)
+    assert filling.begins_anew([covering(*source) for source in sources]) is anew

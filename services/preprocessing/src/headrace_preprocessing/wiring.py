@@ -57,9 +57,12 @@ def _pipeline_parts(
         BatchSuspects(cleaner),
         Newness(pipeline.digest, ask).handles,
     )
+    return [loop, Freezer(settings, pipeline, events, partial(_origin, settings, pipeline.stream.topic))]
+
+
+def _origin(settings: Settings, topic: str) -> dict[str, str]:
     with Admin(settings, "preprocessing") as admin:
-        cluster = {"cluster_id": admin.cluster_id(), "topic_id": admin.topic_id(pipeline.stream.topic)}
-    return [loop, Freezer(settings, pipeline, events, cluster)]
+        return {"cluster_id": admin.cluster_id(), "topic_id": admin.topic_id(topic)}
 
 
 def _restorer(settings: Settings, cleaner: Cleaner) -> Callable[[set[Place]], None]:

@@ -36,6 +36,18 @@ class Filling:
             )
         self.last_s = now_s
 
+    def begins_anew(self, sources: Iterable[OffsetRange]) -> bool:
+        """Tell whether a batch goes back behind what waits: its topic is another one of the same name.
+
+        Batches of a partition come in the order of their offsets. Pushed records have partitions below zero; the topic
+        that accepts them is never made anew.
+        """
+        return any(
+            new.partition in self.sources and new.start < self.sources[new.partition].end
+            for new in sources
+            if new.partition >= 0
+        )
+
     def ranges(self) -> tuple[OffsetRange, ...]:
         """Return the producers' ranges, by partition."""
         return tuple(self.sources[partition] for partition in sorted(self.sources))

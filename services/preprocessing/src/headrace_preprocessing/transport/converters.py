@@ -113,13 +113,17 @@ def frozen_message(
 
 
 def provenance(
-    filling: Filling, pipeline: Pipeline, cluster: Mapping[str, str], clean: Mapping[int, tuple[int, int]]
+    filling: Filling, pipeline: Pipeline, origin: Mapping[str, str], clean: Mapping[int, tuple[int, int]]
 ) -> Provenance:
-    """Return where a dataset comes from; clean gives start and end offset by partition of the clean topic."""
+    """Return where a dataset comes from.
+
+    `origin` holds the ids of the cluster and of the producers' topic, `clean` start and end offset by partition of the
+    clean topic.
+    """
     return Provenance(
-        cluster_id=cluster["cluster_id"],
+        cluster_id=origin["cluster_id"],
         topic=pipeline.stream.topic,
-        topic_id=cluster["topic_id"],
+        topic_id=origin["topic_id"],
         sources=filling.ranges(),
         clean_ranges=tuple(
             OffsetRange(partition=partition, start=start, end=end) for partition, (start, end) in sorted(clean.items())

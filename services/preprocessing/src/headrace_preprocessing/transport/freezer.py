@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from google.protobuf.message import Message
@@ -43,13 +43,14 @@ class Freezer(Background):
     """Cuts the datasets of one pipeline."""
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, events: EventProducer, cluster: Mapping[str, str]
+        self, settings: Settings, pipeline: Pipeline, events: EventProducer, origin: Callable[[], Mapping[str, str]]
     ) -> None:
+        """`origin` returns the ids of the cluster and of the producers' topic."""
         super().__init__(f"freeze.{pipeline.name}")
         self._settings = settings
         self._pipeline = pipeline
         self._events = events
-        self._cluster = cluster
+        self._origin = origin
         self._store = ObjectStore(settings.store_url)
 
     def run(self) -> None:
@@ -76,6 +77,8 @@ class Freezer(Background):
             while lease.held() and not self.stopping.is_set():
                 watch.look()
                 self._tell(watch)
+                if watch.left_out:
+                    self._leave_out(watch, lease, producer)
                 is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic())
                 if is_due and watch.has_what_was_asked_for():
                     self._cut(watch, lease, producer)
@@ -92,6 +95,16 @@ class Freezer(Background):
                 rejected=filling.rejected,
             )
         )
+
+    def _leave_out(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
+        """Say which rows are part of no dataset, and go on behind them whoever freezes next."""
+        for reason in watch.left_out:
+            logger.warning("%s: %s", self.name, reason)
+        facts = [dataset_pb2.DatasetFailed(pipeline=self._pipeline.name, reason=reason) for reason in watch.left_out]
+        with producer.transaction() as transaction:
+            transaction.send(encode(fact, source=SOURCE) for fact in facts)
+            transaction.commit_offsets(watch.starts, lease.consumer.group_metadata())
+        watch.left_out.clear()
 
     def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""
@@ -135,4 +148,4 @@ class Freezer(Background):
             writer.add(rows)
             lease.keep()
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
-        return writer.finish(provenance(watch.filling, self._pipeline, self._cluster, clean), lease.keep)
+        return writer.finish(provenance(watch.filling, self._pipeline, self._origin(), clean), lease.keep)

@@ -36,6 +36,9 @@ class Watch:
         reader.start_at(starts)
         self.starts = {place: reader.position(place) for place in starts}
         """Where the next dataset begins."""
+        self._seen = dict(self.starts)
+        self.left_out: list[str] = []
+        """Why rows that waited are part of no dataset; whoever has told of it clears it."""
 
     def look(self) -> None:
         """Take in what has come."""
@@ -43,9 +46,27 @@ class Watch:
             if record.topic == DATASET_REQUESTED.name:
                 self._take_request(decode(record, dataset_pb2.DatasetRequested))
             else:
-                batch = decode(record, record_pb2.RecordBatch)
-                self.filling.add(batch.rows, batch.rejected, source_ranges(batch), time.monotonic())
+                self._take_batch(record, decode(record, record_pb2.RecordBatch))
+            self._seen[record.topic, record.partition] = record.offset + 1
             self._recent = [*self._recent, record][-LINKS:]
+
+    def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:
+        sources = source_ranges(batch)
+        if self.filling.begins_anew(sources):
+            self._begin_anew()
+        self.filling.add(batch.rows, batch.rejected, sources, time.monotonic())
+
+    def _begin_anew(self) -> None:
+        """Leave out what waits: its offsets are of a topic that is gone, and mean other records now."""
+        before, topic = self.filling, self._pipeline.stream.topic
+        waited = ", ".join(f"{item.partition}:{item.start}-{item.end - 1}" for item in before.ranges())
+        self.left_out.append(
+            f"topic {topic} begins anew: it was made again under its name, or its offsets were reset. {before.rows} "
+            f"rows of the one before ({waited}) are part of no dataset; the next one begins with the new topic. "
+            "To have them in it, produce them again"
+        )
+        self.starts |= {place: offset for place, offset in self._seen.items() if place[0] != DATASET_REQUESTED.name}
+        self.filling = Filling(requests=before.requests)
 
     def _take_request(self, request: dataset_pb2.DatasetRequested) -> None:
         if request.pipeline == self._pipeline.name:
