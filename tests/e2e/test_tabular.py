@@ -1,0 +1,158 @@
+"""Penguins with gaps and categories through all six services: once classified, once weighed, from one topic."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from headrace_client import InferenceClient, RegistryClient
+from headrace_client.errors import Rejected
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest
+from headrace_runtime.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    from headrace_local.launcher import Platform
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BROKEN = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
+LEAST_ACCURACY = 0.9
+MOST_GRAMS = 420.0
+BIRD = {
+    "species": "Chinstrap",
+    "island": "Dream",
+    "bill_length_mm": 48.1,
+    "bill_depth_mm": 18.0,
+    "flipper_length_mm": 199,
+    "body_mass_g": 3325,
+    "sex": None,
+}
+
+Waited = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def waited(platform: Platform, headrace: Callable[..., Any]) -> Waited:
+    """What `headrace wait --json` said of both pipelines, which learn from one topic at the same time."""
+    for name in ("penguins", "penguins-mass"):
+        applied = headrace("apply", str(EXAMPLES / name / "pipeline.yaml"), "--create-topic")
+        assert applied.returncode == 0, applied.stderr
+    script = EXAMPLES / "penguins" / "produce.py"
+    command = [sys.executable, str(script), "--bootstrap-servers", platform.bootstrap_servers]
+    subprocess.run(command, capture_output=True, check=True, timeout=60)
+    found = {}
+    for name in ("penguins", "penguins-mass"):
+        result = headrace("wait", name, "--timeout", "150s", "--json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        found[name] = json.loads(result.stdout)
+    return found
+
+
+def frozen(platform: Platform, registry: RegistryClient, name: str) -> DatasetReader:
+    store = ObjectStore(platform.connections.store_url)
+    return DatasetReader(Manifest.from_json(store.get(registry.datasets(name)[-1].frozen.manifest)), store)
+
+
+def test_rows_with_gaps_are_kept_and_rows_without_a_label_are_not(
+    platform: Platform, registry: RegistryClient, waited: Waited
+) -> None:
+    species, mass = (frozen(platform, registry, name).manifest for name in ("penguins", "penguins-mass"))
+
+    assert (species.rows, species.provenance.rejected) == (344, BROKEN)
+    assert (mass.rows, mass.provenance.rejected) == (342, BROKEN | {"missing": 2})
+    assert species.classes == ("Adelie", "Chinstrap", "Gentoo")
+    assert mass.classes == ()
+
+
+def test_species_are_told_of_birds_with_gaps(
+    platform: Platform, registry: RegistryClient, inference: InferenceClient, waited: Waited
+) -> None:
+    reader = frozen(platform, registry, "penguins")
+    columns = reader.columns("test")
+    names = [field.name for field in reader.manifest.features]
+    gaps = np.isnan(columns["bill_length_mm"]) | (columns["sex"] == "")
+
+    answers = inference.infer("penguins", {name: columns[name] for name in names}).outputs["label"]
+
+    assert waited["penguins"]["version"]["metrics"]["accuracy"] >= LEAST_ACCURACY
+    assert np.mean(answers == columns["species"]) >= LEAST_ACCURACY
+    assert {"fp32", "int8"} == {gate["variant"] for gate in waited["penguins"]["version"]["gates"]}
+    everything = {name: np.concatenate([reader.columns(s)[name] for s in ("train", "validation")]) for name in names}
+    assert gaps.any() or np.isnan(everything["bill_length_mm"]).any()
+
+
+def test_rows_of_json_with_null_and_strangers_are_predicted(headrace: Callable[..., Any], waited: Waited) -> None:
+    stranger = BIRD | {"island": "Atlantis", "bill_length_mm": None, "sex": "unheard of"}
+    rows = "\n".join(json.dumps(row) for row in (BIRD, stranger, dict.fromkeys(BIRD) | {"island": "Biscoe"}))
+
+    predicted = headrace("predict", "penguins", "--json", stdin=rows)
+    table = headrace("predict", "penguins-mass", stdin=json.dumps(BIRD))
+
+    assert predicted.returncode == 0, predicted.stderr
+    views = json.loads(predicted.stdout)
+    assert views[0]["label"] == "Chinstrap"
+    assert all(sum(view["probabilities"]) == pytest.approx(1.0, abs=1e-5) for view in views)
+    assert table.returncode == 0, table.stderr
+    assert table.stdout.split()[:2] == ["row", "prediction"]
+
+
+def test_what_may_not_be_missing_is_named(
+    headrace: Callable[..., Any], inference: InferenceClient, waited: Waited
+) -> None:
+    refused = headrace("predict", "penguins", stdin=json.dumps(BIRD | {"island": None}))
+
+    assert refused.returncode == 1
+    assert "input 'island': expected a text in element [0], got an empty one" in refused.stderr
+    with pytest.raises(Rejected, match="input 'species': expected a text"):
+        inference.infer("penguins-mass", arrays(BIRD | {"species": ""}))
+
+
+def test_mass_is_predicted_in_grams_and_hot_the_second_time(
+    platform: Platform, registry: RegistryClient, inference: InferenceClient, waited: Waited
+) -> None:
+    reader = frozen(platform, registry, "penguins-mass")
+    test = reader.columns("test")
+    truth = test.pop("body_mass_g")
+
+    predicted = inference.infer("penguins-mass", test).outputs["prediction"]
+    first = inference.infer("penguins-mass", arrays(BIRD | {"bill_length_mm": None}))
+    strange = arrays(BIRD)
+    strange["bill_length_mm"] = np.array([0x7FC0BEEF], "<u4").view("<f4")
+    again = inference.infer("penguins-mass", strange)
+
+    rmse = float(np.sqrt(np.mean((predicted.astype(float) - truth) ** 2)))
+    version = waited["penguins-mass"]["version"]
+    assert predicted.dtype == np.float32
+    assert rmse <= MOST_GRAMS
+    assert version["metrics"]["rmse"] <= MOST_GRAMS
+    assert {gate["gate"] for gate in version["gates"]} == {"errorRise", "sizeRatio", "latencyRatio"}
+    assert (first.cached, again.cached) == (False, True)
+    assert first.outputs["prediction"] == again.outputs["prediction"]
+
+
+def test_tables_show_the_error_of_a_regression(headrace: Callable[..., Any], waited: Waited) -> None:
+    versions = headrace("get", "versions", "penguins-mass").stdout
+
+    assert "rmse" in versions
+    assert "errorRise" in versions
+    assert "accuracy" not in versions
+    training = next(stage for stage in waited["penguins-mass"]["stages"] if stage["name"] == "training")
+    assert "test rmse" in training["text"]
+
+
+def arrays(bird: dict[str, Any]) -> dict[str, Any]:
+    """Return one bird as the arrays that the model of masses takes."""
+    numbers = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm")
+    texts = ("species", "island", "sex")
+    return {
+        **{name: np.array([bird[name]], object).astype(np.float32) for name in numbers},
+        **{name: np.array([bird[name]], object) for name in texts},
+    }
