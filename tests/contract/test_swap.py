@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ class Replica:
             "work_dir": folder / name,
             "listen_address": f"127.0.0.1:{self.port}",
             "metrics_address": f"127.0.0.1:{self._metrics_port}",
+            # A client that never makes a call a second time may lose one when it is asked to connect anew.
+            "max_connection_age_s": 0,
             **settings,
         }
         self._environment = os.environ | {f"HEADRACE_{key.upper()}": str(value) for key, value in chosen.items()}
@@ -300,20 +303,31 @@ def round_robin(model: str) -> str:
     return json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": health})
 
 
+WATCHING = {"drain_s": 1}
+"""Settings of replicas whose clients watch health, and never make a call a second time."""
+UNAWARE = {"drain_s": 0.2, "max_connection_age_s": 2}
+"""Settings of replicas whose clients do as gRPC's clients do that nobody has configured."""
+
+
+@pytest.mark.parametrize("settings", [WATCHING, UNAWARE], ids=["health is watched", "health is not watched"])
 def test_replicas_restart_in_turn_under_load(
-    broker: Platform, tmp_path: Path, releases: Releases, closed_loop: Any
+    broker: Platform, tmp_path: Path, releases: Releases, closed_loop: Any, settings: dict[str, Any]
 ) -> None:
     with ExitStack() as stack:
         replicas = [
-            stack.enter_context(Replica(broker, tmp_path, str(number), ports, drain_s=1))
+            stack.enter_context(Replica(broker, tmp_path, str(number), ports, **settings))
             for number, ports in enumerate(free_ports(2))
         ]
         for replica in replicas:
             replica.wait_serving(releases.model)
         target = "ipv4:" + ",".join(f"127.0.0.1:{replica.port}" for replica in replicas)
-        options = [("grpc.service_config", round_robin(releases.model)), ("grpc.max_reconnect_backoff_ms", 200)]
-        channel = stack.enter_context(open_channel(target, *options))
-        load = closed_loop(stack, lambda: caller(channel, releases.model))
+        reconnect = ("grpc.max_reconnect_backoff_ms", 200)
+        if settings is WATCHING:
+            channel = open_channel(target, ("grpc.service_config", round_robin(releases.model)), reconnect)
+        else:
+            config = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+            channel = grpc.insecure_channel(target, [("grpc.service_config", config), reconnect])
+        load = closed_loop(stack, partial(caller, stack.enter_context(channel), releases.model))
         for replica in replicas:
             load.wait_until(lambda replica=replica: replica.answered > 100)
             replica.terminate()

@@ -17,6 +17,8 @@ from headrace.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 from headrace.open_inference import POOL, SERVICE
 from headrace_runtime import errors
 from headrace_runtime.grpc_host import LIVE, GrpcHost
+from headrace_runtime.grpc_leaving import stop_listening
+from headrace_runtime.tls_files import Listening
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -348,3 +350,39 @@ def test_a_server_that_is_not_ready_is_alive(host: GrpcHost, channel: Any) -> No
     host.set_serving(False)
     health = health_pb2.HealthCheckResponse
     assert [check(channel, name) for name in ("", LIVE)] == [health.NOT_SERVING, health.SERVING]
+
+
+def test_callers_that_do_not_watch_health_lose_no_call(gate: Gate) -> None:
+    hosts = [
+        GrpcHost(Listening("127.0.0.1:0", max_connection_age_s=0.5), [gate.handler()], ["test.Gate"], drain_s=0.1)
+        for _ in range(2)
+    ]
+    for host in hosts:
+        host.start()
+    target = "ipv4:" + ",".join(f"127.0.0.1:{host.port}" for host in hosts)
+    spread = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+    stopping = threading.Thread(target=hosts[0].stop)
+    dial: Any = grpc.insecure_channel(target, [("grpc.service_config", spread)])
+    with dial as channel:
+        echo = channel.unary_unary("/test.Gate/Echo")
+        while not all(host._telemetry.calls for host in hosts):
+            assert echo(b"early", timeout=10) == b"early"
+        stopping.start()
+        while stopping.is_alive():
+            assert echo(b"late", timeout=10) == b"late"
+        left = hosts[1]._telemetry.calls
+        assert echo(b"after", timeout=10) == b"after"
+        assert hosts[1]._telemetry.calls == left + 1
+    hosts[1].stop()
+
+
+def test_a_listener_that_is_shut_down_refuses_connections_and_keeps_those_it_has(host: GrpcHost, channel: Any) -> None:
+    echo = channel.unary_unary("/test.Gate/Echo")
+    assert echo(b"before", timeout=10) == b"before"
+    assert stop_listening(host.port)
+    assert echo(b"after", timeout=10) == b"after"
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{host.port}", [("grpc.use_local_subchannel_pool", 1)])
+    with dial as late, pytest.raises(grpc.RpcError) as caught:
+        late.unary_unary("/test.Gate/Echo")(b"", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not stop_listening(host.port)

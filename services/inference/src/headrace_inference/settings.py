@@ -49,3 +49,9 @@ class Settings(GrpcSettings):
         ge=0,
         description="Seconds that calls are still answered at the end, after health turned to not serving.",
     )
+    max_connection_age_s: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds after which clients are asked to connect anew; a replica that stops waits so long for "
+        "callers that do not watch health. 0: never, and without that wait.",
+    )

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
@@ -85,7 +86,7 @@ def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:
         compute.close()
 
     host = GrpcHost(
-        settings.listening(),
+        replace(settings.listening(), max_connection_age_s=settings.max_connection_age_s),
         [open_inference_handler(plane)],
         [SERVICE],
         settings.max_message_bytes,

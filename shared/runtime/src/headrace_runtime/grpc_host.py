@@ -19,6 +19,7 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.grpc_errors import ErrorInterceptor
 from headrace_runtime.grpc_health import HealthServicer
 from headrace_runtime.grpc_interceptor import Surrounded
+from headrace_runtime.grpc_leaving import AGE_JITTER, quiet, stop_listening
 from headrace_runtime.grpc_reflect import reflection_handlers
 from headrace_runtime.grpc_telemetry import TelemetryInterceptor
 from headrace_runtime.grpc_tls import server_credentials
@@ -50,8 +51,9 @@ class GrpcHost(Background):
     generators and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection;
     reflection looks them up in `descriptor_pool` first when they do not live in the default one. Larger messages than
     `max_message_bytes` end with RESOURCE_EXHAUSTED. At `stop` health turns to not serving; for `drain_s` seconds calls
-    are still taken, so that callers and load balancers can move on; then no new call is, and calls in flight have
-    `grace_s` seconds to end.
+    are still taken, so that callers and load balancers can move on. Where connections have a greatest age, it then
+    takes no new ones and answers until callers are gone or that age is over. At last no call is taken, and those in
+    flight have `grace_s` seconds to end.
     """
 
     def __init__(
@@ -75,6 +77,9 @@ class GrpcHost(Background):
         self._lifespan = lifespan
         self._drain_s = drain_s
         self._grace_s = grace_s
+        self._age_s = self._at.max_connection_age_s
+        self.stop_timeout_s += drain_s + self._age_s * AGE_JITTER + grace_s
+        self._telemetry = TelemetryInterceptor()
         self._health = HealthServicer()
         self._stop_asked = asyncio.Event()
         self._listening: Future[tuple[int, int | None]] = Future()
@@ -132,14 +137,20 @@ class GrpcHost(Background):
                     await each.start()
                 self._listening.set_result((port, health_port))
                 await self._stop_asked.wait()
-                self._health.drain()
-                await asyncio.sleep(self._drain_s)
-                self._health.close()
+                await self._let_callers_go(port)
                 for each in servers:
                     await each.stop(self._grace_s)
         finally:
             with self._loop_lock:
                 self._loop = None
+
+    async def _let_callers_go(self, port: int) -> None:
+        self._health.drain()
+        await asyncio.sleep(self._drain_s)
+        # Only now: until load balancers have heard of the drain, they send new connections.
+        if self._drain_s and self._age_s and stop_listening(port):
+            await quiet(lambda: self._telemetry.calls, self._age_s * AGE_JITTER)
+        self._health.close()
 
     def _make_health_server(self) -> grpc.aio.Server | None:
         if not self._at.health_address:
@@ -149,19 +160,19 @@ class GrpcHost(Background):
         return self._make_server(registered.handlers)
 
     def _make_server(self, handlers: Sequence[grpc.GenericRpcHandler]) -> grpc.aio.Server:
-        server = grpc.aio.server(
-            options=[
-                (
-                    "grpc.so_reuseport",
-                    0,
-                ),  # otherwise a second server on the same port takes half of the calls, silently
-                ("grpc.max_receive_message_length", self._max_message_bytes),
-                ("grpc.max_send_message_length", self._max_message_bytes),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
-        )
-        interceptors = (TelemetryInterceptor(), ErrorInterceptor())
+        options = [
+            ("grpc.so_reuseport", 0),  # otherwise a second server on the port takes half of the calls, silently
+            ("grpc.max_receive_message_length", self._max_message_bytes),
+            ("grpc.max_send_message_length", self._max_message_bytes),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+        if self._age_s:
+            # Calls that are older than their connection may end in their own time: without a limit of its own, streams
+            # such as those of health watchers stay on the old connection.
+            options.append(("grpc.max_connection_age_ms", round(self._age_s * 1e3)))
+        server = grpc.aio.server(options=options)
+        interceptors = (self._telemetry, ErrorInterceptor())
         server.add_generic_rpc_handlers([Surrounded(handler, interceptors) for handler in handlers])
         return server
 

@@ -45,13 +45,18 @@ class TelemetryInterceptor(CallInterceptor):
 
     def __init__(self) -> None:
         self._methods: dict[str, _Method] = {}
+        self.calls = 0
+        """How many calls came so far, health and reflection left out."""
 
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
         """Observe one call."""
         observed = self._methods.get(method)
         if observed is None:
             observed = self._methods[method] = _Method(method)
-        return _Nothing() if observed.silent else _Observed(observed, context)
+        if observed.silent:
+            return _Nothing()
+        self.calls += 1
+        return _Observed(observed, context)
 
 
 class _Method:

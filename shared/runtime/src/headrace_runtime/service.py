@@ -36,6 +36,8 @@ class Background(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.stop_timeout_s = STOP_TIMEOUT_S
+        """Seconds that `stop` waits for the thread to end."""
         self.stopping = threading.Event()
         self.on_failure: Callable[[BaseException], None] = _log_failure
         self._thread = threading.Thread(target=self._guarded_run, name=name, daemon=True)
@@ -52,7 +54,7 @@ class Background(ABC):
         """Ask the thread to end and wait for it."""
         self.stopping.set()
         if self._thread.is_alive():
-            self._thread.join(STOP_TIMEOUT_S)
+            self._thread.join(self.stop_timeout_s)
 
     def _guarded_run(self) -> None:
         try:
