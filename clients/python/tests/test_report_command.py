@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import grpc
@@ -102,6 +103,24 @@ def test_the_dataset_behind_a_version_is_written_to_a_file_of_its_name(
     (path,) = tmp_path.glob("penguins-mass-dataset-*.html")
     assert str(path.name) in done.stdout
     assert "Distribution of body_mass_g" in path.read_text()
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        (("report", "digits"), "headrace_runtime.object_store", "report"),
+        (("report", "digits"), "onnxruntime", "report"),
+        (("init", "--topic", "t"), "headrace_runtime.settings", "kafka"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(
+    headrace, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    done = headrace(*command)
+    assert done.exit_code == 1
+    assert f"pip install 'headrace-client[{extra}]'" in done.stderr
 
 
 def test_a_name_that_nothing_has_is_refused(headrace, registry) -> None:

@@ -114,12 +114,12 @@ def _cell(x: float, y: float, size: float, count: int, share: float, told: str, 
 def reliability_chart(bins: Sequence[Bin], description: str) -> Html:
     """Return a reliability diagram: accuracy by confidence; a perfectly calibrated model lies on the diagonal."""
     frame = Frame(0, 1, 0, 1)
-    marks = [
-        box(frame.x(one.low) + 0.5, frame.y(one.accuracy), frame.x(one.high) - 0.5, frame.y(0), "fill-1",
-            f"confidence {one.confidence:.2f}: accuracy {one.accuracy:.2f} of {one.rows} rows")
-        for one in bins
-        if one.rows
-    ]  # fmt: skip
+    marks = []
+    for one in bins:
+        if one.rows:
+            told = f"confidence {one.confidence:.2f}: accuracy {one.accuracy:.2f} of {one.rows} rows"
+            left, right = frame.x(one.low) + 0.5, frame.x(one.high) - 0.5
+            marks.append(box(left, frame.y(one.accuracy), right, frame.y(0), "fill-1", told))
     marks.append(line([(frame.x(0), frame.y(0)), (frame.x(1), frame.y(1))], "reference"))
     return frame.chart(description, marks, "confidence", "accuracy")
 

@@ -86,9 +86,8 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
     """Return a version with what it answers to its test split. Raises StoreFailed."""
     trained = version.trained
     lineage = registry.lineage(trained.version_id)
-    releases = [
-        one for one in registry.releases(trained.model) if one.released.version_id == trained.version_id
-    ]  # fmt: skip
+    every = registry.releases(trained.model)
+    releases = [one for one in every if one.released.version_id == trained.version_id]
     release = releases[-1] if releases else None
     graph, variant = (release.released.graph, release.released.variant) if release else (trained.graph, "fp32")
     with _store(trained.manifest.uri) as store:

@@ -110,10 +110,8 @@ def _confusion(answers: Answers) -> Iterator[Html]:
     right = sum(matrix[place][place] for place in range(len(names)))
     told = f"Confusion matrix: {right} of {len(answers.truth)} answers are right"
     if len(names) <= MOST_CLASSES:
-        chart = element(
-            "div", page.figure(matrix_chart(matrix, names, told)), class_="scroll", tabindex="0", role="region",
-            aria_label="Confusion matrix",
-        )  # fmt: skip
+        drawn = page.figure(matrix_chart(matrix, names, told))
+        chart = element("div", drawn, class_="scroll", tabindex="0", role="region", aria_label="Confusion matrix")
         yield page.card(
             "Confusion matrix", chart, note=f"{right} of {len(answers.truth)} answers are right. A row is a true class."
         )
@@ -229,10 +227,9 @@ def _comparison(facts: VersionFacts) -> Iterator[Html]:
         names = sorted({name for one in found for name in one["metrics"] if not name.startswith(_HIDDEN)})
         rows = [[name, *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
         heads = ["", *(_whose(one["version_id"], facts) for one in found)]
-        yield page.card(
-            "Against the champion", page.table(heads, rows, numbers=range(1, len(heads))), wide=True,
-            note="Both on the test split of the newer dataset.",
-        )  # fmt: skip
+        told = page.table(heads, rows, numbers=range(1, len(heads)))
+        note = "Both on the test split of the newer dataset."
+        yield page.card("Against the champion", told, note=note, wide=True)
 
 
 def _whose(version_id: str, facts: VersionFacts) -> str:
