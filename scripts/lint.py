@@ -12,7 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PACKAGES = "*/*/src/headrace_*"
-PROGRAMS = ("examples", "benchmarks")
+PROGRAMS = ("benchmarks",)
+EXAMPLES = "examples/*"
+"""Each example by itself: two of them may have a module of the same name."""
 
 
 def checks() -> list[tuple[str, list[str]]]:
@@ -27,6 +29,9 @@ def checks() -> list[tuple[str, list[str]]]:
         ("generated contracts", [sys.executable, "scripts/generate_protos.py", "--check"]),
         ("generated documents", [sys.executable, "scripts/generate_docs.py", "--check"]),
     ]
+    for example in sorted(path for path in ROOT.glob(EXAMPLES) if any(path.glob("*.py"))):
+        name = str(example.relative_to(ROOT))
+        found.append((f"types of {name}", [tool("mypy"), "--no-error-summary", name]))
     if earlier := released_contracts():
         found.append(
             (f"contracts against {earlier[:12]}", [tool("buf"), "breaking", "--against", f".git#ref={earlier}"])
