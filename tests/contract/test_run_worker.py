@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headrace.events.v1 import model_pb2, pipeline_pb2, run_pb2
-from headrace_runtime.kafka import EventProducer, LogReader, TransactionalProducer
+from headrace_runtime.kafka import Admin, EventProducer, LogReader, TransactionalProducer
 from headrace_runtime.messages import decode, encode
 from headrace_runtime.run_worker import Job, RunWorker
 from headrace_runtime.settings import WorkerSettings
-from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED
+from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -101,6 +101,26 @@ def test_a_run_ends_in_one_fact_after_its_progress(settings: WorkerSettings, tmp
     progress = facts(settings, RUN_PROGRESSED.name, run_pb2.RunProgressed, run_id)
     assert [(item.step, item.steps) for item in progress] == [(1, 2), (2, 2)]
     assert progress[1].metrics["train_loss"] == pytest.approx(0.1)
+
+
+def test_a_worker_that_has_done_everything_has_no_lag(settings: WorkerSettings) -> None:
+    """What scales on lag sees a run as two messages, until it has ended, and then as none."""
+
+    def written() -> int:
+        with Admin(settings, "test") as admin:
+            partitions = range(admin.partitions_of(TRAINING_REQUESTED.name))
+            return sum(admin.written_ends((TRAINING_REQUESTED.name, number) for number in partitions).values())
+
+    def lag() -> int:
+        with Admin(settings, "test") as admin:
+            return sum(lag.messages for lag in admin.lags() if lag.group == "test-worker")
+
+    before = written()
+    run_id = command(settings, "fine")
+    until(lambda: written() - before == 2)
+    with worker(settings):
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
+        until(lambda: lag() == 0)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from headrace_runtime.child_process import ChildProcess, Standby
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import child_environment
 from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.kafka.markers import Markers
 from headrace_runtime.kafka.producers import EventProducer, MembershipLost, TransactionalProducer
 from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
 from headrace_runtime.object_store import ObjectStore
@@ -82,19 +83,24 @@ class RunWorker(Background, Generic[C]):
             instance=self._settings.instance,
             max_records=1,
         )
+        markers = Markers(consumer)
         with closing(producer), closing(consumer), closing(self._standby):
             while not self.stopping.is_set():
                 records = consumer.poll(POLL_TIMEOUT_S)
                 for record in records:
-                    self._process(record, consumer, producer)
-                if not records and self._settings.standby and consumer.assignment():
-                    self._standby.prepare()
+                    if self._process(record, consumer, producer):
+                        markers.committed(next_offsets([record]))
+                if not records:
+                    _pass(markers, consumer, producer)
+                    if self._settings.standby and consumer.assignment():
+                        self._standby.prepare()
 
     def _start_child(self, assignment: Path | None) -> ChildProcess:
         environment = child_environment(self._settings.hold_dir, self.name)
         return ChildProcess(self._job.module, assignment, self.name, environment)
 
-    def _process(self, record: Record, consumer: GroupConsumer, producer: TransactionalProducer) -> None:
+    def _process(self, record: Record, consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
+        """Return whether the command ended and its offset is committed."""
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {record.topic}",
             context=extract(record.headers),
@@ -111,6 +117,8 @@ class RunWorker(Background, Generic[C]):
                     "%s: %s:%s is left for another attempt: %s", self.name, record.partition, record.offset, reason
                 )
                 consumer.rewind([record])
+                return False
+        return True
 
     def _execute(self, record: Record, consumer: GroupConsumer) -> list[Outgoing]:
         try:
@@ -222,6 +230,18 @@ class _RunPlace:
 class _Failure:
     reason: str
     final: bool
+
+
+def _pass(markers: Markers, consumer: GroupConsumer, producer: TransactionalProducer) -> None:
+    """Commit what was read past, with nothing in hand; a member that was fenced meanwhile leaves it to the next one."""
+    if passed := markers.passed():
+        try:
+            with producer.transaction() as transaction:
+                transaction.commit_offsets(passed, consumer.group_metadata())
+        except MembershipLost as reason:
+            logger.info("%s: markers are passed later: %s", consumer.group, reason)
+            return
+        markers.committed(passed)
 
 
 @contextmanager

@@ -193,6 +193,12 @@ class GroupConsumer:
         """Return the group's committed offset of each partition, None where there is none."""
         return {place: self._consumer.committed(TopicPartition(*place)) for place in places}
 
+    def positions(self) -> dict[Place, int]:
+        """Return the offset that is read next from each partition that is ours, where it is known."""
+        assigned = dict(self._consumer._subscription.assignment)  # noqa: SLF001 - asking in public may wait
+        positions = {(each.topic, each.partition): state.position for each, state in assigned.items()}
+        return {place: position.offset for place, position in positions.items() if position is not None}
+
     def notes(self, places: Iterable[Place]) -> dict[Place, str]:
         """Return what stands beside the group's committed offset of each partition, empty where there is nothing."""
         found = {place: self._consumer.committed(TopicPartition(*place), metadata=True) for place in places}
