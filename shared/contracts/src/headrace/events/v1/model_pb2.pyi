@@ -113,7 +113,9 @@ class ModelTrained(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Metrics on the test split, by name: accuracy, log_loss, calibration_error and accuracy/<class>."""
+        """Metrics on the test split, by name: accuracy, log_loss, calibration_error and accuracy/<class>; or, of a regression,
+        rmse and mae in the label's unit and r2.
+        """
 
     def __init__(
         self,
@@ -175,8 +177,8 @@ class Variant(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Measurements by name: accuracy, log_loss, agreement, relative_logit_error, latency_ms_batch_1, latency_ms_batch_32,
-        size_bytes and others. Latencies are medians in milliseconds.
+        """Measurements by name: accuracy, log_loss, agreement, relative_logit_error (or rmse, mae, r2), latency_ms_batch_1,
+        latency_ms_batch_32, size_bytes and others. Latencies are medians in milliseconds.
         """
 
     def __init__(
@@ -232,7 +234,7 @@ class Evaluation(_message.Message):
     """Rows in that split."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Measurements by name: accuracy, log_loss, calibration_error."""
+        """Measurements by name: accuracy, log_loss, calibration_error; or rmse, mae, r2."""
 
     def __init__(
         self,
