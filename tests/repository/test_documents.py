@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -54,6 +55,16 @@ def test_every_link_inside_the_page_of_the_pipeline_leads_to_a_heading() -> None
     named = set(re.findall(r"\]\(#([^)]+)\)", page))
     assert len(named) > 10
     assert named <= anchors
+
+
+def test_the_page_of_the_pipeline_explains_every_key() -> None:
+    page = (ROOT / "docs" / "pipeline.md").read_text()
+    schema = json.loads((ROOT / "docs" / "pipeline.schema.json").read_text())
+    keys = {key for one in (schema, *schema["$defs"].values()) for key in one.get("properties", ())}
+    rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", page, re.MULTILINE)}
+    assert {"earlyStop", "impute", "cacheTtl"} <= keys
+    assert keys <= rows.keys()
+    assert all(rows.values())
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))

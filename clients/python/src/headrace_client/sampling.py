@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BROKERS_SETTING = "HEADRACE_KAFKA_BOOTSTRAP_SERVERS"
 STALL_S = 30.0
 """Longest wait for the next record."""
-CONNECT_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_MS = 5_000
 """Longest wait for a first broker."""
 ANSWER_TIMEOUT_MS = 15_000
 """Longest wait for what a broker knows about a topic."""
