@@ -1,11 +1,12 @@
-"""Measures serving and streaming on a broker and a cache of its own, and prints tables.
+"""Measures serving, streaming and training with a broker and a cache of its own, and prints tables.
 
-python -m benchmarks [serving] [streaming] [--rounds N]
+python -m benchmarks [serving] [streaming] [training] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 from headrace_local.launcher import Platform
 
 from benchmarks import figures
-from benchmarks.serving import comparison
-from benchmarks.streaming import intake
+from benchmarks.serving import comparison as serving
+from benchmarks.streaming import comparison as streaming
+from benchmarks.training import comparison as training
 
-PARTS = {"serving": comparison.run, "streaming": intake.run}
+PARTS = {"serving": serving.run, "streaming": streaming.run, "training": training.run}
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Headrace on this machine.")
     parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(PARTS)}; everything when left out")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement (default 5)")
+    parser.add_argument("--results", type=Path, help="keep every round's figures in this file, as JSON")
     arguments = parser.parse_args()
     unknown = [part for part in arguments.parts if part not in PARTS]
     if unknown or arguments.rounds < 1:
@@ -34,8 +37,13 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
         Platform.on_free_ports(Path(folder) / "platform", services=()) as platform,
     ):
+        raw = {"machine": figures.machine()}
         for part in arguments.parts or PARTS:
-            print(f"\n{PARTS[part](platform, Path(folder), arguments.rounds)}", flush=True)
+            measured = PARTS[part](platform, Path(folder), arguments.rounds)
+            raw[part] = measured.raw
+            print(f"\n{measured.tables}", flush=True)
+    if arguments.results:
+        arguments.results.write_text(json.dumps(raw, indent=1) + "\n")
     print(f"\nmeasured in {time.monotonic() - began:.0f} s")
 
 

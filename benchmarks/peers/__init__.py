@@ -1,6 +1,7 @@
 """Other projects that Headrace is measured beside, each in an environment of its own under .tools/bench.
 
-`<name>.in` says what is asked for, `<name>.txt` pins it: `uv pip compile --python-version 3.11 <name>.in -o <name>.txt`.
+`<name>.in` says what is asked for and `<name>.txt` pins it; the latter is made by
+`uv pip compile --python-version 3.11 <name>.in -o <name>.txt`.
 """
 
 from __future__ import annotations

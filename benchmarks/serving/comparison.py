@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from headrace_runtime.messages import encode
 from headrace_runtime.object_store import ObjectStore
 from kafka import KafkaProducer
 
-from benchmarks import figures
+from benchmarks import figures, peers
 from benchmarks.serving.load import CLIENTS, Round, measure, requests, wait_answering
 from benchmarks.serving.network import MODEL, network
 
@@ -33,10 +32,12 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 """Settings of inference beside those that it needs to run; folders are below that of the run."""
 CACHED = f"{MODEL}-cached"
+OTHERS = {"KServe": "kserve", "MLServer": "mlserver"}
+"""Other servers of the protocol: their environments, see benchmarks/peers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class Server:
     """One way of being served."""
 
     name: str
@@ -45,52 +46,78 @@ class Peer:
     address: str
 
 
-def run(platform: Platform, folder: Path, rounds: int) -> str:
+def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
     """Return the tables, one for each number of rows in a call."""
     graph = folder / "network.onnx"
     graph.write_bytes(network())
     _release(platform, folder / "store")
     with ExitStack() as stack:
-        addresses = [f"127.0.0.1:{port}" for port in find_free(1 + len(VARIANTS))]
-        floor = [sys.executable, "-m", "benchmarks.serving.floor", addresses[0], str(graph)]
-        peers = [Peer("floor: grpc.aio + onnxruntime", MODEL, stack.enter_context(_running(floor, {})), addresses[0])]
-        for address, (name, settings) in zip(addresses[1:], VARIANTS.items(), strict=True):
+        address = _free_address()
+        floor = [sys.executable, "-m", "benchmarks.serving.floor", address, str(graph)]
+        servers = [Server("floor: grpc.aio + onnxruntime", MODEL, stack.enter_context(_running(floor, {})), address)]
+        others, skipped = _others(stack, folder, graph)
+        servers += others
+        for name, settings in VARIANTS.items():
+            address = _free_address()
             environment = _environment(platform, folder, address, settings)
             pid = stack.enter_context(_running([sys.executable, "-m", "headrace_inference"], environment))
-            peers.append(Peer(name, MODEL, pid, address))
-        default = next(peer for peer in peers if peer.name == DEFAULT)
-        peers.append(Peer("inference, every answer from Valkey", CACHED, default.pid, default.address))
-        found = uvloop.run(_measure(peers, rounds))
-    return "\n\n".join(_table(rows, peers, found[rows]) for rows in CLIENTS)
+            servers.append(Server(name, MODEL, pid, address))
+        default = next(server for server in servers if server.name == DEFAULT)
+        servers.append(Server("inference, every answer from Valkey", CACHED, default.pid, default.address))
+        found = uvloop.run(_measure(servers, rounds))
+    tables = "\n\n".join([*(_table(rows, servers, found[rows]) for rows in CLIENTS), *skipped])
+    raw = {
+        f"{rows} rows": {name: [figures.values(one) for one in done] for name, done in found[rows].items()}
+        for rows in CLIENTS
+    }
+    return figures.Measured(tables, raw)
 
 
-async def _measure(peers: list[Peer], rounds: int) -> dict[int, dict[str, list[Round]]]:
-    sent = {(peer.model, rows): requests(peer.model, rows) for peer in peers for rows in CLIENTS}
-    for peer in peers:
-        await wait_answering(peer.address, sent[peer.model, 1][0])
-    found: dict[int, dict[str, list[Round]]] = {rows: {peer.name: [] for peer in peers} for rows in CLIENTS}
+def _others(stack: ExitStack, folder: Path, graph: Path) -> tuple[list[Server], list[str]]:
+    """Start the other servers. Returns them, and why some are not there."""
+    servers, skipped = [], []
+    for name, environment in OTHERS.items():
+        address = _free_address()
+        try:
+            python = str(peers.python(environment))
+        except peers.Unavailable as reason:
+            skipped.append(f"Skipped: {name}: {reason}")
+            continue
+        command = [python, "-m", f"benchmarks.serving.{environment}_peer", address, str(graph), MODEL]
+        command += [str(folder / environment)] if environment == "mlserver" else []
+        servers.append(Server(name, MODEL, stack.enter_context(_running(command, {}, quiet=True)), address))
+    return servers, skipped
+
+
+def _free_address() -> str:
+    return f"127.0.0.1:{find_free(1)[0]}"
+
+
+async def _measure(servers: list[Server], rounds: int) -> dict[int, dict[str, list[Round]]]:
+    sent = {(server.model, rows): requests(server.model, rows) for server in servers for rows in CLIENTS}
+    for server in servers:
+        await wait_answering(server.address, sent[server.model, 1][0])
+    found: dict[int, dict[str, list[Round]]] = {rows: {server.name: [] for server in servers} for rows in CLIENTS}
     for _ in range(rounds):
         for rows, clients in CLIENTS.items():
-            for peer in peers:
-                done = await measure(peer.address, peer.pid, sent[peer.model, rows], clients, SECONDS)
-                found[rows][peer.name].append(done)
+            for server in servers:
+                done = await measure(server.address, server.pid, sent[server.model, rows], clients, SECONDS)
+                found[rows][server.name].append(done)
     return found
 
 
-def _table(rows: int, peers: list[Peer], found: Mapping[str, list[Round]]) -> str:
-    floor = found[peers[0].name]
+def _table(rows: int, servers: list[Server], found: Mapping[str, list[Round]]) -> str:
+    floor = found[servers[0].name]
     lines = []
-    for peer in peers:
-        done = found[peer.name]
-        of_floor = [one.calls_per_s / other.calls_per_s for one, other in zip(done, floor, strict=True)]
-        of_cpu = [one.cpu_us / other.cpu_us for one, other in zip(done, floor, strict=True)]
+    for server in servers:
+        done = found[server.name]
         lines.append(
             [
-                peer.name,
+                server.name,
                 figures.spread([one.calls_per_s for one in done]),
-                f"{statistics.median(of_floor):.2f}",
+                figures.share([one.calls_per_s for one in done], [one.calls_per_s for one in floor]),
                 figures.spread([one.cpu_us for one in done]),
-                f"{statistics.median(of_cpu):.2f}",
+                figures.share([one.cpu_us for one in done], [one.cpu_us for one in floor]),
                 figures.spread([one.p99_ms for one in done], 1),
             ]
         )
@@ -137,8 +164,9 @@ def _environment(platform: Platform, folder: Path, address: str, settings: Mappi
 
 
 @contextmanager
-def _running(command: list[str], environment: Mapping[str, str]) -> Iterator[int]:
-    process = subprocess.Popen(command, env=os.environ | dict(environment))
+def _running(command: list[str], environment: Mapping[str, str], *, quiet: bool = False) -> Iterator[int]:
+    said = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(command, env=os.environ | dict(environment), cwd=peers.ROOT, stdout=said, stderr=said)
     try:
         yield process.pid
     finally:

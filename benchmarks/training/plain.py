@@ -18,7 +18,7 @@ def train(network: nn.Module, settings: Train, rows: Rows, validation: Rows) -> 
     for _ in range(settings.epochs):
         network.train()
         total = 0.0
-        for places in torch.randperm(len(rows.targets)).split(settings.batch_size):
+        for places in torch.split(torch.randperm(len(rows.targets)), settings.batch_size):
             optimizer.zero_grad()
             loss = functional.cross_entropy(network(rows.inputs[places]), rows.targets[places])
             torch.autograd.backward(loss)
