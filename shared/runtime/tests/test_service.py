@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 import threading
@@ -66,4 +67,27 @@ for place in range(5000):
     with ending_on_signals(service, signal.SIGALRM):
         signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + place % 100))
         assert service.run() == 0
+"""
+
+
+def test_a_service_that_is_stopped_before_it_runs_goes_at_once() -> None:
+    process = subprocess.Popen([sys.executable, "-c", NEVER_BUILT], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process, process.stdout:
+        assert process.stdout.readline() == "building\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+NEVER_BUILT = """
+import os, threading
+from headrace_runtime.service import main
+from headrace_runtime.settings import ServiceSettings
+
+def build(settings):
+    print("building", flush=True)
+    threading.Event().wait()
+
+os.environ["HEADRACE_METRICS_ADDRESS"] = ""
+raise SystemExit(main("test", ServiceSettings, build))
 """

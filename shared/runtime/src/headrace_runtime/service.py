@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.settings import ServiceSettings, load_settings
@@ -19,6 +19,7 @@ from headrace_runtime.telemetry import configure
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 30.0
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Component(Protocol):
@@ -152,8 +153,15 @@ def ending_on_signals(service: Service, *numbers: signal.Signals) -> Iterator[No
 S = TypeVar("S", bound=ServiceSettings)
 
 
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
+
+
 def main(name: str, settings_class: type[S], build: Callable[[S], Service]) -> int:
     """Read the settings, start the service, run it until SIGTERM or SIGINT, and return the exit code."""
+    # Told to stop before it runs, there is nothing to stop. As the first process of a container it would else not hear.
+    for number in STOPPING:
+        signal.signal(number, _leave)
     try:
         settings = load_settings(settings_class)
         telemetry = configure(name, settings, settings.instance)
@@ -162,7 +170,7 @@ def main(name: str, settings_class: type[S], build: Callable[[S], Service]) -> i
         return 2
     try:
         service = build(settings)
-        with ending_on_signals(service, signal.SIGTERM, signal.SIGINT):
+        with ending_on_signals(service, *STOPPING):
             return service.run()
     except HeadraceError as error:
         logger.error("%s cannot start: %s", name, error)  # noqa: TRY400 - the message says what to mend
