@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import shutil
 import signal
@@ -119,11 +120,15 @@ def image(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
             assert line.startswith("python ")
             # The interpreter that the environment was made with: a service must not see what is installed here.
             line = line.replace("python", str(Path(sys.executable).resolve()), 1)
-            subprocess.run(["/bin/sh", "-c", line], cwd=sources, check=True, capture_output=True, text=True)
+            path = (
+                f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"  # where setup puts uv when there is none
+            )
+            subprocess.run(["/bin/sh", "-c", line], cwd=sources, env=os.environ | {"PATH": path}, check=True)
         return target
 
     yield build
-    shutil.rmtree(folder)
+    # PyTorch is some ten thousands of files, which Python takes long to remove.
+    subprocess.run(["/bin/rm", "-rf", str(folder)], check=True)
 
 
 def needs_cuda_build(service: str) -> None:

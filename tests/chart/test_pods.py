@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from headrace_runtime.grpc_host import LIVE
+from headrace_runtime.grpc_leaving import AGE_JITTER
 from headrace_runtime.service import STOP_TIMEOUT_S
 from headrace_runtime.topic_plan import TopicPlan
 
@@ -118,13 +119,16 @@ def test_the_grace_is_longer_than_the_longest_stop(workloads: dict[str, Manifest
         pod = workload["spec"]["template"]
         waits = container(pod).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         fields = importlib.import_module(f"headrace_{component.replace('-', '_')}.settings").Settings.model_fields
-        drain_s = 0.0
+        drain_s = aging_s = 0.0
         if "drain_s" in fields:
             drain_s = float(environment(pod)["HEADRACE_DRAIN_S"])
             assert drain_s >= 5, "load balancers need a while to hear of it"
+            aging_s = float(
+                environment(pod).get("HEADRACE_MAX_CONNECTION_AGE_S", fields["max_connection_age_s"].default)
+            )
         elif "listen_address" in fields:
             assert waits >= 5, "load balancers need a while to hear of it"
-        longest = waits + drain_s + GRPC_GRACE_S + STOP_TIMEOUT_S
+        longest = waits + drain_s + aging_s * AGE_JITTER + GRPC_GRACE_S + STOP_TIMEOUT_S
         assert pod["spec"]["terminationGracePeriodSeconds"] >= longest
 
 

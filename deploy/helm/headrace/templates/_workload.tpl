@@ -12,6 +12,8 @@ spec:
   replicas: {{ .values.replicas }}
   {{- end }}
   revisionHistoryLimit: 3
+  # A pod that cannot reach what it needs ends within seconds: a rollout must not go on before.
+  minReadySeconds: 10
   {{- if $stateful }}
   serviceName: {{ include "headrace.fullname" .root }}-{{ .component }}
   podManagementPolicy: Parallel
