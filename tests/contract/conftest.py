@@ -53,7 +53,8 @@ class Lane:
     def __init__(self, settings: Settings, freeze: str) -> None:
         self.settings = settings
         self.name = f"p{uuid.uuid4().hex[:8]}"
-        self.pipeline = load_pipeline(DOCUMENT.format(name=self.name, freeze=freeze))
+        self._document = DOCUMENT.format(name=self.name, freeze=freeze)
+        self.pipeline = load_pipeline(self._document)
         self.offsets: Counter[int] = Counter()
         """Next offset by producers' partition."""
         self._checker = RecordChecker(self.pipeline.stream)
@@ -61,6 +62,12 @@ class Lane:
             admin.ensure_topic(self.name, PARTITIONS)
             admin.ensure_record_topics(self.name, PARTITIONS)
             self.cluster_id, self.topic_id = admin.cluster_id(), admin.topic_id(self.name)
+
+    def change(self, **rules: str) -> None:
+        """Clean by other rules from now on; the new spec must still be applied."""
+        clean = ", ".join(f"{name}: {rule}" for name, rule in rules.items())
+        changed = self._document.replace("prepare:\n", f"prepare:\n  clean: {{{clean}}}\n")
+        self.pipeline = load_pipeline(changed)
 
     def apply(self) -> None:
         spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)

@@ -205,6 +205,27 @@ def test_every_row_comes_out_once_however_often_the_service_is_killed(
     assert lane.facts(dataset_pb2.DatasetProgressed)[-1].rejected == story.counts
 
 
+def test_rows_of_a_spec_that_was_applied_a_moment_ago_wait_for_it(
+    lanes: Lanes, start: Callable[..., Child], until: Until
+) -> None:
+    lane = lanes()
+    lane.apply()
+    lane.send((0, rows(0, 5)))
+    child = start()
+    until(lambda: len(lane.rows()) == 5)
+    for wave, rule in enumerate(("keep", "drop", "keep"), 1):
+        # The service finds both at once: a new spec, and rows that were checked against it.
+        child.signal(signal.SIGSTOP)
+        lane.change(outOfRange=rule)
+        lane.apply()
+        lane.send((0, [row | {"value": [0.5, 7.0]} for row in rows(10 * wave, 5)]))
+        child.signal(signal.SIGCONT)
+        until(lambda wave=wave: len(lane.clean()) == 1 + wave)
+    assert [batch.rows for _, batch in lane.clean()] == [5, 5, 0, 5]
+    assert [batch.spec_digest for _, batch in lane.clean()][1] == lane.pipeline.digest
+    assert len(lane.dead()) == 5
+
+
 def test_of_two_instances_one_freezes_and_the_other_takes_over(
     lanes: Lanes, start: Callable[..., Child], until: Until
 ) -> None:

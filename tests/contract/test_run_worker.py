@@ -18,6 +18,8 @@ from headrace_runtime.messages import decode, encode
 from headrace_runtime.run_worker import Job, RunWorker
 from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -160,3 +162,20 @@ def test_a_run_goes_on_after_its_worker_was_stopped(settings: WorkerSettings, tm
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
     (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
     assert fact.attempt == 2
+
+
+def test_a_worker_that_was_thrown_out_goes_on_with_this_command_and_the_next(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    flag = tmp_path / "hangs"
+    first, second = command(settings, "hang once", flag), command(settings, "fine")
+    with worker(settings), closing(KafkaAdminClient(**settings.kafka_client())) as admin:
+        until(flag.exists)
+        member = f"test-worker.{settings.instance}"
+        admin.remove_group_members("test-worker", [MemberToRemove(group_instance_id=member)])
+        for run_id in (first, second):
+            until(lambda run_id=run_id: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
+        third = command(settings, "fine")
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, third))
+    found = [facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id) for run_id in (first, second, third)]
+    assert [[fact.attempt for fact in of_run] for of_run in found] == [[2], [1], [1]]

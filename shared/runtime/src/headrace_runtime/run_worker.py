@@ -59,7 +59,11 @@ class Job(Generic[C]):
 
 
 class Interrupted(Exception):
-    """The run must end here and will go on elsewhere: the partition was lost, or the worker stops."""
+    """The run must end here and will go on elsewhere: the worker stops."""
+
+
+class Moved(Interrupted):
+    """The partition was taken away, perhaps for a moment only: what is committed there tells who goes on where."""
 
 
 class RunWorker(Background, Generic[C]):
@@ -116,7 +120,8 @@ class RunWorker(Background, Generic[C]):
                 logger.warning(
                     "%s: %s:%s is left for another attempt: %s", self.name, record.partition, record.offset, reason
                 )
-                consumer.rewind([record])
+                if not isinstance(reason, Moved):
+                    consumer.rewind([record])
                 return False
         return True
 
@@ -126,6 +131,8 @@ class RunWorker(Background, Generic[C]):
         except Unprocessable as error:
             logger.error("%s: passed over: %s", self.name, error)  # noqa: TRY400 - the place is in the message
             return []
+        # From here on only: it came with the poll that brought the command.
+        consumer.arrived()
         with _paused(consumer):
             fact = self._finish(command, _RunPlace(record, consumer))
         return [encode(fact, source=self.name)]
@@ -180,11 +187,14 @@ class RunWorker(Background, Generic[C]):
         if self.stopping.is_set():
             raise Interrupted("the worker stops")
         others = place.consumer.poll(POLL_TIMEOUT_S)
-        if (place.record.topic, place.record.partition) not in place.consumer.assignment():
-            raise Interrupted("the partition moved to another worker")
         # A rebalance may have given partitions that are not paused yet: what came from them is read again afterwards.
         place.consumer.pause()
-        place.consumer.rewind(record for record in others if not _same_place(record, place.record))
+        place.consumer.rewind(others)
+        partition = (place.record.topic, place.record.partition)
+        if partition not in place.consumer.assignment():
+            raise Moved("the partition moved to another worker")
+        if partition in place.consumer.arrived():
+            raise Moved("the partition was lost for a moment: another worker may have done this")
 
     def _write_assignment(self, command: C, run_id: str, attempt: int) -> Path:
         assignment = {
@@ -251,10 +261,6 @@ def _paused(consumer: GroupConsumer) -> Iterator[None]:
         yield
     finally:
         consumer.resume()
-
-
-def _same_place(left: Record, right: Record) -> bool:
-    return (left.topic, left.partition, left.offset) == (right.topic, right.partition, right.offset)
 
 
 def _identity(command: Any) -> tuple[str, str]:
