@@ -179,6 +179,25 @@ def test_a_regression_has_residuals_and_no_classes(pages: dict[str, str]) -> Non
     assert "Confusion" not in text
 
 
+def test_of_many_classes_those_that_are_mixed_up_are_listed(classifier: VersionFacts) -> None:
+    truth = np.arange(900) % 300
+    labels = np.where(np.arange(900) < 3, 7, truth)
+    answers = Answers("int8", truth, labels, np.full((900, 300), 1 / 300), range(300))
+    manifest = {"rows": {"test": 5000}}
+    text = plain(version_page(VersionFacts(classifier.version, manifest, answers, "kind")))
+    assert "Confusion matrix" not in text
+    assert "Variant int8 on the first 900 of 5,000 rows of the test split." in text
+    assert "66.7% of 3" in text
+    assert "No curve was kept" in text
+
+
+def test_a_label_of_many_numbers_is_drawn_even_when_it_is_whole(mass: DatasetFacts) -> None:
+    weights = sorted({int(value) for value in mass.all_rows("body_mass_g")})
+    manifest = mass.manifest.model_copy(update={"classes": tuple(weights)})
+    page = dataset_page(DatasetFacts(mass.dataset, manifest, mass.columns))
+    assert "Distribution of body_mass_g in the three splits" in page
+
+
 def test_texts_of_records_cannot_break_out(classifier: VersionFacts) -> None:
     answers = classifier.answers
     assert isinstance(answers, Answers)

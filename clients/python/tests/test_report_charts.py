@@ -89,7 +89,8 @@ def test_missing_is_nan_or_an_empty_text() -> None:
 
 
 def test_a_confusion_matrix_has_truth_in_rows() -> None:
-    assert measures.confusion(["a", "a", "b", "?"], ["a", "b", "b", "a"], ["a", "b"]) == [[1, 1], [0, 1]]
+    pairs = {("a", "a"): 1, ("a", "b"): 2, ("b", "b"): 3, ("?", "a"): 4}
+    assert measures.confusion(pairs, ["a", "b"]) == [[1, 2], [0, 3]]
 
 
 def test_the_calibration_error_is_the_platforms_own() -> None:

@@ -45,7 +45,7 @@ def stocked(registry, canned, tmp_path: Path) -> Path:
     store = ObjectStore(str(tmp_path / "store"))
     pipeline = load_pipeline(MASS.read_bytes())
     rows = ROWS.read_bytes().splitlines()
-    writer = DatasetWriter(pipeline, store)
+    writer = DatasetWriter(pipeline, store, part_rows=20)
     writer.add(RecordChecker(pipeline.stream).check(rows, [0] * len(rows), range(len(rows))).batch)
     origin = Provenance(cluster_id="c", topic="penguins", topic_id="t", sources=(), clean_ranges=(), rejected={})
     manifest = writer.finish(origin)
@@ -121,6 +121,18 @@ def test_an_extra_that_is_missing_is_named(
     done = headrace(*command)
     assert done.exit_code == 1
     assert f"pip install 'headrace-client[{extra}]'" in done.stderr
+
+
+@pytest.mark.usefixtures("stocked")
+def test_of_a_large_dataset_the_first_files_are_read_and_that_is_said(
+    headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace_client.report import sources
+
+    monkeypatch.setattr(sources, "MOST_ROWS", 30)
+    path = tmp_path / "page.html"
+    assert headrace("report", "digits", "--dataset", "--output", str(path)).exit_code == 0
+    assert "Counted over the first 120 rows." in path.read_text()
 
 
 def test_a_name_that_nothing_has_is_refused(headrace, registry) -> None:

@@ -24,6 +24,8 @@ MOST_COLUMNS: Final = 60
 MOST_CATEGORIES: Final = 8
 MOST_CLASSES: Final = 12
 """Classes that are drawn; more are a table."""
+MOST_ROWS: Final = 100
+"""Classes that are listed, the most frequent."""
 _MOST_VALUES: Final = 200_000
 """Numbers of a feature that are counted; of arrays there are many in each row."""
 _RULES: Final = {
@@ -146,17 +148,21 @@ def _share(count: int, total: int) -> str:
 
 def _label(facts: DatasetFacts) -> Html:
     label = facts.manifest.label
-    if not facts.manifest.classes:
+    many = len(facts.manifest.classes) > MOST_CLASSES and label.type != "string"
+    if many or not facts.manifest.classes:
         return page.cards(page.card(label.name, _amounts(facts), note="Share of each split's rows.", wide=False))
     counts = {split: Counter(columns[label.name].tolist()) for split, columns in facts.columns.items()}
+    totals: Counter[Any] = sum(counts.values(), Counter())
     found = list(facts.manifest.classes)
+    if len(found) > MOST_ROWS:
+        found = sorted(found, key=lambda value: -totals[value])[:MOST_ROWS]
     rows = [
         [str(value), *(_share(counts[split][value], max(sum(counts[split].values()), 1)) for split in SPLITS)]
         for value in found
     ]
     told = page.table([label.name, *SPLITS], rows, numbers=(1, 2, 3), caption="Rows of each class")
     if len(found) > MOST_CLASSES:
-        return page.cards(page.card(label.name, told, note=f"{len(found)} classes.", wide=True))
+        return page.cards(page.card(label.name, told, note=f"{len(facts.manifest.classes)} classes.", wide=True))
     shares = {
         str(value): [100 * counts[split][value] / max(sum(counts[split].values()), 1) for split in SPLITS]
         for value in found

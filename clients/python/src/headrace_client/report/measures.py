@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,14 +54,9 @@ def missing(values: Array) -> int:
     return int(np.isnan(values.reshape(len(values), -1)).any(axis=1).sum())
 
 
-def confusion(truth: Sequence[Any], answers: Sequence[Any], classes: Sequence[Any]) -> list[list[int]]:
-    """Return how often each class (row) was answered as each class (column); other values are left out."""
-    place = {value: number for number, value in enumerate(classes)}
-    matrix = [[0] * len(classes) for _ in classes]
-    for true, given in zip(truth, answers, strict=True):
-        if true in place and given in place:
-            matrix[place[true]][place[given]] += 1
-    return matrix
+def confusion(pairs: Mapping[tuple[Any, Any], int], classes: Sequence[Any]) -> list[list[int]]:
+    """Return how often each class (row) was answered as each class (column), given the counts of (true, answered)."""
+    return [[pairs.get((true, given), 0) for given in classes] for true in classes]
 
 
 @dataclass(frozen=True)

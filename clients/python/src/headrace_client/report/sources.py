@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
-from headrace_data.manifest import Manifest, SplitParts
+from headrace_data.manifest import Manifest, Part, SplitParts
 from headrace_data.split import SPLITS
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 STORE_SETTING = "HEADRACE_STORE_URL"
 MOST_ROWS: Final = 100_000
-"""Rows of a split that are read, give or take a file."""
+MOST_BYTES: Final = 128 * 2**20
+"""Rows of a split that are read, and what they may take in memory; give or take a file, and one file at least."""
 _BATCH: Final = 256
 _ID = re.compile(r"(sha256:)?[0-9a-f]{4,64}|train-[0-9a-f]{4,32}|[0-9a-f-]{8,36}")
 _ORDINAL = re.compile(r"(.+):([1-9][0-9]{0,8})")
@@ -145,14 +146,15 @@ def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:
 
 def _shortened(manifest: Manifest) -> Manifest:
     """Return a manifest with the first files of each split, so that a report of any dataset fits into memory."""
+    width = sum(32 if field.type == "string" else field.size * field.dtype.itemsize for field in manifest.fields)
+    enough = min(MOST_ROWS, MOST_BYTES // width)
     splits = {}
     for name, split in manifest.splits.items():
-        kept, rows = [], 0
+        kept: list[Part] = []
         for part in split.parts:
-            if rows < MOST_ROWS:
+            if sum(one.rows for one in kept) < enough or not kept:
                 kept.append(part)
-                rows += part.rows
-        splits[name] = SplitParts(rows=rows, parts=tuple(kept))
+        splits[name] = SplitParts(rows=sum(part.rows for part in kept), parts=tuple(kept))
     return manifest.model_copy(update={"splits": splits})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -54,7 +55,7 @@ def version_page(facts: VersionFacts) -> str:
 
 def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     metrics = facts.version["metrics"]
-    rows = f"on {len(facts.answers.truth):,} test rows"
+    rows = f"on {_test_rows(facts):,} test rows"
     if isinstance(facts.answers, Answers):
         yield page.Tile("accuracy", f"{metrics.get('accuracy', float('nan')):.1%}", rows)
         yield page.Tile("log loss", f"{metrics.get('log_loss', float('nan')):.3f}", "nats")
@@ -88,14 +89,23 @@ def _learning(facts: VersionFacts) -> Html:
 
 
 def _curve(facts: VersionFacts, names: Sequence[str], what: str, best: int | None) -> Html:
-    series = {name: [(point["epoch"], point[name]) for point in facts.curve if name in point] for name in names}
+    points = [facts.curve[place] for place in thinned(len(facts.curve), _MOST_POINTS)]
+    series = {name: [(point["epoch"], point[name]) for point in points if name in point] for name in names}
     last = ", ".join(f"{name.replace('_', ' ')} {points[-1][1]:.4g}" for name, points in series.items())
     chart = lines_chart(series, f"{what.capitalize()} by epoch; at the end {last}", "epoch", what, marked_x=best)
     return page.figure(chart, "", [name.replace("_", " ") for name in names] if len(names) > 1 else ())
 
 
 def _answers_lead(facts: VersionFacts) -> str:
-    return f"Variant {facts.answers.variant} on the {len(facts.answers.truth):,} rows of the test split."
+    read, there = len(facts.answers.truth), _test_rows(facts)
+    rows = f"the first {read:,} of {there:,} rows" if read < there else f"the {read:,} rows"
+    return f"Variant {facts.answers.variant} on {rows} of the test split."
+
+
+def _test_rows(facts: VersionFacts) -> int:
+    """Return how many rows the version was measured on; a report of a large dataset reads fewer."""
+    rows: int = facts.manifest.get("rows", {}).get("test", len(facts.answers.truth))
+    return rows
 
 
 def _answers(facts: VersionFacts) -> Html:
@@ -105,29 +115,28 @@ def _answers(facts: VersionFacts) -> Html:
 
 
 def _confusion(answers: Answers) -> Iterator[Html]:
-    names = [str(value) for value in answers.classes]
-    matrix = confusion(answers.truth.tolist(), answers.labels.tolist(), list(answers.classes))
-    right = sum(matrix[place][place] for place in range(len(names)))
-    told = f"Confusion matrix: {right} of {len(answers.truth)} answers are right"
-    if len(names) <= MOST_CLASSES:
-        drawn = page.figure(matrix_chart(matrix, names, told))
+    pairs = Counter(zip(answers.truth.tolist(), answers.labels.tolist(), strict=True))
+    right = sum(count for (true, given), count in pairs.items() if true == given)
+    told = f"{right} of {len(answers.truth)} answers are right"
+    if len(answers.classes) <= MOST_CLASSES:
+        names = [str(value) for value in answers.classes]
+        drawn = page.figure(matrix_chart(confusion(pairs, answers.classes), names, f"Confusion matrix: {told}"))
         chart = element("div", drawn, class_="scroll", tabindex="0", role="region", aria_label="Confusion matrix")
-        yield page.card(
-            "Confusion matrix", chart, note=f"{right} of {len(answers.truth)} answers are right. A row is a true class."
-        )
-    pairs = sorted(
-        ((count, true, given) for true, row in enumerate(matrix) for given, count in enumerate(row) if given != true),
-        reverse=True,
-    )
-    rows = [[names[true], names[given], str(count)] for count, true, given in pairs[:_MOST_PAIRS] if count]
-    mixed = page.table(["true", "answered", "rows"], rows, numbers=(2,), caption="Mixed up most often")
-    shares = {
-        name: (row[place] / (sum(row) or 1), f"{row[place] / (sum(row) or 1):.1%} of {sum(row)}")
-        for place, (name, row) in enumerate(zip(names, matrix, strict=True))
-    }
-    worst = dict(sorted(shares.items(), key=lambda item: item[1][0])[:MOST_CLASSES])
-    per_class = page.bars(worst, "right answers by class, the worst first")
-    yield page.card("Classes", per_class, mixed if rows else page.paragraph("No row was answered wrongly."))
+        yield page.card("Confusion matrix", chart, note=f"{told}. A row is a true class.")
+    wrong = [(str(true), str(given), str(count)) for (true, given), count in pairs.most_common() if true != given]
+    mixed = page.table(["true", "answered", "rows"], wrong[:_MOST_PAIRS], numbers=(2,), caption="Mixed up most often")
+    per_class = page.bars(_worst(pairs), "right answers by class, the worst first")
+    yield page.card("Classes", per_class, mixed if wrong else page.paragraph("No row was answered wrongly."))
+
+
+def _worst(pairs: Mapping[tuple[Any, Any], int]) -> dict[str, tuple[float, str]]:
+    """Return the share of right answers of the classes that have the fewest, worst first."""
+    totals: Counter[Any] = Counter()
+    for (true, _), count in pairs.items():
+        totals[true] += count
+    shares = {true: pairs.get((true, true), 0) / total for true, total in totals.items()}
+    worst = sorted(shares, key=lambda true: (shares[true], str(true)))[:MOST_CLASSES]
+    return {str(true): (shares[true], f"{shares[true]:.1%} of {totals[true]}") for true in worst}
 
 
 def _calibration(answers: Answers) -> Iterator[Html]:
