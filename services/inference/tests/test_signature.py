@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.signature import Call, Signature, TensorSpec
 from headrace_inference.core.tensors import DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
 from headrace_runtime.errors import InvalidInput
@@ -217,3 +218,30 @@ def test_what_is_not_optional_may_not_be_missing(typed: bool, missing: dict[str,
 
 def test_infinity_is_a_number() -> None:
     assert TABLE.arrays(table_call(float("inf"), (float("inf"), float("-inf")), typed=False))["length"][0] == np.inf
+
+
+def test_what_is_optional_may_be_left_out_of_a_call() -> None:
+    sort = InputTensor("sort", "BYTES", (2,), [("bytes_contents", [b"a", b"b"])])
+    width = InputTensor("width", "FP64", (2, 2), [("fp64_contents", [1.0] * 4)])
+
+    arrays = TABLE.arrays(call(sort, width))
+
+    assert arrays.keys() == {"length", "width", "colour", "sort"}
+    assert arrays["length"].dtype == np.float32
+    assert np.isnan(arrays["length"]).tolist() == [True, True]
+    assert arrays["colour"].tolist() == ["", ""]
+    assert TABLE.rows(arrays) == 2
+    spelled = InputTensor("length", "FP32", (2,), [("fp32_contents", [float("nan")] * 2)])
+    assert cache_key("d", TABLE.arrays(call(sort, width, spelled)), ()) == cache_key("d", arrays, ())
+
+
+def test_a_call_says_how_many_rows_it_has() -> None:
+    only = Signature([TensorSpec("length", DATATYPES["FP32"], ("batch",), optional=True)], [], max_rows=8)
+
+    with pytest.raises(InvalidInput, match="at least one beside 'length', to tell the number of rows"):
+        only.arrays(call())
+    with pytest.raises(InvalidInput, match=r"missing \['width', 'sort'\]"):
+        TABLE.arrays(call(InputTensor("length", "FP32", (1,), [("fp32_contents", [1.0])])))
+    twice = InputTensor("length", "FP32", (1,), [("fp32_contents", [1.0])])
+    with pytest.raises(InvalidInput, match="each name once"):
+        only.arrays(call(twice, twice))

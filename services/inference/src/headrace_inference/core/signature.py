@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from headrace_runtime.errors import InvalidInput
 
 from headrace_inference.core.tensors import (
+    BYTES,
     Array,
     Datatype,
     InputTensor,
@@ -23,7 +25,7 @@ class TensorSpec:
     """One input or output of a model.
 
     A dimension is a size, or the name of one that the caller chooses; equal names mean equal sizes. What is `optional`
-    may be missing: NaN, or an empty text.
+    may be missing: as NaN or an empty text in any row, or left out for all rows of a call.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Signature:
         self.batched = all(spec.shape and isinstance(spec.shape[0], str) for spec in (*inputs, *outputs))
         """Whether the first dimension of every tensor is the rows, of which callers choose how many."""
         self._specs = {spec.name: spec for spec in inputs}
+        self._required = [spec.name for spec in inputs if not spec.optional]
         self._outputs = {spec.name: spec for spec in outputs}
 
     def arrays(self, call: Call) -> dict[str, Array]:
@@ -81,6 +84,8 @@ class Signature:
             else:
                 array = decode_typed(spec.name, spec.datatype, tensor.shape, tensor.typed)
             arrays[spec.name] = with_known_gaps(spec.name, array, optional=spec.optional)
+        if len(arrays) < len(self.inputs):
+            arrays |= {spec.name: _left_out(spec, chosen) for spec in self.inputs if spec.name not in arrays}
         return arrays
 
     def rows(self, arrays: Mapping[str, Array]) -> int:
@@ -107,13 +112,13 @@ class Signature:
 
     def _check_names(self, call: Call) -> None:
         names = [tensor.name for tensor in call.inputs]
-        missing = [name for name in self._specs if name not in names]
+        missing = [name for name in self._required if name not in names]
         extra = [name for name in names if name not in self._specs]
         if missing or extra:
             known = ", ".join(f"{spec.name!r} {spec.datatype.name} {list(spec.sizes)}" for spec in self.inputs)
             found = [f"missing {missing}"] * bool(missing) + [f"unknown {extra}"] * bool(extra)
             raise InvalidInput(f"inputs: expected {known}, got {names}: {' and '.join(found)}")
-        if len(names) != len(self._specs):
+        if len(set(names)) != len(names):
             raise InvalidInput(f"inputs: expected each name once, got {names}")
 
     def _check_contents(self, call: Call) -> None:
@@ -153,3 +158,11 @@ class Signature:
                     f"input {name!r}: expected {chosen[expected]} in dimension {position} as in the inputs before, "
                     f"got {got}"
                 )
+
+
+def _left_out(spec: TensorSpec, chosen: Mapping[str, int]) -> Array:
+    """Return an optional input that a call leaves out: missing in as many rows as the other inputs have."""
+    if any(isinstance(size, str) and size not in chosen for size in spec.shape):
+        raise InvalidInput(f"inputs: expected at least one beside {spec.name!r}, to tell the number of rows, got none")
+    shape = [chosen[size] if isinstance(size, str) else size for size in spec.shape]
+    return np.full(shape, "" if spec.datatype is BYTES else np.nan, spec.datatype.dtype)

@@ -24,6 +24,8 @@ def to_config(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
     for field, specs in ((config.input, signature.inputs), (config.output, signature.outputs)):
         for spec in specs:
             field.add(name=spec.name, data_type=_data_type(spec), dims=spec.sizes[signature.batched :])
+    for tensor, spec in zip(config.input, signature.inputs, strict=True):
+        tensor.optional = spec.optional
     config.instance_group.add(name=name, count=1, kind=_KINDS["KIND_CPU"].number)
     config.model_transaction_policy.decoupled = False
     config.response_cache.enable = asked.cached
