@@ -208,6 +208,11 @@ def test_what_makes_no_pipeline_is_said(values: list[bytes | None], message: str
     assert message in str(raised.value)
 
 
+def test_the_platforms_own_topics_are_no_producers() -> None:
+    with pytest.raises(DraftImpossible, match=r"names that start with 'headrace\.' belong to the platform"):
+        draft_pipeline("headrace.registry.log.v1", encoded(PENGUINS))
+
+
 @pytest.mark.parametrize(("label", "message"), [("specie", "there are 'id', 'island'"), ("image", "an array")])
 def test_a_label_that_cannot_be_one_is_refused(label: str, message: str) -> None:
     with pytest.raises(DraftImpossible, match=message):

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 from headrace_data.records import RecordChecker
-from headrace_data.spec import load_pipeline
+from headrace_data.spec import SpecInvalid, load_pipeline
 
 from headrace_client.drafting.errors import DraftImpossible
 from headrace_client.drafting.observing import observe
@@ -51,7 +51,11 @@ def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None
     roles = choose_roles(observe(records), label)
     told = f"{len(values)} record{'' if len(values) == 1 else 's'} of topic {topic}"
     text = pipeline_yaml(_name_of(topic), topic, roles, told)
-    stream = load_pipeline(text).stream
+    try:
+        stream = load_pipeline(text).stream
+    except SpecInvalid as error:
+        # The topic's name is the caller's, and a thousand fields may make a document too large.
+        raise DraftImpossible(f"no pipeline can be made of topic '{topic}': {error}") from error
     places = range(len(values))
     checked = RecordChecker(stream).check(values, [0] * len(values), places)
     return Draft(text, roles, len(values), dict(Counter(rejection.rule for rejection in checked.rejected)))
