@@ -1,4 +1,4 @@
-"""Generates docs/topics.md, docs/pipeline.md, its schema and the settings tables. `--check` fails when they differ."""
+"""Generates topics.md, pipeline.md and its schema in docs, tables of settings and permissions. `--check` compares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import chart
+from access_page import access_tables
 from headrace_data.spec import json_schema
 from headrace_runtime.settings import settings_table
 from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, RECORD_TOPICS, Topic
@@ -16,6 +17,7 @@ from pipeline_page import pipeline_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = re.compile(r"(<!-- settings:begin -->\n).*?(<!-- settings:end -->)", re.DOTALL)
+ACCESS = re.compile(r"(<!-- access:begin -->\n).*?(<!-- access:end -->)", re.DOTALL)
 
 TOPICS_INTRODUCTION = """\
 # Topics
@@ -76,12 +78,14 @@ def kept(topic: Topic) -> str:
 def service_readme(path: Path) -> str:
     """Return a service's README with its settings table made anew."""
     module = f"headrace_{path.parent.name.replace('-', '_')}.settings"
-    table = settings_table(importlib.import_module(module).Settings)
-    text, count = SETTINGS.subn(lambda found: f"{found[1]}{table}\n{found[2]}", path.read_text())
+    return with_part(path, SETTINGS, settings_table(importlib.import_module(module).Settings))
+
+
+def with_part(path: Path, part: re.Pattern[str], content: str) -> str:
+    """Return a page with its generated part made anew."""
+    text, count = part.subn(lambda found: f"{found[1]}{content}\n{found[2]}", path.read_text())
     if count != 1:
-        sys.exit(
-            f"{path.relative_to(ROOT)}: expected one <!-- settings:begin --> and <!-- settings:end -->, got {count}"
-        )
+        sys.exit(f"{path.relative_to(ROOT)}: expected one {part.pattern}, got {count}")
     return text
 
 
@@ -95,6 +99,7 @@ def main() -> None:
         docs / "topics.md": topics_page(),
         docs / "pipeline.md": pipeline_page(),
         docs / "pipeline.schema.json": json_schema(),
+        docs / "producers.md": with_part(docs / "producers.md", ACCESS, access_tables()),
     }
     pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
     pages |= chart.pages()

@@ -24,7 +24,7 @@ EVERY_TYPE = {
     "float16": np.array([[-0.5], [65504]], np.float16),
     "float": np.array([[np.pi], [-np.inf]], np.float32),
     "double": np.array([[np.pi], [1e300]], np.float64),
-    "string": np.array([["grün".encode()], [b""]], object),
+    "string": np.array([["grün".encode()], [b"blue"]], object),
 }
 
 

@@ -1,20 +1,15 @@
-"""Clients of Triton, unmodified and in an environment of their own, call inference as they call Triton."""
+"""Inference as foreign clients meet it, and the environment that they live in."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
@@ -24,12 +19,9 @@ from headrace_runtime.object_store import ObjectStore
 from onnx import TensorProto, helper
 from opentelemetry.context import Context
 
-pytestmark = pytest.mark.contract
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOREIGN = ROOT / "tests" / "foreign"
 ENVIRONMENT = ROOT / ".tools" / "foreign"
-HEALTH = health_pb2.HealthCheckResponse
 
 TYPES = {
     "bool": TensorProto.BOOL,
@@ -124,12 +116,14 @@ class Server:
         )
         self.loader.announce(released, Context())
 
+    halves = staticmethod(halves)
+
     def stop(self) -> None:
         self.loader.stop()
         self.host.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("inference"))
     server.release("digits", digits(1.0))
@@ -170,72 +164,7 @@ def foreign_python(sync_foreign: Callable[..., subprocess.CompletedProcess[str]]
     return str(ENVIRONMENT / "bin" / "python")
 
 
-@pytest.fixture(scope="module")
-def results(server: Server, foreign_python: str) -> Callable[[str], dict[str, str | None]]:
-    """Run a foreign program once against the server; return what came of its checks."""
-    known: dict[str, dict[str, str | None]] = {}
-
-    def run(program: str) -> dict[str, str | None]:
-        if program not in known:
-            command = [foreign_python, str(FOREIGN / program), server.address]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-            assert done.returncode == 0, done.stderr
-            known[program] = json.loads(done.stdout.splitlines()[-1])
-        return known[program]
-
-    return run
-
-
-def checks() -> list[Any]:
-    """Return program and name of every check."""
-    found = [
-        (program, name)
-        for program in ("triton_unary.py", "triton_aio.py", "perf_sequence.py")
-        for name in re.findall(r"^(?:async )?def (check_\w+)", (FOREIGN / program).read_text(), re.MULTILINE)
-    ]
-    return [pytest.param(*each, id=f"{each[0].removesuffix('.py')}-{each[1].removeprefix('check_')}") for each in found]
-
-
-@pytest.mark.parametrize(("program", "name"), checks())
-def test_a_client_of_triton(results: Callable[[str], dict[str, str | None]], program: str, name: str) -> None:
-    problem = results(program)[name]
-    assert problem is None, problem
-
-
-def test_perf_analyzer_itself(
-    server: Server, sync_foreign: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    program = shutil.which("perf_analyzer")
-    if program is None:
-        done = sync_foreign("perf-analyzer")
-        if done.returncode:
-            pytest.skip(f"perf_analyzer cannot be installed here: {done.stderr.strip().splitlines()[0]}")
-        program = str(ENVIRONMENT / "bin" / "perf_analyzer")
-    report = tmp_path / "report.csv"
-    command = [program, "-m", "digits", "-x", "1", "-u", server.address, "-i", "grpc", "-b", "8", "-f", str(report)]
-    command += ["--concurrency-range", "2", "--measurement-mode", "count_windows", "--measurement-request-count", "50"]
-    command += ["--stability-percentage", "999"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (columns, values) = report.read_text().splitlines()[:2]
-    row = dict(zip(columns.split(","), values.split(","), strict=True))
-    assert float(row["Inferences/Second"]) > 0
-    assert float(row["Server Compute Infer"]) > 0
-
-
-def test_health_knows_the_server_its_service_and_its_models(server: Server) -> None:
-    with grpc.insecure_channel(server.address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        for name in ("", "inference.GRPCInferenceService", "model/digits", "model/types"):
-            assert stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=20).status == HEALTH.SERVING
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.Check(health_pb2.HealthCheckRequest(service="model/late"), timeout=20)
-        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service="model/late"), timeout=60)
-        statuses = (answer.status for answer in watch)
-        assert next(statuses) == HEALTH.SERVICE_UNKNOWN
-        server.release("late", halves())
-        assert HEALTH.SERVING in statuses
-        server.loader.withdraw(("late", "champion"))
-        assert next(statuses) == HEALTH.SERVICE_UNKNOWN
-        watch.cancel()
+@pytest.fixture(scope="session")
+def foreign_folder() -> Path:
+    """The folder of that environment."""
+    return ENVIRONMENT

@@ -1,0 +1,144 @@
+"""What each service does in Kafka: the groups and transactional ids it uses, and the permissions that it needs.
+
+Topics and who reads or writes them come from `headrace_runtime.topics`. In names `{pipeline}` and `{instance}` stand
+for a pipeline's name and for `HEADRACE_INSTANCE`. Run as a program it prints the commands that grant the permissions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS, REGISTRY_LOG
+
+Resource = Literal["topic", "group", "transactional-id"]
+
+PRODUCERS_TOPIC = "<topic>"
+"""Stands for each pipeline's `stream.topic`."""
+
+EVERY = "*"
+"""Stands for every name."""
+
+SERVICES = ("ingestion", "preprocessing", "model-registry", "trainer", "compressor", "inference")
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "ingestion": ("ingestion.{pipeline}",),
+    "preprocessing": ("preprocessing.{pipeline}", "freeze.{pipeline}"),
+    "model-registry": ("registry",),
+    "trainer": ("trainer",),
+    "compressor": ("compressor",),
+    "inference": (),
+}
+"""Consumer groups by service. Inference has none: every replica reads all releases."""
+
+TRANSACTIONAL_IDS: Mapping[str, tuple[str, ...]] = {
+    "ingestion": ("ingestion.{pipeline}.{instance}", "ingestion.push"),
+    "preprocessing": ("preprocessing.{pipeline}.{instance}", "freeze.{pipeline}"),
+    "model-registry": ("registry",),
+    "trainer": ("trainer.{instance}",),
+    "compressor": ("compressor.{instance}",),
+    "inference": (),
+}
+"""Transactional ids by service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What a service may do with a resource; `prefixed` names stand for everything that begins with them."""
+
+    service: str
+    resource: Resource
+    name: str
+    operations: tuple[str, ...]
+    prefixed: bool = False
+
+
+def permissions(service: str) -> list[Permission]:
+    """Return what a service needs, in the order of topics, groups and transactional ids.
+
+    Kafka grants Describe with Read and Write, and idempotent writes with Write. Names of which a pipeline's is a part
+    are granted by their beginning, so that a new pipeline needs no new permission but for its producers' topic.
+    """
+    found = [*_producers_topic(service), *_control_topics(service), *_record_topics(service)]
+    found += _merged(service, "group", GROUPS[service], "Read")
+    if service == "model-registry":
+        # It tells how far everyone is behind: it looks at all groups and at the ends of all topics that they read.
+        found.append(Permission(service, "group", EVERY, ("Describe",)))
+    found += _merged(service, "transactional-id", TRANSACTIONAL_IDS[service], "Write")
+    return found
+
+
+def _producers_topic(service: str) -> list[Permission]:
+    # The registry creates it only for `headrace apply --create-topic`.
+    wanted = {"ingestion": ("Read",), "preprocessing": ("Describe",), "model-registry": ("Describe", "Create")}
+    return [Permission(service, "topic", PRODUCERS_TOPIC, wanted[service])] if service in wanted else []
+
+
+def _control_topics(service: str) -> list[Permission]:
+    found: list[Permission] = []
+    for topic in CONTROL_TOPICS:
+        operations = _operations(service, topic.producers, topic.consumers)
+        if service == "model-registry":
+            operations += ("DescribeConfigs",) if topic is REGISTRY_LOG else () if operations else ("Describe",)
+        if operations:
+            found.append(Permission(service, "topic", topic.name, operations))
+    return found
+
+
+def _record_topics(service: str) -> list[Permission]:
+    together = [_operations(service, topic.producers, topic.consumers) for topic in RECORD_TOPICS]
+    operations = tuple(sorted({operation for each in together for operation in each}))
+    if service == "model-registry":
+        operations += ("Describe", "Create")
+    prefix = RECORD_TOPICS[0].template.partition("{")[0]
+    return [Permission(service, "topic", prefix, operations, prefixed=True)] if operations else []
+
+
+def _operations(service: str, producers: Sequence[str], consumers: Sequence[str]) -> tuple[str, ...]:
+    return ("Read",) * (service in consumers) + ("Write",) * (service in producers)
+
+
+def _merged(service: str, resource: Resource, names: tuple[str, ...], operation: str) -> list[Permission]:
+    """Return a permission for each name, those that begin alike in one."""
+    cut = {name.partition("{")[0]: "{" in name for name in names}
+    prefixes = {name for name, prefixed in cut.items() if prefixed}
+    return [
+        Permission(service, resource, name, (operation,), prefixed=prefixed)
+        for name, prefixed in cut.items()
+        if prefixed or not any(name.startswith(prefix) for prefix in prefixes)
+    ]
+
+
+def commands(bootstrap_servers: str, topics: Sequence[str], principal: str) -> list[str]:
+    """Return the `kafka-acls.sh` commands that grant every service its permissions.
+
+    `{service}` in the principal stands for the service's name; `topics` are those of the producers.
+    """
+    found = []
+    for service in SERVICES:
+        who = principal.format(service=service)
+        for each in permissions(service):
+            operations = " ".join(f"--operation {operation}" for operation in each.operations)
+            pattern = " --resource-pattern-type prefixed" if each.prefixed else ""
+            for name in topics if each.name == PRODUCERS_TOPIC else [each.name]:
+                found.append(
+                    f"kafka-acls.sh --bootstrap-server {bootstrap_servers} --add --allow-principal '{who}' "
+                    f"{operations} --{each.resource} '{name}'{pattern}"
+                )
+    return found
+
+
+def main() -> None:
+    """Print the commands."""
+    parser = argparse.ArgumentParser(prog="python -m headrace_runtime.access", description=commands.__doc__)
+    parser.add_argument("--bootstrap-server", default="127.0.0.1:9092", help="Kafka brokers")
+    parser.add_argument("--topic", action="append", default=[], help="a producers' topic; may be given again")
+    parser.add_argument("--principal", default="User:headrace-{service}", help="who a service is to Kafka")
+    arguments = parser.parse_args()
+    print("\n".join(commands(arguments.bootstrap_server, arguments.topic, arguments.principal)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
