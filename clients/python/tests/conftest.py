@@ -286,6 +286,8 @@ class FakeInference(grpc.GenericRpcHandler):
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     answer: Callable[[Any], Any] | None = None
+    optional: dict[str, bool] | None = None
+    """What ModelConfig says of the inputs; None when the server has no such method."""
     address: str = ""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
@@ -313,6 +315,14 @@ class FakeInference(grpc.GenericRpcHandler):
             answer.inputs.add(name=name, datatype=datatype, shape=shape)
         answer.outputs.add(name="label", datatype="INT64", shape=[-1])
         answer.outputs.add(name="probabilities", datatype="FP32", shape=[-1, 2])
+        return answer
+
+    def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        if self.optional is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "method not implemented")
+        answer = open_inference.ModelConfigResponse()
+        for name, optional in (self.optional or {}).items():
+            answer.config.input.add(name=name, optional=optional)
         return answer
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802

@@ -12,7 +12,6 @@ from headrace_client.errors import AnswerInvalid, InputInvalid, NotFound, NotRea
 
 ROW = {"id": "a", "pixels": [[1, 2], [0, 1]]}
 OTHER = {"id": "b", "pixels": [[3.5, 0], [0, 0.5]]}
-NULL = "; null stands for a value that is missing"
 
 
 def lines(*rows):
@@ -93,8 +92,8 @@ def test_rows_travel_in_batches(headrace, inference):
 @pytest.mark.parametrize(
     ("inputs", "row", "problem"),
     [
-        ([("pixels", "FP32", [-1, 2, 2])], {"id": 1, "pixel": 3}, "missing; the row has id, pixel" + NULL),
-        ([("pixels", "FP32", [-1, 2, 2])], {}, "missing; the row has no field at all" + NULL),
+        ([("pixels", "FP32", [-1, 2, 2])], {"id": 1, "pixel": 3}, "missing; the row has id, pixel"),
+        ([("pixels", "FP32", [-1, 2, 2])], {}, "missing; the row has no field at all"),
         ([("pixels", "INT64", [-1])], {}, "missing; the row has no field at all"),
         ([("pixels", "INT64", [-1])], {"pixels": None}, "expected a whole number (INT64), got null"),
         (
@@ -243,6 +242,22 @@ def test_null_travels_as_nan_and_as_an_empty_text(headrace, inference):
     np.testing.assert_array_equal(np.frombuffer(length, "<f4"), np.array([np.nan, 1.5], "<f4"))
     np.testing.assert_array_equal(np.frombuffer(pair, "<f8"), [np.nan, np.nan, 2, 3])
     assert colour == b"\x00\x00\x00\x00\x05\x00\x00\x00" + "grün".encode()
+
+
+def test_what_the_server_calls_optional_may_be_left_out_of_a_row(headrace, inference):
+    inference.inputs, inference.answer = TABLE, regression
+    inference.optional = {"length": True, "pair": True, "colour": False}
+
+    result = headrace("predict", "digits", stdin=lines({"colour": "red"}))
+    refused = headrace("predict", "digits", stdin=lines({"colour": None}, {"length": 1}))
+
+    assert result.exit_code == 0, result.output
+    (request,) = inference.requests
+    assert np.isnan(np.frombuffer(request.raw_input_contents[0], "<f4")).all()
+    assert np.isnan(np.frombuffer(request.raw_input_contents[1], "<f8")).tolist() == [True, True]
+    assert refused.exit_code == 1
+    assert "row 1, field 'colour': expected a string (BYTES), got null" in refused.stderr
+    assert "row 2, field 'colour': missing; the row has length" in refused.stderr
 
 
 def test_a_number_is_shown_as_what_is_predicted(headrace, inference):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
 import numpy as np
 from headrace import open_inference
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import open_channel, trace_metadata, translated
-from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady
+from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady, Rejected
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, numbers_of, to_raw
 from headrace_client.tls import Tls
 
@@ -108,6 +109,18 @@ class InferenceClient:
             outputs=tuple(_tensor_spec(tensor) for tensor in answer.outputs),
         )
 
+    def inputs(self, model: str, version: str = "") -> tuple[TensorSpec, ...]:
+        """Return what a served model takes, and what of that may be missing when the server says so."""
+        inputs = self.metadata(model, version).inputs
+        try:
+            answer = self._call("ModelConfig", open_inference.ModelConfigRequest(name=model, version=version))
+        except Rejected as error:
+            if error.code != grpc.StatusCode.UNIMPLEMENTED.name:
+                raise
+            return inputs  # Triton's extension of the protocol: not every server has it
+        optional = {tensor.name: bool(tensor.optional) for tensor in answer.config.input}
+        return tuple(replace(tensor, optional=optional.get(tensor.name)) for tensor in inputs)
+
     def infer(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
         """Send arrays (first dimension: rows) and return the answer; data types follow from the arrays' dtypes.
 
@@ -128,8 +141,8 @@ class InferenceClient:
         """Send rows of plain JSON values as one call; raise RowsInvalid when they do not fit the model's inputs."""
         if not rows:
             raise InputInvalid("there is no row to predict")
-        metadata = metadata or self.metadata(model)
-        return self.infer(model, arrays_from_rows(rows, metadata.inputs))
+        inputs = metadata.inputs if metadata else self.inputs(model)
+        return self.infer(model, arrays_from_rows(rows, inputs))
 
     def _call(self, method: str, request: Any) -> Any:
         give_up = time.monotonic() + self._patience_s

@@ -42,7 +42,7 @@ def predict_rows(
 
     Nothing is sent before every row was found to fit. Raises RowsInvalid with every problem of every row.
     """
-    inputs = client.metadata(model).inputs
+    inputs = client.inputs(model)
     predictions: list[Prediction] = []
     for arrays in _checked_batches(rows, inputs, batch):
         predictions += _taken_apart(client.infer(model, arrays), len(predictions) + 1, _rows_in(arrays))

@@ -46,6 +46,8 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    optional: bool | None = None
+    """Whether it may be missing; None when the server does not say."""
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -56,8 +58,9 @@ class TensorSpec:
 def arrays_from_rows(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     """Return one array per input, first dimension len(rows); fields that are no input are left out.
 
-    Null stands for a missing value where the data type has one: numbers with a fraction, and texts. Whether the model
-    takes it is for the model to say. Raises RowsInvalid with every problem of every row.
+    Null, or no such field, stands for a missing value where the input is optional; null also where that is not known
+    and the data type has a missing value, so that the server decides. Raises RowsInvalid with every problem of every
+    row.
     """
     problems: list[RowProblem] = []
     columns: dict[str, list[Array]] = {tensor.name: [] for tensor in inputs}
@@ -75,11 +78,10 @@ def arrays_from_rows(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorS
 
 
 def _row_array(row: Mapping[str, Any], tensor: TensorSpec) -> Array:
-    if tensor.name not in row:
-        hint = "; null stands for a value that is missing" if tensor.datatype in MISSING else ""
-        raise ValueError(f"missing; the row has {', '.join(sorted(row)) or 'no field at all'}{hint}")
-    value = row[tensor.name]
-    if value is None and tensor.datatype in MISSING and -1 not in tensor.row_shape:
+    if tensor.name not in row and not tensor.optional:
+        raise ValueError(f"missing; the row has {', '.join(sorted(row)) or 'no field at all'}")
+    value = row.get(tensor.name)
+    if value is None and tensor.optional is not False and tensor.datatype in MISSING and -1 not in tensor.row_shape:
         return np.full(tensor.row_shape, MISSING[tensor.datatype], dtype=DTYPES[tensor.datatype])
     if tensor.row_shape == (1,) and not isinstance(value, list):
         value = [value]  # a single number stands for a vector of one

@@ -33,7 +33,10 @@ def predict(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict rows. Each row names the model's inputs, null where a value is missing; other fields are left out."""
+    """Predict rows. Each row names the model's inputs; what may be missing is null or not there.
+
+    Other fields are left out.
+    """
     rows = parse_rows(_read(file))
     with InferenceClient(find_addresses().inference) as client:
         started = time.perf_counter()
