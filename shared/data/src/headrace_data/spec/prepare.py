@@ -81,8 +81,8 @@ class Transform(Section):
     impute: Impute | None = pydantic.Field(
         default=None,
         description="What stands for a missing value: the mean or median (numbers), the mostFrequent value, or "
-        "{constant: VALUE}. Callers send NaN, or an empty text; whole numbers are served as FP64 then. Left out: a call "
-        "in which it is missing is refused.",
+        "{constant: VALUE}. Callers send NaN, or an empty text; whole numbers are served as FP64 then. Left out: a "
+        "call in which it is missing is refused.",
     )
     encode: Encode | None = pydantic.Field(
         default=None,
