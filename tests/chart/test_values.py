@@ -67,6 +67,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         service("trainer", keda={"enabled": True, "minReplicas": 3, "maxReplicas": 2}),
         "services.trainer.keda.maxReplicas: expected at least minReplicas (3), got 2",
     ),
+    (service("trainer", kafkaSecret="s"), "services.trainer.kafkaSecret: expected kafka.securityProtocol SASL_SSL"),
     (
         service("inference", extraEnv=[{"name": "HEADRACE_LOG_LEVEL", "value": "DEBUG"}]),
         "services.inference.extraEnv: expected no variable of Headrace's own, got HEADRACE_LOG_LEVEL",

@@ -55,6 +55,9 @@
 {{- if and $facts.single (ne (int $values.replicas) 1) -}}
 {{- fail (printf "services.%s.replicas: expected 1, got %v: a second one takes the first one's place and shares no work" .component $values.replicas) -}}
 {{- end -}}
+{{- if and $values.kafkaSecret (not (hasPrefix "SASL_" .root.Values.kafka.securityProtocol)) -}}
+{{- fail (printf "services.%s.kafkaSecret: expected kafka.securityProtocol SASL_SSL or SASL_PLAINTEXT beside it, got %s" .component .root.Values.kafka.securityProtocol) -}}
+{{- end -}}
 {{- range $values.extraEnv -}}
 {{- if hasPrefix "HEADRACE_" .name -}}
 {{- fail (printf "services.%s.extraEnv: expected no variable of Headrace's own, got %s: use settings, or the value that sets it" $.component .name) -}}

@@ -1,8 +1,9 @@
 {{/* What the processes are told: environment variables, and the volumes with files that these name. */}}
 
-{{/* How to reach Kafka. Takes the root. */}}
+{{/* How to reach Kafka. Takes the root and, where it is not everybody's, the secret with user name and password. */}}
 {{- define "headrace.kafkaEnvironment" -}}
-{{- with .Values.kafka -}}
+{{- $secret := default .root.Values.kafka.sasl.existingSecret .secret -}}
+{{- with .root.Values.kafka -}}
 - name: HEADRACE_KAFKA_BOOTSTRAP_SERVERS
   value: {{ .bootstrapServers | quote }}
 - name: HEADRACE_KAFKA_SECURITY_PROTOCOL
@@ -11,9 +12,9 @@
 - name: HEADRACE_KAFKA_SASL_MECHANISM
   value: {{ .sasl.mechanism }}
 - name: HEADRACE_KAFKA_SASL_USERNAME
-  valueFrom: {secretKeyRef: {name: {{ .sasl.existingSecret }}, key: {{ .sasl.usernameKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ .sasl.usernameKey }}}}
 - name: HEADRACE_KAFKA_SASL_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ .sasl.existingSecret }}, key: {{ .sasl.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ .sasl.passwordKey }}}}
 {{- end }}
 {{- if .tls.existingSecret }}
 - name: HEADRACE_KAFKA_SSL_CAFILE
@@ -54,7 +55,7 @@
 {{- define "headrace.environment" -}}
 - name: HEADRACE_INSTANCE
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
-{{ include "headrace.kafkaEnvironment" .root }}
+{{ include "headrace.kafkaEnvironment" (dict "root" .root "secret" .values.kafkaSecret) }}
 - name: HEADRACE_METRICS_ADDRESS
   value: 0.0.0.0:8002
 {{- with .facts.grpcPort }}

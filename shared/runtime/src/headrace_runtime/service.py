@@ -137,7 +137,12 @@ def ending_on_signals(service: Service, *numbers: signal.Signals) -> Iterator[No
         writable.setblocking(False)
         signal.set_wakeup_fd(writable.fileno())
         earlier = {number: signal.signal(number, lambda *_: None) for number in numbers}
-        reader = threading.Thread(target=lambda: readable.recv(1) and service.end(), name="signals", daemon=True)
+
+        def read() -> None:
+            if readable.recv(1):
+                service.end()
+
+        reader = threading.Thread(target=read, name="signals", daemon=True)
         reader.start()
         try:
             yield
