@@ -12,7 +12,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
     registry.releases = [canned.release(), canned.release("f", 2)]
     registry.lags = [
         messages.Lag(group="headrace-trainer", topic="headrace.training.requested.v1", messages=0),
-        messages.Lag(group="headrace-preprocessing", topic="headrace.records.digits.raw.v1", messages=7),
+        messages.Lag(group="headrace-preprocessing", topic="headrace.records.digits.raw.v1", messages=7, suspected=2),
     ]
     result = headrace("status", "--json")
     assert result.exit_code == 0, result.output
@@ -34,8 +34,13 @@ def test_everything_is_well(headrace, registry, inference, canned):
             },
         ],
         "lags": [
-            {"group": "headrace-trainer", "topic": "headrace.training.requested.v1", "messages": 0},
-            {"group": "headrace-preprocessing", "topic": "headrace.records.digits.raw.v1", "messages": 7},
+            {"group": "headrace-trainer", "topic": "headrace.training.requested.v1", "messages": 0, "suspected": 0},
+            {
+                "group": "headrace-preprocessing",
+                "topic": "headrace.records.digits.raw.v1",
+                "messages": 7,
+                "suspected": 2,
+            },
         ],
         "lane": "python",
         "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime"}],
@@ -44,6 +49,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
     text = headrace("status").stdout
     assert "headrace.records.digits.raw.v1" in text
     assert "headrace.training.requested.v1" not in text, "who is not behind is not listed"
+    assert "processes died in 2 partitions" in text
     assert "lane: python" in text
     assert "model digits: version 1, 2 served" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80

@@ -216,7 +216,7 @@ def _fate_word(fate: messages.RecordFate) -> str:
 
 def lag_view(lag: messages.Lag) -> View:
     """Return how far a consumer group is behind on a topic."""
-    return {"group": lag.group, "topic": lag.topic, "messages": lag.messages}
+    return {"group": lag.group, "topic": lag.topic, "messages": lag.messages, "suspected": lag.suspected}
 
 
 def artifact_view(artifact: Artifact) -> View | None:

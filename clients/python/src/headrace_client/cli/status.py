@@ -147,6 +147,12 @@ def _print(found: Status) -> None:
         parts.append("[dim]The marker that ends a Kafka transaction counts: one a partition is no backlog.[/]")
     elif found.lags:
         parts.append("no consumer group is behind")
+    for lag in found.lags:
+        if lag["suspected"]:
+            parts.append(
+                f"[yellow]{plain(lag['group'])}: processes died in {lag['suspected']} partitions of "
+                f"{plain(lag['topic'])}, whose messages are tried one by one[/]"
+            )
     print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])

@@ -48,7 +48,7 @@ class KafkaTopics:
     def lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic."""
         with self._admin() as admin:
-            return [Lag(lag.group, lag.topic, lag.messages) for lag in admin.lags()]
+            return [Lag(lag.group, lag.topic, lag.messages, lag.suspected) for lag in admin.lags()]
 
     def check(self, needed: Iterable[str]) -> None:
         """Raise FailedPrecondition unless these topics exist and the log's settings keep it whole for ever."""

@@ -43,6 +43,8 @@ class Lag:
     group: str
     topic: str
     messages: int
+    suspected: int = 0
+    """Partitions in which processes died, so that messages are tried before they are handled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.suspects import Mark
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 from headrace_runtime.topics import RECORD_TOPICS
 
@@ -23,6 +25,8 @@ class GroupLag:
     group: str
     topic: str
     messages: int
+    suspected: int = 0
+    """Partitions whose messages are tried before they are handled (see `caution`)."""
 
 
 class Admin:
@@ -101,11 +105,13 @@ class Admin:
         partitions = {partition for offsets in committed.values() for partition in offsets}
         ends = self._ends(partitions)
         totals: dict[tuple[str, str], int] = {}
+        suspected: Counter[tuple[str, str]] = Counter()
         for group, offsets in committed.items():
             for partition, offset in offsets.items():
                 place = (group, partition.topic)
                 totals[place] = totals.get(place, 0) + max(0, ends[partition] - offset.offset)
-        return [GroupLag(group, topic, messages) for (group, topic), messages in sorted(totals.items())]
+                suspected[place] += Mark.read(offset.metadata or "").is_suspicious(offset.offset)
+        return [GroupLag(*place, messages, suspected[place]) for place, messages in sorted(totals.items())]
 
     def written_ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the end of each partition, open transactions and their markers included."""

@@ -897,22 +897,26 @@ class Lag(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
+    SUSPECTED_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """Name of the consumer group. Never empty."""
     topic: _builtins.str
     """Name of the topic. Never empty."""
     messages: _builtins.int
     """Messages between the committed offsets and the end of the topic, transaction markers included."""
+    suspected: _builtins.int
+    """Partitions in which processes died, so that messages are tried before they are handled. Zero when all is well."""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         topic: _builtins.str = ...,
         messages: _builtins.int = ...,
+        suspected: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "messages", b"messages", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "messages", b"messages", "suspected", b"suspected", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
