@@ -42,17 +42,24 @@ def changed(*changes: tuple[str, str]) -> str:
     return document
 
 
-@pytest.mark.parametrize("name", ["penguins", "penguins-mass"])
-def test_the_examples_are_right_and_keep_their_meaning_as_canonical_json(name: str) -> None:
-    pipeline = load_pipeline((EXAMPLES / name / "pipeline.yaml").read_bytes())
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/pipeline.yaml")), ids=lambda path: path.parent.name)
+def test_the_examples_are_right_and_keep_their_meaning_as_canonical_json(path: Path) -> None:
+    pipeline = load_pipeline(path.read_bytes())
 
     again = parse_canonical(pipeline.canonical_json())
 
     assert again == pipeline
     assert again.digest == pipeline.digest
+    assert pipeline.name == path.parent.name
+
+
+@pytest.mark.parametrize(("name", "task"), [("penguins", "classification"), ("penguins-mass", "regression")])
+def test_the_penguins_have_gaps_and_a_task(name: str, task: str) -> None:
+    pipeline = load_pipeline((EXAMPLES / name / "pipeline.yaml").read_bytes())
+
     assert pipeline.optional("sex")
     assert not pipeline.optional("island")
-    assert pipeline.task == {"penguins": "classification", "penguins-mass": "regression"}[name]
+    assert pipeline.task == task
 
 
 def test_a_constant_is_a_number_or_a_text() -> None:

@@ -26,7 +26,7 @@ class Diverged(TrainingError):
     def __init__(self, epoch: int, loss: float, learning_rate: float) -> None:
         super().__init__(
             f"training diverged in epoch {epoch}: expected a finite loss, got {loss}; "
-            f"try a lower train.optimizer.learningRate than {learning_rate:g}"
+            f"try a lower train.optimizer.learningRate than {learning_rate:g}, or scale features in prepare.transform"
         )
 
 

@@ -88,7 +88,7 @@ class Transform(Section):
         default=None,
         description="Categories (string features) only, and required for them. onehot: one column for each category of "
         "the training split, all zeros for another. ordinal: the category's place in sorted order, one more than the "
-        "last for another.",
+        "last for another. At most 1000 categories.",
     )
     scale: Scale | None = pydantic.Field(
         default=None,
