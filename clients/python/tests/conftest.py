@@ -320,10 +320,8 @@ class FakeInference(grpc.GenericRpcHandler):
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         if self.optional is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "method not implemented")
-        answer = open_inference.ModelConfigResponse()
-        for name, optional in (self.optional or {}).items():
-            answer.config.input.add(name=name, optional=optional)
-        return answer
+        inputs = [open_inference.ModelInput(name=name, optional=told) for name, told in (self.optional or {}).items()]
+        return open_inference.ModelConfigResponse(config=open_inference.ModelConfig(input=inputs))
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         import numpy as np
