@@ -6,6 +6,7 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.contract
 
-ACCEPTING, PARTITIONS, BATCHES, ROWS = 6, 3, 48, 3
+ACCEPTING, PARTITIONS, BATCHES, MEANWHILE, ROWS = 6, 3, 32, 16, 3
 DOCUMENT = """
 apiVersion: headrace/v1
 kind: Pipeline
@@ -107,7 +108,11 @@ def test_pushed_batches_are_written_once_and_in_order_wherever_they_were_accepte
     for turn, start in enumerate(range(0, BATCHES, 4)):
         batches = range(max(0, start - 4), start + 4)
         answers += [pushed(instances[turn % 2], pipeline, batch) for batch in batches]
-    assert sum(not answer.repeated_batch for answer in answers) == BATCHES
+    # Then both at the same time, each batch to one.
+    with ThreadPoolExecutor(2) as clients:
+        batches = range(BATCHES, BATCHES + MEANWHILE)
+        answers += clients.map(lambda batch: pushed(instances[batch % 2], pipeline, batch), batches)
+    assert sum(not answer.repeated_batch for answer in answers) == BATCHES + MEANWHILE
     assert all(answer.accepted == ROWS for answer in answers)
     with LogReader(lane_settings, "test") as reader:
         places = reader.partitions(raw_topic(pipeline))
@@ -120,7 +125,7 @@ def test_pushed_batches_are_written_once_and_in_order_wherever_they_were_accepte
         for row in rows:
             order[row["_partition"]].append((row["_offset"], row["_index"]))
             homes[row["_partition"]].add(record.partition)
-    assert sorted(ids) == sorted(f"{batch}-{row}" for batch in range(BATCHES) for row in range(ROWS))
+    assert sorted(ids) == sorted(f"{batch}-{row}" for batch in range(BATCHES + MEANWHILE) for row in range(ROWS))
     assert len(order) == ACCEPTING
     assert all(places == sorted(set(places)) for places in order.values())
     assert homes == {source: {(-1 - source) % PARTITIONS} for source in homes}

@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ from headrace_data.records import from_ipc
 from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -51,6 +55,10 @@ train:
 BEFORE, AFTER = 1_000, 1_000
 """Records that must have been acknowledged before the broker is killed, and after it is back."""
 IMAGES = 40
+SILENT_ROUNDS = 25
+"""How often all images are asked for while the cache is silent."""
+BREAKER_FAILURES, BREAKER_PAUSE_S = 5, 2.0
+"""After so many failures in a row the cache is left alone for so many seconds."""
 
 Array = npt.NDArray[Any]
 Until = Callable[..., Any]
@@ -239,6 +247,40 @@ def _answers(cache: redis.Redis) -> bool:
         return bool(cache.ping())
     except redis.RedisError:
         return False
+
+
+def test_a_cache_that_never_answers_is_hardly_ever_waited_for(platform: Platform, caller: Caller, until: Until) -> None:
+    until("the cache is hot", caller.hot)
+    before, started_s = _lookups(platform), time.monotonic()
+    # It takes connections and commands, and says nothing.
+    platform.signal("valkey", signal.SIGSTOP)
+    try:
+        for _ in range(SILENT_ROUNDS):
+            caller.check()
+        found, elapsed_s = _lookups(platform) - before, time.monotonic() - started_s
+    finally:
+        platform.signal("valkey", signal.SIGCONT)
+    assert found.keys() <= {"error", "skipped"}
+    assert found.total() == SILENT_ROUNDS * IMAGES
+    # Nobody waits for longer than HEADRACE_REDIS_TIMEOUT_MS; after a few in a row, one call in each pause asks at all.
+    assert found["error"] <= BREAKER_FAILURES + elapsed_s / BREAKER_PAUSE_S + 1
+    until("the cache is hot again", caller.hot)
+    assert caller.stayed_up()
+
+
+def _lookups(platform: Platform) -> Counter[str]:
+    """Return how many look-ups for the digits ended in which way."""
+    address = platform.process("inference").environment["HEADRACE_METRICS_ADDRESS"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as page:
+        families = text_string_to_metric_families(page.read().decode())
+    return Counter(
+        {
+            sample.labels["outcome"]: int(sample.value)
+            for family in families
+            for sample in family.samples
+            if sample.name == "headrace_inference_cache_lookups_total" and sample.labels["model"] == "digits"
+        }
+    )
 
 
 RUBBISH: dict[str, Callable[[list[bytes]], list[bytes]]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,6 +21,9 @@ from headrace_ingestion.core.push import to_check
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
 from headrace_ingestion.transport.consumer import count
 from headrace_ingestion.transport.dead_letters import DeadLetterDesk
+
+RESTS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""How long, at most, a batch rests each time that another instance took over pushes while it was written."""
 
 
 class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
@@ -63,13 +68,17 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         entrance = entrance_of(self._entrances, request.pipeline)
         records = to_check(request.batch_id, request.records)
         taken = entrance.intake.take(records)
-        try:
-            with self._log.writer() as transaction:
-                if known_answer := self._log.answer(request.pipeline, request.batch_id):
-                    return known_answer, True
-                accepted = write_accepted(transaction, entrance, request.batch_id, taken)
-        except Fenced as error:
-            raise Unavailable("another instance of ingestion took over pushes; send the batch again") from error
-        self._log.remember(accepted)
-        count(entrance.intake.pipeline, taken, PUSH_ACCEPTED.name)
-        return accepted, False
+        for rest_s in RESTS_S:
+            try:
+                with self._log.writer() as transaction:
+                    if known_answer := self._log.answer(request.pipeline, request.batch_id):
+                        return known_answer, True
+                    accepted = write_accepted(transaction, entrance, request.batch_id, taken)
+            except Fenced:
+                # Instances that take pushes at the same time would fence each other without an end.
+                time.sleep(random.uniform(0.2, 1.0) * rest_s)  # noqa: S311 - no secret
+                continue
+            self._log.remember(accepted)
+            count(entrance.intake.pipeline, taken, PUSH_ACCEPTED.name)
+            return accepted, False
+        raise Unavailable("other instances of ingestion took over pushes again and again; send the batch again")
