@@ -1,8 +1,8 @@
 """The optimisers that a pipeline can ask for.
 
-They are written out here, in PyTorch's operations: `torch.optim` imports a compiler at the first step, which takes
-seconds of every run and 150 MB, and it goes through the parameters one by one. Here all parameters are one vector, of
-which the network's are views, so a step is a handful of operations however many layers there are.
+The arithmetic is PyTorch's, by the functions that the classes of `torch.optim` call: the classes themselves import a
+compiler at the first step, which takes seconds of every run and 150 MB. All parameters are one vector, of which the
+network's are views, so a step is one kernel however many layers there are.
 """
 
 from abc import ABC, abstractmethod
@@ -10,15 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from headrace_learning.errors import NotLearnable
 
 Memory = Mapping[str, torch.Tensor]
 """What an optimiser remembers from step to step, by name."""
-
-_DECAY_OF_MEAN = 0.9
-_DECAY_OF_SQUARE = 0.999
-_SMALLEST_ROOT = 1e-8
 
 
 class OptimizerChoice(Protocol):
@@ -46,27 +44,23 @@ class Optimizer(ABC):
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
         owners = list(parameters)
-        self.weights = torch.cat([owner.detach().reshape(-1) for owner in owners])
-        self.gradients = torch.zeros_like(self.weights)
-        self.rate = choice.learning_rate
-        self._decay = choice.weight_decay
+        self._choice = choice
+        self._weights = torch.cat([owner.detach().reshape(-1) for owner in owners])
+        self._gradients = torch.zeros_like(self._weights)
         start = 0
         for owner in owners:
             end = start + owner.numel()
-            owner.data = self.weights[start:end].view_as(owner)
-            owner.grad = self.gradients[start:end].view_as(owner)
+            owner.data = self._weights[start:end].view_as(owner)
+            owner.grad = self._gradients[start:end].view_as(owner)
             start = end
 
     def zero_grad(self) -> None:
         """Forget the gradients; they stay where they are."""
-        self.gradients.zero_()
+        self._gradients.zero_()
 
-    @torch.no_grad()
+    @abstractmethod
     def step(self) -> None:
         """Move the parameters once."""
-        if self._decay:
-            self.gradients.add_(self.weights, alpha=self._decay)
-        self._move()
 
     def memory(self) -> Memory:
         """Return a copy of what it remembers."""
@@ -78,34 +72,36 @@ class Optimizer(ABC):
             tensor.copy_(memory[name])
 
     @abstractmethod
-    def _move(self) -> None:
-        """Move `weights` by `gradients`."""
-
     def _remembered(self) -> Memory:
-        return {}
+        """Return what it remembers, not copied."""
 
 
 class Sgd(Optimizer):
-    """Stochastic gradient descent: w <- w - rate * gradient."""
-
-    def _move(self) -> None:
-        self.weights.sub_(self.gradients, alpha=self.rate)
-
-
-class Momentum(Optimizer):
-    """Gradient descent with a velocity (Polyak, 1964), as PyTorch writes it: v <- momentum * v + gradient."""
+    """Stochastic gradient descent; with momentum (Polyak, 1964) when the choice is of that kind."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
         super().__init__(parameters, choice)
-        self._momentum = choice.momentum
-        self._velocity = torch.zeros_like(self.weights)
+        self._momentum = choice.momentum if choice.kind == "momentum" else 0.0
+        self._velocity = torch.zeros_like(self._weights) if self._momentum else None
 
-    def _move(self) -> None:
-        self._velocity.mul_(self._momentum).add_(self.gradients)
-        self.weights.sub_(self._velocity, alpha=self.rate)
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters once."""
+        sgd(
+            [self._weights],
+            [self._gradients],
+            [self._velocity],
+            fused=True,
+            weight_decay=self._choice.weight_decay,
+            momentum=self._momentum,
+            lr=self._choice.learning_rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
 
     def _remembered(self) -> Memory:
-        return {"velocity": self._velocity}
+        return {} if self._velocity is None else {"velocity": self._velocity}
 
 
 class Adam(Optimizer):
@@ -113,25 +109,35 @@ class Adam(Optimizer):
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
         super().__init__(parameters, choice)
-        self._mean = torch.zeros_like(self.weights)
-        self._square = torch.zeros_like(self.weights)
-        self._steps = torch.zeros((), dtype=torch.int64)
-        self._root = torch.empty_like(self.weights)
+        self._mean = torch.zeros_like(self._weights)
+        self._square = torch.zeros_like(self._weights)
+        self._steps = torch.zeros(())
 
-    def _move(self) -> None:
-        steps = int(self._steps.add_(1))
-        self._mean.lerp_(self.gradients, 1 - _DECAY_OF_MEAN)
-        self._square.mul_(_DECAY_OF_SQUARE).addcmul_(self.gradients, self.gradients, value=1 - _DECAY_OF_SQUARE)
-        # The corrections for the first steps, in which the means still lean towards their start at zero.
-        torch.sqrt(self._square, out=self._root)
-        self._root.div_((1 - _DECAY_OF_SQUARE**steps) ** 0.5).add_(_SMALLEST_ROOT)
-        self.weights.addcdiv_(self._mean, self._root, value=-self.rate / (1 - _DECAY_OF_MEAN**steps))
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters once."""
+        adam(
+            [self._weights],
+            [self._gradients],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            lr=self._choice.learning_rate,
+            weight_decay=self._choice.weight_decay,
+            maximize=False,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+        )
 
     def _remembered(self) -> Memory:
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
 
-_KINDS: Mapping[str, type[Optimizer]] = {"sgd": Sgd, "momentum": Momentum, "adam": Adam}
+_KINDS: Mapping[str, type[Optimizer]] = {"sgd": Sgd, "momentum": Sgd, "adam": Adam}
 
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> Optimizer:
