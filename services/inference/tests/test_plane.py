@@ -32,8 +32,10 @@ class Events:
     def __init__(self) -> None:
         self.seen: list[PredictionServed] = []
 
-    def publish(self, message: Any) -> None:
-        self.seen.append(message)
+    def publish_made(self, kind: type[PredictionServed], make: Callable[[], Any]) -> None:
+        event = make()
+        assert type(event) is kind
+        self.seen.append(event)
 
 
 class Context:

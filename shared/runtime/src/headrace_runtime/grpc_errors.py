@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import uuid
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Never
 
@@ -43,13 +46,29 @@ def status_of(error: BaseException) -> grpc.StatusCode | None:
 class ErrorInterceptor(CallInterceptor):
     """Ends a call with the status of the error that its method raised.
 
-    An error of the tree keeps its message. Any other becomes INTERNAL, tells the caller no more than the trace id, and
-    is logged with its traceback. Metadata that the method has set goes out with the status.
+    An error of the tree keeps its message. Any other becomes INTERNAL, tells the caller no more than the trace id (or
+    a reference, where nothing is recorded), and is logged with it and its traceback. Metadata that the method has set
+    goes out with the status.
     """
 
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
         """Turn an error into a status."""
         return _Translated(method, context)
+
+    def surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
+        """Return the method with its errors turned into statuses; a call that has none costs nothing for it."""
+        if not inspect.iscoroutinefunction(behaviour):
+            return super().surround(method, behaviour)
+
+        async def answer(request: Any, context: Any) -> Any:
+            try:
+                return await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await _abort(method, error, context)
+
+        return answer
 
 
 class _Translated(AbstractAsyncContextManager[None]):
@@ -71,10 +90,12 @@ async def _abort(method: str, error: Exception, context: Any) -> Never:
     code = status_of(error)
     message = str(error)
     if code is None:
-        logger.error("%s failed", method, exc_info=error)
         code = grpc.StatusCode.INTERNAL
-        trace_id = trace.get_current_span().get_span_context().trace_id
-        message = f"internal error, trace {trace.format_trace_id(trace_id)}"
+        span = trace.get_current_span().get_span_context()
+        # Calls that are not recorded have no trace: what the caller can quote is then in the log alone.
+        known_as = f"trace {span.trace_id:032x}" if span.is_valid else f"reference {uuid.uuid4().hex}"
+        logger.error("%s failed, %s", method, known_as, exc_info=error)
+        message = f"internal error, {known_as}"
     metadata = tuple(context.trailing_metadata() or ())
     if code is grpc.StatusCode.UNAVAILABLE:
         metadata += RETRY_PUSHBACK

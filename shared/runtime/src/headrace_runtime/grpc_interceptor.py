@@ -27,13 +27,15 @@ class CallInterceptor(ABC):
         behaviour = getattr(handler, kind)
         make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: Handler = make(
-            self._surround(method, behaviour),
+            self.surround(method, behaviour),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
-    def _surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
+    def surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
+        """Return the function behind a method, surrounded."""
+
         async def answer(request: Any, context: Any) -> Any:
             async with self.around(method, context):
                 return await behaviour(request, context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import sys
 import threading
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import start_http_server
 
@@ -38,6 +39,43 @@ MAX_LINKS = 32
 
 tracer = trace.get_tracer("headrace")
 """The tracer of every Headrace span; silent until `configure` was called."""
+
+
+class RootSampler(TraceIdRatioBased):
+    """Chooses which new traces are recorded. Who would rather not begin a span asks before."""
+
+    def __init__(self, ratio: float) -> None:
+        super().__init__(ratio)
+        self._chosen = threading.local()
+
+    def choose(self) -> bool:
+        """Return whether the next trace that this thread begins is recorded; if so, it is."""
+        self._chosen.next = random.random() < self.rate  # noqa: S311 - a choice, not a secret
+        return bool(self._chosen.next)
+
+    def should_sample(self, *arguments: Any, **options: Any) -> SamplingResult:
+        """Return the choice that was made before, or make one."""
+        if getattr(self._chosen, "next", False):
+            self._chosen.next = False
+            return ALWAYS_ON.should_sample(*arguments, **options)
+        return super().should_sample(*arguments, **options)
+
+
+class _Choice:
+    sampler: RootSampler | None = None
+
+
+_choice = _Choice()
+
+
+def continues_trace(headers: Iterable[tuple[str, Any]]) -> bool:
+    """Return whether Kafka headers or gRPC metadata hold a trace context."""
+    return any(name in _CONTEXT_HEADERS for name, _ in headers)
+
+
+def records_new_trace() -> bool:
+    """Return whether a trace that this thread begins now is recorded; always before `configure`."""
+    return _choice.sampler is None or _choice.sampler.choose()
 
 
 class Telemetry:
@@ -59,7 +97,8 @@ def configure(service: str, settings: TelemetrySettings, instance: str = "0") ->
     resource = Resource.create(
         {"service.name": service, "service.namespace": "headrace", "service.instance.id": instance}
     )
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)), resource=resource)
+    _choice.sampler = RootSampler(settings.trace_sample_ratio)
+    provider = TracerProvider(sampler=ParentBased(_choice.sampler), resource=resource)
     if settings.hold_dir is not None:
         provider.add_span_processor(HoldSpans(settings.hold_dir / service))
     if settings.telemetry_dir is not None:

@@ -17,6 +17,11 @@ IN_LOOP_S = 0.001
 """Calls that should take less are computed in the event loop: the way to a thread and back costs about 0.15 ms."""
 
 
+def is_quick(version: LoadedVersion, rows: int) -> bool:
+    """Return whether a call of so many rows is computed in the event loop."""
+    return version.speed.of(rows) <= IN_LOOP_S
+
+
 class Compute:
     """Runs models. Used in one event loop; at most `max_waiting` calls wait for or use the `threads`."""
 
@@ -39,7 +44,7 @@ class Compute:
 
         Raises DeadlineExceeded when that is over before the model starts, and Overloaded when too many calls wait.
         """
-        if version.speed.of(rows) <= IN_LOOP_S:
+        if is_quick(version, rows):
             _check(version, left_s)
             return version.model.run(arrays, outputs), 0.0
         if self._waiting >= self._max_waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from headrace_runtime.quick_histogram import QuickHistogram
 from prometheus_client import Counter, Gauge, Histogram
 
 _FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -13,11 +14,11 @@ REQUESTS = Counter(
     "ModelInfer calls by model, ordinal of the version and outcome; model and version are empty for unknown ones.",
     ("model", "version", "outcome"),
 )
-DURATION = Histogram(
-    "headrace_inference_duration_seconds", "Duration of ModelInfer calls that were answered.", ("model",), buckets=_FAST
+DURATION = QuickHistogram(
+    "headrace_inference_duration_seconds", "Duration of ModelInfer calls that were answered.", ("model",), _FAST
 )
-COMPUTE = Histogram(
-    "headrace_inference_compute_duration_seconds", "Time in ONNX Runtime, for one call.", ("model",), buckets=_FAST
+COMPUTE = QuickHistogram(
+    "headrace_inference_compute_duration_seconds", "Time in ONNX Runtime, for one call.", ("model",), _FAST
 )
 ROWS = Counter("headrace_inference_rows", "Rows that were answered.", ("model",))
 CACHE = Counter(

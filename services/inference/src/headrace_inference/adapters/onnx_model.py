@@ -58,6 +58,8 @@ class OnnxModel:
             self._session = ort.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise Unprocessable(f"graph: ONNX Runtime cannot load it: {error}") from error
+        # The method around it looks at the inputs' names once more, in every call; the signature has checked them.
+        self._run = self._session._sess.run  # noqa: SLF001
         optional = _optional(self._session)
         self.signature = Signature(
             [_spec(node, optional) for node in self._session.get_inputs()],
@@ -67,7 +69,7 @@ class OnnxModel:
 
     def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Compute the outputs named, in that order."""
-        results: list[Array] = self._session.run(outputs, arrays)
+        results: list[Array] = self._run(outputs, arrays, None)
         return results
 
     def warm(self) -> Speed:

@@ -5,7 +5,6 @@ Handlers take and give bytes, so that a request is parsed once, where it is used
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -16,12 +15,5 @@ from headrace_inference.transport.plane import Plane
 
 def open_inference_handler(plane: Plane) -> grpc.GenericRpcHandler:
     """Return the handler of every method of the service."""
-    methods: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(_method(plane, name)) for name in METHODS}
+    methods: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(plane.method(name)) for name in METHODS}
     return grpc.method_handlers_generic_handler(SERVICE, methods)
-
-
-def _method(plane: Plane, name: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def answer(request: bytes, context: Any) -> bytes:
-        return await plane.call(name, request, context)
-
-    return answer

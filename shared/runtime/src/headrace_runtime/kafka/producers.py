@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 GATHER_S = 0.05
 """How long best-effort events gather before they are sent."""
+SENT_AT_ONCE = 8
+"""Events that are sent before other threads get a turn: the interpreter itself lets one go on for 5 ms."""
 COMMIT_WATCHDOG_S = 45.0
 """A commit that hangs longer ends the process: kafka-python waits for it without a limit."""
 
@@ -170,52 +173,61 @@ EVENTS_DROPPED = Counter("headrace_events_dropped", "Best-effort events dropped 
 class EventProducer(Background):
     """Publishes events that may be lost, off the caller's path. Safe for use by several threads.
 
-    `publish` never blocks: it keeps the message and the current trace context in a bounded queue, and counts what finds
-    the queue full.
+    Publishing never blocks: it keeps what makes the message and the current trace context in a bounded queue, and
+    counts what finds the queue full.
     """
 
     def __init__(self, settings: KafkaSettings, source: str, max_waiting: int = 10_000) -> None:
         super().__init__(f"{source} events")
         self._source = source
-        self._waiting: queue.Queue[tuple[Message, otel_context.Context] | None] = queue.Queue(max_waiting)
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Callable[[], Message], otel_context.Context]] = deque()
+        self._arrived = threading.Event()
         self._producer = KafkaProducer(
             client_id=f"{source}.events", linger_ms=20, **_WRITING, **settings.kafka_client()
         )
 
     def publish(self, message: Message) -> None:
         """Queue a message for the topic of its class."""
-        try:
-            self._waiting.put_nowait((message, otel_context.get_current()))
-        except queue.Full:
-            EVENTS_DROPPED.labels(type(message).DESCRIPTOR.name).inc()
+        self.publish_made(type(message), lambda: message)
+
+    def publish_made(self, kind: type[Message], make: Callable[[], Message]) -> None:
+        """Queue a message of a class, which is made when it is sent: not in the caller's time."""
+        if len(self._waiting) >= self._max_waiting:
+            EVENTS_DROPPED.labels(kind.DESCRIPTOR.name).inc()
+            return
+        self._waiting.append((make, otel_context.get_current()))
+        if not self._arrived.is_set():
+            self._arrived.set()
 
     def run(self) -> None:
         """Send what is queued until stopped, then the rest."""
         try:
-            while (item := self._waiting.get()) is not None:
+            while self._arrived.wait() and not (self.stopping.is_set() and not self._waiting):
                 # A short rest lets events gather: waking for each would cost a busy caller half of its own time.
                 self.stopping.wait(GATHER_S)
-                waiting = self._waiting.qsize()
-                self._send(*item)
-                for _ in range(waiting):
-                    if (item := self._waiting.get()) is None:
-                        return
-                    self._send(*item)
+                self._arrived.clear()
+                for number in range(len(self._waiting)):
+                    self._send(*self._waiting.popleft())
+                    if number % SENT_AT_ONCE == 0:
+                        time.sleep(0)
+                if self.stopping.is_set():
+                    self._arrived.set()
         finally:
             self._producer.close(timeout=10)
 
     def stop(self) -> None:
         """Send what is queued, then close. A queue that is full of what cannot be sent is given up."""
         self.stopping.set()
-        try:
-            self._waiting.put_nowait(None)
-        except queue.Full:
-            logger.warning("%s: giving up %s events", self.name, self._waiting.qsize())
+        self._arrived.set()
+        if len(self._waiting) >= self._max_waiting:
+            logger.warning("%s: giving up %s events", self.name, len(self._waiting))
             return
         super().stop()
 
-    def _send(self, message: Message, context: otel_context.Context) -> None:
+    def _send(self, make: Callable[[], Message], context: otel_context.Context) -> None:
         token = otel_context.attach(context)
+        message = make()
         try:
             send(self._producer, encode(message, source=self._source))
         except kafka_errors.KafkaError as error:

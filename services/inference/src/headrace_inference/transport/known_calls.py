@@ -1,0 +1,171 @@
+"""Calls that differ from an earlier one in the bytes of their one tensor and in nothing else.
+
+Callers mostly repeat themselves: the same model, input, type and shape, each time with other values. In a serialised
+request the raw contents come last, so everything before them, length included, is the same bytes. Whoever sends those
+bytes again has a call that was read and checked before; what is left is to look at the values. The answer's parts are
+known just as well, down to the bytes of its outputs and its id.
+
+This is a shortcut of `Predictor.infer` and nothing more: what it does not know goes the long way, with the same answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from headrace import open_inference as oip
+
+from headrace_inference.core.shelf import LoadedVersion
+from headrace_inference.core.signature import Call
+from headrace_inference.core.tensors import Array, Shape
+from headrace_inference.transport import converters
+
+MOST = 256
+"""Calls that are kept; when there are more, all are forgotten, and what still comes is learnt again."""
+LARGEST_HEAD_BYTES = 4096
+
+_RAW_INPUT_TAG = b"\x3a"
+_RAW_OUTPUT_TAG = b"\x32"
+_PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(slots=True)
+class KnownCall:
+    """What is the same in all calls with the same head."""
+
+    head_bytes: int
+    prefix: bytes
+    """The prefix of the version that it was found to fit: another one may have other inputs. The version itself is not
+    kept here, because it must not outlive its place on the shelf."""
+    asked: tuple[str, str]
+    """Model and version as callers name them."""
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    rows: int
+    outputs: tuple[str, ...]
+    before_id: bytes
+    """The answer's own part up to the prediction's id, and what comes after it."""
+    after_id: bytes
+    described: _Described | None = field(default=None)
+
+    def array(self, request: bytes) -> Array | None:
+        """Return the values of a call, None when one of them is NaN and must be looked at."""
+        values = np.frombuffer(request[self.head_bytes :], self.dtype)
+        # Squares never cancel: their sum is NaN exactly when a value is.
+        if self.dtype.kind == "f" and (squares := float(np.vdot(values, values))) != squares:
+            return None
+        return values.reshape(self.shape)
+
+    def outputs_part(self, version: LoadedVersion, results: list[Array]) -> bytes:
+        """Return the outputs' part of an answer, as `converters.outputs_part` does."""
+        described = self.described
+        if described is None or not described.fits(results):
+            described = self.described = _Described.of(version, self.outputs, results)
+        return described.part(results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """Names, types and shapes of some outputs, serialised."""
+
+    part_without_contents: bytes
+    layouts: tuple[tuple[Shape, np.dtype[Any], bytes], ...]
+    """Of each output its shape and type in numpy, and what stands before its raw contents."""
+
+    @classmethod
+    def of(cls, version: LoadedVersion, names: tuple[str, ...], results: list[Array]) -> _Described:
+        answer = oip.ModelInferResponse()
+        layouts = []
+        for name, array in zip(names, results, strict=True):
+            datatype = version.model.signature.output(name).datatype
+            answer.outputs.add(name=name, datatype=datatype.name, shape=array.shape)
+            layouts.append((array.shape, array.dtype, _RAW_OUTPUT_TAG + _varint(array.nbytes)))
+        return cls(bytes(answer.SerializeToString()), tuple(layouts))
+
+    def fits(self, results: list[Array]) -> bool:
+        for (shape, dtype, _), array in zip(self.layouts, results, strict=True):
+            if array.shape != shape or array.dtype != dtype:
+                return False
+        return True
+
+    def part(self, results: list[Array]) -> bytes:
+        pieces = [self.part_without_contents]
+        for (_, _, head), array in zip(self.layouts, results, strict=True):
+            pieces += (head, array.tobytes())
+        return b"".join(pieces)
+
+
+class KnownCalls:
+    """The calls that were seen, by their heads. Used in one event loop."""
+
+    def __init__(self) -> None:
+        self._calls: dict[bytes, KnownCall] = {}
+        self._heads: dict[int, int] = {}
+        """Length of the head by the length of the whole request: the last one that was seen."""
+
+    def find(self, request: bytes) -> KnownCall | None:
+        """Return what is known of a request."""
+        head = self._heads.get(len(request))
+        return None if head is None else self._calls.get(request[:head])
+
+    def learn(self, request: bytes, call: Call, version: LoadedVersion, outputs: tuple[str, ...]) -> None:
+        """Keep a call that was found to fit, where it is of the simple kind."""
+        signature = version.model.signature
+        # Who numbers the calls never sends the same bytes again.
+        if call.id or call.classes or len(call.raws) != 1 or len(signature.inputs) != 1 or not call.raws[0]:
+            return
+        head = len(request) - len(call.raws[0])
+        kept = self._calls.get(request[:head])
+        if kept is not None and kept.prefix is version.prefix:
+            self._heads[len(request)] = head
+            return
+        spec, tensor = signature.inputs[0], call.inputs[0]
+        kinds = {signature.output(name).datatype.dtype.kind for name in outputs} | {spec.datatype.dtype.kind}
+        if kinds & {"O", "b"} or head > LARGEST_HEAD_BYTES or not _is_last(request, head, call.raws[0]):
+            return
+        if len(self._calls) >= MOST:
+            self._calls.clear()
+            self._heads.clear()
+        rows = tensor.shape[0] if spec.shape and isinstance(spec.shape[0], str) else 1
+        before, after = _around_id()
+        self._calls[request[:head]] = KnownCall(
+            head,
+            version.prefix,
+            (call.model, call.version),
+            spec.name,
+            spec.datatype.dtype,
+            tensor.shape,
+            rows,
+            outputs,
+            before,
+            after,
+        )
+        self._heads[len(request)] = head
+
+
+def _is_last(request: bytes, head: int, contents: bytes) -> bool:
+    """Return whether the raw contents are the last field: other bytes in their place are read as other contents."""
+    if not request.endswith(_RAW_INPUT_TAG + _varint(len(contents)) + contents):
+        return False
+    others = bytes(len(contents))
+    if others == contents:
+        others = b"\1" * len(contents)
+    read = converters.parse("ModelInfer", request[:head] + others)
+    return list(read.raw_input_contents) == [others]
+
+
+def _around_id() -> tuple[bytes, bytes]:
+    before, _, after = converters.answer_suffix("", _PLACEHOLDER, cached=False).rpartition(_PLACEHOLDER.encode())
+    return before, after
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as protobuf writes it."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
