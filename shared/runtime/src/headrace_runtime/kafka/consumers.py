@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.kafka.assignor import TruthfulAssignor
+from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Record, next_offsets
@@ -94,6 +95,7 @@ class GroupConsumer:
         # An answer asked for in an earlier membership is kept by kafka-python (3.0.12) until it is fetched, and then
         # may be older than what another member has committed since.
         self._arrivals.forget_offsets = self._consumer._coordinator._offset_fetch_futures.clear  # noqa: SLF001
+        self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
         self._consumer.subscribe(topics, listener=self._arrivals)
         self._joining = Joining(self._consumer)
         self._membership = self._joining.membership()
@@ -256,6 +258,7 @@ class LogReader:
         self._consumer = KafkaConsumer(
             client_id=name, group_id=None, auto_offset_reset="earliest", **_READING, **settings.kafka_client()
         )
+        self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
 
     def __enter__(self) -> Self:
         return self
@@ -335,20 +338,8 @@ class LogReader:
         self._consumer.close(autocommit=False)
 
 
-def _records(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
-    return [
-        Record(
-            partition.topic,
-            partition.partition,
-            message.offset,
-            message.key,
-            message.value,
-            tuple(message.headers),
-            message.timestamp,
-        )
-        for partition, messages in polled.items()
-        for message in messages
-    ]
+def _records(polled: Mapping[Any, Sequence[Record]]) -> list[Record]:
+    return [record for records in polled.values() for record in records]
 
 
 __all__ = ["GroupConsumer", "LogReader", "Place", "next_offsets"]

@@ -1,0 +1,96 @@
+"""The quick way through a record batch finds what kafka-python's own finds, whatever the bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from headrace_runtime.kafka import decoding
+from headrace_runtime.kafka.decoding import FEWEST, unpack
+from headrace_runtime.messages import Record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kafka.errors import CorruptRecordError
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}
+
+parts = st.none() | st.binary(max_size=20) | st.integers(100, 9_000).map(lambda size: b"x" * size)
+headers = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=200)), max_size=3)
+rows = st.tuples(parts, parts, headers | st.just([]), st.integers(0, 2**41))
+
+
+def encoded(written: list[Any], codec: int = 0) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=1 << 30,
+    )  # fmt: skip
+    for offset, (key, value, told, stamp) in enumerate(written):
+        builder.append(offset, timestamp=stamp, key=key, value=value, headers=told)
+    return bytes(builder.build())
+
+
+def plainly(data: bytes) -> list[Record] | str:
+    """Unpack one record after another."""
+    batch = DefaultRecordBatch(data)
+    try:
+        return [Record("t", 3, one.offset, one.key, one.value, tuple(one.headers), one.timestamp) for one in batch]
+    except (CorruptRecordError, UnicodeDecodeError):
+        return "corrupt"
+
+
+def quickly(data: bytes) -> list[Record] | str:
+    try:
+        return list(unpack(DefaultRecordBatch(data), "t", 3))
+    except CorruptRecordError:
+        return "corrupt"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows, min_size=FEWEST, max_size=FEWEST + 40), st.sampled_from(sorted(CODECS)))
+def test_both_ways_find_the_same_records(written: list[Any], codec: str) -> None:
+    data = encoded(written, CODECS[codec])
+
+    found = quickly(data)
+
+    assert found == plainly(data)
+    assert [(record[3], record[4]) for record in found] == [(key, value) for key, value, _, _ in written]
+    assert all(type(record) is Record for record in found)
+
+
+def test_offsets_and_times_are_those_of_the_log() -> None:
+    data = bytearray(encoded([(None, b"v", [], 1_700_000_000_000 + place) for place in range(FEWEST)]))
+    data[0:8] = (2**40).to_bytes(8, "big")  # where the broker put the batch
+
+    assert [record.offset for record in quickly(bytes(data))] == [2**40 + place for place in range(FEWEST)]  # type: ignore[union-attr]
+    data[22] |= 0x08  # the broker's time stands for all
+    assert quickly(bytes(data)) == plainly(bytes(data))
+
+
+def test_many_records_are_made_in_several_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "AT_ONCE", 7)
+    data = encoded([(b"k", b"v" * place, [], place) for place in range(300)])
+
+    assert quickly(data) == plainly(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_hostile_bytes_are_corrupt_or_read_alike(given_: st.DataObject) -> None:
+    data = bytearray(
+        encoded([(b"key", b"value", [("h", b"x")] if place % 5 == 0 else [], place) for place in range(30)])
+    )
+    for _ in range(given_.draw(st.integers(1, 3))):
+        data[given_.draw(st.integers(61, len(data) - 1))] = given_.draw(st.integers(0, 255))
+    if given_.draw(st.booleans()):
+        del data[given_.draw(st.integers(70, len(data) - 1)) :]
+
+    found, expected = quickly(bytes(data)), plainly(bytes(data))
+
+    assert found == expected or found == "corrupt"
+
+
+def test_few_records_go_the_plain_way() -> None:
+    data = encoded([(None, b"v", [("name", b"value")], 5)])
+
+    assert quickly(data) == plainly(data) == [Record("t", 3, 0, None, b"v", (("name", b"value"),), 5)]
