@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -148,7 +149,18 @@ def sync_foreign() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def sync(*groups: str) -> subprocess.CompletedProcess[str]:
         wanted = [argument for group in groups for argument in ("--group", group)]
-        command = [setup.find_uv(), "sync", "--locked", "--quiet", "--project", str(FOREIGN), *wanted]
+        python = str(Path(sys.executable).resolve())
+        command = [
+            setup.find_uv(),
+            "sync",
+            "--locked",
+            "--quiet",
+            "--python",
+            python,
+            "--project",
+            str(FOREIGN),
+            *wanted,
+        ]
         environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
         environment["UV_PROJECT_ENVIRONMENT"] = str(ENVIRONMENT)
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=280)
