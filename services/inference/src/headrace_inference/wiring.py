@@ -33,13 +33,15 @@ from headrace_inference.transport.servicer import open_inference_handler
 logger = logging.getLogger(__name__)
 
 NAME = "inference"
+EVENTS_GATHER_S = 0.2
+"""How long predictions gather before they are written: fewer, larger writes leave more of the processor to calls."""
 LISTEN_AFTER_S = 10.0
 """How long the server waits at most for the releases to be loaded before it listens."""
 
 
 def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
-    events = EventProducer(settings, source=NAME) if settings.publish_predictions else None
+    events = EventProducer(settings, source=NAME, gather_s=EVENTS_GATHER_S) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
     host = build_host(settings, shelf, events or NoEvents())
     loader = build_loader(settings, shelf, host)

@@ -177,15 +177,16 @@ class EventProducer(Background):
     counts what finds the queue full.
     """
 
-    def __init__(self, settings: KafkaSettings, source: str, max_waiting: int = 10_000) -> None:
+    def __init__(
+        self, settings: KafkaSettings, source: str, max_waiting: int = 10_000, gather_s: float = GATHER_S
+    ) -> None:
         super().__init__(f"{source} events")
+        self._gather_s = gather_s
         self._source = source
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[Callable[[], Message], otel_context.Context]] = deque()
         self._arrived = threading.Event()
-        self._producer = KafkaProducer(
-            client_id=f"{source}.events", linger_ms=20, **_WRITING, **settings.kafka_client()
-        )
+        self._producer = KafkaProducer(client_id=f"{source}.events", linger_ms=5, **_WRITING, **settings.kafka_client())
 
     def publish(self, message: Message) -> None:
         """Queue a message for the topic of its class."""
@@ -205,7 +206,7 @@ class EventProducer(Background):
         try:
             while self._arrived.wait() and not (self.stopping.is_set() and not self._waiting):
                 # A short rest lets events gather: waking for each would cost a busy caller half of its own time.
-                self.stopping.wait(GATHER_S)
+                self.stopping.wait(self._gather_s)
                 self._arrived.clear()
                 for number in range(len(self._waiting)):
                     self._send(*self._waiting.popleft())
