@@ -52,6 +52,7 @@ def test_types_shapes_gaps_and_roles_are_those_of_the_records() -> None:
         ("mass", "int64", "feature"),
         ("sex", "string", "feature"),
         ("image", "float32", "feature"),
+        ("tame", "bool", "feature"),
         ("species", "string", "label"),
     ]
     assert {one.name for one in pipeline.stream.fields if one.nullable} == {"mass", "sex"}
@@ -69,6 +70,7 @@ def test_transforms_fill_encode_and_scale() -> None:
         "mass": {"impute": "median", "scale": "standard"},
         "sex": {"impute": "mostFrequent", "encode": "onehot"},
         "image": {"scale": "standard"},
+        "tame": {"scale": "none"},
     }
     assert pipeline.prepare.clean.missing == "keep"
 
@@ -82,7 +84,7 @@ def test_comments_say_what_was_seen_and_what_was_guessed() -> None:
     assert lines["mass"].endswith("# 3001 to 3099; missing in 5 of 100")
     assert lines["id"].endswith("# guessed: unique in the sample")
     assert lines["species"].endswith("# guessed: the last field with few values (2); Adelie 50, Gentoo 50")
-    assert "# left out: tame: a pipeline reads no booleans: send 0 or 1" in text
+    assert lines["tame"].endswith("# true 50, false 50")
 
 
 def test_a_label_that_is_named_is_taken() -> None:
@@ -98,10 +100,13 @@ def test_a_label_that_is_named_is_taken() -> None:
         ({"class": "a", "Label": 1}, "Label"),
         ({"grade": 2, "kind": "b"}, "kind"),
         ({"grade": 2, "share": 0.5}, "grade"),
+        ({"kind": "b", "grade": 2, "fraud": True}, "fraud"),
+        ({"fraud": True, "kind": "b", "grade": 2}, "kind"),
     ],
 )
 def test_the_label_is_guessed_by_its_name_then_by_its_values(record: dict[str, Any], label: str) -> None:
-    other = {name: value + 1 if isinstance(value, int) else value for name, value in record.items()}
+    other = {name: 1 - value if isinstance(value, int) else value for name, value in record.items()}
+    other = {name: bool(value) if isinstance(record[name], bool) else value for name, value in other.items()}
     other |= {name: "z" for name, value in record.items() if isinstance(value, str)}
     records = [{"id": f"r{number}", **(record, other)[number % 2], "x": number * 1.5} for number in range(30)]
     assert drafted(records).stream.label.name == label

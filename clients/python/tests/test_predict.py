@@ -260,6 +260,18 @@ def test_what_the_server_calls_optional_may_be_left_out_of_a_row(headrace, infer
     assert "row 2, field 'colour': missing; the row has length" in refused.stderr
 
 
+def test_booleans_are_sent_as_the_model_takes_them(headrace, inference):
+    inference.inputs, inference.answer = [("tame", "UINT8", [-1]), ("ringed", "FP64", [-1])], regression
+    rows = lines({"tame": True, "ringed": False}, {"tame": 0, "ringed": None})
+
+    result = headrace("predict", "digits", "--batch", "2", stdin=rows)
+
+    assert result.exit_code == 0, result.output
+    (request,) = inference.requests
+    assert request.raw_input_contents[0] == b"\x01\x00"
+    np.testing.assert_array_equal(np.frombuffer(request.raw_input_contents[1], "<f8"), [0, np.nan])
+
+
 def test_a_number_is_shown_as_what_is_predicted(headrace, inference):
     inference.answer = regression
     table = headrace("predict", "digits", "--batch", "2", stdin=lines(ROW, OTHER)).stdout

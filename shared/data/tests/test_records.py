@@ -301,3 +301,29 @@ def test_columns_of_another_stream_are_refused(mixed: Pipeline, digits: Pipeline
     emptied = batch.set_column(3, "amount", pa.array([None], pa.float64()))
     with pytest.raises(BatchInvalid, match="expected no null in column 'amount', got 1"):
         require_columns(emptied, mixed.stream.fields)
+
+
+def test_booleans_become_ones_and_zeros(digits: Pipeline) -> None:
+    identity, pixels, label = digits.stream.fields[0], digits.stream.fields[2], digits.stream.fields[-1]
+    flags = pixels.model_copy(update={"name": "flags", "type": "bool", "shape": (2,), "range": None, "nullable": True})
+    ringed = flags.model_copy(update={"name": "ringed", "shape": ()})
+    tame = label.model_copy(update={"name": "tame", "type": "bool", "range": None})
+    stream = digits.stream.model_copy(update={"fields": (identity, flags, ringed, tame)})
+    values = [
+        b'{"id": "a", "flags": [true, false], "ringed": null, "tame": true}',
+        b'{"id": "b", "flags": null, "ringed": true, "tame": false}',
+        b'{"id": "c", "flags": [true, 0], "ringed": true, "tame": false}',
+        b'{"id": "d", "ringed": false, "tame": 1}',
+        b'{"id": "e", "ringed": "yes", "tame": true}',
+    ]
+
+    checked = RecordChecker(stream).check(values, [0] * 5, range(5))
+
+    assert checked.batch.schema == arrow_schema(stream.fields)
+    columns = checked.batch.to_pydict()
+    assert (columns["flags"], columns["ringed"], columns["tame"]) == ([[1, 0], None], [None, 1], [1, 0])
+    assert [(one.rule, one.field, one.reason) for one in checked.rejected] == [
+        ("type", "flags", "flags: element 1: expected a value of type bool, got 0"),
+        ("type", "tame", "tame: expected a value of type bool, got 1"),
+        ("type", "ringed", 'ringed: expected a value of type bool, got "yes"'),
+    ]

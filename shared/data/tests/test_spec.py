@@ -139,8 +139,8 @@ bogus: 1
         "line 6: stream.key: unknown field 'idd'; expected one of id, other, words, pixels; did you mean 'id'?",
         "line 7: stream.schema: expected one field with role label, got none",
         "line 9: stream.schema[1].role: expected one field with role id, got another beside schema[0]",
-        "line 9: stream.schema[1].type: expected 'string', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', "
-        "'uint32', 'float32' or 'float64', got \"strin\"",
+        "line 9: stream.schema[1].type: expected 'string', 'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', "
+        "'uint16', 'uint32', 'float32' or 'float64', got \"strin\"",
         "line 10: stream.schema[2].type: expected prepare.transform.words.encode (onehot or ordinal) for a "
         "string feature, got none",
         "line 13: stream.schema[3].shape[1]: expected greater than or equal to 1, got 0",
@@ -173,6 +173,8 @@ bogus: 1
         ("string, role: id", "float64, role: id", "expected an integer type or string for role id, got float64"),
         ("int64, role", "int64, shape: [2], role", "expected a single value for role label, got shape [2]"),
         ("string, role", "string, range: [0, 1], role", "expected no range for type string"),
+        ("string, role: id", "bool, role: id", "expected an integer type or string for role id, got bool"),
+        ("int64, role", "bool, range: [0, 1], role", "expected no range for type bool"),
         (
             "int64, role",
             "int8, range: [0, 300], role",

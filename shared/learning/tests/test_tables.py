@@ -37,6 +37,8 @@ stream:
     - {name: wide, type: float64, role: feature, nullable: true}
     - {name: rooms, type: int32, role: feature, nullable: true}
     - {name: year, type: uint16, role: feature}
+    - {name: tame, type: bool, role: feature}
+    - {name: ringed, type: bool, role: feature, nullable: true}
     - {name: pair, type: float32, shape: [2], role: feature, nullable: true}
     - {name: colour, type: string, role: feature, nullable: true}
     - {name: size, type: string, role: feature, nullable: true}
@@ -49,6 +51,7 @@ prepare:
     far: {impute: mean, scale: standard}
     wide: {impute: {constant: -1e6}, scale: minmax}
     rooms: {impute: mostFrequent}
+    ringed: {impute: mostFrequent, scale: standard}
     pair: {impute: {constant: 0.25}, scale: standard}
     colour: {impute: mostFrequent, encode: onehot}
     size: {impute: {constant: unknown}, encode: ordinal}
@@ -75,13 +78,15 @@ def records() -> list[bytes]:
             "wide": float(random.normal(0, 1e200)),
             "rooms": int(random.integers(-3, 4)),
             "year": int(random.integers(1900, 2030)),
+            "tame": bool(random.integers(0, 2)),
+            "ringed": bool(random.integers(0, 2)),
             "pair": random.normal(0, 1e-3, 2).tolist(),
             "colour": COLOURS[random.integers(0, len(COLOURS))],
             "size": "SML"[random.integers(0, 3)],
             "sort": "ab"[random.integers(0, 2)],
             "y": place % 3,
         }
-        for name in ("length", "far", "wide", "rooms", "pair", "colour", "size"):
+        for name in ("length", "far", "wide", "rooms", "ringed", "pair", "colour", "size"):
             if random.random() < 0.2:
                 row[name] = "" if name == "size" else None
         rows.append(json.dumps(row).encode())
@@ -124,6 +129,8 @@ def gaps(rows: int) -> Columns:
         "wide": np.full(rows, np.nan),
         "rooms": np.full(rows, np.nan),
         "year": np.full(rows, 2000, np.uint16),
+        "tame": np.zeros(rows, np.uint8),
+        "ringed": np.full(rows, np.nan),
         "pair": np.full((rows, 2), np.nan, np.float32),
         "colour": np.full(rows, "", object),
         "size": np.full(rows, "", object),
@@ -149,6 +156,8 @@ HOSTILE = st.lists(
             "wide": FLOAT64,
             "rooms": st.one_of(st.just(float("nan")), st.integers(-(2**31), 2**31 - 1).map(float)),
             "year": st.integers(0, 65535),
+            "tame": st.integers(0, 1),
+            "ringed": st.sampled_from([0.0, 1.0, float("nan")]),
             "pair": st.tuples(FLOAT32, FLOAT32),
             "colour": TEXT,
             "size": TEXT,
@@ -237,10 +246,10 @@ def test_gaps_and_strangers_have_their_places(bare: tuple[Prepared, bytes], tran
 
     numbers = served[0, :4].tolist()
     assert numbers[:2] == [0, 0]
-    onehot = served[:, 7 : 7 + len(colour.categories)]
+    onehot = served[:, 9 : 9 + len(colour.categories)]
     assert onehot[0].tolist() == [float(category == colour.fill) for category in colour.categories]
     assert onehot[1].tolist() == [0.0] * len(colour.categories)
-    ordinals = served[:, 7 + len(colour.categories)]
+    ordinals = served[:, 9 + len(colour.categories)]
     assert ordinals.tolist() == [size.categories.index("unknown"), len(size.categories)]
     assert served[:, -2:].tolist() == [[1, 0], [0, 0]]
 
@@ -253,8 +262,9 @@ def test_texts_and_gaps_are_inputs_of_the_graph(bare: tuple[Prepared, bytes]) ->
     assert types["colour"] == types["sort"] == onnx.TensorProto.STRING
     assert types["rooms"] == onnx.TensorProto.DOUBLE
     assert types["year"] == onnx.TensorProto.UINT16
+    assert (types["tame"], types["ringed"]) == (onnx.TensorProto.UINT8, onnx.TensorProto.DOUBLE)
     assert {each.type.tensor_type.shape.dim[0].dim_param for each in model.graph.input} == {"batch"}
-    assert optional_inputs(bare[1]) == {"length", "far", "wide", "rooms", "pair", "colour", "size"}
+    assert optional_inputs(bare[1]) == {"length", "far", "wide", "rooms", "ringed", "pair", "colour", "size"}
 
 
 def test_a_regression_answers_in_the_labels_unit(

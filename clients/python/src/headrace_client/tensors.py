@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,6 +35,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 MISSING: dict[str, float | str] = {"FP16": float("nan"), "FP32": float("nan"), "FP64": float("nan"), "BYTES": ""}
 """What stands for a missing value, by data type."""
+_FLAGS: Final = (np.dtype("<u1"), np.dtype("<f8"))
+"""How a schema's booleans are served, as 1 and 0, the second where they may be missing; rows may say true and false."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -140,6 +142,8 @@ def _element_problem(item: Any, dtype: np.dtype[Any]) -> str:
     """Return what came instead of an element of dtype; empty when it is one."""
     if dtype.kind == "O":
         fits = isinstance(item, str)
+    elif isinstance(item, bool) and dtype in _FLAGS:
+        fits = True
     elif dtype.kind == "b":
         fits = isinstance(item, bool)
     elif dtype.kind == "f":

@@ -79,7 +79,9 @@ class _Numbers:
         self._type = field.type
         self._dtype = field.dtype
         self._is_float = field.dtype.kind == "f"
-        self._types = {int, float} if self._is_float else {int}
+        self._types = {bool} if field.type == "bool" else {int, float} if self._is_float else {int}
+        self.blank = False if field.type == "bool" else 0
+        """What stands in for null: an element of the right Python type."""
 
     def convert(self, values: Sequence[Any]) -> npt.NDArray[np.generic] | None:
         """Return the values as one array, or None when any is no number of this type."""
@@ -117,7 +119,7 @@ class _NumberColumn:
         self._numbers = _Numbers(field)
 
     def read(self, values: list[Any]) -> Piece | None:
-        filled, nulls = _fill(values, 0, self._field)
+        filled, nulls = _fill(values, self._numbers.blank, self._field)
         array = self._numbers.convert(filled)
         return None if array is None else Piece(array, nulls)
 
@@ -134,7 +136,7 @@ class _ArrayColumn:
     def __init__(self, field: Field) -> None:
         self._field = field
         self._numbers = _Numbers(field)
-        self._blank = [0] * field.size
+        self._blank = [self._numbers.blank] * field.size
 
     def read(self, values: list[Any]) -> Piece | None:
         filled, nulls = _fill(values, self._blank, self._field)

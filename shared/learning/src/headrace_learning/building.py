@@ -47,7 +47,7 @@ def _input(field: Field, transforms: FittedTransforms) -> Feature:
     fitted = transforms[field.name]
     if isinstance(fitted, FittedCategory):
         return CategoryFeature(fitted)
-    return InputFeature(field.name, field.type, field.shape, fitted.offset, fitted.scale, fitted.fill)
+    return InputFeature(field.name, field.dtype.name, field.shape, fitted.offset, fitted.scale, fitted.fill)
 
 
 def _image_shape(features: Sequence[Field]) -> tuple[int, int, int]:

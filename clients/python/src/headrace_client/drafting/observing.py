@@ -10,7 +10,7 @@ from itertools import chain
 from math import prod
 from typing import Any, Final, Literal
 
-Element = Literal["string", "int64", "float32", "float64"]
+Element = Literal["string", "bool", "int64", "float32", "float64"]
 """The element types that a sample can tell."""
 ODD_SHARE: Final = 0.05
 """Largest share of values in another form than the rest; a field with more has no type."""
@@ -27,7 +27,8 @@ _MOST_ELEMENTS: Final = 2**20
 _MOST_DIMENSIONS: Final = 4
 
 Form = tuple[str, tuple[int, ...]]
-"""Kind of a value (`text`, `number`, or why none of them) and its shape."""
+"""Kind of a value (`text`, `boolean`, `number`, or why none of them) and its shape."""
+_READABLE: Final = ("text", "boolean", "number")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Observed:
     """Values of another form; such records are rejected."""
     low: float | int | None = None
     high: float | int | None = None
-    """Smallest and largest number; None for texts."""
+    """Smallest and largest number; None for texts and booleans."""
     values: Mapping[str | int | float, int] | None = None
     """Single values with their counts, most frequent first; None for arrays and when there are too many."""
     reason: str = ""
@@ -86,14 +87,15 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
     counts = Counter(forms)
     form, count = counts.most_common(1)[0]
     missing, odd = len(found) - len(values), len(values) - count
-    if form[0] not in ("text", "number"):
+    if form[0] not in _READABLE:
         return Observed(name, len(found), None, missing=missing, reason=form[0])
     if odd > ODD_SHARE * len(values):
         others = ", ".join(f"{_form_text(one)} {number}" for one, number in counts.most_common(3))
         return Observed(name, len(found), None, missing=missing, reason=f"values of different forms: {others}")
     kept = [value for value, one in zip(values, forms, strict=True) if one == form]
-    if form[0] == "text":
-        return Observed(name, len(found), "string", missing=missing, odd=odd, values=_counted(kept))
+    if form[0] != "number":
+        element: Element = "string" if form[0] == "text" else "bool"
+        return Observed(name, len(found), element, missing=missing, odd=odd, values=_counted(kept))
     numbers = list(_flat(kept))
     low, high = min(numbers), max(numbers)
     return Observed(
@@ -111,7 +113,7 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
 
 def _form(value: Any) -> Form:
     if isinstance(value, bool):
-        return "a pipeline reads no booleans: send 0 or 1", ()
+        return "boolean", ()
     if isinstance(value, str):
         return "text", ()
     if isinstance(value, int | float):
@@ -136,7 +138,7 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 
 def _form_text(form: Form) -> str:
     kind, shape = form
-    if kind not in ("text", "number"):
+    if kind not in _READABLE:
         return "something else"
     return f"array {list(shape)}" if shape else f"{kind}"
 

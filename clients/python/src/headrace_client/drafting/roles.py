@@ -119,12 +119,12 @@ def _guessed(fields: Sequence[Observed]) -> Placed:
         for field in single:
             if field.name.lower() == name or field.name.lower().endswith(f"_{name}"):
                 return Placed(field, "label", "guessed: named like a label")
-    for element in ("string", "int64"):
+    for elements in (("string", "bool"), ("int64",)):
         for field in reversed(single):
-            if field.type == element and _is_class(field):
+            if field.type in elements and _is_class(field):
                 return Placed(field, "label", f"guessed: the last field with few values ({field.distinct})")
     for field in reversed(single):
-        if field.type != "string" and not _names_something(field):
+        if field.type not in ("string", "bool") and not _names_something(field):
             return Placed(field, "label", "guessed: the last number")
     raise DraftImpossible(f"expected a field that could be the label, got {_listed(fields)}; name it with --label")
 

@@ -107,6 +107,8 @@ def _seen(field: Observed) -> str:
 
 
 def _value(value: str | float) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
     return comment_text(value) if isinstance(value, str) else _number(value)
 
 
@@ -144,8 +146,8 @@ def _transform(field: Observed) -> Iterator[str]:
         yield f"encode: {'onehot' if field.distinct <= _ONEHOT else 'ordinal'}"
         return
     if field.nullable:
-        yield "impute: median"
-    yield "scale: standard"
+        yield f"impute: {'mostFrequent' if field.type == 'bool' else 'median'}"
+    yield f"scale: {'none' if field.type == 'bool' else 'standard'}"
 
 
 def _train(roles: Roles) -> Iterator[str]:

@@ -20,6 +20,8 @@ from headrace_data.spec.task_rules import TASK_RULES, gates_fit_the_task
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
+_NAMELESS: Final = ("float32", "float64", "bool")
+"""Types whose values cannot name or group records."""
 
 
 def names_are_unique(draft: Draft) -> Iterator[Finding]:
@@ -53,7 +55,7 @@ def types_fit_roles(draft: Draft) -> Iterator[Finding]:
     """Demand types and shapes that suit what a field is for."""
     for position, field in draft.fields.items():
         place = (*SCHEMA, position)
-        if field.role in ("id", "group") and field.type in ("float32", "float64"):
+        if field.role in ("id", "group") and field.type in _NAMELESS:
             yield (*place, "type"), f"expected an integer type or string for role {field.role}, got {field.type}"
         if field.role == "feature" and field.type == "string" and field.shape:
             yield (*place, "shape"), f"expected a single value for a string feature, got shape {list(field.shape)}"
@@ -69,8 +71,8 @@ def ranges_fit_types(draft: Draft) -> Iterator[Finding]:
         place = (*SCHEMA, position, "range")
         if field.range is None:
             continue
-        if field.type == "string":
-            yield place, "expected no range for type string"
+        if field.type in ("string", "bool"):
+            yield place, f"expected no range for type {field.type}"
             continue
         limits = np.finfo(field.type) if field.type.startswith("float") else np.iinfo(field.type)
         for end, bound in enumerate(field.range):
@@ -89,7 +91,7 @@ def _names_a_field(draft: Draft, place: Path, name: object) -> Iterator[Finding]
     field = draft.field(name)
     if field is None:
         return
-    if field.shape or field.type in ("float32", "float64"):
+    if field.shape or field.type in _NAMELESS:
         yield place, f"expected a field of one integer or string, got {name!r} of type {field.type}"
     elif field.nullable:
         yield place, f"expected a field that is always there, got {name!r}, which is nullable"

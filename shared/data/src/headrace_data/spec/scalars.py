@@ -8,7 +8,9 @@ from typing import Annotated, Final, Literal
 import numpy as np
 import pydantic
 
-ElementType = Literal["string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64"]
+ElementType = Literal[
+    "string", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64"
+]
 """What one element of a field is."""
 
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -109,7 +111,7 @@ PositiveInt = Annotated[int, pydantic.Field(ge=1, le=2**31 - 1)]
 
 
 def dtype_of(element: ElementType) -> np.dtype[np.generic]:
-    """Return the numpy type of a numeric element type. Raises TypeError for strings."""
+    """Return the numpy type of a numeric element type; true and false are 1 and 0. Raises TypeError for strings."""
     if element == "string":
         raise TypeError("expected a numeric element type, got 'string'")
-    return np.dtype(element)
+    return np.dtype(np.uint8 if element == "bool" else element)

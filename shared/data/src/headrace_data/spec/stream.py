@@ -20,7 +20,9 @@ class Field(Section):
     """One named value of a record."""
 
     name: FieldName = pydantic.Field(description="Key of the value in a record.")
-    type: ElementType = pydantic.Field(description="Type of each element.")
+    type: ElementType = pydantic.Field(
+        description="Type of each element. bool: true or false in records, 1 or 0 in datasets and calls."
+    )
     shape: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=4)] = pydantic.Field(
         default=(),
         description="Size of each dimension, row-major; empty for a single value. Only features may have one.",
