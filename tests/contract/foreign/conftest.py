@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def halves() -> bytes:
 class Server:
     """Inference as it is built, without Kafka: releases are handed to its loader."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **chosen: Any) -> None:
         settings = Settings(
             listen_address="127.0.0.1:0",
             store_url=str(folder / "store"),
@@ -99,6 +100,7 @@ class Server:
             max_rows=64,
             max_message_bytes=2_000_000,
             drain_s=0.0,
+            **chosen,
         )
         self._store = ObjectStore(settings.store_url)
         shelf = Shelf()
@@ -136,6 +138,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert server.loader.wait_ready(60)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server of one test's own, with these settings and the model digits."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> Server:
+            server = Server(tmp_path, **settings)
+            stack.callback(server.stop)
+            server.release("digits", digits(1.0))
+            server.loader.all_announced()
+            assert server.loader.wait_ready(60)
+            return server
+
+        yield start
 
 
 @pytest.fixture(scope="session")
