@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -15,6 +15,9 @@ from headrace_client.cli.output import JsonOption, note, plain, print_json, prin
 from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient
 from headrace_client.prediction import Prediction, predict_rows
+
+_WHOLE: Final = range(10**6, 10**12)
+"""Numbers of this size are shown whole: as powers of ten nobody reads prices."""
 
 PROBLEMS_SHOWN = 20
 
@@ -148,4 +151,6 @@ def _class(prediction: Prediction) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    if value is None:
+        return ""
+    return f"{value:.0f}" if _WHOLE.start <= abs(value) < _WHOLE.stop else f"{value:.6g}"

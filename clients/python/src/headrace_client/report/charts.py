@@ -153,9 +153,11 @@ def frontier_chart(
     y_label: str,
     *,
     higher_is_better: bool,
-    best: str = "",
 ) -> Html:
-    """Return variants by latency and quality, their area by size, and a line through those that none outdoes."""
+    """Return variants by latency and quality, their area by size, and a line through those that none outdoes.
+
+    Colours tell them apart, in order: names beside bubbles that lie close together would run into each other.
+    """
     xs, ys = [x for x, _, _ in points.values()], [y for _, y, _ in points.values()]
     span = (max(ys) - min(ys)) or abs(max(ys)) * 0.02 or 1.0
     frame = Frame(0, max(xs) * 1.25 or 1.0, min(ys) - span * 0.6, max(ys) + span * 0.6)
@@ -165,10 +167,6 @@ def frontier_chart(
     for number, (name, (x, y, size)) in enumerate(points.items()):
         radius = 5 + 13 * math.sqrt(size / largest)
         marks.append(dot(frame.x(x), frame.y(y), radius, f"bubble fill-{number % SERIES + 1}", name))
-        left = frame.x(x) + radius + 60 > WIDTH
-        place = frame.x(x) - radius - 4 if left else frame.x(x) + radius + 4
-        told = f"{name} (served)" if name == best else name
-        marks.append(text(told, place, frame.y(y) + 4, "end" if left else "start", "value"))
     return frame.chart(description, marks, x_label, y_label)
 
 

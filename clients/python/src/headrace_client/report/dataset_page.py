@@ -17,6 +17,7 @@ from headrace_client.report.charts import grouped_bars, histogram_chart, lines_c
 from headrace_client.report.facts import Array, DatasetFacts
 from headrace_client.report.markup import Html, element, joined
 from headrace_client.report.measures import histogram, missing, thinned
+from headrace_client.report.svg import readable
 from headrace_client.views import short_id
 
 MOST_COLUMNS: Final = 60
@@ -111,7 +112,7 @@ def _filling(fitted: FittedTransform | FittedCategory) -> str:
         return fitted.fill or ""
     if fitted.fill is None or fitted.fill.size != 1:
         return "each element's own value"
-    return f"{float(fitted.fill.reshape(-1)[0]):.5g}"
+    return readable(float(fitted.fill.reshape(-1)[0]), 5)
 
 
 def _number(field: Field, fitted: FittedTransform, values: Array) -> Html:
@@ -119,7 +120,10 @@ def _number(field: Field, fitted: FittedTransform, values: Array) -> Html:
     before, after = histogram(kept), histogram(fitted.apply(kept))
     flat = np.asarray(kept, dtype=np.float64).reshape(-1)
     flat = flat[np.isfinite(flat)]
-    told = f"{flat.min():.5g} to {flat.max():.5g}, mean {flat.mean():.5g}" if len(flat) else "no value at all"
+    told = "no value at all"
+    if len(flat):
+        low, high, mean = (readable(float(each), 5) for each in (flat.min(), flat.max(), flat.mean()))
+        told = f"{low} to {high}, mean {mean}"
     what = f"Histogram of {field.name}"
     return element(
         "div",

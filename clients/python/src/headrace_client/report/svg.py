@@ -15,6 +15,8 @@ from headrace_client.report.markup import Html, element, joined
 WIDTH: Final = 360
 HEIGHT: Final = 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 38
+_HUGE: Final = 1e12
+"""From here on a number is shown as a power of ten."""
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -36,6 +38,11 @@ def short_number(value: float) -> str:
             scaled = value / (1e3 if letter == "k" else unit)
             return f"{scaled:.4g}{letter}"
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def readable(value: float, digits: int = 4) -> str:
+    """Return a number as a sentence says it: so many digits, or whole where that would take a power of ten."""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < _HUGE else f"{value:.{digits}g}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from headrace_client.report.charts import (
 from headrace_client.report.facts import Answers, Estimates, VersionFacts
 from headrace_client.report.markup import Html, element, joined
 from headrace_client.report.measures import calibration_error, confusion, histogram, reliability, thinned
+from headrace_client.report.svg import cut, readable
 from headrace_client.views import View, short_id
 
 MOST_CLASSES: Final = 20
@@ -32,6 +33,8 @@ _STATES: Final = {"released": "good", "refused": "bad"}
 _REFERENCE: Final = "fp32"
 _HIDDEN: Final = ("accuracy/",)
 """Beginnings of measurements that have a plot of their own."""
+_SHOWN: Final = 20
+"""Letters of a class in a tile."""
 _NOTHING: Final = "\N{EN DASH}"
 
 
@@ -57,12 +60,14 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     metrics = facts.version["metrics"]
     rows = f"on {_test_rows(facts):,} test rows"
     if isinstance(facts.answers, Answers):
-        yield page.Tile("accuracy", f"{metrics.get('accuracy', float('nan')):.1%}", rows)
+        named, share = _commonest(facts.answers)
+        told = f"{rows}; always '{cut(named, _SHOWN)}' would be {share:.1%}"
+        yield page.Tile("accuracy", f"{metrics.get('accuracy', float('nan')):.1%}", told)
         yield page.Tile("log loss", f"{metrics.get('log_loss', float('nan')):.3f}", "nats")
         yield page.Tile("calibration error", f"{metrics.get('calibration_error', float('nan')):.1%}", "lower is better")
     else:
-        yield page.Tile("rmse", f"{metrics.get('rmse', float('nan')):.4g}", rows)
-        yield page.Tile("mae", f"{metrics.get('mae', float('nan')):.4g}", "mean absolute error")
+        yield page.Tile("rmse", readable(metrics.get("rmse", float("nan"))), rows)
+        yield page.Tile("mae", readable(metrics.get("mae", float("nan"))), "mean absolute error")
         yield page.Tile("r²", f"{metrics.get('r2', float('nan')):.3f}", "1 is perfect")
     epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
     yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
@@ -71,6 +76,13 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
         yield page.Tile("served as", facts.release["variant"], f"release {facts.release['epoch']}")
     else:
         yield page.Tile("served as", _NOTHING, "not released")
+
+
+def _commonest(answers: Answers) -> tuple[str, float]:
+    """Return the commonest class and its share: what an answer that looks at nothing would reach."""
+    counts = Counter(answers.truth.tolist())
+    named, count = max(counts.items(), key=lambda item: (item[1], str(item[0])))
+    return str(named), count / len(answers.truth)
 
 
 def _learning(facts: VersionFacts) -> Html:
@@ -91,7 +103,7 @@ def _learning(facts: VersionFacts) -> Html:
 def _curve(facts: VersionFacts, names: Sequence[str], what: str, best: int | None) -> Html:
     points = [facts.curve[place] for place in thinned(len(facts.curve), _MOST_POINTS)]
     series = {name: [(point["epoch"], point[name]) for point in points if name in point] for name in names}
-    last = ", ".join(f"{name.replace('_', ' ')} {points[-1][1]:.4g}" for name, points in series.items())
+    last = ", ".join(f"{name.replace('_', ' ')} {readable(points[-1][1])}" for name, points in series.items())
     chart = lines_chart(series, f"{what.capitalize()} by epoch; at the end {last}", "epoch", what, marked_x=best)
     return page.figure(chart, "", [name.replace("_", " ") for name in names] if len(names) > 1 else ())
 
@@ -163,9 +175,13 @@ def _estimates(answers: Estimates, label: str) -> Iterator[Html]:
     residuals = [(predicted, predicted - true) for predicted, true in pairs]
     chart = scatter_chart(residuals, f"Error of {label} by prediction", "predicted", "error", reference="zero")
     worst = float(np.abs(errors).max())
-    yield page.card("Residuals", page.figure(chart), note=f"Predicted minus true; the largest is {worst:.4g}.")
+    yield page.card("Residuals", page.figure(chart), note=f"Predicted minus true; the largest is {readable(worst)}.")
     chart = histogram_chart(histogram(errors), f"Histogram of the errors of {label}", "error", series=3)
-    yield page.card("Errors", page.figure(chart), note=f"Mean {errors.mean():.4g}, deviation {errors.std():.4g}.")
+    yield page.card(
+        "Errors",
+        page.figure(chart),
+        note=f"Mean {readable(float(errors.mean()))}, deviation {readable(float(errors.std()))}.",
+    )
 
 
 def _variants(facts: VersionFacts) -> Html:
@@ -186,10 +202,11 @@ def _variants(facts: VersionFacts) -> Html:
             "latency at batch 1 (ms)",
             quality,
             higher_is_better=quality == "accuracy",
-            best=facts.release["variant"] if facts.release else "",
         )
+        served = facts.release["variant"] if facts.release else ""
+        names = [f"{name} (served)" if name == served else name for name in points]
         note = "The area is the size; no variant is better in both than those on the dashed line."
-        inner.append(page.card("Size, latency and quality", page.figure(chart), note=note))
+        inner.append(page.card("Size, latency and quality", page.figure(chart, "", names), note=note))
     inner.append(page.card("Measurements", _measurements(variants)))
     return page.cards(*inner)
 
@@ -208,7 +225,7 @@ def _word(name: str) -> str:
 def _measured(name: str, value: float | None) -> str:
     if value is None:
         return _NOTHING
-    return f"{value:,.0f}" if name.endswith("_bytes") else f"{value:.4g}"
+    return f"{value:,.0f}" if name.endswith("_bytes") else readable(value)
 
 
 def _gates(facts: VersionFacts) -> Html:
