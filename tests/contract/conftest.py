@@ -23,6 +23,7 @@ from headrace_preprocessing.settings import Settings
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.messages import Outgoing, Record, decode, encode
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PIPELINE_APPLIED, clean_topic, dead_topic, raw_topic, topic_of
 
 if TYPE_CHECKING:
@@ -144,6 +145,23 @@ class Lane:
     def dataset_rows(self, frozen: dataset_pb2.DatasetFrozen) -> list[dict[str, Any]]:
         reader = DatasetReader(self.manifest(frozen), ObjectStore(self.settings.store_url))
         return [row for split in SPLITS for batch in reader.batches(split) for row in batch.to_pylist()]
+
+
+@pytest.fixture(scope="session")
+def forget_pipelines() -> Callable[[KafkaSettings], None]:
+    """Take back every pipeline that is applied on a broker: whatever service starts there next would run them all."""
+
+    def forget(settings: KafkaSettings) -> None:
+        with LogReader(settings, "test") as reader:
+            places = reader.partitions(PIPELINE_APPLIED.name)
+            reader.start_at(dict.fromkeys(places))
+            newest = {record.key: record for read in reader.read_to(reader.ends(places)) for record in read}
+        gone = [Outgoing(PIPELINE_APPLIED.name, key, None) for key, record in newest.items() if record.value]
+        producer = TransactionalProducer(settings, "test.forget")
+        with closing(producer), producer.transaction() as transaction:
+            transaction.send(gone)
+
+    return forget
 
 
 @pytest.fixture(scope="session")

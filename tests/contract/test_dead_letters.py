@@ -127,7 +127,9 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def services(broker: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]:
+def services(
+    broker: Platform, tmp_path_factory: pytest.TempPathFactory, forget_pipelines: Callable[[KafkaSettings], None]
+) -> Iterator[tuple[Any, ...]]:
     from headrace_local.ports import find_free
 
     port = find_free(1)[0]
@@ -136,6 +138,7 @@ def services(broker: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
         **common, listen_address=f"127.0.0.1:{port}", max_record_bytes=LIMIT
     )
     store = str(tmp_path_factory.mktemp("store"))
+    forget_pipelines(settings)
     ingestion = headrace_ingestion.wiring.build(settings)
     preprocessing = headrace_preprocessing.wiring.build(
         headrace_preprocessing.settings.Settings(**common, store_url=store)
@@ -149,6 +152,7 @@ def services(broker: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield settings, IngestionServiceStub(channel), followers
     preprocessing.stop()
     ingestion.stop()
+    forget_pipelines(settings)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
+    from headrace_runtime.settings import KafkaSettings
 
 pytestmark = pytest.mark.contract
 
@@ -50,24 +51,35 @@ class Running:
         return [row for message in messages for row in from_ipc(message.arrow).to_pylist()]
 
 
-@pytest.fixture
-def running(broker: Platform) -> Iterator[Running]:
-    name = f"p{uuid.uuid4().hex[:8]}"
-    pipeline = load_pipeline(
-        DIGITS.replace("{name: digits}", f"{{name: {name}}}").replace("topic: digits", f"topic: {name}")
-    )
-    port = broker_free_port()
+@pytest.fixture(scope="module")
+def ingestion(
+    broker: Platform, forget_pipelines: Callable[[KafkaSettings], None]
+) -> Iterator[tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub]]:
     settings = Settings(
         kafka_bootstrap_servers=broker.bootstrap_servers,
         metrics_address="",
         kafka_session_timeout_ms=6_000,
-        listen_address=f"127.0.0.1:{port}",
+        listen_address=f"127.0.0.1:{broker_free_port()}",
+    )
+    forget_pipelines(settings)
+    service = build(settings)
+    service.start()
+    with grpc.insecure_channel(settings.listen_address) as channel:
+        yield settings, ingestion_service_pb2_grpc.IngestionServiceStub(channel)
+    service.stop()
+    forget_pipelines(settings)
+
+
+@pytest.fixture
+def running(ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub]) -> Running:
+    settings, stub = ingestion
+    name = f"p{uuid.uuid4().hex[:8]}"
+    pipeline = load_pipeline(
+        DIGITS.replace("{name: digits}", f"{{name: {name}}}").replace("topic: digits", f"topic: {name}")
     )
     with Admin(settings, "test") as admin:
         admin.ensure_topic(name, 2)
         admin.ensure_record_topics(name, 2)
-    service = build(settings)
-    service.start()
     applied = pipeline_pb2.PipelineApplied(
         pipeline=name,
         spec=pipeline_pb2.PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest),
@@ -75,9 +87,7 @@ def running(broker: Platform) -> Iterator[Running]:
     )
     with closing(TransactionalProducer(settings, f"test.{name}")) as producer, producer.transaction() as transaction:
         transaction.send([encode(applied, source="test")])
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Running(settings, name, ingestion_service_pb2_grpc.IngestionServiceStub(channel))
-    service.stop()
+    return Running(settings, name, stub)
 
 
 def broker_free_port() -> int:

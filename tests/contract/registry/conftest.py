@@ -25,6 +25,7 @@ from headrace_runtime.grpc_host import GrpcHost
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.messages import Outgoing, Record, decode, encode
 from headrace_runtime.service import Service
+from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG, topic_of
 from kafka import KafkaProducer
 
@@ -52,6 +53,12 @@ compress:
   variants: [{{kind: int8-dynamic}}]
 serve: {{cache: redis}}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pipeline_stays(broker: Platform, forget_pipelines: Callable[[KafkaSettings], None]) -> Iterator[None]:
+    yield
+    forget_pipelines(KafkaSettings(kafka_bootstrap_servers=broker.bootstrap_servers))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -94,7 +101,7 @@ class Cluster:
     def find(self, message: type[M], pipeline: str) -> list[tuple[M, Record]]:
         """Return a pipeline's messages of one class, oldest first."""
         records = sorted(self.records(message), key=lambda record: record.timestamp_ms)
-        decoded = [(decode(record, message), record) for record in records]
+        decoded = [(decode(record, message), record) for record in records if record.value is not None]
         return [(found, record) for found, record in decoded if found.pipeline == pipeline]  # type: ignore[attr-defined]
 
     def wait_for(self, message: type[M], pipeline: str, count: int = 1) -> M:
