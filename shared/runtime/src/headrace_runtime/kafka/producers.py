@@ -186,7 +186,13 @@ class EventProducer(Background):
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[Callable[[], Message], otel_context.Context]] = deque()
         self._arrived = threading.Event()
-        self._producer = KafkaProducer(client_id=f"{source}.events", linger_ms=5, **_WRITING, **settings.kafka_client())
+        self._producer = KafkaProducer(
+            client_id=f"{source}.events",
+            # Long enough for what has gathered to be written together.
+            linger_ms=int(250 * gather_s),
+            **_WRITING,
+            **settings.kafka_client(),
+        )
 
     def publish(self, message: Message) -> None:
         """Queue a message for the topic of its class."""
