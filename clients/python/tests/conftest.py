@@ -194,6 +194,8 @@ class FakeRegistry(RegistryServiceServicer):
     """
 
     pipelines: list[PipelineApplied] = field(default_factory=list)
+    watched_s: list[float] = field(default_factory=list)
+    """For how long each call of WatchPipeline meant to watch."""
     datasets: list[messages.Dataset] = field(default_factory=list)
     runs: list[messages.Run] = field(default_factory=list)
     versions: list[messages.Version] = field(default_factory=list)
@@ -262,6 +264,7 @@ class FakeRegistry(RegistryServiceServicer):
 
     def WatchPipeline(self, request: Any, context: Any) -> Iterator[messages.WatchPipelineResponse]:  # noqa: N802
         self._seen(request, context)
+        self.watched_s.append(context.time_remaining())
         over = threading.Event()
         context.add_callback(over.set)
         states = self.states[self.watches] if isinstance(self.states, dict) else self.states

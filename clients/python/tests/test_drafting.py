@@ -202,7 +202,11 @@ def test_the_pipeline_is_named_after_its_topic(topic: str, name: str) -> None:
         ([None, b""], "without a value"),
         ([b"\x00\x00\x00\x00\x01Avro"], "begins like Avro"),
         ([b"1,2,3"], "expected JSON objects in topic 't', got b'1,2,3'"),
-        (encoded([{"x": n, "id": n} for n in range(9)]), "to learn from beside 'x'"),
+        (encoded([{"x": n, "id": n} for n in range(9)]), "beside the label 'x', got 'id': the id"),
+        (
+            encoded([{"x": n, "id": n, "tags": ["a"]} for n in range(9)]),
+            "'id': the id; 'tags': lists that are no arrays",
+        ),
         (encoded([{"x": n / 2, "y": n % 2} for n in range(9)]), "to divide the rows by"),
         (encoded([{"x": [n]} for n in range(9)]), "name it with --label"),
     ],
@@ -211,6 +215,15 @@ def test_what_makes_no_pipeline_is_said(values: list[bytes | None], message: str
     with pytest.raises(DraftImpossible, match=None) as raised:
         draft_pipeline("t", values)
     assert message in str(raised.value)
+
+
+def test_times_are_left_out_by_name() -> None:
+    records = [
+        {"id": f"r{n}", "x": n, "class": n % 2, "at": f"2026-05-{n % 28 + 1:02}T10:{n % 60:02}:00Z"} for n in range(60)
+    ]
+    (left_out,) = draft_pipeline("t", encoded(records)).roles.left_out
+    assert left_out.name == "at"
+    assert left_out.reason.startswith("a time: ")
 
 
 def test_the_platforms_own_topics_are_no_producers() -> None:

@@ -120,6 +120,19 @@ def test_logs_as_json_keep_the_services_own_fields() -> None:
     assert json.loads(json_line("kafka", "plain text")) == {"service": "kafka", "message": "plain text"}
 
 
+def test_logs_for_people_are_no_json(headrace, logs) -> None:
+    line = {"time": "2026-05-17T14:30:01.250", "level": "INFO", "logger": "x", "message": "trainer is up"}
+    failed = line | {"level": "ERROR", "message": "it failed", "exception": "Traceback\nValueError: no"}
+    (logs / "trainer.log").write_text("".join(f"{each}\n" for each in (json.dumps(line), json.dumps(failed), "[1]")))
+    assert headrace("logs", "trainer").stdout.splitlines() == [
+        "2026-05-17 14:30:01.250 INFO    trainer is up",
+        "2026-05-17 14:30:01.250 ERROR   it failed",
+        "Traceback",
+        "ValueError: no",
+        "[1]",
+    ]
+
+
 def test_an_address_is_shown_without_its_password() -> None:
     assert without_secret("redis://user:secret@cache:6379/0") == "redis://user:***@cache:6379/0"
     assert without_secret("redis://cache:6379/0") == "redis://cache:6379/0"

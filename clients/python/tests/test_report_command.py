@@ -139,6 +139,8 @@ def test_a_name_that_nothing_has_is_refused(headrace, registry) -> None:
     done = headrace("report", "nothing")
     assert done.exit_code == 1
     assert "there is no version, model, dataset or pipeline 'nothing'" in done.stderr
+    early = headrace("report", "digits")
+    assert "pipeline 'digits' has no dataset yet" in early.stderr
     registry.refusal = (grpc.StatusCode.NOT_FOUND, "nothing has an id that begins so")
     assert headrace("report", "abcd1234").exit_code == 1
 

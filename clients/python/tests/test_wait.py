@@ -222,6 +222,19 @@ def test_a_failure_from_before_is_history_when_records_come_in(headrace, registr
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.parametrize("filled", [True, False])
+def test_rows_that_came_after_a_failed_freeze_have_the_time_of_the_next_one(headrace, registry, canned, filled):
+    document = {"metadata": {"name": "digits"}, "prepare": {"freeze": {"afterIdle": "700ms"}}}
+    registry.pipelines[0].spec.json = json.dumps(document).encode()
+    failed = canned.state(failure="no test rows", **({"filling": canned.filling(205)} if filled else {}))
+    registry.states = {0: [failed], 1: [failed]}
+
+    result = headrace("wait", "digits", "--timeout", "20s")
+
+    assert (result.exit_code, result.stderr.count("dataset failed: no test rows")) == (1, 1)
+    assert (registry.watched_s[1] > 0.5) == filled
+
+
 def test_a_new_failure_ends_the_wait_after_an_old_one(headrace, registry, canned):
     old, filling, new = (
         canned.state(failure="the label has one value"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from headrace.events.v1.model_pb2 import ModelReleased
+from headrace.events.v1.pipeline_pb2 import PipelineSpec
 from headrace.registry.v1 import registry_service_pb2 as messages
 
 from headrace_client.errors import NotFound, NotReady, PipelineFailed, TimedOut, Unreachable
@@ -20,6 +22,8 @@ RECONNECT_PAUSE_S = 0.5
 SERVED_PAUSE_S = 0.1
 HISTORY_S = 3.0
 """A failure that stands this long while nothing moves is what the waiting ends with."""
+LONGEST_IDLE_S = 60.0
+"""Rows that came after a failed freeze wait for afterIdle before the next one; no longer than this for them."""
 
 
 @dataclass
@@ -47,10 +51,12 @@ def wait_for(
     Returns at once when it has already. `after` names a dataset that does not count any more. Raises PipelineFailed
     with the reason when a freeze or a run failed or the version was refused, TimedOut saying what was waited for,
     NotFound when there is no such pipeline. A failure that is there already is history when something moves within
-    HISTORY_S, for example because records come in. `on_progress` is called with each new state.
+    HISTORY_S, for example because records come in; after a failed freeze, afterIdle counts on top, because rows that
+    came since wait so long for the next one. `on_progress` is called with each new state.
     """
     deadline = time.monotonic() + timeout_s
-    wanted = Wanted(registry.pipeline(pipeline).spec.digest, after)
+    spec = registry.pipeline(pipeline).spec
+    wanted = Wanted(spec.digest, after)
     progress = Progress()
     history: str | None = None
     for state in _states(registry, pipeline, deadline):
@@ -64,16 +70,26 @@ def wait_for(
             return progress
         reason = failure(progress.stages)
         if history is None:
-            history = reason if reason and _moves(registry, pipeline, state, deadline) else ""
+            pause_s = HISTORY_S + (_idle_s(spec) if state.failure and state.HasField("filling") else 0.0)
+            until = min(deadline, time.monotonic() + pause_s)
+            history = reason if reason and _moves(registry, pipeline, state, until) else ""
         if reason and reason != history:
             raise PipelineFailed(reason)
     raise TimedOut(_late(pipeline, goal, timeout_s, progress, history or ""))
 
 
-def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelineResponse, deadline: float) -> bool:
-    """Return whether a pipeline's state changes within HISTORY_S."""
-    soon = min(deadline, time.monotonic() + HISTORY_S)
-    return any(current != state for current in _states(registry, pipeline, soon))
+def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelineResponse, until: float) -> bool:
+    """Return whether a pipeline's state changes before that moment."""
+    return any(current != state for current in _states(registry, pipeline, until))
+
+
+def _idle_s(spec: PipelineSpec) -> float:
+    """Return the pipeline's afterIdle in seconds, at most LONGEST_IDLE_S; 0 when it has none."""
+    # Imported here: the other commands start faster without it.
+    from headrace_data.spec.scalars import parse_duration
+
+    written = json.loads(spec.json).get("prepare", {}).get("freeze", {}).get("afterIdle")
+    return min(parse_duration(written), LONGEST_IDLE_S) if written else 0.0
 
 
 def _late(pipeline: str, goal: Goal, timeout_s: float, progress: Progress, history: str) -> str:

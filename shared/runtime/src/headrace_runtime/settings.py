@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_runtime.errors import SettingsInvalid
@@ -184,11 +185,15 @@ def load_settings(settings_class: type[Settings]) -> Settings:
     try:
         return settings_class()
     except ValidationError as error:
-        problems = [
-            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (got {item.get('input')!r})"
-            for item in error.errors()
-        ]
-        raise SettingsInvalid(problems) from error
+        raise SettingsInvalid([_problem(item) for item in error.errors()]) from error
+
+
+def _problem(item: ErrorDetails) -> str:
+    """Return in one line which variable is bad, what was expected of it and what came."""
+    variable = f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}"
+    # Pydantic puts its own words before what a validator here says, which may name what came already.
+    reason, got = item["msg"].removeprefix("Value error, "), repr(item.get("input"))
+    return f"{variable}: {reason}" if reason.endswith(f"got {got}") else f"{variable}: {reason} (got {got})"
 
 
 def settings_table(settings_class: type[BaseSettings]) -> str:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 POLL_S = 0.2
 
@@ -18,18 +18,32 @@ Form = Callable[[str, str], str]
 
 
 def plain_line(paths: Sequence[Path], *, named: bool) -> Form:
-    """Return the form for people: the line, behind the service's name when there are several."""
+    """Return the form for people: the line in plain words, behind the service's name when there are several."""
     width = max((len(path.stem) for path in paths), default=0)
-    return lambda service, line: f"{service:<{width}} | {line}" if named else line
+    return lambda service, line: f"{service:<{width}} | {_told(line)}" if named else _told(line)
+
+
+def _told(line: str) -> str:
+    """Return a service's JSON as time, level and message, an exception below; any other line as it is."""
+    entry = _entry(line)
+    if entry is None or not {"time", "level", "message"} <= entry.keys():
+        return line
+    time_of_day = str(entry["time"]).replace("T", " ")
+    below = f"\n{entry['exception']}" if "exception" in entry else ""
+    return f"{time_of_day} {entry['level']:<7} {entry['message']}{below}"
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def json_line(service: str, line: str) -> str:
     """Return the form for programs: the service's own JSON with its name; a line of plain text becomes the message."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        entry = None
-    return json.dumps({"service": service, **(entry if isinstance(entry, dict) else {"message": line})})
+    return json.dumps({"service": service, **(_entry(line) or {"message": line})})
 
 
 def show(paths: Sequence[Path], *, lines: int, follow: bool, form: Form) -> None:

@@ -25,6 +25,7 @@ _FEW: Final = 10
 _ID_NAME: Final = re.compile(r"(^|.*[_.-])(id|uuid|guid|key)|.*[a-z](Id|ID|Uuid|UUID|Key)", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_MOST_REASONS: Final = 12
 MOST_FIELDS: Final = 1_024
 """Fields that a schema may have."""
 
@@ -85,7 +86,7 @@ def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
         elif len(placed) < MOST_FIELDS:
             placed.append(names.get(field.name) or Placed(field, "feature"))
     if not any(one.role == "feature" for one in placed):
-        raise DraftImpossible(f"expected a field to learn from beside '{chosen.field.name}', got {_listed(fields)}")
+        raise DraftImpossible(_nothing_to_learn_from(chosen, placed, left_out))
     named = any(one.role in ("id", "group") for one in placed)
     return Roles(
         tuple(placed),
@@ -93,6 +94,15 @@ def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
         None if named else _divider(others),
         "regression" if _is_amount(chosen.field) else "classification",
     )
+
+
+def _nothing_to_learn_from(label: Placed, placed: Sequence[Placed], left_out: Sequence[Observed]) -> str:
+    """Return what every other field is instead of a feature."""
+    other = [f"'{one.field.name}': the {one.role}" for one in placed if one is not label]
+    other += [f"'{one.name}': {one.reason}" for one in left_out]
+    more = f"; and {len(other) - _MOST_REASONS} more" if len(other) > _MOST_REASONS else ""
+    got = "; ".join(other[:_MOST_REASONS]) or "no other field"
+    return f"expected a field to learn from beside the label '{label.field.name}', got {got}{more}"
 
 
 def _named_well(field: Observed) -> Observed:
@@ -166,6 +176,8 @@ def _no_feature(field: Observed) -> str:
     if field.type != "string":
         return ""
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
+        if field.values is not None and field.values and _is_time(field):
+            return "a time: send what is to be learned of it as numbers or texts of their own, such as the hour"
         return f"free text: {field.distinct if field.values is not None else 'many'} different values"
     return ""
 

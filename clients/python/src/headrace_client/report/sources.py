@@ -61,6 +61,10 @@ def _resolved(registry: RegistryClient, name: str) -> tuple[messages.Version | N
             return lineage.version, lineage.dataset
         if lineage.HasField("dataset"):
             return None, lineage.dataset
+    if not match and registry.pipelines(name):
+        raise NotFound(
+            f"pipeline '{name}' has no dataset yet: `headrace wait {name}` says what it waits for", "NOT_FOUND"
+        )
     raise NotFound(f"there is no version, model, dataset or pipeline '{name}': `headrace get` lists them", "NOT_FOUND")
 
 
