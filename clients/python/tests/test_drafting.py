@@ -294,3 +294,19 @@ def test_faults_are_counted_as_the_pipeline_will_count_them(
     draft = draft_pipeline("topic", values)
     checked = RecordChecker(load_pipeline(draft.text).stream).check(values, [0] * len(values), range(len(values)))
     assert sum(draft.rejected.values()) == len(checked.rejected)
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds", "noted"),
+    [
+        ((), 2, "the label is a guess: --label FIELD names another"),
+        (("--label", "kind"), 2, ""),
+        (("--label", "kind"), 1, "label 'kind' has one value in the sample: a model needs at least two"),
+    ],
+)
+def test_the_command_says_what_to_look_at(headrace, monkeypatch, options, kinds, noted) -> None:
+    records = encoded([{"id": f"r{n}", "x": n, "kind": "ab"[n % kinds]} for n in range(20)])
+    monkeypatch.setattr("headrace_client.sampling.newest_records", lambda topic, sample: records)
+    done = headrace("init", "--topic", "t", *options)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines()[1:] == ([noted] if noted else [])

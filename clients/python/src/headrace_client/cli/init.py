@@ -64,6 +64,10 @@ def _tell(draft: Draft) -> None:
     names += [f"id '{roles.id.field.name}'"] if roles.id else []
     count = len(roles.features)
     note(f"{draft.records} records: {', '.join(names)}, {count} feature{'' if count == 1 else 's'}")
+    if roles.label.why.startswith("guessed"):
+        note("the label is a guess: --label FIELD names another")
+    if roles.label.field.distinct == 1:
+        note(f"label '{roles.label.field.name}' has one value in the sample: a model needs at least two")
     for field in roles.left_out:
         note(f"left out: '{field.name}': {field.reason}")
     if draft.rejected:
