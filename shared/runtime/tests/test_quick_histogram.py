@@ -48,3 +48,4 @@ def test_nothing_and_everything_can_be_chosen() -> None:
     always: Any = RootSampler(1.0)
     assert not any(never.choose() for _ in range(100))
     assert all(always.choose() for _ in range(100))
+    assert not any(RootSampler(1.0, kept=False).choose() for _ in range(100))

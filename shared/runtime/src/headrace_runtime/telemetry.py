@@ -44,13 +44,15 @@ tracer = trace.get_tracer("headrace")
 class RootSampler(TraceIdRatioBased):
     """Chooses which new traces are recorded. Who would rather not begin a span asks before."""
 
-    def __init__(self, ratio: float) -> None:
+    def __init__(self, ratio: float, *, kept: bool = True) -> None:
+        """Choose this share of traces; where spans are not `kept` anywhere, who asks is told not to begin one."""
         super().__init__(ratio)
+        self._kept = kept
         self._chosen = threading.local()
 
     def choose(self) -> bool:
         """Return whether the next trace that this thread begins is recorded; if so, it is."""
-        self._chosen.next = random.random() < self.rate  # noqa: S311 - a choice, not a secret
+        self._chosen.next = self._kept and random.random() < self.rate  # noqa: S311 - a choice, not a secret
         return bool(self._chosen.next)
 
     def should_sample(self, *arguments: Any, **options: Any) -> SamplingResult:
@@ -97,7 +99,8 @@ def configure(service: str, settings: TelemetrySettings, instance: str = "0") ->
     resource = Resource.create(
         {"service.name": service, "service.namespace": "headrace", "service.instance.id": instance}
     )
-    _choice.sampler = RootSampler(settings.trace_sample_ratio)
+    kept = any((settings.telemetry_dir, settings.otlp_endpoint, settings.hold_dir))
+    _choice.sampler = RootSampler(settings.trace_sample_ratio, kept=kept)
     provider = TracerProvider(sampler=ParentBased(_choice.sampler), resource=resource)
     if settings.hold_dir is not None:
         provider.add_span_processor(HoldSpans(settings.hold_dir / service))
