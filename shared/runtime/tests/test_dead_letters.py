@@ -43,6 +43,11 @@ def test_a_letter_is_read_as_it_was_written(letter: DeadLetter) -> None:
     assert (found.id, found.time_ms, found.is_cut) == ("0:3", 1_700, False)
 
 
+def test_a_reason_that_is_no_text_in_utf_8_is_told_all_the_same() -> None:
+    told = replace(LETTER, reason="UnicodeEncodeError: \ud800").outgoing("meters")
+    assert stored(told).letter.reason == r"UnicodeEncodeError: \ud800"
+
+
 def test_a_producer_cannot_forge_what_a_letter_tells() -> None:
     forged = [("dead-replays", b"2"), ("dead-stage", b"x"), ("dead-value-bytes", b"9"), ("own", b"1")]
     found = stored(replace(LETTER, headers=forged).outgoing("p"))

@@ -34,7 +34,10 @@ def plainly(data: bytes) -> list[Record] | str:
     """Unpack one record after another."""
     batch = DefaultRecordBatch(data)
     try:
-        return [Record("t", 3, one.offset, one.key, one.value, tuple(one.headers), one.timestamp) for one in batch]
+        return [
+            Record("t", 3, one.offset, one.key, one.value, tuple((n, v or b"") for n, v in one.headers), one.timestamp)
+            for one in batch
+        ]
     except (CorruptRecordError, UnicodeDecodeError):
         return "corrupt"
 
@@ -88,6 +91,12 @@ def test_hostile_bytes_are_corrupt_or_read_alike(given_: st.DataObject) -> None:
     found, expected = quickly(bytes(data)), plainly(bytes(data))
 
     assert found == expected or found == "corrupt"
+
+
+def test_a_header_without_a_value_has_an_empty_one() -> None:
+    for count in (1, FEWEST):
+        data = encoded([(None, b"v", [("name", None), ("other", b"x")], 5)] * count)
+        assert {record.headers for record in quickly(data)} == {(("name", b""), ("other", b"x"))}  # type: ignore[union-attr]
 
 
 def test_few_records_go_the_plain_way() -> None:

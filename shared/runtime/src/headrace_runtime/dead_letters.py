@@ -65,7 +65,7 @@ class DeadLetter:
         }
         if len(value) > MAX_VALUE_BYTES:
             told["dead-value-bytes"] = str(len(value))
-        headers = inject([*self._own(), *((name, text.encode()[:MAX_REASON_BYTES]) for name, text in told.items())])
+        headers = inject([*self._own(), *((name, _bytes(text)[:MAX_REASON_BYTES]) for name, text in told.items())])
         key = self.key if len(self.key or b"") <= MAX_KEY_BYTES else None
         if self.replay_of:
             partition = _number(self.replay_of.partition(":")[0], partition or 0)
@@ -168,6 +168,11 @@ def read_letter(record: Record) -> StoredLetter:
         record.header(_TRACE) or "",
         _number(told.get("dead-value-bytes"), len(record.value or b"")),
     )
+
+
+def _bytes(text: str) -> bytes:
+    # An error may quote half of a surrogate pair, which is no text in UTF-8.
+    return text.encode(errors="backslashreplace")
 
 
 def _told(headers: Headers) -> dict[str, str]:

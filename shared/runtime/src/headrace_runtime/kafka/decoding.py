@@ -68,12 +68,16 @@ class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def unpack(batch: Any, topic: str, partition: int) -> Iterator[Record]:
-    """Yield the records of a batch of kafka-python's. Raises CorruptRecordError when the bytes are none."""
+    """Yield the records of a batch of kafka-python's. Raises CorruptRecordError when the bytes are none.
+
+    A header without a value, which Kafka knows, has an empty one.
+    """
     if batch.magic != _VERSION or batch.records_count < FEWEST:
         for one in batch:
             if not one.validate_crc():
                 raise CorruptRecordError(f"{topic}:{partition}: the record at offset {one.offset} fails its checksum")
-            yield Record(topic, partition, one.offset, one.key, one.value, tuple(one.headers), one.timestamp)
+            headers = tuple((name, value or b"") for name, value in one.headers)
+            yield Record(topic, partition, one.offset, one.key, one.value, headers, one.timestamp)
         return
     batch._maybe_uncompress()  # noqa: SLF001 - what iterating does first
     data, position, left = bytes(batch._buffer), batch._pos, batch.records_count  # noqa: SLF001
@@ -187,13 +191,13 @@ def _headers(data: bytes, counts: _Places, at: _Places) -> tuple[list[Headers], 
 
 
 def _some_headers(data: bytes, count: int, position: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
-    found: list[tuple[str, Any]] = []
+    found: list[tuple[str, bytes]] = []
     for _ in range(count):
         length, position = decode_varint(data, position)
         if length < 0:
             raise ValueError("a header without a name")
         name = data[position : position + length].decode()
         length, position = decode_varint(data, position + length)
-        found.append((name, data[position : position + length] if length >= 0 else None))
+        found.append((name, data[position : position + length] if length > 0 else b""))
         position += max(length, 0)
     return tuple(found), position
