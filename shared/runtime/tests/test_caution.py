@@ -38,6 +38,7 @@ class World:
     passed: list[tuple[int, int]] = field(default_factory=list)
     parked: list[tuple[int, int]] = field(default_factory=list)
     trials: int = 0
+    closed: int = 0
 
     def dies(self, offset: int, rows: Sequence[int]) -> bool:
         return (offset, WHOLE) in self.bad or any((offset, row) in self.bad for row in rows)
@@ -56,7 +57,7 @@ class World:
         )
 
     def close(self) -> None:
-        pass
+        self.closed += 1
 
     def open_trial(self) -> "World":
         return self
@@ -151,6 +152,33 @@ def test_three_deaths_of_the_service_are_enough() -> None:
     assert world.parked == [(0, 7_777)]
     assert len(world.passed) == 9_999
     assert world.trials < 40
+
+
+def test_the_only_row_of_a_message_is_parked_as_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A row can be replayed; the bytes of a message that could not be opened cannot.
+    monkeypatch.setattr(World, "park", lambda *_: pytest.fail("parked as a whole"))
+    world = World([1, 1], frozenset({(0, 0)}), Random(1))
+    world.run(4, 10)
+    assert (world.parked, world.passed) == ([(0, 0)], [(1, 0)])
+
+
+def test_a_message_without_rows_is_parked_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "rows", lambda *_: 0)
+    monkeypatch.setattr(World, "handle_without", lambda *_: pytest.fail("looked into"))
+    world = World([1, 1], frozenset({(0, 0)}), Random(1))
+    world.run(4, 10)
+    assert (world.parked, world.passed) == ([(0, 0)], [(1, 0)])
+
+
+def test_a_partition_that_went_to_another_is_no_more_suspected_here() -> None:
+    world = World([1, 1, 1], frozenset(), Random(1))
+    caution = Caution("moved", world, world.handle, 2)
+    gauge = module.SUSPECTED.labels("moved")
+    caution.suspect([Record("topic", 0, 0, None, b"")], "ValueError: a bug")
+    caution.keep([PLACE])
+    assert (caution.suspects(PLACE), gauge._value.get()) == (True, 1)
+    caution.keep([("topic", 1)])
+    assert (caution.suspects(PLACE), gauge._value.get(), world.closed) == (False, 0, 1)
 
 
 def test_a_fault_of_something_else_parks_nothing_however_often_it_comes() -> None:

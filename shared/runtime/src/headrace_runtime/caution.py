@@ -47,7 +47,7 @@ class Suspects(Protocol):
         """Return a process for trials, which is started when it is needed."""
 
     def rows(self, record: Record) -> int:
-        """Return how many records a message holds. Must not die of the message."""
+        """Return how many rows a message holds; 0 when it has none to look at. Must not die of the message."""
 
     def handle_without(self, record: Record, faults: Mapping[int, str]) -> Sequence[Outgoing]:
         """Handle a message and park some of its rows, each with the reason."""
@@ -159,6 +159,13 @@ class Caution:
             self._doubts.pop(place, None)
         self._show()
 
+    def keep(self, places: Collection[Place]) -> None:
+        """Know nothing any more of partitions that are not among these: others go on there."""
+        if gone := self._doubts.keys() - set(places):
+            self.forget(gone)
+            if not self._doubts:
+                self._trial.close()
+
     def suspects(self, place: Place) -> bool:
         """Tell whether a partition's messages must be tried first."""
         return place in self._doubts
@@ -197,7 +204,7 @@ class Caution:
         doubt.search = doubt.search.died(offsets)
         if len(piece) > 1:
             return Step()
-        if (rows := self._suspects.rows(piece[0])) > 1:
+        if rows := self._suspects.rows(piece[0]):
             doubt.inside = _Inside(piece[0].offset, rows)
         elif doubt.search.convicts:
             return self._park(piece[0], reason, doubt)

@@ -87,6 +87,7 @@ class TransactionLoop(Background):
                 restored -= arrived
                 if caution:
                     caution.forget(arrived)
+                    caution.keep(consumer.assignment())
                 if records and not self._ready(records):
                     consumer.rewind(records)
                     self.stopping.wait(POSTPONE_S)

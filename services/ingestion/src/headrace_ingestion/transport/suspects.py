@@ -29,12 +29,12 @@ class IntakeSuspects:
         return open_trial(self._intake)
 
     def rows(self, _: Record) -> int:
-        """Return 1: a message cannot be divided."""
-        return 1
+        """Return 0: a message is parked as a whole."""
+        return 0
 
-    def handle_without(self, record: Record, faults: Mapping[int, str]) -> Sequence[Outgoing]:
-        """Park the record, or handle it when nothing is wrong with it."""
-        return self.park(record, faults[0]) if faults else handler(self._intake)([record])
+    def handle_without(self, record: Record, _: Mapping[int, str]) -> Sequence[Outgoing]:
+        """Handle the record, which has no rows that could be left out."""
+        return handler(self._intake)([record])
 
     def park(self, record: Record, reason: str) -> Sequence[Outgoing]:
         """Return the dead letter, and the batch that accounts for the record's place."""

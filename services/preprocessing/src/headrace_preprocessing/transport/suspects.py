@@ -30,11 +30,11 @@ class BatchSuspects:
         return Trial(CHILD, {"spec": self._cleaner.pipeline.canonical_json().decode()})
 
     def rows(self, record: Record) -> int:
-        """Return how many rows a message says that it holds; 1 when it says nothing."""
+        """Return how many rows a message says that it holds; 0 when it says nothing."""
         try:
             return int(decode(record, record_pb2.RecordBatch).rows)
         except Unprocessable:
-            return 1
+            return 0
 
     def handle_without(self, record: Record, faults: Mapping[int, str]) -> Sequence[Outgoing]:
         """Clean the rows that nobody dies of, and park the others."""
