@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +93,7 @@ def test_nobody_is_left_when_the_parent_goes(trial: Trial) -> None:
     assert process is not None
     assert process.stdin is not None
     assert resident_bytes(process.pid) > 1_000_000 or sys.platform != "linux"
-    threading.Thread(target=trial.attempt, args=([record(b"hangs")],), daemon=True).start()
-    process.stdin.flush()
+    trial._tell({"records": [trials._told(record(b"hangs"))], "rows": None})
     process.stdin.close()
     assert process.wait(30) == 0
 
@@ -117,6 +115,26 @@ def test_only_what_a_process_leans_on_is_transient(error: Exception, transient: 
     assert is_transient(error) is transient
 
 
-def test_free_memory_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_tells_nothing(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "resident_bytes", lambda _: 100_000_000)
+    monkeypatch.setattr(trials, "free_bytes", lambda: 160_000_000)
+    with pytest.raises(Unavailable, match="too little memory"):
+        trial.attempt([record(b"")])
+    monkeypatch.setattr(trials, "free_bytes", lambda: 170_000_000)
+    assert trial.attempt([record(b"")]) is None
+
+
+def test_free_memory_is_known() -> None:
     assert 0 < free_bytes() <= sys.maxsize
     assert signal.SIGTERM in trials._GOOD_ORDER
+
+
+def test_a_container_has_what_its_limit_leaves_and_what_it_keeps_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "CONTROL_GROUP", tmp_path)
+    for name, content in (("max", "9000"), ("current", "8900"), ("stat", "anon 300\ninactive_file 8500")):
+        (tmp_path / f"memory.{name}").write_text(content + "\n")
+    assert free_bytes() == 8_600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes() > 9_000

@@ -40,6 +40,9 @@ TRIAL_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.05
 MEMORY_SHARE = 0.8
 """What a trial may take of the memory that is free when it starts."""
+LEAST_ROOM_BYTES = 32 * 1024 * 1024
+"""What must be left of that once it has started: with less, sound messages would look like bad ones."""
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 _GOOD_ORDER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -90,6 +93,9 @@ class Trial:
         ready = self._answer(START_TIMEOUT_S)
         if isinstance(ready, str):
             raise Unavailable(f"{self._module}: the process of a trial did not start: {ready}")
+        if resident_bytes(self._process.pid) + LEAST_ROOM_BYTES > self._most_bytes:
+            self.close()
+            raise Unavailable(f"{self._module}: too little memory is free for a trial to tell anything")
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         assert self._process is not None  # noqa: S101 - started by the caller
@@ -191,8 +197,11 @@ def free_bytes() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        group = Path("/sys/fs/cgroup")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        held = int((CONTROL_GROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
+        # What is only kept of files makes way for whoever needs memory.
+        held -= int(stat.get("inactive_file", 0))
+        free.append(int((CONTROL_GROUP / "memory.max").read_text()) - held)
     except (OSError, ValueError):
         logger.debug("no limit of memory is told here")
     return max(0, min(free))
