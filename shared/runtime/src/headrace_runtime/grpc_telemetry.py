@@ -122,7 +122,9 @@ class _Observed(AbstractAsyncContextManager[None]):
         self._token = otel_context.attach(trace.set_span_in_context(self._span))
 
     async def __aexit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
-        otel_context.detach(self._token)
+        # A stream that its caller left is closed from another task, whose context is another and knows no such token.
+        if not isinstance(error, GeneratorExit):
+            otel_context.detach(self._token)
         code = _code(self._context, error)
         self._span.set_attribute(names.RPC_STATUS, code.value[0])
         if code in _SERVER_FAULTS:
@@ -132,7 +134,7 @@ class _Observed(AbstractAsyncContextManager[None]):
 
 
 def _code(context: Any, error: BaseException | None) -> grpc.StatusCode:
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
     code = context.code()
     found = code if isinstance(code, grpc.StatusCode) else _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)
