@@ -3,13 +3,15 @@
     python examples/digits/produce.py [--bootstrap-servers HOST:PORT] [--topic digits] [--disturbed]
 
 It knows Kafka and JSON and nothing of Headrace, as a team's own producer would. With --disturbed it sends the same
-images as a worn-out scanner would: turned, faint and noisy.
+images as a worn-out scanner would: turned, faint and noisy. KAFKA_BOOTSTRAP_SERVERS names brokers elsewhere than on
+this machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 
 from digits import Scan, disturbed, scans
@@ -53,7 +55,8 @@ def record(scan: Scan, name: str) -> tuple[bytes, bytes]:
 def main() -> None:
     """Send every record and wait until Kafka has all of them."""
     parser = argparse.ArgumentParser(description="Send the digits to a Kafka topic.")
-    parser.add_argument("--bootstrap-servers", default="127.0.0.1:9092")
+    brokers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
+    parser.add_argument("--bootstrap-servers", default=brokers)
     parser.add_argument("--topic", default="digits")
     parser.add_argument("--disturbed", action="store_true", help="send them turned, faint and noisy")
     arguments = parser.parse_args()

@@ -3,13 +3,14 @@
     python examples/seed-mlp/produce.py [--bootstrap-servers HOST:PORT] [--topic seed-mlp] [--rows 5000]
 
 The same rows every time. Each of the ten classes has a centre; a row is its centre and noise, so that no single number
-tells the class and all of them together do.
+tells the class and all of them together do. KAFKA_BOOTSTRAP_SERVERS names brokers elsewhere than on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,7 +38,8 @@ def records(rows: int) -> Iterator[tuple[bytes, bytes]]:
 def main() -> None:
     """Send every record and wait until Kafka has all of them."""
     parser = argparse.ArgumentParser(description="Generate rows and send them to a Kafka topic.")
-    parser.add_argument("--bootstrap-servers", default="127.0.0.1:9092")
+    brokers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
+    parser.add_argument("--bootstrap-servers", default=brokers)
     parser.add_argument("--topic", default="seed-mlp")
     parser.add_argument("--rows", type=int, default=5000)
     arguments = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -19,7 +20,7 @@ from headrace_client.report.charts import (
     scatter_chart,
 )
 from headrace_client.report.markup import Html, element, joined
-from headrace_client.report.svg import nice_ticks, readable, short_number
+from headrace_client.report.svg import nice_ticks, readable, short_number, tick_names
 from headrace_learning.evaluation import Predictions
 from headrace_learning.evaluation import calibration_error as platforms_error
 from hypothesis import given, settings
@@ -153,3 +154,15 @@ def test_bars_and_bubbles_say_what_they_are() -> None:
 )
 def test_numbers_of_any_size_can_be_read(value: float, told: str) -> None:
     assert readable(value) == told
+
+
+def test_ticks_that_lie_close_together_have_names_of_their_own() -> None:
+    assert tick_names([310_760.0, 310_780.0, 310_800.0]) == ["310.76k", "310.78k", "310.8k"]
+    assert tick_names([0.0, 5e5, 1e6]) == ["0", "500k", "1M"]
+
+
+def test_bins_of_whole_numbers_have_whole_ticks() -> None:
+    chart = histogram_chart(measures.histogram(np.array([0, 1, 1])), "flags", "value")
+    ticks = re.findall(r'class="tick">([^<]+)<', chart)
+    assert "0.5" not in ticks
+    assert {"0", "1"} <= {*ticks}

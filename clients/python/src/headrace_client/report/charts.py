@@ -21,7 +21,9 @@ _STRONG: Final = 0.45
 def histogram_chart(bars: Histogram, description: str, x_label: str, *, series: int = 1, small: bool = False) -> Html:
     """Return bars of counts."""
     width, height = (300, 150) if small else (WIDTH, HEIGHT)
-    frame = Frame(bars.edges[0], bars.edges[-1], 0, max(bars.counts, default=0) or 1, width, height)
+    # Whole numbers have a bin each, from half below to half above: a tick in between would name nothing.
+    whole = all(edge % 1 == 0.5 for edge in bars.edges)
+    frame = Frame(bars.edges[0], bars.edges[-1], 0, max(bars.counts, default=0) or 1, width, height, whole)
     marks = [
         box(
             frame.x(low) + 0.5,

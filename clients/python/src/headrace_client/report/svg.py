@@ -14,7 +14,7 @@ from headrace_client.report.markup import Html, element, joined
 
 WIDTH: Final = 360
 HEIGHT: Final = 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 10, 38
 _HUGE: Final = 1e12
 """From here on a number is shown as a power of ten."""
 
@@ -31,13 +31,19 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def short_number(value: float) -> str:
-    """Return a number as an axis shows it: at most four digits, thousands as k and millions as M."""
+def short_number(value: float, digits: int = 4) -> str:
+    """Return a number as an axis shows it: so many digits at most, thousands as k and millions as M."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= unit:
             scaled = value / (1e3 if letter == "k" else unit)
-            return f"{scaled:.4g}{letter}"
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}") if value else "0"
+            return f"{scaled:.{digits}g}{letter}"
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def tick_names(places: Sequence[float]) -> list[str]:
+    """Return the numbers of an axis, with as many digits as it takes to tell them apart."""
+    shown = ([short_number(place, digits) for place in places] for digits in range(4, 9))
+    return next((names for names in shown if len({*names}) == len(names)), [short_number(place) for place in places])
 
 
 def readable(value: float, digits: int = 4) -> str:
@@ -55,6 +61,8 @@ class Frame:
     y_high: float
     width: int = WIDTH
     height: int = HEIGHT
+    whole: bool = False
+    """Whether the x-axis shows whole numbers only."""
 
     def x(self, value: float) -> float:
         """Return the horizontal place of a value."""
@@ -88,12 +96,14 @@ class Frame:
         return joined(*lines, base)
 
     def _x_ticks(self) -> Html:
-        places = nice_ticks(self.x_low, self.x_high)
-        return joined(*(text(short_number(tick), self.x(tick), self.height - _BOTTOM + 14) for tick in places))
+        places = [tick for tick in nice_ticks(self.x_low, self.x_high) if not self.whole or tick == round(tick)]
+        named = zip(tick_names(places), places, strict=True)
+        return joined(*(text(name, self.x(tick), self.height - _BOTTOM + 14) for name, tick in named))
 
     def _y_ticks(self) -> Html:
         places = nice_ticks(self.y_low, self.y_high, 4)
-        return joined(*(text(short_number(tick), _LEFT - 6, self.y(tick) + 3.5, "end") for tick in places))
+        named = zip(tick_names(places), places, strict=True)
+        return joined(*(text(name, _LEFT - 6, self.y(tick) + 3.5, "end") for name, tick in named))
 
     def _names(self, names: Sequence[str]) -> Html:
         longest = max(48 // len(names), 1)
