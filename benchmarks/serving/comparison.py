@@ -25,10 +25,10 @@ from benchmarks.serving.network import MODEL, network
 SECONDS = 0.7
 DEFAULT = "inference, default settings"
 VARIANTS: dict[str, dict[str, str]] = {
-    "inference without traces and events": {"trace_sample_ratio": "0", "publish_predictions": "false"},
-    "inference without traces": {"trace_sample_ratio": "0"},
+    "inference without events": {"publish_predictions": "false"},
     DEFAULT: {},
-    "inference, every call traced to a file": {"trace_sample_ratio": "1", "telemetry_dir": "telemetry"},
+    "inference, a twentieth of the calls traced to a file": {"telemetry_dir": "twentieth"},
+    "inference, every call traced to a file": {"trace_sample_ratio": "1", "telemetry_dir": "every"},
 }
 """Settings of inference beside those that it needs to run; folders are below that of the run."""
 CACHED = f"{MODEL}-cached"
