@@ -24,6 +24,7 @@ _FEW: Final = 10
 """So few texts are categories in a sample of any size."""
 _ID_NAME: Final = re.compile(r"(^|.*[_.-])(id|uuid|guid|key)|.*[a-z](Id|ID|Uuid|UUID|Key)", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MOST_REASONS: Final = 12
 MOST_FIELDS: Final = 1_024
@@ -176,8 +177,10 @@ def _no_feature(field: Observed) -> str:
     if field.type != "string":
         return ""
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
-        if field.values is not None and field.values and _is_time(field):
+        if field.values and _is_time(field):
             return "a time: send what is to be learned of it as numbers or texts of their own, such as the hour"
+        if field.values and all(_NUMBER.fullmatch(str(value)) for value in field.values):
+            return "numbers written as text: send them as numbers"
         return f"free text: {field.distinct if field.values is not None else 'many'} different values"
     return ""
 
