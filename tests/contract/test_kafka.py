@@ -21,6 +21,7 @@ from headrace_runtime.kafka import (
     LogReader,
     TransactionalProducer,
 )
+from headrace_runtime.kafka.producers import MOST_HELD_BYTES
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing, Record, decode, encode
 from headrace_runtime.settings import ServiceSettings
@@ -171,6 +172,24 @@ def test_best_effort_events_arrive_in_order(settings: ServiceSettings) -> None:
     events.stop()
     messages = [decode(record, run_pb2.RunProgressed) for record in read_all(settings, RUN_PROGRESSED.name)]
     assert [message.step for message in messages if message.run_id == run] == list(range(20))
+
+
+def test_events_that_wait_hold_no_more_than_their_share(settings: ServiceSettings) -> None:
+    run = str(uuid.uuid4())
+    events = EventProducer(settings, "test")
+
+    def publish(step: int) -> None:
+        make = partial(run_pb2.RunProgressed, run_id=run, step=step)
+        events.publish_made(run_pb2.RunProgressed, make, MOST_HELD_BYTES // 2)
+
+    for step in range(3):
+        publish(step)
+    events.start()
+    until(lambda: events._held_bytes == 0)
+    publish(3)
+    events.stop()
+    messages = [decode(record, run_pb2.RunProgressed) for record in read_all(settings, RUN_PROGRESSED.name)]
+    assert [message.step for message in messages if message.run_id == run] == [0, 1, 3]
 
 
 def test_topics_are_made_as_declared(settings: ServiceSettings) -> None:

@@ -30,7 +30,7 @@ class Events:
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def publish_made(self, _kind: Any, make: Callable[[], Any]) -> None:
+    def publish_made(self, kind: Any, make: Callable[[], Any], held_bytes: int = 0) -> None:
         self.seen.append(make())
 
 

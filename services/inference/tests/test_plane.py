@@ -32,9 +32,10 @@ class Events:
     def __init__(self) -> None:
         self.seen: list[PredictionServed] = []
 
-    def publish_made(self, kind: type[PredictionServed], make: Callable[[], Any]) -> None:
+    def publish_made(self, kind: type[PredictionServed], make: Callable[[], Any], held_bytes: int = 0) -> None:
         event = make()
         assert type(event) is kind
+        assert held_bytes == len(event.request) + len(event.response) > 0
         self.seen.append(event)
 
 

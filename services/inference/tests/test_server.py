@@ -33,7 +33,7 @@ ROW = np.linspace(0, 16, 64, dtype=np.float32).reshape(1, 8, 8)
 
 
 class NoEvents:
-    def publish_made(self, kind: Any, make: Any) -> None:
+    def publish_made(self, kind: Any, make: Any, held_bytes: int = 0) -> None:
         """Nobody listens."""
 
 

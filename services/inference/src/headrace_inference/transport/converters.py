@@ -201,6 +201,11 @@ def to_release(message: model_pb2.ModelReleased) -> Release:
     )
 
 
+def event_part(message: bytes) -> bytes:
+    """Return a request or an answer as events hold it: empty when it is large."""
+    return message if len(message) <= MAX_EVENT_PART_BYTES else b""
+
+
 def to_served(
     version: LoadedVersion,
     prediction_id: str,
@@ -211,7 +216,7 @@ def to_served(
     request: bytes,
     answer: bytes,
 ) -> prediction_pb2.PredictionServed:
-    """Return the event of one answered call."""
+    """Return the event of one answered call; request and answer are event parts."""
     return prediction_pb2.PredictionServed(
         prediction_id=prediction_id,
         model=version.release.model,
@@ -220,6 +225,6 @@ def to_served(
         rows=rows,
         cached=cached,
         duration_us=round(duration_s * 1e6),
-        response=answer if len(answer) <= MAX_EVENT_PART_BYTES else b"",
-        request=request if len(request) <= MAX_EVENT_PART_BYTES else b"",
+        response=answer,
+        request=request,
     )

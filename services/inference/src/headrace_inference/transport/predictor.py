@@ -45,14 +45,14 @@ _OUTCOMES: dict[type[BaseException], str] = {
 class Events(Protocol):
     """Where events go that may be lost."""
 
-    def publish_made(self, kind: type[Message], make: Callable[[], Message]) -> None:
-        """Take what makes an event of a kind, without waiting and without making it now."""
+    def publish_made(self, kind: type[Message], make: Callable[[], Message], held_bytes: int = 0) -> None:
+        """Take what makes an event of a kind, and keeps so much in memory, without waiting or making it now."""
 
 
 class NoEvents:
     """Takes events and drops them."""
 
-    def publish_made(self, kind: type[Message], make: Callable[[], Message]) -> None:
+    def publish_made(self, kind: type[Message], make: Callable[[], Message], held_bytes: int = 0) -> None:
         """Do nothing."""
 
 
@@ -162,6 +162,7 @@ class Predictor:
         work.statistics.success.add(duration_s)
         work.statistics.last_s = time.time()
         _observe(version, rows, prediction_id, cached=cached, duration_s=duration_s)
+        request, answer = converters.event_part(request), converters.event_part(answer)
         self._events.publish_made(
             PredictionServed,
             partial(
@@ -174,6 +175,7 @@ class Predictor:
                 request=request,
                 answer=answer,
             ),
+            len(request) + len(answer),
         )
 
     def _read(self, version: LoadedVersion, call: Call, started: float) -> _Work:

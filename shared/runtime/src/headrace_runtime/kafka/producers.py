@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 GATHER_S = 0.05
 """How long best-effort events gather before they are sent."""
+MOST_HELD_BYTES = 64 * 1024 * 1024
+"""What events that wait may keep in memory: while Kafka is away, large ones must not fill it."""
 SENT_AT_ONCE = 8
 """Events that are sent before other threads get a turn: the interpreter itself lets one go on for 5 ms."""
 COMMIT_WATCHDOG_S = 45.0
@@ -184,7 +186,9 @@ class EventProducer(Background):
         self._gather_s = gather_s
         self._source = source
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Callable[[], Message], otel_context.Context]] = deque()
+        self._waiting: deque[tuple[Callable[[], Message], otel_context.Context, int]] = deque()
+        self._held_bytes = 0
+        self._lock = threading.Lock()
         self._arrived = threading.Event()
         self._producer = KafkaProducer(
             client_id=f"{source}.events",
@@ -198,12 +202,19 @@ class EventProducer(Background):
         """Queue a message for the topic of its class."""
         self.publish_made(type(message), lambda: message)
 
-    def publish_made(self, kind: type[Message], make: Callable[[], Message]) -> None:
-        """Queue a message of a class, which is made when it is sent: not in the caller's time."""
-        if len(self._waiting) >= self._max_waiting:
+    def publish_made(self, kind: type[Message], make: Callable[[], Message], held_bytes: int = 0) -> None:
+        """Queue a message of a class, which is made when it is sent: not in the caller's time.
+
+        `held_bytes` is what `make` keeps in memory until then.
+        """
+        with self._lock:
+            full = len(self._waiting) >= self._max_waiting or self._held_bytes + held_bytes > MOST_HELD_BYTES
+            if not full:
+                self._held_bytes += held_bytes
+                self._waiting.append((make, otel_context.get_current(), held_bytes))
+        if full:
             EVENTS_DROPPED.labels(kind.DESCRIPTOR.name).inc()
             return
-        self._waiting.append((make, otel_context.get_current()))
         if not self._arrived.is_set():
             self._arrived.set()
 
@@ -215,7 +226,10 @@ class EventProducer(Background):
                 self.stopping.wait(self._gather_s)
                 self._arrived.clear()
                 for number in range(len(self._waiting)):
-                    self._send(*self._waiting.popleft())
+                    make, context, held_bytes = self._waiting.popleft()
+                    self._send(make, context)
+                    with self._lock:
+                        self._held_bytes -= held_bytes
                     if number % SENT_AT_ONCE == 0:
                         time.sleep(0)
                 if self.stopping.is_set():
