@@ -35,10 +35,12 @@ def stop_listening(port: int) -> bool:
     done = False
     for descriptor in sorted(_DESCRIPTORS.iterdir()) if _DESCRIPTORS.is_dir() else ():
         try:
+            if not descriptor.is_socket():
+                continue
             # A socket of its own around a copy of the descriptor: closing it leaves grpc's open.
             listening = socket.socket(fileno=os.dup(int(descriptor.name)))
         except OSError:
-            continue  # no socket, or closed since it was listed
+            continue  # closed since it was listed
         with listening:
             if _listens_on(listening, port):
                 listening.shutdown(socket.SHUT_RDWR)
