@@ -170,6 +170,12 @@ def test_a_field_of_mixed_forms_is_left_out_with_the_reason() -> None:
     )
 
 
+def test_lists_nested_deeper_than_any_array_are_left_out_with_the_reason() -> None:
+    deep = b"[" * 1_000 + b"]" * 1_000
+    values: list[bytes | None] = [b'{"id":"r%d","class":%d,"x":1.5,"deep":%s}' % (n, n % 2, deep) for n in range(20)]
+    assert "# left out: deep: lists that are no arrays of numbers" in draft_pipeline("t", values).text
+
+
 def test_large_numbers_keep_their_value() -> None:
     pipeline = drafted([{"id": n, "time": 1.7e9 + n / 2, "big": 2**63 + n, "class": n % 2} for n in range(20)])
     assert field(pipeline, "time").type == "float64"
@@ -217,13 +223,19 @@ def test_what_makes_no_pipeline_is_said(values: list[bytes | None], message: str
     assert message in str(raised.value)
 
 
-def test_times_are_left_out_by_name() -> None:
-    records = [
-        {"id": f"r{n}", "x": n, "class": n % 2, "at": f"2026-05-{n % 28 + 1:02}T10:{n % 60:02}:00Z"} for n in range(60)
-    ]
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        ([f"2026-05-{n % 28 + 1:02}T10:{n:02}:00Z" for n in range(60)], "a time: "),
+        ([f"{n}.50" for n in range(60)], "numbers written as text: "),
+        ([f"{n} o'clock" for n in range(60)], "free text: 60 different values"),
+    ],
+)
+def test_texts_that_are_no_categories_are_left_out_by_what_they_are(texts: list[str], reason: str) -> None:
+    records = [{"id": f"r{n}", "x": n, "class": n % 2, "it": text} for n, text in enumerate(texts)]
     (left_out,) = draft_pipeline("t", encoded(records)).roles.left_out
-    assert left_out.name == "at"
-    assert left_out.reason.startswith("a time: ")
+    assert left_out.name == "it"
+    assert left_out.reason.startswith(reason)
 
 
 def test_the_platforms_own_topics_are_no_producers() -> None:

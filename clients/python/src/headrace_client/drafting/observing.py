@@ -120,18 +120,20 @@ def _form(value: Any) -> Form:
         return ("number", ()) if math.isfinite(value) else ("numbers that are not finite", ())
     if isinstance(value, dict):
         return "objects inside records are not read: send their fields at the top", ()
-    shape = _shape(value)
+    shape = _shape(value, _MOST_DIMENSIONS)
     if shape is None or not 1 <= len(shape) <= _MOST_DIMENSIONS or not 1 <= prod(shape) <= _MOST_ELEMENTS:
         return "lists that are no arrays of numbers of one shape", ()
     return "number", shape
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    """Return the shape of nested lists of finite numbers, None when they are something else."""
+def _shape(value: Any, most: int) -> tuple[int, ...] | None:
+    """Return the shape of lists of finite numbers, nested `most` deep; None when they are something else."""
     if not isinstance(value, list):
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return () if is_number else None
-    shapes = {_shape(item) for item in value}
+    if most == 0:
+        return None
+    shapes = {_shape(item, most - 1) for item in value}
     inner = shapes.pop() if len(shapes) == 1 else None
     return None if inner is None else (len(value), *inner)
 
