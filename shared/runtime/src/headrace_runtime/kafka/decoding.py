@@ -10,6 +10,7 @@ The format is described in Kafka's documentation under "Record Batch" and "Recor
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.util import decode_varint
 
 from headrace_runtime.messages import Headers, Record
+
+logger = logging.getLogger(__name__)
 
 _VERSION = 2
 FEWEST = 24
@@ -70,17 +73,22 @@ class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 def unpack(batch: Any, topic: str, partition: int) -> Iterator[Record]:
     """Yield the records of a batch of kafka-python's. Raises CorruptRecordError when the bytes are none.
 
-    A header without a value, which Kafka knows, has an empty one.
+    A header without a value, which Kafka knows, has an empty one. In a header's name, what is no UTF-8 is replaced: no
+    producer's message stops the reading.
     """
-    if batch.magic != _VERSION or batch.records_count < FEWEST:
-        for one in batch:
-            if not one.validate_crc():
-                raise CorruptRecordError(f"{topic}:{partition}: the record at offset {one.offset} fails its checksum")
-            headers = tuple((name, value or b"") for name, value in one.headers)
-            yield Record(topic, partition, one.offset, one.key, one.value, headers, one.timestamp)
+    if batch.magic != _VERSION:
+        yield from _plainly(batch, topic, partition)
         return
     batch._maybe_uncompress()  # noqa: SLF001 - what iterating does first
-    data, position, left = bytes(batch._buffer), batch._pos, batch.records_count  # noqa: SLF001
+    position, left = batch._pos, batch.records_count  # noqa: SLF001
+    if left < FEWEST:
+        try:
+            yield from list(_plainly(batch, topic, partition))
+        except CorruptRecordError:
+            logger.debug("%s:%s: the batch at %s is read once more", topic, partition, batch.base_offset)
+        else:
+            return
+    data = bytes(batch._buffer)  # noqa: SLF001
     try:
         while left:
             starts, ends = _bodies(data, position, min(left, AT_ONCE))
@@ -93,6 +101,15 @@ def unpack(batch: Any, topic: str, partition: int) -> Iterator[Record]:
         ) from error
     if position != len(data):
         raise CorruptRecordError(f"{topic}:{partition}: {len(data) - position} bytes are left after all records")
+
+
+def _plainly(batch: Any, topic: str, partition: int) -> Iterator[Record]:
+    """Yield the records of a batch one after another, as kafka-python reads them."""
+    for one in batch:
+        if not one.validate_crc():
+            raise CorruptRecordError(f"{topic}:{partition}: the record at offset {one.offset} fails its checksum")
+        headers = tuple((name, value or b"") for name, value in one.headers)
+        yield Record(topic, partition, one.offset, one.key, one.value, headers, one.timestamp)
 
 
 def _bodies(data: bytes, position: int, count: int) -> tuple[list[int], list[int]]:
@@ -196,7 +213,7 @@ def _some_headers(data: bytes, count: int, position: int) -> tuple[tuple[tuple[s
         length, position = decode_varint(data, position)
         if length < 0:
             raise ValueError("a header without a name")
-        name = data[position : position + length].decode()
+        name = data[position : position + length].decode(errors="replace")
         length, position = decode_varint(data, position + length)
         found.append((name, data[position : position + length] if length > 0 else b""))
         position += max(length, 0)
