@@ -190,12 +190,11 @@ class FakeRegistry(RegistryServiceServicer):
     """The registry's service over canned answers.
 
     `states` are streamed in order, then the stream stays open; a status code cuts it, and the next stream goes on
-    behind it. As a dictionary they belong to the first stream, the second, and so on.
+    behind it. As a dictionary they belong to the first stream, the second, and so on. `watched_s` are their time-outs.
     """
 
     pipelines: list[PipelineApplied] = field(default_factory=list)
     watched_s: list[float] = field(default_factory=list)
-    """For how long each call of WatchPipeline meant to watch."""
     datasets: list[messages.Dataset] = field(default_factory=list)
     runs: list[messages.Run] = field(default_factory=list)
     versions: list[messages.Version] = field(default_factory=list)
@@ -264,11 +263,10 @@ class FakeRegistry(RegistryServiceServicer):
 
     def WatchPipeline(self, request: Any, context: Any) -> Iterator[messages.WatchPipelineResponse]:  # noqa: N802
         self._seen(request, context)
-        self.watched_s.append(context.time_remaining())
         over = threading.Event()
         context.add_callback(over.set)
         states = self.states[self.watches] if isinstance(self.states, dict) else self.states
-        self.watches += 1
+        self.watches, self.watched_s = self.watches + 1, [*self.watched_s, context.time_remaining()]
         while states:
             state = states.pop(0)
             if isinstance(state, grpc.StatusCode):
