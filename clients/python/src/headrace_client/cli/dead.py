@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.group import FAILED
-from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, table
+from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, printable, say, table
 from headrace_client.errors import NotFound
 from headrace_client.ingestion import IngestionClient
 from headrace_client.letters import letter_view, outcome_word, replay_view
@@ -170,7 +170,7 @@ def _say_letter(letter: messages.DeadLetter) -> None:
 def _text(data: bytes) -> str:
     """Return bytes for a terminal: what it cannot print is escaped, and what is long is cut."""
     text = data[: SHOWN_CHARACTERS * 4].decode(errors="backslashreplace")
-    safe = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    safe = printable(text).replace("\n", r"\n")
     if len(data) <= SHOWN_CHARACTERS * 4 and len(safe) <= SHOWN_CHARACTERS:
         return safe
     return f"{safe[:SHOWN_CHARACTERS]}… ({len(data)} bytes; --json prints all)"

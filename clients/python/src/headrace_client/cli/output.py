@@ -62,19 +62,24 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
+def printable(text: str) -> str:
+    """Return a text of which a terminal shows every character: names and values from records may mean to steer it."""
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
 def error_line(message: str) -> None:
     """Print what went wrong to standard error."""
-    stderr().print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+    stderr().print(f"[red]error:[/] {plain(message)}", soft_wrap=True)
 
 
 def note(message: str) -> None:
     """Print a remark to standard error, where it disturbs no reader of standard output."""
-    stderr().print(escape(message), soft_wrap=True)
+    stderr().print(plain(message), soft_wrap=True)
 
 
 def say(message: str) -> None:
     """Print one line of result."""
-    stdout().print(escape(message), soft_wrap=True)
+    stdout().print(plain(message), soft_wrap=True)
 
 
 def coloured(word: str) -> str:
@@ -113,4 +118,4 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str =
 
 def plain(value: object) -> str:
     """Return a value as a table cell without markup."""
-    return escape(str(value))
+    return escape(printable(str(value)))
