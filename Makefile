@@ -25,7 +25,7 @@ down: ## Stop the platform
 ##@ Develop
 .PHONY: test lint proto docs chart bench chaos
 test: lint ## Check everything: lint, then every test
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses 2
 
 lint: $(READY) ## Check style, types, contracts and generated files
 	@$(BIN)/python scripts/lint.py
