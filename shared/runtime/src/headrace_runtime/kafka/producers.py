@@ -134,7 +134,10 @@ class TransactionalProducer:
             except _LOST_MEMBERSHIP as error:
                 self._producer.abort_transaction()
                 raise MembershipLost(f"{self.transactional_id}: {error!r}") from error
-            except BaseException:
+            except BaseException as error:
+                # What was written just before may have told the client; it then raises the next best error.
+                if isinstance(self._producer._transaction_manager._last_error, _FENCED):  # noqa: SLF001
+                    raise Fenced(f"{self.transactional_id}: another process took over") from error
                 self._producer.abort_transaction()
                 raise
 
