@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 CHAOS = Path(__file__).parents[1] / "chaos"
 SEED = 1
-MINUTES = 1.0
+MINUTES = 2.0
 BACKLOG_GB = 0.12
 
 
