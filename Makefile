@@ -33,13 +33,13 @@ lint: $(READY) ## Check style, types, contracts and generated files
 proto: $(READY) ## Generate shared/contracts from protos
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_protos.py
 
-docs: $(READY) ## Generate the topic list, the settings tables and parts of the Helm chart
+docs: $(READY) ## Generate the reference pages, the settings tables and parts of the Helm chart
 	@$(BIN)/python scripts/generate_docs.py
 
 chart: $(READY) ## Render the Helm chart's examples
 	@$(BIN)/python scripts/render_chart.py
 
-bench: $(READY) ## Measure
+bench: $(READY) ## Measure serving, streaming and training beside others, and print the tables
 	@$(BIN)/python -m benchmarks
 
 chaos: $(READY) ## Kill and pause instances while records flow, then ask where each went (SEED, MINUTES, BACKLOG_GB)

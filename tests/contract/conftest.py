@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -17,7 +17,7 @@ from headrace.events.v1 import dataset_pb2, pipeline_pb2, record_pb2
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.records import RecordChecker, from_ipc, to_ipc
-from headrace_data.spec import load_pipeline
+from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.split import SPLITS
 from headrace_preprocessing.settings import Settings
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
@@ -25,9 +25,6 @@ from headrace_runtime.messages import Outgoing, Record, decode, encode
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PIPELINE_APPLIED, clean_topic, dead_topic, raw_topic, topic_of
-
-if TYPE_CHECKING:
-    pass
 
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -42,6 +39,20 @@ stream:
     - {{name: digit, type: int64, role: label, range: [0, 9]}}
 prepare:
   freeze: {freeze}
+train:
+  network: {{kind: mlp, hidden: [4]}}
+"""
+LEVELS = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: {name}}}
+stream:
+  topic: {name}
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: level, type: float32, role: feature}}
+    - {{name: state, type: int64, role: label}}
+prepare: {{}}
 train:
   network: {{kind: mlp, hidden: [4]}}
 """
@@ -191,6 +202,12 @@ def lanes(lane_settings: Settings) -> Iterator[Callable[[str], Lane]]:
     yield open_lane
     for lane in opened:
         lane.remove()
+
+
+@pytest.fixture
+def level_pipeline() -> Pipeline:
+    """A pipeline of one feature, under a name of its own."""
+    return load_pipeline(LEVELS.format(name=f"p{uuid.uuid4().hex[:8]}"))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace_client import IngestionClient
 from headrace_data.records import from_ipc
-from headrace_data.spec import load_pipeline
+from headrace_data.spec import Pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.transport.consumer import handler
 from headrace_ingestion.transport.suspects import IntakeSuspects
@@ -104,29 +103,13 @@ def suspected(settings: Settings, group: str) -> int:
         return 0  # the broker has only just started
 
 
-DOCUMENT = """
-apiVersion: headrace/v1
-kind: Pipeline
-metadata: {{name: {name}}}
-stream:
-  topic: {name}
-  schema:
-    - {{name: id, type: string, role: id}}
-    - {{name: level, type: float32, role: feature}}
-    - {{name: state, type: int64, role: label}}
-prepare: {{}}
-train:
-  network: {{kind: mlp, hidden: [4]}}
-"""
-
-
 class Stream:
     """A pipeline with its producers' topic."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         self.settings = settings
-        self.name = f"p{uuid.uuid4().hex[:8]}"
-        self.pipeline = load_pipeline(DOCUMENT.format(name=self.name))
+        self.name = pipeline.name
+        self.pipeline = pipeline
         with Admin(settings, "test") as admin:
             admin.ensure_topic(self.name, PARTITIONS)
             admin.ensure_record_topics(self.name, PARTITIONS)
@@ -154,9 +137,9 @@ def value(name: str) -> bytes:
 
 
 def test_records_that_kill_or_fail_are_parked_and_their_neighbours_arrive_once(
-    lane_settings: Settings, tmp_path: Path, until: Until
+    lane_settings: Settings, level_pipeline: Pipeline, tmp_path: Path, until: Until
 ) -> None:
-    stream = Stream(lane_settings)
+    stream = Stream(lane_settings, level_pipeline)
     names = [f"r{number}" for number in range(900)]
     bad = {100: "KILLS-first", 101: "KILLS-second", 700: "FAILS-last"}
     sent = [bad.get(number, name) for number, name in enumerate(names)]
@@ -266,8 +249,10 @@ FAULTS = [
 ]
 
 
-def test_ten_faults_of_the_platform_at_the_same_place_park_nothing(lane_settings: Settings, until: Until) -> None:
-    stream = Stream(lane_settings)
+def test_ten_faults_of_the_platform_at_the_same_place_park_nothing(
+    lane_settings: Settings, level_pipeline: Pipeline, until: Until
+) -> None:
+    stream = Stream(lane_settings, level_pipeline)
     names = [f"r{number}" for number in range(30)]
     stream.write([Outgoing(stream.name, None, value(name), (), number % 3) for number, name in enumerate(names)])
     intake = Intake(stream.pipeline, 900_000, 1_000_000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace.ingestion.v1.ingestion_service_pb2 import PushRequest, PushResponse
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 from headrace_data.records import from_ipc
-from headrace_data.spec import load_pipeline
+from headrace_data.spec import Pipeline
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.wiring import build
 from headrace_local.ports import find_free
@@ -32,27 +31,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.contract
 
 ACCEPTING, PARTITIONS, BATCHES, MEANWHILE, ROWS = 6, 3, 32, 16, 3
-DOCUMENT = """
-apiVersion: headrace/v1
-kind: Pipeline
-metadata: {{name: {name}}}
-stream:
-  topic: {name}
-  schema:
-    - {{name: id, type: string, role: id}}
-    - {{name: level, type: float32, role: feature}}
-    - {{name: state, type: int64, role: label}}
-prepare: {{}}
-train:
-  network: {{kind: mlp, hidden: [4]}}
-"""
 
 
 @pytest.fixture
-def stubs(lane_settings: headrace_preprocessing.settings.Settings) -> Iterator[tuple[str, list[IngestionServiceStub]]]:
+def stubs(
+    lane_settings: headrace_preprocessing.settings.Settings, level_pipeline: Pipeline
+) -> Iterator[tuple[str, list[IngestionServiceStub]]]:
     """A pipeline, and two instances of ingestion that take its records."""
-    name = f"p{uuid.uuid4().hex[:8]}"
-    spec = load_pipeline(DOCUMENT.format(name=name))
+    name, spec = level_pipeline.name, level_pipeline
     with Admin(lane_settings, "test") as admin:
         admin.ensure_topic(name, PARTITIONS)
         admin.ensure_record_topics(name, PARTITIONS)

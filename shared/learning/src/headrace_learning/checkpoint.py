@@ -5,7 +5,6 @@ run that goes on from a checkpoint ends with the same weights as one that was ne
 digest of the tensors and is written after them: who finds a sidecar that fits its tensors has a whole checkpoint.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import safetensors
 import safetensors.torch
 import torch
+from headrace_data.spec.section import sha256_digest
 
 from headrace_learning.errors import BrokenCheckpoint
 
@@ -54,7 +54,7 @@ def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
         "epoch": checkpoint.epoch,
         "best_epoch": checkpoint.best_epoch,
         "best_loss": checkpoint.best_loss,
-        "tensors": _digest(data),
+        "tensors": sha256_digest(data),
     }
     return data, json.dumps(sidecar, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
@@ -65,8 +65,8 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
         values = json.loads(sidecar)
         if values["format"] != FORMAT:
             raise BrokenCheckpoint(f"checkpoint: expected format {FORMAT}, got {values['format']!r}")
-        if values["tensors"] != _digest(data):
-            raise BrokenCheckpoint(f"checkpoint: expected tensors {values['tensors']}, got {_digest(data)}")
+        if values["tensors"] != sha256_digest(data):
+            raise BrokenCheckpoint(f"checkpoint: expected tensors {values['tensors']}, got {sha256_digest(data)}")
         tensors = safetensors.torch.load(data)
         return Checkpoint(
             subject=str(values["subject"]),
@@ -89,7 +89,3 @@ def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -22,9 +22,6 @@ from headrace_runtime.suspects import MOST_IN_A_ROW, Mark, Search
 
 logger = logging.getLogger(__name__)
 
-CRASH = "crash"
-"""Rule of dead letters: whoever handles the record dies."""
-
 TRIALS = Counter("headrace_trials", "Messages tried in a process of their own, by outcome.", ["loop", "outcome"])
 PARKED = Counter("headrace_records_parked", "Records set aside because whoever handles them dies.", ["loop"])
 SUSPECTED = Gauge("headrace_suspected_partitions", "Partitions whose messages are tried before handling.", ["loop"])

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+CRASH = "crash"
+"""Rule of dead letters: whoever handles the record dies. It was tried three times, alone, in a process of its own."""
 SUSPICIOUS_BEGINNINGS = 2
 """Beginnings at one offset that came to no end, after which what stands there is tried before it is handled."""
 CONVICTING_DEATHS = 3

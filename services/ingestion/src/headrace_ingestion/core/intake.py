@@ -10,11 +10,10 @@ from itertools import pairwise
 import pyarrow as pa
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline
+from headrace_runtime.suspects import CRASH
 
 OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""
-CRASH = "crash"
-"""Rule: whoever checks the record dies. It was tried three times, alone and in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.suspects import CRASH
 
-from headrace_ingestion.core.intake import CRASH, Incoming, Intake, Taken
+from headrace_ingestion.core.intake import Incoming, Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
 STAGES = ("ingestion", "preprocessing")

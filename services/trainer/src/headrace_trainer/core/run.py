@@ -1,6 +1,5 @@
 """One training run: a dataset and a spec in; weights, a graph and its test metrics out."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
+from headrace_data.spec.section import sha256_digest
 from headrace_learning.building import LabelScale, build_model
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import evaluate
@@ -59,8 +59,7 @@ class Plan:
     @property
     def subject(self) -> str:
         """What is trained on what: runs with the same subject give the same version. A digest."""
-        parts = f"{self.dataset.dataset_id}|{self.pipeline.digest}"
-        return f"sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
+        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}".encode())
 
 
 @dataclass(frozen=True)
