@@ -18,10 +18,10 @@ from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, ModelReleased
 from headrace.events.v1.prediction_pb2 import PredictionServed
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build
-from headrace_runtime.grpc_host import GrpcHost
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.messages import Record, decode, encode
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 from kafka import KafkaProducer

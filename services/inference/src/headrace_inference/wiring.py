@@ -11,10 +11,10 @@ from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
-from headrace_runtime.grpc_host import GrpcHost
 from headrace_runtime.kafka import CompactedView, EventProducer
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.redis_cache import RedisCache
+from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.service import Component, Service
 from headrace_runtime.topics import MODEL_RELEASED
 

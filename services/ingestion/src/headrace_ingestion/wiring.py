@@ -7,10 +7,10 @@ from functools import partial
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
 from headrace_data.spec import parse_canonical
-from headrace_runtime.grpc_host import GrpcHost
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.pipelines import PipelineParts
+from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.service import Component, Service
 
 from headrace_ingestion.adapters.push_log import PushLog

@@ -12,7 +12,7 @@ HeadraceError
 ├── Corrupt               bytes that do not match their digest
 └── SettingsInvalid       settings that stop the start
 
-The core raises them with the data in the message; grpc_host turns them into status codes.
+The core raises them with the data in the message; `rpc` turns them into status codes.
 """
 
 from __future__ import annotations

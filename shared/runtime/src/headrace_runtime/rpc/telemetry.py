@@ -14,8 +14,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from headrace_runtime import telemetry_names as names
-from headrace_runtime.grpc_interceptor import CallInterceptor
 from headrace_runtime.quick_histogram import QuickHistogram
+from headrace_runtime.rpc.interceptor import CallInterceptor
 from headrace_runtime.telemetry import continues_trace, extract, records_new_trace, tracer
 
 CALL_DURATION = QuickHistogram(

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from headrace_runtime.grpc_telemetry import TelemetryInterceptor
+from headrace_runtime.rpc.telemetry import TelemetryInterceptor
 from prometheus_client import REGISTRY
 
 

@@ -14,7 +14,7 @@ import grpc.aio
 from opentelemetry import trace
 
 from headrace_runtime import errors
-from headrace_runtime.grpc_interceptor import CallInterceptor
+from headrace_runtime.rpc.interceptor import CallInterceptor
 
 logger = logging.getLogger(__name__)
 

@@ -16,15 +16,15 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 
 from headrace_runtime.errors import Unavailable
-from headrace_runtime.grpc_errors import ErrorInterceptor
-from headrace_runtime.grpc_health import HealthServicer
-from headrace_runtime.grpc_interceptor import Surrounded
-from headrace_runtime.grpc_leaving import AGE_JITTER, quiet, stop_listening
-from headrace_runtime.grpc_reflect import reflection_handlers
-from headrace_runtime.grpc_telemetry import TelemetryInterceptor
-from headrace_runtime.grpc_tls import server_credentials
+from headrace_runtime.rpc.errors import ErrorInterceptor
+from headrace_runtime.rpc.health import HealthServicer
+from headrace_runtime.rpc.interceptor import Surrounded
+from headrace_runtime.rpc.leaving import AGE_JITTER, quiet, stop_listening
+from headrace_runtime.rpc.reflect import reflection_handlers
+from headrace_runtime.rpc.telemetry import TelemetryInterceptor
+from headrace_runtime.rpc.tls import server_credentials
+from headrace_runtime.rpc.tls_files import Listening, TlsFiles
 from headrace_runtime.service import Background
-from headrace_runtime.tls_files import Listening, TlsFiles
 
 try:
     from uvloop import new_event_loop

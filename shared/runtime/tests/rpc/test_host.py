@@ -16,9 +16,9 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as ingestion
 from headrace.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
 from headrace.open_inference import POOL, SERVICE
 from headrace_runtime import errors
-from headrace_runtime.grpc_host import LIVE, GrpcHost
-from headrace_runtime.grpc_leaving import stop_listening
-from headrace_runtime.tls_files import Listening
+from headrace_runtime.rpc.host import LIVE, GrpcHost
+from headrace_runtime.rpc.leaving import stop_listening
+from headrace_runtime.rpc.tls_files import Listening
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor

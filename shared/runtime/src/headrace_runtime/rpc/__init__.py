@@ -1,0 +1,1 @@
+"""Serving gRPC: calls, health, reflection, errors, telemetry and TLS of every service."""
