@@ -15,11 +15,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
 from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, ModelReleased
-from headrace.events.v1.prediction_pb2 import PredictionServed
+from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServed
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import Record, decode, encode
+from headrace_runtime.messages import decode, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.settings import KafkaSettings
@@ -134,14 +134,14 @@ def value(answer: Any) -> float:
     return float(np.frombuffer(answer.raw_output_contents[0], np.float32)[0])
 
 
-def served_events(settings: KafkaSettings, model: str, count: int) -> list[tuple[Record, PredictionServed]]:
-    """Return the first `count` events of a model's predictions."""
-    found: list[tuple[Record, PredictionServed]] = []
+def served_predictions(settings: KafkaSettings, model: str, count: int) -> list[PredictionServed]:
+    """Return the first `count` predictions of a model that were told."""
+    found: list[PredictionServed] = []
     with LogReader(settings, "test") as reader:
         reader.start_at(dict.fromkeys(reader.partitions(PREDICTION_SERVED.name)))
         while len(found) < count:
-            events = [(record, decode(record, PredictionServed)) for record in reader.poll(1.0)]
-            found += [item for item in events if item[1].model == model]
+            events = [decode(record, PredictionsServed) for record in reader.poll(1.0)]
+            found += [one for event in events for one in event.predictions if one.model == model]
     return found
 
 
@@ -156,12 +156,12 @@ def test_a_release_becomes_predictions_in_kafka_and_in_the_cache(settings: Setti
     answers = [first, other, again, later]
     assert [answer.parameters["cached"].bool_param for answer in (first, other, later)] == [False, False, True]
     assert value(later) == value(again) == value(first)
-    events = {event.prediction_id: (record, event) for record, event in served_events(settings, model, len(answers))}
-    assert set(events) == {answer.parameters["prediction_id"].string_param for answer in answers}
-    record, event = events[later.parameters["prediction_id"].string_param]
-    assert event.cached
-    assert oip.ModelInferResponse.FromString(event.response) == later
-    assert TRACE_ID in str(record.header("traceparent"))
+    told = {prediction.prediction_id: prediction for prediction in served_predictions(settings, model, len(answers))}
+    assert set(told) == {answer.parameters["prediction_id"].string_param for answer in answers}
+    prediction = told[later.parameters["prediction_id"].string_param]
+    assert prediction.cached
+    assert oip.ModelInferResponse.FromString(prediction.response) == later
+    assert TRACE_ID in prediction.traceparent
 
 
 def test_a_newer_release_takes_over_and_an_older_one_never_does(settings: Settings, model: str) -> None:
@@ -206,5 +206,5 @@ def test_predictions_are_answered_without_events_when_none_are_asked_for(setting
     with serving(settings, model) as channel:
         told = infer(channel, model)
     assert value(silent) == value(told)
-    ((_, first),) = served_events(settings, model, 1)
+    (first,) = served_predictions(settings, model, 1)
     assert first.prediction_id == told.parameters["prediction_id"].string_param

@@ -14,6 +14,7 @@ import pytest
 from headrace.events.v1 import pipeline_pb2, run_pb2
 from headrace_runtime.kafka import (
     Admin,
+    BatchedEvents,
     CompactedView,
     EventProducer,
     Fenced,
@@ -21,7 +22,7 @@ from headrace_runtime.kafka import (
     LogReader,
     TransactionalProducer,
 )
-from headrace_runtime.kafka.producers import MOST_HELD_BYTES
+from headrace_runtime.kafka.events import MESSAGE_BYTES, MOST_HELD_BYTES
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing, Record, decode, encode
 from headrace_runtime.settings import ServiceSettings
@@ -176,20 +177,42 @@ def test_best_effort_events_arrive_in_order(settings: ServiceSettings) -> None:
 
 def test_events_that_wait_hold_no_more_than_their_share(settings: ServiceSettings) -> None:
     run = str(uuid.uuid4())
-    events = EventProducer(settings, "test")
-
-    def publish(step: int) -> None:
-        make = partial(run_pb2.RunProgressed, run_id=run, step=step)
-        events.publish_made(run_pb2.RunProgressed, make, MOST_HELD_BYTES // 2)
-
+    events = batched(settings, run)
     for step in range(3):
-        publish(step)
+        events.add(step, MOST_HELD_BYTES // 2)
     events.start()
     until(lambda: events._held_bytes == 0)
-    publish(3)
+    events.add(3, MOST_HELD_BYTES // 2)
     events.stop()
+    assert packed(settings, run) == [[0], [1], [3]]
+
+
+def test_events_share_messages_up_to_a_number_and_a_size(settings: ServiceSettings) -> None:
+    run = str(uuid.uuid4())
+    events = batched(settings, run)
+    for step in range(5):
+        events.add(step, 1)
+    events.add(5, MESSAGE_BYTES)
+    events.add(6, MESSAGE_BYTES - 1)
+    events.add(7, 1)
+    events.add(8, 1)
+    events.start()
+    events.stop()
+    assert packed(settings, run) == [[0, 1, 2, 3], [4], [5], [6, 7], [8]]
+
+
+def batched(settings: ServiceSettings, run: str) -> BatchedEvents[int]:
+    """Return events that tell their steps as metrics, four in a message."""
+
+    def pack(steps: Sequence[int]) -> run_pb2.RunProgressed:
+        return run_pb2.RunProgressed(run_id=run, metrics={str(step): step for step in steps})
+
+    return BatchedEvents(settings, "test", run_pb2.RunProgressed, pack, 0.01, at_once=4)
+
+
+def packed(settings: ServiceSettings, run: str) -> list[list[int]]:
     messages = [decode(record, run_pb2.RunProgressed) for record in read_all(settings, RUN_PROGRESSED.name)]
-    assert [message.step for message in messages if message.run_id == run] == [0, 1, 3]
+    return [sorted(map(int, message.metrics)) for message in messages if message.run_id == run]
 
 
 def test_topics_are_made_as_declared(settings: ServiceSettings) -> None:

@@ -12,11 +12,12 @@ from headrace import open_inference as oip
 from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.onnx_model import OnnxModel
+from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
-from headrace_inference.transport.predictor import NoEvents, Predictor
+from headrace_inference.transport.predictor import Predictor
 from headrace_runtime.errors import InvalidInput, NotFound, NotSupported
 from headrace_runtime.redis_cache import Lookup, Outcome
 
@@ -53,7 +54,7 @@ class World:
         self.shelf = Shelf()
         self.compute = Compute(threads=1, max_waiting=2)
         hot: Any = HotPredictions(Memory())  # type: ignore[arg-type]
-        self._plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, NoEvents()))
+        self._plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, NoLog()))
         self._model = OnnxModel(graph, max_rows=64)
         self._make_release = make_release
         self.shelf.announce(["digits"], complete=True)

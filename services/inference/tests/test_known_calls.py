@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import Release
+from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport import converters, known_calls
 from headrace_inference.transport.converters import answer_prefix
@@ -26,12 +26,12 @@ MakeGraph = Callable[..., bytes]
 MakeRelease = Callable[..., Release]
 
 
-class Events:
+class Log:
     def __init__(self) -> None:
-        self.seen: list[Any] = []
+        self.seen: list[Served] = []
 
-    def publish_made(self, kind: Any, make: Callable[[], Any], held_bytes: int = 0) -> None:
-        self.seen.append(make())
+    def add(self, served: Served) -> None:
+        self.seen.append(served)
 
 
 class Context:
@@ -48,9 +48,9 @@ class World:
     """A predictor over one model, and how many calls it read the long way."""
 
     def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
-        self.shelf, self.events, self.context = Shelf(), Events(), Context()
+        self.shelf, self.log, self.context = Shelf(), Log(), Context()
         self.compute = Compute(threads=1, max_waiting=2)
-        self.predictor = Predictor(self.shelf, HotPredictions(None), self.compute, self.events)
+        self.predictor = Predictor(self.shelf, HotPredictions(None), self.compute, self.log)
         self._make_release = make_release
         self.release(graph)
         self.shelf.announce(["digits"], complete=True)
@@ -62,7 +62,7 @@ class World:
     def infer(self, request: bytes) -> Any:
         """Return the answer without what differs from call to call, or the error."""
         try:
-            answer = oip.ModelInferResponse.FromString(asyncio.run(self.predictor.infer(request, self.context)))
+            answer = oip.ModelInferResponse.FromString(self.predictor.infer_now(request, self.context) or b"")
         except HeadraceError as error:
             return type(error), str(error)
         assert answer.parameters["prediction_id"].string_param
@@ -108,9 +108,9 @@ def test_a_call_is_read_once_and_then_only_its_values(world: World, read_long_wa
     # Once when it came, and once to see that the values can be told apart.
     assert len(read_long_way) == 2
     assert first == third != second
-    assert [event.rows for event in world.events.seen] == [1, 1, 1]
-    assert world.events.seen[1].request == request(pixels(2))
-    assert len({event.prediction_id for event in world.events.seen}) == 3
+    assert [event.rows for event in world.log.seen] == [1, 1, 1]
+    assert world.log.seen[1].request == request(pixels(2))
+    assert len({event.prediction_id for event in world.log.seen}) == 3
 
 
 def test_statistics_count_both_ways_alike(world: World) -> None:

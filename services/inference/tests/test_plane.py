@@ -13,9 +13,10 @@ from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import CachePolicy, Release
+from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.errors import Overloaded
-from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, answer_prefix
+from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, answer_prefix, to_served
 from headrace_inference.transport.plane import EXTENSIONS, Plane
 from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
@@ -28,15 +29,12 @@ ROW = np.linspace(0, 16, 64, dtype=np.float32).reshape(1, 8, 8)
 QUICK, SLOW = Speed(0.0, 0.0), Speed(1.0, 0.0)
 
 
-class Events:
+class Log:
     def __init__(self) -> None:
         self.seen: list[PredictionServed] = []
 
-    def publish_made(self, kind: type[PredictionServed], make: Callable[[], Any], held_bytes: int = 0) -> None:
-        event = make()
-        assert type(event) is kind
-        assert held_bytes == len(event.request) + len(event.response) > 0
-        self.seen.append(event)
+    def add(self, served: Served) -> None:
+        self.seen += to_served([served]).predictions
 
 
 class Context:
@@ -73,13 +71,17 @@ class Memory:
 
 
 class World:
-    """A plane over one model, digits, with everything around it in sight."""
+    """A plane over one model, digits, with everything around it in sight.
 
-    def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
-        self.shelf, self.events, self.memory = Shelf(), Events(), Memory()
+    Calls are answered as they arrive where that can be (`at_once`), or all of them in the event loop.
+    """
+
+    def __init__(self, graph: bytes, make_release: MakeRelease, *, at_once: bool = True) -> None:
+        self.at_once = at_once
+        self.shelf, self.log, self.memory = Shelf(), Log(), Memory()
         self.compute = Compute(threads=1, max_waiting=2)
         hot: Any = HotPredictions(self.memory)  # type: ignore[arg-type]
-        self.plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, self.events))
+        self.plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, self.log))
         self.model = OnnxModel(graph, max_rows=64)
         self._make_release = make_release
         self.release()
@@ -92,16 +94,19 @@ class World:
         return loaded
 
     def call(self, method: str, request: Any, context: Context | None = None) -> Any:
-        answer = asyncio.run(self.plane.call(method, request.SerializeToString(), context or Context()))
+        sent, context = request.SerializeToString(), context or Context()
+        answer = self.plane.infer_now(sent, context) if self.at_once and method == "ModelInfer" else None
+        if answer is None:
+            answer = asyncio.run(self.plane.call(method, sent, context))
         return oip.METHODS[method][1].FromString(answer)
 
     def infer(self, request: Any, context: Context | None = None) -> Any:
         return self.call("ModelInfer", request, context)
 
 
-@pytest.fixture
-def world(graph: bytes, make_release: MakeRelease) -> Iterator[World]:
-    world = World(graph, make_release)
+@pytest.fixture(params=[True, False], ids=["at once", "in the loop"])
+def world(graph: bytes, make_release: MakeRelease, request: pytest.FixtureRequest) -> Iterator[World]:
+    world = World(graph, make_release, at_once=request.param)
     yield world
     world.compute.close()
 
@@ -202,12 +207,14 @@ def test_what_cannot_be_answered_has_a_name(
     with pytest.raises(error) as caught:
         world.infer(request_)
     assert message in str(caught.value)
-    assert not world.events.seen
+    assert not world.log.seen
 
 
 def test_bytes_that_are_no_request_are_refused(world: World) -> None:
     with pytest.raises(InvalidInput, match=r"expected an inference\.ModelInferRequest"):
         asyncio.run(world.plane.call("ModelInfer", b"\xff\xff", Context()))
+    with pytest.raises(InvalidInput, match=r"expected an inference\.ModelInferRequest"):
+        world.plane.infer_now(b"\xff\xff", Context())
 
 
 @pytest.mark.parametrize("which", ["inputs", "outputs"])
@@ -221,7 +228,7 @@ def test_shared_memory_is_refused(world: World, which: str) -> None:
 def test_an_answer_is_told_as_it_was_given(world: World) -> None:
     request, context = raw_request(np.repeat(ROW, 3, axis=0)), Context()
     answer = world.infer(request, context)
-    (served,) = world.events.seen
+    (served,) = world.log.seen
     assert served.prediction_id == context.metadata[PREDICTION_ID]
     assert (served.model, served.version_id, served.variant) == ("digits", "sha256:" + "ab" * 32, "fp32")
     assert (served.rows, served.cached, served.duration_us > 0) == (3, False, True)
@@ -233,8 +240,8 @@ def test_a_large_call_is_told_without_its_request(world: World) -> None:
     request = raw_request()
     request.parameters["note"].string_param = "x" * MAX_EVENT_PART_BYTES
     world.infer(request)
-    assert world.events.seen[0].request == b""
-    assert world.events.seen[0].response
+    assert world.log.seen[0].request == b""
+    assert world.log.seen[0].response
 
 
 @pytest.fixture
@@ -249,7 +256,7 @@ def test_the_same_inputs_are_computed_once(cached_world: World) -> None:
         for request in (raw_request(id="1"), raw_request(id="2"), typed_request(), raw_request(ROW + 1))
     ]
     assert [parameters(answer)["cached"] for answer in answers] == [False, True, True, False]
-    assert [served.cached for served in cached_world.events.seen] == [False, True, True, False]
+    assert [served.cached for served in cached_world.log.seen] == [False, True, True, False]
     assert answers[0].raw_output_contents == answers[1].raw_output_contents
     assert answers[1].id == "2"
     np.testing.assert_array_equal(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
+from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
@@ -32,11 +33,6 @@ HEALTH = health_pb2.HealthCheckResponse
 ROW = np.linspace(0, 16, 64, dtype=np.float32).reshape(1, 8, 8)
 
 
-class NoEvents:
-    def publish_made(self, kind: Any, make: Any, held_bytes: int = 0) -> None:
-        """Nobody listens."""
-
-
 class Server:
     """A running server and what to release with."""
 
@@ -52,7 +48,7 @@ class Server:
         self._store = ObjectStore(settings.store_url)
         self._make_release = make_release
         self.shelf = Shelf()
-        self.host = build_host(settings, self.shelf, NoEvents())
+        self.host = build_host(settings, self.shelf, NoLog())
         self.loader = build_loader(settings, self.shelf, self.host)
         self.host.start()
         self.loader.start()

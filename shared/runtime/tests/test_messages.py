@@ -84,7 +84,7 @@ def test_topics_are_declared_once_and_well_named() -> None:
     assert len(set(names)) == len(names)
     for name in [*names, topics.raw_topic("digits"), topics.clean_topic("digits"), topics.dead_topic("digits")]:
         assert name.startswith("headrace.")
-        assert name.endswith(".v1")
+        assert name.endswith((".v1", ".v2"))
         assert "_" not in name
     assert all(topics.topic_of(topic.message) is topic for topic in topics.CONTROL_TOPICS)
     assert topics.REGISTRY_LOG.config["retention.ms"] == "-1"

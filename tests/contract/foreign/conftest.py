@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
-from headrace_inference.transport.predictor import NoEvents
 from headrace_inference.wiring import build_host, build_loader
 from headrace_runtime.object_store import ObjectStore
 from onnx import TensorProto, helper
@@ -104,7 +104,7 @@ class Server:
         )
         self._store = ObjectStore(settings.store_url)
         shelf = Shelf()
-        self.host = build_host(settings, shelf, NoEvents())
+        self.host = build_host(settings, shelf, NoLog())
         self.loader = build_loader(settings, shelf, self.host)
         self.host.start()
         self.loader.start()

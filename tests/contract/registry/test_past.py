@@ -12,7 +12,7 @@ from headrace.events.v1.artifact_pb2 import Artifact
 from headrace.events.v1.dataset_pb2 import DatasetFrozen, SplitRows
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
-from headrace.events.v1.prediction_pb2 import PredictionServed
+from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServed
 from headrace.events.v1.record_pb2 import SourceRange
 from headrace.events.v1.run_pb2 import RUN_KIND_TRAINING, CompressionRequested, RunFailed, TrainingRequested
 from headrace.registry.v1 import registry_service_pb2 as pb
@@ -125,7 +125,7 @@ def test_a_prediction_is_followed_to_its_ranges(registry: RegistryServiceStub, c
         )
         for _ in range(20)
     ]
-    cluster.publish(*served)
+    cluster.publish(*(PredictionsServed(predictions=served[start : start + 8]) for start in range(0, 20, 8)))
 
     def lineage(name: str) -> pb.GetLineageResponse:
         answer: pb.GetLineageResponse = registry.GetLineage(pb.GetLineageRequest(id=name), timeout=cast.timeout_s)

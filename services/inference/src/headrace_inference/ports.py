@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from headrace_inference.core.served import Served
 from headrace_inference.core.signature import Signature
 from headrace_inference.core.tensors import Array
 
@@ -18,6 +19,13 @@ class Model(Protocol):
 
     def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Compute the outputs named, in that order. May be called by several threads at once."""
+
+
+class Predictions(Protocol):
+    """Where it is told what was served."""
+
+    def add(self, served: Served) -> None:
+        """Take note, without waiting; may lose it."""
 
 
 class CallContext(Protocol):

@@ -11,7 +11,7 @@ from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
-from headrace_runtime.kafka import CompactedView, EventProducer
+from headrace_runtime.kafka import CompactedView
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.redis_cache import RedisCache
 from headrace_runtime.rpc.host import GrpcHost
@@ -21,29 +21,29 @@ from headrace_runtime.topics import MODEL_RELEASED
 from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
+from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import ReleaseLoader
 from headrace_inference.core.shelf import Shelf
+from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
 from headrace_inference.transport.consumer import HANDLERS
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
-from headrace_inference.transport.predictor import Events, NoEvents, Predictor
+from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.servicer import open_inference_handler
 
 logger = logging.getLogger(__name__)
 
 NAME = "inference"
-EVENTS_GATHER_S = 0.2
-"""How long predictions gather before they are written: fewer, larger writes leave more of the processor to calls."""
 LISTEN_AFTER_S = 10.0
 """How long the server waits at most for the releases to be loaded before it listens."""
 
 
 def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
-    events = EventProducer(settings, source=NAME, gather_s=EVENTS_GATHER_S) if settings.publish_predictions else None
+    log = PredictionLog(settings, NAME) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
-    host = build_host(settings, shelf, events or NoEvents())
+    host = build_host(settings, shelf, log or NoLog())
     loader = build_loader(settings, shelf, host)
     # What was imported and built lives as long as the process: collections need not look at it again. Measured with a
     # small model, a call takes 4 % less CPU.
@@ -53,7 +53,7 @@ def build(settings: Settings) -> Service:
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.
-    publishing: list[Component] = [] if events is None else [events]
+    publishing: list[Component] = [] if log is None else [log]
     return Service(NAME, [*publishing, loader, view, _Readiness(loader), host])
 
 
@@ -74,12 +74,12 @@ class _Readiness:
         """Nothing runs."""
 
 
-def build_host(settings: Settings, shelf: Shelf, events: Events) -> GrpcHost:
+def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> GrpcHost:
     """Return the gRPC server over a shelf; not serving until told so."""
     cache = _cache(settings)
     hot = HotPredictions(cache)
     compute = Compute(settings.compute_threads, settings.max_waiting)
-    plane = Plane(shelf, Predictor(shelf, hot, compute, events))
+    plane = Plane(shelf, Predictor(shelf, hot, compute, predictions))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -1,6 +1,6 @@
 """Puts the trainer together."""
 
-from headrace_runtime.kafka.producers import EventProducer
+from headrace_runtime.kafka import EventProducer
 from headrace_runtime.run_worker import RunWorker
 from headrace_runtime.service import Service
 

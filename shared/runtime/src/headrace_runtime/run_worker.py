@@ -27,8 +27,9 @@ from headrace_runtime.child_process import ChildProcess, Standby
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import child_environment
 from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.kafka.events import EventProducer
 from headrace_runtime.kafka.markers import Markers
-from headrace_runtime.kafka.producers import EventProducer, MembershipLost, TransactionalProducer
+from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background

@@ -55,6 +55,10 @@ class RootSampler(TraceIdRatioBased):
         self._chosen.next = self._kept and random.random() < self.rate  # noqa: S311 - a choice, not a secret
         return bool(self._chosen.next)
 
+    def record(self) -> None:
+        """Record the next trace that this thread begins."""
+        self._chosen.next = True
+
     def should_sample(self, *arguments: Any, **options: Any) -> SamplingResult:
         """Return the choice that was made before, or make one."""
         if getattr(self._chosen, "next", False):
@@ -78,6 +82,12 @@ def continues_trace(headers: Iterable[tuple[str, Any]]) -> bool:
 def records_new_trace() -> bool:
     """Return whether a trace that this thread begins now is recorded; always before `configure`."""
     return _choice.sampler is None or _choice.sampler.choose()
+
+
+def record_new_trace() -> None:
+    """Record the trace that this thread begins now: `records_new_trace` said so in another thread."""
+    if _choice.sampler is not None:
+        _choice.sampler.record()
 
 
 class Telemetry:

@@ -196,13 +196,13 @@ MODEL_REFUSED = Topic(
     "a version was not released, and why",
 )
 PREDICTION_SERVED = Topic(
-    "headrace.prediction.served.v1",
-    prediction_pb2.PredictionServed,
-    "prediction",
-    _field("prediction_id"),
+    "headrace.prediction.served.v2",
+    prediction_pb2.PredictionsServed,
+    "none",
+    lambda _: "",
     ("inference",),
     ("model-registry",),
-    "one answered call",
+    "calls that a replica answered within a moment",
     production_partitions=12,
     retention_ms=7 * DAY_MS,
 )

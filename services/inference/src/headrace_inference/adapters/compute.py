@@ -45,7 +45,7 @@ class Compute:
         Raises DeadlineExceeded when that is over before the model starts, and Overloaded when too many calls wait.
         """
         if is_quick(version, rows):
-            _check(version, left_s)
+            check_deadline(version, left_s)
             return version.model.run(arrays, outputs), 0.0
         if self._waiting >= self._max_waiting:
             raise Overloaded(f"model {version.release.model!r}: {self._waiting} calls wait already, no more may")
@@ -71,10 +71,11 @@ def _run_before(
     deadline_s: float | None,
 ) -> tuple[list[Array], float]:
     began_s = time.monotonic()
-    _check(version, None if deadline_s is None else deadline_s - began_s)
+    check_deadline(version, None if deadline_s is None else deadline_s - began_s)
     return version.model.run(arrays, outputs), began_s - asked_s
 
 
-def _check(version: LoadedVersion, left_s: float | None) -> None:
+def check_deadline(version: LoadedVersion, left_s: float | None) -> None:
+    """Raise DeadlineExceeded when a caller has no time left; None stands for a call without a deadline."""
     if left_s is not None and left_s <= 0:
         raise DeadlineExceeded(f"model {version.release.model!r}: the deadline passed before the model was asked")

@@ -14,6 +14,7 @@ from headrace_runtime.object_store import is_digest
 
 from headrace_inference.core.classification import top_classes
 from headrace_inference.core.releases import CachePolicy, Graph, Release
+from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
@@ -201,30 +202,26 @@ def to_release(message: model_pb2.ModelReleased) -> Release:
     )
 
 
-def event_part(message: bytes) -> bytes:
-    """Return a request or an answer as events hold it: empty when it is large."""
-    return message if len(message) <= MAX_EVENT_PART_BYTES else b""
+def to_served(served: Iterable[Served]) -> prediction_pb2.PredictionsServed:
+    """Return the event of some answered calls."""
+    return prediction_pb2.PredictionsServed(predictions=map(_to_prediction, served))
 
 
-def to_served(
-    version: LoadedVersion,
-    prediction_id: str,
-    rows: int,
-    *,
-    cached: bool,
-    duration_s: float,
-    request: bytes,
-    answer: bytes,
-) -> prediction_pb2.PredictionServed:
-    """Return the event of one answered call; request and answer are event parts."""
+def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
+    release = served.release
     return prediction_pb2.PredictionServed(
-        prediction_id=prediction_id,
-        model=version.release.model,
-        version_id=version.release.version_id,
-        variant=version.release.variant,
-        rows=rows,
-        cached=cached,
-        duration_us=round(duration_s * 1e6),
-        response=answer,
-        request=request,
+        prediction_id=served.prediction_id,
+        model=release.model,
+        version_id=release.version_id,
+        variant=release.variant,
+        rows=served.rows,
+        cached=served.cached,
+        duration_us=round(served.duration_s * 1e6),
+        response=_part(served.answer),
+        request=_part(served.request),
+        traceparent=served.traceparent,
     )
+
+
+def _part(message: bytes) -> bytes:
+    return message if len(message) <= MAX_EVENT_PART_BYTES else b""

@@ -1,6 +1,7 @@
 """The seam of inference: a method and its bytes in, bytes or a named error out.
 
-Whatever carries the bytes, gRPC in Python or a native front, everything else lies behind `Plane.call`.
+Whatever carries the bytes, gRPC in Python or a native front, everything else lies behind `Plane.call` and, for what
+needs nobody else, `Plane.infer_now`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ Method = Callable[[bytes, CallContext], Awaitable[bytes]]
 
 
 class Plane:
-    """Answers the methods of the Open Inference Protocol. Used in one event loop."""
+    """Answers the methods of the Open Inference Protocol. Used in one event loop, but for `infer_now`."""
 
     def __init__(self, shelf: Shelf, predictor: Predictor) -> None:
         self._shelf = shelf
+        self.infer_now = predictor.infer_now
+        """Answers ModelInfer in the thread in which it arrives, or returns None: then it has to be called."""
         self._statistics = predictor.statistics
         self._server = oip.ServerMetadataResponse(
             name="headrace", version=installed_version("headrace-inference"), extensions=EXTENSIONS

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 from headrace.open_inference import METHODS, SERVICE
+from headrace_runtime.rpc.methods import WithInline
 
 from headrace_inference.transport.plane import Plane
 
@@ -16,4 +17,5 @@ from headrace_inference.transport.plane import Plane
 def open_inference_handler(plane: Plane) -> grpc.GenericRpcHandler:
     """Return the handler of every method of the service."""
     methods: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(plane.method(name)) for name in METHODS}
-    return grpc.method_handlers_generic_handler(SERVICE, methods)
+    handler = grpc.method_handlers_generic_handler(SERVICE, methods)
+    return WithInline(handler, {f"/{SERVICE}/ModelInfer": plane.infer_now})

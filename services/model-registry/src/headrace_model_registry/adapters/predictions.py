@@ -2,7 +2,7 @@
 
 import time
 
-from headrace.events.v1.prediction_pb2 import PredictionServed as PredictionMessage
+from headrace.events.v1.prediction_pb2 import PredictionsServed
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.messages import decode
@@ -40,19 +40,18 @@ class KafkaPredictions:
                 time.sleep(PAUSE_S)
 
     def _look(self, reader: LogReader, beginning: str, first_ms: int, last_ms: int) -> dict[str, PredictionServed]:
-        key = beginning.encode()
-        # The key decides on the partition, when it is known whole.
         complete = len(beginning) == prediction_ids.LENGTH
-        topic = PREDICTION_SERVED.name
-        places = [reader.place_of(topic, key)] if complete else reader.partitions(topic)
+        places = reader.partitions(PREDICTION_SERVED.name)
         ranges = _ranges(reader, places, max(0, first_ms - CLOCK_MS), last_ms + LATEST_MS)
         reader.start_at({place: start for place, (start, _) in ranges.items()})
         found: dict[str, PredictionServed] = {}
         for records in reader.read_to({place: end for place, (_, end) in ranges.items()}):
             for record in records:
-                if (record.key or b"").startswith(key):
-                    served = from_message(PredictionServed, decode(record, PredictionMessage))
-                    found[served.prediction_id] = served
+                for served in decode(record, PredictionsServed).predictions:
+                    if served.prediction_id.startswith(beginning):
+                        found[served.prediction_id] = from_message(PredictionServed, served)
+            if found and complete:
+                break
         return found
 
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from kafka.partitioner.default import murmur2
 from kafka.structs import MemberState
 from prometheus_client import Counter
 
@@ -293,11 +292,6 @@ class LogReader:
         found = self._consumer.offsets_for_times({TopicPartition(*place): ms for place, ms in moments_ms.items()})
         offsets = {(partition.topic, partition.partition): hit for partition, hit in found.items()}
         return {place: offsets[place].offset if offsets.get(place) else None for place in moments_ms}
-
-    def place_of(self, topic: str, key: bytes) -> Place:
-        """Return the partition that producers send a key to. Raises NotFound when there is no such topic."""
-        places = self.partitions(topic)
-        return places[(int(murmur2(key)) & 0x7FFFFFFF) % len(places)]
 
     def poll(self, timeout_s: float, max_records: int = 2_000) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time."""

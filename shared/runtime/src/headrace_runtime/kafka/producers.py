@@ -1,39 +1,27 @@
-"""Writing to Kafka: in transactions, or best effort for events that may be lost."""
+"""Writing to Kafka: in transactions, or with a producer for what may be lost."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from google.protobuf.message import Message
 from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
-from opentelemetry import context as otel_context
-from prometheus_client import Counter
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import HeadraceError
-from headrace_runtime.messages import Offsets, Outgoing, encode
-from headrace_runtime.service import Background
+from headrace_runtime.messages import Offsets, Outgoing
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.telemetry import tracer
 
 logger = logging.getLogger(__name__)
 
-GATHER_S = 0.05
-"""How long best-effort events gather before they are sent."""
-MOST_HELD_BYTES = 64 * 1024 * 1024
-"""What events that wait may keep in memory: while Kafka is away, large ones must not fill it."""
-SENT_AT_ONCE = 8
-"""Events that are sent before other threads get a turn: the interpreter itself lets one go on for 5 ms."""
 COMMIT_WATCHDOG_S = 45.0
 """A commit that hangs longer ends the process: kafka-python waits for it without a limit."""
 
@@ -172,90 +160,6 @@ def send(producer: KafkaProducer, message: Outgoing) -> Any:
     )
 
 
-EVENTS_DROPPED = Counter("headrace_events_dropped", "Best-effort events dropped because the queue was full.", ["topic"])
-
-
-class EventProducer(Background):
-    """Publishes events that may be lost, off the caller's path. Safe for use by several threads.
-
-    Publishing never blocks: it keeps what makes the message and the current trace context in a bounded queue, and
-    counts what finds the queue full.
-    """
-
-    def __init__(
-        self, settings: KafkaSettings, source: str, max_waiting: int = 10_000, gather_s: float = GATHER_S
-    ) -> None:
-        super().__init__(f"{source} events")
-        self._gather_s = gather_s
-        self._source = source
-        self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Callable[[], Message], otel_context.Context, int]] = deque()
-        self._held_bytes = 0
-        self._lock = threading.Lock()
-        self._arrived = threading.Event()
-        self._producer = KafkaProducer(
-            client_id=f"{source}.events",
-            # Long enough for what has gathered to be written together.
-            linger_ms=int(250 * gather_s),
-            **_WRITING,
-            **settings.kafka_client(),
-        )
-
-    def publish(self, message: Message) -> None:
-        """Queue a message for the topic of its class."""
-        self.publish_made(type(message), lambda: message)
-
-    def publish_made(self, kind: type[Message], make: Callable[[], Message], held_bytes: int = 0) -> None:
-        """Queue a message of a class, which is made when it is sent: not in the caller's time.
-
-        `held_bytes` is what `make` keeps in memory until then.
-        """
-        with self._lock:
-            full = len(self._waiting) >= self._max_waiting or self._held_bytes + held_bytes > MOST_HELD_BYTES
-            if not full:
-                self._held_bytes += held_bytes
-                self._waiting.append((make, otel_context.get_current(), held_bytes))
-        if full:
-            EVENTS_DROPPED.labels(kind.DESCRIPTOR.name).inc()
-            return
-        if not self._arrived.is_set():
-            self._arrived.set()
-
-    def run(self) -> None:
-        """Send what is queued until stopped, then the rest."""
-        try:
-            while self._arrived.wait() and not (self.stopping.is_set() and not self._waiting):
-                # A short rest lets events gather: waking for each would cost a busy caller half of its own time.
-                self.stopping.wait(self._gather_s)
-                self._arrived.clear()
-                for number in range(len(self._waiting)):
-                    make, context, held_bytes = self._waiting.popleft()
-                    self._send(make, context)
-                    with self._lock:
-                        self._held_bytes -= held_bytes
-                    if number % SENT_AT_ONCE == 0:
-                        time.sleep(0)
-                if self.stopping.is_set():
-                    self._arrived.set()
-        finally:
-            self._producer.close(timeout=10)
-
-    def stop(self) -> None:
-        """Send what is queued, then close. A queue that is full of what cannot be sent is given up."""
-        self.stopping.set()
-        self._arrived.set()
-        if len(self._waiting) >= self._max_waiting:
-            logger.warning("%s: giving up %s events", self.name, len(self._waiting))
-            return
-        super().stop()
-
-    def _send(self, make: Callable[[], Message], context: otel_context.Context) -> None:
-        token = otel_context.attach(context)
-        message = make()
-        try:
-            send(self._producer, encode(message, source=self._source))
-        except kafka_errors.KafkaError as error:
-            logger.warning("%s: an event was lost: %r", self.name, error)
-            EVENTS_DROPPED.labels(type(message).DESCRIPTOR.name).inc()
-        finally:
-            otel_context.detach(token)
+def best_effort_producer(settings: KafkaSettings, client_id: str, gather_s: float) -> KafkaProducer:
+    """Return a producer for what comes in bursts every `gather_s` seconds: each is written together."""
+    return KafkaProducer(client_id=client_id, linger_ms=int(250 * gather_s), **_WRITING, **settings.kafka_client())

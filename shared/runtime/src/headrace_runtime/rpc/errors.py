@@ -7,14 +7,17 @@ import logging
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import grpc
-import grpc.aio
 from opentelemetry import trace
 
 from headrace_runtime import errors
+from headrace_runtime.rpc.call import Aborted, Call
 from headrace_runtime.rpc.interceptor import CallInterceptor
+
+if TYPE_CHECKING:
+    from headrace_runtime.rpc.methods import InlineMethod
 
 logger = logging.getLogger(__name__)
 
@@ -51,22 +54,35 @@ class ErrorInterceptor(CallInterceptor):
     goes out with the status.
     """
 
-    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
+    def around(self, method: str, context: Call) -> AbstractAsyncContextManager[None]:
         """Turn an error into a status."""
         return _Translated(method, context)
+
+    def surround_inline(self, method: str, behaviour: InlineMethod) -> InlineMethod:
+        """Turn errors into statuses, as of any other method."""
+
+        def answer(request: bytes, context: Call) -> bytes | None:
+            try:
+                return behaviour(request, context)
+            except Aborted:
+                raise
+            except Exception as error:
+                _fail(method, error, context)
+
+        return answer
 
     def surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
         """Return the method with its errors turned into statuses; a call that has none costs nothing for it."""
         if not inspect.iscoroutinefunction(behaviour):
             return super().surround(method, behaviour)
 
-        async def answer(request: Any, context: Any) -> Any:
+        async def answer(request: Any, context: Call) -> Any:
             try:
                 return await behaviour(request, context)
-            except grpc.aio.AbortError:
+            except Aborted:
                 raise
             except Exception as error:
-                await _abort(method, error, context)
+                _fail(method, error, context)
 
         return answer
 
@@ -74,7 +90,7 @@ class ErrorInterceptor(CallInterceptor):
 class _Translated(AbstractAsyncContextManager[None]):
     __slots__ = ("_context", "_method")
 
-    def __init__(self, method: str, context: Any) -> None:
+    def __init__(self, method: str, context: Call) -> None:
         self._method = method
         self._context = context
 
@@ -82,11 +98,11 @@ class _Translated(AbstractAsyncContextManager[None]):
         return None
 
     async def __aexit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
-            await _abort(self._method, error, self._context)
+        if isinstance(error, Exception) and not isinstance(error, Aborted):
+            _fail(self._method, error, self._context)
 
 
-async def _abort(method: str, error: Exception, context: Any) -> Never:
+def _fail(method: str, error: Exception, call: Call) -> Never:
     code = status_of(error)
     message = str(error)
     if code is None:
@@ -96,8 +112,5 @@ async def _abort(method: str, error: Exception, context: Any) -> Never:
         known_as = f"trace {span.trace_id:032x}" if span.is_valid else f"reference {uuid.uuid4().hex}"
         logger.error("%s failed, %s", method, known_as, exc_info=error)
         message = f"internal error, {known_as}"
-    metadata = tuple(context.trailing_metadata() or ())
-    if code is grpc.StatusCode.UNAVAILABLE:
-        metadata += RETRY_PUSHBACK
-    await context.abort(code, message, metadata)
-    raise AssertionError("abort always raises")
+    metadata = (*call.trailing, *RETRY_PUSHBACK) if code is grpc.StatusCode.UNAVAILABLE else call.trailing
+    call.fail(code, message, metadata)

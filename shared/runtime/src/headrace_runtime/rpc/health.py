@@ -60,10 +60,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """Answer with the health of one name, now and after every change."""
         last = None
         while True:
-            status, changed = self._status(request.service), self._changed
+            # As it is now: while the answer is under way, it may change once more and be closed.
+            status, changed, closed = self._status(request.service), self._changed, self._closed
             if status != last:
                 yield health_pb2.HealthCheckResponse(status=status)
-            if self._closed:
+            if closed:
                 return
             last = status
             await changed.wait()

@@ -11,19 +11,20 @@ from functools import partial
 from typing import Any
 
 import grpc
-import grpc.aio
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 
-from headrace_runtime.errors import Unavailable
+from headrace_runtime.rpc.call import Aborted, Call
+from headrace_runtime.rpc.core import Core, Option
 from headrace_runtime.rpc.errors import ErrorInterceptor
 from headrace_runtime.rpc.health import HealthServicer
-from headrace_runtime.rpc.interceptor import Surrounded
 from headrace_runtime.rpc.leaving import AGE_JITTER, quiet, stop_listening
+from headrace_runtime.rpc.methods import Method, Methods
 from headrace_runtime.rpc.reflect import reflection_handlers
+from headrace_runtime.rpc.tasks import Tasks
 from headrace_runtime.rpc.telemetry import TelemetryInterceptor
 from headrace_runtime.rpc.tls import server_credentials
-from headrace_runtime.rpc.tls_files import Listening, TlsFiles
+from headrace_runtime.rpc.tls_files import Listening
 from headrace_runtime.service import Background
 
 try:
@@ -129,17 +130,19 @@ class GrpcHost(Background):
             self._loop = asyncio.get_running_loop()
         try:
             async with self._lifespan():
-                server, health_server = self._make_server(self._all_handlers()), self._make_health_server()
-                port = _bind(server, self._at.address, self._at.tls)
-                health_port = None if health_server is None else _bind(health_server, self._at.health_address, None)
+                tasks = Tasks()
+                server, health_server = self._make_core(tasks, self._all_handlers()), self._make_health_core(tasks)
+                credentials = None if self._at.tls is None else server_credentials(self._at.tls)
+                port = server.bind(self._at.address, credentials)
+                health_port = None if health_server is None else health_server.bind(self._at.health_address, None)
                 servers = [each for each in (server, health_server) if each is not None]
                 for each in servers:
-                    await each.start()
+                    each.start()
                 self._listening.set_result((port, health_port))
                 await self._stop_asked.wait()
                 await self._let_callers_go(port)
-                for each in servers:
-                    await each.stop(self._grace_s)
+                await asyncio.gather(*(asyncio.to_thread(each.stop, self._grace_s) for each in servers))
+                await tasks.ended()
         finally:
             with self._loop_lock:
                 self._loop = None
@@ -152,15 +155,15 @@ class GrpcHost(Background):
             await quiet(lambda: self._telemetry.calls, self._age_s * AGE_JITTER)
         self._health.close()
 
-    def _make_health_server(self) -> grpc.aio.Server | None:
+    def _make_health_core(self, tasks: Tasks) -> Core | None:
         if not self._at.health_address:
             return None
         registered = _Registered()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registered)
-        return self._make_server(registered.handlers)
+        return self._make_core(tasks, registered.handlers)
 
-    def _make_server(self, handlers: Sequence[grpc.GenericRpcHandler]) -> grpc.aio.Server:
-        options = [
+    def _make_core(self, tasks: Tasks, handlers: Sequence[grpc.GenericRpcHandler]) -> Core:
+        options: list[Option] = [
             ("grpc.so_reuseport", 0),  # otherwise a second server on the port takes half of the calls, silently
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.max_send_message_length", self._max_message_bytes),
@@ -171,10 +174,7 @@ class GrpcHost(Background):
             # Calls that are older than their connection may end in their own time: without a limit of its own, streams
             # such as those of health watchers stay on the old connection.
             options.append(("grpc.max_connection_age_ms", round(self._age_s * 1e3)))
-        server = grpc.aio.server(options=options)
-        interceptors = (self._telemetry, ErrorInterceptor())
-        server.add_generic_rpc_handlers([Surrounded(handler, interceptors) for handler in handlers])
-        return server
+        return Core(options, _Arrivals(Methods(handlers, (self._telemetry, ErrorInterceptor())), tasks))
 
     def _all_handlers(self) -> list[grpc.GenericRpcHandler]:
         registered = _Registered()
@@ -195,13 +195,36 @@ class GrpcHost(Background):
                 self._loop.call_soon_threadsafe(change)
 
 
-def _bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
-    try:
-        if tls is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, server_credentials(tls))
-    except RuntimeError as error:
-        raise Unavailable(f"gRPC cannot listen on {address}: the address is taken or not ours") from error
+class _Arrivals:
+    """Answers each call as it arrives, where its method has a form for that, and else gives it to the event loop."""
+
+    def __init__(self, methods: Methods, tasks: Tasks) -> None:
+        self._methods = methods
+        self._tasks = tasks
+
+    def __call__(self, call: Call) -> None:
+        method = self._methods.find(call.method)
+        if method is None:
+            call.refuse(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
+        elif method.takes_stream:
+            self._tasks.begin(method, call, None)
+        else:
+            call.receive(partial(self._received, method, call))
+
+    def _received(self, method: Method, call: Call, message: bytes | None) -> None:
+        if message is None:
+            # The caller left, or sent more than may come: then the core has told it so already.
+            call.refuse(grpc.StatusCode.UNIMPLEMENTED, f"{method.path} takes exactly one request")
+            return
+        try:
+            answer = method.inline and method.inline(message, call)
+        except Aborted:
+            call.end()
+            return
+        if answer is None:
+            self._tasks.begin(method, call, message)
+        else:
+            call.answer(answer)
 
 
 class _Registered:

@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from opentelemetry import context as otel_context
@@ -15,8 +15,12 @@ from opentelemetry import trace
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.quick_histogram import QuickHistogram
+from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.interceptor import CallInterceptor
-from headrace_runtime.telemetry import continues_trace, extract, records_new_trace, tracer
+from headrace_runtime.telemetry import continues_trace, extract, record_new_trace, records_new_trace, tracer
+
+if TYPE_CHECKING:
+    from headrace_runtime.rpc.methods import InlineMethod
 
 CALL_DURATION = QuickHistogram(
     "headrace_rpc_server_call_duration_seconds",
@@ -26,7 +30,6 @@ CALL_DURATION = QuickHistogram(
 )
 
 _SILENT = ("/grpc.health.v1.Health/", "/grpc.reflection.")
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _SERVER_FAULTS = frozenset(
     {
         grpc.StatusCode.UNKNOWN,
@@ -50,7 +53,7 @@ class TelemetryInterceptor(CallInterceptor):
         self.calls = 0
         """How many calls came so far, health and reflection left out."""
 
-    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
+    def around(self, method: str, context: Call) -> AbstractAsyncContextManager[None]:
         """Observe one call."""
         observed = self._observed(method)
         if observed.silent:
@@ -64,17 +67,38 @@ class TelemetryInterceptor(CallInterceptor):
         if observed.silent or not inspect.iscoroutinefunction(behaviour):
             return full
 
-        async def answer(request: Any, context: Any) -> Any:
-            if continues_trace(context.invocation_metadata() or ()) or records_new_trace():
+        async def answer(request: Any, context: Call) -> Any:
+            if _is_recorded(context):
                 return await full(request, context)
             self.calls += 1
             started = time.perf_counter()
             try:
                 response = await behaviour(request, context)
             except BaseException as error:
-                observed.durations[_code(context, error)].observe(time.perf_counter() - started)
+                observed.ended(context, error, started)
                 raise
-            observed.durations[_code(context, None)].observe(time.perf_counter() - started)
+            observed.ended(context, None, started)
+            return response
+
+        return answer
+
+    def surround_inline(self, method: str, behaviour: InlineMethod) -> InlineMethod:
+        """Return the method, observed; it leaves calls whose trace is recorded to the other form."""
+        observed = self._observed(method)
+
+        def answer(request: bytes, context: Call) -> bytes | None:
+            started = time.perf_counter()
+            if _is_recorded(context):
+                return None
+            try:
+                response = behaviour(request, context)
+            except BaseException as error:
+                self.calls += 1
+                observed.ended(context, error, started)
+                raise
+            if response is not None:
+                self.calls += 1
+                observed.ended(context, None, started)
             return response
 
         return answer
@@ -94,7 +118,22 @@ class _Method:
         self.span_name = f"{service}/{name}"
         self.silent = path.startswith(_SILENT)
         self.attributes = {names.RPC_SYSTEM: "grpc", names.RPC_SERVICE: service, names.RPC_METHOD: name}
-        self.durations = {code: CALL_DURATION.labels(service, name, code.name) for code in _CODES.values()}
+        self._durations = {code: CALL_DURATION.labels(service, name, code.name) for code in grpc.StatusCode}
+
+    def ended(self, call: Call, error: BaseException | None, started_s: float) -> grpc.StatusCode:
+        """Count a call that began then; return its status."""
+        code = _code(call, error)
+        self._durations[code].observe(time.perf_counter() - started_s)
+        return code
+
+
+def _is_recorded(call: Call) -> bool:
+    """Return whether a call's trace is recorded: what was found first holds for the whole call."""
+    if call.recorded is None:
+        call.recorded = continues_trace(call.metadata) or records_new_trace()
+    elif call.recorded and not continues_trace(call.metadata):
+        record_new_trace()  # in this thread: it was decided in another one
+    return call.recorded
 
 
 class _Nothing(AbstractAsyncContextManager[None]):
@@ -107,7 +146,7 @@ class _Nothing(AbstractAsyncContextManager[None]):
 class _Observed(AbstractAsyncContextManager[None]):
     __slots__ = ("_context", "_method", "_span", "_started", "_token")
 
-    def __init__(self, method: _Method, context: Any) -> None:
+    def __init__(self, method: _Method, context: Call) -> None:
         self._method = method
         self._context = context
 
@@ -115,7 +154,7 @@ class _Observed(AbstractAsyncContextManager[None]):
         self._started = time.perf_counter()
         self._span = tracer.start_span(
             self._method.span_name,
-            context=extract(self._context.invocation_metadata() or ()),
+            context=extract(self._context.metadata),
             kind=trace.SpanKind.SERVER,
             attributes=self._method.attributes,
         )
@@ -125,17 +164,14 @@ class _Observed(AbstractAsyncContextManager[None]):
         # A stream that its caller left is closed from another task, whose context is another and knows no such token.
         if not isinstance(error, GeneratorExit):
             otel_context.detach(self._token)
-        code = _code(self._context, error)
+        code = self._method.ended(self._context, error, self._started)
         self._span.set_attribute(names.RPC_STATUS, code.value[0])
         if code in _SERVER_FAULTS:
             self._span.set_status(trace.StatusCode.ERROR, code.name)
         self._span.end()
-        self._method.durations[code].observe(time.perf_counter() - self._started)
 
 
-def _code(context: Any, error: BaseException | None) -> grpc.StatusCode:
+def _code(call: Call, error: BaseException | None) -> grpc.StatusCode:
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
-    code = context.code()
-    found = code if isinstance(code, grpc.StatusCode) else _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)
-    return grpc.StatusCode.UNKNOWN if error is not None and found is grpc.StatusCode.OK else found
+    return call.code() or (grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN)

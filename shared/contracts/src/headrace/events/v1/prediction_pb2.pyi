@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +33,7 @@ class PredictionServed(_message.Message):
     DURATION_US_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     """Unique id of the prediction, also in the answer. Never empty."""
     model: _builtins.str
@@ -49,6 +52,8 @@ class PredictionServed(_message.Message):
     """The call's answer: a serialised inference.ModelInferResponse. Empty when it is over 256 KB."""
     request: _builtins.bytes
     """The call: a serialised inference.ModelInferRequest. Empty when it is over 256 KB."""
+    traceparent: _builtins.str
+    """W3C trace context of the call (traceparent). Empty without one."""
     def __init__(
         self,
         *,
@@ -61,11 +66,36 @@ class PredictionServed(_message.Message):
         duration_us: _builtins.int = ...,
         response: _builtins.bytes = ...,
         request: _builtins.bytes = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "model", b"model", "prediction_id", b"prediction_id", "request", b"request", "response", b"response", "rows", b"rows", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "model", b"model", "prediction_id", b"prediction_id", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictionServed: _TypeAlias = PredictionServed  # noqa: Y015
+
+@_typing.final
+class PredictionsServed(_message.Message):
+    """PredictionsServed records calls that one replica answered, in the order in which it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PredictionServed]:
+        """The calls. Never empty."""
+
+    def __init__(
+        self,
+        *,
+        predictions: _abc.Iterable[Global___PredictionServed] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predictions", b"predictions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PredictionsServed: _TypeAlias = PredictionsServed  # noqa: Y015

@@ -1,0 +1,42 @@
+"""The log of predictions: what was served, as events in Kafka."""
+
+from __future__ import annotations
+
+from headrace.events.v1.prediction_pb2 import PredictionsServed
+from headrace_runtime.kafka import BatchedEvents
+from headrace_runtime.settings import KafkaSettings
+
+from headrace_inference.core.served import Served
+from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, to_served
+
+GATHER_S = 0.2
+"""How long predictions gather before they are written: fewer, larger writes leave more of the processor to calls."""
+IN_A_MESSAGE = 64
+"""Predictions in one message at most: making it takes a quarter of a millisecond, in which calls may have to wait."""
+
+
+class PredictionLog:
+    """Publishes what was served, many calls in a message; loses it, counted, when Kafka does not keep up."""
+
+    def __init__(self, settings: KafkaSettings, source: str) -> None:
+        self._events = BatchedEvents(settings, source, PredictionsServed, to_served, GATHER_S, IN_A_MESSAGE)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._events.start()
+
+    def stop(self) -> None:
+        """Write what is left."""
+        self._events.stop()
+
+    def add(self, served: Served) -> None:
+        """Take note of an answered call."""
+        parts = (served.request, served.answer)
+        self._events.add(served, sum(len(part) for part in parts if len(part) <= MAX_EVENT_PART_BYTES))
+
+
+class NoLog:
+    """Forgets what was served."""
+
+    def add(self, served: Served) -> None:
+        """Do nothing."""

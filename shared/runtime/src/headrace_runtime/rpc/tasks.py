@@ -1,0 +1,96 @@
+"""Calls in an event loop: coroutines and asynchronous generators that answer them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import grpc
+
+from headrace_runtime.rpc.call import Aborted, Call
+from headrace_runtime.rpc.methods import Method
+
+logger = logging.getLogger(__name__)
+
+
+class Tasks:
+    """Runs a task for each call that comes to the event loop in which this was made."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self, method: Method, call: Call, message: bytes | None) -> None:
+        """Answer a call, from any thread; `message` is its request, None when requests are a stream."""
+        self._loop.call_soon_threadsafe(self._begin, method, call, message)
+
+    async def ended(self) -> None:
+        """Wait for what runs."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def _begin(self, method: Method, call: Call, message: bytes | None) -> None:
+        task = self._loop.create_task(self._run(method, call, message))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        call.watch(partial(self._soon, task.cancel))
+
+    def _soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Do something in the event loop; nothing when it has ended, which takes its calls along."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            logger.debug("the event loop has ended")
+
+    async def _run(self, method: Method, call: Call, message: bytes | None) -> None:
+        try:
+            await self._answer(method, call, message)
+        except Aborted:
+            call.end()
+        except asyncio.CancelledError:
+            call.drop()
+            raise
+        except Exception:
+            # Interceptors turn errors into statuses, so this is one of theirs.
+            logger.exception("%s failed", method.path)
+            call.refuse(grpc.StatusCode.UNKNOWN, "internal error")
+
+    async def _answer(self, method: Method, call: Call, message: bytes | None) -> None:
+        request = self._requests(method, call) if message is None else _read(method, call, message)
+        if not method.gives_stream:
+            call.answer(method.write(await method.behaviour(request, call)))
+            return
+        async with aclosing(method.behaviour(request, call)) as responses:
+            async for response in responses:
+                await self._told(partial(call.send, method.write(response)))
+        call.end()
+
+    async def _requests(self, method: Method, call: Call) -> AsyncIterator[Any]:
+        while (message := await self._told(call.receive)) is not None:
+            yield _read(method, call, message)
+
+    async def _told(self, start: Callable[[Callable[..., None]], None]) -> Any:
+        """Start an operation and return what it tells."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def told(result: Any = None) -> None:
+            self._soon(_settle, future, result)
+
+        start(told)
+        return await future
+
+
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():  # or its call was cancelled
+        future.set_result(result)
+
+
+def _read(method: Method, call: Call, message: bytes) -> Any:
+    try:
+        return method.read(message)
+    except Exception as error:
+        call.fail(grpc.StatusCode.INVALID_ARGUMENT, f"{method.path}: the bytes are no request of this method: {error}")
