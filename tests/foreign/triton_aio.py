@@ -38,6 +38,18 @@ async def check_calls_at_the_same_time(client: triton.InferenceServerClient) -> 
         assert result.as_numpy("label").tolist() == best
 
 
+async def check_a_stream_of_calls(client: triton.InferenceServerClient) -> None:
+    async def calls() -> object:
+        for number in range(50):
+            yield {"model_name": "digits", "inputs": pixels(), "request_id": str(number)}
+
+    seen = []
+    async for result, error in client.stream_infer(calls()):
+        assert error is None
+        seen.append(result.get_response().id)
+    assert seen == [str(number) for number in range(50)]
+
+
 async def check_errors(client: triton.InferenceServerClient) -> None:
     with refused("NOT_FOUND", "model 'nope' is not released"):
         await client.infer("nope", pixels())

@@ -191,6 +191,23 @@ def check_errors_have_their_status(client: triton.InferenceServerClient) -> None
         client.infer("digits", pixels(np.zeros((9000, 8, 8), np.float32)))
 
 
+def check_a_stream_of_calls(client: triton.InferenceServerClient) -> None:
+    answers: queue.Queue = queue.Queue()
+    client.start_stream(lambda result, error: answers.put((result, error)))
+    for number in range(50):
+        model = "nope" if number == 7 else "digits"
+        client.async_stream_infer(model, pixels(), request_id=str(number), enable_empty_final_response=number == 8)
+    told = [answers.get(timeout=30) for _ in range(50)]
+    client.stop_stream()
+    assert [number for number, (_, error) in enumerate(told) if error is not None] == [7]
+    assert "model 'nope' is not released" in str(told[7][1])
+    results = [result.get_response() for result, error in told if error is None]
+    assert [result.id for result in results] == [str(number) for number in range(50) if number != 7]
+    assert [result.id for result in results if "triton_final_response" in result.parameters] == ["8"]
+    label, probabilities = told[-1][0].as_numpy("label"), told[-1][0].as_numpy("probabilities")
+    assert label.tolist() == probabilities.argmax(axis=1).tolist()
+
+
 def check_models_are_not_loaded_by_calls(client: triton.InferenceServerClient) -> None:
     for control in (client.load_model, client.unload_model):
         with refused("UNIMPLEMENTED", "by their releases"):

@@ -14,7 +14,7 @@ from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
-from headrace_inference.transport import converters, known_calls
+from headrace_inference.transport import converters, known_calls, wire
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.known_calls import KnownCalls
 from headrace_inference.transport.predictor import Predictor
@@ -176,9 +176,9 @@ def test_texts_go_the_long_way(make_graph: MakeGraph, make_release: MakeRelease,
 
 def test_contents_that_are_not_the_last_field_are_not_taken_for_it(world: World) -> None:
     contents = pixels(1).tobytes()
-    tail = known_calls._RAW_INPUT_TAG + known_calls._varint(len(contents)) + contents
+    tail = wire.head(known_calls._RAW_INPUT, len(contents)) + contents
     # Field 15, which nobody knows, ends with what looks like the contents.
-    hostile = request(pixels(1)) + b"\x7a" + known_calls._varint(len(tail)) + tail
+    hostile = request(pixels(1)) + wire.head(15, len(tail)) + tail
     other = hostile[: -len(contents)] + pixels(2).tobytes()
 
     assert world.infer(hostile) == world.infer(other)

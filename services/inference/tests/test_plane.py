@@ -43,6 +43,10 @@ class Context:
     def __init__(self, left_s: float | None = None) -> None:
         self._left_s = left_s
         self.metadata: dict[str, str] = {}
+        self.sent: tuple[tuple[str, str], ...] = ()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self.sent
 
     def time_remaining(self) -> float | None:
         return self._left_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace_inference.core.served import Served
@@ -36,3 +36,14 @@ class CallContext(Protocol):
 
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         """Send metadata along with the answer."""
+
+
+class StreamContext(CallContext, Protocol):
+    """What a transport tells about one stream of calls."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """Return what the caller sent along."""
+
+
+Method = Callable[[bytes, CallContext], Awaitable[bytes]]
+"""Answers a serialised request. Raises errors of headrace_runtime.errors."""

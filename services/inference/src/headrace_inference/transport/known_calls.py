@@ -19,14 +19,15 @@ from headrace import open_inference as oip
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call
 from headrace_inference.core.tensors import Array, Shape
-from headrace_inference.transport import converters
+from headrace_inference.transport import converters, wire
 
 MOST = 256
 """Calls that are kept; when there are more, all are forgotten, and what still comes is learnt again."""
 LARGEST_HEAD_BYTES = 4096
 
-_RAW_INPUT_TAG = b"\x3a"
-_RAW_OUTPUT_TAG = b"\x32"
+_RAW_INPUT = 7
+_RAW_OUTPUT = 6
+"""Numbers of `raw_input_contents` and `raw_output_contents`, each in its message."""
 _PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
 
 
@@ -81,7 +82,7 @@ class _Described:
         for name, array in zip(names, results, strict=True):
             datatype = version.model.signature.output(name).datatype
             answer.outputs.add(name=name, datatype=datatype.name, shape=array.shape)
-            layouts.append((array.shape, array.dtype, _RAW_OUTPUT_TAG + _varint(array.nbytes)))
+            layouts.append((array.shape, array.dtype, wire.head(_RAW_OUTPUT, array.nbytes)))
         return cls(bytes(answer.SerializeToString()), tuple(layouts))
 
     def fits(self, results: list[Array]) -> bool:
@@ -147,7 +148,7 @@ class KnownCalls:
 
 def _is_last(request: bytes, head: int, contents: bytes) -> bool:
     """Return whether the raw contents are the last field: other bytes in their place are read as other contents."""
-    if not request.endswith(_RAW_INPUT_TAG + _varint(len(contents)) + contents):
+    if not request.endswith(wire.head(_RAW_INPUT, len(contents)) + contents):
         return False
     others = bytes(len(contents))
     if others == contents:
@@ -159,13 +160,3 @@ def _is_last(request: bytes, head: int, contents: bytes) -> bool:
 def _around_id() -> tuple[bytes, bytes]:
     before, _, after = converters.answer_suffix("", _PLACEHOLDER, cached=False).rpartition(_PLACEHOLDER.encode())
     return before, after
-
-
-def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)

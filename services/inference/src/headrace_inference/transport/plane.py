@@ -1,12 +1,12 @@
 """The seam of inference: a method and its bytes in, bytes or a named error out.
 
 Whatever carries the bytes, gRPC in Python or a native front, everything else lies behind `Plane.call` and, for what
-needs nobody else, `Plane.infer_now`.
+needs nobody else, `Plane.infer_now`. Streams of calls have `Plane.stream_infer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -14,14 +14,13 @@ from headrace import open_inference as oip
 from headrace_runtime.errors import NotSupported
 
 from headrace_inference.core.shelf import LoadedVersion, Shelf
-from headrace_inference.ports import CallContext
+from headrace_inference.ports import CallContext, Method
 from headrace_inference.transport import converters, introspection
 from headrace_inference.transport.predictor import Predictor
+from headrace_inference.transport.streaming import Streaming
 
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
 """What is answered beyond the Open Inference Protocol, in Triton's words."""
-
-Method = Callable[[bytes, CallContext], Awaitable[bytes]]
 
 
 class Plane:
@@ -31,6 +30,8 @@ class Plane:
         self._shelf = shelf
         self.infer_now = predictor.infer_now
         """Answers ModelInfer in the thread in which it arrives, or returns None: then it has to be called."""
+        self.stream_infer = Streaming(predictor.infer).stream
+        """Answers ModelStreamInfer."""
         self._statistics = predictor.statistics
         self._server = oip.ServerMetadataResponse(
             name="headrace", version=installed_version("headrace-inference"), extensions=EXTENSIONS

@@ -13,9 +13,14 @@ from headrace_runtime.rpc.methods import WithInline
 
 from headrace_inference.transport.plane import Plane
 
+STREAMING = "ModelStreamInfer"
+"""The one method whose requests and answers are streams."""
+
 
 def open_inference_handler(plane: Plane) -> grpc.GenericRpcHandler:
     """Return the handler of every method of the service."""
-    methods: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(plane.method(name)) for name in METHODS}
+    unary = METHODS.keys() - {STREAMING}
+    methods: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(plane.method(name)) for name in unary}
+    methods[STREAMING] = grpc.stream_stream_rpc_method_handler(plane.stream_infer)
     handler = grpc.method_handlers_generic_handler(SERVICE, methods)
     return WithInline(handler, {f"/{SERVICE}/ModelInfer": plane.infer_now})
