@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ import grpc
 import pytest
 from headrace.ingestion.v1.ingestion_service_pb2 import PushRequest
 from headrace_runtime import errors, telemetry
+from headrace_runtime.rpc import core
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.rpc.methods import WithInline
@@ -260,3 +262,21 @@ def test_calls_are_answered_until_the_host_stops_and_never_after(service: Servic
         each.join(20)
         assert not each.is_alive()
     assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+def test_a_call_that_is_held_does_not_hold_the_stop_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(core, "CANCELLED_S", 0.1)
+    arrived: queue.SimpleQueue[Call] = queue.SimpleQueue()
+    server = core.Core([], arrived.put)
+    port = server.bind("127.0.0.1:0", None)
+    server.start()
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
+    with dial as channel:
+        waiting = channel.unary_unary("/test.Held/Held").future(b"", timeout=30)
+        held = arrived.get(timeout=10)
+        server.stop(0.1)
+        assert waiting.code() is not grpc.StatusCode.OK
+    assert "calls are held" in caplog.text
+    held.drop()
