@@ -87,7 +87,7 @@ def test_a_services_topics_are_the_codes_topics(page: Path) -> None:
     produced = {topic.name for topic in CONTROL_TOPICS if service in topic.producers}
     own = {topic.template.format(pipeline="<pipeline>") for topic in RECORD_TOPICS if service in topic.consumers}
     own |= {topic.template.format(pipeline="<pipeline>") for topic in RECORD_TOPICS if service in topic.producers}
-    named = set(re.findall(r"headrace\.[a-z<>.-]+\.v1", page.read_text()))
+    named = set(re.findall(r"headrace\.[a-z<>.-]+\.v\d+", page.read_text()))
     known = consumed | produced | own
     services = {f"headrace.{area}.v1" for area in ("registry", "ingestion", "events")}
     assert known <= named, f"not named: {known - named}"

@@ -124,7 +124,7 @@ class Call:
         self.end()
 
     def drop(self) -> None:
-        """Let go of a call that is over: the server's stop waits for it as long as it is held."""
+        """Let go of a call that is over: as long as it is held, a stop gives it its grace."""
         self._call = None
 
     def _initial_metadata(self) -> list[Any]:

@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 AWAITED = 16
 """Calls that the core may hand out before the thread asks for more."""
 
-CANCELLED_S = 5.0
-"""How long cancelled calls may take to be let go of."""
-
 Option = tuple[str, int | str]
 
 
@@ -72,9 +69,7 @@ class Core:
             self._server.shutdown(self._queue, self._down)
             if not self._ended.wait(grace_s):
                 self._server.cancel_all_calls()
-                if not self._ended.wait(CANCELLED_S):
-                    logger.warning("calls are held %.0f s after they were cancelled, leaving them", CANCELLED_S)
-                    return
+                self._ended.wait()
             self._thread.join()
         self._server.destroy()
 
