@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from types import NoneType
@@ -79,28 +80,39 @@ class _Numbers:
         self._type = field.type
         self._dtype = field.dtype
         self._is_float = field.dtype.kind == "f"
+        self._holds_bytes = np.can_cast(np.uint8, field.dtype)
         self._types = {bool} if field.type == "bool" else {int, float} if self._is_float else {int}
         self.blank = False if field.type == "bool" else 0
         """What stands in for null: an element of the right Python type."""
 
-    def convert(self, values: Sequence[Any]) -> npt.NDArray[np.generic] | None:
+    def convert(self, values: list[Any]) -> npt.NDArray[np.generic] | None:
         """Return the values as one array, or None when any is no number of this type."""
         # type() and not isinstance: to Python, True is an integer.
-        if not set(map(type, values)) <= self._types:
+        types = list(map(type, values))
+        if types.count(int) == len(types) and int in self._types:
+            return self._whole(values)
+        if not set(types) <= self._types:
             return None
+        return self._floats(np.array(values, np.float64)) if self._is_float else np.array(values, self._dtype)
+
+    def _whole(self, values: list[int]) -> npt.NDArray[np.generic] | None:
+        if self._holds_bytes:
+            # Numbers that fit into a byte, as those of images do, are converted four times as fast in this way.
+            with suppress(ValueError):
+                return np.frombuffer(bytes(values), np.uint8).astype(self._dtype)
         if self._is_float:
-            return self._floats(values)
+            return self._floats(np.array(values, np.float64))
         try:
-            return np.array(values, dtype=self._dtype)
+            return np.array(values, self._dtype)
         except OverflowError:
             return None
 
-    def _floats(self, values: Sequence[Any]) -> npt.NDArray[np.generic] | None:
+    def _floats(self, array: npt.NDArray[np.float64]) -> npt.NDArray[np.generic] | None:
         with np.errstate(over="ignore"):
-            array = np.array(values, dtype=np.float64).astype(self._dtype)
+            rounded = array.astype(self._dtype)
         # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
-        array += 0.0
-        return array if np.isfinite(array).all() else None
+        rounded += 0.0
+        return rounded if np.isfinite(rounded).all() else None
 
     def fault(self, value: object) -> Fault | None:
         """Return what is wrong with one value."""
@@ -145,19 +157,21 @@ class _ArrayColumn:
         return None if array is None else Piece(array, nulls)
 
     def _flatten(self, values: list[Any]) -> list[Any] | None:
-        """Return the elements of all values in one list, or None when the values differ in form or have a wrong one."""
+        """Return the elements of all values in one list, or None when the values differ in form or have a wrong one.
+
+        What is no list where one should be either has no length, or consists of texts, which are no numbers.
+        """
         level = values
         for depth, dimension in enumerate(self._field.shape):
-            if set(map(type, level)) != {list}:
-                return None
-            lengths = set(map(len, level))
-            length = lengths.pop()
-            may_be_flat = depth == 0 and length == self._field.size
-            if lengths or not (may_be_flat or length == dimension):
+            try:
+                lengths = set(map(len, level))
+            except TypeError:
                 return None
             level = list(chain.from_iterable(level))
-            if may_be_flat and list not in set(map(type, level)):
+            if depth == 0 and lengths == {self._field.size} and not isinstance(level[0], list):
                 return level
+            if lengths != {dimension}:
+                return None
         return level
 
     def fault(self, value: object) -> Fault | None:
