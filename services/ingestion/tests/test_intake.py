@@ -3,7 +3,8 @@ from itertools import pairwise
 from typing import Any
 
 from headrace_data.spec import load_pipeline
-from headrace_ingestion.core.intake import Incoming, Intake
+from headrace_ingestion.core.intake import Intake
+from headrace_runtime.messages import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ def test_a_bad_record_never_stops_the_good_ones() -> None:
         b'{"id": "x", "level": "deep", "state": 0}',
         good(2),
     ]
-    records = [Incoming(0, offset, value) for offset, value in enumerate(values)]
+    records = [Record("meters", 0, offset, None, value) for offset, value in enumerate(values)]
     taken = intake().take(records)
     (batch,) = taken.batches
     assert batch.rows.column("id").to_pylist() == ["r0", "r1", "r2"]
@@ -57,7 +58,7 @@ def test_a_bad_record_never_stops_the_good_ones() -> None:
 
 
 def test_records_of_a_partition_stay_in_order_and_apart() -> None:
-    records = [Incoming(partition, offset, good(offset)) for offset in range(6) for partition in (2, 0)]
+    records = [Record("meters", partition, offset, None, good(offset)) for offset in range(6) for partition in (2, 0)]
     taken = intake().take(records)
     assert {batch.partition: batch.rows.column("_offset").to_pylist() for batch in taken.batches} == {
         0: list(range(6)),
@@ -66,7 +67,7 @@ def test_records_of_a_partition_stay_in_order_and_apart() -> None:
 
 
 def test_when_every_record_is_bad_the_range_is_still_accounted_for() -> None:
-    taken = intake().take([Incoming(1, offset, b"[]") for offset in (10, 11)])
+    taken = intake().take([Record("meters", 1, offset, None, b"[]") for offset in (10, 11)])
     (batch,) = taken.batches
     assert (batch.start, batch.end, batch.rows.num_rows, sum(batch.rejected.values())) == (10, 12, 0, 2)
 
@@ -74,7 +75,9 @@ def test_when_every_record_is_bad_the_range_is_still_accounted_for() -> None:
 @settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1024, 4096), st.integers(1, 3))
 def test_batches_cover_each_offset_once_and_keep_every_record(fine: list[bool], limit: int, stride: int) -> None:
-    records = [Incoming(0, 5 + stride * number, good(number) if ok else b"?") for number, ok in enumerate(fine)]
+    records = [
+        Record("meters", 0, 5 + stride * number, None, good(number) if ok else b"?") for number, ok in enumerate(fine)
+    ]
     taken = intake(limit).take(records)
     ranges = [(batch.start, batch.end) for batch in taken.batches]
     assert ranges[0][0] == records[0].offset

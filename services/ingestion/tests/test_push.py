@@ -24,7 +24,9 @@ def test_a_push_that_cannot_be_taken_says_why(batch_id: str, values: list[bytes]
 
 
 def test_pushed_rows_name_the_message_that_accepted_them() -> None:
-    taken = Intake(load_pipeline(DIGITS.read_bytes()), 900_000, 1_000_000).take(to_check("b1", [GOOD, b"bad", GOOD]))
+    taken = Intake(load_pipeline(DIGITS.read_bytes()), 900_000, 1_000_000).take(
+        to_check("b1", [GOOD, b"bad", GOOD]), numbered=True
+    )
     answer = answer_to(taken)
     assert answer.accepted == 2
     assert [(index, rejection.rule) for index, rejection in answer.rejected] == [(1, "json")]

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 from headrace_data.spec import load_pipeline
-from headrace_ingestion.core.intake import Incoming, Intake
+from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import Outcome, is_original, needs_original, plan, selection
 from headrace_runtime.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.messages import Record
 
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -63,19 +64,19 @@ def test_a_plan_foresees_what_both_stages_will_say(value: bytes | None, outcome:
 @pytest.mark.parametrize("literal", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"nan"])
 def test_what_json_does_not_have_is_rejected(literal: bytes) -> None:
     value = sent().replace(b"0.1", literal)
-    (rejected,) = intake().take([Incoming(0, 0, value)]).rejected
+    (rejected,) = intake().take([Record("meters", 0, 0, None, value)]).rejected
     assert rejected[1].rule == "json"
 
 
 @pytest.mark.parametrize("level", ["3e38", "-1e39", "1e308"])
 def test_a_number_that_its_type_cannot_hold_is_rejected(level: str) -> None:
-    taken = intake().take([Incoming(0, 0, sent().replace(b"0.1", level.encode()))])
+    taken = intake().take([Record("meters", 0, 0, None, sent().replace(b"0.1", level.encode()))])
     assert [rejection.rule for _, rejection in taken.rejected] == ([] if level == "3e38" else ["overflow"])
 
 
 def test_an_oversized_record_is_rejected_unread_and_stops_no_other() -> None:
     values = [sent(), b"{" * 1_001, b"{", sent(), b"x" * 5_000]
-    taken = intake().take([Incoming(0, offset, value) for offset, value in enumerate(values)])
+    taken = intake().take([Record("meters", 0, offset, None, value) for offset, value in enumerate(values)])
     assert [(record.offset, rejection.rule) for record, rejection in taken.rejected] == [
         (1, "oversized"),
         (2, "json"),
@@ -145,9 +146,9 @@ def test_an_id_is_a_partition_and_an_offset(wrong: str) -> None:
 
 @pytest.mark.parametrize("rule", ["crash", "type"])
 def test_of_what_a_process_died_is_tried_elsewhere_before_it_is_handled(rule: str) -> None:
-    asked: list[Incoming] = []
+    asked: list[Record] = []
 
-    def dies(record: Incoming) -> str | None:
+    def dies(record: Record) -> str | None:
         asked.append(record)
         return "process died: SIGSEGV" if record.value == sent(id="bad") else None
 
@@ -163,7 +164,7 @@ def test_of_what_a_process_died_is_tried_elsewhere_before_it_is_handled(rule: st
 
 
 def test_a_record_that_is_set_aside_is_accounted_for_at_its_place() -> None:
-    record = Incoming(3, 17, b"bytes", b"k")
+    record = Record("meters", 3, 17, b"k", b"bytes")
     taken = intake().set_aside(record, "process died: SIGKILL")
     (batch,) = taken.batches
     assert (batch.partition, batch.start, batch.end, batch.rows.num_rows) == (3, 17, 18, 0)

@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
+import numpy as np
 import pyarrow as pa
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline
+from headrace_runtime.messages import Record
 from headrace_runtime.suspects import CRASH
 
 OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One record as it came: from a partition of the producers' topic, or pushed (see SourceRange in the contracts)."""
-
-    partition: int
-    offset: int
-    value: bytes | None
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-    index: int = 0
-    """Place among the records of the same offset; 0 unless it was pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +36,8 @@ class Taken:
     """What became of some records: every one is in a batch or among the rejected."""
 
     batches: Sequence[Batch]
-    rejected: Sequence[tuple[Incoming, Rejection]]
+    rejected: Sequence[tuple[Record, Rejection]]
+    """A rejection's position is the record's among those of its partition."""
 
 
 class Intake:
@@ -58,49 +49,50 @@ class Intake:
         self.max_record_bytes = max_record_bytes
         self._checker = RecordChecker(pipeline.stream)
 
-    def take(self, records: Sequence[Incoming]) -> Taken:
-        """Check records that are in order within each partition. A bad one never stops the good ones."""
+    def take(self, records: Sequence[Record], *, numbered: bool = False) -> Taken:
+        """Check records that are in order within each partition. A bad one never stops the good ones.
+
+        Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
+        """
         batches: list[Batch] = []
-        rejected: list[tuple[Incoming, Rejection]] = []
+        rejected: list[tuple[Record, Rejection]] = []
         for group in _by_partition(records):
-            rows, faults = self._check(group)
+            rows, faults = self._check(group, numbered=numbered)
             rejected += [(group[fault.position], fault) for fault in faults]
             batches += _split(group, rows, Counter(fault.rule for fault in faults), self.batch_bytes)
         return Taken(batches, rejected)
 
-    def set_aside(self, record: Incoming, reason: str) -> Taken:
+    def set_aside(self, record: Record, reason: str) -> Taken:
         """Reject a record that nobody can check without dying, unread; its place is accounted for."""
         nothing = self._checker.check([], [], []).batch
         batch = Batch(record.partition, record.offset, record.offset + 1, nothing, {CRASH: 1})
         return Taken([batch], [(record, Rejection(0, CRASH, "", reason))])
 
-    def _check(self, group: Sequence[Incoming]) -> tuple[pa.RecordBatch, list[Rejection]]:
+    def _check(self, group: Sequence[Record], *, numbered: bool) -> tuple[pa.RecordBatch, list[Rejection]]:
         """Return the rows of one source partition, and why the other records are none, in order."""
-        limit = self.max_record_bytes
-        sizes = {at: size for at, record in enumerate(group) if (size := len(record.value or b"")) > limit}
-        fitting = [at for at in range(len(group)) if at not in sizes]
-        records = [group[at] for at in fitting] if sizes else group
-        checked = self._checker.check(
-            [record.value for record in records],
-            [record.partition for record in records],
-            [record.offset for record in records],
-            [record.index for record in records],
-        )
-        faults = [replace(fault, position=fitting[fault.position]) for fault in checked.rejected]
-        faults += [
-            Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {size}") for at, size in sizes.items()
-        ]
+        values, limit = [record.value for record in group], self.max_record_bytes
+        sizes = [len(value) if value else 0 for value in values]
+        places = np.arange(len(group))
+        oversized = np.flatnonzero(np.array(sizes) > limit).tolist()
+        if oversized:
+            places = np.delete(places, oversized)
+            values = [values[at] for at in places.tolist()]
+        offsets = np.array([record.offset for record in group])[places]
+        partitions = np.full(len(places), group[0].partition)
+        checked = self._checker.check(values, partitions, offsets, places if numbered else None)
+        faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
+        faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return checked.batch, sorted(faults, key=lambda fault: fault.position)
 
 
-def _by_partition(records: Sequence[Incoming]) -> list[list[Incoming]]:
-    groups: dict[int, list[Incoming]] = {}
-    for record in records:
-        groups.setdefault(record.partition, []).append(record)
+def _by_partition(records: Sequence[Record]) -> list[list[Record]]:
+    groups: dict[int, list[Record]] = {}
+    for partition, run in groupby(records, key=attrgetter("partition")):
+        groups.setdefault(partition, []).extend(run)
     return list(groups.values())
 
 
-def _split(group: Sequence[Incoming], rows: pa.RecordBatch, rejected: Mapping[str, int], limit: int) -> Iterator[Batch]:
+def _split(group: Sequence[Record], rows: pa.RecordBatch, rejected: Mapping[str, int], limit: int) -> Iterator[Batch]:
     """Cut rows into batches of about `limit` bytes whose ranges meet without a gap; the last tells of the rejected."""
     pieces = max(1, -(-rows.nbytes // limit))
     size = max(1, -(-rows.num_rows // pieces))

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from headrace_data.records import Rejection
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.messages import Record
 
-from headrace_ingestion.core.intake import Batch, Incoming, Taken
+from headrace_ingestion.core.intake import Batch, Taken
 
 MAX_BATCH_ID_LENGTH = 200
 REPLAY_PREFIX = "dead/"
@@ -25,21 +26,24 @@ class Answer:
     rejected: Sequence[tuple[int, Rejection]]
 
 
-def to_check(batch_id: str, values: Sequence[bytes]) -> list[Incoming]:
-    """Return the records of a pushed batch, not yet placed. Raises InvalidInput for a bad id and for no record."""
+def to_check(batch_id: str, values: Sequence[bytes]) -> list[Record]:
+    """Return the records of a pushed batch, not yet placed; they are taken as numbered ones.
+
+    Raises InvalidInput for a bad id and for no record.
+    """
     if not 0 < len(batch_id) <= MAX_BATCH_ID_LENGTH:
         raise InvalidInput(f"batch_id: expected 1 to {MAX_BATCH_ID_LENGTH} characters, got {len(batch_id)}")
     if batch_id.startswith(REPLAY_PREFIX):
         raise InvalidInput(f"batch_id: expected one that does not begin with {REPLAY_PREFIX}, got {batch_id!r}")
     if not values:
         raise InvalidInput("records: expected at least one record, got none")
-    return [Incoming(partition=-1, offset=0, value=value, index=index) for index, value in enumerate(values)]
+    return [Record("", partition=-1, offset=0, key=None, value=value) for value in values]
 
 
 def answer_to(taken: Taken) -> Answer:
     """Return the answer that tells what became of the records."""
     accepted = sum(batch.rows.num_rows for batch in taken.batches)
-    return Answer(accepted, [(record.index, rejection) for record, rejection in taken.rejected])
+    return Answer(accepted, [(rejection.position, rejection) for _, rejection in taken.rejected])
 
 
 def placed(batch: Batch, accepted_partition: int, accepted_offset: int) -> Batch:

@@ -12,9 +12,10 @@ from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.messages import Record
 from headrace_runtime.suspects import CRASH
 
-from headrace_ingestion.core.intake import Incoming, Intake, Taken
+from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
 STAGES = ("ingestion", "preprocessing")
@@ -130,7 +131,7 @@ def plan(
     intake: Intake,
     *,
     known: bool,
-    dies: Callable[[Incoming], str | None] = lambda _: None,
+    dies: Callable[[Record], str | None] = lambda _: None,
 ) -> Plan:
     """Return what becomes of a letter now.
 
@@ -149,7 +150,7 @@ def plan(
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
     value = letter.value if original is None else original
-    record = Incoming(-1, 0, value, letter.key, letter.headers)
+    record = Record("", -1, 0, letter.key, value, letter.headers)
     if letter.rule == CRASH and (death := dies(record)):
         return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
     taken = intake.take([record])

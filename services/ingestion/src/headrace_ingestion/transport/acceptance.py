@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from headrace.events.v1.record_pb2 import PushAccepted, RecordRejected
 from headrace_runtime.dead_letters import StoredLetter
@@ -50,7 +50,7 @@ def write_accepted(
     rows = [placed(batch, partition, offset) for batch in taken.batches]
     transaction.send(raw_message(batch, pipeline.name, pipeline.digest, target, replay) for batch in rows)
     dead = [
-        dead_letter(replace(record, partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name)
+        dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name)
         for record, rejection in taken.rejected
     ]
     transaction.send(letter.after_replay(replay).outgoing(pipeline.name, target) for letter in dead)

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from prometheus_client import Counter
 
 from headrace_ingestion.core.intake import Intake, Taken
-from headrace_ingestion.transport.converters import dead_letter, incoming, raw_message
+from headrace_ingestion.transport.converters import dead_letter, raw_message
 
 RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline", "outcome"])
 
@@ -21,7 +21,7 @@ def handler(intake: Intake) -> Handle:
     pipeline = intake.pipeline
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        return messages_of(intake.take([incoming(record) for record in records]), pipeline)
+        return messages_of(intake.take(records), pipeline)
 
     return handle
 

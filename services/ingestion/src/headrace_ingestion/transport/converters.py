@@ -1,4 +1,4 @@
-"""Kafka records and contracts to the core's types and back."""
+"""Contracts to the core's types and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace_runtime.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.messages import Headers, Outgoing, Record, event_headers
 from headrace_runtime.topics import raw_topic
 
-from headrace_ingestion.core.intake import Batch, Incoming
+from headrace_ingestion.core.intake import Batch
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
@@ -20,11 +20,6 @@ OUTCOMES = {
     Outcome.REPEATED: messages.REPLAY_OUTCOME_REPEATED,
     Outcome.EXHAUSTED: messages.REPLAY_OUTCOME_EXHAUSTED,
 }
-
-
-def incoming(record: Record) -> Incoming:
-    """Return a producer's record as the core takes it."""
-    return Incoming(record.partition, record.offset, record.value, record.key, record.headers)
 
 
 def raw_message(batch: Batch, pipeline: str, spec_digest: str, partition: int, headers: Headers = ()) -> Outgoing:
@@ -41,7 +36,7 @@ def raw_message(batch: Batch, pipeline: str, spec_digest: str, partition: int, h
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)
 
 
-def dead_letter(record: Incoming, rejection: Rejection, topic: str) -> DeadLetter:
+def dead_letter(record: Record, rejection: Rejection, topic: str) -> DeadLetter:
     """Return a rejected record as a dead letter; topic is where it came from."""
     return DeadLetter(
         stage=SOURCE,

@@ -24,7 +24,7 @@ from headrace_runtime.trials import Trial
 
 from headrace_ingestion.adapters.dead_log import DeadLog
 from headrace_ingestion.adapters.push_log import PushLog
-from headrace_ingestion.core.intake import Incoming, Taken
+from headrace_ingestion.core.intake import Taken
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, batch_id, is_original, needs_original, plan
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
 from headrace_ingestion.transport.consumer import count
@@ -140,7 +140,7 @@ class DeadLetterDesk:
         return told
 
 
-def _dies(trial: Trial, stored: StoredLetter, record: Incoming) -> str | None:
+def _dies(trial: Trial, stored: StoredLetter, record: Record) -> str | None:
     letter = stored.letter
     return trial.attempt([Record(letter.topic, letter.partition, letter.offset, record.key, record.value)])
 

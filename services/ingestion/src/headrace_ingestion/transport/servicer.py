@@ -67,7 +67,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         otel_context.attach(current)
         entrance = entrance_of(self._entrances, request.pipeline)
         records = to_check(request.batch_id, request.records)
-        taken = entrance.intake.take(records)
+        taken = entrance.intake.take(records, numbered=True)
         for rest_s in RESTS_S:
             try:
                 with self._log.writer() as transaction:

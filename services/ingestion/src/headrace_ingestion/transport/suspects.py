@@ -13,7 +13,6 @@ from headrace_runtime.trials import Trial
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import dropped
 from headrace_ingestion.transport.consumer import handler, messages_of
-from headrace_ingestion.transport.converters import incoming
 
 CHILD = "headrace_ingestion.child"
 
@@ -38,7 +37,7 @@ class IntakeSuspects:
 
     def park(self, record: Record, reason: str) -> Sequence[Outgoing]:
         """Return the dead letter, and the batch that accounts for the record's place."""
-        return messages_of(self._intake.set_aside(incoming(record), reason), self._intake.pipeline)
+        return messages_of(self._intake.set_aside(record, reason), self._intake.pipeline)
 
 
 def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:
@@ -58,6 +57,6 @@ def attempt(setup: Mapping[str, Any]) -> Attempt:
     handle = handler(intake)
 
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:
-        return dropped(intake.take([incoming(record) for record in records]), intake.pipeline)
+        return dropped(intake.take(records), intake.pipeline)
 
     return check_and_clean if setup["cleans"] else lambda records, _: handle(records)
