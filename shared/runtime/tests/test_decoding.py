@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def plainly(data: bytes) -> list[Record] | str:
 
 def quickly(data: bytes) -> list[Record] | str:
     try:
-        return list(unpack(DefaultRecordBatch(data), "t", 3))
+        return list(chain.from_iterable(unpack(DefaultRecordBatch(data), "t", 3)))
     except CorruptRecordError:
         return "corrupt"
 

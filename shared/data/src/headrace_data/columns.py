@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.ma  # Arrow looks for masked arrays, and would import them while the first records wait.
 import numpy.typing as npt
 import pyarrow as pa
 

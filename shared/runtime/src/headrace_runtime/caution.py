@@ -16,8 +16,7 @@ from typing import Protocol
 from prometheus_client import Counter, Gauge
 
 from headrace_runtime.errors import HeadraceError
-from headrace_runtime.kafka.consumers import Place
-from headrace_runtime.messages import Handle, Outgoing, Record, next_offsets
+from headrace_runtime.messages import Handle, Outgoing, Place, Record, by_place, next_offsets
 from headrace_runtime.suspects import MOST_IN_A_ROW, Mark, Search
 
 logger = logging.getLogger(__name__)
@@ -116,8 +115,7 @@ class Caution:
 
     def unbegun(self, records: Sequence[Record]) -> dict[Place, int]:
         """Return the first offset of each partition in which no beginning is noted yet."""
-        firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
-        return {place: offset for place, offset in firsts.items() if place not in self._begun}
+        return {place: found[0].offset for place, found in by_place(records).items() if place not in self._begun}
 
     def begin(
         self,

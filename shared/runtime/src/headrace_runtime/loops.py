@@ -12,10 +12,10 @@ from prometheus_client import Counter, Histogram
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.caution import Caution, Suspects
-from headrace_runtime.kafka.consumers import GroupConsumer, Place
+from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.kafka.watchdog import HangWatch
-from headrace_runtime.messages import Handle, Outgoing, Record, next_offsets
+from headrace_runtime.messages import Handle, Outgoing, Place, Record, by_place, next_offsets
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import links_to, process_attributes, tracer
 from headrace_runtime.trials import is_transient, told
@@ -92,7 +92,7 @@ class TransactionLoop(Background):
                     consumer.rewind(records)
                     self.stopping.wait(POSTPONE_S)
                     continue
-                unknown = {(record.topic, record.partition) for record in records} - restored
+                unknown = by_place(records).keys() - restored
                 if unknown:
                     self._restore(unknown)
                     restored |= unknown
@@ -118,13 +118,13 @@ class _Round:
             self._begin(records, self.caution)
         except MembershipLost as error:
             return self._again(records, error)
-        by_place: dict[Place, list[Record]] = {}
-        for record in records:
-            by_place.setdefault((record.topic, record.partition), []).append(record)
-        suspected = {place for place in by_place if self.caution.suspects(place)}
-        ordinary = [record for record in records if (record.topic, record.partition) not in suspected]
+        places = by_place(records)
+        suspected = [place for place in places if self.caution.suspects(place)]
+        if not suspected:
+            return self._ordinary(records)
+        ordinary = [record for place, found in places.items() if place not in suspected for record in found]
         done = [self._ordinary(ordinary)] if ordinary else []
-        done += [self._carefully(by_place[place], self.caution) for place in by_place if place in suspected]
+        done += [self._carefully(places[place], self.caution) for place in suspected]
         return all(done)
 
     def _begin(self, records: Sequence[Record], caution: Caution) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 import uuid_utils
@@ -105,17 +107,25 @@ def decode(record: Record, message_class: type[M]) -> M:
         raise Unprocessable(f"{_place(record)}: expected a {message_class.DESCRIPTOR.full_name}: {error}") from error
 
 
-Offsets = Mapping[tuple[str, int], int]
-"""Next offset to read by (topic, partition)."""
+Place = tuple[str, int]
+"""A topic and a partition of it."""
+
+Offsets = Mapping[Place, int]
+"""Next offset to read of each partition."""
 
 
-def next_offsets(records: Iterable[Record]) -> dict[tuple[str, int], int]:
+def by_place(records: Iterable[Record]) -> dict[Place, list[Record]]:
+    """Return the records of each partition, in the order in which they came."""
+    places: dict[Place, list[Record]] = {}
+    # Records come in long runs from one partition, and a run costs no more than one of them did.
+    for place, run in groupby(records, key=itemgetter(0, 1)):
+        places.setdefault(place, []).extend(run)
+    return places
+
+
+def next_offsets(records: Iterable[Record]) -> dict[Place, int]:
     """Return the offsets to commit once these records are done: the highest of each partition, plus one."""
-    offsets: dict[tuple[str, int], int] = {}
-    for record in records:
-        place = (record.topic, record.partition)
-        offsets[place] = max(offsets.get(place, 0), record.offset + 1)
-    return offsets
+    return {place: max(record.offset for record in found) + 1 for place, found in by_place(records).items()}
 
 
 Handle = Callable[[Sequence[Record]], Sequence[Outgoing]]

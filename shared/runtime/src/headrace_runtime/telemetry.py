@@ -223,12 +223,17 @@ def extract(headers: Iterable[tuple[str, bytes | str]]) -> otel_context.Context:
 def links_to(headers_of_many: Iterable[Iterable[tuple[str, bytes]]]) -> list[trace.Link]:
     """Return links to the distinct creation contexts of a batch of messages, MAX_LINKS at most."""
     links: dict[int, trace.Link] = {}
-    for headers in headers_of_many:
-        if len(links) == MAX_LINKS:
-            break
-        span_context = trace.get_current_span(extract(headers)).get_span_context()
+    read: set[tuple[tuple[str, bytes], ...]] = set()
+    for headers in filter(None, headers_of_many):
+        told = tuple(header for header in headers if header[0] in _CONTEXT_HEADERS)
+        if not told or told in read:
+            continue
+        read.add(told)
+        span_context = trace.get_current_span(extract(told)).get_span_context()
         if span_context.is_valid:
             links[span_context.span_id] = trace.Link(span_context)
+        if len(links) == MAX_LINKS:
+            break
     return list(links.values())
 
 

@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.watchdog import Watchdog
-from headrace_runtime.messages import Record, next_offsets
+from headrace_runtime.messages import Place, Record, by_place, next_offsets
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -33,9 +34,6 @@ ANSWER_TIMEOUT_MS = 60_000
 CONSUMERS_STALLED = Counter(
     "headrace_consumer_stalled", "Consumers that were given up because they stood still.", ["group"]
 )
-
-Place = tuple[str, int]
-"""A topic and a partition of it."""
 
 _READING: dict[str, Any] = {
     "isolation_level": "read_committed",
@@ -164,14 +162,10 @@ class GroupConsumer:
 
     def rewind(self, records: Iterable[Record]) -> None:
         """Read these records again, as far as their partitions are still ours."""
-        first: dict[Place, int] = {}
-        for record in records:
-            place = (record.topic, record.partition)
-            first[place] = min(first.get(place, record.offset), record.offset)
         assigned = self._consumer.assignment()
-        for (topic, partition), offset in first.items():
-            if TopicPartition(topic, partition) in assigned:
-                self._consumer.seek(TopicPartition(topic, partition), offset)
+        for place, found in by_place(records).items():
+            if TopicPartition(*place) in assigned:
+                self._consumer.seek(TopicPartition(*place), min(record.offset for record in found))
         self._moving.forget()
 
     def _owned(self) -> Collection[TopicPartition]:
@@ -333,7 +327,7 @@ class LogReader:
 
 
 def _records(polled: Mapping[Any, Sequence[Record]]) -> list[Record]:
-    return [record for records in polled.values() for record in records]
+    return list(chain.from_iterable(polled.values()))
 
 
 __all__ = ["GroupConsumer", "LogReader", "Place", "next_offsets"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import dropwhile, repeat
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ FEWEST = 24
 AT_ONCE = 1024
 """Records that are made at a time: what is made lies in memory beside its batch."""
 
+
 _Places = np.ndarray[Any, np.dtype[np.int64]]
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -37,23 +39,53 @@ _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     """Unpacks what was fetched from a partition into records of headrace_runtime.messages."""
 
-    def _unpack_records(
-        self, tp: Any, records: Any, key_deserializer: Any, value_deserializer: Any
-    ) -> Iterator[Record]:
+    def __init__(self, fetch_offset: int, tp: Any, records: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(fetch_offset, tp, records, *arguments, **options)
+        # In the place of kafka-python's iterator, which goes from record to record.
+        self.record_iterator = self._pieces(tp, records)
+        self._piece: list[Record] = []
+
+    def take(self, n: int | None = None) -> list[Record]:
+        """Return the next records, n at most.
+
+        An error is told when all before it was taken. What is left then is given up, to be fetched again.
+        """
+        taken: list[Record] = []
+        try:
+            self._maybe_raise_next_inline_exception()
+            while n is None or len(taken) < n:
+                self._piece = self._piece or next(self.record_iterator, [])
+                if not self._piece:
+                    break
+                most = len(self._piece) if n is None else n - len(taken)
+                taken += self._piece[:most]
+                self._piece = self._piece[most:]
+                self.next_fetch_offset = taken[-1].offset + 1
+        except Exception as error:
+            if not taken:
+                self.drain()
+                raise
+            self._next_inline_exception = error
+        self.records_read += len(taken)
+        return taken
+
+    def _pieces(self, tp: Any, records: Any) -> Iterator[list[Record]]:
+        """Yield the records from the fetch offset on, some at a time."""
         last = None
         while (batch := records.next_batch()) is not None:
             last = batch
             if self.check_crcs and not batch.validate_crc():
                 raise CorruptRecordError(f"{tp}: the record batch at offset {batch.base_offset} fails its checksum")
+            self.bytes_read += batch.size_in_bytes
             if batch.magic == _VERSION:
                 self.leader_epoch = batch.leader_epoch
                 if self._passed_over(batch):
                     self.next_fetch_offset = batch.next_offset
                     continue
-            for record in unpack(batch, tp.topic, tp.partition):
-                self.records_read += 1
-                self.next_fetch_offset = record.offset + 1
-                yield record
+            for piece in unpack(batch, tp.topic, tp.partition):
+                # A batch comes as a whole, also when only its end was asked for.
+                if found := list(dropwhile(self._maybe_skip_record, piece)):
+                    yield found
         if last is not None and last.magic == _VERSION:
             # The last offset of a batch stays its own when compaction has removed its last record.
             self.next_fetch_offset = last.next_offset
@@ -70,20 +102,20 @@ class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return bool(batch.is_control_batch)
 
 
-def unpack(batch: Any, topic: str, partition: int) -> Iterator[Record]:
-    """Yield the records of a batch of kafka-python's. Raises CorruptRecordError when the bytes are none.
+def unpack(batch: Any, topic: str, partition: int) -> Iterator[list[Record]]:
+    """Yield the records of a batch of kafka-python's, some at a time.
 
-    A header without a value, which Kafka knows, has an empty one. In a header's name, what is no UTF-8 is replaced: no
-    producer's message stops the reading.
+    Raises CorruptRecordError when the bytes are none. A header without a value, which Kafka knows, has an empty one. In
+    a header's name, what is no UTF-8 is replaced: no producer's message stops the reading.
     """
     if batch.magic != _VERSION:
-        yield from _plainly(batch, topic, partition)
+        yield list(_plainly(batch, topic, partition))
         return
     batch._maybe_uncompress()  # noqa: SLF001 - what iterating does first
     position, left = batch._pos, batch.records_count  # noqa: SLF001
     if left < FEWEST:
         try:
-            yield from list(_plainly(batch, topic, partition))
+            yield list(_plainly(batch, topic, partition))
         except CorruptRecordError:
             logger.debug("%s:%s: the batch at %s is read once more", topic, partition, batch.base_offset)
         else:
@@ -92,7 +124,7 @@ def unpack(batch: Any, topic: str, partition: int) -> Iterator[Record]:
     try:
         while left:
             starts, ends = _bodies(data, position, min(left, AT_ONCE))
-            yield from _records(data, starts, ends, batch, topic, partition)
+            yield _records(data, starts, ends, batch, topic, partition)
             position = ends[-1]
             left -= len(ends)
     except (IndexError, ValueError) as error:
@@ -120,14 +152,13 @@ def _bodies(data: bytes, position: int, count: int) -> tuple[list[int], list[int
     starts, ends = [], []
     for _ in range(count):
         first = data[position]
-        second = data[position + 1]
         if first < 0x80:
-            position += 1
             length = (first >> 1) ^ -(first & 1)
-        elif second < 0x80:
-            position += 2
+            position += 1
+        elif (second := data[position + 1]) < 0x80:
             whole = first & 0x7F | second << 7
             length = (whole >> 1) ^ -(whole & 1)
+            position += 2
         else:
             length, position = decode_varint(data, position)
         if not 0 < length <= len(data) - position:
@@ -138,9 +169,7 @@ def _bodies(data: bytes, position: int, count: int) -> tuple[list[int], list[int
     return starts, ends
 
 
-def _records(
-    data: bytes, starts: list[int], ends: list[int], batch: Any, topic: str, partition: int
-) -> Iterator[Record]:
+def _records(data: bytes, starts: list[int], ends: list[int], batch: Any, topic: str, partition: int) -> list[Record]:
     view = np.frombuffer(data, np.uint8)
     at = np.array(starts, np.int64)
     if (view[at] & 0x80).any():  # kafka-python reads a number there, of which no bit has a meaning so far
@@ -161,8 +190,10 @@ def _records(
     headers, found = _headers(data, counts, at)
     if found != ends:
         raise ValueError("a record that does not end where its length says")
-    for offset, key, value, header, stamp in zip(offsets, keys, values, headers, stamps.tolist(), strict=True):
-        yield Record(topic, partition, offset, key, value, header, stamp)
+    fields = zip(repeat(topic), repeat(partition), offsets, keys, values, headers, stamps.tolist(), strict=False)
+    # Without Record's own constructor, which is a function in Python.
+    records: list[Record] = list(map(tuple.__new__, repeat(Record), fields))
+    return records
 
 
 def _varints(view: _Bytes, at: _Places) -> tuple[_Places, _Places]:
@@ -193,8 +224,10 @@ def _parts(data: bytes, view: _Bytes, at: _Places) -> tuple[list[bytes | None], 
         raise ValueError("a key or value that is longer than its batch")
     if (lengths < 0).all():
         return [None] * len(at), ends
-    places = zip(starts.tolist(), ends.tolist(), lengths.tolist(), strict=True)
-    return [data[start:end] if length >= 0 else None for start, end, length in places], ends
+    parts: list[bytes | None] = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    for at_none in np.flatnonzero(lengths < 0).tolist():
+        parts[at_none] = None
+    return parts, ends
 
 
 def _headers(data: bytes, counts: _Places, at: _Places) -> tuple[list[Headers], list[int]]:
