@@ -19,6 +19,7 @@ from headrace_ingestion.transport.consumer import handler
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing, Record
+from headrace_runtime.service import settle
 from prometheus_client import REGISTRY
 
 from benchmarks.streaming.records import PIPELINE
@@ -51,6 +52,7 @@ def main(broker: str, topic: str, rows: int, group: str) -> None:
         partial(TransactionalProducer, settings, group),
         first_seen,
     )
+    settle()
     loop.start()
     # Asking for the counter costs more than many records do: only the last commit is waited for in that way.
     all_handled.wait(TIMEOUT_S)

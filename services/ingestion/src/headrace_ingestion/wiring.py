@@ -11,7 +11,7 @@ from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.pipelines import PipelineParts
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.service import Component, Service
+from headrace_runtime.service import Component, Service, settle
 
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake
@@ -36,6 +36,7 @@ def build(settings: Settings) -> Service:
         [ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name],
         settings.max_message_bytes,
     )
+    settle()
     return Service("ingestion", [log, pipelines, host])
 
 

@@ -12,7 +12,7 @@ from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, Transact
 from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.pipelines import PipelineParts
-from headrace_runtime.service import Component, Service
+from headrace_runtime.service import Component, Service, settle
 from headrace_runtime.topics import raw_topic
 
 from headrace_preprocessing.adapters.clean_log import last_rows
@@ -32,6 +32,7 @@ def build(settings: Settings) -> Service:
         return _pipeline_parts(settings, events, pipelines.ask, applied)
 
     pipelines = PipelineParts(settings, "preprocessing", parts)
+    settle()
     return Service("preprocessing", [events, pipelines])
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
@@ -26,6 +27,9 @@ _LARGE_CHUNK: Final = 512
 """Records decoded at a time."""
 _SMALL_CHUNK: Final = 64
 """The same for records with lists. More lists alive at a time would send Python's garbage collector looking."""
+
+
+Numbers = Sequence[int] | npt.NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ class RecordChecker:
     def check(
         self,
         values: Sequence[bytes | None],
-        partitions: Sequence[int],
-        offsets: Sequence[int],
-        indexes: Sequence[int] | None = None,
+        partitions: Numbers,
+        offsets: Numbers,
+        indexes: Numbers | None = None,
     ) -> Checked:
         """Check records, one JSON object each; None is a message without a value.
 
