@@ -244,6 +244,45 @@ def test_a_long_batch_with_few_faults(mixed: Pipeline) -> None:
     assert checked.batch.column("_offset").to_pylist() == [int(text) for text in checked.batch.column("id").to_pylist()]
 
 
+@pytest.mark.parametrize("place", [0, 1, 63, 64, 99])
+def test_a_boolean_among_zeros_and_ones_is_found_wherever_it_stands(mixed: Pipeline, place: int) -> None:
+    values = [record(id="true or false", image=[[0, 1, 0], [1, 0, 1]], amount=1) for _ in range(100)]
+    values[place] = record(image=[[0, 1, 0], [1, False, 1]], amount=1)
+
+    [rejection] = check(mixed, *values).rejected
+
+    assert (rejection.position, rejection.rule) == (place, "type")
+    assert rejection.reason == "image: element 4: expected a value of type float32, got false"
+
+
+def test_what_is_written_twice_or_in_another_way_is_one_value(mixed: Pipeline) -> None:
+    head = b'{"id": "a", "team": 1, "amount": 1, '
+    values = [
+        head + b'"image": [1, 2, 3, 4, 5, 6], "image": [[9, 9, 9], [9, 9, 9]]}',
+        head + b'"image": [true], "im\\u0061ge": [9, 9, 9, 9, 9, 9]}',
+        head + b'"image": [9.0, 9e0, 90E-1, 9, 0.9e+1, 9]}',
+        b"\n\t" + head + b'\r\n"image": [[9,9,9]\n,\n[9,9,9]]} \n',
+    ]
+
+    assert check(mixed, *values).batch.column("image").to_pylist() == [[9.0] * 6] * 4
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (b'{"id": "a", "team": [1,', b'{"team": 1}], "amount": 1}'),
+        (record() + b"\n" + record(), b""),
+        (record() + b"," + record(), b" "),
+        (record()[:-1], record()[1:]),
+        (b"\xef\xbb\xbf" + record(), b'{"id": "a", "team": 01, "amount": 1}'),
+    ],
+)
+def test_neighbours_never_make_up_for_each_other(mixed: Pipeline, pair: tuple[bytes, bytes]) -> None:
+    checked = check(mixed, record(), *pair, record())
+
+    assert [(rejection.position, rejection.rule) for rejection in checked.rejected] == [(1, "json"), (2, "json")]
+
+
 def test_a_list_of_ones_may_be_nested_or_flat(digits: Pipeline) -> None:
     identity, _, pixels, digit = digits.stream.fields
     pixels = pixels.model_copy(update={"shape": (4, 1), "range": None})
