@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from headrace_runtime.kafka import decoding
-from headrace_runtime.kafka.decoding import FEWEST, unpack
+from headrace_runtime.kafka.decoding import FEWEST, QuickRecords, unpack
 from headrace_runtime.messages import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka import TopicPartition
+from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka.record.memory_records import MemoryRecords
 
 CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}
 
@@ -21,14 +24,16 @@ headers = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size
 rows = st.tuples(parts, parts, headers | st.just([]), st.integers(0, 2**41))
 
 
-def encoded(written: list[Any], codec: int = 0) -> bytes:
+def encoded(written: list[Any], codec: int = 0, first: int = 0) -> bytes:
     builder = DefaultRecordBatchBuilder(
         magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
         batch_size=1 << 30,
     )  # fmt: skip
     for offset, (key, value, told, stamp) in enumerate(written):
         builder.append(offset, timestamp=stamp, key=key, value=value, headers=told)
-    return bytes(builder.build())
+    data = bytearray(builder.build())
+    data[0:8] = first.to_bytes(8, "big")  # where the broker puts the batch
+    return bytes(data)
 
 
 def plainly(data: bytes) -> list[Record] | str:
@@ -63,8 +68,8 @@ def test_both_ways_find_the_same_records(written: list[Any], codec: str) -> None
 
 
 def test_offsets_and_times_are_those_of_the_log() -> None:
-    data = bytearray(encoded([(None, b"v", [], 1_700_000_000_000 + place) for place in range(FEWEST)]))
-    data[0:8] = (2**40).to_bytes(8, "big")  # where the broker put the batch
+    written = [(None, b"v", [], 1_700_000_000_000 + place) for place in range(FEWEST)]
+    data = bytearray(encoded(written, first=2**40))
 
     assert [record.offset for record in quickly(bytes(data))] == [2**40 + place for place in range(FEWEST)]  # type: ignore[union-attr]
     data[22] |= 0x08  # the broker's time stands for all
@@ -118,3 +123,54 @@ def test_few_records_go_the_plain_way() -> None:
     data = encoded([(None, b"v", [("name", b"value")], 5)])
 
     assert quickly(data) == plainly(data) == [Record("t", 3, 0, None, b"v", (("name", b"value"),), 5)]
+
+
+def fetched(data: bytes, offset: int = 0) -> tuple[QuickRecords, list[QuickRecords]]:
+    """Return what was fetched from an offset on, and a list that holds it too once it is drained."""
+    drained: list[QuickRecords] = []
+    found = QuickRecords(offset, TopicPartition("t", 3), MemoryRecords(data), on_drain=drained.append)
+    return found, drained
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    st.integers(0, 70),
+    st.lists(st.none() | st.integers(1, 50), max_size=8),
+)
+def test_what_was_fetched_is_taken_as_kafka_pythons_own_is(
+    sizes: list[int], start: int, steps: list[int | None]
+) -> None:
+    firsts = [sum(sizes[:place]) + 3 * place for place in range(len(sizes))]
+    batches = [encoded([(None, b"v", [], 5)] * size, first=first) for size, first in zip(sizes, firsts, strict=True)]
+    quick, drained = fetched(b"".join(batches), start)
+    plain = Fetcher.PartitionRecords(start, TopicPartition("t", 3), MemoryRecords(b"".join(batches)))
+
+    for step in [*steps, None, None]:
+        if not (quick and plain):
+            break
+        assert [record.offset for record in quick.take(step)] == [record.offset for record in plain.take(step)]
+        assert quick.next_fetch_offset == plain.next_fetch_offset
+    assert bool(quick) == bool(plain)
+    assert drained == [quick]
+    assert quick.bytes_read == sum(map(len, batches))
+
+
+@pytest.mark.parametrize("count", [2, FEWEST])
+def test_what_is_before_a_broken_batch_is_read_and_the_batch_is_told_each_time(count: int) -> None:
+    good, bad = encoded([(None, b"v", [], 5)] * count), bytearray(encoded([(None, b"v", [], 5)] * count, first=count))
+    bad[-1] ^= 1
+    quick, drained = fetched(good + bytes(bad))
+
+    assert len(quick.take(count)) == count
+    with pytest.raises(CorruptRecordError, match="checksum"):
+        quick.take(1)
+    assert drained == [quick]
+    assert quick.next_fetch_offset == count
+
+    quick, drained = fetched(good + bytes(bad))
+    assert len(quick.take()) == count
+    assert not drained
+    with pytest.raises(CorruptRecordError, match="checksum"):
+        quick.take()
+    assert not quick
