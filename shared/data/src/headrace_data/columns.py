@@ -7,6 +7,7 @@ that was refused is then looked at again, which is slow, and names the fault.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,11 +92,14 @@ class _Numbers:
 
     def convert(self, values: list[Any], *, booleans: bool = True) -> npt.NDArray[np.generic] | None:
         """Return the values as one array, or None when any is no number of this type. `booleans`: see `Column.read`."""
+        # Whole numbers that fit into a byte, as those of images do, become an array four times as fast in this way, and
+        # others twice as fast. Of all that JSON has, neither takes anything else for a number but booleans.
         if self._holds_bytes and (not booleans or list(map(type, values)).count(int) == len(values)):
-            # Whole numbers that fit into a byte, as those of images do, become an array four times as fast in this way.
-            # Of all that JSON has, it takes nothing else for one but booleans.
             with suppress(TypeError, ValueError):
                 return np.frombuffer(bytes(values), np.uint8).astype(self._dtype)
+        if self._is_float and not booleans:
+            with suppress(struct.error):
+                return self._floats(np.frombuffer(struct.pack(f"{len(values)}d", *values), np.float64))
         # type() and not isinstance: to Python, True is an integer.
         if not set(map(type, values)) <= self._types:
             return None
