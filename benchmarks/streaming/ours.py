@@ -16,6 +16,7 @@ from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.consumer import handler
+from headrace_ingestion.transport.suspects import IntakeSuspects
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing, Record
@@ -30,9 +31,8 @@ TIMEOUT_S = 120.0
 def main(broker: str, topic: str, rows: int, group: str) -> None:
     """Read the topic from its beginning; measured from the first batch to the last commit."""
     settings = Settings.model_validate({"kafka_bootstrap_servers": broker, "metrics_address": ""})
-    handle = handler(
-        Intake(load_pipeline(PIPELINE.replace("NAME", topic)), settings.batch_bytes, settings.max_record_bytes)
-    )
+    intake = Intake(load_pipeline(PIPELINE.replace("NAME", topic)), settings.batch_bytes, settings.max_record_bytes)
+    handle = handler(intake)
     started: list[tuple[float, float]] = []
     handled = 0
     all_handled = threading.Event()
@@ -51,6 +51,7 @@ def main(broker: str, topic: str, rows: int, group: str) -> None:
         partial(GroupConsumer, settings, group=group, topics=[topic], instance="0", max_records=settings.poll_records),
         partial(TransactionalProducer, settings, group),
         first_seen,
+        suspects=IntakeSuspects(intake),
     )
     settle()
     loop.start()
