@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -366,3 +368,19 @@ def test_booleans_become_ones_and_zeros(digits: Pipeline) -> None:
         ("type", "tame", "tame: expected a value of type bool, got 1"),
         ("type", "ringed", 'ringed: expected a value of type bool, got "yes"'),
     ]
+
+
+def test_nothing_is_imported_while_the_first_records_wait(mixed: Pipeline) -> None:
+    program = """
+import sys
+from headrace_data.records import RecordChecker, to_ipc
+from headrace_data.spec import parse_canonical
+checker = RecordChecker(parse_canonical(sys.argv[1].encode()).stream)
+before = set(sys.modules)
+to_ipc(checker.check([sys.argv[2].encode()], [0], [0]).batch)
+print(*sorted(set(sys.modules) - before))
+"""
+    told = [mixed.canonical_json().decode(), record().decode()]
+    done = subprocess.run([sys.executable, "-c", program, *told], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []

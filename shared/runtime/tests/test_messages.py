@@ -4,7 +4,7 @@ import pytest
 from headrace.events.v1 import model_pb2, run_pb2
 from headrace_runtime import topics
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record, decode, encode, new_id, next_offsets
+from headrace_runtime.messages import Record, by_place, decode, encode, new_id, next_offsets
 from headrace_runtime.telemetry import extract, inject, links_to
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -89,3 +89,14 @@ def test_topics_are_declared_once_and_well_named() -> None:
     assert all(topics.topic_of(topic.message) is topic for topic in topics.CONTROL_TOPICS)
     assert topics.REGISTRY_LOG.config["retention.ms"] == "-1"
     assert topics.MODEL_RELEASED.config["cleanup.policy"] == "compact"
+
+
+def test_records_are_told_apart_by_partition_in_their_order() -> None:
+    records = [
+        Record(topic, partition, offset, None, None) for offset in (7, 8) for topic in "ab" for partition in (0, 1)
+    ]
+
+    places = by_place(records)
+
+    assert list(places) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert all([record.offset for record in found] == [7, 8] for found in places.values())
