@@ -18,14 +18,28 @@ from headrace_runtime.messages import decode, encode
 from headrace_runtime.run_worker import Job, RunWorker
 from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
+from kafka.structs import OffsetAndMetadata
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from headrace_local.launcher import Platform
 
 pytestmark = pytest.mark.contract
+
+GROUP = "test-worker"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _begins_here(broker: Platform) -> None:
+    """Let the worker begin behind the commands that other tests left on the same broker."""
+    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap_servers, group_id=GROUP, enable_auto_commit=False)
+    places = [TopicPartition(TRAINING_REQUESTED.name, number) for number in range(TRAINING_REQUESTED.partitions)]
+    consumer.assign(places)
+    ends = consumer.end_offsets(places).items()
+    consumer.commit({place: OffsetAndMetadata(end, "", -1) for place, end in ends})
+    consumer.close()
 
 
 @pytest.fixture
@@ -59,7 +73,7 @@ JOB = Job(
 @contextmanager
 def worker(settings: WorkerSettings) -> Iterator[RunWorker[run_pb2.TrainingRequested]]:
     events = EventProducer(settings, "test")
-    running = RunWorker("test-worker", JOB, settings, events)
+    running = RunWorker(GROUP, JOB, settings, events)
     events.start()
     running.start()
     try:
@@ -115,7 +129,7 @@ def test_a_worker_that_has_done_everything_has_no_lag(settings: WorkerSettings) 
 
     def lag() -> int:
         with Admin(settings, "test") as admin:
-            return sum(lag.messages for lag in admin.lags() if lag.group == "test-worker")
+            return sum(lag.messages for lag in admin.lags() if lag.group == GROUP)
 
     before = written()
     run_id = command(settings, "fine")
@@ -171,8 +185,8 @@ def test_a_worker_that_was_thrown_out_goes_on_with_this_command_and_the_next(
     first, second = command(settings, "hang once", flag), command(settings, "fine")
     with worker(settings), closing(KafkaAdminClient(**settings.kafka_client())) as admin:
         until(flag.exists)
-        member = f"test-worker.{settings.instance}"
-        admin.remove_group_members("test-worker", [MemberToRemove(group_instance_id=member)])
+        member = f"{GROUP}.{settings.instance}"
+        admin.remove_group_members(GROUP, [MemberToRemove(group_instance_id=member)])
         for run_id in (first, second):
             until(lambda run_id=run_id: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
         third = command(settings, "fine")

@@ -288,6 +288,7 @@ class PredictionServed:
     duration_us: int = 0
     response: bytes = b""
     request: bytes = b""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
