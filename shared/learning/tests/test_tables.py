@@ -121,6 +121,12 @@ def regressor(transforms: FittedTransforms) -> tuple[Prepared, bytes]:
     return model, export_graph(model, (), gaps(3)).data
 
 
+@pytest.fixture(scope="module")
+def classifier(transforms: FittedTransforms) -> bytes:
+    torch.manual_seed(3)
+    return export_graph(build_model(pipeline_of("int64"), transforms, 3), [0, 1, 2], gaps(3)).data
+
+
 def gaps(rows: int) -> Columns:
     """Rows in which everything that may be missing is."""
     return {
@@ -191,6 +197,21 @@ def test_reference_training_path_and_served_graph_agree(
 
     np.testing.assert_allclose(trained_on, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(served, expected, rtol=1e-5, atol=1e-5)
+
+
+INFINITE = {"length": [np.inf], "far": [-np.inf], "wide": [np.inf], "rooms": [-np.inf], "pair": [[np.inf, -np.inf]]}
+
+
+@settings(max_examples=100, deadline=None)
+@given(HOSTILE)
+def test_every_answer_is_a_number(
+    classifier: bytes, regressor: tuple[Prepared, bytes], rows: list[dict[str, Any]]
+) -> None:
+    infinite = gaps(1) | {name: np.array(value, gaps(1)[name].dtype) for name, value in INFINITE.items()}
+    for columns in (columns_of(rows), infinite):
+        (probabilities,) = run_in_batches(cpu_session(classifier), columns, ["probabilities"])
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        assert np.isfinite(predict_numbers(regressor[1], columns)).all()
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,8 +1,8 @@
 """Fitted transforms: what filling, encoding and scaling need to know about the training split.
 
-A number is filled where it is missing (NaN), then becomes ``(x - offset) / scale`` per element. A category, which is
-missing when it is empty, is filled and then becomes its place among the categories of the training split: as one column
-for each (onehot) or as one number (ordinal). `apply` is the reference for what a model's graph does.
+A number is filled where it is missing (NaN), then becomes ``(x - offset) / scale`` per element, within ``LARGEST``. A
+category, which is missing when it is empty, is filled and then becomes its place among the categories of the training
+split: as one column for each (onehot) or as one number (ordinal). `apply` is the reference for a model's graph.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from headrace_data.errors import ManifestInvalid
 from headrace_data.spec import Encode, Scale
 
 Floats = npt.NDArray[np.float64]
+LARGEST: Final = 1e18
+"""The most that enters a network, either way. No scaled value that means anything is as large, and this one leaves room
+for sums in float32: beyond, they would become infinite, and the answer no number."""
 UNSEEN: Final = -1
 """Code of a category that the training split does not have."""
 _ENCODES: Final[dict[Any, Encode]] = {"onehot": "onehot", "ordinal": "ordinal"}
@@ -56,10 +59,9 @@ class FittedTransform:
         filled = values.astype(np.float64)
         if self.fill is not None:
             filled = np.where(np.isnan(filled), self.fill, filled)
-        # What float32 cannot hold becomes infinite, here as in the graph.
         with np.errstate(over="ignore"):
-            transformed: npt.NDArray[np.float32] = ((filled - self.offset) / self.scale).astype(np.float32)
-        return transformed
+            scaled = (filled - self.offset) / self.scale
+        return np.clip(scaled, -LARGEST, LARGEST).astype(np.float32)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the transform as JSON values; they hold each float64 exactly."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from headrace_data.transforms import UNSEEN, FittedCategory
+from headrace_data.transforms import LARGEST, UNSEEN, FittedCategory
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
@@ -148,7 +148,7 @@ Feature = InputFeature | CategoryFeature
 class Transform(nn.Module):
     """A fitted transform of one number feature: [batch, *shape] raw -> [batch, *shape] float32.
 
-    NaN is filled where the feature may be missing; then (raw - offset) / scale.
+    NaN is filled where the feature may be missing; then (raw - offset) / scale, within +-LARGEST.
     """
 
     offset: torch.Tensor
@@ -168,7 +168,7 @@ class Transform(nn.Module):
         values = raw.to(self.offset.dtype)
         if self.optional:
             values = torch.where(torch.isnan(values), self.fill, values)
-        return ((values - self.offset) / self.scale).to(torch.float32)
+        return ((values - self.offset) / self.scale).clamp(-LARGEST, LARGEST).to(torch.float32)
 
 
 class OneHot(nn.Module):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from headrace_data.transforms import UNSEEN
+from headrace_data.transforms import LARGEST, UNSEEN
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -21,6 +21,7 @@ from headrace_learning.served import Prepared, ServedRegressor
 OPSET = 18
 IR_VERSION = 10
 Shape = list[str | int | None]
+_LIMITS = (("least", -1), ("largest", 1))
 BATCH = "batch"
 """Name of the first dimension of inputs and answers."""
 
@@ -113,6 +114,9 @@ def _write_transform(module: nn.Module, writer: Writer, prefix: str, raw: str, d
                 values = writer.node("Where", writer.node("IsNaN", values), fill, values)
             values = writer.node("Sub", values, writer.weight(f"{prefix}.offset", module.offset))
             values = writer.node("Div", values, writer.weight(f"{prefix}.scale", module.scale))
+            type_ = module.offset.numpy().dtype.type
+            limits = [writer.constant(f"{name} {type_.__name__}", type_(sign * LARGEST)) for name, sign in _LIMITS]
+            values = writer.node("Clip", values, *limits)
             return writer.cast(values, module.offset.dtype, torch.float32)
         case OneHot():
             codes = writer.node("Unsqueeze", raw, writer.constant("second axis", np.array([1])))
