@@ -149,6 +149,38 @@ def test_rollouts_keep_the_service_up(workloads: dict[str, Manifest]) -> None:
             assert workload["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
 
 
+def test_a_service_publishes_calls_or_metrics_and_monitors_select_the_latter(
+    manifests: list[Manifest], workloads: dict[str, Manifest], facts: dict[str, Manifest]
+) -> None:
+    services = {each["metadata"]["name"]: each for each in found(manifests, "Service")}
+    for component, workload in workloads.items():
+        port = facts[component].get("grpcPort")
+        calls = services.pop(f"headrace-{component}", {"spec": {"ports": []}})
+        assert [each["port"] for each in calls["spec"]["ports"]] == ([port] if port else [])
+        metrics = services[f"headrace-{component}-metrics"]["spec"]
+        assert metrics["clusterIP"] == "None"
+        assert [(each["name"], each["port"]) for each in metrics["ports"]] == [("metrics", 8002)]
+        if workload["kind"] == "StatefulSet":
+            assert workload["spec"]["serviceName"] == f"headrace-{component}-metrics"
+    assert len(services) == len(workloads)
+    for monitor in found(manifests, "ServiceMonitor"):
+        chosen = monitor["spec"]["selector"]["matchLabels"]
+        names = {each["metadata"]["name"] for each in found(manifests, "Service") if selects(chosen, each)}
+        assert names == services.keys()
+
+
+def test_callers_from_outside_the_cluster_are_let_in(render: Any) -> None:
+    outside: dict[str, Any] = {"services": {"inference": {"service": {"headless": False, "type": "LoadBalancer"}}}}
+    for clients in ([], [{"podSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]):
+        manifests = render(outside | {"networkPolicy": {"clients": {"inference": clients}}})
+        (policy,) = (
+            each for each in found(manifests, "NetworkPolicy") if each["metadata"]["name"] == "headrace-inference"
+        )
+        (calls,) = (rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "grpc")
+        assert calls["from"] == clients
+    assert render(outside | {"networkPolicy": {"enabled": False}})
+
+
 def test_services_budgets_and_scalers_find_their_pods(
     manifests: list[Manifest], pods: dict[str, Manifest], workloads: dict[str, Manifest]
 ) -> None:

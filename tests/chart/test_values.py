@@ -67,6 +67,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         service("trainer", keda={"enabled": True, "minReplicas": 3, "maxReplicas": 2}),
         "services.trainer.keda.maxReplicas: expected at least minReplicas (3), got 2",
     ),
+    (
+        service("inference", service={"headless": False, "type": "LoadBalancer"}),
+        "networkPolicy.clients.inference: expected an ipBlock, because callers through a LoadBalancer come from",
+    ),
     (service("trainer", kafkaSecret="s"), "services.trainer.kafkaSecret: expected kafka.securityProtocol SASL_SSL"),
     (
         service("inference", extraEnv=[{"name": "HEADRACE_LOG_LEVEL", "value": "DEBUG"}]),

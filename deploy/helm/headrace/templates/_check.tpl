@@ -63,6 +63,11 @@
 {{- fail (printf "services.%s.extraEnv: expected no variable of Headrace's own, got %s: use settings, or the value that sets it" $.component .name) -}}
 {{- end -}}
 {{- end -}}
+{{- $outside := and $facts.grpcPort (not $values.service.headless) (ne $values.service.type "ClusterIP") .root.Values.networkPolicy.enabled -}}
+{{- $clients := get .root.Values.networkPolicy.clients .component -}}
+{{- if and $outside $clients (not (contains "ipBlock" (toJson $clients))) -}}
+{{- fail (printf "networkPolicy.clients.%s: expected an ipBlock, because callers through a %s come from outside the cluster, got pods only" .component $values.service.type) -}}
+{{- end -}}
 {{- range tuple "keda" "hpa" -}}
 {{- $scaling := dig . (dict) $values -}}
 {{- if and $scaling.enabled (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}

@@ -36,6 +36,11 @@ labels:
   {{- include "headrace.labels" . | nindent 2 }}
 {{- end -}}
 
+{{/* What tells Services with metrics from those with calls. */}}
+{{- define "headrace.metricsLabel" -}}
+headrace/serves: metrics
+{{- end -}}
+
 {{/* The values of one service as YAML: its own over the defaults. Takes root and component. */}}
 {{- define "headrace.service" -}}
 {{- $own := index .root.Values.services .component -}}

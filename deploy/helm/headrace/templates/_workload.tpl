@@ -15,7 +15,7 @@ spec:
   # A pod that cannot reach what it needs ends within seconds: a rollout must not go on before.
   minReadySeconds: 10
   {{- if $stateful }}
-  serviceName: {{ include "headrace.fullname" .root }}-{{ .component }}
+  serviceName: {{ include "headrace.fullname" .root }}-{{ .component }}-metrics
   podManagementPolicy: Parallel
   updateStrategy: {type: RollingUpdate}
   {{- else }}
@@ -31,7 +31,7 @@ spec:
 {{- end -}}
 
 {{- define "headrace.address" -}}
-{{- $headless := .values.service.headless -}}
+{{- if .facts.grpcPort -}}
 apiVersion: v1
 kind: Service
 metadata:
@@ -41,7 +41,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- if $headless }}
+  {{- if .values.service.headless }}
   clusterIP: None
   {{- else }}
   type: {{ .values.service.type }}
@@ -49,9 +49,23 @@ spec:
   selector:
     {{- include "headrace.selectorLabels" . | nindent 4 }}
   ports:
-    {{- with .facts.grpcPort }}
-    - {name: grpc, port: {{ . }}, targetPort: grpc, appProtocol: {{ ternary "https" "kubernetes.io/h2c" (not (empty $.values.tls.existingSecret)) }}}
-    {{- end }}
+    - {name: grpc, port: {{ .facts.grpcPort }}, targetPort: grpc, appProtocol: {{ ternary "https" "kubernetes.io/h2c" (not (empty .values.tls.existingSecret)) }}}
+{{- end -}}
+{{- end -}}
+
+{{/* Metrics apart from calls: a load balancer for these must not publish those. Always headless, as the workload's own
+     Service has to be. */}}
+{{- define "headrace.metrics" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "headrace.metadata" (dict "root" .root "component" .component "name" (printf "%s-metrics" .component)) | nindent 2 }}
+    {{- include "headrace.metricsLabel" . | nindent 4 }}
+spec:
+  clusterIP: None
+  selector:
+    {{- include "headrace.selectorLabels" . | nindent 4 }}
+  ports:
     - {name: metrics, port: 8002, targetPort: metrics}
 {{- end -}}
 
