@@ -51,6 +51,36 @@ def test_the_check_of_objects_finds_mistakes(manifests: list[dict[str, Any]]) ->
             check(spoilt, NEWEST)
 
 
+SASL = {"mechanism": "PLAIN", "existingSecret": "kafka"}
+USER = ["username", "password"]
+
+
+@pytest.mark.parametrize(
+    ("kafka", "parameters"),
+    [
+        ({"securityProtocol": "PLAINTEXT"}, []),
+        ({"securityProtocol": "SSL"}, []),
+        ({"securityProtocol": "SSL", "tls": {"existingSecret": "tls"}}, ["ca"]),
+        ({"securityProtocol": "SASL_PLAINTEXT", "sasl": SASL}, USER),
+        ({"securityProtocol": "SASL_SSL", "sasl": SASL}, USER),
+        ({"securityProtocol": "SASL_SSL", "sasl": SASL, "tls": {"existingSecret": "t"}}, [*USER, "ca"]),
+    ],
+)  # fmt: skip
+def test_scalers_authenticate_where_there_is_something_to_show(
+    render: Callable[[Any], list[dict[str, Any]]], kafka: dict[str, Any], parameters: list[str]
+) -> None:
+    manifests = render({"kafka": kafka, "services": {"trainer": {"keda": {"enabled": True}}}})
+    for manifest in manifests:
+        check(manifest, NEWEST)
+    shown = [each for each in manifests if each["kind"] == "TriggerAuthentication"]
+    assert [ref["parameter"] for each in shown for ref in each["spec"]["secretTargetRef"]] == parameters
+    (scaler,) = (each for each in manifests if each["kind"] == "ScaledObject")
+    (trigger,) = scaler["spec"]["triggers"]
+    named = [trigger["authenticationRef"]] if "authenticationRef" in trigger else []
+    assert named == [{"name": each["metadata"]["name"]} for each in shown]
+    assert (trigger["metadata"].get("tls") == "enable") == kafka["securityProtocol"].endswith("SSL")
+
+
 def test_names_are_unique_and_every_object_has_the_release_s_labels(manifests: list[dict[str, Any]]) -> None:
     names = Counter((manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests)
     assert set(names.values()) == {1}

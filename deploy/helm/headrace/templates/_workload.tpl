@@ -139,10 +139,27 @@ spec:
         {{- if hasSuffix "SSL" $.root.Values.kafka.securityProtocol }}
         tls: enable
         {{- end }}
-      {{- if ne $.root.Values.kafka.securityProtocol "PLAINTEXT" }}
+      {{- if include "headrace.kedaSecrets" $.root }}
       authenticationRef: {name: {{ include "headrace.fullname" $.root }}-kafka}
       {{- end }}
     {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The secrets by which KEDA reaches the brokers to see lags; empty where it needs none. Takes the root. */}}
+{{- define "headrace.kedaSecrets" -}}
+{{- with .Values.kafka -}}
+{{- if hasPrefix "SASL_" .securityProtocol }}
+- {parameter: username, name: {{ .sasl.existingSecret }}, key: {{ .sasl.usernameKey }}}
+- {parameter: password, name: {{ .sasl.existingSecret }}, key: {{ .sasl.passwordKey }}}
+{{- end }}
+{{- if .tls.existingSecret }}
+- {parameter: ca, name: {{ .tls.existingSecret }}, key: {{ .tls.caKey }}}
+{{- if .tls.certKey }}
+- {parameter: cert, name: {{ .tls.existingSecret }}, key: {{ .tls.certKey }}}
+- {parameter: key, name: {{ .tls.existingSecret }}, key: {{ .tls.keyKey }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 
