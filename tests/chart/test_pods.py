@@ -255,6 +255,30 @@ def test_the_job_makes_the_topics_of_the_code(manifests: list[Manifest], example
     assert len(set(weights)) == 2
 
 
+def test_the_job_s_log_can_be_read_when_it_is_done(manifests: list[Manifest]) -> None:
+    (job,) = found(manifests, "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+    assert job["spec"]["ttlSecondsAfterFinished"] >= 3600
+
+
+def test_every_pod_takes_the_defaults_of_where_it_runs_and_what_it_is_called(render: Any) -> None:
+    placement = {
+        "priorityClassName": "business",
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "mine", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    }
+    manifests = render({"defaults": placement | {"podLabels": {"team": "a"}, "podAnnotations": {"note": "b"}}})
+    pods = [
+        each["spec"]["template"] for kind in ("Deployment", "StatefulSet", "Job") for each in found(manifests, kind)
+    ]
+    assert len(pods) == 7
+    for pod in pods:
+        assert placement.items() <= pod["spec"].items()
+        assert pod["metadata"]["labels"]["team"] == "a"
+        assert pod["metadata"]["annotations"] == {"note": "b"}
+
+
 @pytest.mark.parametrize("number", [16777216, 0.05, True])
 def test_numbers_reach_the_settings_as_they_are_written(render: Any, number: float | bool) -> None:
     field = {int: "max_message_bytes", float: "trace_sample_ratio", bool: "publish_predictions"}[type(number)]

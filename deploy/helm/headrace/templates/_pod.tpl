@@ -48,6 +48,32 @@ readinessProbe:
   failureThreshold: 2
 {{- end -}}
 
+{{/* Labels and annotations of a pod. Takes root, component and values. */}}
+{{- define "headrace.podMetadata" -}}
+labels:
+  {{- include "headrace.labels" . | nindent 2 }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a pod may run and before which others; empty where anywhere. Takes the values of a service. */}}
+{{- define "headrace.placement" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $ $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The pod template of a service. Takes root, component, values and facts. */}}
 {{- define "headrace.pod" -}}
 {{- $store := .root.Values.store -}}
@@ -55,15 +81,7 @@ readinessProbe:
 {{- $tls := and .facts.grpcPort .values.tls.existingSecret -}}
 {{- $redisCa := and .facts.redis .root.Values.redis.caSecret -}}
 metadata:
-  labels:
-    {{- include "headrace.labels" . | nindent 4 }}
-    {{- with .values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- with .values.podAnnotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "headrace.podMetadata" . | nindent 2 }}
 spec:
   serviceAccountName: {{ include "headrace.serviceAccountName" .root }}
   automountServiceAccountToken: false
@@ -74,14 +92,8 @@ spec:
   {{- with include "headrace.pullSecrets" .root }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- with .values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
-  {{- with index $.values $key }}
-  {{ $key }}:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- with include "headrace.placement" .values | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with .values.topologyKeys }}
   topologySpreadConstraints:
