@@ -51,7 +51,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # what cannot work together
     ({"kafka": {"bootstrapServers": ""}}, 'kafka.bootstrapServers: expected host:port, or several separated'),
     ({"kafka": {"bootstrapServers": "kafka"}}, 'expected host:port, or several separated by commas, got "kafka"'),
-    ({"store": {"url": "bucket"}}, 'store.url: expected an fsspec URL such as s3://bucket/headrace, got "bucket"'),
+    ({"store": {"url": "bucket"}}, 'store.url: expected s3://bucket or s3://bucket/folder, or file:///var/lib'),
+    ({"store": {"url": "gs://bucket/x"}}, 'with an existingClaim, got "gs://bucket/x"'),
+    ({"store": {"url": "s3://"}}, 'with an existingClaim, got "s3://"'),
+    ({"store": {"url": "s3:///folder"}}, 'with an existingClaim, got "s3:///folder"'),
     ({"store": SHARED}, "store: expected file:///var/lib/headrace/objects and an existingClaim"),
     ({"store": STORE | {"existingClaim": "c"}}, "objects because store.existingClaim is set, got"),
     (kafka(securityProtocol="SASL_SSL"), "kafka.sasl: expected mechanism and existingSecret with SASL_SSL"),

@@ -37,8 +37,8 @@
 {{- end -}}
 
 {{- define "headrace.checkStore" -}}
-{{- if not (regexMatch "^[a-z0-9]+://" .url) -}}
-{{- fail (printf "store.url: expected an fsspec URL such as s3://bucket/headrace, got %q" .url) -}}
+{{- if not (regexMatch "^(s3://[^/\\s]|file://)" .url) -}}
+{{- fail (printf "store.url: expected s3://bucket or s3://bucket/folder, or file:///var/lib/headrace/objects with an existingClaim, got %q" .url) -}}
 {{- end -}}
 {{- $file := hasPrefix "file://" .url -}}
 {{- if and $file (or (not .existingClaim) (not (hasPrefix "file:///var/lib/headrace/objects" .url))) -}}
