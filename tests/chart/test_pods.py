@@ -200,6 +200,14 @@ def test_services_budgets_and_scalers_find_their_pods(
         assert "replicas" not in scaled[target["name"]]["spec"]
 
 
+def test_pods_that_own_partitions_go_when_there_was_less_work_for_a_while(render: Any) -> None:
+    keda = {"enabled": True, "minReplicas": 1, "cooldownPeriod": 5, "stabilizationWindowSeconds": 900}
+    (scaler,) = found(render({"services": {"trainer": {"keda": keda}}}), "ScaledObject")
+    behaviour = scaler["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behaviour == {"scaleDown": {"stabilizationWindowSeconds": 900}}
+    assert scaler["spec"]["cooldownPeriod"] == 5
+
+
 def test_nothing_is_open_but_what_is_named(
     manifests: list[Manifest], pods: dict[str, Manifest], facts: dict[str, Manifest], example: str
 ) -> None:

@@ -122,6 +122,10 @@ spec:
   maxReplicaCount: {{ .values.keda.maxReplicas }}
   pollingInterval: {{ .values.keda.pollingInterval }}
   cooldownPeriod: {{ .values.keda.cooldownPeriod }}
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleDown: {stabilizationWindowSeconds: {{ .values.keda.stabilizationWindowSeconds }}}
   triggers:
     {{- range $pipeline := keys $pipelines | sortAlpha }}
     {{- $source := (index $pipelines $pipeline).topic }}
