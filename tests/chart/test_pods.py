@@ -16,6 +16,7 @@ from headrace_runtime.topic_plan import TopicPlan
 Manifest = dict[str, Any]
 
 SCRATCH = "/tmp"  # noqa: S108 - a folder of the pod's own
+COMPONENT = "app.kubernetes.io/component"
 GRPC_GRACE_S = 10
 """What GrpcHost gives calls in flight."""
 
@@ -238,6 +239,24 @@ def test_nothing_is_open_but_what_is_named(
         assert (443 in outgoing) == (component in facts and bool(facts[component].get("store")))
         assert (6379 in outgoing) == (component == "inference" and example == "production")
         assert (4317 in outgoing) == ("HEADRACE_OTLP_ENDPOINT" in variables)
+
+
+def test_a_store_of_one_s_own_is_reached_and_trusted(render: Any, facts: dict[str, Manifest]) -> None:
+    peers = {"to": [{"podSelector": {"matchLabels": {"app": "minio"}}}], "ports": [9000, 80]}
+    manifests = render({"store": {"caSecret": "store-ca"}, "networkPolicy": {"store": peers}})
+    policies = {each["metadata"]["name"]: each["spec"] for each in found(manifests, "NetworkPolicy")}
+    for workload in (*found(manifests, "StatefulSet"), *found(manifests, "Deployment")):
+        pod, uses = workload["spec"]["template"], bool(facts[workload["metadata"]["labels"][COMPONENT]].get("store"))
+        assert (environment(pod).get("AWS_CA_BUNDLE") == "/etc/headrace/store/ca.crt") == uses
+        mounts = {each["name"]: each["mountPath"] for each in container(pod)["volumeMounts"]}
+        assert (mounts.get("store-ca") == "/etc/headrace/store") == uses
+        secrets = {each["name"]: each["secret"] for each in pod["spec"]["volumes"] if "secret" in each}
+        assert secrets == (
+            {"store-ca": {"secretName": "store-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}} if uses else {}
+        )
+        ports = [{"protocol": "TCP", "port": port} for port in peers["ports"]]
+        rule = {"ports": ports, "to": peers["to"]}
+        assert (rule in policies[workload["metadata"]["name"]]["egress"]) == uses
 
 
 def test_the_job_makes_the_topics_of_the_code(manifests: list[Manifest], example: str) -> None:

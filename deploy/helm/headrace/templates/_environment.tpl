@@ -79,6 +79,10 @@
 {{- if .facts.store }}
 - name: HEADRACE_STORE_URL
   value: {{ .root.Values.store.url | quote }}
+{{- if .root.Values.store.caSecret }}
+- name: AWS_CA_BUNDLE
+  value: /etc/headrace/store/ca.crt
+{{- end }}
 {{- end }}
 {{- if .facts.workDir }}
 - name: HEADRACE_WORK_DIR

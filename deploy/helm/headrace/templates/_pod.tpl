@@ -79,6 +79,7 @@ priorityClassName: {{ . }}
 {{- $store := .root.Values.store -}}
 {{- $claim := and .facts.store $store.existingClaim -}}
 {{- $tls := and .facts.grpcPort .values.tls.existingSecret -}}
+{{- $storeCa := and .facts.store $store.caSecret -}}
 {{- $redisCa := and .facts.redis .root.Values.redis.caSecret -}}
 metadata:
   {{- include "headrace.podMetadata" . | nindent 2 }}
@@ -141,6 +142,9 @@ spec:
         {{- if $claim }}
         - {name: objects, mountPath: /var/lib/headrace/objects}
         {{- end }}
+        {{- if $storeCa }}
+        - {name: store-ca, mountPath: /etc/headrace/store, readOnly: true}
+        {{- end }}
         {{- if $redisCa }}
         - {name: redis-ca, mountPath: /etc/headrace/redis, readOnly: true}
         {{- end }}
@@ -160,6 +164,10 @@ spec:
     {{- if $claim }}
     - name: objects
       persistentVolumeClaim: {claimName: {{ $store.existingClaim }}}
+    {{- end }}
+    {{- if $storeCa }}
+    - name: store-ca
+      secret: {secretName: {{ $store.caSecret }}, items: [{key: ca.crt, path: ca.crt}]}
     {{- end }}
     {{- if $redisCa }}
     - name: redis-ca
