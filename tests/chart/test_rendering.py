@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,29 @@ def test_two_releases_share_no_name(helm: Callable[..., str]) -> None:
     )
     assert len(blue) == len(green) > 20
     assert not blue & green
+
+
+@pytest.mark.parametrize(
+    ("tls", "told"),
+    [
+        ({}, set()),
+        ({"existingSecret": "certificates"}, {"CA_FILE", "SERVER_NAME"}),
+        ({"existingSecret": "certificates", "clientCaKey": "ca"}, {"CA_FILE", "SERVER_NAME", "CERT_FILE", "KEY_FILE"}),
+    ],
+)  # fmt: skip
+def test_the_notes_say_how_to_call_through_tls(
+    helm: Callable[..., str], tmp_path: Path, tls: dict[str, str], told: set[str]
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps({"defaults": {"tls": tls}}))
+    example = CHART / "examples" / "default" / "values.yaml"
+    options = ("--dry-run=client", "--values", str(example), "--values", str(file))
+    notes = helm("install", "headrace", str(CHART), *options).partition("NOTES:")[2]
+    before, _, after = notes.partition("headrace apply")
+    assert set(re.findall(r"HEADRACE_TLS_(\w+)=", before)) == told
+    assert ("get secret certificates" in before) == bool(told)
+    assert "headrace wait NAME" in after
+    assert "HEADRACE_TLS" not in after
 
 
 def test_the_production_example_has_everything_on(helm: Callable[..., str]) -> None:
