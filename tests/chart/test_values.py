@@ -48,6 +48,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # wrong kinds
     (service("trainer", replicas="two"), "at '/services/trainer/replicas': got string, want integer"),
     (kafka(securityProtocol="TLS"), "at '/kafka/securityProtocol': value must be one of 'PLAINTEXT', 'SSL'"),
+    # what nothing can be called, and where nothing can be
+    ({"pipelines": {"Bad_Name": {"topic": "x"}}}, "pipelines: expected names of lower-case letters, digits and inner"),
+    ({"store": STORE | {"existingSecret": "Bad_Name"}}, "at '/store/existingSecret': 'Bad_Name' does not match"),
+    ({"store": STORE | {"caSecret": "Bad_Name"}}, "at '/store/caSecret': 'Bad_Name' does not match pattern"),
+    ({"store": SHARED | {"existingClaim": "a..b"}}, "at '/store/existingClaim': 'a..b' does not match pattern"),
+    ({"image": {"pullSecrets": ["-a"]}}, "at '/image/pullSecrets/0': '-a' does not match pattern"),
+    (service("trainer", kafkaSecret="Bad_Name"), "at '/services/trainer/kafkaSecret': 'Bad_Name' does not match"),
+    ({"defaults": {"tls": {"existingSecret": "a/b"}}}, "at '/defaults/tls/existingSecret': 'a/b' does not match"),
+    ({"fullnameOverride": "Bad_Name"}, "at '/fullnameOverride': 'Bad_Name' does not match pattern"),
+    ({"kafka": {"bootstrapServers": "k:9092,k:99999"}}, 'Servers: expected a port from 1 to 65535, got "k:99999"'),
+    ({"kafka": {"bootstrapServers": "k:0"}}, 'bootstrapServers: expected a port from 1 to 65535, got "k:0"'),
+    ({"redis": {"url": "redis://c:70000/0"}}, 'redis.url: expected a port from 1 to 65535, got "c:70000"'),
+    ({"telemetry": {"otlpEndpoint": "http://c:70000"}}, "telemetry.otlpEndpoint: expected a port from 1 to 65535"),
+    (kafka(topics={"replicationFactor": 0}), "replicationFactor: expected at least 1, or -1 for the brokers' default"),
+    (kafka(topics={"replicationFactor": -2}), "at '/kafka/topics/replicationFactor': minimum: got -2, want -1"),
     # what cannot work together
     ({"kafka": {"bootstrapServers": ""}}, 'kafka.bootstrapServers: expected host:port, or several separated'),
     ({"kafka": {"bootstrapServers": "kafka"}}, 'expected host:port, or several separated by commas, got "kafka"'),

@@ -9,14 +9,35 @@
 {{- if and .Values.redis.url .Values.redis.existingSecret -}}
 {{- fail "redis: expected url or existingSecret, got both" -}}
 {{- end -}}
+{{- range $what, $url := dict "redis.url" .Values.redis.url "telemetry.otlpEndpoint" .Values.telemetry.otlpEndpoint -}}
+{{- if regexMatch ":[0-9]+$" (urlParse $url).host -}}
+{{- include "headrace.checkPort" (dict "what" $what "address" (urlParse $url).host) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $pipeline := .Values.pipelines -}}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) -}}
+{{- fail (printf "pipelines: expected names of lower-case letters, digits and inner hyphens, 63 at most, got %q" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- range $component, $own := .Values.services -}}
 {{- include "headrace.checkService" (dict "root" $ "component" $component) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes what, the value's name, and address, which ends with a port. */}}
+{{- define "headrace.checkPort" -}}
+{{- $port := .address | splitList ":" | last -}}
+{{- if or (gt (len $port) 5) (lt (int $port) 1) (gt (int $port) 65535) -}}
+{{- fail (printf "%s: expected a port from 1 to 65535, got %q" .what .address) -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "headrace.checkKafka" -}}
 {{- if not (regexMatch "^[^:,\\s]+:[0-9]+(,[^:,\\s]+:[0-9]+)*$" .bootstrapServers) -}}
 {{- fail (printf "kafka.bootstrapServers: expected host:port, or several separated by commas, got %q" .bootstrapServers) -}}
+{{- end -}}
+{{- range splitList "," .bootstrapServers -}}
+{{- include "headrace.checkPort" (dict "what" "kafka.bootstrapServers" "address" .) -}}
 {{- end -}}
 {{- $sasl := hasPrefix "SASL_" .securityProtocol -}}
 {{- if and $sasl (not (and .sasl.mechanism .sasl.existingSecret)) -}}
@@ -30,6 +51,9 @@
 {{- end -}}
 {{- if ne (empty .tls.certKey) (empty .tls.keyKey) -}}
 {{- fail "kafka.tls: expected certKey and keyKey together, got one of them" -}}
+{{- end -}}
+{{- if eq (int .topics.replicationFactor) 0 -}}
+{{- fail "kafka.topics.replicationFactor: expected at least 1, or -1 for the brokers' default, got 0" -}}
 {{- end -}}
 {{- if and (gt (int .topics.replicationFactor) 0) (gt (int .topics.minInsyncReplicas) (int .topics.replicationFactor)) -}}
 {{- fail (printf "kafka.topics.minInsyncReplicas: expected at most replicationFactor (%v), got %v: nothing could be written" .topics.replicationFactor .topics.minInsyncReplicas) -}}
