@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,29 @@ def test_every_file_that_the_readmes_commands_name_exists() -> None:
     )
     assert {"examples/digits/pipeline.yaml", "examples/digits/produce.py", "examples/digits/rows.jsonl"} <= set(named)
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_the_client_s_page_installs_every_package_that_the_client_needs() -> None:
+    page = (ROOT / "clients" / "python" / "README.md").read_text()
+    folders = {
+        tomllib.loads(path.read_text())["project"]["name"]: f"./{path.parent.relative_to(ROOT)}"
+        for path in ROOT.glob("*/*/pyproject.toml")
+    }
+
+    def needed(package: str, extras: set[str]) -> set[str]:
+        project = tomllib.loads((ROOT / folders[package] / "pyproject.toml").read_text())["project"]
+        wanted = [*project["dependencies"]]
+        for extra in extras:
+            wanted += project["optional-dependencies"][extra]
+        own = {name for each in wanted if (name := re.split(r"[^\w-]", each)[0]) in folders}
+        return {folders[package]}.union(*(needed(name, set()) for name in own))
+
+    lines = re.findall(r"^pip (?:install|wheel --no-deps --wheel-dir dist) (\..*?)(?:  +#.*)?$", page, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        named = re.sub(r"'(.*)\[(.*)\]'", r"\1", line).split()
+        extras = set(re.findall(r"[a-z]+", (re.findall(r"\[(.*)\]", line) or [""])[0]))
+        assert set(named) == needed("headrace-client", extras), line
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:

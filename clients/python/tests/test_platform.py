@@ -24,7 +24,7 @@ def _without_local(monkeypatch):
 def test_without_the_extra_it_is_said_how_to_get_it(headrace, command):
     result = headrace(command)
     assert result.exit_code == 1
-    assert "pip install 'headrace-client[local]'" in result.stderr
+    assert "run `make setup` in a checkout" in result.stderr
 
 
 @pytest.mark.usefixtures("_without_local")

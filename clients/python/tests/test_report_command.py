@@ -120,7 +120,7 @@ def test_an_extra_that_is_missing_is_named(
     monkeypatch.setitem(sys.modules, module, None)
     done = headrace(*command)
     assert done.exit_code == 1
-    assert f"pip install 'headrace-client[{extra}]'" in done.stderr
+    assert f"needs the extra '{extra}': run `uv tool install './clients/python[" in done.stderr
 
 
 @pytest.mark.usefixtures("stocked")

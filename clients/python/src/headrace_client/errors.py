@@ -137,7 +137,7 @@ class LocalMissing(HeadraceClientError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the embedded platform is not installed: run `pip install 'headrace-client[local]'`, "
+            "the embedded platform is not installed: run `make setup` in a checkout and use its `.venv/bin/headrace`, "
             "or set HEADRACE_REGISTRY_ADDRESS and HEADRACE_INFERENCE_ADDRESS to a platform that runs elsewhere"
         )
 
@@ -146,4 +146,7 @@ class ExtraMissing(HeadraceClientError):
     """A command needs packages that are not installed; the text says which extra brings them."""
 
     def __init__(self, command: str, extra: str) -> None:
-        super().__init__(f"`headrace {command}` needs more packages: run `pip install 'headrace-client[{extra}]'`")
+        super().__init__(
+            f"`headrace {command}` needs the extra {extra!r}: run `uv tool install './clients/python[kafka,report]'` "
+            "in a checkout, or what clients/python/README.md says for pip"
+        )
