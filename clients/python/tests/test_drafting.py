@@ -112,10 +112,68 @@ def test_the_label_is_guessed_by_its_name_then_by_its_values(record: dict[str, A
     assert drafted(records).stream.label.name == label
 
 
+@pytest.mark.parametrize("lacks", [0, 7])
+def test_one_record_without_a_field_changes_neither_order_nor_label(lacks: int) -> None:
+    records = [{"id": f"r{n}", "city": "abc"[n % 3], "x": n * 1.5, "churned": "ny"[n % 2]} for n in range(200)]
+    del records[lacks]["city"]
+    pipeline = drafted(records)
+    assert pipeline.stream.label.name == "churned"
+    assert [one.name for one in pipeline.stream.fields] == ["id", "city", "x", "churned"]
+
+
+def test_a_field_with_gaps_is_rather_a_feature_than_the_label() -> None:
+    records = [{"id": f"r{n}", "kind": "ab"[n % 2], "x": n, "sex": (None, "m", "f")[n % 3]} for n in range(60)]
+    assert drafted(records).stream.label.name == "kind"
+    only = [{key: value for key, value in record.items() if key != "kind"} for record in records]
+    assert drafted(only).stream.label.name == "sex"
+
+
+def test_classes_that_came_as_floats_are_told_how_to_become_classes() -> None:
+    records = [{"id": f"r{n}", "x": n / 3, "churned": float(n % 2)} for n in range(60)]
+    text = draft_pipeline("t", encoded(records)).text
+    assert load_pipeline(text).train.task == "regression"
+    assert "# churned holds few whole numbers, sent as floats: for classes send 1 instead of 1.0, or texts" in text
+    amounts = [record | {"churned": record["x"] * 1.5} for record in records]
+    assert "is an amount: predictions come close to it" in draft_pipeline("t", encoded(amounts)).text
+
+
+@pytest.mark.parametrize("value", [7, 1.5, "same", True, [1, 1]])
+def test_what_never_changes_is_left_out_by_name(value: Any) -> None:
+    records = [{"id": f"r{n}", "x": n / 3, "same": value, "class": n % 2} for n in range(60)]
+    text = draft_pipeline("t", encoded(records)).text
+    assert [one.name for one in load_pipeline(text).stream.features] == ["x"]
+    assert "# left out: same: one value in the whole sample, nothing to learn from" in text
+    few = drafted(records[:5])
+    assert "same" in {one.name for one in few.stream.features}, "five records say nothing of the sixth"
+    assert "same" in {one.name for one in drafted([{**records[0], "same": None}, *records]).stream.features}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("2nd", 1, "its name is not a letter, then"),
+        ("Label me", 1, "its name is not a letter, then"),
+        ("ré", 1, "its name is not a letter, then"),
+        ("nested", {"a": 1}, "objects inside records are not read"),
+    ],
+)
+def test_what_cannot_be_read_is_left_out_by_name(name: str, value: Any, reason: str) -> None:
+    records = [{"id": f"r{n}", "x": n / 3, name: value, "class": n % 2} for n in range(9)]
+    assert f"# left out: {name}: {reason}" in draft_pipeline("t", encoded(records)).text
+
+
+def test_what_the_settings_do_stands_beside_them() -> None:
+    text = draft_pipeline("t", encoded(PENGUINS)).text
+    assert (
+        "# Of the variants that pass, the one fastest for a single row is served; at equal speed the smaller." in text
+    )
+    assert "# A dataset holds the clean rows since the last one" in text
+
+
 def test_an_amount_is_a_regression() -> None:
     pipeline = drafted([{"id": f"r{number}", "size": number, "price": number * 1.5} for number in range(80)])
     assert (pipeline.stream.label.name, pipeline.train.task) == ("price", "regression")
-    whole = drafted([{"id": f"r{number}", "size": 0.5, "target": number} for number in range(80)])
+    whole = drafted([{"id": f"r{number}", "size": number / 2, "target": number} for number in range(80)])
     assert (whole.stream.label.type, whole.train.task) == ("int64", "regression")
 
 
@@ -172,7 +230,7 @@ def test_a_field_of_mixed_forms_is_left_out_with_the_reason() -> None:
 
 def test_lists_nested_deeper_than_any_array_are_left_out_with_the_reason() -> None:
     deep = b"[" * 1_000 + b"]" * 1_000
-    values: list[bytes | None] = [b'{"id":"r%d","class":%d,"x":1.5,"deep":%s}' % (n, n % 2, deep) for n in range(20)]
+    values: list[bytes | None] = [b'{"id":"r%d","class":%d,"x":%d,"deep":%s}' % (n, n % 2, n, deep) for n in range(20)]
     assert "# left out: deep: lists that are no arrays of numbers" in draft_pipeline("t", values).text
 
 
@@ -214,6 +272,10 @@ def test_the_pipeline_is_named_after_its_topic(topic: str, name: str) -> None:
             "'id': the id; 'tags': lists that are no arrays",
         ),
         (encoded([{"x": n / 2, "y": n % 2} for n in range(9)]), "to divide the rows by"),
+        (
+            encoded([{"x": n / 7, "y": n / 3} for n in range(9)]),
+            """got 'x'. Floats and arrays do not serve: send a name""",
+        ),
         (encoded([{"x": [n]} for n in range(9)]), "name it with --label"),
     ],
 )
@@ -322,3 +384,10 @@ def test_the_command_says_what_to_look_at(headrace, monkeypatch, options, kinds,
     done = headrace("init", "--topic", "t", *options)
     assert done.exit_code == 0, done.output
     assert done.stderr.splitlines()[1:] == ([noted] if noted else [])
+
+
+def test_the_command_says_that_floats_make_no_classes(headrace, monkeypatch) -> None:
+    records = encoded([{"id": f"r{n}", "x": n, "kind": float(n % 2)} for n in range(20)])
+    monkeypatch.setattr("headrace_client.sampling.newest_records", lambda topic, sample: records)
+    noted = headrace("init", "--topic", "t", "--label", "kind").stderr
+    assert "label 'kind' holds few whole numbers, sent as floats: a regression; for classes send integers" in noted

@@ -59,6 +59,8 @@ def _write(output: Path, text: str) -> None:
 
 
 def _tell(draft: Draft) -> None:
+    from headrace_client.drafting.roles import are_classes_as_floats
+
     roles = draft.roles
     names = [f"label '{roles.label.field.name}' ({roles.task}, {roles.label.why})"]
     names += [f"id '{roles.id.field.name}'"] if roles.id else []
@@ -68,6 +70,9 @@ def _tell(draft: Draft) -> None:
         note("the label is a guess: --label FIELD names another")
     if roles.label.field.distinct == 1:
         note(f"label '{roles.label.field.name}' has one value in the sample: a model needs at least two")
+    if roles.task == "regression" and are_classes_as_floats(roles.label.field):
+        name = roles.label.field.name
+        note(f"label '{name}' holds few whole numbers, sent as floats: a regression; for classes send integers")
     for field in roles.left_out:
         note(f"left out: '{field.name}': {field.reason}")
     if draft.rejected:

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from math import prod
 from typing import Any, Final, Literal
 
@@ -20,6 +19,8 @@ MOST_VALUES: Final = 1_000
 """Distinct values that are told apart; beyond, a field has many."""
 UNIQUE_SHARE: Final = 0.98
 """Share of different values from which on a field counts as unique: producers send a record twice now and then."""
+ENOUGH_RECORDS: Final = 20
+"""Records from which on a value that never changes is taken for one that never will."""
 _EXACT_FLOAT32: Final = 2**24
 """Up to here float32 holds every whole number."""
 _INT64: Final = range(-(2**63), 2**63)
@@ -68,15 +69,47 @@ class Observed:
         return len(self.values) if self.values is not None else MOST_VALUES + 1
 
     @property
+    def constant(self) -> bool:
+        """Whether every record of a sample of some size has the same value: there is nothing to tell rows apart by."""
+        same = self.distinct == 1 if self.low is None else self.low == self.high
+        return same and not self.missing and self.records >= ENOUGH_RECORDS
+
+    @property
+    def whole_floats(self) -> bool:
+        """Whether all values are single whole numbers that are written as floats, as `1.0`."""
+        floats = self.type in ("float32", "float64") and not self.shape
+        return floats and self.values is not None and all(float(value).is_integer() for value in self.values)
+
+    @property
     def unique(self) -> bool:
         """Whether hardly any two records have the same value."""
         return self.always and self.values is not None and _is_unique(self.values)
 
 
 def observe(records: Sequence[Mapping[str, Any]]) -> list[Observed]:
-    """Return what the sample says about each field, in the order in which they first appear."""
-    names = dict.fromkeys(chain.from_iterable(records))
-    return [_observe(name, [record.get(name) for record in records]) for name in names]
+    """Return what the sample says about each field, in the order of the fullest records."""
+    return [_observe(name, [record.get(name) for record in records]) for name in _in_order(records)]
+
+
+def _in_order(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all fields: those of the fullest record, each other one behind what it follows elsewhere.
+
+    The order of first appearance would depend on which record happens to lack a field.
+    """
+    names: list[str] = []
+    known: set[str] = set()
+    for record in sorted(records, key=len, reverse=True):
+        if record.keys() <= known:
+            continue
+        place = 0
+        for name in record:
+            if name in known:
+                place = names.index(name) + 1
+            else:
+                names.insert(place, name)
+                known.add(name)
+                place += 1
+    return names
 
 
 def _observe(name: str, found: Sequence[Any]) -> Observed:

@@ -124,30 +124,45 @@ def _wanted(fields: Sequence[Observed], name: str) -> Placed:
 
 
 def _guessed(fields: Sequence[Observed]) -> Placed:
-    """Guess the label: by its name, else the last field that looks like classes, else the last number."""
+    """Guess the label: by its name, else the last field that looks like classes, else the last number.
+
+    Fields without gaps come before others.
+    """
     single = [field for field in fields if not field.shape]
     for name in LABEL_NAMES:
         for field in single:
             if field.name.lower() == name or field.name.lower().endswith(f"_{name}"):
                 return Placed(field, "label", "guessed: named like a label")
-    for elements in (("string", "bool"), ("int64",)):
-        for field in reversed(single):
-            if field.type in elements and _is_class(field):
-                return Placed(field, "label", f"guessed: the last field with few values ({field.distinct})")
-    for field in reversed(single):
+    # A record without its label is rejected: a field that has gaps is rather something to learn from.
+    full = [field for field in single if not field.nullable]
+    for fields_tried in (full, single):
+        for elements in (("string", "bool"), ("int64",)):
+            for field in reversed(fields_tried):
+                if field.type in elements and _is_class(field):
+                    return Placed(field, "label", f"guessed: the last field with few values ({field.distinct})")
+    for field in (*reversed(full), *reversed(single)):
         if field.type not in ("string", "bool") and not _names_something(field):
             return Placed(field, "label", "guessed: the last number")
     raise DraftImpossible(f"expected a field that could be the label, got {_listed(fields)}; name it with --label")
 
 
 def _is_class(field: Observed) -> bool:
+    return _is_few(field) and not field.unique and not _names_something(field)
+
+
+def _is_few(field: Observed) -> bool:
     enough = field.distinct <= _FEW or 2 * field.distinct <= field.records
-    return 2 <= field.distinct <= MOST_CLASSES and enough and not field.unique and not _names_something(field)
+    return 2 <= field.distinct <= MOST_CLASSES and enough
 
 
 def _is_amount(label: Observed) -> bool:
     """Tell whether a label is a number to come close to, rather than a class to hit."""
     return label.type in ("float32", "float64") or (label.type == "int64" and label.distinct > MOST_CATEGORIES)
+
+
+def are_classes_as_floats(label: Observed) -> bool:
+    """Tell whether a label is probably a class that was written as a float, as libraries of tables do."""
+    return label.whole_floats and _is_few(label)
 
 
 def _names_something(field: Observed) -> bool:
@@ -174,6 +189,8 @@ def _no_feature(field: Observed) -> str:
         return "its name belongs to a model's answers"
     if _names_something(field):
         return "a name for something, nothing to learn from"
+    if field.constant:
+        return "one value in the whole sample, nothing to learn from"
     if field.type != "string":
         return ""
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
@@ -185,12 +202,14 @@ def _no_feature(field: Observed) -> str:
     return ""
 
 
-def _divider(fields: Sequence[Observed]) -> str:
+def _divider(others: Sequence[Observed]) -> str:
     """Return the field of most values that no record lacks."""
-    fields = [field for field in fields if field.always and not _no_feature(field)]
+    fields = [field for field in others if field.always and not _no_feature(field)]
     if not fields:
         raise DraftImpossible(
-            "expected a field to divide the rows by: one integer or text that every record has, such as an id; got none"
+            "expected a field to divide the rows by into training and test: one whole number or text that every record "
+            f"has and that differs from record to record, got {_listed(others)}. Floats and arrays do not serve: send "
+            'a name with each record, such as "id": "row-1"'
         )
     return max(fields, key=lambda field: field.distinct).name
 

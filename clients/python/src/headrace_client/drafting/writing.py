@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from headrace_client.drafting.observing import Observed
-from headrace_client.drafting.roles import Placed, Roles
+from headrace_client.drafting.roles import Placed, Roles, are_classes_as_floats
 
 SCHEMA_FILE: Final = "pipeline.schema.json"
 """File beside the YAML that tells editors what may stand in it."""
@@ -135,7 +135,10 @@ def _prepare(roles: Roles) -> Iterator[str]:
     group = f", group: {scalar(roles.split_by)}" if roles.split_by else ""
     why = "no field names a record: rows are divided by this one's values" if roles.split_by else ""
     yield f"  split: {{train: 0.7, validation: 0.15, test: 0.15{group}}}{_remark(why)}"
-    yield "  freeze: {afterRecords: 10000, afterIdle: 5s} # a dataset is cut at whichever comes first"
+    yield "  # A dataset holds the clean rows since the last one, and is cut at whichever comes first. afterIdle is"
+    yield "  # short for a first try: every pause cuts a dataset, and few rows make a poor model. For a stream that"
+    yield "  # goes on, take it out, or give it the longest pause that your producers make."
+    yield "  freeze: {afterRecords: 10000, afterIdle: 5s}"
     yield ""
 
 
@@ -170,13 +173,16 @@ def _task_reason(roles: Roles) -> str:
     name = comment_text(roles.label.field.name)
     if roles.task == "classification":
         return f"{name} is one of a few values"
+    if are_classes_as_floats(roles.label.field):
+        return f"{name} holds few whole numbers, sent as floats: for classes send 1 instead of 1.0, or texts"
     return f"{name} is an amount: predictions come close to it"
 
 
 def _rest() -> list[str]:
     return [
         "compress:",
-        "  variants: [{kind: int8-dynamic}] # served when it passes its gates and is the better; fp32 is always there",
+        "  # Of the variants that pass, the one fastest for a single row is served; at equal speed the smaller.",
+        "  variants: [{kind: int8-dynamic}] # fp32 is always there",
         "",
         "serve: {cache: auto}",
     ]
