@@ -50,8 +50,27 @@ def test_reads_rows_from_standard_input(headrace, inference, text):
     assert [row["label"] for row in json.loads(result.stdout)] == [4, 4]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_fields_that_are_no_input_are_named_once(headrace, inference, options):
+    inference.inputs, inference.answer = TABLE, regression
+    inference.optional = {"length": True, "pair": True, "colour": True}
+    rows = [{"id": "a", "lenght": 1.5, "colour": "red"}, {"id": "b", "length": 2.5, "colours": "red", "colour": "red"}]
+    result = headrace("predict", "digits", *options, stdin=lines(*rows))
+    assert result.exit_code == 0, result.output
+    told = "left out, as model 'digits' has no such input: 'lenght' (did you mean 'length'?), 'id', 'colours'"
+    assert [line for line in result.stderr.splitlines() if "left out" in line] == [told]
+    if options:
+        assert len(json.loads(result.stdout)) == 2
+
+
+def test_of_many_fields_that_are_no_input_some_are_named(headrace, inference):
+    row = {"pixels": ROW["pixels"], **{f"field {number}": number for number in range(300)}}
+    noted = headrace("predict", "digits", stdin=lines(row)).stderr.splitlines()[0]
+    assert noted.endswith("'field 11' and 288 more")
+
+
 def test_the_json_shape(headrace, inference):
-    result = headrace("predict", "digits", "-", "--json", stdin=lines(ROW))
+    result = headrace("predict", "digits", "-", "--json", stdin=lines({"pixels": ROW["pixels"]}))
     assert result.stderr == ""
     assert json.loads(result.stdout) == [
         {
@@ -132,13 +151,14 @@ def test_a_row_that_does_not_fit_is_named(headrace, inference, inputs, row, prob
     inference.inputs = inputs
     result = headrace("predict", "digits", stdin=lines(row))
     assert result.exit_code == 1
-    assert result.stderr == f"error: row 1, field 'pixels': {problem}\n"
+    assert result.stderr.endswith(f"error: row 1, field 'pixels': {problem}\n")
     assert not inference.requests, "nothing is sent when a row is wrong"
 
 
 def test_every_wrong_row_is_named(headrace, inference):
     bad = {"pixels": 5}
-    result = headrace("predict", "digits", "--batch", "2", stdin=lines(ROW, bad, ROW, bad, {}))
+    good = {"pixels": ROW["pixels"]}
+    result = headrace("predict", "digits", "--batch", "2", stdin=lines(good, bad, good, bad, {}))
     assert result.exit_code == 1
     named = [line.partition(":")[0] for line in result.stderr.replace("error: ", "").splitlines()]
     assert named == ["row 2, field 'pixels'", "row 4, field 'pixels'", "row 5, field 'pixels'"]

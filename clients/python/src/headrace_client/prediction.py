@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from headrace_client.inference import InferenceClient, InferenceResult
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows
 
 LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
+_MOST_COMPARED = 100
+"""Unknown fields that are compared with the inputs."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,38 @@ class Prediction:
 
 
 def predict_rows(
-    client: InferenceClient, model: str, rows: Sequence[Mapping[str, Any]], *, batch: int = 1
+    client: InferenceClient,
+    model: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    batch: int = 1,
+    inputs: Sequence[TensorSpec] | None = None,
 ) -> list[Prediction]:
     """Predict rows of JSON values, `batch` rows in each call, and return one prediction for each row.
 
-    Nothing is sent before every row was found to fit. Raises RowsInvalid with every problem of every row.
+    Nothing is sent before every row was found to fit. `inputs` are the model's, where the caller has asked for them.
+    Raises RowsInvalid with every problem of every row.
     """
-    inputs = client.inputs(model)
+    inputs = client.inputs(model) if inputs is None else inputs
     predictions: list[Prediction] = []
     for arrays in _checked_batches(rows, inputs, batch):
         predictions += _taken_apart(client.infer(model, arrays), len(predictions) + 1, _rows_in(arrays))
     return predictions
+
+
+def unknown_fields(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec]) -> dict[str, str]:
+    """Return the fields that are no input, each with the input that was probably meant; empty where none was.
+
+    Only an input that the row lacks can have been meant.
+    """
+    names = [tensor.name for tensor in inputs]
+    known, found = set(names), dict[str, str]()
+    for row in rows:
+        for name in [one for one in row if one not in known and one not in found]:
+            # Rows whose fields are all different would take long to compare with wide models.
+            lacking = [one for one in names if one not in row] if len(found) < _MOST_COMPARED else []
+            found[name] = next(iter(get_close_matches(name, lacking, n=1)), "")
+    return found
 
 
 def _checked_batches(

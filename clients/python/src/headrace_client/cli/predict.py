@@ -14,12 +14,13 @@ from headrace_client.cli.files import STANDARD_INPUT, read_file
 from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
 from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient
-from headrace_client.prediction import Prediction, predict_rows
+from headrace_client.prediction import Prediction, predict_rows, unknown_fields
 
 _WHOLE: Final = range(10**6, 10**12)
 """Numbers of this size are shown whole: as powers of ten nobody reads prices."""
 
 PROBLEMS_SHOWN = 20
+FIELDS_SHOWN = 12
 
 Rows = list[dict[str, Any]]
 
@@ -38,13 +39,15 @@ def predict(
 ) -> None:
     """Predict rows. Each row names the model's inputs; what may be missing is null or not there.
 
-    Other fields are left out.
+    Other fields are left out, and named on standard error.
     """
     rows = parse_rows(_read(file))
     with InferenceClient(find_addresses().inference) as client:
         started = time.perf_counter()
+        inputs = client.inputs(model)
+        _tell_unknown(model, unknown_fields(rows, inputs))
         try:
-            predictions = predict_rows(client, model, rows, batch=batch)
+            predictions = predict_rows(client, model, rows, batch=batch, inputs=inputs)
         except RowsInvalid as error:
             raise _shortened(error) from error
         elapsed_s = time.perf_counter() - started
@@ -55,6 +58,16 @@ def predict(
     cached = sum(prediction.cached for prediction in predictions)
     plural = "" if len(rows) == 1 else "s"
     note(f"{len(rows)} row{plural} in {elapsed_s * 1000:.0f} ms, {cached} from the cache")
+
+
+def _tell_unknown(model: str, unknown: dict[str, str]) -> None:
+    if not unknown:
+        return
+    # What was probably mistyped comes first: of a producer's own records there may be many fields that are no input.
+    ranked = sorted(unknown, key=lambda name: not unknown[name])
+    shown = [f"'{name}'" + (f" (did you mean '{unknown[name]}'?)" if unknown[name] else "") for name in ranked]
+    more = f" and {len(shown) - FIELDS_SHOWN} more" if len(shown) > FIELDS_SHOWN else ""
+    note(f"left out, as model '{model}' has no such input: {', '.join(shown[:FIELDS_SHOWN])}{more}")
 
 
 def parse_rows(text: str) -> Rows:
