@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from textwrap import dedent
 
 import grpc
 import pytest
+from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.registry.v1 import registry_service_pb2 as messages
+from headrace_client import RegistryClient, applying
+from headrace_data.spec import load_pipeline
 
 GOOD = dedent(
     """\
@@ -89,7 +93,8 @@ def test_validate_reads_standard_input(headrace):
 def test_apply(headrace, registry, write):
     result = headrace("apply", write(GOOD))
     assert result.exit_code == 0, result.output
-    assert registry.requests == [messages.ApplyPipelineRequest(document=GOOD.encode())]
+    applied = [one for one in registry.requests if isinstance(one, messages.ApplyPipelineRequest)]
+    assert applied == [messages.ApplyPipelineRequest(document=GOOD.encode())]
     assert "pipeline 'digits' is in force" in result.stdout
     assert "it reads topic 'scans' (3 partitions) and serves model 'digits'" in result.stdout
 
@@ -97,6 +102,55 @@ def test_apply(headrace, registry, write):
 def test_apply_again_changes_nothing(headrace, registry, write):
     registry.changed = False
     assert "nothing changed" in headrace("apply", write(GOOD)).stdout
+
+
+FREEZE = GOOD.replace("  split:", "  freeze: {afterIdle: 9s}\n  split:")
+TRAIN = GOOD.replace("epochs: 2", "epochs: 3")
+PREPARE = GOOD.replace("train: 0.7, validation: 0.15", "train: 0.8, validation: 0.05")
+
+
+def applied(text):
+    pipeline = load_pipeline(text)
+    spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+    return PipelineApplied(pipeline="digits", spec=spec, partitions=3)
+
+
+@pytest.mark.parametrize(
+    ("dataset_of", "before", "after", "said"),
+    [
+        (GOOD, GOOD, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on at once"),
+        (GOOD, GOOD, PREPARE, applying.NEW_ROWS),
+        (GOOD, GOOD, FREEZE, applying.SAME_ROWS),
+        (GOOD, FREEZE, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on at once"),
+        # The rows that a change before this one waits for have not come yet.
+        (GOOD, PREPARE, PREPARE.replace("epochs: 2", "epochs: 3"), applying.NEW_ROWS),
+        (None, GOOD, TRAIN, applying.NO_DATASET),
+    ],
+)
+def test_what_follows_from_a_change(canned, dataset_of, before, after, said):
+    class Registry(RegistryClient):
+        def datasets(self, pipeline="", *, as_of=None):
+            return [canned.dataset(spec_digest=load_pipeline(dataset_of).digest)] if dataset_of else []
+
+        def pipelines(self, pipeline="", *, as_of=None):
+            assert as_of == datetime.fromisoformat("2023-11-14T22:13:20.250Z")
+            return [applied(dataset_of)]
+
+    with Registry() as registry:
+        assert applying.consequence(registry, applied(before), applied(after)) == said
+
+
+def test_apply_says_what_follows(headrace, registry, canned, write):
+    registry.pipelines = [applied(GOOD)]
+    assert headrace("apply", write(GOOD)).stdout.splitlines()[2:] == [applying.NO_DATASET]
+    registry.datasets = [canned.dataset(spec_digest=load_pipeline(GOOD).digest)]
+    assert headrace("apply", write(GOOD)).stdout.splitlines()[2:] == [applying.SAME_ROWS]
+
+
+@pytest.mark.parametrize("name", ["digits", "another"])
+def test_apply_says_nothing_of_what_it_cannot_read_or_of_a_first_spec(headrace, registry, canned, write, name):
+    registry.pipelines = [canned.pipeline(name)]
+    assert len(headrace("apply", write(GOOD)).stdout.splitlines()) == 2
 
 
 def test_apply_as_json(headrace, registry, canned, write):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace_client.addresses import find_addresses
+from headrace_client.applying import consequence
 from headrace_client.cli.files import read_file
 from headrace_client.cli.group import FAILED
 from headrace_client.cli.output import JsonOption, error_line, print_json, say
@@ -53,7 +54,9 @@ def apply(
         _report(file, problems)
         raise typer.Exit(FAILED)
     with RegistryClient(find_addresses().registry) as registry:
+        before = [] if as_json else registry.pipelines(pipeline.name)
         answer = registry.apply(document, create_topic=create_topic)
+        follows = consequence(registry, before[0], answer.applied) if before and answer.changed else ""
     view = pipeline_view(answer.applied)
     if as_json:
         del view["spec"]
@@ -63,6 +66,8 @@ def apply(
         partitions = f"{view['partitions']} partition{'s' if view['partitions'] != 1 else ''}"
         say(f"pipeline '{view['pipeline']}' {what} (spec {short_id(view['spec_digest'])})")
         say(f"it reads topic '{view['topic']}' ({partitions}) and serves model '{view['model']}'")
+        if follows:
+            say(follows)
 
 
 def _check(document: bytes) -> tuple[Pipeline | None, list[dict[str, Any]]]:

@@ -27,7 +27,7 @@ def same_rows(one: PipelineSpec, other: PipelineSpec) -> bool:
 
 def same_preparation(one: PipelineSpec, other: PipelineSpec) -> bool:
     """Tell whether both specs make the same dataset of the same records: topic, schema, preparation and split rule."""
-    return _preparation(parse(one)) == _preparation(parse(other))
+    return parse(one).preparation == parse(other).preparation
 
 
 def topic(spec: PipelineSpec) -> str:
@@ -74,10 +74,6 @@ def training_run_id(pipeline: str, dataset_id: str, spec: PipelineSpec) -> str:
 def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: PipelineSpec) -> str:
     """Return the id of compressing a version by a spec beside a champion; `champion_id` is empty when there is none."""
     return "compress-" + _digest(pipeline, version_id, champion_id, parse(spec).compress.plain())
-
-
-def _preparation(pipeline: Pipeline) -> tuple[str, ...]:
-    return (pipeline.stream.topic, pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest)
 
 
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:

@@ -93,6 +93,11 @@ class Pipeline(Section):
         clean = self.prepare.clean.plain()
         return sha256_digest(canonical({"key": key and key.name, "clean": clean, "transform": prepare}))
 
+    @property
+    def preparation(self) -> tuple[str, ...]:
+        """What makes a dataset of records: pipelines with the same one make the same dataset of the same records."""
+        return (self.stream.topic, self.schema_digest, self.prepare_digest, self.split_digest)
+
     @cached_property
     def split_digest(self) -> str:
         """Digest of the split rule, with the field it hashes."""
