@@ -71,6 +71,8 @@ def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
     outcome, notebook, plan = trained(pipeline, manifest, store)
 
     assert outcome.metrics["accuracy"] >= 0.95
+    # Most birds are Adelies, also of those that are measured on.
+    assert 0.35 <= outcome.metrics["baseline_accuracy/Adelie"] <= 0.55
     assert set(notebook.steps[0]) == {"train_loss", "validation_loss", "validation_accuracy"}
     described = json.loads(version_manifest(plan, outcome, store.put(b"w"), store.put(b"g")))
     assert described["task"] == "classification"
@@ -84,7 +86,8 @@ def test_mass_is_predicted_in_grams(store: ObjectStore) -> None:
 
     outcome, notebook, plan = trained(pipeline, manifest, store)
 
-    assert set(outcome.metrics) == {"rmse", "mae", "r2"}
+    assert set(outcome.metrics) == {"rmse", "mae", "r2", "baseline_rmse"}
+    assert outcome.metrics["baseline_rmse"] > 600
     assert outcome.metrics["rmse"] <= 420
     assert outcome.metrics["r2"] >= 0.7
     assert set(notebook.steps[0]) == {"train_loss", "validation_loss", "validation_rmse"}

@@ -14,6 +14,7 @@ from headrace.events.v1.dataset_pb2 import DatasetFrozen
 from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_TRAINING, RunKind
 from headrace.registry.v1 import registry_service_pb2 as messages
 
+from headrace_client.baseline import baseline_of
 from headrace_client.views import short_id
 
 
@@ -136,7 +137,8 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     if counts and state.HasField("version"):
         trained = state.version.trained
         tested = next((f"test {name} {trained.metrics[name]:.4f}" for name in QUALITIES if name in trained.metrics), "")
-        return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested))
+        beside = f" ({found.value:.4f} by {found.always})" if (found := baseline_of(trained.metrics)) else ""
+        return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested + beside))
     return Stage("training", Mark.WAITING, "starts after the dataset")
 
 

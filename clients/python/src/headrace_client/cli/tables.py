@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from headrace_client.baseline import baseline_of, warning
 from headrace_client.cli.output import coloured, plain, table
 from headrace_client.views import View, short_id
 
@@ -65,8 +66,10 @@ def runs(found: list[View]) -> list[RenderableType]:
 
 
 def versions(found: list[View]) -> list[RenderableType]:
-    """Show versions, then the newest one's variants with their gates, then why versions were refused."""
+    """Show versions beside always the same answer, the newest one's variants and gates, and which are poor."""
     title, qualities = _qualities(found)
+    baselines = [_baseline(view) for view in found]
+    compared = any(baselines)
     rows = [
         [
             plain(view["model"]),
@@ -75,12 +78,14 @@ def versions(found: list[View]) -> list[RenderableType]:
             short_id(view["dataset_id"]),
             str(view["epochs"]),
             quality,
+            *([baseline] if compared else []),
             coloured(view["state"]),
         ]
-        for view, quality in zip(found, qualities, strict=True)
+        for view, quality, baseline in zip(found, qualities, baselines, strict=True)
     ]
+    beside = [">baseline"] if compared else []
     parts: list[RenderableType] = [
-        table(["model", ">version", "=id", "=dataset", ">epochs", f">{title}", "=state"], rows)
+        table(["model", ">version", "=id", "=dataset", ">epochs", f">{title}", *beside, "=state"], rows)
     ]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
@@ -88,6 +93,11 @@ def versions(found: list[View]) -> list[RenderableType]:
         f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
         for view in found
         if view["reason"]
+    ]
+    parts += [
+        f"version {view['ordinal']} of {plain(view['model'])} is {plain(poor)}"
+        for view in found
+        if (poor := warning(view["metrics"]))
     ]
     return parts
 
@@ -216,6 +226,11 @@ def _quality(version: View) -> tuple[str, str]:
     """Return what a version is known by: the accuracy of a classification, the rmse of a regression."""
     metric = "rmse" if "rmse" in version["metrics"] else "accuracy"
     return metric, _number(version["metrics"].get(metric))
+
+
+def _baseline(version: View) -> str:
+    found = baseline_of(version["metrics"])
+    return _number(found.value) if found else ""
 
 
 def _qualities(versions: list[View]) -> tuple[str, list[str]]:

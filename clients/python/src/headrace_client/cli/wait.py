@@ -10,6 +10,7 @@ import typer
 from rich.live import Live
 
 from headrace_client.addresses import find_addresses
+from headrace_client.baseline import warning
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, stderr, table
 from headrace_client.cli.tables import variants
@@ -80,6 +81,8 @@ def _finish(
     if until is Goal.RELEASED and view["version"] and view["version"]["variants"] and _ended_in_release(latest):
         print_parts(variants(view["version"]))
         say("")
+    if (version := view["version"]) and (poor := warning(version["metrics"])):
+        say(f"version {version['ordinal']} of {version['model']} is {poor}")
     if error is None:
         say(f"pipeline '{pipeline}' is {until}: {latest.stages[-1].text}")
 

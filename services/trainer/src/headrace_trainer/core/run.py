@@ -18,6 +18,7 @@ from headrace_learning.export import export_graph
 from headrace_learning.networks import count_parameters, weights_of
 from headrace_learning.served import Prepared
 
+from headrace_trainer.core.baseline import baseline
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_trainer.core.randomness import seed_weights
 from headrace_trainer.core.training import Outcome, Rows, Training
@@ -71,7 +72,8 @@ class Trained:
     graph: bytes
     """ONNX, the transforms inside."""
     metrics: Mapping[str, float]
-    """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2."""
+    """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; and
+    the baseline's."""
     outcome: Outcome
     parameters: int
     """Numbers that were learnt."""
@@ -86,7 +88,8 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
     """
     pipeline = plan.pipeline
     columns = reader.columns("train")
-    learned = _learned(plan, columns[plan.dataset.label.name])
+    labels = columns[plan.dataset.label.name]
+    learned = _learned(plan, labels)
     seed_weights(pipeline.train.seed)
     model = build_model(pipeline, plan.dataset.transforms, learned.answers)
     train = _prepare(model, columns, learned, plan.dataset)
@@ -108,7 +111,8 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
     compared = {name: column[:_COMPARED_ROWS] for name, column in test.items()}
     exported = export_graph(model, plan.classes, compared)
     # The graph is measured and not the network: it is what will be served.
-    metrics = evaluate(exported.data, test, test[plan.dataset.label.name])
+    truth = test[plan.dataset.label.name]
+    metrics = evaluate(exported.data, test, truth) | baseline(labels, truth, regression=pipeline.task == "regression")
     if not all(math.isfinite(value) for value in metrics.values()):
         raise NotMeasurable(metrics)
     return Trained(

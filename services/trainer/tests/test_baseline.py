@@ -1,0 +1,26 @@
+"""What always the same answer scores: learned from the training split, measured on the test split."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from headrace_trainer.core.baseline import baseline
+
+
+@pytest.mark.parametrize(
+    ("learned", "truth", "wanted"),
+    [
+        (np.array(["a", "b", "b"], dtype=object), np.array(["a", "b"], dtype=object), {"baseline_accuracy/b": 0.5}),
+        # The commonest class of the training split is answered, whichever is the commonest of the test split.
+        (np.array([3, 3, 7]), np.array([7, 7, 7, 3]), {"baseline_accuracy/3": 0.25}),
+        (np.array([5, 2]), np.array([2]), {"baseline_accuracy/2": 1.0}),
+        (np.array([5, 5]), np.array([2]), {"baseline_accuracy/5": 0.0}),
+    ],
+)
+def test_of_classes_the_commonest_is_answered(learned, truth, wanted) -> None:
+    assert baseline(learned, truth, regression=False) == wanted
+
+
+def test_of_amounts_the_mean_is_answered() -> None:
+    scored = baseline(np.array([1, 3]), np.array([2.0, 6.0]), regression=True)
+    assert scored == {"baseline_rmse": pytest.approx(8**0.5)}
