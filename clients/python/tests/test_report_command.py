@@ -79,6 +79,18 @@ def test_a_version_is_found_by_its_name_ordinal_or_id(headrace, tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("stocked")
+def test_a_file_that_is_there_is_written_over_by_force_alone(headrace, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("mine")
+    refused = headrace("report", "digits", "--output", str(path))
+    assert refused.exit_code == 1
+    assert f"{path} is there already: give another --output, or --force to write over it" in refused.stderr
+    assert path.read_text() == "mine"
+    assert headrace("report", "digits", "--output", str(path), "--force").exit_code == 0
+    assert "digits, version 1" in path.read_text()
+
+
+@pytest.mark.usefixtures("stocked")
 def test_the_curve_is_that_of_all_attempts_in_order(headrace, tmp_path: Path) -> None:
     from headrace_client import RegistryClient
     from headrace_client.report.facts import VersionFacts
@@ -153,6 +165,6 @@ def test_a_store_that_cannot_be_read_names_the_setting(
     assert done.exit_code == 1
     assert "HEADRACE_STORE_URL" in done.stderr
     monkeypatch.setenv("HEADRACE_STORE_URL", str(stocked))
-    done = headrace("report", "digits", "--output", str(stocked))
+    done = headrace("report", "digits", "--output", str(stocked), "--force")
     assert done.exit_code == 1
     assert "cannot be written" in done.stderr

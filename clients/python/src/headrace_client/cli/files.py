@@ -1,4 +1,4 @@
-"""Files named on the command line; `-` is standard input."""
+"""Files named on the command line, to read and to write; `-` is standard input."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ def read_file(name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputInvalid(f"{name} cannot be read: {error.strerror}") from error
+
+
+def require_new(output: Path | None, *, force: bool) -> None:
+    """Raise InputInvalid when a file that the caller named to write to is there and may not be written over."""
+    if output is not None and output.exists() and not force:
+        raise InputInvalid(f"{output} is there already: give another --output, or --force to write over it")

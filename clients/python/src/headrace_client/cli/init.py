@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace_client.cli.files import require_new
 from headrace_client.cli.output import note, say
 from headrace_client.errors import InputInvalid
 
@@ -28,8 +29,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Draft a pipeline from a topic's records: types, gaps, categories, label, with the reason of each guess."""
-    if output is not None and output.exists() and not force:
-        raise InputInvalid(f"{output} is there already: give another --output, or --force to write over it")
+    require_new(output, force=force)
     # Imported here: the other commands start faster without them.
     from headrace_client.drafting import draft_pipeline
     from headrace_client.sampling import newest_records

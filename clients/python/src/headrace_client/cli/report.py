@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace_client.addresses import find_addresses
+from headrace_client.cli.files import require_new
 from headrace_client.cli.output import note, say
 from headrace_client.errors import InputInvalid
 from headrace_client.registry import RegistryClient
@@ -33,8 +34,10 @@ def report(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; named after it without one.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Write a page with plots: columns, gaps and splits of a dataset; curves, answers and variants of a version."""
+    require_new(output, force=force)
     # Imported here: the other commands start faster without them.
     from headrace_client.report.dataset_page import dataset_page
     from headrace_client.report.facts import DatasetFacts
