@@ -9,6 +9,8 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,10 +32,11 @@ EVIL = "<script>alert(1)</script>"
 REJECTED = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
 
 
-def freeze(store: ObjectStore, spec: str) -> DatasetFacts:
-    """Freeze the penguins as a pipeline prepares them."""
+def freeze(store: ObjectStore, spec: str, **same: str) -> DatasetFacts:
+    """Freeze the penguins as a pipeline prepares them; `same` is what all of them have alike."""
     pipeline = load_pipeline(spec)
-    records = (PENGUINS / "rows.jsonl").read_bytes().splitlines()
+    lines = (PENGUINS / "rows.jsonl").read_bytes().splitlines()
+    records = [json.dumps(json.loads(line) | same).encode() for line in lines]
     writer = DatasetWriter(pipeline, store)
     writer.add(RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records))).batch)
     sources = (OffsetRange(partition=0, start=0, end=348),)
@@ -118,7 +121,8 @@ def classifier(species: DatasetFacts) -> VersionFacts:
         "fp32": {"latency_ms_batch_1": 0.031, "accuracy": 0.904, "size_bytes": 9_120.0, "accuracy/Adelie": 0.9},
         "int8": {"latency_ms_batch_1": 0.024, "accuracy": 0.885, "size_bytes": 5_577.0, "agreement": 0.942},
     }
-    version = version_of({"accuracy": 0.904, "log_loss": 0.31, "calibration_error": 0.12}, variants)
+    metrics = {"accuracy": 0.904, "log_loss": 0.31, "calibration_error": 0.12, "baseline_accuracy/Adelie": 0.44}
+    version = version_of(metrics, variants)
     return facts_of(species, version, Answers("fp32", truth, labels, probabilities, classes), "species")
 
 
@@ -127,7 +131,8 @@ def regression(mass: DatasetFacts) -> VersionFacts:
     truth = mass.columns["test"][mass.manifest.label.name].astype(np.float64)
     given = truth + np.random.default_rng(7).normal(0, 300, len(truth))
     variants = {"fp32": {"latency_ms_batch_1": 0.03, "rmse": 302.0, "size_bytes": 9_000.0}}
-    version = version_of({"rmse": 302.0, "mae": 240.0, "r2": 0.86}, variants, gates=[], state="candidate")
+    metrics = {"rmse": 302.0, "mae": 240.0, "r2": 0.86, "baseline_rmse": 790.0}
+    version = version_of(metrics, variants, gates=[], state="candidate")
     return facts_of(mass, version, Estimates("fp32", truth, given), "body_mass_g (g)")
 
 
@@ -177,6 +182,65 @@ def test_a_regression_has_residuals_and_no_classes(pages: dict[str, str]) -> Non
     assert "Residuals" in text
     assert "rmse" in text
     assert "Confusion" not in text
+
+
+def changed(facts: VersionFacts, **version: Any) -> str:
+    """Return the text of a page of a version in which something is otherwise."""
+    return unescape(plain(version_page(replace(facts, version={**facts.version, **version}))))
+
+
+def test_always_the_same_answer_stands_beside_the_accuracy(
+    pages: dict[str, str], classifier: VersionFacts, regression: VersionFacts
+) -> None:
+    assert "test rows; always 'Adelie' would be 44.0% log loss" in unescape(plain(pages["version"]))
+    assert "always the mean would be 790 mae" in plain(pages["version-regression"])
+    poor = changed(classifier, metrics={"accuracy": 0.2, "baseline_accuracy/Adelie": 0.44})
+    assert "always 'Adelie' would be 44.0%: no better than that" in poor
+    poor = changed(regression, metrics={"rmse": 800.0, "baseline_rmse": 790.0})
+    assert "always the mean would be 790: no better than that" in poor
+    assert "always" not in changed(classifier, metrics={"accuracy": 0.9})
+
+
+def test_only_two_are_compared(classifier: VersionFacts) -> None:
+    own = {"version_id": classifier.version["version_id"], "dataset_id": "d", "rows": 50}
+    metrics = {"accuracy": 0.9, "log_loss": 0.3}
+    champion = {**own, "version_id": "sha256:" + "c" * 64}
+    assert "Against the champion" not in changed(classifier, evaluations=[{**own, "metrics": metrics}])
+    both = changed(classifier, evaluations=[{**one, "metrics": metrics} for one in (own, champion)])
+    assert "this version champion cccccccccccc accuracy 0.9 0.9 log loss 0.3 0.3" in both
+
+
+def test_what_the_marks_of_variants_mean_is_what_is_drawn(classifier: VersionFacts) -> None:
+    page = version_page(classifier)
+    assert "No variant outdoes another in speed, size and accuracy together." in page
+    worse = {"name": "slow", "metrics": {"latency_ms_batch_1": 0.05, "accuracy": 0.8, "size_bytes": 9_120.0}}
+    text = changed(classifier, variants=[*classifier.version["variants"], worse])
+    assert "A pale variant is outdone" in text
+    assert "slow (outdone)" in text
+    assert "fp32 (served)" in text
+
+
+def test_the_largest_error_is_told_by_its_size(regression: VersionFacts) -> None:
+    estimates = replace(regression.answers, predictions=regression.answers.truth - 450.5)
+    assert "the largest is 450.5 in size." in plain(version_page(replace(regression, answers=estimates)))
+
+
+def test_classes_of_a_boolean_are_called_true_and_false(classifier: VersionFacts) -> None:
+    truth, labels = np.array([0, 1, 1, 0], np.uint8), np.array([0, 1, 0, 0], np.uint8)
+    answers = Answers("fp32", truth, labels, np.full((4, 2), 0.5), [0, 1], flag=True)
+    facts = replace(classifier, answers=answers, manifest={"rows": {"test": 1}})
+    text = changed(facts, metrics={"accuracy": 0.5, "baseline_accuracy/1": 0.5})
+    assert "true answered as false: 1 of 2" in text
+    assert "true 50.0% of 2" in text
+    assert "on 1 test row; always 'true' would be 50.0%" in text
+
+
+def test_one_is_counted_as_one(store: ObjectStore) -> None:
+    text = plain(dataset_page(freeze(store, (PENGUINS / "pipeline.yaml").read_text(), island="Dream")))
+    assert "1 value " in text
+    assert "1 input, one for each category" in text
+    assert "1 values" not in text
+    assert "1 inputs" not in text
 
 
 def test_of_many_classes_those_that_are_mixed_up_are_listed(classifier: VersionFacts) -> None:

@@ -107,9 +107,33 @@ def test_the_calibration_error_is_the_platforms_own() -> None:
 
 
 def test_the_frontier_leaves_out_what_another_outdoes() -> None:
-    points = [(1.0, 0.5), (2.0, 0.9), (3.0, 0.8), (0.5, 0.4), (2.0, 0.7)]
-    assert frontier(points, higher_is_better=True) == [(0.5, 0.4), (1.0, 0.5), (2.0, 0.9)]
-    assert frontier(points, higher_is_better=False) == [(0.5, 0.4)]
+    numbers = [(1.0, 0.5, 9), (2.0, 0.9, 9), (3.0, 0.8, 9), (0.5, 0.4, 9), (2.0, 0.7, 9), (2.0, 0.7, 8)]
+    points = dict(zip("abcdef", numbers, strict=True))
+    assert frontier(points, higher_is_better=True) == ["a", "b", "d", "f"], "f is small"
+    assert frontier(points, higher_is_better=False) == ["d", "f"]
+    assert frontier({"a": (1, 1, 1), "b": (1, 1, 1)}, higher_is_better=True) == ["a", "b"]
+
+
+def test_a_variant_that_another_outdoes_is_pale() -> None:
+    def outdone(int8: tuple[float, float, float]) -> int:
+        variants = {"fp32": (0.04, 0.9, 9e3), "int8": int8}
+        chart = frontier_chart(variants, "variants", "ms", "accuracy", higher_is_better=True)
+        assert "polyline" not in chart, "there is no line to speak of"
+        return chart.count("outdone")
+
+    assert outdone((0.05, 0.9, 9e3)) == 1
+    assert outdone((0.05, 0.9, 3e3)) == 0, "it is smaller"
+
+
+def test_an_axis_on_both_sides_of_zero_has_ticks_on_both() -> None:
+    assert nice_ticks(-473, 473, 4) == [-400, -200, 0, 200, 400]
+    assert nice_ticks(0, 1, 4) == [0, 0.5, 1]
+
+
+@given(st.floats(1e-6, 1e12), st.sampled_from([4, 5]))
+def test_an_axis_always_has_two_ticks_at_least(widest: float, most: int) -> None:
+    assert 2 <= len(nice_ticks(-widest, widest, most)) <= most + 1
+    assert 2 <= len(nice_ticks(0, widest, most)) <= most + 1
 
 
 @settings(deadline=None)
@@ -159,6 +183,16 @@ def test_numbers_of_any_size_can_be_read(value: float, told: str) -> None:
 def test_ticks_that_lie_close_together_have_names_of_their_own() -> None:
     assert tick_names([310_760.0, 310_780.0, 310_800.0]) == ["310.76k", "310.78k", "310.8k"]
     assert tick_names([0.0, 5e5, 1e6]) == ["0", "500k", "1M"]
+
+
+@pytest.mark.parametrize("low", [2**53, -(2**60), 2**62])
+def test_ticks_of_numbers_beyond_what_floats_tell_apart_differ(low: int) -> None:
+    bars = measures.histogram(np.array([low, low + 4096, low + 8192], dtype=np.int64))
+    assert sum(bars.counts) == 3
+    ticks = re.findall(r'text-anchor="middle" class="tick">([^<]+)<', histogram_chart(bars, "ids", "value"))
+    assert len(set(ticks)) == len(ticks) > 1
+    assert not any(letter in tick for tick in ticks for letter in "G")
+    assert measures.histogram(np.array([low, low])).counts[0] == 2
 
 
 def test_bins_of_whole_numbers_have_whole_ticks() -> None:

@@ -156,7 +156,7 @@ def frontier_chart(
     *,
     higher_is_better: bool,
 ) -> Html:
-    """Return variants by latency and quality, their area by size, and a line through those that none outdoes.
+    """Return variants by latency and quality, their area by size; what another outdoes is pale.
 
     Colours tell them apart, in order: names beside bubbles that lie close together would run into each other.
     """
@@ -164,22 +164,27 @@ def frontier_chart(
     span = (max(ys) - min(ys)) or abs(max(ys)) * 0.02 or 1.0
     frame = Frame(0, max(xs) * 1.25 or 1.0, min(ys) - span * 0.6, max(ys) + span * 0.6)
     largest = max(size for _, _, size in points.values()) or 1.0
-    through = [(frame.x(x), frame.y(y)) for x, y in frontier([(x, y) for x, y, _ in points.values()], higher_is_better)]
-    marks = [line(through, "reference")]
+    best = frontier(points, higher_is_better)
+    marks = []
     for number, (name, (x, y, size)) in enumerate(points.items()):
         radius = 5 + 13 * math.sqrt(size / largest)
-        marks.append(dot(frame.x(x), frame.y(y), radius, f"bubble fill-{number % SERIES + 1}", name))
+        class_ = f"bubble fill-{number % SERIES + 1}{'' if name in best else ' outdone'}"
+        marks.append(dot(frame.x(x), frame.y(y), radius, class_, name))
     return frame.chart(description, marks, x_label, y_label)
 
 
-def frontier(points: Sequence[tuple[float, float]], higher_is_better: bool) -> list[tuple[float, float]]:
-    """Return the points than which no other is both faster and better, fastest first."""
+def frontier(points: Mapping[str, tuple[float, float, float]], higher_is_better: bool) -> list[str]:
+    """Return the variants that no other outdoes, in their order, given latency, quality and size of each.
+
+    One outdoes another when it is at least as fast, as good and as small, and better in one of the three.
+    """
     sign = -1 if higher_is_better else 1
-    found: list[tuple[float, float]] = []
-    for x, y in sorted(set(points), key=lambda point: (point[0], sign * point[1])):
-        if not found or sign * y < sign * found[-1][1]:
-            found.append((x, y))
-    return found
+    costs = {name: (latency, sign * quality, size) for name, (latency, quality, size) in points.items()}
+    return [name for name, cost in costs.items() if not any(_outdoes(other, cost) for other in costs.values())]
+
+
+def _outdoes(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -14,8 +15,8 @@ from headrace_data.transforms import FittedCategory, FittedTransform
 
 from headrace_client.report import page
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
-from headrace_client.report.facts import Array, DatasetFacts
-from headrace_client.report.markup import Html, element, joined
+from headrace_client.report.facts import Array, DatasetFacts, class_name
+from headrace_client.report.markup import Html, counted, element, joined
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
 from headrace_client.views import short_id
@@ -80,7 +81,7 @@ def _inputs(facts: DatasetFacts) -> str:
         for field in facts.manifest.features
         for fitted in [facts.manifest.transforms[field.name]]
     )
-    return f"{numbers:,} inputs of the network"
+    return f"{counted(numbers, 'input')} of the network"
 
 
 def _columns_lead(facts: DatasetFacts) -> str:
@@ -141,8 +142,9 @@ def _category(field: Field, fitted: FittedCategory, values: Array) -> Html:
     total = sum(counts.values())
     rows = {name: (float(count), _share(count, total)) for name, count in counts.most_common(MOST_CATEGORIES)}
     more = len(counts) - len(rows)
-    caption = f"{len(counts)} values" + (f", the {MOST_CATEGORIES} most frequent are shown" if more > 0 else "")
-    after = f"{len(fitted.categories)} inputs, one for each category" if fitted.encode == "onehot" else "one input"
+    caption = counted(len(counts), "value") + (f", the {MOST_CATEGORIES} most frequent are shown" if more > 0 else "")
+    inputs = f"{counted(len(fitted.categories), 'input')}, one for each category"
+    after = inputs if fitted.encode == "onehot" else "one input"
     return joined(page.bars(rows, caption), element("p", f"After the transform: {after}.", class_="note"))
 
 
@@ -157,18 +159,18 @@ def _label(facts: DatasetFacts) -> Html:
         return page.cards(page.card(label.name, _amounts(facts), note="Share of each split's rows.", wide=False))
     counts = {split: Counter(columns[label.name].tolist()) for split, columns in facts.columns.items()}
     totals: Counter[Any] = sum(counts.values(), Counter())
-    found = list(facts.manifest.classes)
+    found, name_of = list(facts.manifest.classes), partial(class_name, flag=label.type == "bool")
     if len(found) > MOST_ROWS:
         found = sorted(found, key=lambda value: -totals[value])[:MOST_ROWS]
     rows = [
-        [str(value), *(_share(counts[split][value], max(sum(counts[split].values()), 1)) for split in SPLITS)]
+        [name_of(value), *(_share(counts[split][value], max(sum(counts[split].values()), 1)) for split in SPLITS)]
         for value in found
     ]
     told = page.table([label.name, *SPLITS], rows, numbers=(1, 2, 3), caption="Rows of each class")
     if len(found) > MOST_CLASSES:
         return page.cards(page.card(label.name, told, note=f"{len(facts.manifest.classes)} classes.", wide=True))
     shares = {
-        str(value): [100 * counts[split][value] / max(sum(counts[split].values()), 1) for split in SPLITS]
+        name_of(value): [100 * counts[split][value] / max(sum(counts[split].values()), 1) for split in SPLITS]
         for value in found
     }
     chart = grouped_bars(shares, f"Share of each class of {label.name} in the three splits", "% of the split")
@@ -201,7 +203,7 @@ def _missing(facts: DatasetFacts) -> Html:
     if not some:
         return page.cards(page.card("None", note="Every feature of every row has a value.", wide=True))
     rows = {name: (float(count), _share(count, facts.rows_read)) for name, count in some.items()}
-    return page.cards(page.card("By feature", page.bars(rows, f"of {facts.rows_read:,} rows"), wide=True))
+    return page.cards(page.card("By feature", page.bars(rows, f"of {counted(facts.rows_read, 'row')}"), wide=True))
 
 
 def _rejected(facts: DatasetFacts) -> Html:
@@ -227,7 +229,7 @@ def _origin(facts: DatasetFacts) -> Html:
         ["schema", page.identity(manifest.schema_digest)],
         ["preparation", page.identity(manifest.prepare_digest)],
         ["split rule", page.identity(manifest.split_digest)],
-        ["files", f"{len(parts)} Parquet files, {sum(part.size_bytes for part in parts):,} bytes"],
+        ["files", f"{counted(len(parts), 'Parquet file')}, {sum(part.size_bytes for part in parts):,} bytes"],
         ["versions", _versions(facts)],
     ]
     return page.cards(

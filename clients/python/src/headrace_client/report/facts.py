@@ -39,6 +39,11 @@ class DatasetFacts:
         return np.concatenate([columns[name] for columns in self.columns.values()])
 
 
+def class_name(value: Any, *, flag: bool) -> str:
+    """Return what a class is called; a boolean is 1 or 0 in datasets and answers, and true or false to people."""
+    return {"0": "false", "1": "true"}.get(str(value), str(value)) if flag else str(value)
+
+
 @dataclass(frozen=True)
 class Answers:
     """What a classifier answered to the test split."""
@@ -51,6 +56,12 @@ class Answers:
     probabilities: Array
     """[rows, classes]."""
     classes: Sequence[Any]
+    flag: bool = False
+    """Whether the label is a boolean."""
+
+    def name_of(self, value: Any) -> str:
+        """Return what a class is called."""
+        return class_name(value, flag=self.flag)
 
 
 @dataclass(frozen=True)

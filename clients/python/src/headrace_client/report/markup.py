@@ -31,5 +31,10 @@ def joined(*children: str | float) -> Html:
     return Html("".join(child if isinstance(child, Html) else escape(_text(child)) for child in children))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, such as "1 row" or "1,200 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"

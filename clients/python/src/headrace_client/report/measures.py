@@ -12,6 +12,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 BINS: Final = 24
+_HALVES: Final = 2**52
+"""From here on a float64 has no halves, where a bin of a whole number could begin."""
 RELIABILITY_BINS: Final = 15
 """As many as the platform's own calibration error has."""
 
@@ -37,10 +39,11 @@ def histogram(values: Array, edges: Sequence[float] | None = None, bins: int = B
 
 def _edges(flat: Array, bins: int) -> Sequence[float]:
     low, high = float(flat.min()), float(flat.max())
-    if high - low < bins and bool((flat == np.round(flat)).all()):
+    if high - low < bins and max(-low, high) < _HALVES and bool((flat == np.round(flat)).all()):
         return [edge - 0.5 for edge in range(int(low), int(high) + 2)]
     if low == high:
-        return [low - 0.5, high + 0.5]
+        margin = max(0.5, abs(low) * 1e-9)
+        return [low - margin, high + margin]
     edges: Sequence[float] = np.linspace(low, high, bins + 1).tolist()
     return edges
 

@@ -125,7 +125,9 @@ def answers_of(
         return Estimates(variant, truth, outputs["prediction"].reshape(-1))
     if not {"label", "probabilities"} <= outputs.keys():
         raise AnswerInvalid(f"expected a graph that answers label and probabilities, or prediction, got {set(outputs)}")
-    return Answers(variant, truth, outputs["label"], outputs["probabilities"], manifest["classes"])
+    return Answers(
+        variant, truth, outputs["label"], outputs["probabilities"], manifest["classes"], data.label.type == "bool"
+    )
 
 
 def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:

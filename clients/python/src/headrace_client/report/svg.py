@@ -25,25 +25,34 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
         return [low]
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
+    # What lies at both sides of zero has room for fewer steps than its length: the steps are counted, not reckoned.
+    spans = [_span(low, high, factor * power) for factor in (1, 2, 5, 10)]
+    step, first, last = next((span for span in spans if span[2] - span[1] <= most), spans[-1])
     return [number * step for number in range(first, last + 1)]
+
+
+def _span(low: float, high: float, step: float) -> tuple[float, int, int]:
+    """Return a step, and the first and the last multiple of it within [low, high]."""
+    return step, math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
 
 
 def short_number(value: float, digits: int = 4) -> str:
     """Return a number as an axis shows it: so many digits at most, thousands as k and millions as M."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= unit:
+        if unit <= abs(value) < _HUGE:
             scaled = value / (1e3 if letter == "k" else unit)
             return f"{scaled:.{digits}g}{letter}"
     return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
 def tick_names(places: Sequence[float]) -> list[str]:
-    """Return the numbers of an axis, with as many digits as it takes to tell them apart."""
+    """Return the numbers of an axis, with as many digits as it takes to tell them apart.
+
+    Where that would be too many for an axis, the later ones say how far they are from the first.
+    """
     shown = ([short_number(place, digits) for place in places] for digits in range(4, 9))
-    return next((names for names in shown if len({*names}) == len(names)), [short_number(place) for place in places])
+    beyond = [short_number(places[0]), *(f"+{short_number(place - places[0])}" for place in places[1:])]
+    return next((names for names in shown if len({*names}) == len(names)), beyond)
 
 
 def readable(value: float, digits: int = 4) -> str:

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from headrace_client.baseline import baseline_of
 from headrace_client.report import page
 from headrace_client.report.charts import (
+    frontier,
     frontier_chart,
     histogram_chart,
     lines_chart,
@@ -17,8 +19,8 @@ from headrace_client.report.charts import (
     reliability_chart,
     scatter_chart,
 )
-from headrace_client.report.facts import Answers, Estimates, VersionFacts
-from headrace_client.report.markup import Html, element, joined
+from headrace_client.report.facts import Answers, Estimates, VersionFacts, class_name
+from headrace_client.report.markup import Html, counted, element, joined
 from headrace_client.report.measures import calibration_error, confusion, histogram, reliability, thinned
 from headrace_client.report.svg import cut, readable
 from headrace_client.views import View, short_id
@@ -35,6 +37,8 @@ _HIDDEN: Final = ("accuracy/",)
 """Beginnings of measurements that have a plot of their own."""
 _SHOWN: Final = 20
 """Letters of a class in a tile."""
+_OUTDONE: Final = "A pale variant is outdone: another is at least as fast, as small and as accurate."
+_NONE_OUTDONE: Final = "No variant outdoes another in speed, size and accuracy together."
 _NOTHING: Final = "\N{EN DASH}"
 
 
@@ -58,15 +62,13 @@ def version_page(facts: VersionFacts) -> str:
 
 def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     metrics = facts.version["metrics"]
-    rows = f"on {_test_rows(facts):,} test rows"
+    told = f"on {counted(_test_rows(facts), 'test row')}{_beside(facts)}"
     if isinstance(facts.answers, Answers):
-        named, share = _commonest(facts.answers)
-        told = f"{rows}; always '{cut(named, _SHOWN)}' would be {share:.1%}"
         yield page.Tile("accuracy", f"{metrics.get('accuracy', float('nan')):.1%}", told)
         yield page.Tile("log loss", f"{metrics.get('log_loss', float('nan')):.3f}", "nats")
         yield page.Tile("calibration error", f"{metrics.get('calibration_error', float('nan')):.1%}", "lower is better")
     else:
-        yield page.Tile("rmse", readable(metrics.get("rmse", float("nan"))), rows)
+        yield page.Tile("rmse", readable(metrics.get("rmse", float("nan"))), told)
         yield page.Tile("mae", readable(metrics.get("mae", float("nan"))), "mean absolute error")
         yield page.Tile("r²", f"{metrics.get('r2', float('nan')):.3f}", "1 is perfect")
     epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
@@ -78,11 +80,17 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
         yield page.Tile("served as", _NOTHING, "not released")
 
 
-def _commonest(answers: Answers) -> tuple[str, float]:
-    """Return the commonest class and its share: what an answer that looks at nothing would reach."""
-    counts = Counter(answers.truth.tolist())
-    named, count = max(counts.items(), key=lambda item: (item[1], str(item[0])))
-    return str(named), count / len(answers.truth)
+def _beside(facts: VersionFacts) -> str:
+    """Return what always the same answer would score; empty for a version of which that was not measured."""
+    found = baseline_of(facts.version["metrics"])
+    if found is None:
+        return ""
+    if found.answer is None:
+        told = f"; always the mean would be {readable(found.value)}"
+    else:
+        flag = isinstance(facts.answers, Answers) and facts.answers.flag
+        told = f"; always '{cut(class_name(found.answer, flag=flag), _SHOWN)}' would be {found.value:.1%}"
+    return f"{told}: no better than that" if found.no_better else told
 
 
 def _learning(facts: VersionFacts) -> Html:
@@ -110,7 +118,7 @@ def _curve(facts: VersionFacts, names: Sequence[str], what: str, best: int | Non
 
 def _answers_lead(facts: VersionFacts) -> str:
     read, there = len(facts.answers.truth), _test_rows(facts)
-    rows = f"the first {read:,} of {there:,} rows" if read < there else f"the {read:,} rows"
+    rows = f"the first {read:,} of {there:,} rows" if read < there else f"the {counted(read, 'row')}"
     return f"Variant {facts.answers.variant} on {rows} of the test split."
 
 
@@ -131,24 +139,28 @@ def _confusion(answers: Answers) -> Iterator[Html]:
     right = sum(count for (true, given), count in pairs.items() if true == given)
     told = f"{right} of {len(answers.truth)} answers are right"
     if len(answers.classes) <= MOST_CLASSES:
-        names = [str(value) for value in answers.classes]
+        names = [answers.name_of(value) for value in answers.classes]
         drawn = page.figure(matrix_chart(confusion(pairs, answers.classes), names, f"Confusion matrix: {told}"))
         chart = element("div", drawn, class_="scroll", tabindex="0", role="region", aria_label="Confusion matrix")
         yield page.card("Confusion matrix", chart, note=f"{told}. A row is a true class.")
-    wrong = [(str(true), str(given), str(count)) for (true, given), count in pairs.most_common() if true != given]
+    wrong = [
+        (answers.name_of(true), answers.name_of(given), str(count))
+        for (true, given), count in pairs.most_common()
+        if true != given
+    ]
     mixed = page.table(["true", "answered", "rows"], wrong[:_MOST_PAIRS], numbers=(2,), caption="Mixed up most often")
-    per_class = page.bars(_worst(pairs), "right answers by class, the worst first")
+    per_class = page.bars(_worst(pairs, answers), "right answers by class, the worst first")
     yield page.card("Classes", per_class, mixed if wrong else page.paragraph("No row was answered wrongly."))
 
 
-def _worst(pairs: Mapping[tuple[Any, Any], int]) -> dict[str, tuple[float, str]]:
+def _worst(pairs: Mapping[tuple[Any, Any], int], answers: Answers) -> dict[str, tuple[float, str]]:
     """Return the share of right answers of the classes that have the fewest, worst first."""
     totals: Counter[Any] = Counter()
     for (true, _), count in pairs.items():
         totals[true] += count
     shares = {true: pairs.get((true, true), 0) / total for true, total in totals.items()}
     worst = sorted(shares, key=lambda true: (shares[true], str(true)))[:MOST_CLASSES]
-    return {str(true): (shares[true], f"{shares[true]:.1%} of {totals[true]}") for true in worst}
+    return {answers.name_of(true): (shares[true], f"{shares[true]:.1%} of {totals[true]}") for true in worst}
 
 
 def _calibration(answers: Answers) -> Iterator[Html]:
@@ -175,7 +187,9 @@ def _estimates(answers: Estimates, label: str) -> Iterator[Html]:
     residuals = [(predicted, predicted - true) for predicted, true in pairs]
     chart = scatter_chart(residuals, f"Error of {label} by prediction", "predicted", "error", reference="zero")
     worst = float(np.abs(errors).max())
-    yield page.card("Residuals", page.figure(chart), note=f"Predicted minus true; the largest is {readable(worst)}.")
+    yield page.card(
+        "Residuals", page.figure(chart), note=f"Predicted minus true; the largest is {readable(worst)} in size."
+    )
     chart = histogram_chart(histogram(errors), f"Histogram of the errors of {label}", "error", series=3)
     yield page.card(
         "Errors",
@@ -204,11 +218,17 @@ def _variants(facts: VersionFacts) -> Html:
             higher_is_better=quality == "accuracy",
         )
         served = facts.release["variant"] if facts.release else ""
-        names = [f"{name} (served)" if name == served else name for name in points]
-        note = "The area is the size; no variant is better in both than those on the dashed line."
+        best = frontier(points, quality == "accuracy")
+        names = [_called(name, served=name == served, outdone=name not in best) for name in points]
+        note = "The area is the size. " + (_OUTDONE if len(best) < len(points) else _NONE_OUTDONE)
         inner.append(page.card("Size, latency and quality", page.figure(chart, "", names), note=note))
     inner.append(page.card("Measurements", _measurements(variants)))
     return page.cards(*inner)
+
+
+def _called(name: str, *, served: bool, outdone: bool) -> str:
+    words = ", ".join(word for word, holds in (("served", served), ("outdone", outdone)) if holds)
+    return f"{name} ({words})" if words else name
 
 
 def _measurements(variants: Sequence[View]) -> Html:
@@ -219,6 +239,8 @@ def _measurements(variants: Sequence[View]) -> Html:
 
 
 def _word(name: str) -> str:
+    if name == "r2":
+        return "r²"
     return name.replace("_ms_", " (ms) ").replace("_bytes", " (bytes)").replace("_", " ")
 
 
@@ -247,11 +269,11 @@ def _gates(facts: VersionFacts) -> Html:
 
 
 def _comparison(facts: VersionFacts) -> Iterator[Html]:
-    """Yield the champion beside this version, when they were measured on the same rows."""
+    """Yield the champion beside this version, when they were measured on the same rows; a first one has none."""
     found = facts.version["evaluations"]
-    if found:
+    if len(found) > 1:
         names = sorted({name for one in found for name in one["metrics"] if not name.startswith(_HIDDEN)})
-        rows = [[name, *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
+        rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
         heads = ["", *(_whose(one["version_id"], facts) for one in found)]
         told = page.table(heads, rows, numbers=range(1, len(heads)))
         note = "Both on the test split of the newer dataset."
