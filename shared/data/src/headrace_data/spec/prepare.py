@@ -111,7 +111,7 @@ class Split(Section):
 
 
 class Freeze(Section):
-    """When a dataset is cut. With neither condition, only on command."""
+    """When a dataset is cut, of the clean rows since the last one. With neither condition, only on command."""
 
     after_records: PositiveInt | None = pydantic.Field(default=None, description="Cut when this many clean rows wait.")
     after_idle: Duration | None = pydantic.Field(default=None, description="Cut when no record came for this long.")

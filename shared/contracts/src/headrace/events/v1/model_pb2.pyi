@@ -114,7 +114,8 @@ class ModelTrained(_message.Message):
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Metrics on the test split, by name: accuracy, log_loss, calibration_error and accuracy/<class>; or, of a regression,
-        rmse and mae in the label's unit and r2.
+        rmse and mae in the label's unit and r2. Beside them what always the same answer scores, taken from the training
+        split: baseline_accuracy/<class> of its commonest class, or baseline_rmse of its mean.
         """
 
     def __init__(
