@@ -42,14 +42,14 @@ Waited = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def waited(platform: Platform, headrace: Callable[..., Any]) -> Waited:
     """What `headrace wait --json` said of both pipelines, which learn from one topic at the same time."""
-    for name in ("penguins", "penguins-mass"):
-        applied = headrace("apply", str(EXAMPLES / name / "pipeline.yaml"), "--create-topic")
+    for folder in ("penguins", "penguins-mass"):
+        applied = headrace("apply", str(EXAMPLES / folder / "pipeline.yaml"), "--create-topic")
         assert applied.returncode == 0, applied.stderr
     script = EXAMPLES / "penguins" / "produce.py"
     command = [sys.executable, str(script), "--bootstrap-servers", platform.bootstrap_servers]
     subprocess.run(command, capture_output=True, check=True, timeout=60)
     found = {}
-    for name in ("penguins", "penguins-mass"):
+    for name in ("penguins-species", "penguins-mass"):
         result = headrace("wait", name, "--timeout", "150s", "--json")
         assert result.returncode == 0, result.stdout + result.stderr
         found[name] = json.loads(result.stdout)
@@ -64,7 +64,7 @@ def frozen(platform: Platform, registry: RegistryClient, name: str) -> DatasetRe
 def test_rows_with_gaps_are_kept_and_rows_without_a_label_are_not(
     platform: Platform, registry: RegistryClient, waited: Waited
 ) -> None:
-    species, mass = (frozen(platform, registry, name).manifest for name in ("penguins", "penguins-mass"))
+    species, mass = (frozen(platform, registry, name).manifest for name in ("penguins-species", "penguins-mass"))
 
     assert (species.rows, species.provenance.rejected) == (344, BROKEN)
     assert (mass.rows, mass.provenance.rejected) == (342, BROKEN | {"missing": 2})
@@ -75,16 +75,16 @@ def test_rows_with_gaps_are_kept_and_rows_without_a_label_are_not(
 def test_species_are_told_of_birds_with_gaps(
     platform: Platform, registry: RegistryClient, inference: InferenceClient, waited: Waited
 ) -> None:
-    reader = frozen(platform, registry, "penguins")
+    reader = frozen(platform, registry, "penguins-species")
     columns = reader.columns("test")
     names = [field.name for field in reader.manifest.features]
     gaps = np.isnan(columns["bill_length_mm"]) | (columns["sex"] == "")
 
-    answers = inference.infer("penguins", {name: columns[name] for name in names}).outputs["label"]
+    answers = inference.infer("penguins-species", {name: columns[name] for name in names}).outputs["label"]
 
-    assert waited["penguins"]["version"]["metrics"]["accuracy"] >= LEAST_ACCURACY
+    assert waited["penguins-species"]["version"]["metrics"]["accuracy"] >= LEAST_ACCURACY
     assert np.mean(answers == columns["species"]) >= LEAST_ACCURACY
-    assert {"fp32", "int8"} == {gate["variant"] for gate in waited["penguins"]["version"]["gates"]}
+    assert {"fp32", "int8"} == {gate["variant"] for gate in waited["penguins-species"]["version"]["gates"]}
     everything = {name: np.concatenate([reader.columns(s)[name] for s in ("train", "validation")]) for name in names}
     assert gaps.any() or np.isnan(everything["bill_length_mm"]).any()
 
@@ -94,7 +94,7 @@ def test_rows_of_json_with_null_and_strangers_are_predicted(headrace: Callable[.
     # A row may hold null, or lack the field, as records may.
     rows = "\n".join(json.dumps(row) for row in (BIRD, stranger, {"island": "Biscoe", "sex": None}))
 
-    predicted = headrace("predict", "penguins", "--json", stdin=rows)
+    predicted = headrace("predict", "penguins-species", "--json", stdin=rows)
     table = headrace("predict", "penguins-mass", stdin=json.dumps(BIRD))
 
     assert predicted.returncode == 0, predicted.stderr
@@ -108,7 +108,7 @@ def test_rows_of_json_with_null_and_strangers_are_predicted(headrace: Callable[.
 def test_what_may_not_be_missing_is_named(
     headrace: Callable[..., Any], inference: InferenceClient, waited: Waited
 ) -> None:
-    refused = headrace("predict", "penguins", stdin=json.dumps(BIRD | {"island": None}))
+    refused = headrace("predict", "penguins-species", stdin=json.dumps(BIRD | {"island": None}))
 
     assert refused.returncode == 1
     assert refused.stderr == "error: row 1, field 'island': expected a string (BYTES), got null\n"
