@@ -22,6 +22,7 @@ from headrace_runtime.kafka import (
     LogReader,
     TransactionalProducer,
 )
+from headrace_runtime.kafka import events as events_module
 from headrace_runtime.kafka.events import MESSAGE_BYTES, MOST_HELD_BYTES
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing, Record, decode, encode
@@ -201,11 +202,34 @@ def test_events_share_messages_up_to_a_number_and_a_size(settings: ServiceSettin
     assert packed(settings, run) == [[0, 1, 2, 3], [4], [5], [6, 7], [8]]
 
 
+def test_an_event_that_cannot_be_made_or_came_too_long_ago_ends_nothing(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> float:
+        return events_module.EVENTS_DROPPED.labels("RunProgressed")._value.get()
+
+    run, before = str(uuid.uuid4()), lost()
+    events = batched(settings, run)
+    for step in (0, 1, 2, 3, 2**70, 5, 6, 7):
+        events.add(step, 0)
+    events.start()
+    until(lambda: not events._waiting)
+    assert lost() == before + 4
+    monkeypatch.setattr(events_module, "MOST_AGE_S", -1.0)
+    events.add(8, 0)
+    until(lambda: lost() == before + 5)
+    monkeypatch.undo()
+    events.add(9, 0)
+    events.stop()
+    assert packed(settings, run) == [[0, 1, 2, 3], [9]]
+
+
 def batched(settings: ServiceSettings, run: str) -> BatchedEvents[int]:
     """Return events that tell their steps as metrics, four in a message."""
 
     def pack(steps: Sequence[int]) -> run_pb2.RunProgressed:
-        return run_pb2.RunProgressed(run_id=run, metrics={str(step): step for step in steps})
+        metrics = {str(step): step for step in steps}
+        return run_pb2.RunProgressed(run_id=run, step=min(max(steps), 2**64), metrics=metrics)
 
     return BatchedEvents(settings, "test", run_pb2.RunProgressed, pack, 0.01, at_once=4)
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from headrace_inference.adapters.compute import IN_LOOP_S, Compute
+from headrace_inference.adapters.compute import AT_ONCE_S, Compute
 from headrace_inference.core.releases import Release
 from headrace_inference.core.shelf import LoadedVersion, Speed
 from headrace_inference.core.signature import Signature
@@ -56,11 +58,11 @@ def run(
 
 def test_quick_calls_stay_in_the_event_loop(compute: Compute, model: Model, make_release: MakeRelease) -> None:
     model.gate.set()
-    asyncio.run(run(compute, version(model, make_release, Speed(IN_LOOP_S, 0.0))))
+    asyncio.run(run(compute, version(model, make_release, Speed(AT_ONCE_S, 0.0))))
     assert model.threads == [threading.current_thread().name]
 
 
-@pytest.mark.parametrize(("speed", "rows"), [(Speed(IN_LOOP_S * 1.01, 0.0), 1), (Speed(0.0, IN_LOOP_S / 10), 12)])
+@pytest.mark.parametrize(("speed", "rows"), [(Speed(AT_ONCE_S * 1.01, 0.0), 1), (Speed(0.0, AT_ONCE_S / 10), 12)])
 def test_slow_models_and_large_batches_leave_it(
     compute: Compute, model: Model, make_release: MakeRelease, speed: Speed, rows: int
 ) -> None:
@@ -104,3 +106,30 @@ def test_a_call_that_waited_past_its_deadline_is_not_computed(
 
     asyncio.run(story())
     assert len(model.threads) == 1
+
+
+def test_a_caller_that_left_keeps_its_place_and_no_arrays(
+    compute: Compute, model: Model, make_release: MakeRelease
+) -> None:
+    slow = version(model, make_release, Speed(1.0, 0.0))
+    arrays = [np.zeros(1) for _ in range(2)]
+    kept = [weakref.ref(array) for array in arrays]
+
+    async def story() -> None:
+        calls = [asyncio.create_task(compute.run(slow, {"x": arrays.pop()}, ["x"], 1, None)) for _ in range(2)]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        with pytest.raises(Overloaded):
+            await run(compute, slow)
+        model.gate.set()
+        while compute._waiting:
+            await asyncio.sleep(0.001)
+        (answer,), _ = await run(compute, slow)
+        assert len(answer) == 1
+
+    asyncio.run(story())
+    gc.collect()
+    assert [ref() for ref in kept] == [None, None]
+    assert len(model.threads) == 2, "what waited in vain was computed"

@@ -16,7 +16,12 @@ from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.errors import Overloaded
-from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, answer_prefix, to_served
+from headrace_inference.transport.converters import (
+    MAX_EVENT_PART_BYTES,
+    answer_prefix,
+    to_served,
+    without_large_parts,
+)
 from headrace_inference.transport.plane import EXTENSIONS, Plane
 from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
@@ -34,7 +39,7 @@ class Log:
         self.seen: list[PredictionServed] = []
 
     def add(self, served: Served) -> None:
-        self.seen += to_served([served]).predictions
+        self.seen += to_served([without_large_parts(served)]).predictions
 
 
 class Context:
@@ -390,3 +395,12 @@ def test_metadata_of_a_model(world: World) -> None:
         ("probabilities", "FP32", [-1, 10]),
         ("label", "INT64", [-1]),
     ]
+
+
+@pytest.mark.parametrize("which", ["inputs", "outputs"])
+def test_more_tensors_than_can_be_meant_are_refused_unread(world: World, which: str) -> None:
+    request = raw_request()
+    for number in range(100):
+        getattr(request, which).add(name=f"stranger {number}")
+    with pytest.raises(InvalidInput, match=rf"expected \d {which}, got 10[01]"):
+        world.infer(request)

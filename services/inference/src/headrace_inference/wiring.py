@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 
@@ -80,9 +80,9 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with hot:
-            yield
-        compute.close()
+        with closing(compute):
+            async with hot:
+                yield
 
     host = GrpcHost(
         replace(settings.listening(), max_connection_age_s=settings.max_connection_age_s),

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.core import Core
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.rpc.methods import WithInline
+from headrace_runtime.rpc.tls_files import Listening
 from prometheus_client import REGISTRY
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -41,6 +43,10 @@ class Service:
             raise errors.InvalidInput("said at once")
         if request == b"bug":
             raise KeyError("a secret")
+        if request == b"end":
+            raise SystemExit(3)
+        if request.startswith(b"long "):
+            raise errors.NotFound(request.decode() * 20_000)
         call.set_trailing_metadata((("told", "at once"),))
         return threading.current_thread().name.encode()
 
@@ -159,6 +165,24 @@ def test_errors_of_calls_that_are_answered_at_once_have_their_status(
     assert where(channel) == ("grpc calls", "at once")
 
 
+def test_no_call_ends_the_thread_that_others_arrive_in(channel: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        where(channel, b"end")
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert where(channel) == ("grpc calls", "at once")
+
+
+@pytest.mark.parametrize("text", ["long ", "long %", "long é", "long \N{GRINNING FACE}"])
+def test_a_long_error_arrives_with_its_status(channel: Any, text: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        where(channel, text.encode())
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    details = str(caught.value.details())
+    assert details.endswith(" […]")
+    assert (text * 20_000).startswith(details.removesuffix(" […]"))
+    assert len(details) > 500
+
+
 def test_methods_know_how_long_their_caller_waits(service: Service, channel: Any) -> None:
     for timeout_s in (None, 30.0):
         where(channel, b"later", timeout_s=timeout_s)
@@ -262,6 +286,19 @@ def test_calls_are_answered_until_the_host_stops_and_never_after(service: Servic
         each.join(20)
         assert not each.is_alive()
     assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+def test_a_host_that_cannot_listen_everywhere_listens_nowhere(service: Service, host: GrpcHost) -> None:
+    taken = f"127.0.0.1:{host.port}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    half = GrpcHost(Listening(address, health_address=taken), [service.handler()], [])
+    with pytest.raises(errors.Unavailable, match=f"cannot listen on {taken}"):
+        half.start()
+    half.stop()
+    again = GrpcHost(address, [service.handler()], [])
+    again.start()
+    again.stop()
 
 
 def test_a_call_that_is_held_has_its_grace_and_no_more() -> None:

@@ -1,4 +1,4 @@
-"""Where models are computed: at once in the event loop when that is quick, in a few threads when it is not."""
+"""Where models are computed: at once in the thread of the call when that is quick, in others when it is not."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.tensors import Array
 from headrace_inference.errors import Overloaded
 
-IN_LOOP_S = 0.001
-"""Calls that should take less are computed in the event loop: the way to a thread and back costs about 0.15 ms."""
+AT_ONCE_S = 0.001
+"""Calls that should take less are computed at once: the way to another thread and back costs about 0.15 ms."""
 
 
 def is_quick(version: LoadedVersion, rows: int) -> bool:
-    """Return whether a call of so many rows is computed in the event loop."""
-    return version.speed.of(rows) <= IN_LOOP_S
+    """Return whether a call of so many rows is computed at once."""
+    return version.speed.of(rows) <= AT_ONCE_S
 
 
 class Compute:
@@ -49,30 +49,55 @@ class Compute:
             return version.model.run(arrays, outputs), 0.0
         if self._waiting >= self._max_waiting:
             raise Overloaded(f"model {version.release.model!r}: {self._waiting} calls wait already, no more may")
-        deadline_s = None if left_s is None else time.monotonic() + left_s
+        job = _Job(version, arrays, outputs, time.monotonic(), left_s)
         self._waiting += 1
+        computing = asyncio.get_running_loop().run_in_executor(self._pool, job.run)
+        computing.add_done_callback(self._ended)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, _run_before, version, arrays, outputs, time.monotonic(), deadline_s
-            )
-        finally:
-            self._waiting -= 1
+            # A caller that leaves gives up its answer and not its place, which a thread or the queue still holds.
+            return await asyncio.shield(computing)
+        except asyncio.CancelledError:
+            job.give_up()
+            raise
+
+    def _ended(self, computing: asyncio.Future[tuple[list[Array], float]]) -> None:
+        self._waiting -= 1
+        if not computing.cancelled():
+            computing.exception()  # looked at: nobody may wait for it any more
 
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._pool.shutdown(cancel_futures=True)
 
 
-def _run_before(
-    version: LoadedVersion,
-    arrays: Mapping[str, Array],
-    outputs: Sequence[str],
-    asked_s: float,
-    deadline_s: float | None,
-) -> tuple[list[Array], float]:
-    began_s = time.monotonic()
-    check_deadline(version, None if deadline_s is None else deadline_s - began_s)
-    return version.model.run(arrays, outputs), began_s - asked_s
+class _Job:
+    """A call that waits for a thread."""
+
+    def __init__(
+        self,
+        version: LoadedVersion,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str],
+        asked_s: float,
+        left_s: float | None,
+    ) -> None:
+        self._version = version
+        self._arrays: Mapping[str, Array] | None = arrays
+        self._outputs = outputs
+        self._asked_s = asked_s
+        self._left_s = left_s
+
+    def give_up(self) -> None:
+        """Compute nothing, unless it has begun, and keep no arrays."""
+        self._arrays = None
+
+    def run(self) -> tuple[list[Array], float]:
+        """Return the outputs and the seconds that the call waited, from a thread; nothing when it was given up."""
+        arrays, waited_s = self._arrays, time.monotonic() - self._asked_s
+        if arrays is None:
+            return [], waited_s
+        check_deadline(self._version, None if self._left_s is None else self._left_s - waited_s)
+        return self._version.model.run(arrays, self._outputs), waited_s
 
 
 def check_deadline(version: LoadedVersion, left_s: float | None) -> None:

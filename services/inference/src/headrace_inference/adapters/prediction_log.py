@@ -7,7 +7,7 @@ from headrace_runtime.kafka import BatchedEvents
 from headrace_runtime.settings import KafkaSettings
 
 from headrace_inference.core.served import Served
-from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, to_served
+from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, to_served, without_large_parts
 
 GATHER_S = 0.2
 """How long predictions gather before they are written: fewer, larger writes leave more of the processor to calls."""
@@ -31,8 +31,11 @@ class PredictionLog:
 
     def add(self, served: Served) -> None:
         """Take note of an answered call."""
-        parts = (served.request, served.answer)
-        self._events.add(served, sum(len(part) for part in parts if len(part) <= MAX_EVENT_PART_BYTES))
+        held_bytes = len(served.request) + len(served.answer)
+        if held_bytes > MAX_EVENT_PART_BYTES:
+            served = without_large_parts(served)
+            held_bytes = len(served.request) + len(served.answer)
+        self._events.add(served, held_bytes)
 
 
 class NoLog:

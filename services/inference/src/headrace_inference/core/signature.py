@@ -19,6 +19,9 @@ from headrace_inference.core.tensors import (
     with_known_gaps,
 )
 
+MOST_STRANGERS = 64
+"""Tensors of a call beyond those of its model that are still named in the error."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -69,6 +72,12 @@ class Signature:
         self._specs = {spec.name: spec for spec in inputs}
         self._required = [spec.name for spec in inputs if not spec.optional]
         self._outputs = {spec.name: spec for spec in outputs}
+
+    def check_counts(self, inputs: int, outputs: int) -> None:
+        """Raise InvalidInput for so many tensors that they cannot be meant."""
+        for kind, count, known in (("inputs", inputs, self.inputs), ("outputs", outputs, self.outputs)):
+            if count > len(known) + MOST_STRANGERS:
+                raise InvalidInput(f"expected {len(known)} {kind}, got {count}")
 
     def arrays(self, call: Call) -> dict[str, Array]:
         """Return a call's inputs as arrays by name. Raises InvalidInput that names the tensor and what it should be."""

@@ -217,10 +217,15 @@ def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
         rows=served.rows,
         cached=served.cached,
         duration_us=round(served.duration_s * 1e6),
-        response=_part(served.answer),
-        request=_part(served.request),
+        response=served.answer,
+        request=served.request,
         traceparent=served.traceparent,
     )
+
+
+def without_large_parts(served: Served) -> Served:
+    """Return a call without its request or answer where that is too large for an event."""
+    return served._replace(request=_part(served.request), answer=_part(served.answer))
 
 
 def _part(message: bytes) -> bytes:

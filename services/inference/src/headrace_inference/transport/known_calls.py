@@ -5,7 +5,8 @@ request the raw contents come last, so everything before them, length included, 
 bytes again has a call that was read and checked before; what is left is to look at the values. The answer's parts are
 known just as well, down to the bytes of its outputs and its id.
 
-This is a shortcut of `Predictor.infer` and nothing more: what it does not know goes the long way, with the same answer.
+This is a shortcut of `Predictor.infer_now` and nothing more: what it does not know goes the long way, with the same
+answer.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class _Described:
 
 
 class KnownCalls:
-    """The calls that were seen, by their heads. Used in one event loop."""
+    """The calls that were seen, by their heads. Used in one thread."""
 
     def __init__(self) -> None:
         self._calls: dict[bytes, KnownCall] = {}

@@ -91,8 +91,7 @@ class Predictor:
         if len(request) > LARGEST_NOW_BYTES:
             return None
         try:
-            call = converters.to_call(converters.parse("ModelInfer", request))
-            asked.version = version = self._shelf.resolve(call.model, call.version)
+            call, version = self._open(asked)
             if version.cached or not is_quick(version, 1):
                 return None
             work = self._read(version, call, asked.started)
@@ -113,8 +112,7 @@ class Predictor:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
         asked = _Asked(request, context, time.perf_counter())
         try:
-            call = converters.to_call(converters.parse("ModelInfer", request))
-            asked.version = version = self._shelf.resolve(call.model, call.version)
+            call, version = self._open(asked)
             work = self._read(version, call, asked.started)
             part, cached = await self._outputs(work, context)
             return self._answer(asked, call, work, part, cached=cached)
@@ -123,6 +121,14 @@ class Predictor:
             if isinstance(error, Overloaded):
                 context.set_trailing_metadata(_COME_AGAIN)
             raise
+
+    def _open(self, asked: _Asked) -> tuple[Call, LoadedVersion]:
+        """Return a call that was parsed, and the version that it asks."""
+        message = converters.parse("ModelInfer", asked.request)
+        asked.version = version = self._shelf.resolve(message.model_name, message.model_version)
+        # Hundreds of thousands fit into a small message, and each costs time in which other calls wait.
+        version.model.signature.check_counts(len(message.inputs), len(message.outputs))
+        return converters.to_call(message), version
 
     def _infer_known(self, known: KnownCall, asked: _Asked) -> bytes | None:
         """Return the answer to a call of which all but the values is known; None when it must go the long way.

@@ -1,17 +1,23 @@
 """Predictions that were served, found again in Kafka by their ids."""
 
+import logging
 import time
+from collections.abc import Iterable
 
+from headrace.events.v1.prediction_pb2 import PredictionServed as PredictionMessage
 from headrace.events.v1.prediction_pb2 import PredictionsServed
+from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.consumers import Place
-from headrace_runtime.messages import decode
+from headrace_runtime.messages import Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 
 from headrace_model_registry.core import prediction_ids
 from headrace_model_registry.core.facts import PredictionServed
 from headrace_model_registry.transport.converters import from_message
+
+logger = logging.getLogger(__name__)
 
 CLOCK_MS = 1_000
 """How far the clock of a replica may have gone back between making an id and sending it."""
@@ -47,12 +53,20 @@ class KafkaPredictions:
         found: dict[str, PredictionServed] = {}
         for records in reader.read_to({place: end for place, (_, end) in ranges.items()}):
             for record in records:
-                for served in decode(record, PredictionsServed).predictions:
+                for served in _predictions(record):
                     if served.prediction_id.startswith(beginning):
                         found[served.prediction_id] = from_message(PredictionServed, served)
             if found and complete:
                 break
         return found
+
+
+def _predictions(record: Record) -> Iterable[PredictionMessage]:
+    try:
+        return decode(record, PredictionsServed).predictions
+    except Unprocessable as error:
+        logger.warning("predictions are left out: %s", error)
+        return ()
 
 
 def _ranges(reader: LogReader, places: list[Place], from_ms: int, to_ms: int) -> dict[Place, tuple[int, int]]:

@@ -27,12 +27,24 @@ GATHER_S = 0.05
 MOST_WAITING = 10_000
 MOST_HELD_BYTES = 64 * 1024 * 1024
 """What waits may keep in memory: while Kafka is away, large events must not fill it."""
+MOST_AGE_S = 120.0
+"""What waited longer is dropped: who looks for an event does so around the time at which it came to be."""
+STOP_TIMEOUT_S = 10.0
+"""How long a stop waits for Kafka to take the rest."""
 MESSAGE_BYTES = 256 * 1024
 """What one message of many holds at most, unless a single one is larger; brokers take 1 MB by default."""
 
-EVENTS_DROPPED = Counter("headrace_events_dropped", "Best-effort events dropped because the queue was full.", ["topic"])
+EVENTS_DROPPED = Counter(
+    "headrace_events_dropped", "Best-effort events that were dropped or did not arrive.", ["topic"]
+)
 
 T = TypeVar("T")
+_Waiting = tuple[T, type[Message], int, float]
+"""An item, the class of its event, the bytes that it keeps in memory, and when it came (on the monotonic clock)."""
+
+
+def _count_lost(kind: type[Message], items: int) -> None:
+    EVENTS_DROPPED.labels(kind.DESCRIPTOR.name).inc(items)
 
 
 class _Gathering(Background, Generic[T]):
@@ -44,10 +56,11 @@ class _Gathering(Background, Generic[T]):
 
     def __init__(self, settings: KafkaSettings, source: str, gather_s: float, at_once: int) -> None:
         super().__init__(f"{source} events")
+        self.stop_timeout_s = STOP_TIMEOUT_S
         self._source = source
         self._gather_s = gather_s
         self._at_once = at_once
-        self._waiting: deque[tuple[T, int]] = deque()
+        self._waiting: deque[_Waiting[T]] = deque()
         self._held_bytes = 0
         self._lock = threading.Lock()
         self._arrived = threading.Event()
@@ -63,9 +76,9 @@ class _Gathering(Background, Generic[T]):
             full = len(self._waiting) >= MOST_WAITING or self._held_bytes + held_bytes > MOST_HELD_BYTES
             if not full:
                 self._held_bytes += held_bytes
-                self._waiting.append((item, held_bytes))
+                self._waiting.append((item, kind, held_bytes, time.monotonic()))
         if full:
-            EVENTS_DROPPED.labels(kind.DESCRIPTOR.name).inc()
+            _count_lost(kind, 1)
         elif not self._arrived.is_set():
             self._arrived.set()
 
@@ -78,41 +91,61 @@ class _Gathering(Background, Generic[T]):
                 self._arrived.clear()
                 left = len(self._waiting)
                 while left:
-                    items = self._take(min(left, self._at_once))
-                    left -= len(items)
-                    self._write(items)
+                    taken = self._take(min(left, self._at_once))
+                    left -= len(taken)
+                    self._write_fresh(taken)
                     time.sleep(0)
                 if self.stopping.is_set():
                     self._arrived.set()
         finally:
             self._producer.close(timeout=10)
 
-    def _take(self, most: int) -> list[T]:
-        items: list[T] = []
+    def _take(self, most: int) -> list[_Waiting[T]]:
+        taken: list[_Waiting[T]] = []
         taken_bytes = 0
         with self._lock:
-            while len(items) < most and (not items or taken_bytes + self._waiting[0][1] <= MESSAGE_BYTES):
-                item, held_bytes = self._waiting.popleft()
-                items.append(item)
-                taken_bytes += held_bytes
+            while len(taken) < most and (not taken or taken_bytes + self._waiting[0][2] <= MESSAGE_BYTES):
+                taken.append(self._waiting.popleft())
+                taken_bytes += taken[-1][2]
             self._held_bytes -= taken_bytes
-        return items
+        return taken
 
-    def _send(self, message: Message) -> None:
+    def _write_fresh(self, taken: Sequence[_Waiting[T]]) -> None:
+        """Write what has not waited too long. One item that cannot be written does not end the writing."""
+        oldest_s = time.monotonic() - MOST_AGE_S
+        fresh = [item for item, _, _, put_s in taken if put_s >= oldest_s]
+        lost = len(taken) - len(fresh)
         try:
-            send(self._producer, encode(message, source=self._source))
+            if fresh:
+                self._write(fresh)
+        except Exception:
+            logger.exception("%s: %s events cannot be written", self.name, len(fresh))
+            lost = len(taken)
+        if lost:
+            _count_lost(taken[0][1], lost)
+
+    def _send(self, message: Message, items: int) -> None:
+        """Send a message of so many items; count them when it does not arrive."""
+        kind = type(message)
+        try:
+            sent = send(self._producer, encode(message, source=self._source))
         except kafka_errors.KafkaError as error:
-            logger.warning("%s: an event was lost: %r", self.name, error)
-            EVENTS_DROPPED.labels(message.DESCRIPTOR.name).inc()
+            self._tell_lost(kind, items, error)
+        else:
+            sent.add_errback(self._tell_lost, kind, items)
+
+    def _tell_lost(self, kind: type[Message], items: int, error: Exception) -> None:
+        logger.warning("%s: %s events were lost: %r", self.name, items, error)
+        _count_lost(kind, items)
 
     def stop(self) -> None:
-        """Send what is queued, then close. A queue that is full of what cannot be sent is given up."""
+        """Send what is queued, then close. What Kafka does not take in time, or a full queue, is given up."""
         self.stopping.set()
         self._arrived.set()
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) < MOST_WAITING:
+            super().stop()
+        if self._waiting:
             logger.warning("%s: giving up %s events", self.name, len(self._waiting))
-            return
-        super().stop()
 
 
 class EventProducer(_Gathering[tuple[Message, otel_context.Context]]):
@@ -128,7 +161,7 @@ class EventProducer(_Gathering[tuple[Message, otel_context.Context]]):
     def _write(self, items: Sequence[tuple[Message, otel_context.Context]]) -> None:
         for message, context in items:
             token = otel_context.attach(context)
-            self._send(message)
+            self._send(message, 1)
             otel_context.detach(token)
 
 
@@ -157,7 +190,7 @@ class BatchedEvents(_Gathering[T]):
         self._put(item, held_bytes, self._kind)
 
     def _write(self, items: Sequence[T]) -> None:
-        self._send(self._pack(items))
+        self._send(self._pack(items), len(items))
 
 
 __all__ = ["BatchedEvents", "EventProducer"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, Never
 
 import grpc
@@ -15,6 +16,9 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 Metadata = Sequence[tuple[str, str | bytes]]
 
 _NO_FLAGS = 0
+_MOST_DETAILS_BYTES = 6 * 1024
+"""What the details of a status take at most on their way: clients refuse more than 8 kB of metadata, in place of the
+status, at random, and more than 16 always."""
 _NEVER_S = 1e12
 """A deadline that is later than this, in seconds since 1970, is none."""
 
@@ -57,11 +61,6 @@ class Call:
     def time_remaining(self) -> float | None:
         """Return the seconds until the caller stops waiting; None without a deadline."""
         return None if self.deadline_s > _NEVER_S else self.deadline_s - time.time()
-
-    def peer(self) -> str:
-        """Return the caller's address as gRPC writes it; empty once the call is over."""
-        call = self._call
-        return "" if call is None else str(call.peer())
 
     def set_trailing_metadata(self, metadata: Metadata, /) -> None:
         """Send metadata along with the status."""
@@ -135,7 +134,7 @@ class Call:
 
     def _end(self, operations: list[Any]) -> None:
         code = 0 if self._code is None else self._code.value[0]
-        status = cygrpc.SendStatusFromServerOperation(self.trailing, code, self._details.encode(), _NO_FLAGS)
+        status = cygrpc.SendStatusFromServerOperation(self.trailing, code, _sendable(self._details), _NO_FLAGS)
         operations.append(status)
         if not self._watched:
             # The core keeps a call until it was asked whether the caller has closed it.
@@ -149,3 +148,13 @@ class Call:
         call = self._call
         if call is not None:
             call.start_server_batch(operations, then)
+
+
+def _sendable(details: str) -> bytes:
+    """Return details in UTF-8, cut where they would not arrive. On their way most bytes beyond ASCII become three."""
+    data = details.encode(errors="replace")
+    if 3 * len(data) <= _MOST_DETAILS_BYTES:
+        return data
+    sizes = accumulate(1 if 0x20 <= byte <= 0x7E and byte != ord("%") else 3 for byte in data)
+    fitting = sum(1 for size in sizes if size <= _MOST_DETAILS_BYTES)
+    return data if fitting == len(data) else data[:fitting].decode(errors="ignore").encode() + " […]".encode()

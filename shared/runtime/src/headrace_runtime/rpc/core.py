@@ -38,7 +38,9 @@ class Core:
         self._server = cygrpc.Server(tuple(options), False)
         self._server.register_completion_queue(self._queue)
         self._awaited = 0
-        self._stopping = threading.Event()
+        self._asking = threading.Lock()
+        """Held while calls are asked for: a server that is being shut down must not be asked."""
+        self._stopping = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="grpc calls", daemon=True)
 
@@ -64,31 +66,35 @@ class Core:
 
     def stop(self, grace_s: float) -> None:
         """Take no more calls, give those in flight so many seconds, and cancel what is left then."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._server.shutdown(self._queue, self._down)
+        with self._asking:
+            self._stopping = True
+            running = self._thread.is_alive()
+            if running:
+                self._server.shutdown(self._queue, self._down)
+        if running:
             if not self._ended.wait(grace_s):
                 self._server.cancel_all_calls()
                 self._ended.wait()
             self._thread.join()
         self._server.destroy()
 
+    def discard(self) -> None:
+        """Let go of the port of a server that was never started: the core frees only those that were."""
+        self.start()
+        self.stop(0.0)
+
     def _await_call(self) -> None:
-        self._awaited += 1
-        self._server.request_call(self._queue, self._queue, self._requested)
+        with self._asking:
+            if not self._stopping:
+                self._server.request_call(self._queue, self._queue, self._requested)
+                self._awaited += 1
 
     def _requested(self, event: Any) -> None:
         self._awaited -= 1
         if not event.success:
             return  # the server stops
-        if not self._stopping.is_set():
-            self._await_call()
-        call = Call(event)
-        try:
-            self._arrived(call)
-        except Exception:
-            logger.exception("a call of %s could not be answered", call.method)
-            call.refuse(grpc.StatusCode.INTERNAL, "internal error")
+        self._await_call()
+        self._arrived(Call(event))
 
     def _down(self, _event: Any) -> None:
         self._ended.set()
@@ -98,7 +104,8 @@ class Core:
             event = self._queue.poll(None)
             try:
                 event.tag(event)
-            except Exception:
+            except BaseException:
+                # Whatever it is: without this thread no call would be answered any more.
                 logger.exception("an event of a call was not handled")
             # An event holds its call, and the server's stop waits for every call.
             del event

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -120,7 +120,7 @@ class GrpcHost(Background):
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 runner.run(self._serve())
-        except Exception as error:
+        except BaseException as error:
             if self._listening.done():
                 raise
             self._listening.set_exception(error)
@@ -131,21 +131,29 @@ class GrpcHost(Background):
         try:
             async with self._lifespan():
                 tasks = Tasks()
-                server, health_server = self._make_core(tasks, self._all_handlers()), self._make_health_core(tasks)
-                credentials = None if self._at.tls is None else server_credentials(self._at.tls)
-                port = server.bind(self._at.address, credentials)
-                health_port = None if health_server is None else health_server.bind(self._at.health_address, None)
-                servers = [each for each in (server, health_server) if each is not None]
-                for each in servers:
-                    each.start()
-                self._listening.set_result((port, health_port))
+                servers, ports = self._listen(tasks)
+                self._listening.set_result(ports)
                 await self._stop_asked.wait()
-                await self._let_callers_go(port)
+                await self._let_callers_go(ports[0])
                 await asyncio.gather(*(asyncio.to_thread(each.stop, self._grace_s) for each in servers))
                 await tasks.ended()
         finally:
             with self._loop_lock:
                 self._loop = None
+
+    def _listen(self, tasks: Tasks) -> tuple[list[Core], tuple[int, int | None]]:
+        """Start to take calls; return the servers and their ports. When one cannot listen, none does."""
+        with ExitStack() as unstarted:
+            server, health_server = self._make_core(tasks, self._all_handlers()), self._make_health_core(tasks)
+            servers = [each for each in (server, health_server) if each is not None]
+            for each in servers:
+                unstarted.callback(each.discard)
+            port = server.bind(self._at.address, None if self._at.tls is None else server_credentials(self._at.tls))
+            health_port = None if health_server is None else health_server.bind(self._at.health_address, None)
+            unstarted.pop_all()
+        for each in servers:
+            each.start()
+        return servers, (port, health_port)
 
     async def _let_callers_go(self, port: int) -> None:
         self._health.drain()
@@ -203,28 +211,37 @@ class _Arrivals:
         self._tasks = tasks
 
     def __call__(self, call: Call) -> None:
-        method = self._methods.find(call.method)
-        if method is None:
-            call.refuse(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
-        elif method.takes_stream:
-            self._tasks.begin(method, call, None)
-        else:
-            call.receive(partial(self._received, method, call))
+        with _ending(call):
+            method = self._methods.find(call.method)
+            if method is None:
+                call.refuse(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
+            elif method.takes_stream:
+                self._tasks.begin(method, call, None)
+            else:
+                call.receive(partial(self._received, method, call))
 
     def _received(self, method: Method, call: Call, message: bytes | None) -> None:
-        if message is None:
-            # The caller left, or sent more than may come: then the core has told it so already.
-            call.refuse(grpc.StatusCode.UNIMPLEMENTED, f"{method.path} takes exactly one request")
-            return
-        try:
+        with _ending(call):
+            if message is None:
+                # The caller left, or sent more than may come: then the core has told it so already.
+                call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{method.path} takes exactly one request")
             answer = method.inline and method.inline(message, call)
-        except Aborted:
-            call.end()
-            return
-        if answer is None:
-            self._tasks.begin(method, call, message)
-        else:
-            call.answer(answer)
+            if answer is None:
+                self._tasks.begin(method, call, message)
+            else:
+                call.answer(answer)
+
+
+@contextmanager
+def _ending(call: Call) -> Iterator[None]:
+    """End the call when what is done for it fails: nobody else would, and its caller would wait."""
+    try:
+        yield
+    except Aborted:
+        call.end()
+    except BaseException:
+        call.refuse(grpc.StatusCode.INTERNAL, "internal error")
+        raise
 
 
 class _Registered:

@@ -51,7 +51,8 @@ class TelemetryInterceptor(CallInterceptor):
     def __init__(self) -> None:
         self._methods: dict[str, _Method] = {}
         self.calls = 0
-        """How many calls came so far, health and reflection left out."""
+        """How many calls came so far, health and reflection left out. Two threads count: it grows with each call, and
+        may miss some."""
 
     def around(self, method: str, context: Call) -> AbstractAsyncContextManager[None]:
         """Observe one call."""
