@@ -14,7 +14,7 @@ from headrace_data.spec.section import Section
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples" / "penguins" / "pipeline.yaml"
+EXAMPLE = ROOT / "examples" / "penguins-species" / "pipeline.yaml"
 
 INTRODUCTION = """\
 # The pipeline file
@@ -34,7 +34,7 @@ An editor with the YAML language server completes and explains the keys when the
 
 `headrace init` writes the schema of the installed version beside its draft, so this needs no network.
 
-The pieces below are those of [examples/penguins/pipeline.yaml](../examples/penguins/pipeline.yaml), a table with gaps
+The pieces below are those of [examples/penguins-species](../examples/penguins-species/pipeline.yaml), a table with gaps
 and text categories. [examples/digits](../examples/digits/pipeline.yaml) learns from images.
 
 A *duration* is a whole number with a unit: `500ms`, `3s`, `5m`, `1h`, `7d`. A *DNS label* has at most 63 lower-case

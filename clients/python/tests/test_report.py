@@ -27,7 +27,7 @@ from headrace_data.spec import load_pipeline
 from headrace_data.split import SPLITS
 from headrace_runtime.object_store import ObjectStore
 
-PENGUINS = Path(__file__).parents[3] / "examples" / "penguins"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 EVIL = "<script>alert(1)</script>"
 REJECTED = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
 
@@ -35,7 +35,7 @@ REJECTED = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
 def freeze(store: ObjectStore, spec: str, **same: str) -> DatasetFacts:
     """Freeze the penguins as a pipeline prepares them; `same` is what all of them have alike."""
     pipeline = load_pipeline(spec)
-    lines = (PENGUINS / "rows.jsonl").read_bytes().splitlines()
+    lines = (EXAMPLES / "penguins" / "rows.jsonl").read_bytes().splitlines()
     records = [json.dumps(json.loads(line) | same).encode() for line in lines]
     writer = DatasetWriter(pipeline, store)
     writer.add(RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records))).batch)
@@ -63,12 +63,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
 
 @pytest.fixture(scope="session")
 def species(store: ObjectStore) -> DatasetFacts:
-    return freeze(store, (PENGUINS / "pipeline.yaml").read_text())
+    return freeze(store, (EXAMPLES / "penguins-species" / "pipeline.yaml").read_text())
 
 
 @pytest.fixture(scope="session")
 def mass(store: ObjectStore) -> DatasetFacts:
-    return freeze(store, (PENGUINS.parent / "penguins-mass" / "pipeline.yaml").read_text())
+    return freeze(store, (EXAMPLES / "penguins-mass" / "pipeline.yaml").read_text())
 
 
 def version_of(metrics: dict[str, float], variants: dict[str, dict[str, float]], **more: Any) -> View:
@@ -236,7 +236,9 @@ def test_classes_of_a_boolean_are_called_true_and_false(classifier: VersionFacts
 
 
 def test_one_is_counted_as_one(store: ObjectStore) -> None:
-    text = plain(dataset_page(freeze(store, (PENGUINS / "pipeline.yaml").read_text(), island="Dream")))
+    text = plain(
+        dataset_page(freeze(store, (EXAMPLES / "penguins-species" / "pipeline.yaml").read_text(), island="Dream"))
+    )
     assert "1 value " in text
     assert "1 input, one for each category" in text
     assert "1 values" not in text

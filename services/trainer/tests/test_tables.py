@@ -65,7 +65,7 @@ def trained(pipeline: Pipeline, manifest: Manifest, store: ObjectStore) -> tuple
 
 
 def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
-    pipeline = changed(example("penguins"), epochs=25)
+    pipeline = changed(example("penguins-species"), epochs=25)
     manifest = frozen(pipeline, store)
 
     outcome, notebook, plan = trained(pipeline, manifest, store)

@@ -53,7 +53,7 @@ def test_the_examples_are_right_and_keep_their_meaning_as_canonical_json(path: P
     assert pipeline.name == path.parent.name
 
 
-@pytest.mark.parametrize(("name", "task"), [("penguins", "classification"), ("penguins-mass", "regression")])
+@pytest.mark.parametrize(("name", "task"), [("penguins-species", "classification"), ("penguins-mass", "regression")])
 def test_the_penguins_have_gaps_and_a_task(name: str, task: str) -> None:
     pipeline = load_pipeline((EXAMPLES / name / "pipeline.yaml").read_bytes())
 
