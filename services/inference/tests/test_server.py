@@ -222,3 +222,13 @@ def test_a_call_is_one_trace(serving: Server) -> None:
     assert (infer.parent.span_id, called.parent.span_id) == (called.context.span_id, 0xB7AD6B7169203331)
     assert (called.attributes or {})["headrace.prediction.id"] == answer.parameters["prediction_id"].string_param
     assert (called.attributes or {})["headrace.model"] == "digits"
+
+
+@pytest.mark.parametrize("which", ["inputs", "outputs"])
+def test_more_tensors_than_can_be_meant_are_refused_unread(serving: Server, which: str) -> None:
+    sent = request()
+    for number in range(100):
+        getattr(sent, which).add(name=f"stranger {number}")
+    failure = serving.failure("ModelInfer", sent)
+    assert failure.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert re.fullmatch(rf"expected \d {which}, got 10[01]", str(failure.details()))
