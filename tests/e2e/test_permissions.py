@@ -226,6 +226,8 @@ def test_the_listed_permissions_are_enough(
             json.dumps({"id": f"q{number}", "x": [0.1, 0.2], "side": number % 2}).encode() for number in range(40)
         ]
         stub.Push(messages.PushRequest(pipeline=TOPIC, batch_id="one", records=pushed), timeout=60)
+        # A freeze takes what is clean by then; these are on their way through three topics.
+        until("they are clean", lambda: next(registry.watch(TOPIC, timeout_s=60)).filling.rows == len(pushed))
         assert freeze(registry, TOPIC, timeout_s=60)
         assert {lag.group for lag in registry.lags()} >= {f"ingestion.{TOPIC}", f"preprocessing.{TOPIC}", "registry"}
     logs = {name: (tmp_path / f"{name}.log").read_text() for name in SERVICES}
