@@ -103,8 +103,9 @@ def check_classes(client: triton.InferenceServerClient) -> None:
     classes = result.as_numpy("probabilities")
     assert (classes.shape, classes.dtype) == ((3, 3), np.object_)
     for row, strings in zip(whole, classes, strict=True):
-        scores, places = zip(*(text.decode().split(":") for text in strings), strict=True)
+        scores, places, labels = zip(*(text.decode().split(":") for text in strings), strict=True)
         assert [int(place) for place in places] == np.argsort(-row)[:3].tolist()
+        assert labels == tuple(f"digit {place}" for place in places)
         assert np.allclose([float(score) for score in scores], np.sort(row)[::-1][:3], atol=1e-6)
     assert result.as_numpy("label").tolist() == whole.argmax(axis=1).tolist()
 

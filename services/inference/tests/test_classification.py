@@ -14,6 +14,11 @@ def test_the_highest_scores_of_each_row_come_first() -> None:
     assert found.tolist() == [["0.700000:1", "0.200000:2"], ["0.500000:0", "0.250000:1"]]
 
 
+def test_a_label_follows_the_index_that_has_one() -> None:
+    found = top_classes(np.array([[0.25, 0.5, 0.125]]), 3, batched=True, labels=("Adelie", "Gentoo: old"))
+    assert found.tolist() == [["0.500000:1:Gentoo: old", "0.250000:0:Adelie", "0.125000:2"]]
+
+
 def test_there_are_no_more_classes_than_scores() -> None:
     assert top_classes(np.array([[3, 9]], np.uint8), 5, batched=True).tolist() == [["9:1", "3:0"]]
 

@@ -82,3 +82,17 @@ def test_a_graph_names_what_may_be_missing(graph: bytes) -> None:
     assert [spec.optional for spec in OnnxModel(model.SerializeToString(), 8).signature.inputs] == [True]
     with pytest.raises(Unprocessable, match=r"JSON list of names as headrace.optional, got 'pixels'"):
         OnnxModel(broken.SerializeToString(), 8)
+
+
+@pytest.mark.parametrize("told", ["pixels", '["y"]', '{"y": "a"}', '{"y": [1, 2]}'])
+def test_a_graph_names_what_an_output_stands_for(graph: bytes, told: str) -> None:
+    model = onnx.load_from_string(graph)
+    helper.set_model_props(model, {"headrace.labels": '{"probabilities": ["cat", "dog"]}'})
+    broken = onnx.load_from_string(graph)
+    helper.set_model_props(broken, {"headrace.labels": told})
+
+    assert [spec.labels for spec in OnnxModel(graph, 8).signature.outputs] == [(), ()]
+    labelled = OnnxModel(model.SerializeToString(), 8).signature
+    assert [labelled.output(name).labels for name in ("probabilities", "label")] == [("cat", "dog"), ()]
+    with pytest.raises(Unprocessable, match=r"JSON object of lists of texts as headrace.labels, got"):
+        OnnxModel(broken.SerializeToString(), 8)

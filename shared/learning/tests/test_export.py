@@ -1,4 +1,5 @@
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from headrace_learning.building import build_model
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, predict
 from headrace_learning.export import ExportedGraph, export_graph
-from headrace_learning.graphs import class_values
+from headrace_learning.graphs import LABELS, class_values
 from headrace_learning.networks import mlp
 from headrace_learning.served import InputFeature, ServedModel
 from headrace_learning.sessions import cpu_session, run_in_batches
@@ -136,7 +137,10 @@ def test_the_file_is_whole_and_says_nothing_of_its_making(mixed: Export) -> None
 
     assert [each.version for each in model.opset_import] == [OPSET]
     assert not any(each.external_data for each in model.graph.initializer)
-    assert (model.producer_name, model.doc_string, list(model.metadata_props)) == ("", "", [])
+    assert (model.producer_name, model.doc_string) == ("", "")
+    assert [(each.key, json.loads(each.value)) for each in model.metadata_props] == [
+        (LABELS, {"probabilities": CLASSES})
+    ]
     parts: list[Any] = [*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]
     for part in parts:
         assert not part.doc_string

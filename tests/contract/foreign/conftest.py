@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -42,13 +44,20 @@ TYPES = {
 }
 
 
-def graph(nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], constants: tuple[Any, ...] = ()) -> bytes:
+def graph(
+    nodes: list[Any],
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    constants: tuple[Any, ...] = (),
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """Return an ONNX model; tensors are given as (type, shape)."""
     given, made = (
         [helper.make_tensor_value_info(name, *spec) for name, spec in specs.items()] for specs in (inputs, outputs)
     )
     built = helper.make_graph(nodes, "test", given, made, list(constants))
     model = helper.make_model(built, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, dict(properties))
     return bytes(model.SerializeToString())
 
 
@@ -72,7 +81,8 @@ def digits(scale: float) -> bytes:
         "probabilities": (TensorProto.FLOAT, ["batch", 10]),
         "label": (TensorProto.INT64, ["batch"]),
     }
-    return graph(nodes, {"pixels": (TensorProto.FLOAT, ["batch", 8, 8])}, outputs, constants)
+    labels = {"headrace.labels": json.dumps({"probabilities": [f"digit {number}" for number in range(10)]})}
+    return graph(nodes, {"pixels": (TensorProto.FLOAT, ["batch", 8, 8])}, outputs, constants, labels)
 
 
 def echo(types: dict[str, int]) -> bytes:

@@ -41,7 +41,7 @@ def test_tritons_clients(server: Any, foreign_python: str) -> None:
     assert SHOWN in blocking
     assert SHOWN in asynchronous
     said = run([foreign_python, "-c", blocking.replace(SHOWN, server.address)])
-    assert said.startswith("[0 0 0] [[b'0.100000:0' b'0.100000:1' b'0.100000:2']")
+    assert said.startswith("[0 0 0] [[b'0.100000:0:digit 0' b'0.100000:1:digit 1' b'0.100000:2:digit 2']")
     assert run([foreign_python, "-c", asynchronous.replace(SHOWN, server.address)]) == "[0] 1\n"
 
 

@@ -5,7 +5,7 @@ given here, and whatever the exporter tells about itself and its surroundings is
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.features import CategoryFeature, Feature
-from headrace_learning.graphs import CLASSES, LABEL, LOGITS, OPTIONAL, PREDICTION, PROBABILITIES, Columns
+from headrace_learning.graphs import CLASSES, LABEL, LABELS, LOGITS, OPTIONAL, PREDICTION, PROBABILITIES, Columns
 from headrace_learning.served import Prepared, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.writing import write_model
@@ -56,7 +56,7 @@ def export_graph(model: Prepared, classes: Sequence[int] | Sequence[str], rows: 
         if not regression:
             _append_label(exported, classes)
         _take_texts(exported, [feature for feature in model.features if isinstance(feature, CategoryFeature)])
-        data = _as_bytes(exported, [feature.name for feature in model.features if feature.optional])
+        data = _as_bytes(exported, _properties(model, classes))
         difference = _compare_numbers(data, model, rows) if regression else _compare(data, model, classes, rows)
         return ExportedGraph(data, difference, len(next(iter(rows.values()))))
     finally:
@@ -135,7 +135,16 @@ def _class_constant(classes: Sequence[int] | Sequence[str]) -> onnx.TensorProto:
     raise NotLearnable(f"classes: expected whole numbers or strings, got {list(classes)!r}")
 
 
-def _as_bytes(model: onnx.ModelProto, optional: Sequence[str]) -> bytes:
+def _properties(model: Prepared, classes: Sequence[int] | Sequence[str]) -> dict[str, str]:
+    """Return what the graph says of its inputs and outputs beside their types and shapes."""
+    optional = [feature.name for feature in model.features if feature.optional]
+    properties = {OPTIONAL: json.dumps(optional)} if optional else {}
+    if classes:
+        properties[LABELS] = json.dumps({PROBABILITIES: [str(value) for value in classes]}, ensure_ascii=False)
+    return properties
+
+
+def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
     """Serialise without what the exporter tells of itself, and check that the model is valid and whole."""
     model.producer_name = model.producer_version = model.doc_string = model.graph.doc_string = ""
     model.graph.name = "served"
@@ -144,8 +153,7 @@ def _as_bytes(model: onnx.ModelProto, optional: Sequence[str]) -> bytes:
     for part in parts:
         part.doc_string = ""
         del part.metadata_props[:]
-    if optional:
-        helper.set_model_props(model, {OPTIONAL: json.dumps(optional)})
+    helper.set_model_props(model, dict(properties))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 

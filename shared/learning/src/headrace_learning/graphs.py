@@ -5,7 +5,8 @@ categories as texts, empty where they are missing. The model's property `OPTIONA
 
 A classification's outputs are `PROBABILITIES` [batch, classes] float32 and `LABEL` [batch]. The tensor before the
 softmax is called `LOGITS`, so that two graphs can be compared there; the label values are the constant `CLASSES`, in
-the order of the probabilities' columns. A regression's output is `PREDICTION` [batch] float32, in the label's unit.
+the order of the probabilities' columns. The property `LABELS` repeats them as texts, for who reads no constants. A
+regression's output is `PREDICTION` [batch] float32, in the label's unit.
 """
 
 import json
@@ -27,6 +28,9 @@ ANSWER_NAMES = frozenset({LOGITS, PROBABILITIES, LABEL, CLASSES, PREDICTION})
 """Names that no feature may have."""
 OPTIONAL = "headrace.optional"
 """Property of a graph: the inputs that may be missing, as a JSON list of names. Not there when there are none."""
+LABELS = "headrace.labels"
+"""Property of a graph: what the places of an output's last dimension stand for, as a JSON object of lists of texts by
+output. Not there in a regression's graph."""
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 """Raw features by field name, each [rows, *shape of the field]."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from headrace_runtime.errors import Unprocessable
+from pydantic import TypeAdapter, ValidationError
 
 from headrace_inference.core.shelf import Speed
 from headrace_inference.core.signature import Signature, TensorSpec
@@ -37,7 +38,14 @@ _ELEMENTS = {
 }
 """The protocol's data types by ONNX Runtime's element types."""
 _OPTIONAL = "headrace.optional"
-"""Property of a graph: the inputs that may be missing, as a JSON list of names."""
+"""Property of a graph: the inputs that may be missing."""
+_LABELS = "headrace.labels"
+"""Property of a graph: what the places of an output's last dimension stand for, by output."""
+_EXPECTED = {_OPTIONAL: "a JSON list of names", _LABELS: "a JSON object of lists of texts"}
+_NAMES = TypeAdapter(frozenset[str])
+_TEXTS = TypeAdapter(dict[str, tuple[str, ...]])
+
+ToldT = TypeVar("ToldT")
 
 
 class OnnxModel:
@@ -60,10 +68,11 @@ class OnnxModel:
             raise Unprocessable(f"graph: ONNX Runtime cannot load it: {error}") from error
         # The method around it looks at the inputs' names once more, in every call; the signature has checked them.
         self._run = self._session._sess.run  # noqa: SLF001
-        optional = _optional(self._session)
+        optional = _told(self._session, _OPTIONAL, _NAMES, frozenset())
+        labels = _told(self._session, _LABELS, _TEXTS, {})
         self.signature = Signature(
-            [_spec(node, optional) for node in self._session.get_inputs()],
-            [_spec(node) for node in self._session.get_outputs()],
+            [_spec(node, optional=optional) for node in self._session.get_inputs()],
+            [_spec(node, labels=labels) for node in self._session.get_outputs()],
             max_rows,
         )
 
@@ -92,18 +101,20 @@ class OnnxModel:
         return min(times)
 
 
-def _optional(session: ort.InferenceSession) -> frozenset[str]:
-    """Return the names of the inputs that may be missing."""
-    told = session.get_modelmeta().custom_metadata_map.get(_OPTIONAL, "[]")
+def _told(session: ort.InferenceSession, name: str, kind: TypeAdapter[ToldT], otherwise: ToldT) -> ToldT:
+    """Return a property of the graph."""
+    told = session.get_modelmeta().custom_metadata_map.get(name)
     try:
-        return frozenset(json.loads(told))
-    except (ValueError, TypeError) as error:
-        raise Unprocessable(f"graph: expected a JSON list of names as {_OPTIONAL}, got {told[:40]!r}") from error
+        return otherwise if told is None else kind.validate_json(told)
+    except ValidationError as error:
+        raise Unprocessable(f"graph: expected {_EXPECTED[name]} as {name}, got {told[:40]!r}") from error
 
 
-def _spec(node: Any, optional: frozenset[str] = frozenset()) -> TensorSpec:
+def _spec(
+    node: Any, optional: frozenset[str] = frozenset(), labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+) -> TensorSpec:
     shape = tuple(_size(node, place) for place in range(len(node.shape)))
-    return TensorSpec(node.name, _datatype(node), shape, node.name in optional)
+    return TensorSpec(node.name, _datatype(node), shape, node.name in optional, labels.get(node.name, ()))
 
 
 def _datatype(node: Any) -> Datatype:

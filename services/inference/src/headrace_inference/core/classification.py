@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from headrace_inference.core.tensors import Array
 
 
-def top_classes(scores: Array, count: int, *, batched: bool) -> Array:
-    """Return the `count` highest scores as strings `score:index`, highest first; of equal scores the lower index first.
+def top_classes(scores: Array, count: int, *, batched: bool, labels: Sequence[str] = ()) -> Array:
+    """Return the `count` highest scores as texts `score:index`, highest first; of equal scores the lower index first.
 
-    For a batched model, whose first dimension is the rows, the answer is [rows, count]; for another one [count]. Fewer
-    come when there are fewer scores. Scores that are no whole numbers have six decimals, as in Triton.
+    An index that has one of the `labels` is followed by it: `score:index:label`. For a batched model, whose first
+    dimension is the rows, the answer is [rows, count]; for another one [count]. Fewer come when there are fewer scores.
+    Scores that are no whole numbers have six decimals, as in Triton.
     """
     rows = scores.shape[0] if batched else 1
     by_row = scores.reshape(rows, prod(scores.shape[1:]) if batched else scores.size)
@@ -23,5 +25,5 @@ def top_classes(scores: Array, count: int, *, batched: bool) -> Array:
     found = np.empty(order.shape, object)
     for row, places in enumerate(order):
         for rank, place in enumerate(places):
-            found[row, rank] = form % (by_row[row, place], place)
+            found[row, rank] = form % (by_row[row, place], place) + (f":{labels[place]}" if place < len(labels) else "")
     return found if batched else found[0]

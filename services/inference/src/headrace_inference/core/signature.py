@@ -28,13 +28,15 @@ class TensorSpec:
     """One input or output of a model.
 
     A dimension is a size, or the name of one that the caller chooses; equal names mean equal sizes. What is `optional`
-    may be missing: as NaN or an empty text in any row, or left out for all rows of a call.
+    may be missing: as NaN or an empty text in any row, or left out for all rows of a call. `labels` say what the places
+    of an output's last dimension stand for, where the model knows.
     """
 
     name: str
     datatype: Datatype
     shape: tuple[int | str, ...]
     optional: bool = False
+    labels: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> Shape:

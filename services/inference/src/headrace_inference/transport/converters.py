@@ -16,7 +16,7 @@ from headrace_inference.core.classification import top_classes
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion
-from headrace_inference.core.signature import Call, TensorSpec
+from headrace_inference.core.signature import Call, Signature, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
 
 MAX_EVENT_PART_BYTES = 256 * 1024
@@ -121,7 +121,7 @@ def outputs_part(outputs: Iterable[OutputTensor]) -> bytes:
     return bytes(answer.SerializeToString())
 
 
-def as_classified(part: bytes, classes: Mapping[str, int], *, batched: bool) -> bytes:
+def as_classified(part: bytes, classes: Mapping[str, int], signature: Signature) -> bytes:
     """Return an outputs part with the highest scores instead of the outputs that `classes` names.
 
     Raises InvalidInput for an output of strings.
@@ -134,7 +134,8 @@ def as_classified(part: bytes, classes: Mapping[str, int], *, batched: bool) -> 
             raise InvalidInput(f"output {output.name!r}: expected numbers to classify, {BYTES.name} are none")
         dtype = DATATYPES[output.datatype].dtype
         scores = np.frombuffer(answer.raw_output_contents[place], dtype).reshape(tuple(output.shape))
-        found = top_classes(scores, classes[output.name], batched=batched)
+        labels = signature.output(output.name).labels
+        found = top_classes(scores, classes[output.name], batched=signature.batched, labels=labels)
         output.datatype = BYTES.name
         output.shape[:] = found.shape
         answer.raw_output_contents[place] = encode_raw(found, BYTES)

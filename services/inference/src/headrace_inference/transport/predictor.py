@@ -201,7 +201,7 @@ class Predictor:
         """Return the answer around its outputs, and tell of it."""
         version = work.version
         if call.classes:
-            part = converters.as_classified(part, call.classes, batched=version.model.signature.batched)
+            part = converters.as_classified(part, call.classes, version.model.signature)
         if not call.raws:
             part = converters.as_typed(part)
         prediction_id = new_id()
