@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from headrace_data.manifest import OffsetRange
 from headrace_data.spec import Freeze
-from headrace_preprocessing.core.filling import Filling
+from headrace_preprocessing.core.filling import Filling, rows_wanted
 
 
 def covering(partition: int, start: int, end: int) -> OffsetRange:
@@ -29,11 +29,27 @@ def filled(rows: int, last_s: float = 100.0) -> Filling:
         (policy(after_idle="3s"), 1, 102.9, False),
         (policy(after_idle="3s"), 1, 103.0, True),
         (policy(after_idle="3s"), 0, 1e9, False),
+        (policy(after_idle="3s", min_records=20), 19, 1e9, False),
+        (policy(after_idle="3s", min_records=20), 20, 103.0, True),
+        (policy(after_records=30, after_idle="3s", min_records=20), 30, 100.0, True),
         (Freeze(), 10**9, 1e9, False),
     ],
 )
 def test_a_dataset_is_due_when_it_is_full_or_idle(when: Freeze, rows: int, now_s: float, due: bool) -> None:
     assert filled(rows).due(when, now_s) is due
+
+
+@pytest.mark.parametrize(
+    ("when", "rows"),
+    [
+        (Freeze(), 0),
+        (policy(after_idle="3s"), 0),
+        (policy(after_idle="3s", min_records=20), 20),
+        (policy(after_records=30, after_idle="3s", min_records=20), 30),
+    ],
+)
+def test_a_policy_waits_for_so_many_rows(when: Freeze, rows: int) -> None:
+    assert rows_wanted(when) == rows
 
 
 def test_a_request_is_due_at_once() -> None:

@@ -231,6 +231,11 @@ def test_a_problem_names_its_place_and_what_came(old: str, new: str, expected: s
         ("prepare: {split: {train: 1, validation: 0}}", "prepare.split.train: expected less than 1, got 1"),
         ("prepare: {freeze: {afterIdle: 0s}}", 'expected a duration between 1ms and 365d, got "0s"'),
         ("prepare: {freeze: {afterRecords: 0}}", "expected greater than or equal to 1, got 0"),
+        ("prepare: {freeze: {minRecords: 9}}", "prepare.freeze.minRecords: expected afterIdle beside it"),
+        (
+            "prepare: {freeze: {minRecords: 9, afterRecords: 8, afterIdle: 1s}}",
+            "prepare.freeze.minRecords: expected at most afterRecords (8), got 9",
+        ),
         ("compress: {variants: [{kind: int8-dynamic}, {kind: int8-dynamic}]}", "expected each variant once"),
         ("compress: {variants: {kind: int8-dynamic}}", "compress.variants: expected a valid array, got a mapping"),
         ("serve: {cache: always}", "serve.cache: expected 'redis', 'auto' or 'off', got \"always\""),

@@ -20,6 +20,8 @@ _SHOWN_LEFT_OUT: Final = 50
 _LONGEST_TEXT: Final = 24
 _ONEHOT: Final = 20
 """Categories up to which each gets an input of its own."""
+_LEAST_ROWS: Final = 100
+"""Rows below which a pause cuts no dataset; of a smaller sample half, so that a first try ends in a model."""
 _IMBALANCED: Final = 3
 """How many times as frequent as the rarest the most frequent class is when classes are weighted."""
 
@@ -136,9 +138,10 @@ def _prepare(roles: Roles) -> Iterator[str]:
     why = "no field names a record: rows are divided by this one's values" if roles.split_by else ""
     yield f"  split: {{train: 0.7, validation: 0.15, test: 0.15{group}}}{_remark(why)}"
     yield "  # A dataset holds the clean rows since the last one, and is cut at whichever comes first. afterIdle is"
-    yield "  # short for a first try: every pause cuts a dataset, and few rows make a poor model. For a stream that"
-    yield "  # goes on, take it out, or give it the longest pause that your producers make."
-    yield "  freeze: {afterRecords: 10000, afterIdle: 5s}"
+    yield "  # short for a first try: every pause cuts a dataset, unless fewer than minRecords wait. For a stream that"
+    yield "  # goes on, take it out, or give it the longest pause that your producers make; few rows make a poor model."
+    least = max(1, min(_LEAST_ROWS, roles.label.field.records // 2))
+    yield f"  freeze: {{afterRecords: 10000, afterIdle: 5s, minRecords: {least}}}"
     yield ""
 
 

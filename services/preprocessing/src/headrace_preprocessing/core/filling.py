@@ -10,6 +10,11 @@ from headrace_data.manifest import OffsetRange
 from headrace_data.spec import Freeze
 
 
+def rows_wanted(policy: Freeze) -> int:
+    """Return how many rows the policy waits for; 0 when their number does not matter."""
+    return policy.after_records or (policy.min_records if policy.min_records > 1 else 0)
+
+
 @dataclass(slots=True)
 class Filling:
     """What waits in the clean topic since the last dataset was cut."""
@@ -59,5 +64,6 @@ class Filling:
         if self.rows == 0 or self.rows <= self.failed_rows:
             return False
         full = policy.after_records is not None and self.rows >= policy.after_records
+        enough = self.rows >= policy.min_records
         idle = policy.after_idle is not None and now_s - self.last_s >= policy.after_idle
-        return full or idle
+        return full or (idle and enough)

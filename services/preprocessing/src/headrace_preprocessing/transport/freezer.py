@@ -29,6 +29,7 @@ from headrace_runtime.telemetry import tracer
 from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
 
 from headrace_preprocessing.adapters.clean_log import rows_between
+from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.converters import SOURCE, frozen_message, provenance
 from headrace_preprocessing.transport.lease import Lease
@@ -86,12 +87,12 @@ class Freezer(Background):
     def _tell(self, watch: Watch) -> None:
         if not watch.worth_telling():
             return
-        policy, filling = self._pipeline.prepare.freeze, watch.filling
+        filling = watch.filling
         self._events.publish(
             dataset_pb2.DatasetProgressed(
                 pipeline=self._pipeline.name,
                 rows=filling.rows,
-                rows_wanted=policy.after_records or 0,
+                rows_wanted=rows_wanted(self._pipeline.prepare.freeze),
                 rejected=filling.rejected,
             )
         )

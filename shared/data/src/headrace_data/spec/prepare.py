@@ -115,6 +115,11 @@ class Freeze(Section):
 
     after_records: PositiveInt | None = pydantic.Field(default=None, description="Cut when this many clean rows wait.")
     after_idle: Duration | None = pydantic.Field(default=None, description="Cut when no record came for this long.")
+    min_records: PositiveInt = pydantic.Field(
+        default=1,
+        exclude_if=lambda value: value == 1,  # so that specs keep the digests they had before there was a minimum
+        description="With afterIdle: fewer clean rows than this wait for more. A command takes them all the same.",
+    )
 
 
 class Prepare(Section):

@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
-from headrace_data.spec.prepare import Split
+from headrace_data.spec.prepare import Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_RULES, gates_fit_the_task
 from headrace_data.spec.yaml_tree import Path
@@ -134,6 +134,18 @@ def fractions_sum_to_one(draft: Draft) -> Iterator[Finding]:
         yield ("prepare", "split"), f"expected train, validation and test to sum to 1, got {total:g}"
 
 
+def minimum_can_be_reached(draft: Draft) -> Iterator[Finding]:
+    """Demand that fewer rows than the minimum can be held back, and that no more are demanded than are cut at once."""
+    freeze = draft.section(Freeze, "prepare", "freeze")
+    if freeze is None or freeze.min_records == 1:
+        return
+    place = ("prepare", "freeze", "minRecords")
+    if freeze.after_idle is None:
+        yield place, "expected afterIdle beside it, the one condition that it holds back, got none"
+    if freeze.after_records is not None and freeze.min_records > freeze.after_records:
+        yield place, f"expected at most afterRecords ({freeze.after_records}), got {freeze.min_records}"
+
+
 def cnn_has_one_image(draft: Draft) -> Iterator[Finding]:
     """Demand exactly one feature with two or three dimensions for a convolutional network."""
     if draft.at("train", "network", "kind") != "cnn" or not draft.complete:
@@ -175,6 +187,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     key_names_a_field,
     split_names_a_field,
     fractions_sum_to_one,
+    minimum_can_be_reached,
     cnn_has_one_image,
     variants_are_different,
     *FEATURE_RULES,
