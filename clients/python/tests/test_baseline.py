@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client.baseline import baseline_of, warning
@@ -42,6 +44,7 @@ def test_wait_and_get_show_it_beside_the_accuracy(headrace, registry, canned, sh
     assert "baseline" in listed.stdout
     assert f" {share:.4f} " in listed.stdout
     assert all(len(line) <= 80 for line in listed.stdout.splitlines() if "better" not in line)
+    assert re.search(r"^digits  .* released\s*$", listed.stdout, re.MULTILINE), "the last column is not cut"
     for shown in (waited.stdout, listed.stdout):
         assert ("version 1 of digits is no better than always answering '7'" in shown) == poor
 

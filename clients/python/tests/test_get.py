@@ -171,6 +171,13 @@ def test_tables_fit_eighty_columns(headrace, full, kind):
     assert any(line.rstrip().endswith(last_column) for line in rows), "the last column is there and not cut"
 
 
+def test_a_pipe_cuts_nothing(headrace, registry, canned, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    registry.releases = [canned.release()]
+    registry.releases[0].released.model = "a-model-with-a-name-as-long-as-names-of-teams-make-it"
+    assert registry.releases[0].released.model in headrace("get", "releases").stdout
+
+
 def test_a_reason_with_brackets_is_shown_as_it_is(headrace, full):
     assert "loss is NaN [epoch 2]" in headrace("get", "runs").stdout
 
@@ -203,11 +210,12 @@ def test_a_regression_is_known_by_its_error():
     assert "accuracy" not in alone
     assert "quality" in mixed.splitlines()[0]
     assert "accuracy 0.5000" in mixed
+    assert "released" in text_of(tables.versions([classes, regression]), width=80)
     assert "rmse 312.4200" in mixed
 
 
-def text_of(parts):
-    console = Console(width=120, file=StringIO())
+def text_of(parts, width=120):
+    console = Console(width=width, file=StringIO())
     for part in parts:
         console.print(part)
     return console.file.getvalue()

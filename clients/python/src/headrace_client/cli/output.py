@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -29,9 +30,16 @@ FOLDED_WIDTH = 8
 """Least width of a column whose text may go on in the next line."""
 
 
+PIPED_WIDTH = 200
+"""Widest table in a pipe or a file, which have no width of their own; none is wider than its cells."""
+
+
 def stdout() -> Console:
     """Return the console of results."""
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    return console
 
 
 def stderr() -> Console:

@@ -76,7 +76,6 @@ def versions(found: list[View]) -> list[RenderableType]:
             str(view["ordinal"]),
             short_id(view["version_id"]),
             short_id(view["dataset_id"]),
-            str(view["epochs"]),
             quality,
             *([baseline] if compared else []),
             coloured(view["state"]),
@@ -84,9 +83,7 @@ def versions(found: list[View]) -> list[RenderableType]:
         for view, quality, baseline in zip(found, qualities, baselines, strict=True)
     ]
     beside = [">baseline"] if compared else []
-    parts: list[RenderableType] = [
-        table(["model", ">version", "=id", "=dataset", ">epochs", f">{title}", *beside, "=state"], rows)
-    ]
+    parts: list[RenderableType] = [table(["model", ">version", "=id", "=dataset", title, *beside, "=state"], rows)]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
     parts += [
@@ -234,11 +231,11 @@ def _baseline(version: View) -> str:
 
 
 def _qualities(versions: list[View]) -> tuple[str, list[str]]:
-    """Return the title and the cells of a column that shows how good versions are; models of both tasks may mix."""
+    """Return the column, title and cells, that shows how good versions are; models of both tasks may mix."""
     qualities = [_quality(version) for version in versions]
     metrics = {metric for metric, quality in qualities if quality} or {"accuracy"}
     if len(metrics) == 1:
-        return metrics.pop(), [quality for _, quality in qualities]
+        return f">{metrics.pop()}", [quality for _, quality in qualities]
     return "quality", [f"{metric} {quality}" if quality else "" for metric, quality in qualities]
 
 
