@@ -110,7 +110,7 @@ def test_another_stream_under_the_same_name_is_refused(registry, cluster, writer
         registry.apply_pipeline(changed, create_topic=True)
     assert str(raised.value) == (
         f"pipeline digits exists with another stream section ({named}), and rows of the old one may wait in its "
-        "topics: apply the new one under another name"
+        "topics: apply the new one under another name; with train.model: digits it serves the same model"
     )
     assert len(writer.written) == 1
     assert "others" not in cluster.topics

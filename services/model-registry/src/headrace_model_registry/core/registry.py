@@ -147,7 +147,8 @@ def _require_same_rows(pipeline: Pipeline, before: Stream) -> None:
     if changed:
         raise FailedPrecondition(
             f"pipeline {pipeline.name} exists with another stream section ({', '.join(changed)}), and rows of the old "
-            "one may wait in its topics: apply the new one under another name"
+            "one may wait in its topics: apply the new one under another name; with "
+            f"train.model: {pipeline.model} it serves the same model"
         )
 
 
