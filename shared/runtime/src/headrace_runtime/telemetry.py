@@ -74,9 +74,13 @@ class _Choice:
 _choice = _Choice()
 
 
-def continues_trace(headers: Iterable[tuple[str, Any]]) -> bool:
-    """Return whether Kafka headers or gRPC metadata hold a trace context."""
-    return any(name in _CONTEXT_HEADERS for name, _ in headers)
+def recorded_by_caller(headers: Iterable[tuple[str, Any]]) -> bool | None:
+    """Return whether the caller records the trace that gRPC metadata continues; None when it continues none."""
+    told = [header for header in headers if header[0] in _CONTEXT_HEADERS]
+    if not told:
+        return None
+    context = trace.get_current_span(extract(told)).get_span_context()
+    return context.trace_flags.sampled if context.is_valid else None
 
 
 def records_new_trace() -> bool:

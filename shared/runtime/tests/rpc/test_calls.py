@@ -124,6 +124,11 @@ def test_a_call_whose_trace_is_recorded_goes_to_the_loop(host: GrpcHost, channel
     assert where(channel, metadata=(("traceparent", TRACEPARENT),)) == (host.name, "in the loop")
 
 
+@pytest.mark.parametrize("traceparent", [TRACEPARENT[:-2] + "00", "rubbish"])
+def test_a_call_whose_caller_records_no_trace_is_answered_where_it_arrives(channel: Any, traceparent: str) -> None:
+    assert where(channel, metadata=(("traceparent", traceparent),)) == ("grpc calls", "at once")
+
+
 def test_a_trace_that_was_chosen_where_the_call_arrived_is_recorded_in_the_loop(
     host: GrpcHost, channel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from headrace_runtime import telemetry_names as names
 from headrace_runtime.quick_histogram import QuickHistogram
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.interceptor import CallInterceptor
-from headrace_runtime.telemetry import continues_trace, extract, record_new_trace, records_new_trace, tracer
+from headrace_runtime.telemetry import extract, record_new_trace, recorded_by_caller, records_new_trace, tracer
 
 if TYPE_CHECKING:
     from headrace_runtime.rpc.methods import InlineMethod
@@ -131,8 +131,10 @@ class _Method:
 def _is_recorded(call: Call) -> bool:
     """Return whether a call's trace is recorded: what was found first holds for the whole call."""
     if call.recorded is None:
-        call.recorded = continues_trace(call.metadata) or records_new_trace()
-    elif call.recorded and not continues_trace(call.metadata):
+        # Meshes put a context on every call, and say in its flags that they record few.
+        of_caller = recorded_by_caller(call.metadata)
+        call.recorded = records_new_trace() if of_caller is None else of_caller
+    elif call.recorded and recorded_by_caller(call.metadata) is None:
         record_new_trace()  # in this thread: it was decided in another one
     return call.recorded
 
