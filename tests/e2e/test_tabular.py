@@ -152,6 +152,39 @@ def test_tables_show_the_error_of_a_regression(headrace: Callable[..., Any], wai
     assert "test rmse" in training["text"]
 
 
+def test_another_schema_goes_on_with_the_model(
+    headrace: Callable[..., Any], inference: InferenceClient, waited: Waited, tmp_path: Path
+) -> None:
+    document = (EXAMPLES / "penguins-species" / "pipeline.yaml").read_text()
+    lines = [line for line in document.splitlines() if "name: sex," not in line and not line.startswith("    sex:")]
+    file = tmp_path / "pipeline.yaml"
+    file.write_text("\n".join(lines))
+    same_name = headrace("apply", str(file))
+    assert same_name.returncode == 1
+    assert "with train.model: penguins-species it serves the same model" in same_name.stderr
+
+    changed = file.read_text().replace("{name: penguins-species}", "{name: penguins-species-2}")
+    file.write_text(changed.replace("train:\n", "train:\n  model: penguins-species\n"))
+    assert headrace("apply", str(file)).returncode == 0
+    result = headrace("wait", "penguins-species-2", "--timeout", "150s", "--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    predicted = headrace("predict", "penguins-species", "--json", stdin=json.dumps(BIRD))
+
+    view = json.loads(predicted.stdout)[0]
+    assert (view["label"], view["version"]) == ("Chinstrap", "2")
+    assert [spec.name for spec in inference.metadata("penguins-species").inputs] == [
+        "island",
+        "bill_length_mm",
+        "bill_depth_mm",
+        "flipper_length_mm",
+        "body_mass_g",
+    ]
+    # Whoever is not ready for it keeps the version that takes the sex.
+    old = arrays(BIRD) | {"body_mass_g": np.array([3325], np.float32)}
+    del old["species"]
+    assert inference.infer("penguins-species", old, version="1").outputs["label"].tolist() == ["Chinstrap"]
+
+
 def arrays(bird: dict[str, Any]) -> dict[str, Any]:
     """Return one bird as the arrays that the model of masses takes."""
     numbers = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm")
