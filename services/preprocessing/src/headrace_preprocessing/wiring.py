@@ -9,8 +9,8 @@ from functools import partial
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
-from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.loops import TransactionLoop
+from headrace_runtime.messages import Place
 from headrace_runtime.pipelines import PipelineParts
 from headrace_runtime.service import Component, Service, settle
 from headrace_runtime.topics import raw_topic

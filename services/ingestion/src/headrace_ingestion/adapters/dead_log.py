@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 from headrace_runtime.dead_letters import StoredLetter, read_letter
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.kafka.consumers import Place
-from headrace_runtime.messages import Record
+from headrace_runtime.messages import Place, Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DEAD, dead_topic
 from kafka.errors import KafkaError
@@ -34,9 +32,7 @@ class DeadLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_ended: object) -> None:
         for reader in self._readers.values():
             reader.close()
 

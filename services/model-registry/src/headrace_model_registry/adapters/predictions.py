@@ -8,8 +8,7 @@ from headrace.events.v1.prediction_pb2 import PredictionServed as PredictionMess
 from headrace.events.v1.prediction_pb2 import PredictionsServed
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.kafka.consumers import Place
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.messages import Place, Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Admin, LogReader
-from headrace_runtime.kafka.consumers import Place
+from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic
 

@@ -20,9 +20,8 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
-from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.messages import encode
+from headrace_runtime.messages import Place, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import tracer

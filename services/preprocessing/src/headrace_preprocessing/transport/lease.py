@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from headrace_runtime.kafka import GroupConsumer
-from headrace_runtime.kafka.consumers import Place
 from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.messages import Place
 
 KEEP_EVERY_S = 1.0
 POLL_TIMEOUT_S = 0.05

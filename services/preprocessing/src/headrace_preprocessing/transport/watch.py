@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from headrace.events.v1 import dataset_pb2, record_pb2
 from headrace_data.spec import Pipeline
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.kafka.consumers import Place
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.messages import Place, Record, decode
 from headrace_runtime.telemetry import links_to
 from headrace_runtime.topics import DATASET_REQUESTED
 from opentelemetry import trace

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.suspects import Mark
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
@@ -38,7 +38,7 @@ class Admin:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+    def __exit__(self, *_ended: object) -> None:
         self.close()
 
     def ensure_control_topics(self) -> None:
@@ -113,7 +113,7 @@ class Admin:
                 suspected[place] += Mark.read(offset.metadata or "").is_suspicious(offset.offset)
         return [GroupLag(*place, messages, suspected[place]) for place, messages in sorted(totals.items())]
 
-    def written_ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def written_ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the end of each partition, open transactions and their markers included."""
         partitions = [TopicPartition(*place) for place in places]
         ends = self._ends(partitions, IsolationLevel.READ_UNCOMMITTED)

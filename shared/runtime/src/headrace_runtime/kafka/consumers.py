@@ -7,7 +7,6 @@ import queue
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from types import TracebackType
 from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -20,7 +19,7 @@ from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.watchdog import Watchdog
-from headrace_runtime.messages import Place, Record, by_place, next_offsets
+from headrace_runtime.messages import Place, Record, by_place
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -256,7 +255,7 @@ class LogReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+    def __exit__(self, *_ended: object) -> None:
         self.close()
 
     def partitions(self, topic: str) -> list[Place]:
@@ -328,6 +327,3 @@ class LogReader:
 
 def _records(polled: Mapping[Any, Sequence[Record]]) -> list[Record]:
     return list(chain.from_iterable(polled.values()))
-
-
-__all__ = ["GroupConsumer", "LogReader", "Place", "next_offsets"]

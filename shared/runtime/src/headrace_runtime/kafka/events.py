@@ -191,6 +191,3 @@ class BatchedEvents(_Gathering[T]):
 
     def _write(self, items: Sequence[T]) -> None:
         self._send(self._pack(items), len(items))
-
-
-__all__ = ["BatchedEvents", "EventProducer"]

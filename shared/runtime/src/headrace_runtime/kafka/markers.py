@@ -6,8 +6,8 @@ import logging
 
 from kafka.errors import KafkaError
 
-from headrace_runtime.kafka.consumers import GroupConsumer, Place
-from headrace_runtime.messages import Offsets
+from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.messages import Offsets, Place
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from kafka.structs import OffsetAndMetadata
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import HeadraceError
-from headrace_runtime.messages import Offsets, Outgoing
+from headrace_runtime.kafka.watchdog import HUNG_EXIT_CODE
+from headrace_runtime.messages import Offsets, Outgoing, Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.telemetry import tracer
 
@@ -50,6 +51,10 @@ class Fenced(HeadraceError):
     """Another process took over this transactional id; this one must end."""
 
 
+class MembershipLost(HeadraceError):
+    """The consumer group moved on during a transaction, which was aborted."""
+
+
 class Transaction:
     """What one transaction writes."""
 
@@ -69,13 +74,13 @@ class Transaction:
         return written.partition, written.offset
 
     def commit_offsets(
-        self, offsets: Offsets, group_metadata: Any, notes: Mapping[tuple[str, int], str] = MappingProxyType({})
+        self, offsets: Offsets, group_metadata: Any, notes: Mapping[Place, str] = MappingProxyType({})
     ) -> None:
         """Make the progress of a consumer group part of the transaction, with a note beside some of the offsets."""
         with tracer.start_as_current_span(names.SPAN_COMMIT):
             self.note_offsets(offsets, group_metadata, notes)
 
-    def note_offsets(self, offsets: Offsets, group_metadata: Any, notes: Mapping[tuple[str, int], str]) -> None:
+    def note_offsets(self, offsets: Offsets, group_metadata: Any, notes: Mapping[Place, str]) -> None:
         """Do the same without a span: nothing was processed, there is only something to note."""
         structs = {
             TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, ""), -1)
@@ -134,15 +139,11 @@ class TransactionalProducer:
         self._producer.close(timeout=10)
 
 
-class MembershipLost(HeadraceError):
-    """The consumer group moved on during a transaction, which was aborted."""
-
-
 @contextmanager
 def _watchdog(transactional_id: str) -> Iterator[None]:
     def give_up() -> None:
         logger.critical("transaction of %s hangs for %s s, ending the process", transactional_id, COMMIT_WATCHDOG_S)
-        os._exit(70)
+        os._exit(HUNG_EXIT_CODE)
 
     timer = threading.Timer(COMMIT_WATCHDOG_S, give_up)
     timer.daemon = True

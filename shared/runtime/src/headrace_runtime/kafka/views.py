@@ -28,8 +28,8 @@ class CompactedView(Background, Generic[M]):
     """Calls on_message(key, message, record) for every message of a topic, from the beginning, in its own thread.
 
     The message is None for a tombstone. on_ready() is called once, when everything that the topic held at the start was
-    delivered. Every process sees the whole topic; no consumer group is involved. A message
-    that cannot be decoded is logged and passed over.
+    delivered. Every process sees the whole topic; no consumer group is involved. A message that cannot be decoded is
+    logged and passed over.
     """
 
     def __init__(

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 logger = logging.getLogger(__name__)
 
 HUNG_EXIT_CODE = 70
+"""Exit code of a process that ended itself because a call of the Kafka client never returned."""
 
 S = TypeVar("S", bound=Hashable)
 
@@ -78,7 +78,7 @@ class HangWatch:
         threading.Thread(target=self._run, name=f"{self._name} watch", daemon=True).start()
         return self
 
-    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType]) -> None:
+    def __exit__(self, *_ended: object) -> None:
         """Stop looking."""
         self._stopping.set()
 
