@@ -167,8 +167,7 @@ class Caution:
 
     def step(self, records: Sequence[Record]) -> Step:
         """Try some of a suspected partition's next messages. Raises FaultEverywhere, and Unavailable (see `trials`)."""
-        place = (records[0].topic, records[0].partition)
-        doubt = self._doubts[place]
+        doubt = self._doubts[records[0].place]
         if doubt.inside is None or doubt.inside.offset != records[0].offset:
             doubt.inside = None
             return self._among(records, doubt)
@@ -176,7 +175,7 @@ class Caution:
 
     def committed(self, step: Step) -> None:
         """Take in that a step's messages are settled for good."""
-        place = (step.records[0].topic, step.records[0].partition)
+        place = step.records[0].place
         if not step.note:
             del self._doubts[place]
             logger.info("%s: %s is suspected no more", self._loop, place)
@@ -222,7 +221,7 @@ class Caution:
                 return Step()
             # Each row lives alone, and all together do not.
             rows = inside.good()
-            self._convict(f"{record.topic}:{record.partition}:{record.offset} with {len(rows)} rows", reason, doubt)
+            self._convict(f"{record.coordinates} with {len(rows)} rows", reason, doubt)
             inside.faults |= dict.fromkeys(rows, reason)
         doubt.search, doubt.inside = Search(), None
         return self._settled([record], self._suspects.handle_without(record, inside.faults), doubt)
@@ -236,12 +235,12 @@ class Caution:
             return
         inside.search = inside.search.died(piece)
         if inside.search.convicts:
-            self._convict(f"{record.topic}:{record.partition}:{record.offset} row {piece[0]}", reason, doubt)
+            self._convict(f"{record.coordinates} row {piece[0]}", reason, doubt)
             inside.faults[piece[0]] = reason
             inside.search, inside.settled = Search(), piece[0] + 1
 
     def _park(self, record: Record, reason: str, doubt: _Doubt) -> Step:
-        self._convict(f"{record.topic}:{record.partition}:{record.offset}", reason, doubt)
+        self._convict(record.coordinates, reason, doubt)
         doubt.search, doubt.inside = Search(), None
         return self._settled([record], self._suspects.park(record, reason), doubt)
 
@@ -265,12 +264,9 @@ class Caution:
         reason = self._trial.attempt(records, rows)
         TRIALS.labels(self._loop, "passed" if reason is None else "died").inc()
         if reason is not None:
-            first, last = records[0], records[-1]
-            logger.warning(
-                "%s: a trial of %s:%s:%s-%s (rows %s) died: %s",
-                self._loop, first.topic, first.partition, first.offset, last.offset,
-                "all" if rows is None else len(rows), reason,
-            )  # fmt: skip
+            which = f"{records[0].coordinates}-{records[-1].offset}"
+            tried = "all" if rows is None else len(rows)
+            logger.warning("%s: a trial of %s (rows %s) died: %s", self._loop, which, tried, reason)
         return reason
 
     def _show(self) -> None:

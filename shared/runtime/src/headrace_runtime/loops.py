@@ -154,11 +154,11 @@ class _Round:
             return self._commit(records, messages)
 
     def _carefully(self, records: Sequence[Record], caution: Caution) -> bool:
-        place = (records[0].topic, records[0].partition)
+        topic, _ = place = records[0].place
         with tracer.start_as_current_span(
-            f"{names.SPAN_PROCESS} {place[0]}",
+            f"{names.SPAN_PROCESS} {topic}",
             kind=SpanKind.CONSUMER,
-            attributes=process_attributes(place[0], self.consumer.group, len(records)),
+            attributes=process_attributes(topic, self.consumer.group, len(records)),
             links=links_to(record.headers for record in records),
         ):
             step = caution.step(records)

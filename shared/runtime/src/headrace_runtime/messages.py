@@ -23,6 +23,9 @@ from headrace_runtime.topics import topic_of
 
 Headers = Sequence[tuple[str, bytes]]
 
+Place = tuple[str, int]
+"""A topic and a partition of it."""
+
 
 class Record(NamedTuple):
     """A message as Kafka delivered it."""
@@ -34,6 +37,16 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = 0
+
+    @property
+    def place(self) -> Place:
+        """The partition that it lies in."""
+        return self.topic, self.partition
+
+    @property
+    def coordinates(self) -> str:
+        """Its place and offset in the words of messages and commands: topic:partition:offset."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
 
     def header(self, name: str) -> str | None:
         """Return the last header of that name as text, None when there is none."""
@@ -100,15 +113,16 @@ M = TypeVar("M", bound=Message)
 def decode(record: Record, message_class: type[M]) -> M:
     """Return the message in a record. Raises Unprocessable when the bytes are none of that class."""
     if record.value is None:
-        raise Unprocessable(f"{_place(record)}: expected a {message_class.DESCRIPTOR.full_name}, got no value")
+        raise Unprocessable(_none_of(message_class, record, "no value"))
     try:
         return message_class.FromString(record.value)
     except DecodeError as error:
-        raise Unprocessable(f"{_place(record)}: expected a {message_class.DESCRIPTOR.full_name}: {error}") from error
+        raise Unprocessable(_none_of(message_class, record, f"{len(record.value)} bytes ({error})")) from error
 
 
-Place = tuple[str, int]
-"""A topic and a partition of it."""
+def _none_of(message_class: type[Message], record: Record, got: str) -> str:
+    return f"{record.coordinates}: expected a {message_class.DESCRIPTOR.full_name}, got {got}"
+
 
 Offsets = Mapping[Place, int]
 """Next offset to read of each partition."""
@@ -130,7 +144,3 @@ def next_offsets(records: Iterable[Record]) -> dict[Place, int]:
 
 Handle = Callable[[Sequence[Record]], Sequence[Outgoing]]
 """What a service does with a batch of records: records in, messages out."""
-
-
-def _place(record: Record) -> str:
-    return f"{record.topic}:{record.partition}:{record.offset}"

@@ -55,7 +55,7 @@ class PipelineParts(CompactedView[PipelineApplied]):
         try:
             components = tuple(self._build(applied))
         except Exception:
-            logger.exception("pipeline %s cannot run here (%s offset %s)", pipeline, record.topic, record.offset)
+            logger.exception("pipeline %s cannot run here (%s)", pipeline, record.coordinates)
             return
         for component in components:
             if isinstance(component, Background):

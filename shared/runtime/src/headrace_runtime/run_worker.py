@@ -30,7 +30,7 @@ from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.events import EventProducer
 from headrace_runtime.kafka.markers import Markers
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
-from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
+from headrace_runtime.messages import Outgoing, Place, Record, decode, encode, next_offsets
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
 from headrace_runtime.settings import WorkerSettings
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 POLL_TIMEOUT_S = 0.1
 
 
-C = TypeVar("C", bound=Message)
+C = TypeVar("C", run_pb2.TrainingRequested, run_pb2.CompressionRequested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class RunWorker(Background, Generic[C]):
 
     def __init__(self, name: str, job: Job[C], settings: WorkerSettings, events: EventProducer) -> None:
         super().__init__(name)
-        self._job = job
+        self._job: Job[C] = job
         self._settings = settings
         self._events = events
         self._store = ObjectStore(settings.store_url)
@@ -118,9 +118,7 @@ class RunWorker(Background, Generic[C]):
                     transaction.send(facts)
                     transaction.commit_offsets(next_offsets([record]), consumer.group_metadata())
             except (Interrupted, MembershipLost) as reason:
-                logger.warning(
-                    "%s: %s:%s is left for another attempt: %s", self.name, record.partition, record.offset, reason
-                )
+                logger.warning("%s: %s is left for another attempt: %s", self.name, record.coordinates, reason)
                 if not isinstance(reason, Moved):
                     consumer.rewind([record])
                 return False
@@ -135,22 +133,26 @@ class RunWorker(Background, Generic[C]):
         # From here on only: it came with the poll that brought the command.
         consumer.arrived()
         with _paused(consumer):
-            fact = self._finish(command, _RunPlace(record, consumer))
+            fact = self._finish(command, _Lease(record.place, consumer))
         return [encode(fact, source=self.name)]
 
-    def _finish(self, command: C, place: _RunPlace) -> Message:
+    def _finish(self, command: C, lease: _Lease) -> Message:
         """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes."""
-        run_id, pipeline = _identity(command)
-        trace.get_current_span().set_attributes({names.RUN_ID: run_id, names.PIPELINE: pipeline})
+        run_id = command.run_id
+        trace.get_current_span().set_attributes({names.RUN_ID: run_id, names.PIPELINE: command.pipeline})
         failures = 0
         while (result := self._store.read(result_name(run_id))) is None:
             attempt = self._next_attempt(run_id)
-            failure = self._attempt(command, attempt, place)
+            failure = self._attempt(command, attempt, lease)
             # Attempts that were interrupted are nobody's fault: they count as attempts, and not as failures.
             failures += failure is not None
             if failure is not None and (failure.final or failures >= self._settings.max_failures):
                 return run_pb2.RunFailed(
-                    run_id=run_id, pipeline=pipeline, kind=self._job.kind, reason=failure.reason, attempt=attempt
+                    run_id=run_id,
+                    pipeline=command.pipeline,
+                    kind=self._job.kind,
+                    reason=failure.reason,
+                    attempt=attempt,
                 )
         return self._job.fact(command, json.loads(result))
 
@@ -160,15 +162,15 @@ class RunWorker(Background, Generic[C]):
         numbers = [int(part[2].removeprefix("attempt-")) for part in parts if part[2].startswith("attempt-")]
         return max(numbers, default=0) + 1
 
-    def _attempt(self, command: C, attempt: int, place: _RunPlace) -> _Failure | None:
+    def _attempt(self, command: C, attempt: int, lease: _Lease) -> _Failure | None:
         """Run one child to its end. Returns None when it left a result. Raises Interrupted."""
-        run_id, _ = _identity(command)
+        run_id = command.run_id
         attributes: dict[str, str | int] = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
         with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
-            child = self._standby.take(self._write_assignment(command, run_id, attempt))
+            child = self._standby.take(self._write_assignment(command, attempt))
             try:
                 while not child.ended:
-                    self._keep_lease(place)
+                    self._keep(lease)
                     for line in child.lines():
                         self._report(command, attempt, line)
             finally:
@@ -184,20 +186,20 @@ class RunWorker(Background, Generic[C]):
             )
             return failure
 
-    def _keep_lease(self, place: _RunPlace) -> None:
+    def _keep(self, lease: _Lease) -> None:
         if self.stopping.is_set():
             raise Interrupted("the worker stops")
-        others = place.consumer.poll(POLL_TIMEOUT_S)
+        others = lease.consumer.poll(POLL_TIMEOUT_S)
         # A rebalance may have given partitions that are not paused yet: what came from them is read again afterwards.
-        place.consumer.pause()
-        place.consumer.rewind(others)
-        partition = (place.record.topic, place.record.partition)
-        if partition not in place.consumer.assignment():
+        lease.consumer.pause()
+        lease.consumer.rewind(others)
+        if lease.place not in lease.consumer.assignment():
             raise Moved("the partition moved to another worker")
-        if partition in place.consumer.arrived():
+        if lease.place in lease.consumer.arrived():
             raise Moved("the partition was lost for a moment: another worker may have done this")
 
-    def _write_assignment(self, command: C, run_id: str, attempt: int) -> Path:
+    def _write_assignment(self, command: C, attempt: int) -> Path:
+        run_id = command.run_id
         assignment = {
             **self._job.assignment(command),
             "run_id": run_id,
@@ -213,12 +215,11 @@ class RunWorker(Background, Generic[C]):
         return path
 
     def _report(self, command: C, attempt: int, progress: Progress) -> None:
-        run_id, pipeline = _identity(command)
         trace.get_current_span().add_event(names.EVENT_STEP, {names.STEP: progress.step, **progress.metrics})
         self._events.publish(
             run_pb2.RunProgressed(
-                run_id=run_id,
-                pipeline=pipeline,
+                run_id=command.run_id,
+                pipeline=command.pipeline,
                 kind=self._job.kind,
                 attempt=attempt,
                 step=progress.step,
@@ -230,10 +231,10 @@ class RunWorker(Background, Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
-class _RunPlace:
-    """The command's place in its topic, and the consumer that holds the partition."""
+class _Lease:
+    """The command's partition, and the consumer that holds it."""
 
-    record: Record
+    place: Place
     consumer: GroupConsumer
 
 
@@ -262,7 +263,3 @@ def _paused(consumer: GroupConsumer) -> Iterator[None]:
         yield
     finally:
         consumer.resume()
-
-
-def _identity(command: Any) -> tuple[str, str]:
-    return command.run_id, command.pipeline

@@ -75,5 +75,5 @@ def _read(record: Record, topic: Topic, kind: type[T]) -> T | None:
     try:
         return from_message(kind, decode(record, topic.message))
     except Unprocessable as error:
-        logger.warning("passed over %s:%s:%s: %s", record.topic, record.partition, record.offset, error)
+        logger.warning("passed over %s: %s", record.coordinates, error)
         return None

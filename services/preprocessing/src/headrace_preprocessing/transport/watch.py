@@ -46,7 +46,7 @@ class Watch:
                 self._take_request(decode(record, dataset_pb2.DatasetRequested))
             else:
                 self._take_batch(record, decode(record, record_pb2.RecordBatch))
-            self._seen[record.topic, record.partition] = record.offset + 1
+            self._seen[record.place] = record.offset + 1
             self._recent = [*self._recent, record][-LINKS:]
 
     def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:

@@ -311,7 +311,7 @@ class LogReader:
         """Yield the records before these ends. Raises Unavailable when nothing moves for stall_s seconds."""
         last_move, positions = time.monotonic(), {place: self.position(place) for place in ends}
         while not self.reached(ends):
-            records = [record for record in self.poll(0.5) if record.offset < ends[record.topic, record.partition]]
+            records = [record for record in self.poll(0.5) if record.offset < ends[record.place]]
             moved = {place: self.position(place) for place in ends}
             if moved != positions:
                 last_move, positions = time.monotonic(), moved
