@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 from headrace_runtime import caution as module
+from headrace_runtime.bisection import Mark
 from headrace_runtime.caution import Caution, FaultEverywhere
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.messages import Outgoing, Record
-from headrace_runtime.suspects import Mark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -93,7 +93,7 @@ def test_nobody_is_left_when_the_parent_goes(trial: Trial) -> None:
     assert process is not None
     assert process.stdin is not None
     assert resident_bytes(process.pid) > 1_000_000 or sys.platform != "linux"
-    trial._tell({"records": [trials._told(record(b"hangs"))], "rows": None})
+    trial._tell({"records": [trials._values(record(b"hangs"))], "rows": None})
     process.stdin.close()
     assert process.wait(30) == 0
 

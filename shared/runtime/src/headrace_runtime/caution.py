@@ -2,7 +2,7 @@
 
 A note beside each committed offset counts the beginnings there. It is written once when a partition comes, before its
 first messages are handled, and the next commit wipes it out: a loop that works pays nothing for it. A count only makes
-suspicious. What is suspected is tried in a process of its own (see `trials`), by halves (see `suspects`), and nothing
+suspicious. What is suspected is tried in a process of its own (see `trials`), by halves (see `bisection`), and nothing
 is parked unless that process was seen to die of it alone, three times.
 """
 
@@ -15,9 +15,9 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge
 
+from headrace_runtime.bisection import MOST_IN_A_ROW, Mark, Search
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.messages import Handle, Outgoing, Place, Record, by_place, next_offsets
-from headrace_runtime.suspects import MOST_IN_A_ROW, Mark, Search
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ PARKED = Counter("headrace_records_parked", "Records set aside because whoever h
 SUSPECTED = Gauge("headrace_suspected_partitions", "Partitions whose messages are tried before handling.", ["loop"])
 
 
-class Tries(Protocol):
-    """A process for trials: `trials.Trial`."""
+class TrialProcess(Protocol):
+    """A process in which messages are tried: `trials.Trial`."""
 
     def attempt(self, records: Sequence[Record], rows: Sequence[int] | None = None) -> str | None:
         """Return None when the messages, or these rows of the only one, were handled, else of what it died."""
@@ -39,7 +39,7 @@ class Tries(Protocol):
 class Suspects(Protocol):
     """What a service knows of messages that may be bad."""
 
-    def open_trial(self) -> Tries:
+    def open_trial(self) -> TrialProcess:
         """Return a process for trials, which is started when it is needed."""
 
     def rows(self, record: Record) -> int:

@@ -35,6 +35,7 @@ from opentelemetry import context as otel_context
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import hold_child
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.pipes import STANDARD_INPUT, claim_standard_output
 from headrace_runtime.telemetry import configure_logging, extract
 from headrace_runtime.warm_up import WarmUp
 
@@ -48,11 +49,8 @@ ABANDONED = 75
 """Exit code of a child whose standard input closed before it was done."""
 
 _ALWAYS = {"run_id": str, "attempt": int, "store_url": str, "output": str}
-_STANDARD_INPUT = 0
-_STANDARD_OUTPUT = 1
-_STANDARD_ERROR = 2
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Assignment = dict[str, Any]
 """What a child has to do: JSON values by name."""
@@ -146,7 +144,7 @@ def run_child(work: Work, arguments: Sequence[str] | None = None, imports: Seque
     configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
     # Who interrupts the worker interrupts the whole group: the worker decides what becomes of its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    reporter = Reporter(_claim_standard_output())
+    reporter = Reporter(claim_standard_output())
     handed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_watch_standard_input, args=(handed,), name="lease", daemon=True).start()
     try:
@@ -161,7 +159,7 @@ def run_child(work: Work, arguments: Sequence[str] | None = None, imports: Seque
         return REFUSED
     except Exception as fault:
         # The last stop of the process: the trace is for the log, the reason for the worker.
-        _log.exception("the run met a fault")
+        logger.exception("the run met a fault")
         reporter.fail(f"{type(fault).__name__}: {fault}")
         return FAILED
     return DONE
@@ -201,18 +199,10 @@ def _write_result(assignment: Assignment, result: dict[str, Any]) -> None:
     ObjectStore(assignment["store_url"]).write(result_name(assignment["run_id"]), data)
 
 
-def _claim_standard_output() -> TextIO:
-    # Libraries print to standard output, from native code too; a stray line there would break the worker's reading.
-    lines = os.fdopen(os.dup(_STANDARD_OUTPUT), "w", encoding="utf-8")
-    sys.stdout.flush()
-    os.dup2(_STANDARD_ERROR, _STANDARD_OUTPUT)
-    return lines
-
-
 def _watch_standard_input(handed: "queue.SimpleQueue[bytes]") -> None:
     # os.read and os._exit pass by Python's buffers and locks: training code may hold the interpreter's own at any time.
     line = b""
-    while part := os.read(_STANDARD_INPUT, 4096):
+    while part := os.read(STANDARD_INPUT, 4096):
         line += part
         if line.endswith(b"\n"):
             handed.put(line)

@@ -18,7 +18,7 @@ from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.messages import Handle, Outgoing, Place, Record, by_place, next_offsets
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import links_to, process_attributes, tracer
-from headrace_runtime.trials import is_transient, told
+from headrace_runtime.trials import is_transient, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class _Round:
                 if self.caution is None or is_transient(error):
                     raise
                 logger.exception("%s: %s messages could not be handled", self.name, len(records))
-                self.caution.suspect(records, told(error))
+                self.caution.suspect(records, reason_of(error))
                 self.consumer.rewind(records)
                 return False
             return self._commit(records, messages)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from headrace_runtime.messages import Record
+from headrace_runtime.pipes import claim_standard_output
 from headrace_runtime.telemetry import configure_logging
-from headrace_runtime.trials import is_transient, told
+from headrace_runtime.trials import is_transient, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ Attempt = Callable[[Sequence[Record], Sequence[int] | None], object]
 def serve(build: Callable[[Mapping[str, Any]], Attempt]) -> int:
     """Handle messages until standard input closes. `build` gets the set-up and returns what handles them."""
     configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
-    answers = _claim_standard_output()
+    answers = claim_standard_output()
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # Read apart, so that a message that hangs does not keep this process when its parent is gone.
     threading.Thread(target=_read, args=(lines,), name="requests", daemon=True).start()
@@ -33,7 +34,7 @@ def serve(build: Callable[[Mapping[str, Any]], Attempt]) -> int:
     _answer(answers, {"ready": True})
     while True:
         request = json.loads(lines.get())
-        _answer(answers, _tried(attempt, [_record(told) for told in request["records"]], request["rows"]))
+        _answer(answers, _tried(attempt, [_record(each) for each in request["records"]], request["rows"]))
 
 
 def _tried(attempt: Attempt, records: Sequence[Record], rows: Sequence[int] | None) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def _tried(attempt: Attempt, records: Sequence[Record], rows: Sequence[int] | No
         attempt(records, rows)
     except Exception as error:
         logger.exception("a trial of %s messages failed", len(records))
-        return {"fault" if is_transient(error) else "error": told(error)}
+        return {"fault" if is_transient(error) else "error": reason_of(error)}
     return {"passed": True}
 
 
@@ -56,23 +57,15 @@ def _answer(answers: TextIO, answer: Mapping[str, Any]) -> None:
     answers.flush()
 
 
-def _claim_standard_output() -> TextIO:
-    # Libraries print to standard output, from native code too; a stray line there would be taken for an answer.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    sys.stdout.flush()
-    os.dup2(2, 1)
-    return answers
-
-
-def _record(told: Mapping[str, Any]) -> Record:
+def _record(values: Mapping[str, Any]) -> Record:
     return Record(
-        told["topic"],
-        told["partition"],
-        told["offset"],
-        _bytes(told["key"]),
-        _bytes(told["value"]),
-        [(name, _bytes(value) or b"") for name, value in told["headers"]],
-        told["timestamp_ms"],
+        values["topic"],
+        values["partition"],
+        values["offset"],
+        _bytes(values["key"]),
+        _bytes(values["value"]),
+        [(name, _bytes(value) or b"") for name, value in values["headers"]],
+        values["timestamp_ms"],
     )
 
 

@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kafka.errors import KafkaError
 
@@ -64,7 +64,7 @@ class Trial:
         """
         if self._process is None:
             self._start()
-        self._tell({"records": [_told(record) for record in records], "rows": None if rows is None else list(rows)})
+        self._tell({"records": [_values(record) for record in records], "rows": None if rows is None else list(rows)})
         answer = self._answer(self._timeout_s)
         if isinstance(answer, str):
             return answer
@@ -147,14 +147,14 @@ def _read(process: subprocess.Popen[bytes], answers: queue.SimpleQueue[dict[str,
     answers.put(None)
 
 
-def _close(stream: Any) -> None:
+def _close(stream: IO[bytes]) -> None:
     try:
         stream.close()
     except BrokenPipeError:
         logger.debug("a trial ended before it had read all")
 
 
-def _told(record: Record) -> dict[str, Any]:
+def _values(record: Record) -> dict[str, Any]:
     return {
         "topic": record.topic,
         "partition": record.partition,
@@ -178,7 +178,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno is not None
 
 
-def told(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return an error as the reason of a dead letter."""
     return f"{type(error).__name__}: {error}"
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 NICENESS = 10
 """Priority of the imports: about a tenth of a busy core, all of an idle one."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class WarmUp:
@@ -44,7 +44,7 @@ class WarmUp:
                 importlib.import_module(module)
             except Exception:
                 # The work imports it again, and fails with the same error where somebody is told.
-                _log.warning("%s cannot be imported ahead of its use", module, exc_info=True)
+                logger.warning("%s cannot be imported ahead of its use", module, exc_info=True)
                 return
         # Modules live as long as the process: collections need not look at them again.
         gc.collect()

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline
+from headrace_runtime.bisection import CRASH
 from headrace_runtime.messages import Record
-from headrace_runtime.suspects import CRASH
 
 OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""

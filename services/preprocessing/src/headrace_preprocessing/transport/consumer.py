@@ -9,8 +9,8 @@ import pyarrow as pa
 from headrace.events.v1 import record_pb2
 from headrace_data.records import Rejection
 from headrace_runtime import telemetry_names as names
+from headrace_runtime.bisection import CRASH
 from headrace_runtime.messages import Handle, Outgoing, Record
-from headrace_runtime.suspects import CRASH
 from opentelemetry import trace
 from prometheus_client import Counter
 

@@ -11,9 +11,9 @@ from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from headrace_runtime.bisection import Mark
 from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.suspects import Mark
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 from headrace_runtime.topics import RECORD_TOPICS
 

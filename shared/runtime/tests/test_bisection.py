@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from headrace_runtime.suspects import CONVICTING_DEATHS, Mark, Search
+from headrace_runtime.bisection import CONVICTING_DEATHS, Mark, Search
 from hypothesis import given
 from hypothesis import strategies as st
 
