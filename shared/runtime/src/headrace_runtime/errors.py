@@ -1,4 +1,4 @@
-"""Errors that cross a service's edge.
+"""Errors that cross a service's edge, and those that end a loop or a process.
 
 HeadraceError
 ├── InvalidInput          the caller sent something that can never work
@@ -7,12 +7,18 @@ HeadraceError
 ├── NotSupported          the caller asked for something that is not done here
 ├── TooLarge              over a limit
 ├── Unavailable           may work later: something is down, loading or stopping
+│   └── Stalled           a consumer stands still: the process must begin anew (`kafka.consumers`)
 ├── DeadlineExceeded      the caller's time was over before the work began
 ├── Unprocessable         an event or record that can never be handled
+│   └── WorkRefused       a run that can never succeed as it was asked for (`child`)
 ├── Corrupt               bytes that do not match their digest
-└── SettingsInvalid       settings that stop the start
+├── SettingsInvalid       settings that stop the start
+├── Fenced                another process took over the transactional id (`kafka.producers`)
+├── MembershipLost        the group moved on during a transaction: read again (`kafka.producers`)
+└── FaultEverywhere       so many records in a row die that the fault is the service's own (`caution`)
 
-The core raises them with the data in the message; `rpc` turns them into status codes.
+The core raises those that stand here with the data in the message; `rpc` turns them into status codes. The others stand
+beside what raises them.
 """
 
 from __future__ import annotations

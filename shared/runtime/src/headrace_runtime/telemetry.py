@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def record_new_trace() -> None:
 class Telemetry:
     """What `configure` started, to be closed at the very end."""
 
-    def __init__(self, provider: TracerProvider, close_metrics: Any) -> None:
+    def __init__(self, provider: TracerProvider, close_metrics: Callable[[], None]) -> None:
         self._provider = provider
         self._close_metrics = close_metrics
 
@@ -129,7 +129,8 @@ def configure(service: str, settings: TelemetrySettings, instance: str = "0") ->
     return Telemetry(provider, _serve_metrics(settings.metrics_address))
 
 
-def _serve_metrics(address: str) -> Any:
+def _serve_metrics(address: str) -> Callable[[], None]:
+    """Serve metrics at an address, nowhere when that is empty, and return what ends it."""
     if not address:
         return lambda: None
     host, _, port = address.rpartition(":")
@@ -229,11 +230,11 @@ def links_to(headers_of_many: Iterable[Iterable[tuple[str, bytes]]]) -> list[tra
     links: dict[int, trace.Link] = {}
     read: set[tuple[tuple[str, bytes], ...]] = set()
     for headers in filter(None, headers_of_many):
-        told = tuple(header for header in headers if header[0] in _CONTEXT_HEADERS)
-        if not told or told in read:
+        context = tuple(header for header in headers if header[0] in _CONTEXT_HEADERS)
+        if not context or context in read:
             continue
-        read.add(told)
-        span_context = trace.get_current_span(extract(told)).get_span_context()
+        read.add(context)
+        span_context = trace.get_current_span(extract(context)).get_span_context()
         if span_context.is_valid:
             links[span_context.span_id] = trace.Link(span_context)
         if len(links) == MAX_LINKS:
