@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from headrace.events.v1 import record_pb2
-from headrace_data.records import from_ipc
+from headrace_data.batches import from_ipc
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.messages import Record, decode
 from headrace_runtime.settings import KafkaSettings

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2, pipeline_pb2, record_pb2
+from headrace_data.batches import from_ipc, to_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.records import RecordChecker, from_ipc, to_ipc
+from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.split import SPLITS
 from headrace_preprocessing.settings import Settings

@@ -23,7 +23,7 @@ import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
-from headrace_data.records import from_ipc
+from headrace_data.batches import from_ipc
 from headrace_data.spec import load_pipeline
 from headrace_runtime.dead_letters import MAX_VALUE_BYTES
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from headrace.events.v1 import record_pb2
-from headrace_data.records import to_ipc
+from headrace_data.batches import to_ipc
 from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
-from headrace_data.records import from_ipc
+from headrace_data.batches import from_ipc
 from headrace_data.spec import load_pipeline
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.wiring import build

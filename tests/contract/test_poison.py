@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace_client import IngestionClient
-from headrace_data.records import from_ipc
+from headrace_data.batches import from_ipc
 from headrace_data.spec import Pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.transport.consumer import handler

@@ -14,7 +14,7 @@ import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace.ingestion.v1.ingestion_service_pb2 import PushRequest, PushResponse
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
-from headrace_data.records import from_ipc
+from headrace_data.batches import from_ipc
 from headrace_data.spec import Pipeline
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.wiring import build

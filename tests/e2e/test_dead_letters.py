@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headrace.events.v1 import record_pb2
-from headrace_data.records import from_ipc
+from headrace_data.batches import from_ipc
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.messages import decode
 from headrace_runtime.settings import KafkaSettings

@@ -20,9 +20,9 @@ import redis
 from headrace.events.v1 import record_pb2
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.errors import HeadraceClientError, Unreachable
+from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.records import from_ipc
 from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.topics import clean_topic, dead_topic, raw_topic

@@ -21,9 +21,9 @@ from headrace_client import InferenceClient, RegistryClient
 from headrace_client.errors import NotReady, Unreachable
 from headrace_client.stages import Goal
 from headrace_client.waiting import wait_for
+from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.records import from_ipc
 from headrace_runtime.hold import Held, point
 from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 
 from headrace.events.v1 import record_pb2
-from headrace_data.records import RecordChecker, from_ipc, to_ipc
+from headrace_data.batches import from_ipc, to_ipc
+from headrace_data.records import RecordChecker
 from headrace_data.spec import load_pipeline
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.suspects import BatchSuspects, attempt

@@ -54,8 +54,8 @@ class Memory:
         self.blobs: dict[str, bytes] = {}
 
     def put(self, data: bytes) -> Blob:
+        from headrace_data.canonical import sha256_digest
         from headrace_data.manifest import Part
-        from headrace_data.spec.section import sha256_digest
 
         digest = sha256_digest(data)
         self.blobs[digest] = data

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.batches import arrow_schema, elements, require_columns
+from headrace_data.batches import arrow_schema, elements, from_ipc, require_columns, to_ipc
 from headrace_data.errors import BatchInvalid
-from headrace_data.records import Checked, RecordChecker, from_ipc, to_ipc
+from headrace_data.records import Checked, RecordChecker
 from headrace_data.spec import Pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -373,7 +373,8 @@ def test_booleans_become_ones_and_zeros(digits: Pipeline) -> None:
 def test_nothing_is_imported_while_the_first_records_wait(mixed: Pipeline) -> None:
     program = """
 import sys
-from headrace_data.records import RecordChecker, to_ipc
+from headrace_data.batches import to_ipc
+from headrace_data.records import RecordChecker
 from headrace_data.spec import parse_canonical
 checker = RecordChecker(parse_canonical(sys.argv[1].encode()).stream)
 before = set(sys.modules)

@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace_data.batches import elements, lineage
+from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DatasetInvalid
 from headrace_data.spec import Field, Pipeline, Stream
-from headrace_data.spec.section import canonical, sha256_digest
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"

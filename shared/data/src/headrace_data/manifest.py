@@ -7,9 +7,9 @@ from typing import Annotated
 import orjson
 import pydantic
 
+from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import ManifestInvalid
 from headrace_data.spec import Field
-from headrace_data.spec.section import canonical, sha256_digest
 from headrace_data.split import SPLITS, SplitName
 from headrace_data.transforms import FittedTransforms
 
@@ -77,6 +77,14 @@ class Provenance(_Document):
     """Records of these ranges that are not in the dataset, by rule."""
 
 
+def _transforms(value: object) -> FittedTransforms:
+    if isinstance(value, FittedTransforms):
+        return value
+    if not isinstance(value, list):
+        raise ManifestInvalid(f"expected a list of fitted transforms, got {orjson.dumps(value)[:40]!r}")
+    return FittedTransforms.from_plain(value)
+
+
 class Manifest(_Document):
     """A frozen dataset."""
 
@@ -100,7 +108,7 @@ class Manifest(_Document):
     """The label's distinct values over all splits, sorted; none of a float label, or of more than 10,000 values."""
     transforms: Annotated[
         FittedTransforms,
-        pydantic.PlainValidator(lambda value: value if isinstance(value, FittedTransforms) else _transforms(value)),
+        pydantic.PlainValidator(_transforms),
         pydantic.PlainSerializer(FittedTransforms.to_plain),
     ]
     """Filling, encoding and scaling of each feature, fitted on the training split."""
@@ -112,10 +120,12 @@ class Manifest(_Document):
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"expected the splits {', '.join(SPLITS)}, got {', '.join(sorted(self.splits))}")
         for name, split in self.splits.items():
-            if split.rows != sum(part.rows for part in split.parts):
-                raise ValueError(f"expected {split.rows} rows in the parts of split {name}, got another number")
-        if self.schema_digest != sha256_digest(canonical([field.plain() for field in self.fields])):
-            raise ValueError("expected fields whose digest is schema_digest, got others")
+            held = sum(part.rows for part in split.parts)
+            if split.rows != held:
+                raise ValueError(f"expected {split.rows} rows in the parts of split {name}, got {held}")
+        found = sha256_digest(canonical([field.plain() for field in self.fields]))
+        if self.schema_digest != found:
+            raise ValueError(f"expected fields whose digest is {self.schema_digest}, got some of {found}")
         return self
 
     @property
@@ -147,9 +157,3 @@ class Manifest(_Document):
             errors = invalid.errors(include_url=False, include_input=False)
             faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
             raise ManifestInvalid(f"expected a dataset's manifest, got another document: {faults}") from invalid
-
-
-def _transforms(value: object) -> FittedTransforms:
-    if not isinstance(value, list):
-        raise ManifestInvalid(f"expected a list of fitted transforms, got {orjson.dumps(value)[:40]!r}")
-    return FittedTransforms.from_plain(value)

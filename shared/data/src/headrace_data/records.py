@@ -17,17 +17,14 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from headrace_data.batches import arrow_schema, from_ipc, to_ipc
+from headrace_data.batches import arrow_schema
 from headrace_data.columns import Piece, column_for, describe
 from headrace_data.spec import Stream
-
-__all__ = ["Checked", "RecordChecker", "Rejection", "from_ipc", "to_ipc"]
 
 _LARGE_CHUNK: Final = 512
 """Records decoded at a time."""
 _SMALL_CHUNK: Final = 64
 """The same for records with lists. More lists alive at a time would send Python's garbage collector looking."""
-
 
 Numbers = Sequence[int] | npt.NDArray[np.signedinteger[Any]]
 

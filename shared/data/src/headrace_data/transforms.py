@@ -84,9 +84,11 @@ class FittedTransform:
             name, kind = str(value["name"]), value["kind"]
         except (KeyError, TypeError, ValueError) as error:
             raise ManifestInvalid(f"expected a fitted transform, got one that cannot be read: {error}") from error
+        if kind not in get_args(Scale):
+            raise ManifestInvalid(f"expected a kind among {', '.join(get_args(Scale))} for {name!r}, got {kind!r}")
         finite = all(np.isfinite(part).all() for part in (offset, scale, fill) if part is not None)
-        if kind not in get_args(Scale) or not (finite and (scale > 0).all()):
-            raise ManifestInvalid(f"expected a finite transform of a known kind for {name!r}, got another")
+        if not (finite and (scale > 0).all()):
+            raise ManifestInvalid(f"expected finite numbers and scales above zero for {name!r}, got others")
         return FittedTransform(name, kind, offset, scale, fill)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import safetensors
 import safetensors.torch
 import torch
-from headrace_data.spec.section import sha256_digest
+from headrace_data.canonical import sha256_digest
 
 from headrace_learning.errors import BrokenCheckpoint
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
+from headrace_data.batches import OFFSET
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.bisection import CRASH
@@ -97,7 +98,7 @@ def _split(group: Sequence[Record], rows: pa.RecordBatch, rejected: Mapping[str,
     pieces = max(1, -(-rows.nbytes // limit))
     size = max(1, -(-rows.num_rows // pieces))
     cuts = [*range(0, rows.num_rows, size), rows.num_rows] if rows.num_rows else [0, 0]
-    offsets = rows.column("_offset")
+    offsets = rows.column(OFFSET)
     start, end = group[0].offset, group[-1].offset + 1
     for first, last in pairwise(cuts):
         is_last = last == rows.num_rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from headrace_data.batches import OFFSET, PARTITION
 from headrace_data.records import Rejection
 from headrace_runtime.errors import InvalidInput
 from headrace_runtime.messages import Record
@@ -53,8 +54,8 @@ def placed(batch: Batch, accepted_partition: int, accepted_offset: int) -> Batch
     """
     partition, rows = -1 - accepted_partition, batch.rows
     columns = {
-        "_partition": pa.array(np.full(rows.num_rows, partition, np.int32)),
-        "_offset": pa.array(np.full(rows.num_rows, accepted_offset, np.int64)),
+        PARTITION: pa.array(np.full(rows.num_rows, partition, np.int32)),
+        OFFSET: pa.array(np.full(rows.num_rows, accepted_offset, np.int64)),
     }
     arrays = [columns.get(name, rows.column(name)) for name in rows.schema.names]
     return replace(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import record_pb2
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
-from headrace_data.records import Rejection, to_ipc
+from headrace_data.batches import to_ipc
+from headrace_data.records import Rejection
 from headrace_runtime.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.messages import Headers, Outgoing, Record, event_headers
 from headrace_runtime.topics import raw_topic

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
+from headrace_data.batches import OFFSET, PARTITION, from_ipc, to_ipc
 from headrace_data.cleaning import Cleaned
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
-from headrace_data.records import RecordChecker, Rejection, from_ipc, to_ipc
+from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
 from headrace_runtime.bisection import CRASH
 from headrace_runtime.dead_letters import DeadLetter
@@ -49,7 +50,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
 def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, headers: Headers = ()) -> DeadLetter:
     """Return a dropped row as a dead letter; headers are those of the raw message, which tell of a replay."""
     row = rows.slice(rejection.position, 1).to_pylist()[0]
-    partition, offset = row["_partition"], row["_offset"]
+    partition, offset = row[PARTITION], row[OFFSET]
     # As a producer would send it: a batch holds arrays flat.
     values = {field.name: _shaped(row[field.name], field) for field in pipeline.stream.fields}
     key = pipeline.stream.key_field

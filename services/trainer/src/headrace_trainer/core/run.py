@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from headrace_data.canonical import sha256_digest
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
-from headrace_data.spec.section import sha256_digest
 from headrace_learning.building import LabelScale, build_model
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import evaluate

@@ -11,10 +11,11 @@ from typing import Literal
 
 import pydantic
 
+from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.spec.learn import Compress, Serve, Task, Train
 from headrace_data.spec.prepare import Prepare, Transform
 from headrace_data.spec.scalars import DnsLabel
-from headrace_data.spec.section import Section, canonical, sha256_digest
+from headrace_data.spec.section import Section
 from headrace_data.spec.stream import Field, Stream
 
 

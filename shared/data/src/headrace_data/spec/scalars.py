@@ -27,7 +27,7 @@ def parse_duration(value: object) -> float:
     Raises ValueError when the value is no such text, or not between 1 ms and 365 d.
     """
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
-    # Ten digits are enough for the longest duration; more would only cost time to convert.
+    # Eleven digits are enough for the longest duration; more would only cost time to convert.
     if match is None or len(match[1]) > 11:
         raise ValueError("expected a duration such as 500ms, 3s, 5m, 1h or 7d")
     milliseconds = int(match[1]) * _UNIT_MS[match[2]]

@@ -1,23 +1,11 @@
-"""The base of every section of a pipeline document, and canonical JSON."""
+"""The base of every section of a pipeline document."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import orjson
 import pydantic
 from pydantic.alias_generators import to_camel
-
-
-def sha256_digest(data: bytes) -> str:
-    """Return ``sha256:`` and 64 lower-case hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def canonical(value: object) -> bytes:
-    """Return a value as canonical JSON: sorted keys, no white space, UTF-8."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 class Section(pydantic.BaseModel):
