@@ -8,8 +8,9 @@ import torch
 from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows
 from headrace_learning.export import export_graph
+from headrace_learning.features import NumberFeature
 from headrace_learning.networks import cnn, mlp
-from headrace_learning.served import InputFeature, ServedModel
+from headrace_learning.served import ServedClassifier
 from sklearn.datasets import load_digits
 
 Array = np.ndarray[Any, Any]
@@ -19,7 +20,7 @@ _EPOCHS = 20
 _BATCH = 64
 
 
-def _train(model: ServedModel, pixels: torch.Tensor, digits: torch.Tensor) -> None:
+def _train(model: ServedClassifier, pixels: torch.Tensor, digits: torch.Tensor) -> None:
     # Threads that wait for each other starve where other work shares the cores.
     torch.set_num_threads(1)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -35,8 +36,8 @@ def _train(model: ServedModel, pixels: torch.Tensor, digits: torch.Tensor) -> No
 def _train_on_digits(network: torch.nn.Module, input_shape: tuple[int, ...]) -> bytes:
     pixels, digits = (each[:_TRAINING_ROWS] for each in _shuffled_digits())
     scale = np.maximum(pixels.std(axis=0), 1.0)
-    feature = InputFeature("pixels", "float32", (8, 8), offset=pixels.mean(axis=0), scale=scale)
-    model = ServedModel([feature], input_shape, network)
+    feature = NumberFeature("pixels", "float32", (8, 8), offset=pixels.mean(axis=0), scale=scale)
+    model = ServedClassifier([feature], input_shape, network)
     _train(model, torch.from_numpy(pixels), torch.from_numpy(digits))
     return export_graph(model, list(range(10)), {"pixels": pixels[:8]}).data
 

@@ -15,9 +15,10 @@ from headrace_learning.building import build_model
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, predict
 from headrace_learning.export import ExportedGraph, export_graph
+from headrace_learning.features import NumberFeature
 from headrace_learning.graphs import LABELS, class_values
 from headrace_learning.networks import mlp
-from headrace_learning.served import InputFeature, ServedModel
+from headrace_learning.served import ServedClassifier
 from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.writing import OPSET
 
@@ -159,8 +160,8 @@ def test_images_go_through_convolutions(shape: str) -> None:
 
 
 def test_whole_number_classes_answer_as_int64() -> None:
-    feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
-    model = ServedModel([feature], (2,), torch.nn.Linear(2, 2))
+    feature = NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    model = ServedClassifier([feature], (2,), torch.nn.Linear(2, 2))
 
     exported = export_graph(model, [-5, 2**40], {"x": np.ones((3, 2), dtype=np.float32)})
 
@@ -177,22 +178,22 @@ class _Fickle(torch.nn.Linear):
 
 
 def test_a_graph_that_answers_otherwise_than_the_model_is_refused() -> None:
-    feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    feature = NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
 
     fickle = _Fickle(2, 2, bias=False)
     torch.nn.init.eye_(fickle.weight)
 
     with pytest.raises(ExportMismatch, match=r"differ from PyTorch's by up to 0\.02") as caught:
-        export_graph(ServedModel([feature], (2,), fickle), [0, 1], {"x": np.ones((3, 2), np.float32)})
+        export_graph(ServedClassifier([feature], (2,), fickle), [0, 1], {"x": np.ones((3, 2), np.float32)})
 
     assert caught.value.labels_differ == 0
 
 
 def test_a_layer_that_cannot_be_written_is_named() -> None:
-    feature = InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    feature = NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
 
     with pytest.raises(NotLearnable, match="layers that can be written as ONNX, got PReLU"):
-        export_graph(ServedModel([feature], (2,), torch.nn.PReLU()), [0, 1], {"x": np.ones((3, 2), np.float32)})
+        export_graph(ServedClassifier([feature], (2,), torch.nn.PReLU()), [0, 1], {"x": np.ones((3, 2), np.float32)})
 
 
 _WRITTEN = """
@@ -202,14 +203,15 @@ from types import SimpleNamespace
 from headrace_learning.export import export_graph
 from headrace_learning.networks import mlp
 from headrace_learning.optimizers import build_optimizer
-from headrace_learning.served import InputFeature, ServedModel
+from headrace_learning.features import NumberFeature
+from headrace_learning.served import ServedClassifier
 
 network = mlp(3, [5], 3)
 choice = SimpleNamespace(kind="adam", learning_rate=0.1, momentum=0.0, weight_decay=0.0)
 optimizer = build_optimizer(network.parameters(), choice)
 torch.nn.functional.cross_entropy(network(torch.ones(2, 3)), torch.tensor([0, 1])).backward()
 optimizer.step()
-model = ServedModel([InputFeature("x", "float32", (3,), numpy.ones(3), numpy.ones(3))], (3,), network)
+model = ServedClassifier([NumberFeature("x", "float32", (3,), numpy.ones(3), numpy.ones(3))], (3,), network)
 export_graph(model, ["a", "b", "c"], {"x": numpy.ones((4, 3), dtype=numpy.float32)})
 print(*(name for name in ("torch._dynamo", "torch.onnx._internal.exporter", "onnxscript") if name in sys.modules))
 """
@@ -224,22 +226,23 @@ def test_a_run_imports_no_compiler() -> None:
 
 def test_what_cannot_be_built_says_what_was_expected() -> None:
     with pytest.raises(NotLearnable, match="another name"):
-        InputFeature("label", "float32", (), np.zeros(()), np.ones(()))
+        NumberFeature("label", "float32", (), np.zeros(()), np.ones(()))
     with pytest.raises(NotLearnable, match="numbers to learn from, got type string"):
-        InputFeature("text", "string", (), np.zeros(()), np.ones(()))
+        NumberFeature("text", "string", (), np.zeros(()), np.ones(()))
     with pytest.raises(ValueError, match="expected 3 values in each row, got 2"):
-        ServedModel([InputFeature("x", "float32", (2,), np.zeros(2), np.ones(2))], (3,), torch.nn.Linear(3, 2))
+        ServedClassifier([NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))], (3,), torch.nn.Linear(3, 2))
 
 
 _EXPORT = """
 import hashlib, numpy, torch
 from headrace_learning.export import export_graph
 from headrace_learning.networks import mlp
-from headrace_learning.served import InputFeature, ServedModel
+from headrace_learning.features import NumberFeature
+from headrace_learning.served import ServedClassifier
 
 torch.manual_seed(4)
-features = [InputFeature(name, "float32", (3,), numpy.ones(3), numpy.full(3, 2.0)) for name in ("one", "two")]
-model = ServedModel(features, (6,), mlp(6, [5], 3))
+features = [NumberFeature(name, "float32", (3,), numpy.ones(3), numpy.full(3, 2.0)) for name in ("one", "two")]
+model = ServedClassifier(features, (6,), mlp(6, [5], 3))
 rows = {name: numpy.ones((4, 3), dtype=numpy.float32) for name in ("one", "two")}
 print(hashlib.sha256(export_graph(model, ["a", "b", "c"], rows).data).hexdigest())
 """
@@ -250,8 +253,8 @@ def test_the_same_weights_give_the_same_bytes_in_another_process(monkeypatch: py
     elsewhere = subprocess.run([sys.executable, "-c", _EXPORT], capture_output=True, text=True, check=True)
 
     torch.manual_seed(4)
-    features = [InputFeature(name, "float32", (3,), np.ones(3), np.full(3, 2.0)) for name in ("one", "two")]
-    model = ServedModel(features, (6,), mlp(6, [5], 3))
+    features = [NumberFeature(name, "float32", (3,), np.ones(3), np.full(3, 2.0)) for name in ("one", "two")]
+    model = ServedClassifier(features, (6,), mlp(6, [5], 3))
     rows = {name: np.ones((4, 3), dtype=np.float32) for name in ("one", "two")}
     here = export_graph(model, ["a", "b", "c"], rows).data
 

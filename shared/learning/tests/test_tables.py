@@ -11,14 +11,24 @@ import torch
 from headrace_data.fitting import fit
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.transforms import FittedCategory, FittedTransform, FittedTransforms
 from headrace_learning.building import LabelScale, build_model
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import errors_of, evaluate, median_latencies_ms, predict, predict_numbers
 from headrace_learning.export import export_graph
-from headrace_learning.features import CategoryFeature, InputFeature
-from headrace_learning.graphs import ANSWER_NAMES, LOGITS, optional_inputs, predicts_numbers, with_logits
-from headrace_learning.served import Prepared, ServedModel
+from headrace_learning.features import CategoryFeature, NumberFeature
+from headrace_learning.graphs import (
+    CLASSES,
+    LABEL,
+    LOGITS,
+    PREDICTION,
+    PROBABILITIES,
+    optional_inputs,
+    predicts_numbers,
+    with_logits,
+)
+from headrace_learning.served import ServedClassifier, ServedModel
 from headrace_learning.sessions import cpu_session, run_in_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,16 +116,16 @@ def transforms() -> FittedTransforms:
 
 
 @pytest.fixture(scope="module")
-def bare(transforms: FittedTransforms) -> tuple[Prepared, bytes]:
+def bare(transforms: FittedTransforms) -> tuple[ServedModel, bytes]:
     """A model that answers with what its transforms make of a row, and its graph."""
     features = build_model(pipeline_of("int64"), transforms, 2).features
     width = sum(feature.width for feature in features)
-    model = ServedModel(features, (width,), nn.Identity())
+    model = ServedClassifier(features, (width,), nn.Identity())
     return model, with_logits(export_graph(model, list(range(width)), gaps(3)).data)
 
 
 @pytest.fixture(scope="module")
-def regressor(transforms: FittedTransforms) -> tuple[Prepared, bytes]:
+def regressor(transforms: FittedTransforms) -> tuple[ServedModel, bytes]:
     torch.manual_seed(3)
     model = build_model(pipeline_of("float64"), transforms, LabelScale(4200.0, 800.0))
     return model, export_graph(model, (), gaps(3)).data
@@ -185,7 +195,7 @@ def columns_of(rows: list[dict[str, Any]]) -> Columns:
 @settings(max_examples=150, deadline=None)
 @given(HOSTILE)
 def test_reference_training_path_and_served_graph_agree(
-    bare: tuple[Prepared, bytes], transforms: FittedTransforms, rows: list[dict[str, Any]]
+    bare: tuple[ServedModel, bytes], transforms: FittedTransforms, rows: list[dict[str, Any]]
 ) -> None:
     model, graph = bare
     columns = columns_of(rows)
@@ -205,7 +215,7 @@ INFINITE = {"length": [np.inf], "far": [-np.inf], "wide": [np.inf], "rooms": [-n
 @settings(max_examples=100, deadline=None)
 @given(HOSTILE)
 def test_every_answer_is_a_number(
-    classifier: bytes, regressor: tuple[Prepared, bytes], rows: list[dict[str, Any]]
+    classifier: bytes, regressor: tuple[ServedModel, bytes], rows: list[dict[str, Any]]
 ) -> None:
     infinite = gaps(1) | {name: np.array(value, gaps(1)[name].dtype) for name, value in INFINITE.items()}
     for columns in (columns_of(rows), infinite):
@@ -216,7 +226,7 @@ def test_every_answer_is_a_number(
 
 @settings(max_examples=60, deadline=None)
 @given(HOSTILE)
-def test_predictions_of_numbers_agree(regressor: tuple[Prepared, bytes], rows: list[dict[str, Any]]) -> None:
+def test_predictions_of_numbers_agree(regressor: tuple[ServedModel, bytes], rows: list[dict[str, Any]]) -> None:
     model, graph = regressor
     columns = columns_of(rows)
     # What is beyond the range of training drives float32 sums of either path to their limits: keep to sane sizes here.
@@ -241,7 +251,7 @@ def test_any_fitted_transform_is_computed_closely_enough(
     kind: str, offset: float, scale: float, fill: float | None, values: list[float]
 ) -> None:
     whole = np.array(offset), np.array(scale), None if fill is None else np.array(fill)
-    feature = InputFeature("x", kind, (), *whole)
+    feature = NumberFeature("x", kind, (), *whole)
     raw = np.array(values)
     if kind not in ("float32", "float64"):
         limits = np.iinfo(kind)
@@ -256,7 +266,7 @@ def test_any_fitted_transform_is_computed_closely_enough(
     np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_gaps_and_strangers_have_their_places(bare: tuple[Prepared, bytes], transforms: FittedTransforms) -> None:
+def test_gaps_and_strangers_have_their_places(bare: tuple[ServedModel, bytes], transforms: FittedTransforms) -> None:
     columns = gaps(2)
     columns["colour"][1], columns["size"][1], columns["sort"][1] = "never seen", "never seen", "never seen"
     colour, size = transforms["colour"], transforms["size"]
@@ -275,7 +285,7 @@ def test_gaps_and_strangers_have_their_places(bare: tuple[Prepared, bytes], tran
     assert served[:, -2:].tolist() == [[1, 0], [0, 0]]
 
 
-def test_texts_and_gaps_are_inputs_of_the_graph(bare: tuple[Prepared, bytes]) -> None:
+def test_texts_and_gaps_are_inputs_of_the_graph(bare: tuple[ServedModel, bytes]) -> None:
     model = onnx.load_from_string(bare[1])
     types = {each.name: each.type.tensor_type.elem_type for each in model.graph.input}
 
@@ -289,7 +299,7 @@ def test_texts_and_gaps_are_inputs_of_the_graph(bare: tuple[Prepared, bytes]) ->
 
 
 def test_a_regression_answers_in_the_labels_unit(
-    regressor: tuple[Prepared, bytes], transforms: FittedTransforms
+    regressor: tuple[ServedModel, bytes], transforms: FittedTransforms
 ) -> None:
     model, graph = regressor
     columns = gaps(40)
@@ -322,11 +332,13 @@ def test_errors_by_hand(predictions: list[float], truth: list[float], expected: 
     assert tuple(errors_of(np.array(predictions, float), np.array(truth, float)).values()) == expected
 
 
-def test_equal_models_give_equal_bytes(regressor: tuple[Prepared, bytes]) -> None:
+def test_equal_models_give_equal_bytes(regressor: tuple[ServedModel, bytes]) -> None:
     assert export_graph(regressor[0], (), gaps(2)).data == regressor[1]
 
 
-def test_a_regression_that_differs_is_told(regressor: tuple[Prepared, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_regression_that_differs_is_told(
+    regressor: tuple[ServedModel, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def shifted(*arguments: Any) -> list[np.ndarray[Any, Any]]:
         return [run_in_batches(*arguments)[0] + 1]
 
@@ -336,10 +348,14 @@ def test_a_regression_that_differs_is_told(regressor: tuple[Prepared, bytes], mo
         export_graph(regressor[0], (), gaps(2))
 
 
-@pytest.mark.parametrize("name", sorted(ANSWER_NAMES))
+def test_every_name_of_an_answer_is_reserved() -> None:
+    assert {CLASSES, LABEL, LOGITS, PREDICTION, PROBABILITIES} == RESERVED
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
 def test_no_feature_is_called_as_answers_are(name: str) -> None:
     makers: list[Callable[[], object]] = [
-        lambda: InputFeature(name, "int8", (), np.zeros(()), np.ones(())),
+        lambda: NumberFeature(name, "int8", (), np.zeros(()), np.ones(())),
         lambda: CategoryFeature(FittedCategory(name, "onehot", ("a",))),
     ]
     for make in makers:

@@ -8,9 +8,9 @@ from headrace_data.transforms import FittedCategory, FittedTransforms
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.features import CategoryFeature, Feature, InputFeature
+from headrace_learning.features import CategoryFeature, Feature, NumberFeature
 from headrace_learning.networks import cnn, mlp
-from headrace_learning.served import Prepared, ServedModel, ServedRegressor
+from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LabelScale:
     """Of the population; above zero."""
 
 
-def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int | LabelScale) -> Prepared:
+def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int | LabelScale) -> ServedModel:
     """Build the model that the pipeline asks for: for so many classes, or for a number of that scale.
 
     Weights are drawn from PyTorch's global generator. Raise `NotLearnable` when the pipeline asks for what cannot be.
@@ -40,14 +40,14 @@ def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int |
             network = mlp(shape[0], chosen.hidden, outputs, chosen.activation, chosen.dropout)
     if isinstance(answers, LabelScale):
         return ServedRegressor(inputs, shape, network, answers.mean, answers.deviation)
-    return ServedModel(inputs, shape, network)
+    return ServedClassifier(inputs, shape, network)
 
 
 def _input(field: Field, transforms: FittedTransforms) -> Feature:
     fitted = transforms[field.name]
     if isinstance(fitted, FittedCategory):
         return CategoryFeature(fitted)
-    return InputFeature(field.name, field.dtype.name, field.shape, fitted.offset, fitted.scale, fitted.fill)
+    return NumberFeature(field.name, field.dtype.name, field.shape, fitted.offset, fitted.scale, fitted.fill)
 
 
 def _image_shape(features: Sequence[Field]) -> tuple[int, int, int]:

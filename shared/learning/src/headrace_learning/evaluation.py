@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,13 @@ from headrace_learning.graphs import (
     LOGITS,
     PREDICTION,
     PROBABILITIES,
+    Array,
     Columns,
     class_values,
     predicts_numbers,
     with_logits,
 )
 from headrace_learning.sessions import cpu_session, run_in_batches
-
-Array = np.ndarray[Any, Any]
 
 CALIBRATION_BINS = 15
 _WARM_UP_RUNS = 5

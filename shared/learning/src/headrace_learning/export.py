@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.features import CategoryFeature, Feature
 from headrace_learning.graphs import CLASSES, LABEL, LABELS, LOGITS, OPTIONAL, PREDICTION, PROBABILITIES, Columns
-from headrace_learning.served import Prepared, ServedRegressor
+from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.writing import write_model
 
@@ -41,7 +41,7 @@ class ExportedGraph:
     """Number of rows compared."""
 
 
-def export_graph(model: Prepared, classes: Sequence[int] | Sequence[str], rows: Columns) -> ExportedGraph:
+def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> ExportedGraph:
     """Export the model in evaluation mode and compare the graph with it on `rows`.
 
     `classes` are the label values in the order of the logits; a regression has none. Raise `ExportMismatch` when the
@@ -135,7 +135,7 @@ def _class_constant(classes: Sequence[int] | Sequence[str]) -> onnx.TensorProto:
     raise NotLearnable(f"classes: expected whole numbers or strings, got {list(classes)!r}")
 
 
-def _properties(model: Prepared, classes: Sequence[int] | Sequence[str]) -> dict[str, str]:
+def _properties(model: ServedModel, classes: Sequence[int] | Sequence[str]) -> dict[str, str]:
     """Return what the graph says of its inputs and outputs beside their types and shapes."""
     optional = [feature.name for feature in model.features if feature.optional]
     properties = {OPTIONAL: json.dumps(optional)} if optional else {}
@@ -159,7 +159,7 @@ def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
 
 
 @torch.no_grad()
-def _compare(data: bytes, model: Prepared, classes: Sequence[int] | Sequence[str], rows: Columns) -> float:
+def _compare(data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> float:
     """Return the largest difference of the graph's probabilities from the model's."""
     probabilities, labels = run_in_batches(cpu_session(data), rows, [PROBABILITIES, LABEL])
     expected = model(*model.tensors(rows))[1].numpy()
@@ -172,7 +172,7 @@ def _compare(data: bytes, model: Prepared, classes: Sequence[int] | Sequence[str
 
 
 @torch.no_grad()
-def _compare_numbers(data: bytes, model: Prepared, rows: Columns) -> float:
+def _compare_numbers(data: bytes, model: ServedModel, rows: Columns) -> float:
     """Return the largest difference of the graph's predictions from the model's, as `ExportedGraph.difference`."""
     (given,) = run_in_batches(cpu_session(data), rows, [PREDICTION])
     expected = model(*model.tensors(rows)).numpy().astype(np.float64)

@@ -6,17 +6,15 @@ exported graph makes codes of texts by one operator in front; while training, `F
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
+from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.transforms import LARGEST, UNSEEN, FittedCategory
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.graphs import ANSWER_NAMES
-
-Array = np.ndarray[Any, Any]
+from headrace_learning.graphs import Array
 
 _TENSOR_TYPES = {
     "int8": torch.int8,
@@ -38,7 +36,7 @@ _MOST_SIZE = 1e30
 
 
 @dataclass(frozen=True)
-class InputFeature:
+class NumberFeature:
     """One raw number feature of a model: its place in the schema and its fitted transform."""
 
     name: str
@@ -141,7 +139,7 @@ class CategoryFeature:
         return OneHot(count) if self.fitted.encode == "onehot" else Ordinal(count)
 
 
-Feature = InputFeature | CategoryFeature
+Feature = NumberFeature | CategoryFeature
 """One raw feature of a model."""
 
 
@@ -155,7 +153,7 @@ class Transform(nn.Module):
     scale: torch.Tensor
     fill: torch.Tensor
 
-    def __init__(self, feature: InputFeature) -> None:
+    def __init__(self, feature: NumberFeature) -> None:
         super().__init__()
         self.optional = feature.fill is not None
         for name, values in (("offset", feature.offset), ("scale", feature.scale), ("fill", feature.fill)):
@@ -200,5 +198,5 @@ class Ordinal(nn.Module):
 
 
 def _check_name(name: str) -> None:
-    if name in ANSWER_NAMES:
+    if name in RESERVED:
         raise NotLearnable(f"feature {name!r}: expected another name, this one belongs to the model's answers")

@@ -24,15 +24,15 @@ PROBABILITIES = "probabilities"
 LABEL = "label"
 CLASSES = "classes"
 PREDICTION = "prediction"
-ANSWER_NAMES = frozenset({LOGITS, PROBABILITIES, LABEL, CLASSES, PREDICTION})
-"""Names that no feature may have."""
 OPTIONAL = "headrace.optional"
 """Property of a graph: the inputs that may be missing, as a JSON list of names. Not there when there are none."""
 LABELS = "headrace.labels"
 """Property of a graph: what the places of an output's last dimension stand for, as a JSON object of lists of texts by
 output. Not there in a regression's graph."""
 
-Columns = Mapping[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+
+Columns = Mapping[str, Array]
 """Raw features by field name, each [rows, *shape of the field]."""
 
 

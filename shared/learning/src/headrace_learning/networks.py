@@ -15,40 +15,33 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "g
 _SMALLEST_POOLED_SIDE = 4
 
 
-def mlp(width: int, hidden: Sequence[int], classes: int, activation: str = "relu", dropout: float = 0.0) -> nn.Module:
-    """Build a multi-layer perceptron: [batch, width] -> logits [batch, classes].
+def mlp(width: int, hidden: Sequence[int], outputs: int, activation: str = "relu", dropout: float = 0.0) -> nn.Module:
+    """Build a multi-layer perceptron: [batch, width] -> [batch, outputs].
 
     Each of the `hidden` layers is linear, then the activation, then dropout with the given probability.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise([width, *hidden]):
         layers += [nn.Linear(before, after), _activation(activation), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear([width, *hidden][-1], classes))
+    return nn.Sequential(*layers, nn.Linear([width, *hidden][-1], outputs))
 
 
-def cnn(
-    shape: Sequence[int],
-    channels: Sequence[int],
-    hidden: Sequence[int],
-    classes: int,
-    activation: str = "relu",
-    dropout: float = 0.0,
-) -> nn.Module:
-    """Build a small convolutional network: [batch, *shape] -> logits [batch, classes].
+def cnn(shape: Sequence[int], channels: Sequence[int], hidden: Sequence[int], outputs: int) -> nn.Module:
+    """Build a small convolutional network: [batch, *shape] -> [batch, outputs].
 
-    `shape` is [channels, height, width] of one row.
-    Each of the `channels` adds a 3 x 3 convolution, the activation, and a pooling that halves height and width while
-    both are at least 4. A multi-layer perceptron with the `hidden` layers follows.
+    `shape` is [channels, height, width] of one row. Each of the `channels` adds a 3 x 3 convolution, a ReLU, and a
+    pooling that halves height and width while both are at least 4. A multi-layer perceptron with the `hidden` layers
+    follows.
     """
     depth, height, width = shape
     layers: list[nn.Module] = []
     for before, after in pairwise([depth, *channels]):
-        layers += [nn.Conv2d(before, after, kernel_size=3, padding=1), _activation(activation)]
+        layers += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU()]
         if min(height, width) >= _SMALLEST_POOLED_SIDE:
             layers.append(nn.MaxPool2d(2))
             height, width = height // 2, width // 2
     flat = [depth, *channels][-1] * height * width
-    return nn.Sequential(*layers, nn.Flatten(), mlp(flat, hidden, classes, activation, dropout))
+    return nn.Sequential(*layers, nn.Flatten(), mlp(flat, hidden, outputs))
 
 
 def count_parameters(module: nn.Module) -> int:

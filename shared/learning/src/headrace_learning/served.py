@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from headrace_learning.features import CategoryFeature, Feature, InputFeature
-
-__all__ = ["CategoryFeature", "InputFeature", "Prepared", "ServedModel", "ServedRegressor"]
+from headrace_learning.features import Feature
 
 
-class Prepared(nn.Module):
-    """Fitted transforms, then one input tensor, then the network: what both kinds of models share.
+class ServedModel(nn.Module):
+    """Fitted transforms, then one input tensor, then the network: the base of both kinds of models.
 
     `input_shape` is the shape of one row of that tensor. Several features, or one that is not of that shape, are
     flattened in row-major order and joined in the order of `features`.
@@ -42,8 +40,8 @@ class Prepared(nn.Module):
         return [feature.tensor(columns[feature.name]) for feature in self.features]
 
 
-class ServedModel(Prepared):
-    """Tells classes: the network's outputs are their logits."""
+class ServedClassifier(ServedModel):
+    """Classifies: the network's outputs are the logits of the classes."""
 
     def forward(self, *raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Answer raw features, each [batch, *shape]: logits and probabilities, both [batch, classes] float32."""
@@ -51,7 +49,7 @@ class ServedModel(Prepared):
         return logits, torch.softmax(logits, dim=1)
 
 
-class ServedRegressor(Prepared):
+class ServedRegressor(ServedModel):
     """Predicts a number: the network's one output is the label in deviations from its mean."""
 
     mean: torch.Tensor

@@ -1,14 +1,11 @@
 """The one way in which Headrace runs an ONNX graph to measure it: on the CPU, with one thread."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from headrace_learning.graphs import Columns
-
-Array = np.ndarray[Any, Any]
+from headrace_learning.graphs import Array, Columns
 
 _ERRORS_ONLY = 3
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.features import OneHot, Ordinal, Transform
-from headrace_learning.served import Prepared, ServedRegressor
+from headrace_learning.served import ServedModel, ServedRegressor
 
 OPSET = 18
 IR_VERSION = 10
@@ -59,7 +59,7 @@ def element_type(dtype: torch.dtype) -> int:
     return int(helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype))
 
 
-def write_model(model: Prepared) -> onnx.ModelProto:
+def write_model(model: ServedModel) -> onnx.ModelProto:
     """Write a model in evaluation mode.
 
     Inputs are the features in their order, categories as codes; outputs are logits and probabilities, or the
@@ -88,8 +88,8 @@ def write_model(model: Prepared) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def _write_prepare(model: Prepared, writer: Writer, names: Sequence[str]) -> str:
-    """Write `Prepared.prepare`: raw features to [batch, *input_shape]."""
+def _write_prepare(model: ServedModel, writer: Writer, names: Sequence[str]) -> str:
+    """Write `ServedModel.prepare`: raw features to [batch, *input_shape]."""
     flat = []
     for place, (name, feature, transform) in enumerate(zip(names, model.features, model.transforms, strict=True)):
         values = _write_transform(transform, writer, f"transforms.{place}", name, feature.tensor_type)

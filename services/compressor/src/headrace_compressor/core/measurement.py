@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
 from headrace_learning import evaluation
-from headrace_learning.graphs import Columns, predicts_numbers
+from headrace_learning.graphs import Array, Columns, predicts_numbers
 
 from headrace_compressor.errors import NothingToMeasure
-
-Array = np.ndarray[Any, Any]
 
 _BATCHES = (1, 32)
 

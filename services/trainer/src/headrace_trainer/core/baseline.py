@@ -1,10 +1,7 @@
 """What an answer that looks at no feature would reach: the mark that a version must beat to have learned anything."""
 
-from typing import Any
-
 import numpy as np
-
-Array = np.ndarray[Any, Any]
+from headrace_learning.graphs import Array
 
 
 def baseline(learned: Array, truth: Array, *, regression: bool) -> dict[str, float]:

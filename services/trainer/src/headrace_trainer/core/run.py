@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from headrace_learning.building import LabelScale, build_model
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import evaluate
 from headrace_learning.export import export_graph
+from headrace_learning.graphs import Array, Columns
 from headrace_learning.networks import count_parameters, weights_of
-from headrace_learning.served import Prepared
+from headrace_learning.served import ServedModel
 
 from headrace_trainer.core.baseline import baseline
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
@@ -27,9 +27,6 @@ from headrace_trainer.ports import Checkpoints, Progress
 
 _COMPARED_ROWS = 1024
 """Test rows, at most, on which the exported graph is compared with PyTorch."""
-
-Array = np.ndarray[Any, Any]
-Columns = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -161,6 +158,6 @@ def _label_scale(labels: Array) -> LabelScale:
 
 
 @torch.no_grad()
-def _prepare(model: Prepared, columns: Columns, learned: _Learned, dataset: Manifest) -> Rows:
+def _prepare(model: ServedModel, columns: Columns, learned: _Learned, dataset: Manifest) -> Rows:
     """Apply the transforms once: they do not change while the network learns."""
     return Rows(inputs=model.prepare(*model.tensors(columns)), targets=learned.targets(columns[dataset.label.name]))
