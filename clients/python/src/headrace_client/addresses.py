@@ -15,6 +15,9 @@ INFERENCE_SETTING = "HEADRACE_INFERENCE_ADDRESS"
 INGESTION_SETTING = "HEADRACE_INGESTION_ADDRESS"
 HOME_SETTING = "HEADRACE_HOME"
 
+PLATFORM_FILE = "platform.json"
+"""File in the home folder that the embedded platform keeps while it runs: where Kafka and the services are."""
+
 DEFAULT_REGISTRY = "127.0.0.1:7020"
 DEFAULT_INFERENCE = "127.0.0.1:8001"
 DEFAULT_INGESTION = "127.0.0.1:7010"
@@ -61,11 +64,11 @@ def check_address(address: str, origin: str) -> str:
 def _address(environment: Mapping[str, str], setting: str, found: str | None, default: str) -> str:
     if given := environment.get(setting):
         return check_address(given, setting)
-    return check_address(found, "platform.json") if found else default
+    return check_address(found, PLATFORM_FILE) if found else default
 
 
 def _platform_file(home: Path) -> dict[str, str]:
-    path = home / "platform.json"
+    path = home / PLATFORM_FILE
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:

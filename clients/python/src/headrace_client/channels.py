@@ -1,10 +1,10 @@
-"""gRPC channels: how they are opened, what every call carries, and what a failed call becomes."""
+"""gRPC channels: how they are opened, what every call carries, what a failed call becomes, and who holds one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Self, TypeVar
 
 import grpc
 from opentelemetry import propagate
@@ -35,6 +35,8 @@ PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata by which a server says that it is there, but not ready: a lost connection carries none."""
 
 LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+AnswerT = TypeVar("AnswerT")
 
 
 def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
@@ -91,3 +93,36 @@ def translate(error: grpc.RpcError, service: str, address: str) -> Exception:
     if code is grpc.StatusCode.INTERNAL:
         message = f"{service} at {address} failed: {details or 'no reason given'}; its log tells more"
     return REJECTIONS.get(code, Rejected)(message, code.name)
+
+
+class ServiceClient:
+    """The client of one service; a context manager. Not connected before the first call."""
+
+    def __init__(self, service: str, address: str, timeout_s: float, tls: Tls | None) -> None:
+        """`service` is a name for messages, such as "the registry"."""
+        self.address = address
+        self._service = service
+        self._timeout_s = timeout_s
+        self._channel = open_channel(address, tls)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_ended: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls under way end with an error."""
+        self._channel.close()
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._service, self.address)
+
+    def _streamed(self, call: Iterable[AnswerT]) -> Iterator[AnswerT]:
+        """Yield a call's answers; it ends when nobody asks for more."""
+        with self._translated():
+            try:
+                yield from call
+            finally:
+                if isinstance(call, grpc.Call):
+                    call.cancel()

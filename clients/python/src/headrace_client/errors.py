@@ -3,7 +3,8 @@
 HeadraceClientError
 ├── SettingInvalid       a setting cannot be used: wrong usage
 ├── InputInvalid         something handed in cannot be used
-│   └── RowsInvalid      rows that do not fit the model's inputs, each problem with its row and field
+│   ├── RowsInvalid      rows that do not fit the model's inputs, each problem with its row and field
+│   └── TopicUnusable    a topic does not exist, or holds nothing (`sampling`)
 ├── Unreachable          nobody answers at an address
 ├── TimedOut             no answer, or no end, within the time given
 ├── Rejected             a server answered with an error
@@ -98,6 +99,9 @@ class Rejected(HeadraceClientError):
 
 class NotFound(Rejected):
     """What was asked for does not exist."""
+
+    def __init__(self, message: str, code: str = "NOT_FOUND") -> None:
+        super().__init__(message, code)
 
 
 class InvalidRequest(Rejected):

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import numpy as np
 from headrace import open_inference
 
 from headrace_client.addresses import find_addresses
-from headrace_client.channels import open_channel, trace_metadata, translated
+from headrace_client.channels import ServiceClient, trace_metadata
 from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady, Rejected
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, numbers_of, to_raw
 from headrace_client.tls import Tls
 
-SERVICE = "inference"
 NOT_READY_PAUSE_S = 0.2
 
 
@@ -55,7 +52,7 @@ class InferenceResult:
         return str(self.parameters.get("variant", ""))
 
 
-class InferenceClient:
+class InferenceClient(ServiceClient):
     """Calls inference; a context manager. Not connected before the first call.
 
     Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when the server
@@ -65,10 +62,8 @@ class InferenceClient:
     def __init__(
         self, address: str | None = None, *, timeout_s: float = 30.0, patience_s: float = 10.0, tls: Tls | None = None
     ) -> None:
-        self.address = address or find_addresses().inference
-        self._timeout_s = timeout_s
+        super().__init__("inference", address or find_addresses().inference, timeout_s, tls)
         self._patience_s = patience_s
-        self._channel = open_channel(self.address, tls)
         self._methods = {
             name: self._channel.unary_unary(
                 f"/{open_inference.SERVICE}/{name}",
@@ -77,18 +72,6 @@ class InferenceClient:
             )
             for name, (request, answer) in open_inference.METHODS.items()
         }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the channel; calls under way end with an error."""
-        self._channel.close()
 
     def ready(self) -> bool:
         """Return whether the server takes requests."""
@@ -154,9 +137,6 @@ class InferenceClient:
                 if time.monotonic() >= give_up:
                     raise
             time.sleep(NOT_READY_PAUSE_S)
-
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(SERVICE, self.address)
 
 
 def _tensor_spec(tensor: Any) -> TensorSpec:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Self, TypeVar
+from collections.abc import Iterator
 
-import grpc
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 
 from headrace_client.addresses import find_addresses
-from headrace_client.channels import open_channel, trace_metadata, translated
+from headrace_client.channels import ServiceClient, trace_metadata
 from headrace_client.tls import Tls
 
-SERVICE = "ingestion"
 
-AnswerT = TypeVar("AnswerT")
-
-
-class IngestionClient:
+class IngestionClient(ServiceClient):
     """Calls ingestion; a context manager. Not connected before the first call.
 
     Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when ingestion
@@ -27,22 +20,8 @@ class IngestionClient:
     """
 
     def __init__(self, address: str | None = None, *, timeout_s: float = 300.0, tls: Tls | None = None) -> None:
-        self.address = address or find_addresses().ingestion
-        self._timeout_s = timeout_s
-        self._channel = open_channel(self.address, tls)
+        super().__init__("ingestion", address or find_addresses().ingestion, timeout_s, tls)
         self._stub = IngestionServiceStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the channel; calls under way end with an error."""
-        self._channel.close()
 
     def dead_letters(
         self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int = 0
@@ -66,11 +45,3 @@ class IngestionClient:
         request = messages.ReplayDeadLettersRequest(pipeline=pipeline, filter=wanted, dry_run=dry_run)
         call = self._stub.ReplayDeadLetters(request, timeout=self._timeout_s, metadata=trace_metadata())
         yield from self._streamed(call)
-
-    def _streamed(self, call: Iterable[AnswerT]) -> Iterator[AnswerT]:
-        with translated(SERVICE, self.address):
-            try:
-                yield from call
-            finally:
-                if isinstance(call, grpc.Call):
-                    call.cancel()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
-from headrace_client.views import View
+from headrace_client.views import View, iso_time
 
 
 def letter_view(letter: messages.DeadLetter) -> View:
@@ -15,7 +14,6 @@ def letter_view(letter: messages.DeadLetter) -> View:
 
     Bytes are text where they are UTF-8; others stand under `…_base64`, and the text is null.
     """
-    rejected = letter.reject_time.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds")
     return {
         "id": letter.id,
         "stage": letter.stage,
@@ -23,7 +21,7 @@ def letter_view(letter: messages.DeadLetter) -> View:
         "field": letter.field or None,
         "reason": letter.reason,
         "origin": {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset},
-        "reject_time": rejected.replace("+00:00", "Z"),
+        "reject_time": iso_time(letter.reject_time),
         "replays": letter.replays,
         "trace_id": letter.trace_id or None,
         **_bytes("key", letter.key),

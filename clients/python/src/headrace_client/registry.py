@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from datetime import datetime
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,17 +13,14 @@ from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 from headrace_client.addresses import find_addresses
-from headrace_client.channels import open_channel, trace_metadata, translated
+from headrace_client.channels import AnswerT, ServiceClient, trace_metadata
 from headrace_client.errors import NotFound
 from headrace_client.tls import Tls
 
-SERVICE = "the registry"
-
 RequestT = TypeVar("RequestT")
-AnswerT = TypeVar("AnswerT")
 
 
-class RegistryClient:
+class RegistryClient(ServiceClient):
     """Calls the registry; a context manager. Not connected before the first call.
 
     Every method raises Unreachable when nobody answers, TimedOut after `timeout_s`, and a Rejected when the registry
@@ -34,22 +29,8 @@ class RegistryClient:
     """
 
     def __init__(self, address: str | None = None, *, timeout_s: float = 15.0, tls: Tls | None = None) -> None:
-        self.address = address or find_addresses().registry
-        self._timeout_s = timeout_s
-        self._channel = open_channel(self.address, tls)
+        super().__init__("the registry", address or find_addresses().registry, timeout_s, tls)
         self._stub = RegistryServiceStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the channel; calls under way end with an error."""
-        self._channel.close()
 
     def apply(self, document: bytes | str, *, create_topic: bool = False) -> messages.ApplyPipelineResponse:
         """Put a pipeline (YAML or JSON) in force; create its producers' topic too when asked."""
@@ -72,7 +53,7 @@ class RegistryClient:
         """Return one pipeline as it is in force; raise NotFound when it was never applied."""
         found = self.pipelines(name)
         if not found:
-            raise NotFound(f"there is no pipeline '{name}': apply one with `headrace apply FILE`", "NOT_FOUND")
+            raise NotFound(f"there is no pipeline '{name}': apply one with `headrace apply FILE`")
         return found[0]
 
     def datasets(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[messages.Dataset]:
@@ -130,19 +111,11 @@ class RegistryClient:
         Closing the iterator ends the call.
         """
         request = messages.WatchPipelineRequest(pipeline=pipeline)
-        with self._translated():
-            call = self._stub.WatchPipeline(request, timeout=timeout_s, metadata=trace_metadata())
-            try:
-                yield from call
-            finally:
-                _cancel(call)
+        yield from self._streamed(self._stub.WatchPipeline(request, timeout=timeout_s, metadata=trace_metadata()))
 
     def _call(self, method: grpc.UnaryUnaryMultiCallable[RequestT, AnswerT], request: RequestT) -> AnswerT:
         with self._translated():
             return method(request, timeout=self._timeout_s, metadata=trace_metadata())
-
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(SERVICE, self.address)
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:
@@ -151,8 +124,3 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
-
-
-def _cancel(call: object) -> None:
-    if isinstance(call, grpc.Call):
-        call.cancel()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from headrace_client.addresses import home_folder
+from headrace_client.addresses import PLATFORM_FILE, home_folder
 from headrace_client.errors import ExtraMissing, InputInvalid, SettingInvalid, TimedOut, Unreachable
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _settings() -> KafkaSettings:
     if os.environ.get(BROKERS_SETTING):
         return settings
     try:
-        state = json.loads((home_folder() / "platform.json").read_bytes())
+        state = json.loads((home_folder() / PLATFORM_FILE).read_bytes())
     except (OSError, ValueError):
         return settings
     brokers = state.get("kafka_bootstrap_servers") if isinstance(state, dict) else None

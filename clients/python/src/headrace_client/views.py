@@ -254,5 +254,9 @@ def _word(name: str, prefix: str) -> str:
 def _time(message: Any, name: str) -> str | None:
     if not message.HasField(name):
         return None
-    stamp: Timestamp = getattr(message, name)
+    return iso_time(getattr(message, name))
+
+
+def iso_time(stamp: Timestamp) -> str:
+    """Return a time as ISO 8601 in UTC, to the millisecond, such as 2026-05-17T14:30:00.000Z."""
     return stamp.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -67,7 +67,7 @@ def show(
     """Show rejected records in full: reason, origin, and the bytes that the producer sent."""
     found = _letters(pipeline, where, limit, timeout, in_full=True)
     if not found:
-        raise NotFound(f"there is no dead letter of '{pipeline}'{_such(where)}", "NOT_FOUND")
+        raise NotFound(f"there is no dead letter of '{pipeline}'{_such(where)}")
     if as_json:
         print_json([letter_view(letter) for letter in found])
         return

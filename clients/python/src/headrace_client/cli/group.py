@@ -13,7 +13,6 @@ from typer.exceptions import Abort, Exit, TyperException
 from headrace_client.cli.output import error_line
 from headrace_client.errors import HeadraceClientError, SettingInvalid
 
-DONE = 0
 FAILED = 1
 WRONG_USAGE = 2
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from headrace_client.addresses import PLATFORM_FILE
 from headrace_client.cli.local import embedded_platform
 from headrace_client.cli.logs import json_line, plain_line, show
 from headrace_client.cli.output import JsonOption, note, plain, print_parts, say, table
@@ -40,7 +41,7 @@ def without_secret(url: str) -> str:
 def down() -> None:
     """Stop the platform that `up` started; its state stays."""
     with embedded_platform() as platform:
-        running = (platform.home / "platform.json").exists()
+        running = (platform.home / PLATFORM_FILE).exists()
         platform.stop(note)
     say("stopped; its state stays" if running else f"no platform runs in {platform.home}")
 

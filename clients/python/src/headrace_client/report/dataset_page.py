@@ -16,7 +16,7 @@ from headrace_data.transforms import FittedCategory, FittedTransform
 from headrace_client.report import page
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
 from headrace_client.report.facts import Array, DatasetFacts, class_name
-from headrace_client.report.markup import Html, counted, element, joined
+from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
 from headrace_client.views import short_id
@@ -62,17 +62,13 @@ def dataset_page(facts: DatasetFacts) -> str:
     ]
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
     lead = joined(
-        f"Frozen {_moment(dataset['freeze_time'])} from topic ",
+        f"Frozen {moment(dataset['freeze_time'])} from topic ",
         element("code", manifest.provenance.topic),
         ". Its id names its content: ",
         page.identity(manifest.dataset_id),
     )
     title = joined(f"{manifest.pipeline}, dataset {short_id(manifest.dataset_id)}")
     return page.page(title, "Dataset", lead, tiles, sections)
-
-
-def _moment(time: str | None) -> str:
-    return time.replace("T", " ").partition(".")[0] + " UTC" if time else "at an unknown time"
 
 
 def _inputs(facts: DatasetFacts) -> str:

@@ -36,5 +36,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def moment(time: str | None) -> str:
+    """Return an ISO time in UTC as a sentence has it, to the second."""
+    return time.replace("T", " ").partition(".")[0] + " UTC" if time else "at an unknown time"
+
+
 def _text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"

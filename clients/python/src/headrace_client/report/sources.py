@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part, SplitParts
@@ -20,7 +21,6 @@ from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates
 from headrace_client.views import dataset_view, release_view, run_view, version_view
 
 if TYPE_CHECKING:
-    from headrace.registry.v1 import registry_service_pb2 as messages
     from headrace_runtime.object_store import ObjectStore
 
 STORE_SETTING = "HEADRACE_STORE_URL"
@@ -38,42 +38,37 @@ def find(registry: RegistryClient, name: str, *, dataset: bool = False) -> Versi
     A name is a model's (its newest version), MODEL:ORDINAL, a pipeline's (its newest dataset) or the unique beginning
     of a version's, run's, prediction's or dataset's id. Raises NotFound, StoreFailed and ExtraMissing.
     """
-    version, found = _resolved(registry, name)
-    if version is None or dataset:
-        if found is None:
-            found = _dataset_of(registry, version)
-        return dataset_facts(registry, found)
-    return version_facts(registry, version)
+    found = _named(registry, name)
+    if isinstance(found, messages.Version):
+        return dataset_facts(registry, _dataset_of(registry, found)) if dataset else version_facts(registry, found)
+    return dataset_facts(registry, found)
 
 
-def _resolved(registry: RegistryClient, name: str) -> tuple[messages.Version | None, messages.Dataset | None]:
+def _named(registry: RegistryClient, name: str) -> messages.Version | messages.Dataset:
     match = _ORDINAL.fullmatch(name)
     versions = registry.versions(match[1] if match else name)
     if match:
         versions = [version for version in versions if version.ordinal == int(match[2])]
     if versions:
-        return versions[-1], None
+        return versions[-1]
     if not match and (datasets := registry.datasets(name)):
-        return None, datasets[-1]
+        return datasets[-1]
     if match is None and _ID.fullmatch(name):
         lineage = registry.lineage(name)
         if lineage.HasField("version"):
-            return lineage.version, lineage.dataset
+            return lineage.version
         if lineage.HasField("dataset"):
-            return None, lineage.dataset
+            return lineage.dataset
     if not match and registry.pipelines(name):
-        raise NotFound(
-            f"pipeline '{name}' has no dataset yet: `headrace wait {name}` says what it waits for", "NOT_FOUND"
-        )
-    raise NotFound(f"there is no version, model, dataset or pipeline '{name}': `headrace get` lists them", "NOT_FOUND")
+        raise NotFound(f"pipeline '{name}' has no dataset yet: `headrace wait {name}` says what it waits for")
+    raise NotFound(f"there is no version, model, dataset or pipeline '{name}': `headrace get` lists them")
 
 
-def _dataset_of(registry: RegistryClient, version: messages.Version | None) -> messages.Dataset:
-    wanted = version.trained.dataset_id if version else ""
-    for dataset in registry.datasets(version.trained.pipeline if version else ""):
-        if dataset.frozen.dataset_id == wanted:
+def _dataset_of(registry: RegistryClient, version: messages.Version) -> messages.Dataset:
+    for dataset in registry.datasets(version.trained.pipeline):
+        if dataset.frozen.dataset_id == version.trained.dataset_id:
             return dataset
-    raise NotFound(f"the registry does not know dataset {wanted} any more", "NOT_FOUND")
+    raise NotFound(f"the registry does not know dataset {version.trained.dataset_id} any more")
 
 
 def dataset_facts(registry: RegistryClient, dataset: messages.Dataset) -> DatasetFacts:

@@ -20,7 +20,7 @@ from headrace_client.report.charts import (
     scatter_chart,
 )
 from headrace_client.report.facts import Answers, Estimates, VersionFacts, class_name
-from headrace_client.report.markup import Html, counted, element, joined
+from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import calibration_error, confusion, histogram, reliability, thinned
 from headrace_client.report.svg import cut, readable
 from headrace_client.views import View, short_id
@@ -301,15 +301,11 @@ def _links(facts: VersionFacts) -> Iterator[tuple[str, Html]]:
             page.paragraph(rows, " · ", page.identity(dataset["dataset_id"])),
         )
     for run in facts.runs:
-        ended = f", ended {_moment(run['end_time'])}" if run["end_time"] else ""
+        ended = f", ended {moment(run['end_time'])}" if run["end_time"] else ""
         yield f"Run of {run['kind']}", page.paragraph(f"{run['state']}{ended} · ", page.identity(run["run_id"]))
     version = facts.version
     yield f"Version {version['ordinal']} of {version['model']}", page.paragraph(page.identity(version["version_id"]))
     if facts.release:
         release: dict[str, Any] = facts.release
-        told = f"Alias {release['alias']}, variant {release['variant']}, {_moment(release['release_time'])}"
+        told = f"Alias {release['alias']}, variant {release['variant']}, {moment(release['release_time'])}"
         yield f"Release {release['epoch']}", page.paragraph(told)
-
-
-def _moment(time: str | None) -> str:
-    return time.replace("T", " ").partition(".")[0] + " UTC" if time else "at an unknown time"
