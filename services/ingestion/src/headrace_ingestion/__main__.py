@@ -3,7 +3,7 @@
 from headrace_runtime.service import main
 
 from headrace_ingestion.settings import Settings
-from headrace_ingestion.wiring import build
+from headrace_ingestion.wiring import NAME, build
 
 if __name__ == "__main__":
-    raise SystemExit(main("ingestion", Settings, build))
+    raise SystemExit(main(NAME, Settings, build))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
-from headrace.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
+from headrace.ingestion.v1.ingestion_service_pb2_grpc import add_IngestionServiceServicer_to_server
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.loops import TransactionLoop
@@ -19,32 +20,37 @@ from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.consumer import handler
 from headrace_ingestion.transport.dead_letters import DeadLetterDesk
-from headrace_ingestion.transport.servicer import IngestionServicer
+from headrace_ingestion.transport.pushes import PushDesk
+from headrace_ingestion.transport.servicer import SERVICE_NAME, IngestionServicer
 from headrace_ingestion.transport.suspects import IntakeSuspects
+
+NAME = "ingestion"
 
 
 def build(settings: Settings) -> Service:
     """Return the service: a loop for each pipeline, and the gRPC server."""
     entrances: dict[str, Entrance] = {}
     log = PushLog(settings)
-    pipelines = PipelineParts(settings, "ingestion", partial(_pipeline_parts, settings, entrances))
-    desk = DeadLetterDesk(settings, entrances, log, pipelines.catch_up, settings.max_message_bytes)
-    servicer = IngestionServicer(entrances, log, desk)
+    pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances))
+    # Transactions of one producer come one after another anyway.
+    writing = ThreadPoolExecutor(1, thread_name_prefix="push")
+    letters = DeadLetterDesk(settings, entrances, log, writing, pipelines.catch_up, settings.max_message_bytes)
+    servicer = IngestionServicer(PushDesk(entrances, log, writing), letters)
     host = GrpcHost(
         settings.listening(),
-        [partial(ingestion_service_pb2_grpc.add_IngestionServiceServicer_to_server, servicer)],
-        [ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name],
+        [partial(add_IngestionServiceServicer_to_server, servicer)],
+        [SERVICE_NAME],
         settings.max_message_bytes,
     )
     settle()
-    return Service("ingestion", [log, pipelines, host])
+    return Service(NAME, [log, pipelines, host])
 
 
 def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json)
     intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes)
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
-    name = f"ingestion.{pipeline.name}"
+    name = f"{NAME}.{pipeline.name}"
     loop = TransactionLoop(
         name,
         partial(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import record_pb2
-from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_data.batches import to_ipc
 from headrace_data.records import Rejection
 from headrace_runtime.dead_letters import DeadLetter, StoredLetter
@@ -16,10 +16,10 @@ from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
 OUTCOMES = {
-    Outcome.ACCEPTED: messages.REPLAY_OUTCOME_ACCEPTED,
-    Outcome.REJECTED: messages.REPLAY_OUTCOME_REJECTED,
-    Outcome.REPEATED: messages.REPLAY_OUTCOME_REPEATED,
-    Outcome.EXHAUSTED: messages.REPLAY_OUTCOME_EXHAUSTED,
+    Outcome.ACCEPTED: pb.REPLAY_OUTCOME_ACCEPTED,
+    Outcome.REJECTED: pb.REPLAY_OUTCOME_REJECTED,
+    Outcome.REPEATED: pb.REPLAY_OUTCOME_REPEATED,
+    Outcome.EXHAUSTED: pb.REPLAY_OUTCOME_EXHAUSTED,
 }
 
 
@@ -53,12 +53,12 @@ def dead_letter(record: Record, rejection: Rejection, topic: str) -> DeadLetter:
     )
 
 
-def selection_of(wanted: messages.DeadLetterFilter) -> Selection:
+def selection_of(wanted: pb.DeadLetterFilter) -> Selection:
     """Return which letters a request means. Raises InvalidInput."""
     return selection(wanted.stage, wanted.rule, wanted.field, wanted.id)
 
 
-def letter_message(stored: StoredLetter, room: int, original: bytes | None = None) -> messages.DeadLetter:
+def letter_message(stored: StoredLetter, room: int, original: bytes | None = None) -> pb.DeadLetter:
     """Return a letter for a caller, with at most `room` bytes of the record.
 
     `original` is what the producer sent, when it was looked up: it stands for a value that was cut, and beside a row.
@@ -69,7 +69,7 @@ def letter_message(stored: StoredLetter, room: int, original: bytes | None = Non
         value, beside = original, b""
     rejected = Timestamp()
     rejected.FromMilliseconds(stored.time_ms)
-    return messages.DeadLetter(
+    return pb.DeadLetter(
         id=stored.id,
         stage=letter.stage,
         rule=letter.rule,
@@ -87,8 +87,8 @@ def letter_message(stored: StoredLetter, room: int, original: bytes | None = Non
     )
 
 
-def outcome_message(plan: Plan, room: int) -> messages.ReplayDeadLettersResponse:
+def outcome_message(plan: Plan, room: int) -> pb.ReplayDeadLettersResponse:
     """Return what became of a letter, for a caller, with at most `room` bytes of the record."""
-    return messages.ReplayDeadLettersResponse(
+    return pb.ReplayDeadLettersResponse(
         letter=letter_message(plan.stored, room), outcome=OUTCOMES[plan.outcome], reason=plan.reason
     )

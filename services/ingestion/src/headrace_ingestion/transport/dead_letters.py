@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from headrace.ingestion.v1 import ingestion_service_pb2 as messages
+from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import Unavailable
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class DeadLetterDesk:
-    """Lists and replays dead letters, in threads of their own; writes only in the executor of pushes.
+    """Lists and replays dead letters, in threads of their own; writes in the executor of everything that is accepted.
 
     `max_message_bytes` is the largest answer. `catch_up` returns once every pipeline applied before is in force here: a
     replay meant for a mended one must not meet the old one.
@@ -51,26 +51,26 @@ class DeadLetterDesk:
         settings: KafkaSettings,
         entrances: Mapping[str, Entrance],
         log: PushLog,
+        writing: Executor,
         catch_up: Callable[[float], None],
         max_message_bytes: int,
     ) -> None:
         self._settings = settings
         self._entrances = entrances
         self._log = log
+        self._writing = writing
         self._catch_up = catch_up
         self._room = max(0, max_message_bytes - ENVELOPE_BYTES)
 
-    async def listed(self, request: messages.ListDeadLettersRequest) -> AsyncIterator[messages.ListDeadLettersResponse]:
+    async def listed(self, request: pb.ListDeadLettersRequest) -> AsyncIterator[pb.ListDeadLettersResponse]:
         """Yield the letters that are there now."""
         entrance_of(self._entrances, request.pipeline)
         find = partial(self._find, request.pipeline, selection_of(request.filter), request.limit)
         async for found in _in_thread(find):
             for letter in found:
-                yield messages.ListDeadLettersResponse(letter=letter)
+                yield pb.ListDeadLettersResponse(letter=letter)
 
-    async def replayed(
-        self, request: messages.ReplayDeadLettersRequest, writing: Executor
-    ) -> AsyncIterator[messages.ReplayDeadLettersResponse]:
+    async def replayed(self, request: pb.ReplayDeadLettersRequest) -> AsyncIterator[pb.ReplayDeadLettersResponse]:
         """Send the letters that are there now, and yield what became of each; with dry_run send nothing."""
         wanted = selection_of(request.filter)
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
@@ -78,11 +78,11 @@ class DeadLetterDesk:
         entrance = entrance_of(self._entrances, request.pipeline)
         async for plans in _in_thread(partial(self._plan, entrance, wanted)):
             if not request.dry_run and any(one.sends for one in plans):
-                plans = await loop.run_in_executor(writing, context.run, self._send, entrance, plans)
+                plans = await loop.run_in_executor(self._writing, context.run, self._send, entrance, plans)
             for one in plans:
                 yield outcome_message(one, self._room)
 
-    def _find(self, pipeline: str, wanted: Selection, limit: int) -> Iterator[list[messages.DeadLetter]]:
+    def _find(self, pipeline: str, wanted: Selection, limit: int) -> Iterator[list[pb.DeadLetter]]:
         taken = 0
         with DeadLog(self._settings, pipeline) as log:
             for letters in log.letters(wanted.place):

@@ -1,0 +1,59 @@
+"""Pushed batches: each is written once, however often it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+from headrace.ingestion.v1 import ingestion_service_pb2 as pb
+from headrace_runtime.errors import Unavailable
+from headrace_runtime.kafka import Fenced
+from headrace_runtime.topics import PUSH_ACCEPTED
+
+from headrace_ingestion.adapters.push_log import PushLog
+from headrace_ingestion.core.push import to_check
+from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
+from headrace_ingestion.transport.consumer import count
+
+RESTS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""How long, at most, a batch rests each time that another instance took over pushes while it was written."""
+
+
+class PushDesk:
+    """Takes pushed batches; checks and writes them in the executor of everything that is accepted."""
+
+    def __init__(self, entrances: Mapping[str, Entrance], log: PushLog, writing: Executor) -> None:
+        self._entrances = entrances
+        self._log = log
+        self._writing = writing
+
+    async def pushed(self, request: pb.PushRequest) -> pb.PushResponse:
+        """Write a batch and answer once it is committed; one that came before gets its first answer.
+
+        Raises InvalidInput, NotFound for an unknown pipeline, and Unavailable when others take over again and again.
+        """
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._writing, context.run, self._push, request)
+
+    def _push(self, request: pb.PushRequest) -> pb.PushResponse:
+        entrance = entrance_of(self._entrances, request.pipeline)
+        records = to_check(request.batch_id, request.records)
+        taken = entrance.intake.take(records, numbered=True)
+        for rest_s in RESTS_S:
+            try:
+                with self._log.writer() as transaction:
+                    if known := self._log.answer(request.pipeline, request.batch_id):
+                        return pb.PushResponse(accepted=known.accepted, rejected=known.rejected, repeated_batch=True)
+                    accepted = write_accepted(transaction, entrance, request.batch_id, taken)
+            except Fenced:
+                # Instances that take pushes at the same time would fence each other without an end.
+                time.sleep(random.uniform(0.2, 1.0) * rest_s)  # noqa: S311 - no secret
+                continue
+            self._log.remember(accepted)
+            count(entrance.intake.pipeline, taken, PUSH_ACCEPTED.name)
+            return pb.PushResponse(accepted=accepted.accepted, rejected=accepted.rejected)
+        raise Unavailable("other instances of ingestion took over pushes again and again; send the batch again")
