@@ -1,4 +1,4 @@
-"""Run the compressor until it is told to stop."""
+"""Runs the compressor until it is told to stop."""
 
 from headrace_runtime.service import main
 

@@ -1,4 +1,4 @@
-"""The compressor, put together."""
+"""Puts the compressor together."""
 
 from headrace_runtime.kafka import EventProducer
 from headrace_runtime.run_worker import RunWorker

@@ -3,7 +3,7 @@
 from headrace_runtime.service import main
 
 from headrace_model_registry.settings import Settings
-from headrace_model_registry.wiring import build
+from headrace_model_registry.wiring import NAME, build
 
 if __name__ == "__main__":
-    raise SystemExit(main("model-registry", Settings, build))
+    raise SystemExit(main(NAME, Settings, build))

@@ -1,4 +1,4 @@
-"""Builds the model registry: the only place that names concrete adapters."""
+"""Puts the model registry together."""
 
 from functools import partial
 

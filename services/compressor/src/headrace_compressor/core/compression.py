@@ -14,7 +14,7 @@ REFERENCE = "fp32"
 METHODS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {"int8-dynamic": ("int8", quantise_dynamic)}
 """Name of the variant, and what makes it of the version's graph, by the kind that a pipeline asks for."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,4 +82,4 @@ def compare(versions: Sequence[Version], splits: Sequence[Rows]) -> Iterator[Eva
                 metrics = evaluate(version.graph, rows)
                 yield Evaluation(version.version_id, rows.dataset_id, len(rows.truth), metrics)
             else:
-                _log.warning("version %s cannot read the features of %s", version.version_id, rows.dataset_id)
+                logger.warning("version %s cannot read the features of %s", version.version_id, rows.dataset_id)

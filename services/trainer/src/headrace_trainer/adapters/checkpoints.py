@@ -7,7 +7,7 @@ from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.errors import BrokenCheckpoint
 from headrace_runtime.object_store import ObjectStore
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SIDECAR = re.compile(r"(?P<stem>runs/[^/]+/attempt-\d+/checkpoint-[01])\.json")
 
@@ -53,5 +53,5 @@ class StoredCheckpoints:
         try:
             return from_bytes(tensors, sidecar)
         except BrokenCheckpoint as error:
-            _log.warning("%s is passed over: %s", stem, error)
+            logger.warning("%s is passed over: %s", stem, error)
             return None

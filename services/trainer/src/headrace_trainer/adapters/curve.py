@@ -12,7 +12,7 @@ from headrace_trainer.ports import Progress
 
 CURVE = "curve.json"
 """Name of the file under the attempt's output: a list of objects, `epoch` and what was measured after it."""
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class StoredCurve:
@@ -42,5 +42,5 @@ class StoredCurve:
         try:
             self._store.write(self._name, json.dumps(self._epochs, separators=(",", ":")).encode())
         except HeadraceError as error:
-            _log.warning("the learning curve is not kept: %s", error)
+            logger.warning("the learning curve is not kept: %s", error)
         self._written_s = time.monotonic()

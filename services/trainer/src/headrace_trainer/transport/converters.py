@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.message import Message
 from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
 
@@ -19,7 +18,7 @@ def to_assignment(command: run_pb2.TrainingRequested) -> dict[str, Any]:
     }
 
 
-def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> Message:
+def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> model_pb2.ModelTrained:
     """Return the fact that a child's result amounts to."""
     return model_pb2.ModelTrained(
         run_id=command.run_id,
