@@ -8,8 +8,8 @@ import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry
-from headrace_model_registry.core.ledger import Draft
 from headrace_model_registry.core.policy import Objection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import Catalogue, RunState, VersionState
+from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry, RunProgressed
-from headrace_model_registry.core.ledger import Draft
 from headrace_model_registry.core.policy import Objection
 from headrace_model_registry.core.queries import ProgressBoard
 from hypothesis import HealthCheck, given, settings

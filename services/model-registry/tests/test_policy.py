@@ -310,7 +310,7 @@ def test_ends_of_unknown_runs_are_passed_over(story, world, ledger):
     request = elsewhere.decide(world.trained(training))
     for fact in (world.trained(training), world.compressed(request), world.failed(training)):
         assert "never asked for" in ledger.learn(fact).reason
-        assert decide(ledger.catalogue, fact) == []
+        assert decide(fact, ledger.catalogue) == []
 
 
 def test_an_end_that_does_not_fit_its_run_is_passed_over(story, world, ledger):

@@ -72,7 +72,7 @@ def test_a_model_without_a_release_has_nothing_to_go_back_to(story, ledger):
     story.compress()
     wish = Rollback("digits")
     assert objection(wish, ledger.catalogue).reason == "nothing of model digits was released yet"
-    assert decide(ledger.catalogue, wish) == []
+    assert decide(wish, ledger.catalogue) == []
 
 
 def test_a_later_candidate_is_compared_with_the_champion_in_force(story, world, ledger):

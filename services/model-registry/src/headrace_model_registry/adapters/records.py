@@ -1,8 +1,9 @@
 """The producers' records, and the dead letters of those that were rejected."""
 
+from headrace_runtime.dead_letters import DeadLetter, read_letter
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import Record
+from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import dead_topic
 
@@ -27,31 +28,26 @@ class KafkaRecords:
         A dead letter lies in the partition with its record's number. That one is read whole.
         """
         dead = (dead_topic(pipeline), place.partition)
-        letter: Record | None = None
+        found: DeadLetter | None = None
         with self._reader() as reader:
             if dead not in _partitions(reader, dead[0]):
                 return None
             reader.start_at({dead: None})
             for records in reader.read_to(reader.ends([dead])):
-                letter = next((record for record in reversed(records) if _is_of(record, place)), letter)
-        return _rejection(letter) if letter else None
+                letters = (read_letter(record).letter for record in reversed(records))
+                found = next((letter for letter in letters if _is_of(letter, place)), found)
+        return RecordRejection(found.stage, found.rule, found.field, found.reason) if found else None
 
     def _reader(self) -> LogReader:
         return LogReader(self._settings, "registry.records")
 
 
-def _partitions(reader: LogReader, topic: str) -> list[tuple[str, int]]:
+def _partitions(reader: LogReader, topic: str) -> list[Place]:
     try:
         return reader.partitions(topic)
     except NotFound:
         return []
 
 
-def _is_of(letter: Record, place: RecordPlace) -> bool:
-    origin = (letter.header("dead-topic"), letter.header("dead-partition"), letter.header("dead-offset"))
-    return origin == (place.topic, str(place.partition), str(place.offset))
-
-
-def _rejection(letter: Record) -> RecordRejection:
-    stage, rule, field, reason = (letter.header(f"dead-{name}") or "" for name in ("stage", "rule", "field", "reason"))
-    return RecordRejection(stage, rule, field, reason)
+def _is_of(letter: DeadLetter, place: RecordPlace) -> bool:
+    return (letter.topic, letter.partition, letter.offset) == (place.topic, place.partition, place.offset)

@@ -1,6 +1,6 @@
 """Where a thing comes from: from a prediction, version, run or dataset back to the producers' topic."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace_model_registry.core import prediction_ids, specs
@@ -44,8 +44,7 @@ def of_prediction(catalogue: Catalogue, board: ProgressBoard, served: Prediction
     version = _version(catalogue, served.version_id)
     if version is None:
         return Lineage(served, moment)
-    behind = _of_version(catalogue, board, version)
-    return Lineage(served, moment, behind.version, behind.runs, behind.dataset, behind.topic)
+    return replace(_of_version(catalogue, board, version), prediction=served, serve_time=moment)
 
 
 def of_thing(catalogue: Catalogue, board: ProgressBoard, name: str) -> Lineage:
@@ -68,24 +67,20 @@ def _of_version(catalogue: Catalogue, board: ProgressBoard, version: Version) ->
         or (run.kind is RunKind.COMPRESSION and run.subject == trained.version_id)
     ]
     behind = _of_dataset(catalogue, catalogue.datasets.get((trained.pipeline, trained.dataset_id)))
-    return Lineage(
-        version=version,
-        runs=tuple(run_of(run, board) for run in sorted(runs, key=_training_first)),
-        dataset=behind.dataset,
-        topic=behind.topic,
-    )
+    ordered = sorted(runs, key=lambda run: run.kind is not RunKind.TRAINING)
+    return replace(behind, version=version, runs=tuple(run_of(run, board) for run in ordered))
 
 
 def _of_run(catalogue: Catalogue, board: ProgressBoard, run: RunRecord) -> Lineage:
     if isinstance(run.request, TrainingRequested):
         behind = _of_dataset(catalogue, catalogue.datasets.get((run.request.pipeline, run.subject)))
-        return Lineage(runs=(run_of(run, board),), dataset=behind.dataset, topic=behind.topic)
+        return replace(behind, runs=(run_of(run, board),))
     version = _version(catalogue, run.subject)
     if version is None:
         return Lineage(runs=(run_of(run, board),))
     behind = _of_version(catalogue, board, version)
     training = [each for each in behind.runs if each.kind is RunKind.TRAINING]
-    return Lineage(version=version, runs=(*training, run_of(run, board)), dataset=behind.dataset, topic=behind.topic)
+    return replace(behind, runs=(*training, run_of(run, board)))
 
 
 def _of_dataset(catalogue: Catalogue, dataset: Dataset | None) -> Lineage:
@@ -98,7 +93,3 @@ def _of_dataset(catalogue: Catalogue, dataset: Dataset | None) -> Lineage:
 def _version(catalogue: Catalogue, version_id: str) -> Version | None:
     found = [version for (_, name), version in catalogue.versions.items() if name == version_id]
     return found[-1] if found else None
-
-
-def _training_first(run: RunRecord) -> bool:
-    return run.kind is not RunKind.TRAINING

@@ -12,7 +12,7 @@ from functools import singledispatch
 
 from headrace_model_registry.core import gates, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
-from headrace_model_registry.core.comparison import Comparison, Errors, Score, compare
+from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
@@ -57,7 +57,7 @@ def _decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     return []
 
 
-def decide(catalogue: Catalogue, fact: Input) -> list[Decision]:
+def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     """Return what follows from a fact, given everything known before it. Nothing follows from what is no news."""
     return [] if objection(fact, catalogue) else _decide(fact, catalogue)
 
@@ -262,12 +262,11 @@ def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catal
         return f"cannot be compared with the champion, version {champion.ordinal}: {compared}"
     if not compared.worse:
         return ""
-    return _describe_worse(compared, compared.candidate, compared.champion, champion.ordinal)
-
-
-def _describe_worse(compared: Comparison, candidate: Score | Errors, champion: Score | Errors, ordinal: int) -> str:
     rows = ", ".join(f"{dataset_id} ({count} rows)" for dataset_id, count in compared.rows)
-    return f"worse than the champion on the same rows: {candidate}, version {ordinal} {champion}; test splits of {rows}"
+    return (
+        f"worse than the champion on the same rows: {compared.candidate}, version {champion.ordinal} "
+        f"{compared.champion}; test splits of {rows}"
+    )
 
 
 def _refused(version: Version, results: tuple[GateResult, ...], reason: str) -> ModelRefused:
@@ -294,6 +293,3 @@ def _released(
         cache=specs.cache_policy(spec),
         cache_ttl_s=specs.cache_ttl_s(spec),
     )
-
-
-__all__ = ["Objection", "decide", "objection"]

@@ -30,8 +30,8 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
 
 from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import Input, LogEntry
-from headrace_model_registry.core.ledger import Draft
 from headrace_model_registry.core.policy import Objection
 from headrace_model_registry.core.state import State
 from headrace_model_registry.transport.consumer import EMITTED, to_fact

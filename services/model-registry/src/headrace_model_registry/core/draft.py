@@ -22,7 +22,7 @@ class Draft:
         if reason := objection(fact, self.catalogue):
             return reason
         recorded = () if isinstance(fact, Rollback) else (fact,)
-        entries = [LogEntry(now, event) for event in (*recorded, *decide(self.catalogue, fact))]
+        entries = [LogEntry(now, event) for event in (*recorded, *decide(fact, self.catalogue))]
         for entry in entries:
             self.catalogue.fold(entry)
         self.entries += entries
