@@ -3,7 +3,7 @@
 from headrace_runtime.service import main
 
 from headrace_preprocessing.settings import Settings
-from headrace_preprocessing.wiring import build
+from headrace_preprocessing.wiring import NAME, build
 
 if __name__ == "__main__":
-    raise SystemExit(main("preprocessing", Settings, build))
+    raise SystemExit(main(NAME, Settings, build))

@@ -19,21 +19,24 @@ from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.consumer import handler
+from headrace_preprocessing.transport.converters import Origin
 from headrace_preprocessing.transport.freezer import Freezer
 from headrace_preprocessing.transport.newness import Newness
 from headrace_preprocessing.transport.suspects import BatchSuspects
 
+NAME = "preprocessing"
+
 
 def build(settings: Settings) -> Service:
     """Return the service: a cleaning loop and a freezer for each pipeline."""
-    events = EventProducer(settings, "preprocessing")
+    events = EventProducer(settings, NAME)
 
     def parts(applied: PipelineApplied) -> list[Component]:
         return _pipeline_parts(settings, events, pipelines.ask, applied)
 
-    pipelines = PipelineParts(settings, "preprocessing", parts)
+    pipelines = PipelineParts(settings, NAME, parts)
     settle()
-    return Service("preprocessing", [events, pipelines])
+    return Service(NAME, [events, pipelines])
 
 
 def _pipeline_parts(
@@ -41,7 +44,7 @@ def _pipeline_parts(
 ) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json)
     cleaner = Cleaner(pipeline)
-    name = f"preprocessing.{pipeline.name}"
+    name = f"{NAME}.{pipeline.name}"
     loop = TransactionLoop(
         name,
         partial(
@@ -61,9 +64,9 @@ def _pipeline_parts(
     return [loop, Freezer(settings, pipeline, events, partial(_origin, settings, pipeline.stream.topic))]
 
 
-def _origin(settings: Settings, topic: str) -> dict[str, str]:
-    with Admin(settings, "preprocessing") as admin:
-        return {"cluster_id": admin.cluster_id(), "topic_id": admin.topic_id(topic)}
+def _origin(settings: Settings, topic: str) -> Origin:
+    with Admin(settings, NAME) as admin:
+        return Origin(admin.cluster_id(), admin.topic_id(topic))
 
 
 def _restorer(settings: Settings, cleaner: Cleaner) -> Callable[[set[Place]], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
@@ -24,9 +24,9 @@ def handler(cleaner: Cleaner) -> Handle:
     """Return what to do with messages of a raw topic."""
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        cleaned = [_Cleaned(cleaner, record, *record_batch(record)) for record in records]
-        _count(cleaner, cleaned)
-        return [message for batch in cleaned for message in batch.messages]
+        done = [_clean(cleaner, record, *record_batch(record)) for record in records]
+        _count(cleaner, done)
+        return [message for each in done for message in each.messages]
 
     return handle
 
@@ -34,27 +34,30 @@ def handler(cleaner: Cleaner) -> Handle:
 def handle_rows(cleaner: Cleaner, record: Record, rows: Sequence[int], faults: Mapping[int, str]) -> list[Outgoing]:
     """Clean some rows of a message; others are parked, each with the reason."""
     raw, batch = record_batch(record)
-    cleaned = _Cleaned(cleaner, record, raw, batch.take(pa.array(rows, pa.int64())), len(faults))
-    _count(cleaner, [cleaned])
+    done = _clean(cleaner, record, raw, batch.take(pa.array(rows, pa.int64())), len(faults))
+    _count(cleaner, [done])
     rejections = [Rejection(row, CRASH, "", reason) for row, reason in sorted(faults.items())]
-    return cleaned.messages + list(_letters(cleaner, record, batch, rejections))
+    return [*done.messages, *_letters(cleaner, record, batch, rejections)]
 
 
-class _Cleaned:
-    """One message's rows, cleaned, and what to write for them."""
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of one message's rows, and what to write for them."""
 
-    def __init__(
-        self, cleaner: Cleaner, record: Record, raw: record_pb2.RecordBatch, rows: pa.RecordBatch, parked: int = 0
-    ) -> None:
-        cleaned = cleaner.clean(record.partition, rows)
-        if parked:
-            cleaned = replace(cleaned, counts={**cleaned.counts, CRASH: parked})
-        self.kept = cleaned.batch.num_rows
-        self.dropped = len(cleaned.dropped) + parked
-        self.messages = [
-            clean_message(raw, cleaned, cleaner.pipeline, record.partition),
-            *_letters(cleaner, record, rows, cleaned.dropped),
-        ]
+    kept: int
+    dropped: int
+    messages: Sequence[Outgoing]
+
+
+def _clean(
+    cleaner: Cleaner, record: Record, raw: record_pb2.RecordBatch, rows: pa.RecordBatch, parked: int = 0
+) -> _Done:
+    cleaned = cleaner.clean(record.partition, rows)
+    if parked:
+        cleaned = replace(cleaned, counts={**cleaned.counts, CRASH: parked})
+    clean = clean_message(raw, cleaned, cleaner.pipeline, record.partition)
+    letters = _letters(cleaner, record, rows, cleaned.dropped)
+    return _Done(cleaned.batch.num_rows, len(cleaned.dropped) + parked, [clean, *letters])
 
 
 def _letters(
@@ -65,8 +68,8 @@ def _letters(
         yield letter.outgoing(cleaner.pipeline.name, record.partition)
 
 
-def _count(cleaner: Cleaner, cleaned: Sequence[_Cleaned]) -> None:
-    kept, dropped = sum(batch.kept for batch in cleaned), sum(batch.dropped for batch in cleaned)
+def _count(cleaner: Cleaner, done: Sequence[_Done]) -> None:
+    kept, dropped = sum(each.kept for each in done), sum(each.dropped for each in done)
     ROWS.labels(cleaner.pipeline.name, "kept").inc(kept)
     ROWS.labels(cleaner.pipeline.name, "dropped").inc(dropped)
     trace.get_current_span().set_attributes(

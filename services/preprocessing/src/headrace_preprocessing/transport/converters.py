@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -113,18 +113,21 @@ def frozen_message(
     )
 
 
-def provenance(
-    filling: Filling, pipeline: Pipeline, origin: Mapping[str, str], clean: Mapping[int, tuple[int, int]]
-) -> Provenance:
-    """Return where a dataset comes from.
+class Origin(NamedTuple):
+    """What the cluster calls itself and the producers' topic."""
 
-    `origin` holds the ids of the cluster and of the producers' topic, `clean` start and end offset by partition of the
-    clean topic.
-    """
+    cluster_id: str
+    topic_id: str
+
+
+def provenance(
+    filling: Filling, pipeline: Pipeline, origin: Origin, clean: Mapping[int, tuple[int, int]]
+) -> Provenance:
+    """Return where a dataset comes from; `clean` holds start and end offset by partition of the clean topic."""
     return Provenance(
-        cluster_id=origin["cluster_id"],
+        cluster_id=origin.cluster_id,
         topic=pipeline.stream.topic,
-        topic_id=origin["topic_id"],
+        topic_id=origin.topic_id,
         sources=filling.ranges(),
         clean_ranges=tuple(
             OffsetRange(partition=partition, start=start, end=end) for partition, (start, end) in sorted(clean.items())

@@ -30,7 +30,7 @@ from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
 from headrace_preprocessing.adapters.clean_log import rows_between
 from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.settings import Settings
-from headrace_preprocessing.transport.converters import SOURCE, frozen_message, provenance
+from headrace_preprocessing.transport.converters import SOURCE, Origin, frozen_message, provenance
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.watch import Watch
 
@@ -43,9 +43,9 @@ class Freezer(Background):
     """Cuts the datasets of one pipeline."""
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, events: EventProducer, origin: Callable[[], Mapping[str, str]]
+        self, settings: Settings, pipeline: Pipeline, events: EventProducer, origin: Callable[[], Origin]
     ) -> None:
-        """`origin` returns the ids of the cluster and of the producers' topic."""
+        """`origin` asks the cluster, when a dataset is cut: the topic may have been made anew."""
         super().__init__(f"freeze.{pipeline.name}")
         self._settings = settings
         self._pipeline = pipeline

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 
 from headrace.events.v1 import dataset_pb2, record_pb2
 from headrace_data.spec import Pipeline
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.messages import Place, Record, decode
-from headrace_runtime.telemetry import links_to
+from headrace_runtime.telemetry import MAX_LINKS, links_to
 from headrace_runtime.topics import DATASET_REQUESTED
 from opentelemetry import trace
 
@@ -18,7 +19,6 @@ from headrace_preprocessing.transport.converters import source_ranges
 
 POLL_TIMEOUT_S = 0.2
 PROGRESS_EVERY_S = 0.5
-LINKS = 32
 
 
 class Watch:
@@ -29,8 +29,9 @@ class Watch:
         self._reader = reader
         self._pipeline = pipeline
         self.filling = Filling()
-        self._recent: list[Record] = []
-        self._told: tuple[float, int, int] = (0.0, 0, 0)
+        self._recent: deque[Record] = deque(maxlen=MAX_LINKS)
+        self._told_s = 0.0
+        self._told_counts = (0, 0)
         self._wanted: dict[Place, int] = {}
         reader.start_at(starts)
         self.starts = {place: reader.position(place) for place in starts}
@@ -47,7 +48,7 @@ class Watch:
             else:
                 self._take_batch(record, decode(record, record_pb2.RecordBatch))
             self._seen[record.place] = record.offset + 1
-            self._recent = [*self._recent, record][-LINKS:]
+            self._recent.append(record)
 
     def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:
         sources = source_ranges(batch)
@@ -79,11 +80,11 @@ class Watch:
 
     def worth_telling(self) -> bool:
         """Tell whether there is news since the last time, which is some while ago."""
-        now, (told_s, *told) = time.monotonic(), self._told
+        now_s = time.monotonic()
         counts = (self.filling.rows, self.filling.rejected.total())
-        if counts == tuple(told) or now - told_s < PROGRESS_EVERY_S:
+        if counts == self._told_counts or now_s - self._told_s < PROGRESS_EVERY_S:
             return False
-        self._told = (now, *counts)
+        self._told_s, self._told_counts = now_s, counts
         return True
 
     def links(self) -> list[trace.Link]:
