@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from headrace_runtime import telemetry
 from headrace_runtime.telemetry import JsonLinesExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -27,3 +28,12 @@ def test_the_first_span_after_a_kill_has_a_line_of_its_own(tmp_path: Path, left:
     lines = path.read_text().splitlines()
     assert [json.loads(line)["name"] for line in lines[lost:]][-1] == "first"
     assert len(lines) == left.count("\n") + lost + 1
+
+
+def test_a_full_file_is_kept_once_and_a_new_one_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "MAX_FILE_BYTES", 1)
+    path = tmp_path / "trainer-0.jsonl"
+    for name in ("first", "second"):
+        write_span(path, name)
+    assert json.loads((tmp_path / "trainer-0.1.jsonl").read_text())["name"] == "second"
+    assert path.read_text() == ""

@@ -133,13 +133,12 @@ def output_prefix(run_id: str, attempt: int) -> str:
     return f"runs/{run_id}/attempt-{attempt}/"
 
 
-def run_child(work: Work, arguments: Sequence[str] | None = None, imports: Sequence[str] = ()) -> int:
+def run_child(work: Work, imports: Sequence[str] = ()) -> int:
     """Do the assignment that the command line or the worker names, and return the exit code.
 
     `work` gets the assignment and a reporter, and returns the result as JSON values; ``run_id`` and ``attempt`` are
-    added to it. It raises `WorkRefused`, or another `Unprocessable`, when the work can never succeed. `arguments` are
-    the command line's by default. `imports` are modules that `work` imports itself when it is called; a child that
-    waits imports them before.
+    added to it. It raises `WorkRefused`, or another `Unprocessable`, when the work can never succeed. `imports` are
+    modules that `work` imports itself when it is called; a child that waits imports them before.
     """
     configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
     # Who interrupts the worker interrupts the whole group: the worker decides what becomes of its child.
@@ -148,7 +147,7 @@ def run_child(work: Work, arguments: Sequence[str] | None = None, imports: Seque
     handed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_watch_standard_input, args=(handed,), name="lease", daemon=True).start()
     try:
-        path = _assignment_path(sys.argv[1:] if arguments is None else arguments, handed, imports)
+        path = _assignment_path(sys.argv[1:], handed, imports)
         # The worker's span, so that the child's log lines carry its trace.
         otel_context.attach(extract((name.lower(), value) for name, value in os.environ.items()))
         assignment = _read_assignment(path)

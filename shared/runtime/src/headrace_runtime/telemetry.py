@@ -37,6 +37,9 @@ _CONTEXT_HEADERS = frozenset(_PROPAGATOR.fields)
 MAX_LINKS = 32
 """Links that one span carries at most; its batch count attribute tells how many messages there were."""
 
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Size at which a file of spans is full."""
+
 tracer = trace.get_tracer("headrace")
 """The tracer of every Headrace span; silent until `configure` was called."""
 
@@ -150,10 +153,9 @@ def _serve_metrics(address: str) -> Callable[[], None]:
 class JsonLinesExporter(SpanExporter):
     """Appends finished spans to a file, one JSON object a line; a full file is kept once, as `<name>.1.jsonl`."""
 
-    def __init__(self, path: Path, max_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._max_bytes = max_bytes
         self._file = path.open("a", encoding="utf-8")
         if not _ends_a_line(path):
             self._file.write("\n")  # a killed process left half a line, which must not swallow ours
@@ -164,7 +166,7 @@ class JsonLinesExporter(SpanExporter):
         with self._lock:
             self._file.writelines(json.dumps(_span_as_json(span)) + "\n" for span in spans)
             self._file.flush()
-            if self._file.tell() > self._max_bytes:
+            if self._file.tell() > MAX_FILE_BYTES:
                 self._file.close()
                 self._path.replace(self._path.with_suffix(".1.jsonl"))
                 self._file = self._path.open("a", encoding="utf-8")

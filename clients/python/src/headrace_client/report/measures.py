@@ -75,11 +75,12 @@ class Bin:
     """Share of right answers, 0 without rows."""
 
 
-def reliability(confidence: Array, right: Array, bins: int = RELIABILITY_BINS) -> list[Bin]:
+def reliability(confidence: Array, right: Array) -> list[Bin]:
     """Return the bins of a reliability diagram: equal widths, open at the left and closed at the right.
 
     As in Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
     """
+    bins = RELIABILITY_BINS
     sure, hits = confidence.astype(np.float64), right.astype(np.float64)
     places = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
     rows = np.bincount(places, minlength=bins)

@@ -142,10 +142,10 @@ def bars(rows: Mapping[str, tuple[float, str]], caption: str) -> Html:
     return element("table", element("caption", caption), element("tbody", *body))
 
 
-def bar(share: float, *, over: bool = False) -> Html:
+def bar(share: float) -> Html:
     """Return a table cell with a bar of that share of its width."""
     width = f"width:{min(max(share, 0.0), 1.0) * 100:.1f}%"
-    return element("td", element("span", style=width), class_="bar over" if over else "bar")
+    return element("td", element("span", style=width), class_="bar")
 
 
 def chain(links: Sequence[tuple[str, Html]]) -> Html:

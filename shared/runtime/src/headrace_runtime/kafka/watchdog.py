@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 HUNG_EXIT_CODE = 70
 """Exit code of a process that ended itself because a call of the Kafka client never returned."""
 
+LONGEST_STEP_S = 5.0
+"""Most that counts of the time between two looks."""
+
 S = TypeVar("S", bound=Hashable)
 
 
@@ -28,15 +31,12 @@ class _Standing:
 class Watchdog(Generic[S]):
     """Tells which subjects have been in the same state for too long.
 
-    Time is counted between looks, and no more than `longest_step_s` for each: a process that was suspended, or whose
+    Time is counted between looks, and no more than `LONGEST_STEP_S` for each: a process that was suspended, or whose
     work between two looks took long, is not taken for one that stands still.
     """
 
-    def __init__(
-        self, limit_s: float, longest_step_s: float = 5.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit_s = limit_s
-        self._longest_step_s = longest_step_s
         self._clock = clock
         self._last_s = clock()
         self._standing: dict[S, _Standing] = {}
@@ -47,7 +47,7 @@ class Watchdog(Generic[S]):
         A subject that is left out is forgotten.
         """
         now = self._clock()
-        step, self._last_s = min(now - self._last_s, self._longest_step_s), now
+        step, self._last_s = min(now - self._last_s, LONGEST_STEP_S), now
         before, self._standing = self._standing, {}
         for subject, state in states.items():
             known = before.get(subject)
