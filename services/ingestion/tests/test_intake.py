@@ -1,43 +1,19 @@
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_runtime.messages import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-DOCUMENT = """
-apiVersion: headrace/v1
-kind: Pipeline
-metadata: {name: meters}
-stream:
-  topic: meters
-  format: json
-  key: id
-  schema:
-    - {name: id, type: string, role: id}
-    - {name: level, type: float32, role: feature, range: [0, 10]}
-    - {name: state, type: int64, role: label}
-prepare: {}
-train:
-  network: {kind: mlp, hidden: [4]}
-  optimizer: {kind: adam, learningRate: 0.01}
-  epochs: 1
-  batchSize: 8
-"""
-
-
-def intake(batch_bytes: int = 900_000) -> Intake:
-    return Intake(load_pipeline(DOCUMENT), batch_bytes, 1_000)
 
 
 def good(number: int) -> bytes:
     return json.dumps({"id": f"r{number}", "level": 1.5, "state": 1}).encode()
 
 
-def test_a_bad_record_never_stops_the_good_ones() -> None:
+def test_a_bad_record_never_stops_the_good_ones(new_intake: Callable[..., Intake]) -> None:
     values: list[bytes | None] = [
         good(0),
         b"{not json",
@@ -47,7 +23,7 @@ def test_a_bad_record_never_stops_the_good_ones() -> None:
         good(2),
     ]
     records = [Record("meters", 0, offset, None, value) for offset, value in enumerate(values)]
-    taken = intake().take(records)
+    taken = new_intake().take(records)
     (batch,) = taken.batches
     assert batch.rows.column("id").to_pylist() == ["r0", "r1", "r2"]
     assert batch.rows.column("_offset").to_pylist() == [0, 3, 5]
@@ -57,28 +33,30 @@ def test_a_bad_record_never_stops_the_good_ones() -> None:
     assert "level" in next(rejection.reason for record, rejection in taken.rejected if record.offset == 4)
 
 
-def test_records_of_a_partition_stay_in_order_and_apart() -> None:
+def test_records_of_a_partition_stay_in_order_and_apart(new_intake: Callable[..., Intake]) -> None:
     records = [Record("meters", partition, offset, None, good(offset)) for offset in range(6) for partition in (2, 0)]
-    taken = intake().take(records)
+    taken = new_intake().take(records)
     assert {batch.partition: batch.rows.column("_offset").to_pylist() for batch in taken.batches} == {
         0: list(range(6)),
         2: list(range(6)),
     }
 
 
-def test_when_every_record_is_bad_the_range_is_still_accounted_for() -> None:
-    taken = intake().take([Record("meters", 1, offset, None, b"[]") for offset in (10, 11)])
+def test_when_every_record_is_bad_the_range_is_still_accounted_for(new_intake: Callable[..., Intake]) -> None:
+    taken = new_intake().take([Record("meters", 1, offset, None, b"[]") for offset in (10, 11)])
     (batch,) = taken.batches
     assert (batch.start, batch.end, batch.rows.num_rows, sum(batch.rejected.values())) == (10, 12, 0, 2)
 
 
 @settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1024, 4096), st.integers(1, 3))
-def test_batches_cover_each_offset_once_and_keep_every_record(fine: list[bool], limit: int, stride: int) -> None:
+def test_batches_cover_each_offset_once_and_keep_every_record(
+    new_intake: Callable[..., Intake], fine: list[bool], limit: int, stride: int
+) -> None:
     records = [
         Record("meters", 0, 5 + stride * number, None, good(number) if ok else b"?") for number, ok in enumerate(fine)
     ]
-    taken = intake(limit).take(records)
+    taken = new_intake(limit).take(records)
     ranges = [(batch.start, batch.end) for batch in taken.batches]
     assert ranges[0][0] == records[0].offset
     assert ranges[-1][1] == records[-1].offset + 1

@@ -1,39 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import Outcome, is_original, needs_original, plan, selection
 from headrace_runtime.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.errors import InvalidInput
 from headrace_runtime.messages import Record
-
-DOCUMENT = """
-apiVersion: headrace/v1
-kind: Pipeline
-metadata: {name: meters}
-stream:
-  topic: meters
-  format: json
-  key: id
-  schema:
-    - {name: id, type: string, role: id}
-    - {name: level, type: float32, role: feature, range: [0, 10]}
-    - {name: state, type: int64, role: label}
-prepare: {}
-train:
-  network: {kind: mlp, hidden: [4]}
-  optimizer: {kind: adam, learningRate: 0.01}
-  epochs: 1
-  batchSize: 8
-"""
-
-
-def intake(limit: int = 1_000) -> Intake:
-    return Intake(load_pipeline(DOCUMENT), 900_000, limit)
 
 
 def sent(**other: object) -> bytes:
@@ -55,28 +31,30 @@ def letter(value: bytes | None, stage: str = "ingestion", replays: int = 0, valu
         (sent(note="x" * 1_000), Outcome.REJECTED, "expected at most 1000 bytes, got 1049"),
     ],
 )
-def test_a_plan_foresees_what_both_stages_will_say(value: bytes | None, outcome: Outcome, reason: str) -> None:
-    found = plan(letter(value), None, intake(), known=False)
+def test_a_plan_foresees_what_both_stages_will_say(
+    value: bytes | None, outcome: Outcome, reason: str, new_intake: Callable[..., Intake]
+) -> None:
+    found = plan(letter(value), None, new_intake(), known=False)
     assert (found.outcome, found.reason, found.sends) == (outcome, reason, True)
     assert found.batch_id == "dead/1:5"
 
 
 @pytest.mark.parametrize("literal", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"nan"])
-def test_what_json_does_not_have_is_rejected(literal: bytes) -> None:
+def test_what_json_does_not_have_is_rejected(literal: bytes, new_intake: Callable[..., Intake]) -> None:
     value = sent().replace(b"0.1", literal)
-    (rejected,) = intake().take([Record("meters", 0, 0, None, value)]).rejected
+    (rejected,) = new_intake().take([Record("meters", 0, 0, None, value)]).rejected
     assert rejected[1].rule == "json"
 
 
 @pytest.mark.parametrize("level", ["3e38", "-1e39", "1e308"])
-def test_a_number_that_its_type_cannot_hold_is_rejected(level: str) -> None:
-    taken = intake().take([Record("meters", 0, 0, None, sent().replace(b"0.1", level.encode()))])
+def test_a_number_that_its_type_cannot_hold_is_rejected(level: str, new_intake: Callable[..., Intake]) -> None:
+    taken = new_intake().take([Record("meters", 0, 0, None, sent().replace(b"0.1", level.encode()))])
     assert [rejection.rule for _, rejection in taken.rejected] == ([] if level == "3e38" else ["overflow"])
 
 
-def test_an_oversized_record_is_rejected_unread_and_stops_no_other() -> None:
+def test_an_oversized_record_is_rejected_unread_and_stops_no_other(new_intake: Callable[..., Intake]) -> None:
     values = [sent(), b"{" * 1_001, b"{", sent(), b"x" * 5_000]
-    taken = intake().take([Record("meters", 0, offset, None, value) for offset, value in enumerate(values)])
+    taken = new_intake().take([Record("meters", 0, offset, None, value) for offset, value in enumerate(values)])
     assert [(record.offset, rejection.rule) for record, rejection in taken.rejected] == [
         (1, "oversized"),
         (2, "json"),
@@ -87,24 +65,24 @@ def test_an_oversized_record_is_rejected_unread_and_stops_no_other() -> None:
     assert (batch.start, batch.end, batch.rejected) == (0, 5, {"oversized": 2, "json": 1})
 
 
-def test_nothing_is_sent_for_a_letter_that_was_or_came_back_too_often() -> None:
+def test_nothing_is_sent_for_a_letter_that_was_or_came_back_too_often(new_intake: Callable[..., Intake]) -> None:
     for found, outcome in (
-        (plan(letter(sent()), None, intake(), known=True), Outcome.REPEATED),
-        (plan(letter(sent(), replays=2), None, intake(), known=False), Outcome.EXHAUSTED),
+        (plan(letter(sent()), None, new_intake(), known=True), Outcome.REPEATED),
+        (plan(letter(sent(), replays=2), None, new_intake(), known=False), Outcome.EXHAUSTED),
     ):
         assert (found.outcome, found.sends) == (outcome, False)
 
 
-def test_the_producers_bytes_are_sent_when_they_were_found() -> None:
+def test_the_producers_bytes_are_sent_when_they_were_found(new_intake: Callable[..., Intake]) -> None:
     row = letter(sent(level=11.0), "preprocessing")
-    found = plan(row, sent(level=9, more=1), intake(), known=False)
+    found = plan(row, sent(level=9, more=1), new_intake(), known=False)
     assert found.outcome is Outcome.ACCEPTED
     assert found.taken.batches[0].rows.column("level").to_pylist() == [9.0]
 
 
-def test_a_part_of_a_record_is_never_sent() -> None:
+def test_a_part_of_a_record_is_never_sent(new_intake: Callable[..., Intake]) -> None:
     cut = letter(b'{"id": "a"', value_bytes=9_000)
-    found = plan(cut, None, intake(), known=False)
+    found = plan(cut, None, new_intake(), known=False)
     assert (found.outcome, found.sends) == (Outcome.REJECTED, False)
     assert "9000 bytes, got its first 10" in found.reason
     assert needs_original(cut)
@@ -145,7 +123,9 @@ def test_an_id_is_a_partition_and_an_offset(wrong: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["crash", "type"])
-def test_of_what_a_process_died_is_tried_elsewhere_before_it_is_handled(rule: str) -> None:
+def test_of_what_a_process_died_is_tried_elsewhere_before_it_is_handled(
+    rule: str, new_intake: Callable[..., Intake]
+) -> None:
     asked: list[Record] = []
 
     def dies(record: Record) -> str | None:
@@ -155,17 +135,17 @@ def test_of_what_a_process_died_is_tried_elsewhere_before_it_is_handled(rule: st
     good, bad = (
         replace(item, letter=replace(item.letter, rule=rule)) for item in map(letter, (sent(), sent(id="bad")))
     )
-    assert plan(good, None, intake(), known=False, dies=dies).outcome is Outcome.ACCEPTED
-    found = plan(bad, None, intake(), known=False, dies=dies)
+    assert plan(good, None, new_intake(), known=False, dies=dies).outcome is Outcome.ACCEPTED
+    found = plan(bad, None, new_intake(), known=False, dies=dies)
     if rule == "crash":
         assert (found.outcome, found.sends) == (Outcome.REJECTED, False)
         assert found.reason == "expected a record that can be handled: process died: SIGSEGV"
     assert len(asked) == (2 if rule == "crash" else 0)
 
 
-def test_a_record_that_is_set_aside_is_accounted_for_at_its_place() -> None:
+def test_a_record_that_is_set_aside_is_accounted_for_at_its_place(new_intake: Callable[..., Intake]) -> None:
     record = Record("meters", 3, 17, b"k", b"bytes")
-    taken = intake().set_aside(record, "process died: SIGKILL")
+    taken = new_intake().set_aside(record, "process died: SIGKILL")
     (batch,) = taken.batches
     assert (batch.partition, batch.start, batch.end, batch.rows.num_rows) == (3, 17, 18, 0)
     assert batch.rejected == {"crash": 1}

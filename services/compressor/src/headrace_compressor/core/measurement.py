@@ -39,7 +39,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
     Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
     turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
     agreement (share of equal labels), relative_logit_error and kl_divergence (in nats). Of a regression rmse, mae and
-    r2 in the place of all these answers' measurements.
+    r2 in the place of the last six.
     """
     latencies = {
         f"latency_ms_batch_{batch}": evaluation.median_latencies_ms(list(graphs.values()), rows.columns, batch)
