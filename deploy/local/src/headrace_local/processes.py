@@ -115,13 +115,7 @@ def _service(
         environment["HEADRACE_LISTEN_ADDRESS"] = listen
         listens[variable(shape.address_field)] = listen
     if shape.uses_cache:
-        environment["HEADRACE_REDIS_URL"] = reach.redis_url
-        # Everything shares one machine here: a busy moment must not look like a cache that is down.
-        environment["HEADRACE_REDIS_TIMEOUT_MS"] = "200"
-        # Every prediction can be looked up here; a busy replica in production records a share of them.
-        environment["HEADRACE_TRACE_SAMPLE_RATIO"] = "1"
-        # There is one replica: callers have nowhere to move on to.
-        environment["HEADRACE_DRAIN_S"] = "0"
+        environment |= {"HEADRACE_REDIS_URL": reach.redis_url, **ONE_REPLICA}
     return Process(
         name,
         group,
@@ -131,6 +125,16 @@ def _service(
         listens,
     )
 
+
+ONE_REPLICA: Mapping[str, str] = {
+    # Everything shares one machine here: a busy moment must not look like a cache that is down.
+    "HEADRACE_REDIS_TIMEOUT_MS": "200",
+    # Every prediction can be looked up here; a busy replica in production records a share of them.
+    "HEADRACE_TRACE_SAMPLE_RATIO": "1",
+    # Callers have nowhere to move on to.
+    "HEADRACE_DRAIN_S": "0",
+}
+"""What inference is told of its being the only replica, beside everything else on a machine."""
 
 GRPC_PROTECTION = (
     "HEADRACE_GRPC_TLS_CERT_FILE",

@@ -92,34 +92,37 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
     train = _prepare(model, columns, learned, plan.dataset)
     del columns  # raw rows take as much memory as prepared ones
 
+    validation = _prepare(model, reader.columns("validation"), learned, plan.dataset)
+
     training = Training(
-        model.network,
-        pipeline.train,
-        learned.objective,
-        train,
-        _prepare(model, reader.columns("validation"), learned, plan.dataset),
-        plan.subject,
-        checkpoints,
-        progress,
+        model.network, pipeline.train, learned.objective, train, validation, plan.subject, checkpoints, progress
     )
     outcome = training.run()
 
     test = reader.columns("test")
     compared = {name: column[:_COMPARED_ROWS] for name, column in test.items()}
     exported = export_graph(model, plan.classes, compared)
-    # The graph is measured and not the network: it is what will be served.
-    truth = test[plan.dataset.label.name]
-    metrics = evaluate(exported.data, test, truth) | baseline(labels, truth, regression=pipeline.task == "regression")
-    if not all(math.isfinite(value) for value in metrics.values()):
-        raise NotMeasurable(metrics)
     return Trained(
         weights=tensors_to_bytes(weights_of(model)),
         graph=exported.data,
-        metrics=metrics,
+        metrics=_measured(plan, exported.data, test, labels),
         outcome=outcome,
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
     )
+
+
+def _measured(plan: Plan, graph: bytes, test: Columns, labels: Array) -> dict[str, float]:
+    """Return `Trained.metrics`; `labels` are those of the training split, of which the baseline is made.
+
+    The graph is measured and not the network: it is what will be served.
+    """
+    truth = test[plan.dataset.label.name]
+    regression = plan.pipeline.task == "regression"
+    metrics = evaluate(graph, test, truth) | baseline(labels, truth, regression=regression)
+    if not all(math.isfinite(value) for value in metrics.values()):
+        raise NotMeasurable(metrics)
+    return metrics
 
 
 @dataclass(frozen=True)
