@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pytest
 from headrace.events.v1 import record_pb2
 from headrace_data.batches import from_ipc, to_ipc
 from headrace_data.records import RecordChecker
@@ -85,3 +87,5 @@ def test_a_trial_handles_all_rows_or_some() -> None:
     handle = attempt({"spec": PIPELINE.canonical_json().decode()})
     for rows in (None, [], [1], [0, 1]):
         handle([message(["a", "b"])], rows)
+    with pytest.raises(pa.ArrowIndexError):
+        handle([message(["a", "b"])], [2])
