@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -166,13 +164,6 @@ def running(services: tuple[Any, ...]) -> Running:
     return found
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        threading.Event().wait(0.05)
-
-
 def record(name: str, **other: Any) -> bytes:
     return json.dumps({"id": name, "level": [[1, 2], [3, 4]], "state": 3, "depth": 0.5, **other}).encode()
 
@@ -187,7 +178,9 @@ BAD = {
 }
 
 
-def test_every_kind_of_bad_record_is_found_with_its_bytes_its_reason_and_its_origin(running: Running) -> None:
+def test_every_kind_of_bad_record_is_found_with_its_bytes_its_reason_and_its_origin(
+    running: Running, until: Callable[..., None]
+) -> None:
     nan = record("nan").replace(b"0.5", b"NaN")
     running.send(*BAD.values(), nan, record("good"))
     until(lambda: len(running.letters()) == 7 and running.clean_ids() == ["good"])
@@ -215,7 +208,9 @@ def test_every_kind_of_bad_record_is_found_with_its_bytes_its_reason_and_its_ori
     assert running.letters(rule="json", stage="preprocessing") == []
 
 
-def test_a_record_that_no_topic_of_the_pipeline_can_hold_stops_nothing(running: Running) -> None:
+def test_a_record_that_no_topic_of_the_pipeline_can_hold_stops_nothing(
+    running: Running, until: Callable[..., None]
+) -> None:
     huge = b"x" * (9 * 1024 * 1024)
     running.send(record("before"), huge, record("after"))
     until(lambda: len(running.letters()) == 1 and running.clean_ids() == ["after", "before"])
@@ -226,7 +221,9 @@ def test_a_record_that_no_topic_of_the_pipeline_can_hold_stops_nothing(running: 
     assert shown.value == huge
 
 
-def test_a_replay_passes_once_the_pipeline_is_mended_and_is_never_repeated(running: Running) -> None:
+def test_a_replay_passes_once_the_pipeline_is_mended_and_is_never_repeated(
+    running: Running, until: Callable[..., None]
+) -> None:
     running.send(record("good"), BAD["missing"], BAD["outOfRange"])
     until(lambda: len(running.letters()) == 2 and running.clean_ids() == ["good"])
     rules = {letter.id: letter.rule for letter in running.letters()}
@@ -259,7 +256,9 @@ def test_a_replay_passes_once_the_pipeline_is_mended_and_is_never_repeated(runni
     assert len(running.read(dead_topic(running.pipeline))) == 2
 
 
-def test_what_stays_bad_comes_back_as_a_new_letter_twice_and_then_no_more(running: Running) -> None:
+def test_what_stays_bad_comes_back_as_a_new_letter_twice_and_then_no_more(
+    running: Running, until: Callable[..., None]
+) -> None:
     running.send(BAD["type"], BAD["outOfRange"])
     until(lambda: len(running.letters()) == 2)
     for round_number in (1, 2):
@@ -322,7 +321,9 @@ def test_an_id_of_a_replay_cannot_be_pushed(running: Running) -> None:
         running.stub.Push(request, timeout=30)
 
 
-def test_a_broker_that_is_away_for_a_while_makes_no_dead_letter(running: Running, broker: Platform) -> None:
+def test_a_broker_that_is_away_for_a_while_makes_no_dead_letter(
+    running: Running, broker: Platform, until: Callable[..., None]
+) -> None:
     (kafka,) = [process.pid for process in broker.status() if process.name == "kafka"]
     request = messages.PushRequest(pipeline=running.pipeline, batch_id="b", records=[record("pushed")])
     running.send(*(record(f"r{number}") for number in range(500)))

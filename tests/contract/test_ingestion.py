@@ -96,13 +96,6 @@ def broker_free_port() -> int:
     return int(find_free(1)[0])
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        threading.Event().wait(0.05)
-
-
 def digit(name: str) -> bytes:
     return json.dumps({"id": name, "image": name, "pixels": [[1.0] * 8] * 8, "digit": 3}).encode()
 
@@ -120,7 +113,7 @@ def pushed(running: Running, batch_id: str, records: list[bytes]) -> ingestion_s
             threading.Event().wait(0.05)
 
 
-def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Running) -> None:
+def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Running, until: Callable[..., None]) -> None:
     producer = KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)
     for number in range(300):
         producer.send(running.pipeline, digit(f"d{number}"), key=f"d{number}".encode(), headers=[("own", b"1")])
@@ -144,7 +137,7 @@ def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Runni
     assert not places & {(row["_partition"], row["_offset"]) for row in rows}
 
 
-def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running) -> None:
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running, until: Callable[..., None]) -> None:
     servers = running.settings.kafka_bootstrap_servers
     for wave in ("old", "new"):
         with closing(KafkaProducer(bootstrap_servers=servers)) as producer:

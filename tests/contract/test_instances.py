@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.contract
 
 
-def until(condition: Callable[[], object], timeout_s: float = 90.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        threading.Event().wait(0.05)
-
-
-def test_instances_come_are_restarted_and_go(broker: Platform, platform_home: Path) -> None:
+def test_instances_come_are_restarted_and_go(broker: Platform, platform_home: Path, until: Callable[..., None]) -> None:
     from headrace_local.errors import PlatformError
     from headrace_local.launcher import SERVICES, Platform
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -48,13 +47,6 @@ def topic(settings: ServiceSettings) -> str:
     with Admin(settings, "test") as admin:
         admin.ensure_topic(name, 2)
     return name
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        threading.Event().wait(0.02)
 
 
 def read_all(settings: ServiceSettings, topic: str) -> list[Record]:
@@ -111,7 +103,9 @@ def copy_loop(settings: ServiceSettings, source: str, target: str, fail_at: int 
     )
 
 
-def test_a_loop_that_dies_in_the_middle_loses_and_doubles_nothing(settings: ServiceSettings, topic: str) -> None:
+def test_a_loop_that_dies_in_the_middle_loses_and_doubles_nothing(
+    settings: ServiceSettings, topic: str, until: Callable[..., None]
+) -> None:
     target = f"{topic}.copy"
     with Admin(settings, "test") as admin:
         admin.ensure_topic(target, 2)
@@ -176,7 +170,7 @@ def test_best_effort_events_arrive_in_order(settings: ServiceSettings) -> None:
     assert [message.step for message in messages if message.run_id == run] == list(range(20))
 
 
-def test_events_that_wait_hold_no_more_than_their_share(settings: ServiceSettings) -> None:
+def test_events_that_wait_hold_no_more_than_their_share(settings: ServiceSettings, until: Callable[..., None]) -> None:
     run = str(uuid.uuid4())
     events = batched(settings, run)
     for step in range(3):
@@ -203,7 +197,7 @@ def test_events_share_messages_up_to_a_number_and_a_size(settings: ServiceSettin
 
 
 def test_an_event_that_cannot_be_made_or_came_too_long_ago_ends_nothing(
-    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
 ) -> None:
     def lost() -> float:
         return events_module.EVENTS_DROPPED.labels("RunProgressed")._value.get()
@@ -251,7 +245,9 @@ def test_topics_are_made_as_declared(settings: ServiceSettings) -> None:
         assert admin.partitions_of(f"headrace.records.{pipeline}.dead.v1") == 3
 
 
-def test_a_group_is_joined_however_short_the_polls_are(settings: ServiceSettings, topic: str) -> None:
+def test_a_group_is_joined_however_short_the_polls_are(
+    settings: ServiceSettings, topic: str, until: Callable[..., None]
+) -> None:
     with closing(TransactionalProducer(settings, f"tx.{topic}")) as producer, producer.transaction() as transaction:
         transaction.send([Outgoing(topic, str(number).encode(), b"v") for number in range(20)])
     for attempt in range(5):

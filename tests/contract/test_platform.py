@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -34,13 +33,6 @@ def marked(home: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come about"
-        time.sleep(0.05)
 
 
 def pid_of(platform: Platform, name: str) -> int:
@@ -107,14 +99,14 @@ def topics(platform: Platform) -> set[str]:
         admin.close()
 
 
-def test_a_killed_kafka_comes_back_with_its_records(broker: Platform) -> None:
+def test_a_killed_kafka_comes_back_with_its_records(broker: Platform, until: Callable[..., None]) -> None:
     topic = "test-kill"
     assert exchange(broker.bootstrap_servers, topic) == b"water"
     before = pid_of(broker, "kafka")
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: pid_of(broker, "kafka") not in {0, before})
+    until(lambda: pid_of(broker, "kafka") not in {0, before})
     host, port = broker.bootstrap_servers.split(":")
-    wait_until(lambda: not ports.is_free(host, int(port)))
+    until(lambda: not ports.is_free(host, int(port)))
     consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap_servers, consumer_timeout_ms=60_000)
     consumer.assign([TopicPartition(topic, 0)])
     consumer.seek_to_beginning()
@@ -202,7 +194,9 @@ def end(launcher: subprocess.Popen[str]) -> None:
     launcher.communicate()
 
 
-def test_an_attached_platform_needs_no_java_and_ends_with_its_killed_launcher(tmp_path: Path) -> None:
+def test_an_attached_platform_needs_no_java_and_ends_with_its_killed_launcher(
+    tmp_path: Path, until: Callable[..., None]
+) -> None:
     # A path that no configuration file would take as it is, and too long for a unix socket.
     home = tmp_path / "50% off; #1, été" / ("deep " * 20)
     # Neither Java nor any other program is on this path, and the network is out of reach: the jars are cached by now.
@@ -210,16 +204,18 @@ def test_an_attached_platform_needs_no_java_and_ends_with_its_killed_launcher(tm
     launcher = launch(home, "attached", "ready in", bare)
     assert {process.state for process in Platform.find(home).status()} == {"running"}
     end(launcher)
-    wait_until(lambda: marked(home) == [])
+    until(lambda: marked(home) == [])
 
 
-def test_down_cleans_up_after_a_launcher_and_a_supervisor_killed_while_they_start(platform_home: Path) -> None:
+def test_down_cleans_up_after_a_launcher_and_a_supervisor_killed_while_they_start(
+    platform_home: Path, until: Callable[..., None]
+) -> None:
     end(launch(platform_home, "detached", "valkey is ready"))
     running = Platform.find(platform_home)
     assert {process.name for process in running.status()} == {"kafka", "valkey"}
     supervisor = next(process for process in marked(platform_home) if "headrace_local.host" in process.cmdline())
     supervisor.kill()
-    wait_until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE)
     assert {process.name() for process in marked(platform_home)} == {"java", "valkey-server"}
     Platform(running.settings).stop()
     assert marked(platform_home) == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -101,14 +99,9 @@ def facts(settings: WorkerSettings, topic: str, message_class: type[Message], ru
     return [message for message in found if message.run_id == run_id]
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        threading.Event().wait(0.05)
-
-
-def test_a_run_ends_in_one_fact_after_its_progress(settings: WorkerSettings, tmp_path: Path) -> None:
+def test_a_run_ends_in_one_fact_after_its_progress(
+    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
+) -> None:
     run_id = command(settings, "fine")
     with worker(settings):
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
@@ -119,7 +112,7 @@ def test_a_run_ends_in_one_fact_after_its_progress(settings: WorkerSettings, tmp
     assert progress[1].metrics["train_loss"] == pytest.approx(0.1)
 
 
-def test_a_worker_that_has_done_everything_has_no_lag(settings: WorkerSettings) -> None:
+def test_a_worker_that_has_done_everything_has_no_lag(settings: WorkerSettings, until: Callable[..., None]) -> None:
     """What scales on lag sees a run as two messages, until it has ended, and then as none."""
 
     def written() -> int:
@@ -147,7 +140,7 @@ def test_a_worker_that_has_done_everything_has_no_lag(settings: WorkerSettings) 
     ],
 )
 def test_a_run_that_cannot_succeed_ends_with_its_reason(
-    settings: WorkerSettings, tmp_path: Path, behaviour: str, reason: str, attempt: int
+    settings: WorkerSettings, tmp_path: Path, behaviour: str, reason: str, attempt: int, until: Callable[..., None]
 ) -> None:
     run_id = command(settings, behaviour)
     with worker(settings):
@@ -157,7 +150,9 @@ def test_a_run_that_cannot_succeed_ends_with_its_reason(
     assert not facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
 
 
-def test_a_fault_that_passes_is_tried_again(settings: WorkerSettings, tmp_path: Path) -> None:
+def test_a_fault_that_passes_is_tried_again(
+    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
+) -> None:
     run_id = command(settings, "crash once")
     with worker(settings):
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
@@ -166,7 +161,9 @@ def test_a_fault_that_passes_is_tried_again(settings: WorkerSettings, tmp_path: 
     assert not facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
 
 
-def test_a_run_goes_on_after_its_worker_was_stopped(settings: WorkerSettings, tmp_path: Path) -> None:
+def test_a_run_goes_on_after_its_worker_was_stopped(
+    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
+) -> None:
     flag = tmp_path / "hangs"
     run_id = command(settings, "hang once", flag)
     with worker(settings):
@@ -179,7 +176,7 @@ def test_a_run_goes_on_after_its_worker_was_stopped(settings: WorkerSettings, tm
 
 
 def test_a_worker_that_was_thrown_out_goes_on_with_this_command_and_the_next(
-    settings: WorkerSettings, tmp_path: Path
+    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
 ) -> None:
     flag = tmp_path / "hangs"
     first, second = command(settings, "hang once", flag), command(settings, "fine")
