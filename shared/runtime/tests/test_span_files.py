@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from headrace_runtime import telemetry
-from headrace_runtime.telemetry import JsonLinesExporter
+from headrace_runtime import span_files
+from headrace_runtime.span_files import JsonLinesExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
@@ -31,7 +31,7 @@ def test_the_first_span_after_a_kill_has_a_line_of_its_own(tmp_path: Path, left:
 
 
 def test_a_full_file_is_kept_once_and_a_new_one_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "MAX_FILE_BYTES", 1)
+    monkeypatch.setattr(span_files, "MAX_FILE_BYTES", 1)
     path = tmp_path / "trainer-0.jsonl"
     for name in ("first", "second"):
         write_span(path, name)

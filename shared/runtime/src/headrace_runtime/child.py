@@ -34,9 +34,10 @@ from opentelemetry import context as otel_context
 
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.hold import hold_child
+from headrace_runtime.logs import configure_logging
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.pipes import STANDARD_INPUT, claim_standard_output
-from headrace_runtime.telemetry import configure_logging, extract
+from headrace_runtime.telemetry import extract
 from headrace_runtime.warm_up import WarmUp
 
 DONE = 0

@@ -61,7 +61,7 @@ class DeadLetter:
             "dead-rule": self.rule,
             "dead-field": self.field,
             "dead-reason": self.reason,
-            **self._origin(),
+            **self.origin_headers(),
         }
         if len(value) > MAX_VALUE_BYTES:
             told["dead-value-bytes"] = str(len(value))
@@ -79,7 +79,8 @@ class DeadLetter:
         own = [(_TRACE, told[_OWN_TRACE].encode())] if _OWN_TRACE in told else []
         return replace(self, headers=self.headers or own, **_origin_of(told))
 
-    def _origin(self) -> dict[str, str]:
+    def origin_headers(self) -> dict[str, str]:
+        """Return the headers that tell where the record came from, and which letter was replayed last."""
         origin = {
             "dead-topic": self.topic,
             "dead-partition": str(self.partition),
@@ -137,7 +138,7 @@ class StoredLetter:
 
     def replay_headers(self) -> Headers:
         """Return the headers by which later stages know that they see this letter's record again."""
-        told = replace(self.letter, replays=self.letter.replays + 1, replay_of=self.id)._origin()  # noqa: SLF001
+        told = replace(self.letter, replays=self.letter.replays + 1, replay_of=self.id).origin_headers()
         own = [(_OWN_TRACE, value) for name, value in self.letter.headers if name == _TRACE]
         return [*own, *((name, text.encode()) for name, text in told.items())]
 

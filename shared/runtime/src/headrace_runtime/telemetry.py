@@ -1,4 +1,4 @@
-"""Traces, metrics and logs of one process.
+"""Traces and metrics of one process; logs are in `logs`.
 
 Spans go to JSON lines when a folder is set and to OTLP when an endpoint is; trace context travels in Kafka headers and
 gRPC metadata as W3C `traceparent` and `tracestate`.
@@ -6,21 +6,16 @@ gRPC metadata as W3C `traceparent` and `tracestate`.
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import random
-import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import start_http_server
@@ -28,6 +23,8 @@ from prometheus_client import start_http_server
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.hold import HoldSpans
+from headrace_runtime.logs import configure_logging
+from headrace_runtime.span_files import JsonLinesExporter
 
 if TYPE_CHECKING:
     from headrace_runtime.settings import TelemetrySettings
@@ -36,9 +33,6 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _CONTEXT_HEADERS = frozenset(_PROPAGATOR.fields)
 MAX_LINKS = 32
 """Links that one span carries at most; its batch count attribute tells how many messages there were."""
-
-MAX_FILE_BYTES = 64 * 1024 * 1024
-"""Size at which a file of spans is full."""
 
 tracer = trace.get_tracer("headrace")
 """The tracer of every Headrace span; silent until `configure` was called."""
@@ -150,65 +144,6 @@ def _serve_metrics(address: str) -> Callable[[], None]:
     return close
 
 
-class JsonLinesExporter(SpanExporter):
-    """Appends finished spans to a file, one JSON object a line; a full file is kept once, as `<name>.1.jsonl`."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
-        if not _ends_a_line(path):
-            self._file.write("\n")  # a killed process left half a line, which must not swallow ours
-        self._lock = threading.Lock()
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write the spans and flush."""
-        with self._lock:
-            self._file.writelines(json.dumps(_span_as_json(span)) + "\n" for span in spans)
-            self._file.flush()
-            if self._file.tell() > MAX_FILE_BYTES:
-                self._file.close()
-                self._path.replace(self._path.with_suffix(".1.jsonl"))
-                self._file = self._path.open("a", encoding="utf-8")
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._file.close()
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        return file.read() in (b"", b"\n")
-
-
-def _span_as_json(span: ReadableSpan) -> dict[str, Any]:
-    context = span.get_span_context()
-    assert context is not None  # noqa: S101 - a finished span has one
-    return {
-        "trace_id": f"{context.trace_id:032x}",
-        "span_id": f"{context.span_id:016x}",
-        "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
-        "name": span.name,
-        "kind": span.kind.name.lower(),
-        "service": span.resource.attributes.get("service.name"),
-        "instance": span.resource.attributes.get("service.instance.id"),
-        "start_ns": span.start_time,
-        "end_ns": span.end_time,
-        "status": span.status.status_code.name.lower(),
-        "status_description": span.status.description,
-        "attributes": dict(span.attributes or {}),
-        "links": [
-            {"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}"}
-            for link in span.links
-        ],
-        "events": [{"name": event.name, "attributes": dict(event.attributes or {})} for event in span.events],
-    }
-
-
 def inject(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     """Return a copy of Kafka headers with the current trace context in place of any older one."""
     carrier: dict[str, str] = {}
@@ -253,30 +188,3 @@ def process_attributes(topic: str, group: str, count: int) -> dict[str, str | in
         names.MESSAGING_GROUP: group,
         names.MESSAGING_BATCH_COUNT: count,
     }
-
-
-def configure_logging(level: str) -> None:
-    """Log JSON lines with trace ids to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("kafka").setLevel(logging.ERROR if level != "DEBUG" else logging.DEBUG)
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, trace id and span id when there is a span."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{record.msecs:03.0f}",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        span_context = trace.get_current_span().get_span_context()
-        if span_context.is_valid:
-            line |= {"trace_id": f"{span_context.trace_id:032x}", "span_id": f"{span_context.span_id:016x}"}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)

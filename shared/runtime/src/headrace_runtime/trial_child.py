@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
+from headrace_runtime.logs import configure_logging
 from headrace_runtime.messages import Record
 from headrace_runtime.pipes import claim_standard_output
-from headrace_runtime.telemetry import configure_logging
 from headrace_runtime.trials import is_transient, reason_of
 
 logger = logging.getLogger(__name__)

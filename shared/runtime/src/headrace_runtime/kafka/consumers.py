@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from kafka.structs import MemberState
+from kafka.structs import ConsumerGroupMetadata, MemberState
 from prometheus_client import Counter
 
 from headrace_runtime.errors import NotFound, Unavailable
@@ -211,7 +211,7 @@ class GroupConsumer:
         """Fetch again from every paused partition."""
         self._consumer.resume(*self._consumer.paused())
 
-    def group_metadata(self) -> Any:
+    def group_metadata(self) -> ConsumerGroupMetadata:
         """Return what a transaction needs to commit offsets for this member, and for no stale one.
 
         The group may have moved on since the last poll, and what this member owned stays its own until its next one.

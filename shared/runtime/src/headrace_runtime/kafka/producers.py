@@ -12,7 +12,7 @@ from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import HeadraceError
@@ -74,13 +74,13 @@ class Transaction:
         return written.partition, written.offset
 
     def commit_offsets(
-        self, offsets: Offsets, group_metadata: Any, notes: Mapping[Place, str] = MappingProxyType({})
+        self, offsets: Offsets, group_metadata: ConsumerGroupMetadata, notes: Mapping[Place, str] = MappingProxyType({})
     ) -> None:
         """Make the progress of a consumer group part of the transaction, with a note beside some of the offsets."""
         with tracer.start_as_current_span(names.SPAN_COMMIT):
             self.note_offsets(offsets, group_metadata, notes)
 
-    def note_offsets(self, offsets: Offsets, group_metadata: Any, notes: Mapping[Place, str]) -> None:
+    def note_offsets(self, offsets: Offsets, group_metadata: ConsumerGroupMetadata, notes: Mapping[Place, str]) -> None:
         """Do the same without a span: nothing was processed, there is only something to note."""
         structs = {
             TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, ""), -1)
