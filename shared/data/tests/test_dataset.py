@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.dataset import MAX_CLASSES, Blob, DatasetReader, DatasetWriter, class_indexes, default_part_rows
+from headrace_data.dataset import MAX_CLASSES, DatasetReader, DatasetWriter, class_indexes
 from headrace_data.errors import BatchInvalid, DatasetInvalid, DatasetUnusable, ManifestInvalid
 from headrace_data.manifest import Manifest, Provenance
+from headrace_data.parts import Blob, default_part_rows
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, assign_splits

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from headrace_data.cleaning import SeenKeys, clean
-from headrace_data.dataset import MAX_CLASSES, Blob, DatasetReader, DatasetWriter
+from headrace_data.dataset import MAX_CLASSES, DatasetReader, DatasetWriter
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
 from headrace_data.fitting import MAX_CATEGORIES, fit
 from headrace_data.identity import RowsIdentity
 from headrace_data.manifest import Manifest, Provenance
+from headrace_data.parts import Blob
 from headrace_data.records import RecordChecker
 from headrace_data.sampling import RowSample, capacity_of, most_frequent
 from headrace_data.spec import Pipeline, load_pipeline

@@ -7,55 +7,27 @@ partition; the manifest lists a split's parts in that order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from headrace_data.batches import OFFSET, PARTITION, arrow_schema, elements, require_columns
-from headrace_data.errors import DatasetInvalid, DatasetUnusable
+from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
 from headrace_data.identity import RowsIdentity, dataset_id
 from headrace_data.manifest import Manifest, Part, Provenance, SplitParts
+from headrace_data.parts import BlobStore, default_part_rows, read_part, write_part
 from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, SplitName, assign_splits
 from headrace_data.transforms import FittedTransforms
 
 MAX_CLASSES: Final = 10_000
 """Most distinct labels of a dataset to classify by."""
-_PART_BYTES: Final = 8 * 2**20
-"""About how large a part is in memory: this much may wait per split and producer partition."""
-_TEXT_BYTES: Final = 32
-"""What a text is taken to need, for that sum."""
-
-
-class Blob(Protocol):
-    """Bytes in an object store."""
-
-    @property
-    def uri(self) -> str:
-        """Where they are."""
-
-    @property
-    def digest(self) -> str:
-        """Their SHA-256: ``sha256:`` and 64 hexadecimal digits."""
-
-    @property
-    def size_bytes(self) -> int:
-        """How many they are."""
-
-
-class BlobStore(Protocol):
-    """Where parts are kept."""
-
-    def put(self, data: bytes) -> Blob:
-        """Keep bytes under their digest; the same bytes twice are one blob."""
-
-    def get(self, blob: Blob) -> bytes:
-        """Return a blob's bytes. Raises unless they have its digest."""
+_Place = tuple[int, int]
+"""Where rows belong: the number of their split, and their producer partition."""
 
 
 class DatasetWriter:
@@ -69,8 +41,8 @@ class DatasetWriter:
         self._part_rows = part_rows or default_part_rows(pipeline.stream.fields)
         self._identity = RowsIdentity(pipeline.stream)
         self._labels = _Labels(pipeline)
-        self._waiting: dict[tuple[int, int], list[pa.RecordBatch]] = {}
-        self._parts: dict[tuple[int, int], list[Part]] = {}
+        self._waiting: dict[_Place, list[pa.RecordBatch]] = {}
+        self._parts: dict[_Place, list[Part]] = {}
 
     @property
     def rows(self) -> int:
@@ -141,7 +113,7 @@ class DatasetWriter:
         parts = [part for place in places for part in self._parts[place]]
         return SplitParts(rows=sum(part.rows for part in parts), parts=tuple(parts))
 
-    def _write_full_parts(self, place: tuple[int, int]) -> None:
+    def _write_full_parts(self, place: _Place) -> None:
         # Parts are cut at exact row counts, so that the same rows give the same parts however they arrived.
         waiting = self._waiting[place]
         if sum(map(len, waiting)) < self._part_rows:
@@ -153,8 +125,8 @@ class DatasetWriter:
         # Copied, so that the rest does not keep the whole alive.
         self._waiting[place] = [rows.take(pa.array(range(full, len(rows)), pa.int64()))] if full < len(rows) else []
 
-    def _write(self, place: tuple[int, int], rows: pa.RecordBatch) -> None:
-        blob = self._store.put(_to_parquet(rows))
+    def _write(self, place: _Place, rows: pa.RecordBatch) -> None:
+        blob = self._store.put(write_part(rows))
         offsets = rows.column(OFFSET)
         part = Part(
             uri=blob.uri,
@@ -240,51 +212,6 @@ def class_indexes(labels: npt.NDArray[Any], classes: Sequence[int] | Sequence[st
     if not found.all():
         raise ValueError(f"expected labels among {len(known)} classes, got {labels[~found][0]!r}")
     return places.astype(np.int64)
-
-
-def default_part_rows(fields: Sequence[Field]) -> int:
-    """Return how many rows make a part of about 8 MiB in memory: between 256 and 262,144."""
-    width = sum(_TEXT_BYTES if field.type == "string" else field.size * field.dtype.itemsize for field in fields)
-    return min(max(_PART_BYTES // (width + 16), 256), 262_144)
-
-
-def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.RecordBatch:
-    """Return the rows of a part. Raises DatasetInvalid when they are not what the manifest says."""
-    data = store.get(part)
-    try:
-        schema = arrow_schema(fields)
-        table = pq.read_table(pa.BufferReader(data)).combine_chunks()
-        table = _with_names_of_lists(table, schema).cast(schema)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
-    if table.num_rows != part.rows:
-        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {table.num_rows}")
-    batches = table.combine_chunks().to_batches()
-    return batches[0]
-
-
-def _with_names_of_lists(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with its lists of fixed size called as in a schema: Parquet has a name of its own for their items.
-
-    Arrow's cast does the same, but not where a list is null.
-    """
-    for place, field in enumerate(table.schema):
-        if not pa.types.is_fixed_size_list(field.type) or field.name not in schema.names:
-            continue
-        lists = table.column(place).combine_chunks()
-        wanted = schema.field(field.name).type
-        if lists.null_count and pa.types.is_fixed_size_list(wanted) and wanted.list_size == field.type.list_size:
-            values = lists.values.slice(lists.offset * wanted.list_size, len(lists) * wanted.list_size)
-            values = values.fill_null(0) if values.null_count else values
-            renamed = pa.FixedSizeListArray.from_arrays(values, type=wanted, mask=lists.is_null())
-            table = table.set_column(place, pa.field(field.name, wanted, field.nullable), renamed)
-    return table
-
-
-def _to_parquet(rows: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_batches([rows]), sink, compression="zstd", row_group_size=65_536)
-    return bytes(sink.getvalue())
 
 
 def served_dtype(field: Field, transforms: FittedTransforms) -> np.dtype[Any]:

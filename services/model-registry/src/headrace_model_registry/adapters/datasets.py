@@ -2,9 +2,9 @@
 
 import pyarrow.compute as pc
 from headrace_data.batches import OFFSET
-from headrace_data.dataset import read_part
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part
+from headrace_data.parts import read_part
 from headrace_data.split import SPLITS
 from headrace_runtime.errors import Corrupt
 from headrace_runtime.object_store import ObjectStore

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from headrace_data.dataset import Blob, served_dtype
+from headrace_data.dataset import served_dtype
 from headrace_data.manifest import Manifest
+from headrace_data.parts import Blob
 from headrace_data.spec import Field
 from headrace_learning.graphs import LABEL, PREDICTION, PROBABILITIES
 

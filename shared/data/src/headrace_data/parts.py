@@ -1,0 +1,91 @@
+"""Parts: the Parquet files of a dataset, and the store that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace_data.batches import arrow_schema
+from headrace_data.errors import DatasetInvalid
+from headrace_data.manifest import Part
+from headrace_data.spec import Field
+
+_PART_BYTES: Final = 8 * 2**20
+"""About how large a part is in memory: this much may wait per split and producer partition."""
+_TEXT_BYTES: Final = 32
+"""What a text is taken to need, for that sum."""
+
+
+class Blob(Protocol):
+    """Bytes in an object store."""
+
+    @property
+    def uri(self) -> str:
+        """Where they are."""
+
+    @property
+    def digest(self) -> str:
+        """Their SHA-256: ``sha256:`` and 64 hexadecimal digits."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many they are."""
+
+
+class BlobStore(Protocol):
+    """Where parts are kept."""
+
+    def put(self, data: bytes) -> Blob:
+        """Keep bytes under their digest; the same bytes twice are one blob."""
+
+    def get(self, blob: Blob) -> bytes:
+        """Return a blob's bytes. Raises unless they have its digest."""
+
+
+def default_part_rows(fields: Sequence[Field]) -> int:
+    """Return how many rows make a part of about 8 MiB in memory: between 256 and 262,144."""
+    width = sum(_TEXT_BYTES if field.type == "string" else field.size * field.dtype.itemsize for field in fields)
+    return min(max(_PART_BYTES // (width + 16), 256), 262_144)
+
+
+def write_part(rows: pa.RecordBatch) -> bytes:
+    """Return rows as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_batches([rows]), sink, compression="zstd", row_group_size=65_536)
+    return bytes(sink.getvalue())
+
+
+def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.RecordBatch:
+    """Return the rows of a part. Raises DatasetInvalid when they are not what the manifest says."""
+    data = store.get(part)
+    try:
+        schema = arrow_schema(fields)
+        table = pq.read_table(pa.BufferReader(data)).combine_chunks()
+        table = _with_names_of_lists(table, schema).cast(schema)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
+    if table.num_rows != part.rows:
+        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {table.num_rows}")
+    batches = table.combine_chunks().to_batches()
+    return batches[0]
+
+
+def _with_names_of_lists(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with its lists of fixed size called as in a schema: Parquet has a name of its own for their items.
+
+    Arrow's cast does the same, but not where a list is null.
+    """
+    for place, field in enumerate(table.schema):
+        if not pa.types.is_fixed_size_list(field.type) or field.name not in schema.names:
+            continue
+        lists = table.column(place).combine_chunks()
+        wanted = schema.field(field.name).type
+        if lists.null_count and pa.types.is_fixed_size_list(wanted) and wanted.list_size == field.type.list_size:
+            values = lists.values.slice(lists.offset * wanted.list_size, len(lists) * wanted.list_size)
+            values = values.fill_null(0) if values.null_count else values
+            renamed = pa.FixedSizeListArray.from_arrays(values, type=wanted, mask=lists.is_null())
+            table = table.set_column(place, pa.field(field.name, wanted, field.nullable), renamed)
+    return table
