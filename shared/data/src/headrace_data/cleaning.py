@@ -26,6 +26,9 @@ from headrace_data.spec import Field, Pipeline
 
 Key = int | str
 """What identifies a record."""
+MISSING: Final = "missing"
+OUT_OF_RANGE: Final = "outOfRange"
+DUPLICATES: Final = "duplicates"
 _LONGEST_KEY: Final = 64
 
 
@@ -126,7 +129,7 @@ def _missing(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejecti
         missing = pc.or_kleene(column.is_null(), pc.equal(column, "")) if field.is_category else column.is_null()
         reason = f"{field.name}: expected a value, got none"
         for position in np.flatnonzero(missing.to_numpy(zero_copy_only=False)):
-            yield Rejection(int(position), "missing", field.name, reason)
+            yield Rejection(int(position), MISSING, field.name, reason)
 
 
 def _out_of_range(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
@@ -146,7 +149,7 @@ def _outside(field: Field, position: int, values: npt.NDArray[np.generic], outsi
     first = int(np.argmax(outside))
     where = f"element {first}: " if field.shape else ""
     reason = f"{field.name}: {where}expected {low} to {high}, got {values[first].item()}"
-    return Rejection(position, "outOfRange", field.name, reason)
+    return Rejection(position, OUT_OF_RANGE, field.name, reason)
 
 
 def _duplicates(
@@ -157,4 +160,4 @@ def _duplicates(
     before = frozenset(dropped)
     for position, key in enumerate(batch.column(field.name).to_pylist()):
         if position not in before and not seen.accept(key):
-            yield Rejection(position, "duplicates", field.name, reason)
+            yield Rejection(position, DUPLICATES, field.name, reason)

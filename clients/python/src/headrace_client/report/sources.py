@@ -13,6 +13,7 @@ from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part, SplitParts
+from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.split import SPLITS
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
@@ -89,7 +90,9 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
     every = registry.releases(trained.model)
     releases = [one for one in every if one.released.version_id == trained.version_id]
     release = releases[-1] if releases else None
-    graph, variant = (release.released.graph, release.released.variant) if release else (trained.graph, "fp32")
+    graph, variant = (
+        (release.released.graph, release.released.variant) if release else (trained.graph, REFERENCE_VARIANT)
+    )
     with _store(trained.manifest.uri) as store:
         manifest = json.loads(store.get(trained.manifest))
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from headrace_data.spec import REFERENCE_VARIANT
 
 from headrace_client.baseline import baseline_of
 from headrace_client.report import page
@@ -32,7 +33,6 @@ _MOST_POINTS: Final = 1_500
 _AT_LEAST: Final = ("agreement",)
 """Gates whose measurement must be at least the limit; the others' must be at most that."""
 _STATES: Final = {"released": "good", "refused": "bad"}
-_REFERENCE: Final = "fp32"
 _HIDDEN: Final = ("accuracy/",)
 """Beginnings of measurements that have a plot of their own."""
 _SHOWN: Final = 20
@@ -251,7 +251,7 @@ def _measured(name: str, value: float | None) -> str:
 
 
 def _gates(facts: VersionFacts) -> Html:
-    gates = [gate for gate in facts.version["gates"] if gate["variant"] != _REFERENCE]
+    gates = [gate for gate in facts.version["gates"] if gate["variant"] != REFERENCE_VARIANT]
     if not gates:
         return page.cards(page.card("None", note="Only fp32 is there, which the gates refer to.", wide=True))
     rows = [

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace_data.spec import REFERENCE_VARIANT
+
 from headrace_compressor.core.measurement import Rows, evaluate, measure, reads
 from headrace_compressor.core.quantisation import quantise_dynamic
-
-REFERENCE = "fp32"
-"""Name of the variant that is always there: the version as it was trained."""
 
 METHODS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {"int8-dynamic": ("int8", quantise_dynamic)}
 """Name of the variant, and what makes it of the version's graph, by the kind that a pipeline asks for."""
@@ -55,7 +54,7 @@ Report = Callable[[int, int, Mapping[str, float], float], None]
 def make_variants(graph: bytes, kinds: Iterable[str]) -> dict[str, bytes]:
     """Return the graphs of a version's variants by name, the reference first. Raise `NothingQuantised`."""
     made = {name: method(graph) for name, method in (METHODS[kind] for kind in kinds)}
-    return {REFERENCE: graph, **made}
+    return {REFERENCE_VARIANT: graph, **made}
 
 
 def compress(graph: bytes, kinds: Iterable[str], rows: Rows, report: Report) -> list[Variant]:

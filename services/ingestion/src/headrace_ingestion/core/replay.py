@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from headrace_data.cleaning import SeenKeys, clean
+from headrace_data.cleaning import DUPLICATES, SeenKeys, clean
 from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.bisection import CRASH
@@ -166,5 +166,5 @@ def dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:
         rejection
         for batch in taken.batches
         for rejection in clean(batch.rows, pipeline, SeenKeys(window=1)).dropped
-        if rejection.rule != "duplicates"
+        if rejection.rule != DUPLICATES
     ]

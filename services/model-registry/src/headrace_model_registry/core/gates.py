@@ -10,10 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace_model_registry.core.facts import GateResult, Variant
+from headrace_data.spec import REFERENCE_VARIANT
 
-REFERENCE = "fp32"
-"""Name of the variant that the others are measured against."""
+from headrace_model_registry.core.facts import GateResult, Variant
 
 _ROUNDING = 1e-9
 """A measurement this little over its limit is at the limit: 0.97 - 0.96 is more than 0.01 in binary."""
@@ -45,7 +44,7 @@ def judge(variants: Sequence[Variant], limits: Limits) -> tuple[GateResult, ...]
     A measurement that is missing or not a number fails its gate. Without fp32 there is nothing to refer to, and no
     variant passes.
     """
-    reference = next((variant for variant in variants if variant.name == REFERENCE), None)
+    reference = next((variant for variant in variants if variant.name == REFERENCE_VARIANT), None)
     results: list[GateResult] = []
     for variant in variants:
         if variant is reference:

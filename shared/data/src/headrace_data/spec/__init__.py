@@ -2,6 +2,7 @@
 
 from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.learn import (
+    REFERENCE_VARIANT,
     CnnNetwork,
     Compress,
     EarlyStop,
@@ -19,6 +20,7 @@ from headrace_data.spec.prepare import Clean, Constant, Encode, Freeze, Impute, 
 from headrace_data.spec.stream import Field, Stream
 
 __all__ = [
+    "REFERENCE_VARIANT",
     "Clean",
     "CnnNetwork",
     "Compress",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import pydantic
 
@@ -93,6 +93,10 @@ class Train(Section):
         default=0, description="Start of every random number; the same seed gives the same version."
     )
     early_stop: EarlyStop | None = pydantic.Field(default=None, description="Left out: all epochs are run.")
+
+
+REFERENCE_VARIANT: Final = "fp32"
+"""Name of the variant that is always there: the version as it was trained, which the others are measured against."""
 
 
 class Variant(Section):
