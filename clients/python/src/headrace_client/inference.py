@@ -18,6 +18,12 @@ from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_ra
 from headrace_client.tls import Tls
 
 NOT_READY_PAUSE_S = 0.2
+DATATYPES = {
+    "b1": "BOOL",
+    **{f"{kind}{size}": f"{word}{size * 8}" for kind, word in (("u", "UINT"), ("i", "INT")) for size in (1, 2, 4, 8)},
+    **{f"f{size}": f"FP{size * 8}" for size in (2, 4, 8)},
+}
+"""Data type by numpy kind and item size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +147,6 @@ class InferenceClient(ServiceClient):
 
 def _tensor_spec(tensor: Any) -> TensorSpec:
     return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape))
-
-
-DATATYPES = {
-    "b1": "BOOL",
-    **{f"{kind}{size}": f"{word}{size * 8}" for kind, word in (("u", "UINT"), ("i", "INT")) for size in (1, 2, 4, 8)},
-    **{f"f{size}": f"FP{size * 8}" for size in (2, 4, 8)},
-}
-"""Data type by numpy kind and item size in bytes."""
 
 
 def _datatype(name: str, array: Array) -> str:

@@ -17,6 +17,16 @@ from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client.baseline import baseline_of
 from headrace_client.views import short_id
 
+QUALITIES = ("accuracy", "rmse")
+"""What says how good a version is: of a classification, of a regression."""
+MEASURES = {
+    "train_loss": "loss",
+    "validation_loss": "validation loss",
+    "validation_accuracy": "validation accuracy",
+    "validation_rmse": "validation rmse",
+}
+"""The measurements of a run that a progress line shows, with their words."""
+
 
 class Goal(StrEnum):
     """What to wait for: the newest dataset frozen, a version trained on it, or that version released."""
@@ -181,23 +191,12 @@ def _any_running(state: messages.WatchPipelineResponse) -> bool:
     return any(run.state == messages.RUN_STATE_RUNNING for run in state.runs)
 
 
-QUALITIES = ("accuracy", "rmse")
-"""What says how good a version is: of a classification, of a regression."""
-LOSSES = {
-    "train_loss": "loss",
-    "validation_loss": "validation loss",
-    "validation_accuracy": "validation accuracy",
-    "validation_rmse": "validation rmse",
-}
-"""The measurements of a run that a progress line shows, with their words."""
-
-
 def _progress(run: messages.Run, unit: str) -> str:
     if not run.HasField("progress"):
         return f"run {short_id(run.run_id)} was asked for"
     progress = run.progress
     attempt = f"attempt {progress.attempt}" if progress.attempt > 1 else ""
-    measured = [f"{word} {progress.metrics[name]:.4f}" for name, word in LOSSES.items() if name in progress.metrics]
+    measured = [f"{word} {progress.metrics[name]:.4f}" for name, word in MEASURES.items() if name in progress.metrics]
     left = f"about {duration_text(progress.eta_s)} left" if progress.eta_s > 0 else ""
     return _joined(f"{unit} {progress.step} of {progress.steps}", attempt, *measured, left)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from headrace_model_registry.core.facts import Evaluation
 
+_ROUNDING = 1e-9
+"""Squares that differ by less are equal: sums in another order do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -57,10 +60,6 @@ class Comparison:
         raise TypeError("expected two scores or two errors, got one of each")
 
 
-_ROUNDING = 1e-9
-"""Squares that differ by less are equal: sums in another order do."""
-
-
 def compare(
     evaluations: Sequence[Evaluation], candidate_id: str, champion_id: str, dataset_ids: Sequence[str]
 ) -> Comparison | str:
@@ -69,30 +68,31 @@ def compare(
     Each dataset counts once and by its rows, so the figures are counts of right answers, or of a regression sums of
     squared errors: a mean of the datasets' accuracies would let ten rows outvote ten thousand.
     """
-    by_place = {(e.version_id, e.dataset_id): e for e in evaluations}
-    regression = any("rmse" in e.metrics for e in evaluations if e.version_id == candidate_id)
+    measured = {(each.version_id, each.dataset_id): each for each in evaluations}
+    regression = any("rmse" in each.metrics for each in evaluations if each.version_id == candidate_id)
     metric, amount = ("rmse", _squares) if regression else ("accuracy", _right)
     rows: list[tuple[str, int]] = []
     amounts = {candidate_id: 0.0, champion_id: 0.0}
     for dataset_id in dict.fromkeys(dataset_ids):
-        found = {version_id: by_place.get((version_id, dataset_id)) for version_id in amounts}
-        for version_id, evaluation in found.items():
+        counts: set[int] = set()
+        for version_id in amounts:
+            evaluation = measured.get((version_id, dataset_id))
             if evaluation is None or metric not in evaluation.metrics:
                 return f"the {metric} of version {version_id} on dataset {dataset_id} was not measured"
             added = amount(evaluation)
             if isinstance(added, str):
                 return f"the {metric} of version {version_id} on dataset {dataset_id} is {added}"
             amounts[version_id] += added
-        counts = {evaluation.rows for evaluation in found.values() if evaluation is not None}
+            counts.add(evaluation.rows)
         if len(counts) != 1:
             return f"candidate and champion were measured on different rows of dataset {dataset_id}: {sorted(counts)}"
         rows.append((dataset_id, counts.pop()))
     total = sum(count for _, count in rows)
-    if regression:
-        return Comparison(Errors(amounts[candidate_id], total), Errors(amounts[champion_id], total), tuple(rows))
-    return Comparison(
-        Score(round(amounts[candidate_id]), total), Score(round(amounts[champion_id]), total), tuple(rows)
-    )
+
+    def achieved(version_id: str) -> Score | Errors:
+        return Errors(amounts[version_id], total) if regression else Score(round(amounts[version_id]), total)
+
+    return Comparison(achieved(candidate_id), achieved(champion_id), tuple(rows))
 
 
 def _right(evaluation: Evaluation) -> float | str:
