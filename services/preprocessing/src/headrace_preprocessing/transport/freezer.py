@@ -111,7 +111,7 @@ class Freezer(Background):
         filling = watch.filling
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name, names.ROWS: filling.rows}
         with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes, links=watch.links()) as span:
-            ends = watch.positions()
+            ends, frozen = watch.positions(), False
             facts: list[Message]
             try:
                 manifest = self._write(watch, ends, lease)
@@ -127,10 +127,11 @@ class Freezer(Background):
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
                 facts.append(frozen_message(manifest, stored, filling, self._pipeline))
+                frozen = True
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send(encode(fact, source=SOURCE) for fact in facts)
                 transaction.commit_offsets(ends, lease.consumer.group_metadata())
-        watch.done(ends, frozen=isinstance(facts[-1], dataset_pb2.DatasetFrozen))
+        watch.done(ends, frozen=frozen)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
         return [
