@@ -78,7 +78,9 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
             optimizer=_below(tensors, _OPTIMIZER),
         )
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise BrokenCheckpoint(f"checkpoint: {type(error).__name__}: {error}") from error
+        raise BrokenCheckpoint(
+            f"checkpoint: expected tensors and a sidecar that can be read, got {type(error).__name__}: {error}"
+        ) from error
 
 
 def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:

@@ -93,9 +93,13 @@ class Trial:
         ready = self._answer(START_TIMEOUT_S)
         if isinstance(ready, str):
             raise Unavailable(f"{self._module}: the process of a trial did not start: {ready}")
-        if resident_bytes(self._process.pid) + LEAST_ROOM_BYTES > self._most_bytes:
+        needed_bytes = resident_bytes(self._process.pid) + LEAST_ROOM_BYTES
+        if needed_bytes > self._most_bytes:
             self.close()
-            raise Unavailable(f"{self._module}: too little memory is free for a trial to tell anything")
+            raise Unavailable(
+                f"{self._module}: expected {needed_bytes // 1_000_000} MB of memory for a trial to tell anything, "
+                f"got {self._most_bytes // 1_000_000} MB"
+            )
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         assert self._process is not None  # noqa: S101 - started by the caller

@@ -52,7 +52,9 @@ def _settled_ends(settings: KafkaSettings, reader: LogReader, place: Place) -> d
     deadline = time.monotonic() + SETTLE_S
     while (ends := reader.ends([place]))[place] < written:
         if time.monotonic() > deadline:
-            raise Unavailable(f"{place}: a transaction before offset {written} stays open for {SETTLE_S:.0f} s")
+            raise Unavailable(
+                f"{place[0]}:{place[1]}: a transaction before offset {written} stays open for {SETTLE_S:.0f} s"
+            )
         time.sleep(SETTLE_POLL_S)
     return ends
 

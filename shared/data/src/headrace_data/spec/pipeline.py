@@ -69,7 +69,7 @@ class Pipeline(Section):
         if self.prepare.split.group is not None:
             field = self.stream.field(self.prepare.split.group)
         if field is None:
-            raise ValueError("the pipeline names no field to split by")
+            raise ValueError(f"pipeline {self.name!r}: expected a field to split by, got no group, id or split.group")
         return field
 
     def canonical_json(self) -> bytes:

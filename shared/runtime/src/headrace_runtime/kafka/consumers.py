@@ -297,7 +297,7 @@ class LogReader:
         """
         position = self._consumer.position(TopicPartition(*place), timeout_ms=ANSWER_TIMEOUT_MS)
         if position is None:
-            raise Unavailable(f"{place}: no position after {ANSWER_TIMEOUT_MS / 1_000:.0f} s")
+            raise Unavailable(f"{place[0]}:{place[1]}: no position after {ANSWER_TIMEOUT_MS / 1_000:.0f} s")
         return int(position)
 
     def reached(self, ends: Mapping[Place, int]) -> bool:
