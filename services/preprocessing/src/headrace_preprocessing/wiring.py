@@ -18,10 +18,10 @@ from headrace_runtime.topics import raw_topic
 from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.settings import Settings
+from headrace_preprocessing.transport.awaited_specs import AwaitedSpecs
 from headrace_preprocessing.transport.consumer import handler
 from headrace_preprocessing.transport.converters import Origin
 from headrace_preprocessing.transport.freezer import Freezer
-from headrace_preprocessing.transport.newness import Newness
 from headrace_preprocessing.transport.suspects import BatchSuspects
 
 NAME = "preprocessing"
@@ -59,7 +59,7 @@ def _pipeline_parts(
         handler(cleaner),
         _restorer(settings, cleaner),
         BatchSuspects(cleaner),
-        Newness(pipeline.digest, ask).handles,
+        AwaitedSpecs(pipeline.digest, ask).ready,
     )
     return [loop, Freezer(settings, pipeline, events, partial(_origin, settings, pipeline.stream.topic))]
 

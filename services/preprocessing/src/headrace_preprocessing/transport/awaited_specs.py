@@ -21,7 +21,7 @@ class _Question:
     asked_s: float
 
 
-class Newness:
+class AwaitedSpecs:
     """Tells messages of the spec in force, and of older ones, from those of a spec that was applied a moment ago.
 
     Whoever wrote a message had seen its spec applied. So once everything is seen that was applied up to now, and the
@@ -37,7 +37,7 @@ class Newness:
         self._clock = clock
         self._questions: dict[str, _Question] = {}
 
-    def handles(self, records: Sequence[Record]) -> bool:
+    def ready(self, records: Sequence[Record]) -> bool:
         """Tell whether none of these messages of a raw topic has to wait."""
         return not [digest for digest in set(map(_digest, records)) if self._is_ahead(digest)]
 
