@@ -41,7 +41,7 @@ def manifest(platform: Platform, registry: RegistryClient, released: dict[str, A
 
 
 @pytest.fixture(scope="module")
-def test_rows(platform: Platform, manifest: Manifest) -> tuple[Array, Array]:
+def held_out(platform: Platform, manifest: Manifest) -> tuple[Array, Array]:
     columns = DatasetReader(manifest, ObjectStore(platform.connections.store_url)).columns("test")
     return columns["pixels"], columns["digit"]
 
@@ -92,9 +92,9 @@ def test_the_version_learned_and_its_variants_were_judged(registry: RegistryClie
 
 
 def test_predictions_are_right_over_the_network_and_hot_the_second_time(
-    platform: Platform, inference: InferenceClient, test_rows: tuple[Array, Array]
+    platform: Platform, inference: InferenceClient, held_out: tuple[Array, Array]
 ) -> None:
-    pixels, digits = test_rows
+    pixels, digits = held_out
     redis.Redis.from_url(platform.redis_url).flushall()
     first = [inference.infer("digits", {"pixels": image[np.newaxis]}) for image in pixels]
     second = [inference.infer("digits", {"pixels": image[np.newaxis]}) for image in pixels]
@@ -110,9 +110,9 @@ def test_predictions_are_right_over_the_network_and_hot_the_second_time(
 
 
 def test_the_graph_takes_raw_features_and_agrees_with_a_batch(
-    inference: InferenceClient, test_rows: tuple[Array, Array]
+    inference: InferenceClient, held_out: tuple[Array, Array]
 ) -> None:
-    pixels, digits = test_rows
+    pixels, digits = held_out
     result = inference.infer("digits", {"pixels": pixels})
     assert result.outputs["probabilities"].shape == (len(pixels), 10)
     np.testing.assert_allclose(result.outputs["probabilities"].sum(axis=1), 1, atol=1e-5)
@@ -120,9 +120,9 @@ def test_the_graph_takes_raw_features_and_agrees_with_a_batch(
 
 
 def test_answers_stay_right_without_valkey(
-    platform: Platform, inference: InferenceClient, test_rows: tuple[Array, Array]
+    platform: Platform, inference: InferenceClient, held_out: tuple[Array, Array]
 ) -> None:
-    pixels, _ = test_rows
+    pixels, _ = held_out
     expected = inference.infer("digits", {"pixels": pixels[:50]}).outputs["label"]
     client = redis.Redis.from_url(platform.redis_url)
     client.execute_command("CLIENT", "PAUSE", "3000", "ALL")
@@ -152,14 +152,14 @@ def test_the_same_records_give_the_same_dataset_on_another_platform(
 
 
 def test_the_command_line_shows_all_of_it(
-    headrace: Callable[..., Any], released: dict[str, Any], test_rows: tuple[Array, Array]
+    headrace: Callable[..., Any], released: dict[str, Any], held_out: tuple[Array, Array]
 ) -> None:
     for what in ("pipelines", "datasets", "runs", "versions", "releases"):
         result = headrace("get", what, "--json")
         assert result.returncode == 0, result.stderr
         assert json.loads(result.stdout), what
         assert headrace("get", what).stdout
-    pixels, _ = test_rows
+    pixels, _ = held_out
     rows = "\n".join(json.dumps({"pixels": image.tolist()}) for image in pixels[:5])
     predicted = headrace("predict", "digits", "--json", stdin=rows)
     assert predicted.returncode == 0, predicted.stderr
