@@ -72,6 +72,9 @@ class Tasks:
     async def _requests(self, method: Method, call: Call) -> AsyncIterator[Any]:
         while (message := await self._told(call.receive)) is not None:
             yield _read(method, call, message)
+        # A stream that was cancelled ends like one that is complete. Asked once more, the core answers only after it
+        # has told of the cancellation, and then this task is cancelled first.
+        await self._told(call.receive)
 
     async def _told(self, start: Callable[[Callable[..., None]], None]) -> Any:
         """Start an operation and return what it tells."""

@@ -1,0 +1,94 @@
+"""Streams whose callers leave, are refused, or read slowly."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from headrace_runtime.rpc.host import GrpcHost
+
+MEBIBYTE = 1024 * 1024
+
+
+class Sums:
+    """Adds up streams of numbers, and notes which of them came to an end."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.began: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    async def sum(self, requests: AsyncIterator[bytes], _call: Any) -> bytes:
+        how, total = "cut", 0
+        try:
+            async for request in requests:
+                total += int(request)
+                self.began.put(total)
+            how = "complete"
+        finally:
+            self.ended.put(how)
+        return str(total).encode()
+
+    async def flood(self, _request: bytes, _call: Any) -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            self.sent += 1
+            yield bytes(MEBIBYTE)
+
+
+@pytest.fixture
+def sums() -> Sums:
+    return Sums()
+
+
+@pytest.fixture
+def channel(sums: Sums) -> Iterator[Any]:
+    methods: dict[str, Any] = {
+        "Sum": grpc.stream_unary_rpc_method_handler(sums.sum),
+        "Flood": grpc.unary_stream_rpc_method_handler(sums.flood),
+    }
+    handler = grpc.method_handlers_generic_handler("test.Sums", methods)
+    host = GrpcHost("127.0.0.1:0", [handler], [], max_message_bytes=MEBIBYTE)
+    host.start()
+    with grpc.insecure_channel(f"127.0.0.1:{host.port}") as channel:
+        yield channel
+    host.stop()
+
+
+@pytest.mark.parametrize(("how", "calls"), [("the caller left", 300), ("a message was too large", 10)])
+def test_a_stream_that_was_cut_is_never_taken_for_a_complete_one(
+    sums: Sums, channel: Any, how: str, calls: int
+) -> None:
+    for _ in range(calls):
+        gone = threading.Event()
+
+        def requests(gone: threading.Event = gone) -> Iterator[bytes]:
+            yield b"40"
+            if "large" in how:
+                yield bytes(MEBIBYTE + 1)
+            gone.wait(30)
+
+        waiting = channel.stream_unary("/test.Sums/Sum").future(requests(), timeout=30)
+        assert sums.began.get(timeout=30) == 40
+        if "left" in how:
+            waiting.cancel()
+        assert sums.ended.get(timeout=30) == "cut"
+        expected = grpc.StatusCode.CANCELLED if "left" in how else grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert waiting.code() is expected
+        gone.set()
+
+
+def test_a_complete_stream_is_complete(sums: Sums, channel: Any) -> None:
+    assert channel.stream_unary("/test.Sums/Sum")(iter([b"40", b"2"]), timeout=30) == b"42"
+    assert sums.ended.get(timeout=30) == "complete"
+
+
+def test_no_more_is_made_than_the_caller_reads(sums: Sums, channel: Any) -> None:
+    answers = channel.unary_stream("/test.Sums/Flood")(b"", timeout=60)
+    for read in range(1, 51):
+        assert len(next(answers)) == MEBIBYTE
+        assert sums.sent < read + 32
+    answers.cancel()
