@@ -1,9 +1,10 @@
-"""gRPC's core by itself: a stop between two calls."""
+"""gRPC's core by itself: calls that wait for its thread, and a stop between two of them."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -11,9 +12,46 @@ import pytest
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.core import Core
 
+BURST = 4_000
+"""More calls than the core lets wait when it is left alone."""
+
 
 def answer(call: Call) -> None:
     call.receive(lambda message: call.end() if message is None else call.answer(message))
+
+
+class Gate:
+    """Holds the thread in which calls arrive until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def __call__(self, call: Call) -> None:
+        self.opened.wait(60)
+        answer(call)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+def test_a_burst_of_calls_waits_for_its_turn(gate: Gate) -> None:
+    core = Core([], gate)
+    port = core.bind("127.0.0.1:0", None)
+    core.start()
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
+    with dial as channel:
+        ask = channel.unary_unary("/test.Burst/Ask")
+        waiting = [ask.future(b"", timeout=60) for _ in range(BURST)]
+        # The core refuses this one by itself, and by then has read all that came before on the connection.
+        refused = ask.future(b"", timeout=60, metadata=(("large", "x" * 20_000),))
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        gate.opened.set()
+        assert {each.code() for each in waiting} == {grpc.StatusCode.OK}
+    core.stop(10.0)
 
 
 class WatchedLock:

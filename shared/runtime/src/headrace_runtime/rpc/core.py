@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 AWAITED = 16
 """Calls that the core may hand out before the thread asks for more."""
+WAITING = 10_000
+"""Calls that may wait in the core, 15 kB each, until the thread asks for them. Of more it cancels some, and all beyond
+twice as many; callers do not repeat what was cancelled. Left alone it begins at 1000, in a burst of good calls."""
 
 Option = tuple[str, int | str]
 
@@ -35,7 +38,11 @@ class Core:
     def __init__(self, options: Sequence[Option], arrived: Callable[[Call], None]) -> None:
         self._arrived = arrived
         self._queue = cygrpc.CompletionQueue()
-        self._server = cygrpc.Server(tuple(options), False)
+        waiting = (
+            ("grpc.server.max_pending_requests", WAITING),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * WAITING),
+        )
+        self._server = cygrpc.Server((*options, *waiting), False)
         self._server.register_completion_queue(self._queue)
         self._awaited = 0
         self._asking = threading.Lock()
