@@ -31,6 +31,9 @@ twice as many; callers do not repeat what was cancelled. Left alone it begins at
 
 Option = tuple[str, int | str]
 
+# grpcio logs metadata that is no text as an error with its traceback, and goes on: any caller could fill the log.
+logging.getLogger(cygrpc.__name__).addFilter(lambda record: record.msg != "Invalid encoding on %s")
+
 
 class Core:
     """A server whose calls are told to `arrived`, in the thread that this starts. May not be used in a forked child."""
