@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -216,6 +218,46 @@ def test_an_event_that_cannot_be_made_or_came_too_long_ago_ends_nothing(
     events.add(9, 0)
     events.stop()
     assert packed(settings, run) == [[0, 1, 2, 3], [9]]
+
+
+def test_a_message_that_kafka_refuses_is_counted_and_the_next_one_arrives(settings: ServiceSettings) -> None:
+    def lost() -> float:
+        return events_module.EVENTS_DROPPED.labels("RunProgressed")._value.get()
+
+    def pack(sizes: Sequence[int]) -> run_pb2.RunProgressed:
+        return run_pb2.RunProgressed(run_id=run, metrics={os.urandom(size).hex(): size for size in sizes})
+
+    run, before, mebibyte = str(uuid.uuid4()), lost(), 1024 * 1024
+    events = BatchedEvents(settings, "test", run_pb2.RunProgressed, pack, 0.01, at_once=3)
+    for _ in range(3):
+        events.add(mebibyte, 1)
+    events.start()
+    until(lambda: lost() > before)
+    events.add(16, 1)
+    events.stop()
+    assert lost() == before + 3
+    messages = [decode(record, run_pb2.RunProgressed) for record in read_all(settings, RUN_PROGRESSED.name)]
+    assert [list(message.metrics.values()) for message in messages if message.run_id == run] == [[16]]
+
+
+def test_a_stop_does_not_wait_for_a_kafka_that_is_away(
+    settings: ServiceSettings, broker: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "STOP_TIMEOUT_S", 0.5)
+    run = str(uuid.uuid4())
+    events = batched(settings, run)
+    broker.signal("kafka", signal.SIGSTOP)
+    try:
+        events.start()
+        events.add(1, 1)
+        until(lambda: not events._waiting)
+        began_s = time.monotonic()
+        events.stop()
+        assert time.monotonic() - began_s < 5.0
+    finally:
+        broker.signal("kafka", signal.SIGCONT)
+    events._thread.join(60)
+    assert packed(settings, run) == [[1]]
 
 
 def batched(settings: ServiceSettings, run: str) -> BatchedEvents[int]:

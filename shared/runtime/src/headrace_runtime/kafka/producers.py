@@ -162,5 +162,17 @@ def send(producer: KafkaProducer, message: Outgoing) -> Any:
 
 
 def best_effort_producer(settings: KafkaSettings, client_id: str, gather_s: float) -> KafkaProducer:
-    """Return a producer for what comes in bursts every `gather_s` seconds: each is written together."""
-    return KafkaProducer(client_id=client_id, linger_ms=int(250 * gather_s), **_WRITING, **settings.kafka_client())
+    """Return a producer for what comes in bursts every `gather_s` seconds: each is written together.
+
+    It keeps the order, and may write a message twice when the broker's answer is lost. An idempotent one would not, but
+    kafka-python's (3.0.12) writes nothing any more once the broker has refused a message, for its size or for a right
+    that is missing.
+    """
+    return KafkaProducer(
+        client_id=client_id,
+        linger_ms=int(250 * gather_s),
+        enable_idempotence=False,
+        max_in_flight_requests_per_connection=1,
+        **_WRITING,
+        **settings.kafka_client(),
+    )
