@@ -73,6 +73,13 @@ class Service:
     async def echo(self, request: bytes, _call: Any) -> bytes:
         return request
 
+    async def large(self, _request: bytes, _call: Any) -> bytes:
+        return bytes(8 * MEBIBYTE + 1)
+
+    async def misled(self, request: bytes, call: Any) -> bytes:
+        call.set_trailing_metadata((("No Key", "x"),))
+        return request
+
     def handler(self) -> grpc.GenericRpcHandler:
         methods: dict[str, Any] = {
             "Where": grpc.unary_unary_rpc_method_handler(self.where),
@@ -80,6 +87,8 @@ class Service:
             "Sum": grpc.stream_unary_rpc_method_handler(self.sum),
             "Count": grpc.unary_stream_rpc_method_handler(self.count),
             "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
+            "Large": grpc.unary_unary_rpc_method_handler(self.large),
+            "Misled": grpc.unary_unary_rpc_method_handler(self.misled),
             "Parsed": grpc.unary_unary_rpc_method_handler(
                 self.echo, PushRequest.FromString, PushRequest.SerializeToString
             ),
@@ -246,6 +255,23 @@ def test_large_messages_pass_both_ways(channel: Any) -> None:
     assert channel.unary_unary("/test.Calls/Echo")(large, timeout=30) == large
     compressed = channel.unary_unary("/test.Calls/Echo")(large, timeout=30, compression=grpc.Compression.Gzip)
     assert compressed == large
+
+
+def test_what_grows_beyond_the_limit_when_it_is_unpacked_is_refused(channel: Any) -> None:
+    for size, code in ((8 * MEBIBYTE, grpc.StatusCode.OK), (8 * MEBIBYTE + 1, grpc.StatusCode.RESOURCE_EXHAUSTED)):
+        echo = channel.unary_unary("/test.Calls/Echo").future(
+            bytes(size), timeout=30, compression=grpc.Compression.Gzip
+        )
+        assert echo.code() is code
+
+
+@pytest.mark.parametrize(
+    ("method", "code"), [("Large", grpc.StatusCode.RESOURCE_EXHAUSTED), ("Misled", grpc.StatusCode.INTERNAL)]
+)
+def test_an_answer_that_cannot_be_sent_ends_its_call(channel: Any, method: str, code: grpc.StatusCode) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/test.Calls/{method}")(b"", timeout=30)
+    assert caught.value.code() is code
 
 
 def test_nothing_of_many_calls_is_kept(channel: Any, service: Service, caplog: pytest.LogCaptureFixture) -> None:
