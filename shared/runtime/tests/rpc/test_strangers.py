@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import random
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from typing import Any
 
 import grpc
 import pytest
+from headrace_runtime.rpc import host as host_module
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.host import GrpcHost
 
-DATA, HEADERS, RESET, SETTINGS = 0, 1, 3, 4
-END_STREAM, END_HEADERS = 1, 4
+DATA, HEADERS, RESET, SETTINGS, PING = 0, 1, 3, 4, 6
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
 MESSAGE = b"\0\0\0\0\1x"
 CONNECTIONS = 50
 
@@ -51,6 +54,16 @@ TAKEN_BACK = b"".join(
 
 
 class Strange:
+    def __init__(self) -> None:
+        self.left = threading.Event()
+
+    async def wait(self, _request: bytes, _call: Any) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+        return b""
+
     async def echo(self, request: bytes, _call: Any) -> bytes:
         return request
 
@@ -60,14 +73,20 @@ class Strange:
     def handler(self) -> grpc.GenericRpcHandler:
         methods: dict[str, Any] = {
             "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
+            "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
             "Join": grpc.stream_unary_rpc_method_handler(self.join),
         }
         return grpc.method_handlers_generic_handler("test.Strange", methods)
 
 
 @pytest.fixture
-def host() -> Iterator[GrpcHost]:
-    host = GrpcHost("127.0.0.1:0", [Strange().handler()], [])
+def strange() -> Strange:
+    return Strange()
+
+
+@pytest.fixture
+def host(strange: Strange) -> Iterator[GrpcHost]:
+    host = GrpcHost("127.0.0.1:0", [strange.handler()], [])
     host.start()
     yield host
     host.stop()
@@ -129,3 +148,31 @@ def test_connections_that_break_off_leave_nothing(
         until(lambda: descriptors() <= before)
         until(lambda: not any(type(each) is Call for each in gc.get_objects()))
     assert caplog.records == []
+
+
+def frames(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
+    """Yield kind, flags and payload of each frame that comes, until the other side is gone."""
+    with connection.makefile("rb") as received:
+        while head := received.read(9):
+            yield head[3], head[4], received.read(int.from_bytes(head[:3], "big"))
+
+
+def test_a_caller_that_vanished_without_a_word_is_noticed(strange: Strange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "PING_S", 0.05)
+    monkeypatch.setattr(host_module, "PING_ANSWER_S", 0.2)
+    host = GrpcHost("127.0.0.1:0", [strange.handler()], [])
+    host.start()
+    with socket.create_connection(("127.0.0.1", host.port)) as connection:
+        connection.settimeout(30)
+        connection.sendall(OPENING + call(b"/test.Strange/Wait") + frame(DATA, END_STREAM, 1, MESSAGE))
+        answers = 0
+        for kind, flags, payload in frames(connection):
+            if kind == SETTINGS and not flags & ACK:
+                connection.sendall(frame(SETTINGS, ACK, 0))
+            if kind == PING and not flags & ACK and answers < 5:
+                assert not strange.left.is_set()
+                connection.sendall(frame(PING, ACK, 0, payload))
+                answers += 1
+        assert answers == 5
+        assert strange.left.wait(30)
+    host.stop()

@@ -34,6 +34,11 @@ except ImportError:  # not made for Windows
 
 MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
+PING_S = 60.0
+"""How often a quiet connection is asked for a sign of life. A caller whose machine or network is gone says no word:
+gRPC's core would keep its calls and watches for two hours."""
+PING_ANSWER_S = 60.0
+"""How long the answer may take."""
 LIVE = "live"
 """The health name that serves for as long as the server answers, whatever its services wait for: for liveness probes,
 which restart a process, where "" is for readiness probes, which send it no calls."""
@@ -177,6 +182,8 @@ class GrpcHost(Background):
             ("grpc.max_send_message_length", self._max_message_bytes),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", round(PING_S * 1e3)),
+            ("grpc.http2.ping_timeout_ms", round(PING_ANSWER_S * 1e3)),
         ]
         if self._age_s:
             # Calls that are older than their connection may end in their own time: without a limit of its own, streams
