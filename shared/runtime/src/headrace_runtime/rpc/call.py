@@ -88,7 +88,10 @@ class Call:
     # What carries it.
 
     def receive(self, then: Callable[[bytes | None], None]) -> None:
-        """Tell the next message, None when there is none any more."""
+        """Tell the next message, None when there is none any more: the caller sent all, or the call is over.
+
+        Which of the two is known when the same is asked once more: what `watch` tells comes before that answer.
+        """
 
         def received(event: Any) -> None:
             then(event.batch_operations[0].message())
