@@ -18,3 +18,13 @@ def test_texts_from_records_cannot_steer_the_terminal(capsys: pytest.CaptureFixt
     assert out.splitlines()[0] == SHOWN
     assert out.splitlines()[-1].strip() == SHOWN
     assert err.splitlines() == [SHOWN, "second line", f"error: {SHOWN}"]
+
+
+def test_an_offset_is_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    say("scans:100:7")
+    error_line("scans:100:7")
+    print_parts([table(["=record", "topic"], [["scans:100:7", "a:b:c"]]), "scans:100:7"])
+    out, err = capsys.readouterr()
+    assert out.count("scans:100:7") == 3
+    assert "a:b:c" in out
+    assert err == "error: scans:100:7\n"

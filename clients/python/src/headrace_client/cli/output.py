@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -30,21 +29,15 @@ FOLDED_WIDTH = 8
 """Least width of a column whose text may go on in the next line."""
 
 
-PIPED_WIDTH = 200
-"""Widest table in a pipe or a file, which have no width of their own; none is wider than its cells."""
-
-
 def stdout() -> Console:
     """Return the console of results."""
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_WIDTH
-    return console
+    # Otherwise the `:100:` of `scans:100:7` is drawn as a picture.
+    return Console(highlight=False, emoji=False)
 
 
 def stderr() -> Console:
     """Return the console of errors and progress."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_parts(parts: Sequence[RenderableType]) -> None:
