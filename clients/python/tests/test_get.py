@@ -214,6 +214,17 @@ def test_a_regression_is_known_by_its_error():
     assert "rmse 312.4200" in mixed
 
 
+def test_an_rmse_of_prices_leaves_room_for_the_state() -> None:
+    common = {"ordinal": 1, "version_id": "sha256:1", "dataset_id": "sha256:2", "state": "released", "reason": None}
+    metrics = {"rmse": 52081.679312, "baseline_rmse": 165023.98731}
+    prices = common | {"model": "prices", "epochs": 3, "metrics": metrics, "gates": [], "variants": []}
+
+    shown = text_of(tables.versions([prices]))
+
+    assert "52081.7    165024  released" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def text_of(parts, width=120):
     console = Console(width=width, file=StringIO())
     for part in parts:

@@ -28,3 +28,23 @@ def test_an_offset_is_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.count("scans:100:7") == 3
     assert "a:b:c" in out
     assert err == "error: scans:100:7\n"
+
+
+def test_a_narrow_terminal_takes_no_column_and_no_digit_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_parts([table(["model", ">rmse", "=state"], [["houses-of-the-north", "165023.99", "[green]released[/]"]])])
+    header, _, first, *rest = capsys.readouterr().out.splitlines()
+    assert header.split() == ["model", "rmse", "state"]
+    assert first.split() == ["houses-o", "165023.99", "released"]
+    assert [line.strip() for line in rest] == ["f-the-no", "rth"]
+
+
+def test_a_pipe_gets_each_row_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    reason = "expected a number " * 20
+    print_parts([table(["=rule", "reason"], [["type", reason]]), reason])
+    out = capsys.readouterr().out.splitlines()
+    assert out[2].startswith(f"type  {reason.strip()}")
+    assert out[-1].strip() == reason.strip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -27,12 +30,15 @@ COLOURS = {
 
 FOLDED_WIDTH = 8
 """Least width of a column whose text may go on in the next line."""
+UNFOLDED_WIDTH = 10_000
+"""Width for a reader that is no terminal: what `grep` looks for must not go on in the next line."""
 
 
 def stdout() -> Console:
     """Return the console of results."""
-    # Otherwise the `:100:` of `scans:100:7` is drawn as a picture.
-    return Console(highlight=False, emoji=False)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    # Without emoji off, the `:100:` of `scans:100:7` is drawn as a picture.
+    return Console(highlight=False, emoji=False, width=None if known else UNFOLDED_WIDTH)
 
 
 def stderr() -> Console:
@@ -46,7 +52,18 @@ def print_parts(parts: Sequence[RenderableType]) -> None:
     for number, part in enumerate(parts):
         if number:
             console.print()
-        console.print(part)
+        if isinstance(part, Table):
+            _fit(part, console.width)
+        console.print(part, crop=False)
+
+
+def _fit(drawn: Table, width: int) -> None:
+    """Narrow a table's gaps where it is too wide; wider still, it keeps every column, and the terminal breaks lines."""
+    columns = sum(column.min_width or 0 for column in drawn.columns)
+    gaps = len(drawn.columns) - 1
+    if columns + 2 * gaps > width:
+        drawn.padding = (0, 0)
+        drawn.width = columns + gaps if columns + gaps > width else None
 
 
 def print_json(value: Any) -> None:
@@ -102,19 +119,25 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str =
         title_justify="left",
         title_style="bold",
     )
-    for column in columns:
+    cells = [list(row) for row in rows]
+    for place, column in enumerate(columns):
         fixed = column.startswith((">", "="))
+        name = column.lstrip(">=")
+        widest = max(_width(cell) for cell in (name, *(row[place] for row in cells)))
         built.add_column(
-            column.lstrip(">="),
+            name,
             justify="right" if column.startswith(">") else "left",
             no_wrap=fixed,
             overflow="fold",
-            # Without it, a narrow terminal takes the whole column away.
-            min_width=None if fixed else FOLDED_WIDTH,
+            min_width=widest if fixed else min(widest, FOLDED_WIDTH),
         )
-    for row in rows:
+    for row in cells:
         built.add_row(*row)
     return built
+
+
+def _width(cell: str) -> int:
+    return max((line.cell_len for line in Text.from_markup(cell, emoji=False).split()), default=0)
 
 
 def plain(value: object) -> str:

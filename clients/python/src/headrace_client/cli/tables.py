@@ -244,7 +244,10 @@ def _steps(progress: View | None) -> str:
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    """Return a number with so many decimals, one from a thousand on with six digits: an rmse may be one of prices."""
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
 def _size(size_bytes: float | None) -> str:
