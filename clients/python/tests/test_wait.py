@@ -140,12 +140,23 @@ def test_a_newer_dataset_under_way_is_waited_for(headrace, registry, canned):
     assert "digits version 2" in result.stdout
 
 
-def test_after_leaves_out_the_dataset_that_is_there(headrace, registry, canned):
+@pytest.mark.parametrize("shown", [slice(None), slice(len("sha256:"), len("sha256:") + 12)])
+def test_after_leaves_out_the_dataset_that_is_there(headrace, registry, canned, shown):
     newer = canned.released_state()
     newer.dataset.CopyFrom(canned.dataset("c"))
     registry.states = [canned.released_state(), newer]
-    result = headrace("wait", "digits", "--after", canned.digest("d"), "--json")
+    registry.datasets = [canned.dataset("d")]
+    result = headrace("wait", "digits", "--after", canned.digest("d")[shown], "--json")
     assert json.loads(result.stdout)["dataset"]["dataset_id"] == canned.digest("c")
+
+
+def test_after_an_unknown_dataset_is_no_end_at_once(headrace, registry, canned):
+    registry.states = [canned.released_state()]
+    registry.datasets = [canned.dataset("d"), canned.dataset("c"), canned.dataset("c")]
+    unknown, several = headrace("wait", "digits", "--after", "null"), headrace("wait", "digits", "--after", "sha256:")
+    assert (unknown.exit_code, several.exit_code) == (1, 1)
+    assert "pipeline 'digits' has no dataset 'null'" in unknown.stderr
+    assert "got 'sha256:', which fits 2" in several.stderr
 
 
 def test_a_run_on_an_older_version_of_the_same_dataset_is_waited_for(headrace, registry, canned):

@@ -11,7 +11,7 @@ from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.events.v1.pipeline_pb2 import PipelineSpec
 from headrace.registry.v1 import registry_service_pb2 as messages
 
-from headrace_client.errors import NotFound, NotReady, PipelineFailed, TimedOut, Unreachable
+from headrace_client.errors import InputInvalid, NotFound, NotReady, PipelineFailed, TimedOut, Unreachable
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import Goal, Stage, Wanted, duration_text, failure, reached, stages, waiting_for
@@ -48,14 +48,16 @@ def wait_for(
 ) -> Progress:
     """Follow a pipeline until its newest dataset under the spec in force has reached the goal.
 
-    Returns at once when it has already. `after` names a dataset that does not count any more. Raises PipelineFailed
-    with the reason when a freeze or a run failed or the version was refused, TimedOut saying what was waited for,
-    NotFound when there is no such pipeline. A failure that is there already is history when something moves within
-    HISTORY_S, for example because records come in; after a failed freeze, afterIdle counts on top, because rows that
-    came since wait so long for the next one. `on_progress` is called with each new state.
+    Returns at once when it has already. `after` names a dataset that does not count any more, by its id or the
+    beginning of it. Raises PipelineFailed with the reason when a freeze or a run failed or the version was refused,
+    TimedOut saying what was waited for, NotFound when there is no such pipeline or dataset, InputInvalid when several
+    begin so. A failure that is there already is history when something moves within HISTORY_S, for example because
+    records come in; after a failed freeze, afterIdle counts on top, because rows that came since wait so long for the
+    next one. `on_progress` is called with each new state.
     """
     deadline = time.monotonic() + timeout_s
     spec = registry.pipeline(pipeline).spec
+    after = _whole_id(registry, pipeline, after) if after else ""
     wanted = Wanted(spec.digest, after)
     progress = Progress()
     history: str | None = None
@@ -76,6 +78,18 @@ def wait_for(
         if reason and reason != history:
             raise PipelineFailed(reason)
     raise TimedOut(_late(pipeline, goal, timeout_s, progress, history or ""))
+
+
+def _whole_id(registry: RegistryClient, pipeline: str, beginning: str) -> str:
+    """Return the id of the one dataset that begins so, as tables show ids; a wrong one would leave out nothing."""
+    bare = beginning.removeprefix("sha256:")
+    ids = {dataset.frozen.dataset_id for dataset in registry.datasets(pipeline)}
+    found = [one for one in ids if one.removeprefix("sha256:").startswith(bare)]
+    if not found:
+        raise NotFound(f"pipeline '{pipeline}' has no dataset '{beginning}': `headrace get` lists them", "NOT_FOUND")
+    if len(found) > 1:
+        raise InputInvalid(f"expected the beginning of one dataset's id, got '{beginning}', which fits {len(found)}")
+    return found[0]
 
 
 def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelineResponse, until: float) -> bool:
