@@ -159,6 +159,15 @@ def test_after_an_unknown_dataset_is_no_end_at_once(headrace, registry, canned):
     assert "got 'sha256:', which fits 2" in several.stderr
 
 
+@pytest.mark.parametrize(("rows", "more"), [(99, "; a pause takes 100 or more"), (100, "")])
+def test_says_that_too_few_rows_wait_for_a_pause(headrace, registry, canned, rows, more):
+    document = {"metadata": {"name": "digits"}, "prepare": {"freeze": {"afterIdle": "5s", "minRecords": 100}}}
+    registry.pipelines[0].spec.json = json.dumps(document).encode()
+    registry.states = [canned.state(filling=canned.filling(rows)), TIME_IS_OVER]
+    result = headrace("wait", "digits")
+    assert f"still waiting for records ({rows} of 1797 rows, 2 rejected (range 2){more})" in result.stderr
+
+
 def test_a_run_on_an_older_version_of_the_same_dataset_is_waited_for(headrace, registry, canned):
     """The dataset was frozen again with other training settings: its old release is no answer."""
     again = canned.released_state()

@@ -60,6 +60,8 @@ class Wanted:
 
     spec_digest: str
     after: str = ""
+    pause_rows: int = 1
+    """Clean rows without which a pause cuts no dataset: minRecords."""
 
     def accepts(self, frozen: DatasetFrozen) -> bool:
         """Return whether a dataset counts."""
@@ -69,7 +71,7 @@ class Wanted:
 def stages(state: messages.WatchPipelineResponse, goal: Goal, wanted: Wanted) -> list[Stage]:
     """Return the stages up to the goal, in order. The goal is reached when every one is done."""
     counts = state.HasField("dataset") and wanted.accepts(state.dataset.frozen)
-    found = [_records(state, counts), _dataset(state, counts)]
+    found = [_records(state, counts, wanted.pause_rows), _dataset(state, counts)]
     if goal in (Goal.TRAINED, Goal.RELEASED):
         found.append(_training(state, counts))
     if goal is Goal.RELEASED:
@@ -116,7 +118,7 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _records(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
+def _records(state: messages.WatchPipelineResponse, counts: bool, pause_rows: int) -> Stage:
     if counts:
         rows, rejected = state.dataset.frozen.rows, rejected_text(state.dataset.frozen.rejected)
         total = rows.train + rows.validation + rows.test
@@ -125,7 +127,8 @@ def _records(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         return Stage("records", Mark.WAITING, "none has come in yet")
     filling = state.filling
     of = f" of {filling.rows_wanted}" if filling.rows_wanted else ""
-    return Stage("records", Mark.RUNNING, _joined(f"{filling.rows}{of} rows", rejected_text(filling.rejected)))
+    few = f"; a pause takes {pause_rows} or more" if filling.rows < pause_rows else ""
+    return Stage("records", Mark.RUNNING, _joined(f"{filling.rows}{of} rows", rejected_text(filling.rejected)) + few)
 
 
 def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.events.v1.pipeline_pb2 import PipelineSpec
@@ -58,14 +59,14 @@ def wait_for(
     deadline = time.monotonic() + timeout_s
     spec = registry.pipeline(pipeline).spec
     after = _whole_id(registry, pipeline, after) if after else ""
-    wanted = Wanted(spec.digest, after)
+    wanted = _wanted(spec, after)
     progress = Progress()
     history: str | None = None
     for state in _states(registry, pipeline, deadline):
         frozen = state.dataset.frozen
         if state.HasField("dataset") and frozen.spec_digest != wanted.spec_digest:
             # Either an old dataset, or one of a spec that was applied since: only the registry knows.
-            wanted = Wanted(registry.pipeline(pipeline).spec.digest, after)
+            wanted = _wanted(registry.pipeline(pipeline).spec, after)
         progress.state, progress.stages = state, stages(state, goal, wanted)
         on_progress(progress)
         if reached(progress.stages):
@@ -97,13 +98,23 @@ def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelin
     return any(current != state for current in _states(registry, pipeline, until))
 
 
+def _wanted(spec: PipelineSpec, after: str) -> Wanted:
+    return Wanted(spec.digest, after, _freeze(spec).get("minRecords", 1))
+
+
 def _idle_s(spec: PipelineSpec) -> float:
     """Return the pipeline's afterIdle in seconds, at most LONGEST_IDLE_S; 0 when it has none."""
     # Imported here: the other commands start faster without it.
     from headrace_data.spec.scalars import parse_duration
 
-    written = json.loads(spec.json).get("prepare", {}).get("freeze", {}).get("afterIdle")
+    written = _freeze(spec).get("afterIdle")
     return min(parse_duration(written), LONGEST_IDLE_S) if written else 0.0
+
+
+def _freeze(spec: PipelineSpec) -> dict[str, Any]:
+    """Return the pipeline's freeze policy as it is written."""
+    found: dict[str, Any] = json.loads(spec.json).get("prepare", {}).get("freeze", {})
+    return found
 
 
 def _late(pipeline: str, goal: Goal, timeout_s: float, progress: Progress, history: str) -> str:
