@@ -55,6 +55,13 @@ def test_everything_is_well(headrace, registry, inference, canned):
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
+def test_what_waits_for_a_dataset_is_called_no_backlog(headrace, registry, inference):
+    registry.lags = [messages.Lag(group="registry", topic="headrace.run.failed.v1", messages=1)]
+    assert "each dataset" not in headrace("status").stdout
+    registry.lags.append(messages.Lag(group="freeze.digits", topic="headrace.dataset.requested.v1", messages=4))
+    assert "freeze.PIPELINE moves on with each dataset" in headrace("status").stdout
+
+
 def test_a_model_that_is_not_served_yet(headrace, registry, inference, canned):
     registry.releases = [canned.release()]
     inference.model = "letters"

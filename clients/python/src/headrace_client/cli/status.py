@@ -145,6 +145,8 @@ def _print(found: Status) -> None:
         lag_rows = [[plain(lag["group"]), plain(lag["topic"]), str(lag["messages"])] for lag in behind]
         parts.append(table(["consumer group", "topic", ">behind"], lag_rows))
         parts.append("[dim]The marker that ends a Kafka transaction counts: one a partition is no backlog.[/]")
+        if any(lag["group"].startswith("freeze.") for lag in behind):
+            parts.append("[dim]freeze.PIPELINE moves on with each dataset: what came since the last is no backlog.[/]")
     elif found.lags:
         parts.append("no consumer group is behind")
     for lag in found.lags:
