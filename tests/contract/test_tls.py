@@ -340,3 +340,29 @@ def test_settings_of_the_client_that_cannot_be_used_are_named(tmp_path: Path) ->
     with pytest.raises(SettingInvalid, match=r"HEADRACE_TLS_CA_FILE: expected a PEM file, .*No such file"):
         missing.credentials()
     assert find_tls({}) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"CA": "garbage"}, "HEADRACE_TLS_CA_FILE: expected certificates in PEM, .*garbage holds none"),
+        ({"CERT": "garbage"}, "HEADRACE_TLS_CERT_FILE: expected certificates in PEM, .*garbage holds none"),
+        ({"KEY": "garbage"}, r"HEADRACE_TLS_KEY_FILE: .* without a password, .*garbage holds none"),
+        ({"KEY": "encrypted"}, r"HEADRACE_TLS_KEY_FILE: .* without a password, .*encrypted holds none"),
+        ({"KEY": "other"}, r"HEADRACE_TLS_KEY_FILE: expected the private key of .*caller\.pem, .*holds another one"),
+    ],
+)
+def test_files_of_the_client_that_protect_nothing_are_named(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    authority = Authority(tmp_path)
+    caller, other = authority.issue("caller"), authority.issue("other")
+    (tmp_path / "garbage").write_text("garbage")
+    password = serialization.BestAvailableEncryption(b"secret")
+    private = serialization.load_pem_private_key(caller.key_file.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    (tmp_path / "encrypted").write_bytes(private.private_bytes(*form, password))
+    files = {"CA": authority.ca_file, "CERT": caller.cert_file, "KEY": caller.key_file}
+    files |= {what: other.key_file if name == "other" else tmp_path / name for what, name in given.items()}
+    found = find_tls({f"HEADRACE_TLS_{what}_FILE": str(path) for what, path in files.items()})
+    assert found is not None
+    with pytest.raises(SettingInvalid, match=said):
+        found.credentials()

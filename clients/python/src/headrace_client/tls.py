@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ CA_SETTING = "HEADRACE_TLS_CA_FILE"
 CERT_SETTING = "HEADRACE_TLS_CERT_FILE"
 KEY_SETTING = "HEADRACE_TLS_KEY_FILE"
 NAME_SETTING = "HEADRACE_TLS_SERVER_NAME"
+MISMATCH = "KEY_VALUES_MISMATCH"
+"""OpenSSL's word for a key that is not the certificate's."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,28 @@ class Tls:
     server_name: str = ""
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Return what a channel needs. Raises SettingInvalid when a file cannot be read."""
-        return grpc.ssl_channel_credentials(
-            _read(self.ca_file, CA_SETTING),
-            None if self.key_file is None else _read(self.key_file, KEY_SETTING),
-            None if self.cert_file is None else _read(self.cert_file, CERT_SETTING),
-        )
+        """Return what a channel needs. Raises SettingInvalid when a file cannot be used."""
+        authorities = _read(self.ca_file, CA_SETTING)
+        key = None if self.key_file is None else _read(self.key_file, KEY_SETTING)
+        certificate = None if self.cert_file is None else _read(self.cert_file, CERT_SETTING)
+        self._check()
+        return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+    def _check(self) -> None:
+        """Raise SettingInvalid for what gRPC takes in silence: each call would look as if nobody were there."""
+        _check_certificates(self.ca_file, CA_SETTING)
+        if self.cert_file is None or self.key_file is None:
+            return
+        _check_certificates(self.cert_file, CERT_SETTING)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            # An empty password: without one, OpenSSL would ask at the terminal for that of an encrypted key.
+            context.load_cert_chain(self.cert_file.expanduser(), self.key_file.expanduser(), password="")
+        except ssl.SSLError as error:
+            wrong = f"{self.key_file} holds " + ("another one" if error.reason == MISMATCH else "none")
+            raise SettingInvalid(
+                f"{KEY_SETTING}: expected the private key of {self.cert_file}, in PEM without a password, {wrong}"
+            ) from error
 
 
 def find_tls(environment: Mapping[str, str] | None = None) -> Tls | None:
@@ -58,6 +77,13 @@ def find_tls(environment: Mapping[str, str] | None = None) -> Tls | None:
         Path(key) if key else None,
         server_name,
     )
+
+
+def _check_certificates(path: Path, setting: str) -> None:
+    try:
+        ssl.create_default_context(cafile=path.expanduser())
+    except ssl.SSLError as error:
+        raise SettingInvalid(f"{setting}: expected certificates in PEM, {path} holds none") from error
 
 
 def _read(path: Path, setting: str) -> bytes:
