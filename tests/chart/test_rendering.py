@@ -102,6 +102,13 @@ def test_two_releases_share_no_name(helm: Callable[..., str]) -> None:
     assert not blue & green
 
 
+def test_a_long_release_name_leaves_room_for_what_kubernetes_adds(helm: Callable[..., str]) -> None:
+    values = str(CHART / "examples" / "default" / "values.yaml")
+    made = [one for one in yaml.safe_load_all(helm("template", "r" * 53, str(CHART), "--values", values)) if one]
+    longest = dict.fromkeys({one["kind"] for one in made}, 63) | {"StatefulSet": 63 - len("-5d4c8f9b6d")}
+    assert [one["metadata"]["name"] for one in made if len(one["metadata"]["name"]) > longest[one["kind"]]] == []
+
+
 @pytest.mark.parametrize(
     ("tls", "told"),
     [

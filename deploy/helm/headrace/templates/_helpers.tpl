@@ -1,12 +1,14 @@
 {{/* Names, labels and the merged values of a service. */}}
 
+{{/* Cut so that a StatefulSet's name has 52 characters at most: its pods' label `controller-revision-hash` holds the name
+     and 11 more, and with more than 63 none of them could be made. */}}
 {{- define "headrace.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 37 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- $full | trunc 40 | trimSuffix "-" -}}
+{{- $full | trunc 37 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
