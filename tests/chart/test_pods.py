@@ -241,6 +241,13 @@ def test_nothing_is_open_but_what_is_named(
         assert (4317 in outgoing) == ("HEADRACE_OTLP_ENDPOINT" in variables)
 
 
+def test_a_port_that_is_named_twice_is_opened_once(render: Any) -> None:
+    policies = found(render({"redis": {"url": "redis://cache:6379/0"}}), "NetworkPolicy")
+    (inference,) = (one for one in policies if one["metadata"]["labels"].get(COMPONENT) == "inference")
+    ports = [[port["port"] for port in rule["ports"]] for rule in inference["spec"]["egress"]]
+    assert [rule for rule in ports if 6379 in rule] == [[6379]]
+
+
 def test_a_store_of_one_s_own_is_reached_and_trusted(render: Any, facts: dict[str, Manifest]) -> None:
     peers = {"to": [{"podSelector": {"matchLabels": {"app": "minio"}}}], "ports": [9000, 80]}
     manifests = render({"store": {"caSecret": "store-ca"}, "networkPolicy": {"store": peers}})

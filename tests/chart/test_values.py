@@ -71,6 +71,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"store": {"url": "s3://"}}, 'with an existingClaim, got "s3://"'),
     ({"store": {"url": "s3:///folder"}}, 'with an existingClaim, got "s3:///folder"'),
     ({"store": SHARED}, "store: expected file:///var/lib/headrace/objects and an existingClaim"),
+    ({"store": {"url": SHARED["url"] + "2", "existingClaim": "c"}}, "store: expected file:///var/lib/headrace/objects"),
+    ({"store": {"url": SHARED["url"] + "/../x", "existingClaim": "c"}}, 'got "file:///var/lib/headrace/objects/../x"'),
+    ({"networkPolicy": {"store": {"ports": []}}}, "networkPolicy.store.ports: expected at least one, because a rule"),
+    (
+        {"redis": {"existingSecret": "s"}, "networkPolicy": {"redis": {"ports": []}}},
+        "networkPolicy.redis.ports: expected at least one, because a rule without ports opens all of them, got none",
+    ),
     ({"store": STORE | {"existingClaim": "c"}}, "objects because store.existingClaim is set, got"),
     (kafka(securityProtocol="SASL_SSL"), "kafka.sasl: expected mechanism and existingSecret with SASL_SSL"),
     (kafka(sasl=SASL), "expected SASL_SSL or SASL_PLAINTEXT because kafka.sasl is set"),

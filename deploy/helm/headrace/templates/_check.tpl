@@ -3,6 +3,9 @@
 {{- define "headrace.check" -}}
 {{- include "headrace.checkKafka" .Values.kafka -}}
 {{- include "headrace.checkStore" .Values.store -}}
+{{- if .Values.networkPolicy.enabled -}}
+{{- include "headrace.checkPorts" . -}}
+{{- end -}}
 {{- if contains "@" .Values.redis.url -}}
 {{- fail "redis.url: expected no user and no password here; put the whole URL into a secret and name it in redis.existingSecret" -}}
 {{- end -}}
@@ -29,6 +32,21 @@
 {{- $port := .address | splitList ":" | last -}}
 {{- if or (gt (len $port) 5) (lt (int $port) 1) (gt (int $port) 65535) -}}
 {{- fail (printf "%s: expected a port from 1 to 65535, got %q" .what .address) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A rule of a network policy without ports lets everything out. Takes the root. */}}
+{{- define "headrace.checkPorts" -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- $empty := list -}}
+{{- if not (or .Values.store.existingClaim $policy.store.ports) -}}
+{{- $empty = append $empty "store" -}}
+{{- end -}}
+{{- if and .Values.redis.existingSecret (not $policy.redis.ports) -}}
+{{- $empty = append $empty "redis" -}}
+{{- end -}}
+{{- with $empty -}}
+{{- fail (printf "networkPolicy.%s.ports: expected at least one, because a rule without ports opens all of them, got none" (first .)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -65,7 +83,8 @@
 {{- fail (printf "store.url: expected s3://bucket or s3://bucket/folder, or file:///var/lib/headrace/objects with an existingClaim, got %q" .url) -}}
 {{- end -}}
 {{- $file := hasPrefix "file://" .url -}}
-{{- if and $file (or (not .existingClaim) (not (hasPrefix "file:///var/lib/headrace/objects" .url))) -}}
+{{- $mounted := and (regexMatch "^file:///var/lib/headrace/objects(/|$)" .url) (not (contains "/.." .url)) -}}
+{{- if and $file (not (and .existingClaim $mounted)) -}}
 {{- fail (printf "store: expected file:///var/lib/headrace/objects and an existingClaim that every pod mounts there, got %q and %q" .url .existingClaim) -}}
 {{- end -}}
 {{- if and (not $file) .existingClaim -}}

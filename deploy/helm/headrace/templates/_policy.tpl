@@ -2,9 +2,13 @@
 
 {{/* An egress rule. Takes `to` (empty: any address) and `ports`. */}}
 {{- define "headrace.egress" -}}
+{{- $ports := list -}}
+{{- range .ports -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
 - ports:
-    {{- range .ports | uniq }}
-    - {protocol: TCP, port: {{ toJson . }}}
+    {{- range $ports | uniq }}
+    - {protocol: TCP, port: {{ . }}}
     {{- end }}
   {{- with .to }}
   to:
