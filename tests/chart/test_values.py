@@ -56,6 +56,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image": {"pullSecrets": ["-a"]}}, "at '/image/pullSecrets/0': '-a' does not match pattern"),
     (service("trainer", kafkaSecret="Bad_Name"), "at '/services/trainer/kafkaSecret': 'Bad_Name' does not match"),
     ({"defaults": {"tls": {"existingSecret": "a/b"}}}, "at '/defaults/tls/existingSecret': 'a/b' does not match"),
+    ({"image": {"tag": "sha256:0a1b"}}, "at '/image/tag': 'sha256:0a1b' does not match pattern"),
+    ({"image": {"repository": "example.org/headrace/"}}, "at '/image/repository': 'example.org/headrace/' does not"),
+    ({"pipelines": {"digits": {"topic": "a b"}}}, "at '/pipelines/digits/topic': 'a b' does not match pattern"),
     ({"fullnameOverride": "Bad_Name"}, "at '/fullnameOverride': 'Bad_Name' does not match pattern"),
     ({"kafka": {"bootstrapServers": "k:9092,k:99999"}}, 'Servers: expected a port from 1 to 65535, got "k:99999"'),
     ({"kafka": {"bootstrapServers": "k:0"}}, 'bootstrapServers: expected a port from 1 to 65535, got "k:0"'),
@@ -100,6 +103,29 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         service("inference", extraEnv=[{"name": "HEADRACE_LOG_LEVEL", "value": "DEBUG"}]),
         "services.inference.extraEnv: expected no variable of Headrace's own, got HEADRACE_LOG_LEVEL",
+    ),
+    (
+        service("inference", extraEnv=[{"name": "OMP_NUM_THREADS", "value": "2"}]),
+        "services.inference.extraEnv: expected each variable once, and none that the chart sets, got OMP_NUM_THREADS",
+    ),
+    (service("trainer", extraEnv=[{"name": "A", "value": each} for each in "12"]), "that the chart sets, got A"),
+    (
+        {"defaults": {"podLabels": {"app.kubernetes.io/component": "x"}}},
+        "podLabels: expected no label that the chart sets, got app.kubernetes.io/component",
+    ),
+    (
+        {"telemetry": {"serviceMonitor": {"labels": {"helm.sh/chart": "x"}}}},
+        "telemetry.serviceMonitor.labels: expected no label that the chart sets, got helm.sh/chart",
+    ),
+    (
+        service("ingestion", preStopSeconds=60),
+        "services.ingestion.terminationGracePeriodSeconds: expected more than preStopSeconds and settings.drain_s "
+        "together (60), got 60",
+    ),
+    (service("inference", settings={"drain_s": 119}, preStopSeconds=1), "settings.drain_s together (120), got 120"),
+    (
+        service("inference", service={"type": "LoadBalancer"}),
+        "services.inference.service.headless: expected false beside the type LoadBalancer, because a headless service",
     ),
 ]  # fmt: skip
 

@@ -17,6 +17,7 @@
 {{- include "headrace.checkPort" (dict "what" $what "address" (urlParse $url).host) -}}
 {{- end -}}
 {{- end -}}
+{{- include "headrace.checkLabels" (dict "root" . "what" "telemetry.serviceMonitor.labels" "labels" .Values.telemetry.serviceMonitor.labels) -}}
 {{- range $name, $pipeline := .Values.pipelines -}}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) -}}
 {{- fail (printf "pipelines: expected names of lower-case letters, digits and inner hyphens, 63 at most, got %q" $name) -}}
@@ -92,6 +93,16 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Labels of the chart's own find pods: another value would leave them alone. Takes root, what and labels. */}}
+{{- define "headrace.checkLabels" -}}
+{{- $own := include "headrace.labels" (dict "root" .root "component" "any") | fromYaml -}}
+{{- range $label, $_ := .labels -}}
+{{- if hasKey $own $label -}}
+{{- fail (printf "%s: expected no label that the chart sets, got %s" $.what $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "headrace.checkService" -}}
 {{- $facts := index (include "headrace.facts" .root | fromYaml) .component -}}
 {{- $values := include "headrace.service" . | fromYaml -}}
@@ -105,6 +116,22 @@
 {{- if hasPrefix "HEADRACE_" .name -}}
 {{- fail (printf "services.%s.extraEnv: expected no variable of Headrace's own, got %s: use settings, or the value that sets it" $.component .name) -}}
 {{- end -}}
+{{- end -}}
+{{- $own := include "headrace.environment" (dict "root" .root "component" .component "values" (omit $values "extraEnv") "facts" $facts) -}}
+{{- $names := list -}}
+{{- range concat ($own | fromYamlArray) $values.extraEnv -}}
+{{- if has .name $names -}}
+{{- fail (printf "services.%s.extraEnv: expected each variable once, and none that the chart sets, got %s" $.component .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- include "headrace.checkLabels" (dict "root" .root "what" (printf "services.%s.podLabels" .component) "labels" $values.podLabels) -}}
+{{- $busy := addf $values.preStopSeconds (dig "drain_s" 0 $values.settings) -}}
+{{- if le (float64 $values.terminationGracePeriodSeconds) $busy -}}
+{{- fail (printf "services.%s.terminationGracePeriodSeconds: expected more than preStopSeconds and settings.drain_s together (%v), got %v: pods would be killed at work" .component $busy $values.terminationGracePeriodSeconds) -}}
+{{- end -}}
+{{- if and $facts.grpcPort $values.service.headless (ne $values.service.type "ClusterIP") -}}
+{{- fail (printf "services.%s.service.headless: expected false beside the type %s, because a headless service has no address that it could publish, got true" .component $values.service.type) -}}
 {{- end -}}
 {{- $outside := and $facts.grpcPort (not $values.service.headless) (ne $values.service.type "ClusterIP") .root.Values.networkPolicy.enabled -}}
 {{- $clients := get .root.Values.networkPolicy.clients .component -}}
