@@ -192,6 +192,15 @@ def test_a_name_that_repeats_is_a_group_and_nothing_is_learned_from_names() -> N
     assert pipeline.stream.group.name == "customer_id"
 
 
+def test_a_whole_number_that_may_name_the_records_is_pointed_out() -> None:
+    records = [{"claim": number, "amount": number / 8, "fraud": number % 9 == 0} for number in range(100)]
+    hint = "if it names them, its role is id"
+    (line,) = (line for line in draft_pipeline("claims", encoded(records)).text.splitlines() if hint in line)
+    assert "name: claim" in line
+    named = [record | {"id": f"c-{record['claim']}"} for record in records]
+    assert hint not in draft_pipeline("claims", encoded(named)).text
+
+
 def test_rows_are_divided_by_a_value_when_nothing_names_a_record() -> None:
     records = [{"at": 1000 + number, "x": 0.5, "class": number % 2} for number in range(50)]
     pipeline = drafted(records)

@@ -66,7 +66,7 @@ def _stream(topic: str, roles: Roles) -> Iterator[str]:
     yield "  # What was seen is no limit yet: give a number a `range: [lowest, highest]`, and rows outside are dropped."
     yield "  schema:"
     for placed in roles.placed:
-        yield f"    - {{{', '.join(_field(placed))}}}{_remark('; '.join(_field_remarks(placed)))}"
+        yield f"    - {{{', '.join(_field(placed))}}}{_remark('; '.join(_field_remarks(placed, roles)))}"
     for field in roles.left_out[:_SHOWN_LEFT_OUT]:
         yield f"    # left out: {comment_text(field.name, 64)}: {field.reason}"
     if len(roles.left_out) > _SHOWN_LEFT_OUT:
@@ -85,12 +85,14 @@ def _field(placed: Placed) -> Iterator[str]:
         yield "nullable: true"
 
 
-def _field_remarks(placed: Placed) -> Iterator[str]:
+def _field_remarks(placed: Placed, roles: Roles) -> Iterator[str]:
     field = placed.field
     if placed.why:
         yield placed.why
     if placed.role in ("feature", "label"):
         yield _seen(field)
+    if placed.role == "feature" and roles.id is None and field.type == "int64" and field.unique:
+        yield "another in each record: if it names them, its role is id"
     if field.missing:
         kept = field.nullable and placed.role == "feature"
         yield f"missing in {field.missing} of {field.records}{'' if kept else ', which are rejected'}"
