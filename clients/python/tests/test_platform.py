@@ -6,9 +6,10 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
-from headrace_client.cli.logs import Tail, json_line
+from headrace_client.cli.logs import Tail, json_line, plain_line
 from headrace_client.cli.platform import without_secret
 
 
@@ -71,6 +72,21 @@ def test_logs_of_all(headrace, logs):
     result = headrace("logs", "-n", "2")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == ["kafka   | broker", "trainer | two", "trainer | three"]
+
+
+def test_what_a_log_quotes_cannot_steer_the_terminal():
+    form = plain_line([Path("trainer.log")], named=False)
+    entry = {
+        "time": "2026-05-17T14:30:00.000",
+        "level": "INFO",
+        "message": "label \x1b]0;title\x07",
+        "exception": "a\n\tb",
+    }
+    assert form("trainer", json.dumps(entry)).splitlines() == [
+        r"2026-05-17 14:30:00.000 INFO    label \x1b]0;title\x07",
+        "a",
+        "        b",
+    ]
 
 
 def test_logs_of_one(headrace, logs):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from headrace_client.cli.output import printable
+
 POLL_S = 0.2
 
 
@@ -20,7 +22,13 @@ Form = Callable[[str, str], str]
 def plain_line(paths: Sequence[Path], *, named: bool) -> Form:
     """Return the form for people: the line in plain words, behind the service's name when there are several."""
     width = max((len(path.stem) for path in paths), default=0)
-    return lambda service, line: f"{service:<{width}} | {_told(line)}" if named else _told(line)
+
+    def form(service: str, line: str) -> str:
+        # What a service quotes from a record may mean to steer the terminal; Java's traces are full of tabs.
+        shown = printable(_told(line).expandtabs())
+        return f"{service:<{width}} | {shown}" if named else shown
+
+    return form
 
 
 def _told(line: str) -> str:
