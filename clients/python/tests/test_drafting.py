@@ -286,6 +286,12 @@ def test_the_pipeline_is_named_after_its_topic(topic: str, name: str) -> None:
             """got 'x'. Floats and arrays do not serve: send a name""",
         ),
         (encoded([{"x": [n]} for n in range(9)]), "name it with --label"),
+        (
+            encoded([{"payload": {"x": n}, "tags": ["a"]} for n in range(9)]),
+            "expected a field that can be read, got 'payload': objects inside records are not read: send their fields "
+            "at the top; 'tags': lists that are no arrays of numbers",
+        ),
+        (encoded([{}] * 9), "expected a field that can be read, got none"),
     ],
 )
 def test_what_makes_no_pipeline_is_said(values: list[bytes | None], message: str) -> None:
@@ -377,26 +383,3 @@ def test_faults_are_counted_as_the_pipeline_will_count_them(
     draft = draft_pipeline("topic", values)
     checked = RecordChecker(load_pipeline(draft.text).stream).check(values, [0] * len(values), range(len(values)))
     assert sum(draft.rejected.values()) == len(checked.rejected)
-
-
-@pytest.mark.parametrize(
-    ("options", "kinds", "noted"),
-    [
-        ((), 2, "the label is a guess: --label FIELD names another"),
-        (("--label", "kind"), 2, ""),
-        (("--label", "kind"), 1, "label 'kind' has one value in the sample: a model needs at least two"),
-    ],
-)
-def test_the_command_says_what_to_look_at(headrace, monkeypatch, options, kinds, noted) -> None:
-    records = encoded([{"id": f"r{n}", "x": n, "kind": "ab"[n % kinds]} for n in range(20)])
-    monkeypatch.setattr("headrace_client.sampling.newest_records", lambda topic, sample: records)
-    done = headrace("init", "--topic", "t", *options)
-    assert done.exit_code == 0, done.output
-    assert done.stderr.splitlines()[1:] == ([noted] if noted else [])
-
-
-def test_the_command_says_that_floats_make_no_classes(headrace, monkeypatch) -> None:
-    records = encoded([{"id": f"r{n}", "x": n, "kind": float(n % 2)} for n in range(20)])
-    monkeypatch.setattr("headrace_client.sampling.newest_records", lambda topic, sample: records)
-    noted = headrace("init", "--topic", "t", "--label", "kind").stderr
-    assert "label 'kind' holds few whole numbers, sent as floats: a regression; for classes send integers" in noted

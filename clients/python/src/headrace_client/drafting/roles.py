@@ -75,6 +75,8 @@ def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
     """
     usable = [_named_well(field) for field in fields]
     known = [field for field in usable if field.type is not None]
+    if not known:
+        raise DraftImpossible(f"expected a field that can be read, got {_reasons(_left_out(usable)) or 'none'}")
     chosen = _wanted(usable, label) if label is not None else _guessed(known)
     others = [field for field in known if field.name != chosen.field.name]
     names = {one.field.name: one for one in (chosen, *_naming(others))}
@@ -100,10 +102,17 @@ def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
 def _nothing_to_learn_from(label: Placed, placed: Sequence[Placed], left_out: Sequence[Observed]) -> str:
     """Return what every other field is instead of a feature."""
     other = [f"'{one.field.name}': the {one.role}" for one in placed if one is not label]
-    other += [f"'{one.name}': {one.reason}" for one in left_out]
-    more = f"; and {len(other) - _MOST_REASONS} more" if len(other) > _MOST_REASONS else ""
-    got = "; ".join(other[:_MOST_REASONS]) or "no other field"
-    return f"expected a field to learn from beside the label '{label.field.name}', got {got}{more}"
+    got = _reasons(other + _left_out(left_out)) or "no other field"
+    return f"expected a field to learn from beside the label '{label.field.name}', got {got}"
+
+
+def _left_out(fields: Sequence[Observed]) -> list[str]:
+    return [f"'{one.name}': {one.reason}" for one in fields]
+
+
+def _reasons(reasons: Sequence[str]) -> str:
+    more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
+    return "; ".join(reasons[:_MOST_REASONS]) + more
 
 
 def _named_well(field: Observed) -> Observed:
