@@ -56,6 +56,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image": {"pullSecrets": ["-a"]}}, "at '/image/pullSecrets/0': '-a' does not match pattern"),
     (service("trainer", kafkaSecret="Bad_Name"), "at '/services/trainer/kafkaSecret': 'Bad_Name' does not match"),
     ({"defaults": {"tls": {"existingSecret": "a/b"}}}, "at '/defaults/tls/existingSecret': 'a/b' does not match"),
+    ({"networkPolicy": {"monitoring": [{"ipBlock": {"cidr": "10.0.0.0"}}]}}, "/cidr': '10.0.0.0' does not match"),
     ({"image": {"tag": "sha256:0a1b"}}, "at '/image/tag': 'sha256:0a1b' does not match pattern"),
     ({"image": {"repository": "example.org/headrace/"}}, "at '/image/repository': 'example.org/headrace/' does not"),
     ({"pipelines": {"digits": {"topic": "a b"}}}, "at '/pipelines/digits/topic': 'a b' does not match pattern"),
