@@ -67,6 +67,14 @@ def test_containers_say_what_they_need_and_may_take(pods: dict[str, Manifest]) -
         assert {"cpu", "memory"} <= resources["limits"].keys()
 
 
+def test_a_limit_can_be_taken_away(render: Any) -> None:
+    unlimited = {"resources": {"limits": {"cpu": None}}}
+    made = found(render({"defaults": unlimited, "services": {"trainer": unlimited}}), "StatefulSet")
+    limits = {one["metadata"]["labels"][COMPONENT]: container(one["spec"]["template"])["resources"] for one in made}
+    assert {name for name, each in limits.items() if "cpu" not in each["limits"]} >= {"trainer", "ingestion"}
+    assert all(each["limits"]["memory"] for each in limits.values())
+
+
 def test_everything_that_is_written_has_a_volume(pods: dict[str, Manifest]) -> None:
     for component, pod in pods.items():
         mounts = {mount["mountPath"]: mount for mount in container(pod)["volumeMounts"]}
