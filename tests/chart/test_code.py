@@ -123,7 +123,8 @@ def test_lag_is_looked_for_where_the_work_waits(facts: Facts) -> None:
     assert facts["trainer"]["lag"] == {"group": wiring["trainer"].NAME, "topic": TRAINING_REQUESTED.name}
     assert facts["compressor"]["lag"] == {"group": wiring["compressor"].NAME, "topic": COMPRESSION_REQUESTED.name}
     for service, topic in (("ingestion", "{source}"), ("preprocessing", raw_topic("{pipeline}"))):
-        assert f'name = f"{service}.{{pipeline.name}}"' in source(service)
+        assert service == wiring[service].NAME
+        assert 'name = f"{NAME}.{pipeline.name}"' in source(service)
         assert facts[service]["lag"] == {"group": f"{service}.{{pipeline}}", "topic": topic}
 
 

@@ -220,7 +220,9 @@ def test_an_event_that_cannot_be_made_or_came_too_long_ago_ends_nothing(
     assert packed(settings, run) == [[0, 1, 2, 3], [9]]
 
 
-def test_a_message_that_kafka_refuses_is_counted_and_the_next_one_arrives(settings: ServiceSettings) -> None:
+def test_a_message_that_kafka_refuses_is_counted_and_the_next_one_arrives(
+    settings: ServiceSettings, until: Callable[..., None]
+) -> None:
     def lost() -> float:
         return events_module.EVENTS_DROPPED.labels("RunProgressed")._value.get()
 
@@ -241,7 +243,7 @@ def test_a_message_that_kafka_refuses_is_counted_and_the_next_one_arrives(settin
 
 
 def test_a_stop_does_not_wait_for_a_kafka_that_is_away(
-    settings: ServiceSettings, broker: Platform, monkeypatch: pytest.MonkeyPatch
+    settings: ServiceSettings, broker: Platform, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(events_module, "STOP_TIMEOUT_S", 0.5)
     run = str(uuid.uuid4())
@@ -251,9 +253,8 @@ def test_a_stop_does_not_wait_for_a_kafka_that_is_away(
         events.start()
         events.add(1, 1)
         until(lambda: not events._waiting)
-        began_s = time.monotonic()
         events.stop()
-        assert time.monotonic() - began_s < 5.0
+        assert events._thread.is_alive(), "what was sent was given up, or arrived"
     finally:
         broker.signal("kafka", signal.SIGCONT)
     events._thread.join(60)

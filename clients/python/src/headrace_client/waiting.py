@@ -58,15 +58,14 @@ def wait_for(
     """
     deadline = time.monotonic() + timeout_s
     spec = registry.pipeline(pipeline).spec
-    after = _whole_id(registry, pipeline, after) if after else ""
-    wanted = _wanted(spec, after)
+    wanted = _wanted(spec, _whole_id(registry, pipeline, after) if after else "")
     progress = Progress()
     history: str | None = None
     for state in _states(registry, pipeline, deadline):
         frozen = state.dataset.frozen
         if state.HasField("dataset") and frozen.spec_digest != wanted.spec_digest:
             # Either an old dataset, or one of a spec that was applied since: only the registry knows.
-            wanted = _wanted(registry.pipeline(pipeline).spec, after)
+            wanted = _wanted(registry.pipeline(pipeline).spec, wanted.after)
         progress.state, progress.stages = state, stages(state, goal, wanted)
         on_progress(progress)
         if reached(progress.stages):
