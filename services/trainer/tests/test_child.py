@@ -176,6 +176,14 @@ def test_a_dataset_of_another_schema_is_refused(
         work(assign(other, "other", dataset=freeze(digits)), Steps())
 
 
+def test_a_broken_manifest_is_refused(assign: Assign, digits: Pipeline, store: ObjectStore) -> None:
+    assignment = assign(digits, "broken")
+    assignment["dataset"]["manifest"] = asdict(store.put(b"{}"))
+
+    with pytest.raises(WorkRefused, match="manifest"):
+        work(assignment, Steps())
+
+
 _DETERMINISTIC = """
 import sys
 from headrace_trainer.core.randomness import make_deterministic

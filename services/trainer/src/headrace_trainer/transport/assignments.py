@@ -4,9 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from headrace_data.dataset import DatasetReader
+from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
-from headrace_data.spec import SpecInvalid, parse_canonical
-from headrace_learning.errors import NotLearnable
+from headrace_data.spec import parse_canonical
+from headrace_learning.errors import LearningError
 from headrace_runtime.child import Assignment, WorkRefused
 from headrace_runtime.object_store import Artifact, ObjectStore
 
@@ -24,7 +25,8 @@ def train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     make_deterministic()
     try:
         return _train(assignment, progress)
-    except (TrainingError, NotLearnable, SpecInvalid) as error:
+    except (TrainingError, DataError, LearningError) as error:
+        # Specs and datasets are read by their digests, and training repeats itself: what is wrong stays wrong.
         raise WorkRefused(str(error)) from error
 
 
