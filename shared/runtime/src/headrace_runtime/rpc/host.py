@@ -36,7 +36,7 @@ MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
 PING_S = 60.0
 """How often a quiet connection is asked for a sign of life. A caller whose machine or network is gone says no word:
-gRPC's core would keep its calls and watches for two hours."""
+gRPC's core would keep its calls and watches, by its documented default for two hours."""
 PING_ANSWER_S = 60.0
 """How long the answer may take."""
 LIVE = "live"
