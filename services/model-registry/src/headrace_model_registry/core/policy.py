@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 from headrace_model_registry.core import gates, rollback, specs
+from headrace_model_registry.core.baseline import why_below_baseline
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
@@ -181,7 +182,8 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     variant = gates.best(fact.variants, results)
     if variant is None:
         return [_refused(version, results, _why_none_passed(results))]
-    if champion is not None and (reason := _why_worse(fact, version, champion, catalogue)):
+    reason = _why_worse(fact, version, champion, catalogue) if champion else _why_useless(version, run.request.spec)
+    if reason:
         return [_refused(version, results, reason)]
     return [_released(version, variant, results, run.request.spec, catalogue)]
 
@@ -267,6 +269,13 @@ def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catal
         f"worse than the champion on the same rows: {compared.candidate}, version {champion.ordinal} "
         f"{compared.champion}; test splits of {rows}"
     )
+
+
+def _why_useless(version: Version, spec: PipelineSpec) -> str:
+    """Return why a version that has no champion to be compared with must not be served, empty when it may."""
+    if not specs.wants_baseline(spec):
+        return ""
+    return why_below_baseline(version.trained.metrics, balanced=specs.balanced(spec))
 
 
 def _refused(version: Version, results: tuple[GateResult, ...], reason: str) -> ModelRefused:

@@ -50,6 +50,16 @@ def limits(spec: PipelineSpec) -> Limits:
     )
 
 
+def wants_baseline(spec: PipelineSpec) -> bool:
+    """Tell whether a version without a champion to be compared with must reach its baseline."""
+    return parse(spec).compress.gates.baseline == "required"
+
+
+def balanced(spec: PipelineSpec) -> bool:
+    """Tell whether each class counts alike while a pipeline's versions are trained."""
+    return parse(spec).train.class_weights == "balanced"
+
+
 def cache_policy(spec: PipelineSpec) -> CachePolicy:
     """Return where hot predictions of the pipeline's model are kept."""
     return CachePolicy[parse(spec).serve.cache.upper()]

@@ -132,6 +132,13 @@ class Gates(Section):
     latency_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.5, description="Its latency over that of fp32, at most."
     )
+    baseline: Literal["required", "ignored"] = pydantic.Field(
+        default="required",
+        exclude_if=lambda value: value == "required",  # as for classWeights
+        description="Of a version that no served one is compared with, such as the first. required: it is released "
+        "when it answers no worse than always the training split's commonest class, or its mean. With classWeights "
+        "balanced the mean of the classes' accuracies counts. ignored: it is released all the same.",
+    )
 
 
 class Compress(Section):
