@@ -37,6 +37,9 @@ class KnownCall:
     """What is the same in all calls with the same head."""
 
     head_bytes: int
+    request_bytes: int
+    """Length of the whole request. With another one, the same head precedes contents that are cut off, or that have
+    fields behind them."""
     prefix: bytes
     """The prefix of the version that it was found to fit: another one may have other inputs. The version itself is not
     kept here, because it must not outlive its place on the shelf."""
@@ -110,7 +113,8 @@ class KnownCalls:
     def find(self, request: bytes) -> KnownCall | None:
         """Return what is known of a request."""
         head = self._heads.get(len(request))
-        return None if head is None else self._calls.get(request[:head])
+        call = None if head is None else self._calls.get(request[:head])
+        return call if call is not None and call.request_bytes == len(request) else None
 
     def learn(self, request: bytes, call: Call, version: LoadedVersion, outputs: tuple[str, ...]) -> None:
         """Keep a call that was found to fit, where it is of the simple kind."""
@@ -134,6 +138,7 @@ class KnownCalls:
         before, after = _around_id()
         self._calls[request[:head]] = KnownCall(
             head,
+            len(request),
             version.prefix,
             (call.model, call.version),
             spec.name,
