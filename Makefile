@@ -5,6 +5,11 @@ BIN := .venv/bin
 # The build of PyTorch: pypi is the locked one, cpu the one without CUDA. The last choice is remembered.
 TORCH ?= $(or $(patsubst .venv/.ready-%,%,$(wildcard .venv/.ready-*)),pypi)
 READY := .venv/.ready-$(TORCH)
+# Tests wait more than they compute, so that two cores have enough to do with three processes.
+WORKERS ?= 3
+UNIT := not contract and not e2e and not chart
+QUICK := $(UNIT) and not slow
+PYTHONS ?= 3.11 3.13
 
 ##@ Use
 .PHONY: setup demo up down
@@ -23,9 +28,18 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test lint proto docs chart bench chaos
+.PHONY: test test-quick test-matrix coverage lint proto docs chart bench chaos release
 test: lint ## Check everything: lint, then every test
-	@$(BIN)/pytest --numprocesses 2
+	@$(BIN)/pytest --numprocesses $(WORKERS)
+
+test-quick: $(READY) ## Run the unit tests that take no time, within a minute
+	@$(BIN)/pytest --numprocesses 2 -m "$(QUICK)"
+
+test-matrix: $(READY) ## Run the unit tests with each Python (PYTHONS="3.11 3.13")
+	@$(BIN)/python scripts/matrix.py $(PYTHONS) -- -m "$(UNIT)"
+
+coverage: $(READY) ## Run the unit tests and list the lines that none of them reached
+	@$(BIN)/pytest --numprocesses 2 -m "$(UNIT)" --cov --cov-report term-missing:skip-covered
 
 lint: $(READY) ## Check style, types, contracts and generated files
 	@$(BIN)/python scripts/lint.py
@@ -45,10 +59,13 @@ bench: $(READY) ## Measure serving, streaming and training beside others, and pr
 chaos: $(READY) ## Kill and pause instances while records flow, then ask where each went (SEED, MINUTES, BACKLOG_GB)
 	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))
 
+release: $(READY) ## Make wheels, the chart's package and SBOMs in dist; publishes nothing
+	@$(BIN)/python scripts/release.py
+
 ##@ Help
 .PHONY: clean help
 clean: down ## Stop the platform; remove the environment, caches and the platform's state
-	@rm -rf .venv .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
 
 help: ## Show this list
 	@awk -f scripts/help.awk $(MAKEFILE_LIST)

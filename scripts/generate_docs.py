@@ -1,4 +1,7 @@
-"""Generates topics.md, pipeline.md and its schema in docs, tables of settings and permissions. `--check` compares."""
+"""Generates topics.md, pipeline.md and its schema in docs, tables of settings and permissions, and spreads the version.
+
+`--check` compares.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 from pathlib import Path
 
 import chart
+import versions
 from access_page import access_tables
 from headrace_data.spec import json_schema
 from headrace_runtime.settings import settings_table
@@ -91,7 +95,7 @@ def with_part(path: Path, part: re.Pattern[str], content: str) -> str:
 
 def main() -> None:
     """Write the pages, or compare with what is committed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args().check
     docs = ROOT / "docs"
@@ -103,6 +107,7 @@ def main() -> None:
     }
     pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
     pages |= chart.pages()
+    pages |= versions.pages()
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if check and changed:
         sys.exit("out of date, run `make docs`: " + ", ".join(str(path.relative_to(ROOT)) for path in changed))

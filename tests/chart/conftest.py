@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.timeout(BUILDING_S))
+            item.add_marker(pytest.mark.chart)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
