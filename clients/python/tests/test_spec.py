@@ -118,10 +118,10 @@ def applied(text):
 @pytest.mark.parametrize(
     ("dataset_of", "before", "after", "said"),
     [
-        (GOOD, GOOD, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on at once"),
+        (GOOD, GOOD, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
         (GOOD, GOOD, PREPARE, applying.NEW_ROWS),
         (GOOD, GOOD, FREEZE, applying.SAME_ROWS),
-        (GOOD, FREEZE, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on at once"),
+        (GOOD, FREEZE, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
         # The rows that a change before this one waits for have not come yet.
         (GOOD, PREPARE, PREPARE.replace("epochs: 2", "epochs: 3"), applying.NEW_ROWS),
         (None, GOOD, TRAIN, applying.NO_DATASET),

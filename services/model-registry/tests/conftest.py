@@ -159,6 +159,13 @@ class Ledger:
         self.log += outcome
         return [entry.event for entry in outcome]
 
+    def write(self, *events):
+        """Fold entries as an earlier registry wrote them, whatever today's policy says."""
+        for event in events:
+            entry = LogEntry(START + timedelta(seconds=len(self.log)), event)
+            self.catalogue.fold(entry)
+            self.log.append(entry)
+
     def decide(self, fact):
         """Record a fact and return the one decision that followed."""
         (decision,) = self.learn(fact)
@@ -176,6 +183,12 @@ class Story:
 
     def train(self, number=1):
         return self.ledger.decide(self.world.frozen(self.applied, number))
+
+    def fail(self, number=1):
+        """Train and fail; return the training request."""
+        request = self.train(number)
+        assert self.ledger.learn(self.world.failed(request)) == []
+        return request
 
     def compress(self, number=1):
         return self.ledger.decide(self.world.trained(self.train(number)))
@@ -210,3 +223,12 @@ def story(world, ledger):
     applied = world.applied()
     assert ledger.learn(applied) == []
     return Story(world, ledger, applied)
+
+
+@pytest.fixture
+def rivals(world, ledger):
+    """Return three stories whose pipelines feed one model and read the same rows."""
+    stories = [Story(world, ledger, world.applied(name=name)) for name in ("one", "two", "three")]
+    for each in stories:
+        ledger.learn(each.applied)
+    return stories

@@ -1,5 +1,6 @@
 """The catalogue as a fold: what each entry leaves behind, and what holds for every story."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -61,8 +62,9 @@ def test_ordinals_count_the_versions_of_a_model_in_the_order_of_the_log(story, w
     other = world.applied(name="other")
     ledger.learn(other)
     for number in (1, 2, 3):
-        story.compress(number)
-        ledger.decide(world.trained(ledger.decide(world.frozen(other, number))))
+        for applied in (story.applied, other):
+            request = ledger.decide(world.trained(ledger.decide(world.frozen(applied, number))))
+            ledger.learn(world.failed(request))
     ordinals = [(v.trained.model, v.ordinal) for v in ledger.catalogue.versions.values()]
     assert ordinals == [(model, n) for n in (1, 2, 3) for model in ("digits", "other")]
 
@@ -137,6 +139,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("compress"), st.integers(130, 150)),
     st.tuples(st.just("fail"), st.integers(0, 2)),
 )
+UNBEGUN = (RunState.WAITING, RunState.SUPERSEDED)
 STEPS = st.lists(st.tuples(st.sampled_from(["digits", "other"]), ACTIONS), max_size=30)
 
 
@@ -247,10 +250,35 @@ def test_every_run_is_asked_for_once_and_judged_versions_have_a_verdict(steps, w
     asked = [
         e.event.run_id for e in ledger.log if isinstance(e.event, facts.TrainingRequested | facts.CompressionRequested)
     ]
-    assert len(asked) == len(set(asked)) == len(ledger.catalogue.runs)
+    began = [run for run in ledger.catalogue.runs.values() if run.state not in UNBEGUN]
+    assert len(asked) == len(set(asked)) == len(began)
     running = {run.subject for run in ledger.catalogue.runs.values() if run.state is RunState.RUNNING}
     for (_, version_id), version in ledger.catalogue.versions.items():
         assert version.state is not VersionState.CANDIDATE or version_id in running
+
+
+@STEADY
+@given(steps=STEPS)
+def test_a_pipeline_has_one_candidate_under_way_and_only_the_newest_waits(steps, world, new_ledger):
+    ledger = new_ledger()
+    play(world, ledger, ["digits", "other"], steps)
+    for name in ("digits", "other"):
+        states = Counter(run.state for run in ledger.catalogue.runs.values() if run.request.pipeline == name)
+        assert states[RunState.RUNNING] <= 1
+        assert states[RunState.WAITING] <= states[RunState.RUNNING]
+
+
+@STEADY
+@given(steps=STEPS)
+def test_no_release_goes_back_to_older_data(steps, world, new_ledger):
+    ledger = new_ledger()
+    play(world, ledger, ["digits", "other"], steps)
+    known = Catalogue()
+    for entry in ledger.log:
+        if isinstance(entry.event, facts.ModelReleased) and (before := known.champion(entry.event.model)):
+            version = known.versions[entry.event.pipeline, entry.event.version_id]
+            assert not known.is_older(version.trained, before.trained)
+        known.fold(entry)
 
 
 @STEADY

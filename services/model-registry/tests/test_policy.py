@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.catalogue import RunState, VersionState
-from headrace_model_registry.core.facts import LogEntry
 from headrace_model_registry.core.policy import Objection, decide
 
 
@@ -32,7 +31,10 @@ def test_a_run_id_names_dataset_schema_training_and_seed_and_nothing_else(story,
     ):
         changed = story.changed(**changes) if changes else story
         same_rows = replace(again, spec_digest=changed.applied.spec.digest, request_id=str(number))
-        run_ids.append([decision.run_id for decision in (*changed.decided, *ledger.learn(same_rows))])
+        decided = (*changed.decided, *ledger.learn(same_rows))
+        run_ids.append([decision.run_id for decision in decided])
+        for request in decided:
+            ledger.learn(world.failed(request))
     assert [len(each) for each in run_ids] == [1, 0, 0, 1, 1, 1]
     assert len({run_id for each in run_ids for run_id in each}) == 4
 
@@ -167,8 +169,13 @@ def test_a_candidate_that_was_not_compared_is_refused(story, world, ledger):
     assert "cannot be compared with the champion, version 1: the accuracy of version" in refused.reason
 
 
-def test_a_candidate_is_measured_again_when_the_champion_changed_meanwhile(story, world, ledger):
-    first, second = story.compress(1), story.compress(2)
+def measured(story, number):
+    """Return the compression request of a version of the shared model."""
+    return story.ledger.decide(story.world.trained(story.train(number), model="digits"))
+
+
+def test_a_candidate_is_measured_again_when_the_champion_changed_meanwhile(rivals, world, ledger):
+    first, second = (measured(each, number) for number, each in enumerate(rivals[:2]))
     released = ledger.decide(world.compressed(first))
     assert released.epoch == 1
     again = ledger.decide(world.compressed(second))
@@ -178,17 +185,26 @@ def test_a_candidate_is_measured_again_when_the_champion_changed_meanwhile(story
     assert ledger.decide(world.compressed(again)).epoch == 2
 
 
-def test_a_candidate_whose_champion_comes_and_goes_is_refused_instead_of_measured_for_ever(story, world, ledger):
-    first, second, third = story.compress(1), story.compress(2), story.compress(3)
+def test_a_candidate_whose_champion_comes_and_goes_is_refused_instead_of_measured_for_ever(rivals, world, ledger):
+    first, second, third = (measured(each, number) for number, each in enumerate(rivals))
     one = ledger.decide(world.compressed(first))
     beside_one = ledger.decide(world.compressed(third))
     ledger.decide(world.compressed(ledger.decide(world.compressed(second))))
     beside_two = ledger.decide(world.compressed(beside_one))
     # Somebody moves the alias back to the first version.
-    ledger.catalogue.fold(LogEntry(ledger.log[-1].occur_time, replace(one, epoch=3)))
+    ledger.write(replace(one, epoch=3))
     refused = ledger.decide(world.compressed(beside_two))
     assert isinstance(refused, facts.ModelRefused)
     assert "changed again and again" in refused.reason
+
+
+@pytest.mark.parametrize(("right", "kind"), [(140, facts.ModelRefused), (141, facts.ModelReleased)])
+def test_as_good_as_a_champion_of_newer_data_is_not_good_enough(rivals, world, ledger, right, kind):
+    older, newer = (measured(each, number) for number, each in enumerate(rivals[:2]))
+    ledger.decide(world.compressed(newer))
+    decided = ledger.decide(world.compressed(ledger.decide(world.compressed(older)), right=right))
+    assert isinstance(decided, kind)
+    assert kind is facts.ModelReleased or "as good as the champion, which learned from newer data" in decided.reason
 
 
 def test_a_model_for_other_rows_is_no_champion_to_compare_with(story, world, ledger):
@@ -207,9 +223,8 @@ def test_another_range_of_the_same_fields_is_still_compared(story):
 
 @pytest.mark.parametrize("changes", [{"seed": 8}, {"hidden": 64}, {"seed": 8, "cache": "off", "agreement": 0.9}])
 def test_a_mended_spec_is_tried_on_the_newest_dataset_after_a_failed_run(story, world, ledger, changes):
-    story.train(1)
-    failed = story.train(2)
-    ledger.learn(world.failed(failed))
+    story.fail(1)
+    failed = story.fail(2)
     mended = story.changed(**changes)
     (training,) = mended.decided
     assert training == facts.TrainingRequested(training.run_id, "digits", failed.dataset, mended.applied.spec)
@@ -339,8 +354,8 @@ def test_a_run_ends_once(story, world, ledger):
 def test_the_same_version_from_two_runs_keeps_its_place(story, world, ledger):
     training = story.train(1)
     trained = world.trained(training)
-    ledger.decide(trained)
-    second = story.changed(seed=8).train(2)
-    same = replace(trained, run_id=second.run_id, dataset_id=second.dataset.dataset_id)
-    ledger.learn(same)
+    ledger.decide(world.compressed(ledger.decide(trained)))
+    second = story.changed(seed=8)
+    (request,) = second.decided
+    ledger.learn(replace(trained, run_id=request.run_id))
     assert [version.ordinal for version in ledger.catalogue.versions.values()] == [1]

@@ -119,7 +119,7 @@ def test_a_beginning_of_several_ids_lists_them(story, ledger, stories):
 
 def test_a_long_list_of_ids_is_cut(story, stories):
     for number in range(13):
-        story.train(number)
+        story.fail(number)
     with pytest.raises(InvalidInput, match=r"^13 ids begin with 'train-': run train-.* and 3 more$"):
         stories.lineage("train-")
 
@@ -198,7 +198,7 @@ def test_the_newest_dataset_with_the_record_counts(story, kept, stories, world):
     first, second = (world.frozen(story.applied, number) for number in (1, 2))
     kept.rows |= {(first.dataset_id, HERE): "train", (second.dataset_id, HERE): "test"}
     for number in (1, 2, 3):
-        story.train(number)
+        story.fail(number)
     (found,) = stories.fates(HERE)
     assert (found.dataset_id, found.split) == (second.dataset_id, "test")
 

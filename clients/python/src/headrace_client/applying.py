@@ -37,7 +37,8 @@ def consequence(registry: RegistryClient, before: PipelineApplied, after: Pipeli
     if prepared_with is None or prepared_with.preparation != new.preparation:
         return NEW_ROWS
     if old.train != new.train:
-        return f"its train section changed: the newest dataset, {short_id(frozen.dataset_id)}, is trained on at once"
+        newest = short_id(frozen.dataset_id)
+        return f"its train section changed: the newest dataset, {newest}, is trained on next"
     return SAME_ROWS
 
 

@@ -147,6 +147,8 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         return Stage("training", Mark.FAILED, f"run {short_id(run.run_id)}: {run.reason}")
     if run is not None and run.state == messages.RUN_STATE_RUNNING:
         return Stage("training", Mark.RUNNING, _progress(run, "epoch"))
+    if run is not None and run.state == messages.RUN_STATE_WAITING:
+        return Stage("training", Mark.WAITING, "begins after the candidate that is under way")
     if counts and state.HasField("version"):
         trained = state.version.trained
         tested = next((f"test {name} {trained.metrics[name]:.4f}" for name in QUALITIES if name in trained.metrics), "")

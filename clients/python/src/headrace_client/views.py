@@ -232,7 +232,7 @@ def kind_word(kind: RunKind.ValueType) -> str:
 
 
 def run_state_word(state: messages.RunState.ValueType) -> str:
-    """Return `running`, `succeeded` or `failed`."""
+    """Return `waiting`, `running`, `succeeded`, `failed` or `superseded`."""
     return _word(messages.RunState.Name(state), "RUN_STATE_")
 
 

@@ -48,7 +48,7 @@ def datasets(found: list[View]) -> list[RenderableType]:
 
 
 def runs(found: list[View]) -> list[RenderableType]:
-    """Show runs, and under them the reasons of those that failed."""
+    """Show runs, and under them why some came to nothing."""
     rows = [
         [
             plain(view["pipeline"]),
@@ -61,7 +61,8 @@ def runs(found: list[View]) -> list[RenderableType]:
         ]
         for view in found
     ]
-    reasons = [f"run {short_id(view['run_id'])} failed: {plain(view['reason'])}" for view in found if view["reason"]]
+    ended = [view for view in found if view["reason"]]
+    reasons = [f"run {short_id(view['run_id'])} {view['state']}: {plain(view['reason'])}" for view in ended]
     return [table(["pipeline", "=run", "=kind", "=state", ">step", "=requested", ">took"], rows), *reasons]
 
 

@@ -4,6 +4,7 @@ Nothing here judges. The policy decides what is written, the fold only remembers
 same catalogue however often and by whatever later policy it is read.
 """
 
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,7 +30,9 @@ from headrace_model_registry.core.facts import (
     PipelineSpec,
     RunFailed,
     RunKind,
+    TrainingHeld,
     TrainingRequested,
+    TrainingSuperseded,
     Variant,
 )
 
@@ -41,6 +44,8 @@ class RunState(IntEnum):
     RUNNING = 1
     SUCCEEDED = 2
     FAILED = 3
+    WAITING = 4
+    SUPERSEDED = 5
 
 
 class VersionState(IntEnum):
@@ -62,7 +67,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run: what was asked for, where it stands, and when. `end_time` is None while it runs."""
+    """A run: what was asked for, where it stands, and when. `end_time` is None while it waits or runs."""
 
     request: TrainingRequested | CompressionRequested
     request_time: datetime
@@ -159,6 +164,34 @@ class Catalogue:
         dataset = self.datasets.get((pipeline, dataset_id))
         return self.specs.get((pipeline, dataset.frozen.spec_digest)) if dataset else None
 
+    def waiting(self, pipeline: str) -> RunRecord | None:
+        """Return the training run of a pipeline that waits for the candidate under way, None when none does."""
+        return next((run for run in self._latest_runs(pipeline) if run.state is RunState.WAITING), None)
+
+    def is_busy(self, pipeline: str, ended: str = "") -> bool:
+        """Return whether a pipeline's candidate is under way: the run begun last has not ended; `ended` names one.
+
+        An earlier run that never ended, as in logs of before runs were held, holds up nothing.
+        """
+        begun = (run for run in self._latest_runs(pipeline) if run.state not in (RunState.WAITING, RunState.SUPERSEDED))
+        latest = next(begun, None)
+        return latest is not None and latest.state is RunState.RUNNING and latest.request.run_id != ended
+
+    def is_older(self, one: ModelTrained, other: ModelTrained) -> bool:
+        """Return whether one version learned from older data than another: from a dataset that was frozen before.
+
+        Of two that learned from the same dataset, the one that was asked for first is older.
+        """
+        datasets = [(each.pipeline, each.dataset_id) for each in (one, other)]
+        if datasets[0] != datasets[1]:
+            latest = next((key for key in reversed(self.datasets) if key in datasets), datasets[0])
+            return latest == datasets[1]
+        latest_run = next((name for name in reversed(self.runs) if name in (one.run_id, other.run_id)), one.run_id)
+        return latest_run != one.run_id
+
+    def _latest_runs(self, pipeline: str) -> Iterator[RunRecord]:
+        return (run for run in reversed(self.runs.values()) if run.request.pipeline == pipeline)
+
     @singledispatchmethod
     def _fold(self, event: Event, _time: datetime) -> None:
         raise TypeError(f"the log holds a {type(event).__name__}, which no fold knows")
@@ -188,11 +221,20 @@ class Catalogue:
 
     @_fold.register
     def _(self, event: TrainingRequested, time: datetime) -> None:
-        self.runs[event.run_id] = RunRecord(event, time)
+        self._ask(event, time)
+
+    @_fold.register
+    def _(self, event: TrainingHeld, time: datetime) -> None:
+        request = TrainingRequested(event.run_id, event.pipeline, event.dataset, event.spec)
+        self._ask(request, time, RunState.WAITING)
+
+    @_fold.register
+    def _(self, event: TrainingSuperseded, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUPERSEDED, time, event.reason)
 
     @_fold.register
     def _(self, event: CompressionRequested, time: datetime) -> None:
-        self.runs[event.run_id] = RunRecord(event, time)
+        self._ask(event, time)
 
     @_fold.register
     def _(self, event: ModelTrained, time: datetime) -> None:
@@ -238,6 +280,15 @@ class Catalogue:
     def _end_request(self, request_id: str) -> None:
         if request_id:
             self.ended_requests.add(request_id)
+
+    def _ask(
+        self,
+        request: TrainingRequested | CompressionRequested,
+        time: datetime,
+        state: RunState = RunState.RUNNING,
+    ) -> None:
+        self.runs.pop(request.run_id, None)  # one that waited begins now: it becomes the latest
+        self.runs[request.run_id] = RunRecord(request, time, state)
 
     def _end_run(self, run_id: str, state: RunState, time: datetime, reason: str = "") -> None:
         run = self.runs.get(run_id)

@@ -52,12 +52,21 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether the candidate answers worse. The newer version wins a tie: it has seen newer data."""
-        if isinstance(self.candidate, Errors) and isinstance(self.champion, Errors):
-            return self.candidate.squares > self.champion.squares * (1.0 + _ROUNDING)
-        if isinstance(self.candidate, Score) and isinstance(self.champion, Score):
-            return self.candidate.right < self.champion.right
-        raise TypeError("expected two scores or two errors, got one of each")
+        """Whether the candidate answers worse."""
+        return _worse(self.candidate, self.champion)
+
+    @property
+    def tied(self) -> bool:
+        """Whether both answer equally well: the version that has seen newer data wins then."""
+        return not self.worse and not _worse(self.champion, self.candidate)
+
+
+def _worse(one: Score | Errors, other: Score | Errors) -> bool:
+    if isinstance(one, Errors) and isinstance(other, Errors):
+        return one.squares > other.squares * (1.0 + _ROUNDING)
+    if isinstance(one, Score) and isinstance(other, Score):
+        return one.right < other.right
+    raise TypeError("expected two scores or two errors, got one of each")
 
 
 def compare(

@@ -136,6 +136,25 @@ class TrainingRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingHeld:
+    """A training run that begins when the pipeline's candidate under way is released, refused or failed."""
+
+    run_id: str
+    pipeline: str
+    dataset: DatasetReference
+    spec: PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSuperseded:
+    """A held training run that never begins: a newer one takes its place."""
+
+    run_id: str
+    pipeline: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionReference:
     """A version with what is needed to run it: its uncompressed graph, and the dataset it learned from."""
 
@@ -302,7 +321,9 @@ class Rollback:
     ordinal: int = 0
 
 
-Decision: TypeAlias = TrainingRequested | CompressionRequested | ModelReleased | ModelRefused
+Decision: TypeAlias = (
+    TrainingRequested | TrainingHeld | TrainingSuperseded | CompressionRequested | ModelReleased | ModelRefused
+)
 """What the policy decides."""
 
 Fact: TypeAlias = (

@@ -2,7 +2,11 @@
 
 frozen dataset ──► training requested ──► trained ──► compression requested ──► compressed ──► released or refused
 
-A changed spec is trained by at once when the newest dataset fits it. A rollback makes an earlier release again.
+A changed spec is trained by when the newest dataset fits it. A rollback makes an earlier release again.
+
+A pipeline has one candidate under way, from the training run to the verdict. What is to be trained meanwhile is held:
+the newest only, and what was held before is superseded. A version that learned from older data than the champion is
+refused.
 
 A fact is first asked whether it may be recorded (`objection`), then what follows from it (`decide`).
 """
@@ -33,7 +37,9 @@ from headrace_model_registry.core.facts import (
     Rollback,
     RunFailed,
     RunKind,
+    TrainingHeld,
     TrainingRequested,
+    TrainingSuperseded,
     Variant,
     VersionReference,
 )
@@ -60,7 +66,12 @@ def _decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
 
 def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     """Return what follows from a fact, given everything known before it. Nothing follows from what is no news."""
-    return [] if objection(fact, catalogue) else _decide(fact, catalogue)
+    if objection(fact, catalogue):
+        return []
+    decisions = _decide(fact, catalogue)
+    if isinstance(fact, ModelTrained | ModelCompressed | RunFailed):
+        decisions += _held(fact, decisions, catalogue)
+    return decisions
 
 
 @objection.register
@@ -162,6 +173,8 @@ def _(fact: DatasetFrozen, catalogue: Catalogue) -> list[Decision]:
 
 @_decide.register
 def _(fact: ModelTrained, catalogue: Catalogue) -> list[Decision]:
+    if reason := _why_stale(fact, catalogue):
+        return [ModelRefused(fact.model, fact.version_id, fact.pipeline, reason)]
     # Also without variants to make: fp32 is measured, compared and judged like any other.
     request = _compression_of(fact, catalogue)
     return [] if request.run_id in catalogue.runs else [request]
@@ -171,6 +184,8 @@ def _(fact: ModelTrained, catalogue: Catalogue) -> list[Decision]:
 def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     run = catalogue.runs[fact.run_id]
     version = catalogue.versions[fact.pipeline, fact.version_id]
+    if reason := _why_stale(version.trained, catalogue):
+        return [_refused(version, (), reason)]
     champion = _comparable_champion(version.trained, catalogue)
     if fact.champion_id != (champion.trained.version_id if champion else ""):
         # Somebody else was released while this one was measured: measure again, beside the one served now.
@@ -198,10 +213,32 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
 
 
 def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
-    run_id = specs.training_run_id(frozen.pipeline, frozen.dataset_id, spec)
-    if run_id in catalogue.runs:
+    pipeline = frozen.pipeline
+    run_id = specs.training_run_id(pipeline, frozen.dataset_id, spec)
+    known = catalogue.runs.get(run_id)
+    if known is not None and known.state is not RunState.SUPERSEDED:
         return []
-    return [TrainingRequested(run_id, frozen.pipeline, DatasetReference(frozen.dataset_id, frozen.manifest), spec)]
+    dataset = DatasetReference(frozen.dataset_id, frozen.manifest)
+    if not catalogue.is_busy(pipeline):
+        return [TrainingRequested(run_id, pipeline, dataset, spec)]
+    held = TrainingHeld(run_id, pipeline, dataset, spec)
+    waiting = catalogue.waiting(pipeline)
+    if waiting is None:
+        return [held]
+    reason = f"run {run_id} on dataset {frozen.dataset_id} takes its place"
+    return [TrainingSuperseded(waiting.request.run_id, pipeline, reason), held]
+
+
+def _held(
+    fact: ModelTrained | ModelCompressed | RunFailed, decisions: list[Decision], catalogue: Catalogue
+) -> list[Decision]:
+    """Return the training run that begins now because the candidate under way has come to its end."""
+    if any(isinstance(decision, CompressionRequested) for decision in decisions):
+        return []
+    waiting = catalogue.waiting(fact.pipeline)
+    if waiting is None or catalogue.is_busy(fact.pipeline, ended=fact.run_id):
+        return []
+    return [request] if isinstance(request := waiting.request, TrainingRequested) else []
 
 
 def _working_spec(pipeline: str, prepared_with: PipelineSpec, catalogue: Catalogue) -> PipelineSpec:
@@ -251,6 +288,19 @@ def _reference(trained: ModelTrained, catalogue: Catalogue) -> VersionReference:
     return VersionReference(trained.version_id, trained.graph, DatasetReference(frozen.dataset_id, frozen.manifest))
 
 
+def _why_stale(trained: ModelTrained, catalogue: Catalogue) -> str:
+    """Return why a version comes too late, empty when it does not: its pipeline's champion learned from newer data."""
+    champion = catalogue.champion(trained.model)
+    if champion is None or champion.trained.pipeline != trained.pipeline:
+        return ""
+    if not catalogue.is_older(trained, champion.trained):
+        return ""
+    return (
+        f"superseded: it learned from dataset {trained.dataset_id}, and the champion, version {champion.ordinal}, from "
+        f"newer data: {champion.trained.dataset_id}"
+    )
+
+
 def _why_none_passed(results: tuple[GateResult, ...]) -> str:
     failed = [f"{r.variant} {r.gate} {r.measured:.4g}, limit {r.limit:.4g}" for r in results if not r.passed]
     return "no variant passed its gates: " + ("; ".join(failed) if failed else "nothing was measured")
@@ -262,11 +312,13 @@ def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catal
     compared = compare(fact.evaluations, fact.version_id, champion.trained.version_id, ids)
     if isinstance(compared, str):
         return f"cannot be compared with the champion, version {champion.ordinal}: {compared}"
-    if not compared.worse:
+    outrun = compared.tied and catalogue.is_older(version.trained, champion.trained)
+    if not (compared.worse or outrun):
         return ""
+    found = "as good as the champion, which learned from newer data," if outrun else "worse than the champion"
     rows = ", ".join(f"{dataset_id} ({count} rows)" for dataset_id, count in compared.rows)
     return (
-        f"worse than the champion on the same rows: {compared.candidate}, version {champion.ordinal} "
+        f"{found} on the same rows: {compared.candidate}, version {champion.ordinal} "
         f"{compared.champion}; test splits of {rows}"
     )
 

@@ -14,10 +14,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -39,6 +39,8 @@ class LogEntry(_message.Message):
     RUN_FAILED_FIELD_NUMBER: _builtins.int
     MODEL_RELEASED_FIELD_NUMBER: _builtins.int
     MODEL_REFUSED_FIELD_NUMBER: _builtins.int
+    TRAINING_HELD_FIELD_NUMBER: _builtins.int
+    TRAINING_SUPERSEDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When the registry wrote the entry."""
@@ -87,6 +89,14 @@ class LogEntry(_message.Message):
     def model_refused(self) -> _model_pb2.ModelRefused:
         """A version was refused."""
 
+    @_builtins.property
+    def training_held(self) -> Global___TrainingHeld:
+        """A training run waits for the candidate under way."""
+
+    @_builtins.property
+    def training_superseded(self) -> Global___TrainingSuperseded:
+        """A training run that waited gave way to a newer one."""
+
     def __init__(
         self,
         *,
@@ -102,13 +112,83 @@ class LogEntry(_message.Message):
         run_failed: _run_pb2.RunFailed | None = ...,
         model_released: _model_pb2.ModelReleased | None = ...,
         model_refused: _model_pb2.ModelRefused | None = ...,
+        training_held: Global___TrainingHeld | None = ...,
+        training_superseded: Global___TrainingSuperseded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "run_failed", b"run_failed", "training_requested", b"training_requested"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "run_failed", b"run_failed", "training_requested", b"training_requested"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
+
+@_typing.final
+class TrainingHeld(_message.Message):
+    """TrainingHeld records a training run that begins when the pipeline's candidate under way is released, refused or failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the training run. Never empty."""
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    @_builtins.property
+    def dataset(self) -> _run_pb2.DatasetReference:
+        """The dataset to learn from."""
+
+    @_builtins.property
+    def spec(self) -> _pipeline_pb2.PipelineSpec:
+        """The pipeline spec to train by."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        dataset: _run_pb2.DatasetReference | None = ...,
+        spec: _pipeline_pb2.PipelineSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingHeld: _TypeAlias = TrainingHeld  # noqa: Y015
+
+@_typing.final
+class TrainingSuperseded(_message.Message):
+    """TrainingSuperseded ends a held training run that never begins, because a newer one takes its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the training run. Never empty."""
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    reason: _builtins.str
+    """Which run takes its place, for a person. Never empty."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingSuperseded: _TypeAlias = TrainingSuperseded  # noqa: Y015

@@ -39,6 +39,10 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     """Ended with a result."""
     RUN_STATE_FAILED: _RunState.ValueType  # 3
     """Ended without one."""
+    RUN_STATE_WAITING: _RunState.ValueType  # 4
+    """Begins when the pipeline's candidate under way is released, refused or failed."""
+    RUN_STATE_SUPERSEDED: _RunState.ValueType  # 5
+    """Never began: a run on newer data, or by a newer spec, took its place."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """RunState tells where a run stands."""
@@ -51,6 +55,10 @@ RUN_STATE_SUCCEEDED: RunState.ValueType  # 2
 """Ended with a result."""
 RUN_STATE_FAILED: RunState.ValueType  # 3
 """Ended without one."""
+RUN_STATE_WAITING: RunState.ValueType  # 4
+"""Begins when the pipeline's candidate under way is released, refused or failed."""
+RUN_STATE_SUPERSEDED: RunState.ValueType  # 5
+"""Never began: a run on newer data, or by a newer spec, took its place."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
 class _VersionState:
@@ -367,7 +375,7 @@ class Run(_message.Message):
     subject: _builtins.str
     """What it works on: a dataset id when training, a version id when compressing."""
     reason: _builtins.str
-    """Why it failed; empty unless it did."""
+    """Why it failed, or which run took its place; empty otherwise."""
     @_builtins.property
     def progress(self) -> _run_pb2.RunProgressed:
         """Latest progress; unset before the first."""
