@@ -303,6 +303,20 @@ def test_a_number_is_shown_as_what_is_predicted(headrace, inference):
     assert (views[0]["prediction"], views[0]["label"], views[0]["outputs"]) == (4200.25, None, {})
 
 
+def test_answers_in_float64_are_shown_with_the_digits_that_tell_them_apart(headrace, inference):
+    def answer(request):
+        response = regression(request)
+        response.outputs[0].datatype = "FP64"
+        response.raw_output_contents[0] = np.array([1e12 + 0.25, 1.7e9 + 0.3]).astype("<f8").tobytes()
+        return response
+
+    inference.answer = answer
+    table = headrace("predict", "digits", "--batch", "2", stdin=lines(ROW, OTHER)).stdout
+
+    assert ["1", "1000000000000.25", "3", "no"] in [line.split() for line in table.splitlines()]
+    assert ["2", "1700000000.3", "3", "no"] in [line.split() for line in table.splitlines()]
+
+
 def test_arrays_of_objects_are_texts_or_numbers(inference):
     inference.answer = regression
     inputs = {

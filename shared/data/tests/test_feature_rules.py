@@ -96,6 +96,7 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
     assert load_pipeline(spelled).digest == plain.digest
     assert b"classWeights" not in plain.canonical_json()
     assert b"errorRise" not in plain.canonical_json()
+    assert b"predictionType" not in plain.canonical_json()
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,10 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         (
             [("{kind: mlp}", "{kind: mlp}\n  task: regression\n  classWeights: balanced")],
             "line 20: train.classWeights: expected none for a regression, which has no classes, got balanced",
+        ),
+        (
+            [("{kind: mlp}", "{kind: mlp}\n  predictionType: float64")],
+            "line 19: train.predictionType: expected none for a classification, which answers a class, got one",
         ),
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\n  task: classification")],

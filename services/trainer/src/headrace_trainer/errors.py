@@ -5,7 +5,8 @@
     TrainingError
     ├── WrongDataset   the dataset does not hold what the pipeline asks for
     ├── Diverged       the loss is no finite number any more
-    └── NotMeasurable  what was trained has no finite measurements on the test split
+    ├── NotMeasurable  what was trained has no finite measurements on the test split
+    └── TooManyDigits  numbers differ in digits only that the type they are computed or answered in does not have
 """
 
 import math
@@ -39,3 +40,7 @@ class NotMeasurable(TrainingError):
             f"test split: expected finite measurements, got {told}; "
             "give features ranges in the schema, so that values far beyond the others are dropped"
         )
+
+
+class TooManyDigits(TrainingError):
+    """Numbers differ in digits only that the type they are computed or answered in does not have."""

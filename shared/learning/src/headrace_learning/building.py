@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from headrace_data.spec import CnnNetwork, Field, Pipeline
 from headrace_data.transforms import FittedCategory, FittedTransforms
 from torch import nn
@@ -39,7 +40,8 @@ def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int |
             shape = (sum(feature.width for feature in inputs),)
             network = mlp(shape[0], chosen.hidden, outputs, chosen.activation, chosen.dropout)
     if isinstance(answers, LabelScale):
-        return ServedRegressor(inputs, shape, network, answers.mean, answers.deviation)
+        answer_type = getattr(torch, pipeline.prediction_type)
+        return ServedRegressor(inputs, shape, network, answers.mean, answers.deviation, answer_type)
     return ServedClassifier(inputs, shape, network)
 
 

@@ -35,8 +35,8 @@ class ExportedGraph:
 
     data: bytes
     difference: float
-    """Largest difference of an answer from PyTorch's, over the rows compared: of probabilities, or of predictions as a
-    share of their own size and the label's deviation together."""
+    """Largest difference of an answer from PyTorch's, over the rows compared: of probabilities, or of predictions
+    beyond the rounding of their type, as a share of the label's deviation and their distance from its mean together."""
     rows: int
     """Number of rows compared."""
 
@@ -51,13 +51,16 @@ def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], row
     model.eval()
     try:
         exported = write_model(model)
-        regression = isinstance(model, ServedRegressor)
-        _rename(exported, [_code_name(feature) for feature in model.features], regression=regression)
-        if not regression:
+        _rename(exported, model)
+        if not isinstance(model, ServedRegressor):
             _append_label(exported, classes)
         _take_texts(exported, [feature for feature in model.features if isinstance(feature, CategoryFeature)])
         data = _as_bytes(exported, _properties(model, classes))
-        difference = _compare_numbers(data, model, rows) if regression else _compare(data, model, classes, rows)
+        difference = (
+            _compare_numbers(data, model, rows)
+            if isinstance(model, ServedRegressor)
+            else _compare(data, model, classes, rows)
+        )
         return ExportedGraph(data, difference, len(next(iter(rows.values()))))
     finally:
         model.train(was_training)
@@ -68,10 +71,11 @@ def _code_name(feature: Feature) -> str:
     return f"codes/{feature.name}" if isinstance(feature, CategoryFeature) else feature.name
 
 
-def _rename(model: onnx.ModelProto, features: Sequence[str], *, regression: bool) -> None:
+def _rename(exported: onnx.ModelProto, model: ServedModel) -> None:
     """Give inputs the features' names, the outputs theirs, and everything inside a name that no field can have."""
-    graph = model.graph
-    outputs = (PREDICTION,) if regression else (LOGITS, PROBABILITIES)
+    graph = exported.graph
+    features = [_code_name(feature) for feature in model.features]
+    outputs = (PREDICTION,) if isinstance(model, ServedRegressor) else (LOGITS, PROBABILITIES)
     names = dict(zip((each.name for each in graph.input), features, strict=True))
     names |= dict(zip((each.name for each in graph.output), outputs, strict=True))
     for initializer in graph.initializer:
@@ -172,12 +176,19 @@ def _compare(data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[
 
 
 @torch.no_grad()
-def _compare_numbers(data: bytes, model: ServedModel, rows: Columns) -> float:
-    """Return the largest difference of the graph's predictions from the model's, as `ExportedGraph.difference`."""
+def _compare_numbers(data: bytes, model: ServedRegressor, rows: Columns) -> float:
+    """Return the largest difference of the graph's predictions from the model's, as `ExportedGraph.difference`.
+
+    As a share of their own size two predictions around a large mean would agree whatever they say. What the type of the
+    answers rounds off is no difference: a hair may decide to which side.
+    """
     (given,) = run_in_batches(cpu_session(data), rows, [PREDICTION])
-    expected = model(*model.tensors(rows)).numpy().astype(np.float64)
-    deviation = float(model.get_buffer("deviation"))
-    difference = float((np.abs(given - expected) / (deviation + np.abs(expected))).max())
+    expected = model.unrounded(*model.tensors(rows)).numpy()
+    with np.errstate(over="ignore"):
+        rounding = np.spacing(np.abs(expected).astype(given.dtype)).astype(np.float64)
+    beyond = np.maximum(np.abs(given.astype(np.float64) - expected) - rounding, 0.0)
+    mean, deviation = float(model.mean), float(model.deviation)
+    difference = float((beyond / (deviation + np.abs(expected - mean))).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise ExportMismatch(difference, LARGEST_DIFFERENCE, 0)
     return difference

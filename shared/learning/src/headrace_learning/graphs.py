@@ -6,7 +6,7 @@ categories as texts, empty where they are missing. The model's property `OPTIONA
 A classification's outputs are `PROBABILITIES` [batch, classes] float32 and `LABEL` [batch]. The tensor before the
 softmax is called `LOGITS`, so that two graphs can be compared there; the label values are the constant `CLASSES`, in
 the order of the probabilities' columns. The property `LABELS` repeats them as texts, for who reads no constants. A
-regression's output is `PREDICTION` [batch] float32, in the label's unit.
+regression's output is `PREDICTION` [batch] float32 or float64, in the label's unit.
 """
 
 import json

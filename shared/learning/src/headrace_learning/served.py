@@ -50,7 +50,10 @@ class ServedClassifier(ServedModel):
 
 
 class ServedRegressor(ServedModel):
-    """Predicts a number: the network's one output is the label in deviations from its mean."""
+    """Predicts a number: the network's one output is the label in deviations from its mean.
+
+    Mean and deviation are put back in float64: around a large mean float32 has steps wider than a small deviation.
+    """
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -62,13 +65,22 @@ class ServedRegressor(ServedModel):
         network: nn.Module,
         mean: float,
         deviation: float,
+        answer_type: torch.dtype = torch.float32,
     ) -> None:
-        """Predict in the label's unit: `mean` and `deviation` are those of the training split."""
+        """Predict in the label's unit: `mean` and `deviation` are those of the training split.
+
+        `answer_type` is that of the predictions: float32 or float64.
+        """
         super().__init__(features, input_shape, network)
+        self.answer_type = answer_type
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float64))
 
     def forward(self, *raw: torch.Tensor) -> torch.Tensor:
-        """Answer raw features, each [batch, *shape]: the prediction, [batch] float32, in the label's unit."""
+        """Answer raw features, each [batch, *shape]: the prediction, [batch] of `answer_type`, in the label's unit."""
+        return self.unrounded(*raw).to(self.answer_type)
+
+    def unrounded(self, *raw: torch.Tensor) -> torch.Tensor:
+        """Return the predictions before they take on their type: [batch] float64."""
         standardised: torch.Tensor = self.network(self.prepare(*raw)).squeeze(1)
-        return (standardised.to(torch.float64) * self.deviation + self.mean).to(torch.float32)
+        return standardised.to(torch.float64) * self.deviation + self.mean

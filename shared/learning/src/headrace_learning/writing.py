@@ -70,7 +70,9 @@ def write_model(model: ServedModel) -> onnx.ModelProto:
     answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
     if isinstance(model, ServedRegressor):
         outputs: list[tuple[str, Shape]] = [(_write_prediction(model, writer, answer), [BATCH])]
+        answer_type = element_type(model.answer_type)
     else:
+        answer_type = TensorProto.FLOAT
         outputs = [
             (answer, [BATCH, None]),
             (writer.node("Softmax", answer, axis=1), [BATCH, _width(model.network)]),
@@ -82,7 +84,7 @@ def write_model(model: ServedModel) -> onnx.ModelProto:
             helper.make_tensor_value_info(name, element_type(feature.tensor_type), [BATCH, *feature.shape])
             for name, feature in zip(names, model.features, strict=True)
         ],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape) for output, shape in outputs],
+        [helper.make_tensor_value_info(output, answer_type, shape) for output, shape in outputs],
         list(writer.constants.values()),
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -135,7 +137,7 @@ def _write_prediction(model: ServedRegressor, writer: Writer, answer: str) -> st
     wide = writer.cast(number, torch.float32, torch.float64)
     wide = writer.node("Mul", wide, writer.weight("deviation", model.deviation))
     wide = writer.node("Add", wide, writer.weight("mean", model.mean))
-    return writer.cast(wide, torch.float64, torch.float32)
+    return writer.cast(wide, torch.float64, model.answer_type)
 
 
 def _write_network(module: nn.Module, writer: Writer, prefix: str, value: str) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, NoReturn
 
+import numpy as np
 import typer
 
 from headrace_client.addresses import find_addresses
@@ -16,7 +17,7 @@ from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient
 from headrace_client.prediction import Prediction, predict_rows, unknown_fields
 
-_WHOLE: Final = range(10**6, 10**12)
+_WHOLE: Final = range(10**6, 10**15)
 """Numbers of this size are shown whole: as powers of ten nobody reads prices."""
 
 PROBLEMS_SHOWN = 20
@@ -166,4 +167,9 @@ def _class(prediction: Prediction) -> list[str]:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
+    with np.errstate(over="ignore"):
+        narrow = float(np.float32(value)) == value
+    if not narrow:
+        # FP64, with the digits that float32 does not have: around 1.7e9 nothing else tells answers apart.
+        return f"{value:.15g}" if _WHOLE.start <= abs(value) else f"{value:.12g}"
     return f"{value:.0f}" if _WHOLE.start <= abs(value) < _WHOLE.stop else f"{value:.6g}"

@@ -44,8 +44,10 @@ class Registry:
         or when the pipeline exists and rows of another schema may wait in its topics.
         """
         pipeline = _load(document)
-        if known := self._state.catalogue.pipelines.get(pipeline.name):
+        known = self._state.catalogue.pipelines.get(pipeline.name)
+        if known:
             _require_same_rows(pipeline, specs.parse(known.spec).stream)
+        pipeline = specs.settled(pipeline, known.spec if known else None)
         partitions = self._partitions(pipeline, create_topic)
         self._topics.create_record_topics(pipeline.name, partitions)
         wanted = PipelineApplied(pipeline.name, PipelineSpec(pipeline.canonical_json(), pipeline.digest), partitions)

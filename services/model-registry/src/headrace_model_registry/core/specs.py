@@ -20,6 +20,25 @@ def parse(spec: PipelineSpec) -> Pipeline:
     return parse_canonical(spec.json)
 
 
+def settled(pipeline: Pipeline, before: PipelineSpec | None) -> Pipeline:
+    """Return a pipeline with the type of its predictions said; `before` is its spec in force, None for a new pipeline.
+
+    A label that float32 cannot hold is answered in float64, but for pipelines whose clients were promised FP32: what a
+    document leaves out goes on as it was.
+    """
+    if pipeline.train.prediction_type is not None or pipeline.task != "regression":
+        return pipeline
+    known = parse(before) if before is not None else None
+    if known is not None and known.task == "regression":
+        chosen = known.train.prediction_type
+    else:
+        chosen = None if pipeline.stream.label.fits_float32 else "float64"
+    if chosen is None:
+        return pipeline
+    plain = pipeline.plain()
+    return parse_canonical(json.dumps({**plain, "train": {**plain["train"], "predictionType": chosen}}).encode())
+
+
 def same_rows(one: PipelineSpec, other: PipelineSpec) -> bool:
     """Tell whether a model made for the one spec can answer rows of the other: same features, same gaps, same label."""
     return _signature(parse(one)) == _signature(parse(other))

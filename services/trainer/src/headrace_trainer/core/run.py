@@ -16,10 +16,11 @@ from headrace_learning.evaluation import evaluate
 from headrace_learning.export import export_graph
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.networks import count_parameters, weights_of
-from headrace_learning.served import ServedModel
+from headrace_learning.served import ServedModel, ServedRegressor
 
 from headrace_trainer.core.baseline import baseline
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
+from headrace_trainer.core.precision import require_float32, require_whole_numbers
 from headrace_trainer.core.randomness import seed_weights
 from headrace_trainer.core.training import Outcome, Rows, Training
 from headrace_trainer.errors import NotMeasurable, WrongDataset
@@ -86,6 +87,8 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
     pipeline = plan.pipeline
     columns = reader.columns("train")
     labels = columns[plan.dataset.label.name]
+    for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):
+        require_whole_numbers(field, columns[field.name])
     learned = _learned(plan, labels)
     seed_weights(pipeline.train.seed)
     model = build_model(pipeline, plan.dataset.transforms, learned.answers)
@@ -101,6 +104,8 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
 
     test = reader.columns("test")
     compared = {name: column[:_COMPARED_ROWS] for name, column in test.items()}
+    if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
+        _require_float32(plan.dataset, model, test)
     exported = export_graph(model, plan.classes, compared)
     return Trained(
         weights=tensors_to_bytes(weights_of(model)),
@@ -110,6 +115,12 @@ def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: P
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
     )
+
+
+@torch.no_grad()
+def _require_float32(dataset: Manifest, model: ServedRegressor, test: Columns) -> None:
+    predictions = model.unrounded(*model.tensors(test)).numpy()
+    require_float32(dataset.label, predictions, test[dataset.label.name], float(model.deviation))
 
 
 def _measured(plan: Plan, graph: bytes, test: Columns, labels: Array) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The manifest of a version: what it is, where it came from and how good it is. Its digest is the version's id."""
 
 import json
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -34,7 +33,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes},
         "task": pipeline.task,
         "inputs": [_input(field, dataset) for field in dataset.features],
-        "outputs": _outputs(plan.classes),
+        "outputs": _outputs(plan),
         "classes": list(plan.classes),
         "rows": {name: split.rows for name, split in dataset.splits.items()},
         "metrics": dict(trained.metrics),
@@ -57,9 +56,10 @@ def _input(field: Field, dataset: Manifest) -> dict[str, Any]:
     return described | ({"unit": field.unit} if field.unit else {})
 
 
-def _outputs(classes: Sequence[int] | Sequence[str]) -> list[dict[str, Any]]:
+def _outputs(plan: Plan) -> list[dict[str, Any]]:
+    classes = plan.classes
     if not classes:
-        return [{"name": PREDICTION, "type": "float32", "shape": [-1]}]
+        return [{"name": PREDICTION, "type": plan.pipeline.prediction_type, "shape": [-1]}]
     label_type = "string" if isinstance(classes[0], str) else "int64"
     return [
         {"name": PROBABILITIES, "type": "float32", "shape": [-1, len(classes)]},

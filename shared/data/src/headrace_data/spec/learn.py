@@ -62,6 +62,8 @@ class EarlyStop(Section):
 
 Task = Literal["classification", "regression"]
 """What a model answers: one of the label's values, or a number."""
+PredictionType = Literal["float32", "float64"]
+"""In which type a number is predicted."""
 
 
 class Train(Section):
@@ -72,6 +74,13 @@ class Train(Section):
         default=None,
         description="classification: the answer is one of the label's values. regression: it is a number. Default: "
         "regression for a label of type float32 or float64, classification for others.",
+    )
+    prediction_type: PredictionType | None = pydantic.Field(
+        default=None,
+        description="Regression only: the type of the number that is predicted; clients read FP32 or FP64. Left out of "
+        "a pipeline that is applied for the first time: float64 for a label of type float64, int32, int64 or uint32, "
+        "of which float32 holds seven digits only. Left out later: as it was, and float32 in pipelines from before "
+        "there was a choice.",
     )
     network: Annotated[MlpNetwork | CnnNetwork, pydantic.Field(discriminator="kind")] = pydantic.Field(
         description="What is trained."

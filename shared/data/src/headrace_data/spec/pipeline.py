@@ -12,7 +12,7 @@ from typing import Literal
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
-from headrace_data.spec.learn import Compress, Serve, Task, Train
+from headrace_data.spec.learn import Compress, PredictionType, Serve, Task, Train
 from headrace_data.spec.prepare import Prepare, Transform
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section
@@ -53,6 +53,11 @@ class Pipeline(Section):
         if self.train.task is not None:
             return self.train.task
         return "regression" if self.stream.label.type in ("float32", "float64") else "classification"
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """The type of a regression's answers: `train.prediction_type`, and float32 where nothing is said."""
+        return self.train.prediction_type or "float32"
 
     def transform(self, name: str) -> Transform:
         """Return the transform of a feature; one that does nothing when none is named."""

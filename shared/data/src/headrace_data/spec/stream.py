@@ -46,6 +46,11 @@ class Field(Section):
         return self.role == "feature" and self.type == "string"
 
     @property
+    def fits_float32(self) -> bool:
+        """Whether float32 holds every number of its type exactly. Raises TypeError for strings."""
+        return bool(np.can_cast(self.dtype, np.float32))
+
+    @property
     def dtype(self) -> np.dtype[np.generic]:
         """Numpy type of one element. Raises TypeError for strings."""
         return dtype_of(self.type)

@@ -33,6 +33,12 @@ def weights_are_for_classes(draft: Draft) -> Iterator[Finding]:
         yield ("train", "classWeights"), "expected none for a regression, which has no classes, got balanced"
 
 
+def prediction_types_are_for_numbers(draft: Draft) -> Iterator[Finding]:
+    """Demand numbers from a document that says their type."""
+    if draft.at("train", "predictionType") is not None and _task(draft) == "classification":
+        yield ("train", "predictionType"), "expected none for a classification, which answers a class, got one"
+
+
 def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
     """Demand gates that the task has. For documents only: every gate has a default."""
     gates, task = draft.at("compress", "gates"), _task(draft)
@@ -60,5 +66,9 @@ def _task(draft: Draft) -> str | None:
     return "regression" if label.type in _FLOATS else "classification"
 
 
-TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (task_fits_label, weights_are_for_classes)
+TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
+    task_fits_label,
+    weights_are_for_classes,
+    prediction_types_are_for_numbers,
+)
 """The rules about the task of every spec."""
