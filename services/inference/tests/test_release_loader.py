@@ -11,13 +11,13 @@ import pytest
 from headrace.events.v1.model_pb2 import CACHE_POLICY_AUTO, ModelReleased
 from headrace_inference.adapters import metrics
 from headrace_inference.adapters.graph_cache import GraphCache
-from headrace_inference.adapters.release_loader import ReleaseLoader
+from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
 from headrace_inference.core import releases
 from headrace_inference.core.releases import Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.transport.consumer import on_released
 from headrace_inference.transport.converters import to_release
-from headrace_runtime.errors import Unprocessable
+from headrace_runtime.errors import Unavailable, Unprocessable
 from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore, digest_of
 from opentelemetry.context import Context
@@ -63,7 +63,9 @@ def loader(
     shelf: Shelf, store: ObjectStore, tmp_path: Path, health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ReleaseLoader]:
     monkeypatch.setattr(releases, "FIRST_RETRY_S", 0.01)
-    loader = ReleaseLoader(shelf, GraphCache(store, tmp_path / "graphs"), 64, lambda release: b"prefix", health)
+    loader = ReleaseLoader(
+        shelf, GraphCache(store, tmp_path / "graphs"), LoadLimits(64), lambda release: b"prefix", health
+    )
     loader.start()
     yield loader
     loader.stop()
@@ -97,10 +99,18 @@ def test_a_release_is_loaded_warmed_and_served(
 
 
 def test_ready_means_everything_known_at_the_start_is_loaded(
-    loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes, make_release: MakeRelease
+    loader: ReleaseLoader,
+    shelf: Shelf,
+    store: ObjectStore,
+    tmp_path: Path,
+    health: Health,
+    graph: bytes,
+    make_release: MakeRelease,
 ) -> None:
     missing = Graph("", digest_of(b"later"), 5)
     loader.announce(make_release(graph=stored(store, graph)), Context())
+    # A file where the store has a folder: what the file system fails with is not a missing graph.
+    (tmp_path / "store" / "sha256" / missing.digest.removeprefix("sha256:")[:2]).write_bytes(b"")
     loader.announce(make_release(model="other", graph=missing), Context())
     health.wait("model/digits", True)
     loader.all_announced()
@@ -112,6 +122,18 @@ def test_ready_means_everything_known_at_the_start_is_loaded(
     assert shelf.ready
     assert health.told.count(("", True)) == 1
     assert ("", False) not in health.told
+
+
+def test_a_release_without_a_graph_does_not_keep_the_others_from_being_served(
+    loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes, make_release: MakeRelease
+) -> None:
+    loader.announce(make_release(model="lost", graph=Graph("", digest_of(b"lost"), 4)), Context())
+    loader.announce(make_release(graph=stored(store, graph)), Context())
+    loader.all_announced()
+    health.wait("", True)
+    assert label_of(shelf) >= 0
+    with pytest.raises(Unavailable, match=r"model 'lost' is released but does not load: artifact sha256:.* is not in"):
+        shelf.resolve("lost", "")
 
 
 def test_nothing_released_is_ready_too(loader: ReleaseLoader, shelf: Shelf, health: Health) -> None:
@@ -213,7 +235,7 @@ def test_a_restart_needs_no_store(
     release = make_release(graph=stored(store, graph))
     for folder in ("store", "nowhere"):
         graphs = GraphCache(ObjectStore(str(tmp_path / folder)), tmp_path / "graphs")
-        loader = ReleaseLoader(Shelf(), graphs, 64, lambda release: b"", health)
+        loader = ReleaseLoader(Shelf(), graphs, LoadLimits(64), lambda release: b"", health)
         loader.start()
         loader.announce(release, Context())
         health.wait("model/digits", True, times=1 if folder == "store" else 2)

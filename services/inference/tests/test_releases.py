@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace_inference.core.releases import LAST_RETRY_S, CachePolicy, Graph, Release, ReleaseBook
+from headrace_inference.core.releases import LAST_RETRY_S, CachePolicy, Fault, Graph, Release, ReleaseBook
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,11 +11,11 @@ MakeRelease = Callable[..., Release]
 
 def test_a_release_is_due_at_once_and_then_loaded(make_release: MakeRelease) -> None:
     book, release = ReleaseBook(), make_release()
-    assert book.complete()
+    assert book.settled()
     assert book.announce(release, now_s=5.0)
-    assert (book.due(5.0), book.next_due_s(), book.complete()) == (release, 5.0, False)
+    assert (book.due(5.0), book.next_due_s(), book.settled()) == (release, 5.0, False)
     book.loaded(release)
-    assert (book.due(99.0), book.next_due_s(), book.complete()) == (None, None, True)
+    assert (book.due(99.0), book.next_due_s(), book.settled()) == (None, None, True)
 
 
 def test_an_older_or_repeated_epoch_changes_nothing(make_release: MakeRelease) -> None:
@@ -39,7 +39,7 @@ def test_a_failure_is_tried_again_ever_more_rarely(make_release: MakeRelease) ->
     waits = []
     now_s = 0.0
     for _ in range(8):
-        waits.append(book.failed(release, now_s))
+        waits.append(book.failed(release, now_s, "reason", Fault.AROUND))
         assert book.due(now_s + waits[-1] - 0.001) is None
         now_s += waits[-1]
         assert book.due(now_s) == release
@@ -49,11 +49,11 @@ def test_a_failure_is_tried_again_ever_more_rarely(make_release: MakeRelease) ->
 def test_one_that_fails_does_not_hold_up_the_next(make_release: MakeRelease) -> None:
     book, bad, good = ReleaseBook(), make_release(), make_release(model="other")
     book.announce(bad, 0.0)
-    book.failed(bad, 0.0)
+    book.failed(bad, 0.0, "reason", Fault.AROUND)
     book.announce(good, 0.5)
     assert book.due(0.5) == good
     book.loaded(good)
-    assert not book.complete()
+    assert not book.settled()
 
 
 def test_a_newer_release_takes_the_place_of_one_being_loaded(make_release: MakeRelease) -> None:
@@ -62,7 +62,7 @@ def test_a_newer_release_takes_the_place_of_one_being_loaded(make_release: MakeR
     book.announce(newer, 1.0)
     assert not book.wants(older)
     book.loaded(older)
-    book.failed(older, 1.0)
+    book.failed(older, 1.0, "reason", Fault.AROUND)
     assert book.due(1.0) == newer
 
 
@@ -70,7 +70,7 @@ def test_a_withdrawn_release_is_not_wanted_and_cannot_come_back(make_release: Ma
     book, release = ReleaseBook(), make_release(epoch=2)
     book.announce(release, 0.0)
     book.withdraw(release.place)
-    assert (book.due(9.0), book.complete(), book.models()) == (None, True, frozenset())
+    assert (book.due(9.0), book.settled(), book.models()) == (None, True, frozenset())
     assert not book.announce(make_release(epoch=1), 0.0)
     assert book.announce(make_release(epoch=3), 0.0)
 

@@ -44,6 +44,15 @@ class Settings(GrpcSettings):
     resident_versions: int = Field(
         2, ge=1, description="Versions of a model that stay in memory: what is served, then what was served last."
     )
+    load_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds that a released graph may take to load and to answer once, in a process of its own; "
+        "over it, the older version stays.",
+    )
+    run_timeout_s: float = Field(
+        60.0, gt=0, description="Seconds that a model may compute for one call; over it, DEADLINE_EXCEEDED."
+    )
     drain_s: float = Field(
         2.0,
         ge=0,

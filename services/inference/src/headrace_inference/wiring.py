@@ -21,7 +21,7 @@ from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
-from headrace_inference.adapters.release_loader import ReleaseLoader
+from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
@@ -100,7 +100,8 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
 def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:
     """Return what brings releases onto the shelf."""
     graphs = GraphCache(ObjectStore(settings.store_url), settings.work_dir / "graphs")
-    return ReleaseLoader(shelf, graphs, settings.max_rows, answer_prefix, host.set_serving)
+    limits = LoadLimits(settings.max_rows, settings.load_timeout_s, settings.run_timeout_s)
+    return ReleaseLoader(shelf, graphs, limits, answer_prefix, host.set_serving)
 
 
 def _cache(settings: Settings) -> RedisCache | None:

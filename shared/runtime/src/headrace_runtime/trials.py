@@ -1,12 +1,13 @@
-"""Messages tried in a process of their own, so that nobody else dies on them: the service's side of a trial.
+"""Work tried in a process of its own, so that nothing else dies on it: the service's side of a trial.
 
-The child is started as ``python -m <module>`` and calls `trial_child.serve`. Both sides speak JSON lines over its
-standard input and output, bytes in base64:
+The child is started as ``python -m <module>`` and calls `trial_child.serve`, or `trial_child.serve_requests`. Both
+sides speak JSON lines over its standard input and output:
 
 * the first line in is the set-up, which belongs to the service; the first line out is ``{"ready": true}``;
-* every further line in is ``{"records": [...], "rows": [...] | null}``: messages to handle, and of a single one the
-  rows, when it is not meant whole; its answer is ``{"passed": true}``, ``{"error": what}``, or ``{"fault": what}``
-  when something other than the messages failed.
+* every further line in is a request, with a payload of ``payload_bytes`` bytes behind it; its answer is
+  ``{"passed": true}``, ``{"error": reason}``, or ``{"fault": reason}`` when something other than the request failed;
+* a request about messages is ``{"records": [...], "rows": [...] | null}``, bytes in base64: messages to handle, and of
+  a single one the rows, when it is not meant whole.
 
 Only what a parent has seen counts as a death: an error, a signal that nobody sends to end a process in good order, more
 memory than there was, or no answer in time. Nothing that the broker, a store or a disk does can look like one.
@@ -42,17 +43,29 @@ MEMORY_SHARE = 0.8
 """What a trial may take of the memory that is free when it starts."""
 LEAST_ROOM_BYTES = 32 * 1024 * 1024
 """What must be left of that once it has started: with less, sound messages would look like bad ones."""
+PAYLOAD_BYTES = "payload_bytes"
+"""Key of the size of a request's payload."""
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 _GOOD_ORDER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Trial:
-    """A process that handles messages and keeps nothing of it; started when it is needed, and again once it died."""
+    """A process that handles requests and keeps nothing of them; started for the first, and again once it died.
 
-    def __init__(self, module: str, setup: Mapping[str, Any], timeout_s: float = TRIAL_TIMEOUT_S) -> None:
+    Used by one thread. `stopping`, when it is set, gives the request in hand up.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        setup: Mapping[str, Any],
+        timeout_s: float = TRIAL_TIMEOUT_S,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self._module = module
         self._setup = setup
         self._timeout_s = timeout_s
+        self._stopping = stopping or threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._most_bytes = sys.maxsize
@@ -62,15 +75,31 @@ class Trial:
 
         Raises Unavailable when the trial tells nothing about them.
         """
+        return self.ask(
+            {"records": [_values(record) for record in records], "rows": None if rows is None else list(rows)}
+        )
+
+    def ask(self, request: Mapping[str, Any], payload: bytes = b"") -> str | None:
+        """Return None when the request was handled, else the error or the death that it ended in.
+
+        Raises Unavailable when the trial tells nothing about the request.
+        """
         if self._process is None:
-            self._start()
-        self._tell({"records": [_values(record) for record in records], "rows": None if rows is None else list(rows)})
+            self.start()
+        else:
+            self._most_bytes = self.resident_bytes + int(free_bytes() * MEMORY_SHARE)
+        self._tell({**request, PAYLOAD_BYTES: len(payload)}, payload)
         answer = self._answer(self._timeout_s)
         if isinstance(answer, str):
             return answer
         if fault := answer.get("fault"):
-            raise Unavailable(f"{self._module}: a trial met a fault that is not its messages': {fault}")
+            raise Unavailable(f"{self._module}: a trial met a fault that is not of its request: {fault}")
         return answer.get("error")
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that the process holds; 0 when none runs."""
+        return 0 if self._process is None else resident_bytes(self._process.pid)
 
     def close(self) -> None:
         """End the process."""
@@ -82,7 +111,10 @@ class Trial:
                 if stream is not None:
                     _close(stream)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the process, unless it runs. Raises Unavailable when it does not start, or has no memory to work in."""
+        if self._process is not None:
+            return
         self._answers = queue.SimpleQueue()
         self._most_bytes = int(free_bytes() * MEMORY_SHARE)
         self._process = subprocess.Popen(
@@ -101,11 +133,12 @@ class Trial:
                 f"got {self._most_bytes // 1_000_000} MB"
             )
 
-    def _tell(self, line: Mapping[str, Any]) -> None:
+    def _tell(self, line: Mapping[str, Any], payload: bytes = b"") -> None:
         assert self._process is not None  # noqa: S101 - started by the caller
         assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
         try:
             self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.write(payload)
             self._process.stdin.flush()
         except BrokenPipeError:
             logger.debug("%s: a trial ended before it was told all", self._module)
@@ -117,6 +150,9 @@ class Trial:
             try:
                 answer = self._answers.get(timeout=LOOK_EVERY_S)
             except queue.Empty:
+                if self._stopping.is_set():
+                    self.close()
+                    raise Unavailable(f"{self._module}: a trial was given up, the service stops") from None
                 if reason := self._exceeded(deadline_s, timeout_s):
                     self.close()
                     return reason

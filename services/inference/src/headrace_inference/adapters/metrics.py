@@ -31,6 +31,11 @@ SWAPS = Counter("headrace_inference_swaps", "Releases that came to be served.", 
 LOAD_FAILURES = Counter(
     "headrace_inference_load_failures", "Attempts to load a release that failed.", ("model", "alias")
 )
+PENDING = Gauge(
+    "headrace_inference_release_pending",
+    "1 while the newest release of an alias is not served: it is being loaded, or does not load.",
+    ("model", "alias"),
+)
 LOAD_DURATION = Histogram(
     "headrace_inference_load_duration_seconds",
     "Time to fetch, load and warm a release.",

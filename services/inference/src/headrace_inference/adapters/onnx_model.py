@@ -9,17 +9,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
-from headrace_runtime.errors import Unprocessable
+from headrace_runtime.errors import DeadlineExceeded, InvalidInput, TooLarge, Unprocessable
 from pydantic import TypeAdapter, ValidationError
 
+from headrace_inference.adapters.run_limit import RunLimit
 from headrace_inference.core.shelf import Speed
 from headrace_inference.core.signature import Signature, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, Array, Datatype
 
+LONGEST_RUN_S = 60.0
+"""How long a run may take unless a limit is given."""
 WARM_ROWS = 32
 _WARM_RUNS = 20
 _WARM_LIMIT_S = 1.0
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+"""Least level that ONNX Runtime logs. Its errors are raised too, and a caller could fill the log with them."""
+_NO_MEMORY = ("bad allocation", "std::bad_alloc", "Failed to allocate memory")
 
 _ELEMENTS = {
     "bool": "BOOL",
@@ -55,19 +60,20 @@ class OnnxModel:
     use by many threads. Raises Unprocessable when the bytes are no graph that can be served.
     """
 
-    def __init__(self, graph: bytes, max_rows: int) -> None:
+    def __init__(self, graph: bytes, max_rows: int, limit: RunLimit | None = None) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         try:
             self._session = ort.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise Unprocessable(f"graph: ONNX Runtime cannot load it: {error}") from error
         # The method around it looks at the inputs' names once more, in every call; the signature has checked them.
         self._run = self._session._sess.run  # noqa: SLF001
+        self._limit = limit or RunLimit(LONGEST_RUN_S)
         optional = _told(self._session, _OPTIONAL, _NAMES, frozenset())
         labels = _told(self._session, _LABELS, _TEXTS, {})
         self.signature = Signature(
@@ -77,9 +83,24 @@ class OnnxModel:
         )
 
     def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Compute the outputs named, in that order."""
-        results: list[Array] = self._run(outputs, arrays, None)
+        """Compute the outputs named, in that order.
+
+        Raises DeadlineExceeded when that took longer than a run may, TooLarge when there was no memory for it, and
+        InvalidInput for values that the graph cannot compute with.
+        """
+        options = self._limit.begin()
+        try:
+            results: list[Array] = self._run(outputs, arrays, options)
+        except Exception as error:
+            raise _translated(error, self._limit.limit_s if options.terminate else None) from error
+        finally:
+            self._limit.end(options)
         return results
+
+    def try_out(self) -> None:
+        """Run a single row and a batch, all zeros, once each."""
+        for rows in {1, min(WARM_ROWS, self.signature.max_rows)}:
+            self.run(_zeros(self.signature.inputs, rows), self.signature.output_names)
 
     def warm(self) -> Speed:
         """Run a single row and a batch, all zeros, several times; return how long they took."""
@@ -99,6 +120,16 @@ class OnnxModel:
             self.run(arrays, self.signature.output_names)
             times.append(time.perf_counter() - started)
         return min(times)
+
+
+def _translated(error: Exception, limit_s: float | None) -> Exception:
+    """Return an error of a run as one of Headrace's; `limit_s` is given when the run was told to end."""
+    if limit_s is not None:
+        return DeadlineExceeded(f"the model computed for more than {limit_s:g} s and was ended")
+    message = str(error)
+    if any(words in message for words in _NO_MEMORY):
+        return TooLarge(f"the model has no memory to compute this: {message}")
+    return InvalidInput(f"the model cannot compute with these values: {message}")
 
 
 def _told(session: ort.InferenceSession, name: str, kind: TypeAdapter[ToldT], otherwise: ToldT) -> ToldT:

@@ -7,44 +7,65 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from headrace_runtime import telemetry_names as names
+from headrace_runtime.errors import Corrupt, HeadraceError, NotFound, Unprocessable
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import tracer
 from opentelemetry.context import Context
 
 from headrace_inference.adapters import metrics
 from headrace_inference.adapters.graph_cache import GraphCache
+from headrace_inference.adapters.graph_trial import GraphTrial
 from headrace_inference.adapters.onnx_model import OnnxModel
-from headrace_inference.core.releases import Place, Release, ReleaseBook
+from headrace_inference.adapters.run_limit import RunLimit
+from headrace_inference.core.releases import Fault, Place, Release, ReleaseBook
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 
 logger = logging.getLogger(__name__)
 
+_FAULTS: dict[type[Exception], Fault] = {
+    Unprocessable: Fault.UNFIT,
+    NotFound: Fault.MISSING,
+    Corrupt: Fault.MISSING,
+}
 SetHealth = Callable[[bool | None, str], None]
 """Tells health of a name: serving, not serving, or (None) forgotten."""
 
 
-class ReleaseLoader(Background):
-    """Loads what is announced: fetch, load, warm, then one swap on the shelf. What is in hand keeps its version.
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """Most rows of a call; the seconds that the trial of a graph may take, and those of one run while it serves."""
 
-    A release whose graph is still in memory, such as a rollback, is served at once, whatever is being loaded. One that
-    does not load leaves the older one serving and is tried again, ever more rarely. Once every release that was there
-    at the start is loaded, the server is ready and stays so.
+    max_rows: int
+    load_s: float = 60.0
+    run_s: float = 60.0
+
+
+class ReleaseLoader(Background):
+    """Loads each release: fetch, try in another process, load, warm, then one swap on the shelf.
+
+    Calls in hand keep their version. A release whose graph is still in memory, such as a rollback, is served at once,
+    whatever is being loaded. A release that does not load leaves the older one serving and is tried again, ever more
+    rarely. The server becomes ready when every release that was there at the start is loaded, or will not be for a
+    fault of its own, and stays so.
     """
 
     def __init__(
         self,
         shelf: Shelf,
         graphs: GraphCache,
-        max_rows: int,
+        limits: LoadLimits,
         prefix_of: Callable[[Release], bytes],
         set_health: SetHealth,
     ) -> None:
         super().__init__("release loader")
         self._shelf = shelf
         self._graphs = graphs
-        self._max_rows = max_rows
+        self._max_rows = limits.max_rows
+        self._trial = GraphTrial(limits.max_rows, limits.load_s)
+        self._run_limit = RunLimit(limits.run_s)
         self._prefix_of = prefix_of
         self._set_health = set_health
         self._changed = threading.Condition()
@@ -59,6 +80,7 @@ class ReleaseLoader(Background):
                 logger.info("%s is not newer than what was released before", release)
                 return
             self._causes[release.place] = cause
+            metrics.PENDING.labels(*release.place).set(1)
             if (resident := self._shelf.holding(release)) is not None:
                 with self._span(release):
                     self._book.loaded(release)
@@ -69,7 +91,8 @@ class ReleaseLoader(Background):
         """Take note that nothing is released under an alias any more. From any thread."""
         with self._changed:
             self._book.withdraw(place)
-            self._causes.pop(place, None)
+            if self._causes.pop(place, None) is not None:
+                metrics.PENDING.remove(*place)
             if self._shelf.remove(place) is not None:
                 metrics.LOADED.remove(*place)
             if place[0] not in self._book.models():
@@ -88,23 +111,27 @@ class ReleaseLoader(Background):
             return self._changed.wait_for(lambda: self._shelf.ready or self.stopping.is_set(), timeout_s)
 
     def stop(self) -> None:
-        """Stop after the release that is being loaded."""
+        """Give the trial in hand up, or finish the release that is being loaded."""
         self.stopping.set()
+        self._trial.stop()
         with self._changed:
             self._changed.notify_all()
         super().stop()
 
     def run(self) -> None:
         """Load what is due until stopped."""
-        while (release := self._next()) is not None:
-            self._attempt(release)
+        try:
+            while (release := self._next()) is not None:
+                self._attempt(release)
+        finally:
+            self._trial.close()
 
     def _tell(self) -> None:
         """With the lock held: show what is released, judge readiness, wake the thread."""
-        self._shelf.announce(self._book.models(), complete=self._complete)
+        self._shelf.announce(self._book.models(), complete=self._complete, failing=self._book.failing())
         for model in self._book.models() - self._shelf.models.keys():
             self._set_health(False, f"model/{model}")
-        if self._complete and self._book.complete() and not self._shelf.ready:
+        if self._complete and self._book.settled() and not self._shelf.ready:
             self._shelf.ready = True
             self._set_health(True, "")
             logger.info("ready: %s", sorted(self._book.models()) or "nothing is released yet")
@@ -125,10 +152,8 @@ class ReleaseLoader(Background):
         try:
             loaded = self._load(release)
         except Exception as error:
-            metrics.LOAD_FAILURES.labels(*release.place).inc()
-            with self._changed:
-                wait_s = self._book.failed(release, time.monotonic())
-            logger.error("%s did not load, the next attempt is in %.0f s: %s", release, wait_s, error)  # noqa: TRY400
+            if not self.stopping.is_set():
+                self._failed(release, error)
             return
         with self._changed:
             if self._book.wants(release):
@@ -137,10 +162,29 @@ class ReleaseLoader(Background):
                 self._tell()
         self._graphs.tidy(self._book.digests())
 
+    def _failed(self, release: Release, error: Exception) -> None:
+        metrics.LOAD_FAILURES.labels(*release.place).inc()
+        fault = next((fault for kind, fault in _FAULTS.items() if isinstance(error, kind)), Fault.AROUND)
+        reason = str(error) if isinstance(error, HeadraceError) else repr(error)
+        with self._changed:
+            wait_s = self._book.failed(release, time.monotonic(), reason, fault)
+            self._tell()
+        served = self._shelf.models.get(release.model)
+        serving = served and served.aliases.get(release.alias)
+        logger.error(
+            "%s did not load, %s; the next attempt is in %.0f s: %s",
+            release,
+            f"version {serving.release.ordinal} goes on serving" if serving else "nothing is served in its place",
+            wait_s,
+            reason,
+        )
+
     def _load(self, release: Release) -> LoadedVersion:
         started = time.perf_counter()
         with self._span(release):
-            model = OnnxModel(self._graphs.get(release.graph), self._max_rows)
+            graph = self._graphs.get(release.graph)
+            self._trial.attempt(release.graph, graph)
+            model = OnnxModel(graph, self._max_rows, self._run_limit)
             loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release))
         metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
         return loaded
@@ -157,6 +201,7 @@ class ReleaseLoader(Background):
         release = loaded.release
         self._shelf.put(loaded)
         metrics.LOADED.labels(*release.place).set(release.ordinal)
+        metrics.PENDING.labels(*release.place).set(0)
         metrics.SWAPS.labels(*release.place).inc()
         self._set_health(True, f"model/{release.model}")
         logger.info(

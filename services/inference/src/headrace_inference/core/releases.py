@@ -7,6 +7,11 @@ from enum import StrEnum
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
+FIRST_RETRY_OF_UNFIT_S = 60.0
+"""A graph on which a trial failed is the same graph the next time: only a busy machine would explain it."""
+LAST_RETRY_OF_UNFIT_S = 3600.0
+TRIES_OF_MISSING = 3
+"""After so many, nothing waits for a graph any more that is not in the object store."""
 
 
 class CachePolicy(StrEnum):
@@ -59,12 +64,39 @@ Place = tuple[str, str]
 """A model and an alias of it."""
 
 
+class Fault(StrEnum):
+    """Why a release did not load."""
+
+    AROUND = "around"
+    """Something that the release needs failed, such as the object store."""
+    MISSING = "missing"
+    """The object store has no such graph, or another one under its name."""
+    UNFIT = "unfit"
+    """The graph itself does not load or answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A release that does not load, and the reason of the last failure."""
+
+    release: Release
+    reason: str
+
+
 @dataclass(slots=True)
 class _Wanted:
     release: Release
     due_s: float
     loaded: bool = False
     failures: int = 0
+    reason: str = ""
+    fault: Fault | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether waiting for it any longer promises nothing."""
+        given_up = self.fault is Fault.MISSING and self.failures >= TRIES_OF_MISSING
+        return self.loaded or given_up or self.fault is Fault.UNFIT
 
 
 class ReleaseBook:
@@ -90,9 +122,12 @@ class ReleaseBook:
         self._wanted.pop(place, None)
 
     def due(self, now_s: float) -> Release | None:
-        """Return a release to load now, the one that waits longest first."""
+        """Return a release to load now: of those that failed least often, the one that waits longest.
+
+        So a release that takes all the time it may holds up each later one once at most.
+        """
         waiting = [wanted for wanted in self._wanted.values() if not wanted.loaded and wanted.due_s <= now_s]
-        return min(waiting, key=lambda wanted: wanted.due_s).release if waiting else None
+        return min(waiting, key=lambda wanted: (wanted.failures, wanted.due_s)).release if waiting else None
 
     def next_due_s(self) -> float | None:
         """Return when the next release is due, None when all are loaded."""
@@ -108,19 +143,27 @@ class ReleaseBook:
         if self.wants(release):
             self._wanted[release.place].loaded = True
 
-    def failed(self, release: Release, now_s: float) -> float:
+    def failed(self, release: Release, now_s: float, reason: str, fault: Fault) -> float:
         """Note that a release did not load; return the seconds until it is tried again, twice as many each time."""
-        wait_s = FIRST_RETRY_S
-        if self.wants(release):
-            wanted = self._wanted[release.place]
-            wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**wanted.failures)
-            wanted.failures += 1
-            wanted.due_s = now_s + wait_s
+        unfit = fault is Fault.UNFIT
+        first_s, last_s = (FIRST_RETRY_OF_UNFIT_S, LAST_RETRY_OF_UNFIT_S) if unfit else (FIRST_RETRY_S, LAST_RETRY_S)
+        if not self.wants(release):
+            return first_s
+        wanted = self._wanted[release.place]
+        wait_s = min(last_s, first_s * 2.0**wanted.failures)
+        wanted.failures += 1
+        wanted.due_s = now_s + wait_s
+        wanted.reason, wanted.fault = reason, fault
         return wait_s
 
-    def complete(self) -> bool:
-        """Tell whether every release is loaded."""
-        return all(wanted.loaded for wanted in self._wanted.values())
+    def settled(self) -> bool:
+        """Tell whether every release is loaded, or will not be for a fault of its own."""
+        return all(wanted.settled for wanted in self._wanted.values())
+
+    def failing(self) -> tuple[Failing, ...]:
+        """Return the releases that do not load."""
+        wanted = self._wanted.values()
+        return tuple(Failing(each.release, each.reason) for each in wanted if each.reason and not each.loaded)
 
     def models(self) -> frozenset[str]:
         """Return the names of all models that have a release."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace_runtime.errors import InvalidInput, NotFound, Unavailable
 
-from headrace_inference.core.releases import CachePolicy, Place, Release
+from headrace_inference.core.releases import CachePolicy, Failing, Place, Release
 from headrace_inference.ports import Model
 
 CHAMPION = "champion"
@@ -95,6 +95,7 @@ class _Shown:
     """Models that have a release, loaded or not."""
     complete: bool
     """Whether every release that the topic held at the start has been seen."""
+    failing: tuple[Failing, ...] = ()
 
 
 class Shelf:
@@ -104,7 +105,7 @@ class Shelf:
         self._resident = resident
         self._shown = _Shown({}, frozenset(), complete=False)
         self.ready = False
-        """Whether everything that was released at the start has been loaded once."""
+        """Whether every release that was there at the start has been loaded once, or has a fault of its own."""
 
     @property
     def models(self) -> Mapping[str, Versions]:
@@ -116,6 +117,11 @@ class Shelf:
         """Models that have a release and no version in memory yet."""
         shown = self._shown
         return shown.announced - shown.models.keys()
+
+    @property
+    def failing(self) -> tuple[Failing, ...]:
+        """The releases that do not load."""
+        return self._shown.failing
 
     def put(self, loaded: LoadedVersion) -> None:
         """Serve a version under its alias; the one that it replaces stays for a while."""
@@ -138,12 +144,12 @@ class Shelf:
         self._replace({name: each for name, each in models.items() if each.aliases})
         return removed
 
-    def announce(self, models: Iterable[str], *, complete: bool) -> None:
-        """Note which models have a release, and whether these are all."""
-        self._shown = _Shown(self._shown.models, frozenset(models), complete)
+    def announce(self, models: Iterable[str], *, complete: bool, failing: Iterable[Failing] = ()) -> None:
+        """Note which models have a release, whether these are all, and which releases do not load."""
+        self._shown = _Shown(self._shown.models, frozenset(models), complete, tuple(failing))
 
     def _replace(self, models: Mapping[str, Versions]) -> None:
-        self._shown = _Shown(models, self._shown.announced, self._shown.complete)
+        self._shown = replace(self._shown, models=models)
 
     def resolve(self, model: str, version: str) -> LoadedVersion:
         """Return the version to ask: the champion (""), an ordinal, an alias, or the beginning of a version's digest.
@@ -157,7 +163,13 @@ class Shelf:
         if versions is None:
             raise self._absent(model)
         found = versions.aliases.get(version or CHAMPION)
-        return found if found is not None else _search(model, version, versions)
+        if found is not None:
+            return found
+        for each in self._shown.failing:
+            release = each.release
+            if release.model == model and version in (str(release.ordinal), release.alias):
+                raise Unavailable(f"model {model!r}: version {version!r} is released but does not load: {each.reason}")
+        return _search(model, version, versions)
 
     def knows(self, model: str) -> bool:
         """Tell whether a model is released and loaded; False while it loads. Raises NotFound for an unknown one."""
@@ -170,6 +182,9 @@ class Shelf:
 
     def _absent(self, model: str) -> NotFound | Unavailable:
         shown = self._shown
+        for each in shown.failing:
+            if each.release.model == model:
+                return Unavailable(f"model {model!r} is released but does not load: {each.reason}")
         if model in shown.announced:
             return Unavailable(f"model {model!r} is released but not loaded yet")
         if not shown.complete:

@@ -81,12 +81,15 @@ def _set(message: Any, count: int, seconds: float) -> None:
 
 
 def to_index(shelf: Shelf, *, only_ready: bool) -> Any:
-    """Return a RepositoryIndexResponse: every version in memory, and models that are released but not loaded yet."""
+    """Return a RepositoryIndexResponse: versions in memory, and releases that are not loaded yet or do not load."""
     answer = oip.RepositoryIndexResponse()
     for model, versions in sorted(shelf.models.items()):
         for ordinal in _ordinals(versions.all):
             answer.models.add(name=model, version=str(ordinal), state="READY")
     if not only_ready:
-        for model in sorted(shelf.loading):
+        failing = {(each.release.model, each.release.ordinal): each.reason for each in shelf.failing}
+        for (model, ordinal), reason in sorted(failing.items()):
+            answer.models.add(name=model, version=str(ordinal), state="UNAVAILABLE", reason=reason)
+        for model in sorted(shelf.loading - {model for model, _ in failing}):
             answer.models.add(name=model, state="LOADING", reason="released, not loaded yet")
     return answer

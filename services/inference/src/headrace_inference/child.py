@@ -1,0 +1,29 @@
+"""The process in which graphs are tried: `python -m headrace_inference.child`. See `adapters.graph_trial`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from headrace_runtime.trial_child import Handle, serve_requests
+
+from headrace_inference.adapters.onnx_model import OnnxModel
+
+NICENESS = 10
+"""Priority of trials: calls are answered meanwhile."""
+
+
+def build(setup: Mapping[str, Any]) -> Handle:
+    """Return the handler of requests, each of which has a graph as its payload."""
+    os.nice(NICENESS)
+
+    def handle(_: Mapping[str, Any], graph: bytes) -> None:
+        OnnxModel(graph, setup["max_rows"]).try_out()
+
+    return handle
+
+
+if __name__ == "__main__":
+    sys.exit(serve_requests(build))
