@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from headrace_client import sampling
+from headrace_client.brokers import kafka_settings
 from headrace_client.errors import SettingInvalid
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def test_partitions_give_equal_shares_as_far_as_they_can(available: list[int], c
 
 
 def brokers() -> str:
-    return str(sampling._settings().kafka_bootstrap_servers)
+    return str(kafka_settings("init").kafka_bootstrap_servers)
 
 
 def test_the_setting_wins_over_the_embedded_platform_and_that_over_the_default(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
-from headrace_client.views import View, iso_time
+from headrace_client.views import View, bytes_view, iso_time
 
 
 def letter_view(letter: messages.DeadLetter) -> View:
@@ -24,9 +22,9 @@ def letter_view(letter: messages.DeadLetter) -> View:
         "reject_time": iso_time(letter.reject_time),
         "replays": letter.replays,
         "trace_id": letter.trace_id or None,
-        **_bytes("key", letter.key),
-        **_bytes("value", letter.value),
-        **_bytes("original", letter.original),
+        **bytes_view("key", letter.key),
+        **bytes_view("value", letter.value),
+        **bytes_view("original", letter.original),
     }
 
 
@@ -46,13 +44,3 @@ def replay_view(answer: messages.ReplayDeadLettersResponse) -> View:
 def outcome_word(outcome: messages.ReplayOutcome.ValueType) -> str:
     """Return `accepted`, `rejected`, `repeated` or `exhausted`."""
     return messages.ReplayOutcome.Name(outcome).removeprefix("REPLAY_OUTCOME_").lower()
-
-
-def _bytes(name: str, data: bytes) -> View:
-    encoded = f"{name}_base64"
-    if not data:
-        return {name: None, encoded: None}
-    try:
-        return {name: data.decode(), encoded: None}
-    except UnicodeDecodeError:
-        return {name: None, encoded: base64.b64encode(data).decode()}

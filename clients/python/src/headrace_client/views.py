@@ -5,6 +5,7 @@ Keys are snake_case, enums lower-case words, times ISO 8601 in UTC; what is unse
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from datetime import UTC
@@ -260,3 +261,14 @@ def _time(message: Any, name: str) -> str | None:
 def iso_time(stamp: Timestamp) -> str:
     """Return a time as ISO 8601 in UTC, to the millisecond, such as 2026-05-17T14:30:00.000Z."""
     return stamp.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def bytes_view(name: str, data: bytes) -> View:
+    """Return bytes as text where they are UTF-8, and in base64 under `<name>_base64` where they are not."""
+    encoded = f"{name}_base64"
+    if not data:
+        return {name: None, encoded: None}
+    try:
+        return {name: data.decode(), encoded: None}
+    except UnicodeDecodeError:
+        return {name: None, encoded: base64.b64encode(data).decode()}

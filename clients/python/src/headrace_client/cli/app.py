@@ -18,6 +18,7 @@ from headrace_client.cli import (
     rollback,
     spec,
     status,
+    topic,
     trace,
     wait,
     where,
@@ -48,6 +49,7 @@ app.command("up", rich_help_panel=PLATFORM)(platform.up)
 app.command("down", rich_help_panel=PLATFORM)(platform.down)
 app.command("status", rich_help_panel=PLATFORM)(status.status)
 app.command("logs", rich_help_panel=PLATFORM)(platform.logs)
+app.add_typer(topic.app, name="topic", rich_help_panel=PIPELINES)
 app.command("init", rich_help_panel=PIPELINES)(init.init)
 app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)

@@ -12,14 +12,22 @@ from rich.console import RenderableType
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.group import FAILED
-from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, printable, say, table
+from headrace_client.cli.output import (
+    JsonOption,
+    bytes_text,
+    coloured,
+    note,
+    plain,
+    print_json,
+    print_parts,
+    say,
+    table,
+)
 from headrace_client.errors import NotFound
 from headrace_client.ingestion import IngestionClient
 from headrace_client.letters import letter_view, outcome_word, replay_view
 
 KEYS = ("stage", "rule", "field", "id")
-SHOWN_CHARACTERS = 2_000
-"""How much of a value the text shows; `--json` prints all of it."""
 
 PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")]
 WhereOption = Annotated[
@@ -157,20 +165,11 @@ def _say_letter(letter: messages.DeadLetter) -> None:
         "rejected": view["reject_time"],
         "replays": str(letter.replays),
         "trace": letter.trace_id,
-        "key": _text(letter.key),
+        "key": bytes_text(letter.key),
         # What a later stage holds is the row; the producer's bytes come beside it.
-        ("value" if letter.stage == "ingestion" else "row"): _text(letter.value),
-        "sent": _text(letter.original),
+        ("value" if letter.stage == "ingestion" else "row"): bytes_text(letter.value),
+        "sent": bytes_text(letter.original),
     }
     for name, text in lines.items():
         if text:
             say(f"{name:<9} {text}")
-
-
-def _text(data: bytes) -> str:
-    """Return bytes for a terminal: what it cannot print is escaped, and what is long is cut."""
-    text = data[: SHOWN_CHARACTERS * 4].decode(errors="backslashreplace")
-    safe = printable(text).replace("\n", r"\n")
-    if len(data) <= SHOWN_CHARACTERS * 4 and len(safe) <= SHOWN_CHARACTERS:
-        return safe
-    return f"{safe[:SHOWN_CHARACTERS]}… ({len(data)} bytes; --json prints all)"

@@ -30,6 +30,8 @@ COLOURS = {
 
 FOLDED_WIDTH = 8
 """Least width of a column whose text may go on in the next line."""
+SHOWN_CHARACTERS = 2_000
+"""How much of a record's bytes the text shows; `--json` prints all of them."""
 UNFOLDED_WIDTH = 10_000
 """Width for a reader that is no terminal: what `grep` looks for must not go on in the next line."""
 
@@ -83,6 +85,15 @@ def _finite(value: Any) -> Any:
 def printable(text: str) -> str:
     """Return a text of which a terminal shows every character: names and values from records may mean to steer it."""
     return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
+def bytes_text(data: bytes) -> str:
+    """Return bytes for a terminal: what it cannot print is escaped, and what is long is cut."""
+    text = data[: SHOWN_CHARACTERS * 4].decode(errors="backslashreplace")
+    safe = printable(text).replace("\n", r"\n")
+    if len(data) <= SHOWN_CHARACTERS * 4 and len(safe) <= SHOWN_CHARACTERS:
+        return safe
+    return f"{safe[:SHOWN_CHARACTERS]}… ({len(data)} bytes; --json prints all)"
 
 
 def error_line(message: str) -> None:

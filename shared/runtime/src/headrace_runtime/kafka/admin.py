@@ -12,6 +12,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.bisection import Mark
+from headrace_runtime.errors import FailedPrecondition, InvalidInput
 from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
@@ -29,11 +30,36 @@ class GroupLag:
     """Partitions whose messages are tried before they are handled (see `caution`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """One partition: broker ids of its leader and replicas, its first offset, and the end for committed readers."""
+
+    partition: int
+    leader: int
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+    first_offset: int
+    end_offset: int
+
+
+_UNMAKEABLE = (
+    kafka_errors.InvalidTopicError,
+    kafka_errors.InvalidPartitionsError,
+    kafka_errors.InvalidReplicationFactorError,
+    kafka_errors.InvalidConfigurationError,
+    kafka_errors.PolicyViolationError,
+)
+"""Answers to a topic that cannot be made as it is asked for, however often."""
+
+
 class Admin:
     """Creates topics and looks at the cluster. Not safe for use by several threads."""
 
-    def __init__(self, settings: KafkaSettings, name: str) -> None:
-        self._client = KafkaAdminClient(client_id=f"{name}.admin", **settings.kafka_client())
+    def __init__(self, settings: KafkaSettings, name: str, bootstrap_timeout_ms: int = 30_000) -> None:
+        """`bootstrap_timeout_ms` is the longest wait for a first broker."""
+        self._client = KafkaAdminClient(
+            client_id=f"{name}.admin", bootstrap_timeout_ms=bootstrap_timeout_ms, **settings.kafka_client()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +87,7 @@ class Admin:
 
     def _ensure(self, topics: Mapping[str, PlannedTopic]) -> list[str]:
         existing = set(self._client.list_topics())
-        missing = {
-            name: {
-                "num_partitions": topic.partitions,
-                "replication_factor": topic.replication_factor,
-                "configs": dict(topic.config),
-            }
-            for name, topic in topics.items()
-            if name not in existing
-        }
+        missing = {name: _creatable(topic) for name, topic in topics.items() if name not in existing}
         if not missing:
             return []
         try:
@@ -78,6 +96,61 @@ class Admin:
             # Another process made some of them meanwhile; the rest is still to be made.
             return self._ensure(topics)
         return sorted(missing)
+
+    def create_topic(self, name: str, topic: PlannedTopic) -> None:
+        """Create a topic that must not exist yet, and wait until it can be used.
+
+        Raises FailedPrecondition when it exists, and InvalidInput, with the broker's reason, when it cannot be made so.
+        """
+        answer = self._client.create_topics({name: _creatable(topic)}, raise_errors=False)["topics"][0]
+        error, reason = kafka_errors.for_code(answer["error_code"]), answer.get("error_message")
+        if error is kafka_errors.TopicAlreadyExistsError:
+            raise FailedPrecondition(f"topic '{name}' exists already, with {self.partitions_of(name)} partitions")
+        if error in _UNMAKEABLE:
+            raise InvalidInput(f"topic '{name}' cannot be created: {reason or error.message}")
+        if error is not kafka_errors.NoError:
+            raise error(reason)
+        self._client.wait_for_topics([name])
+
+    def topics(self) -> dict[str, int]:
+        """Return the number of partitions of every topic, by name."""
+        described = self._client.describe_topics()
+        return {str(item["name"]): len(item["partitions"]) for item in described if not item["error_code"]}
+
+    def describe(self, topic: str) -> list[PartitionState]:
+        """Return the partitions of a topic, by number; the topic must exist."""
+        found = self._client.describe_topics([topic])[0]["partitions"]
+        by_number = {int(item["partition_index"]): item for item in found}
+        offsets = self.offsets((topic, number) for number in by_number)
+        return [
+            PartitionState(
+                partition=number,
+                leader=item["leader_id"],
+                replicas=tuple(item["replica_nodes"]),
+                in_sync=tuple(item["isr_nodes"]),
+                first_offset=offsets[topic, number][0],
+                end_offset=offsets[topic, number][1],
+            )
+            for number, item in sorted(by_number.items())
+        ]
+
+    def offsets(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        """Return the first offset and the end of each partition, for readers of what is committed."""
+        partitions = [TopicPartition(*place) for place in places]
+        ends = self._ends(partitions)
+        specs = dict.fromkeys(partitions, OffsetSpec.EARLIEST)
+        firsts = self._client.list_partition_offsets(specs) if specs else {}
+        return {(each.topic, each.partition): (firsts[each].offset, ends[each]) for each in partitions}
+
+    def own_config(self, topic: str) -> dict[str, str]:
+        """Return the settings of a topic that are its own, and not the brokers' defaults."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        described = self._client.describe_configs([resource], config_filter="modified")
+        return {
+            key: str(item["value"])
+            for key, item in described["topic"][topic].items()
+            if item["config_source"] == "DYNAMIC_TOPIC_CONFIG"
+        }
 
     def partitions_of(self, topic: str) -> int:
         """Return the number of partitions of a topic; 0 when it does not exist."""
@@ -131,3 +204,11 @@ class Admin:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _creatable(topic: PlannedTopic) -> dict[str, Any]:
+    return {
+        "num_partitions": topic.partitions,
+        "replication_factor": topic.replication_factor,
+        "configs": dict(topic.config),
+    }
