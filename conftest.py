@@ -1,23 +1,102 @@
-"""How the tests are spread when several processes run them: what shares a platform stays together."""
+"""How several processes share the tests, and the broker and the platform that tests of one process share."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
-TOGETHER = ("tests/e2e", "tests/contract", "tests/chart")
-"""Folders whose tests share a platform, a broker or a build."""
+if TYPE_CHECKING:
+    from headrace_local.launcher import Platform
+
+ON_THE_PLATFORM = ("tests/e2e/",)
+UNITS = (
+    ON_THE_PLATFORM,
+    ("tests/chart/",),  # one process builds Helm where it is missing
+    ("tests/e2e/test_kills.py",),
+    ("tests/contract/test_poison.py", "tests/contract/test_preprocessing"),  # they share a broker of their own
+    ("tests/e2e/test_chaos.py",),
+    ("tests/contract/test_swap.py",),
+    ("tests/contract/foreign/",),
+    ("tests/e2e/test_tutorial.py",),
+    ("tests/e2e/test_permissions.py",),
+    ("tests/contract/test_platform.py",),
+    ("tests/contract/registry/",),
+)
+"""Paths whose tests stay in one process, those that take longest first. Every other file is a unit of its own,
+and those of packages come last.
+
+The longest path that fits a test counts: a file of tests/e2e that is named starts platforms of its own.
+"""
+KEPT_READY = 1
+"""Tests that a process must know of beside the one that it runs: it keeps the fixtures that the next one needs."""
+
+
+def unit(nodeid: str) -> tuple[int, str]:
+    """Return the place of a test's unit in the order, and its name."""
+    path = nodeid.partition("::")[0]
+    fits = [(len(part), place) for place, parts in enumerate(UNITS) for part in parts if path.startswith(part)]
+    if not fits:
+        return len(UNITS) + (not path.startswith("tests/")), path
+    place = max(fits)[1]
+    return place, UNITS[place][0]
 
 
 class Spread(LoadScopeScheduling):
-    """Gives a process such a folder as a whole, and all other tests file by file; the largest first."""
+    """Gives a process a unit as a whole, and the next one as late as it can."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        return next((folder for folder in TOGETHER if path.startswith(f"{folder}/")), path)
+        return unit(nodeid)[1]
+
+    def _reschedule(self, node: WorkerController) -> None:
+        # One that is given a unit too early keeps it waiting, while another process has nothing to do.
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) <= KEPT_READY:
+            super()._reschedule(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spread:
     """Spread the tests in this way, whatever --dist says."""
+    config.option.loadscopereorder = False
     return Spread(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bring the tests of several processes into the order of their units."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: unit(item.nodeid)[0])
+
+
+SHARED = pytest.StashKey[ExitStack]()
+
+
+@pytest.fixture(scope="session")
+def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Kafka, Valkey and all six services, for the tests of tests/e2e alone."""
+    from headrace_local.launcher import Platform
+
+    with ExitStack() as stack:
+        request.config.stash[SHARED] = stack
+        yield stack.enter_context(Platform.on_free_ports(tmp_path_factory.mktemp("platform")))
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Kafka with the control topics and Valkey, without services: see `bootstrap_servers` and `redis_url`."""
+    from headrace_local.launcher import Platform
+
+    with Platform.on_free_ports(tmp_path_factory.mktemp("broker"), services=()) as started:
+        yield started
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the shared platform after its last test: it would take time from the tests of other units."""
+    place = UNITS.index(ON_THE_PLATFORM)
+    if nextitem and unit(item.nodeid)[0] == place != unit(nextitem.nodeid)[0] and SHARED in item.config.stash:
+        item.config.stash[SHARED].close()

@@ -67,7 +67,9 @@ def _build(target: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         environment = os.environ | {"GOBIN": folder, "CGO_ENABLED": "0"}
         flags = f"-ldflags=-s -w -X {VERSION_VARIABLE}={VERSION}"
-        command = [go, "install", "-trimpath", flags, PACKAGE]
+        # It takes minutes of all cores, and whatever else runs must not wait for it.
+        nice = shutil.which("nice")
+        command = [*((nice,) if nice else ()), go, "install", "-trimpath", flags, PACKAGE]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]

@@ -1,38 +1,17 @@
-"""Platforms for the tests, started through the launcher that `headrace up` uses, on free ports in temporary folders."""
+"""Where a test that starts a platform itself keeps its state, and clients that call without a pause."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from headrace_local.launcher import Platform
-
-
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Kafka with the control topics and Valkey, without services: see `bootstrap_servers` and `redis_url`."""
-    from headrace_local.launcher import Platform
-
-    with Platform.on_free_ports(tmp_path_factory.mktemp("broker"), services=()) as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The whole platform: Kafka, Valkey and all six services."""
-    from headrace_local.launcher import Platform
-
-    with Platform.on_free_ports(tmp_path_factory.mktemp("platform")) as started:
-        yield started
 
 
 @pytest.fixture

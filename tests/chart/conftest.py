@@ -16,8 +16,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "headrace"
 EXAMPLES = tuple(sorted(path.name for path in (CHART / "examples").iterdir()))
-BUILDING_S = 900
-"""Helm may have to be built before the first test: some three minutes, once for each user."""
+BUILDING_S = 1_500
+"""Helm may have to be built before the first test: some three minutes where nothing else runs, once for each user."""
 
 Manifest = dict[str, Any]
 

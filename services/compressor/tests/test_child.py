@@ -19,6 +19,8 @@ from headrace_runtime.child import DONE, REFUSED, Failure, Progress, output_pref
 from headrace_runtime.object_store import Artifact, ObjectStore
 from sklearn.datasets import load_digits
 
+pytestmark = pytest.mark.slow
+
 _PIPELINE = """
 apiVersion: headrace/v1
 kind: Pipeline

@@ -27,6 +27,8 @@ from headrace_runtime.child import (
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_trainer.child import work
 
+pytestmark = pytest.mark.slow
+
 LONGEST_S = 30.0
 """Processor time that a run of the digits may take. It takes 12 s when nothing else shares the core's caches."""
 

@@ -48,6 +48,7 @@ def test_a_run_that_goes_on_ends_where_one_without_a_stop_does(kind: str) -> Non
     assert not _equal(weights_of(resumed), weights_of(stopped))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 @pytest.mark.parametrize(
     ("kind", "reference"),

@@ -217,6 +217,7 @@ print(*(name for name in ("torch._dynamo", "torch.onnx._internal.exporter", "onn
 """
 
 
+@pytest.mark.slow
 def test_a_run_imports_no_compiler() -> None:
     """It would take seconds of every run, and more memory than everything else."""
     run = subprocess.run([sys.executable, "-c", _WRITTEN], capture_output=True, text=True, check=True)
@@ -248,6 +249,7 @@ print(hashlib.sha256(export_graph(model, ["a", "b", "c"], rows).data).hexdigest(
 """
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", "12345")
     elsewhere = subprocess.run([sys.executable, "-c", _EXPORT], capture_output=True, text=True, check=True)

@@ -34,6 +34,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = """
 apiVersion: headrace/v1
 kind: Pipeline
