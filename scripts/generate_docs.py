@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import chart
+import dashboard
 import versions
 from access_page import access_tables
 from headrace_data.spec import json_schema
@@ -106,7 +107,7 @@ def main() -> None:
         docs / "producers.md": with_part(docs / "producers.md", ACCESS, access_tables()),
     }
     pages |= {path: service_readme(path) for path in sorted((ROOT / "services").glob("*/README.md"))}
-    pages |= chart.pages()
+    pages |= chart.pages() | dashboard.pages()
     pages |= versions.pages()
     changed = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if check and changed:

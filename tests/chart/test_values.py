@@ -17,6 +17,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 BROKERS, STORE = {"bootstrapServers": "kafka:9092"}, {"url": "s3://bucket/headrace"}
 SASL = {"mechanism": "PLAIN", "existingSecret": "kafka"}
+SPEC = "metadata: {name: %s}\nstream: {topic: scans}\n"
 SHARED = {"url": "file:///var/lib/headrace/objects"}
 
 
@@ -38,6 +39,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (service("inference", keda={"enabled": True}), "additional properties 'keda' not allowed"),
     ({"defaults": {"resources": {"request": {}}}}, "additional properties 'request' not allowed"),
     ({"networkPolicy": {"clients": {"trainer": []}}}, "additional properties 'trainer' not allowed"),
+    ({"applying": {"topics": True}}, "at '/applying': additional properties 'topics' not allowed"),
+    (service("trainer", extraVolumes=[{"emptyDir": {}}]), "extraVolumes/0': missing property 'name'"),
     # settings: those of the service, and in their range
     (service("inference", settings={"max_row": 1}), "additional properties 'max_row' not allowed"),
     (service("inference", settings={"max_rows": 0}), "at '/services/inference/settings/max_rows': minimum: got 0"),
@@ -57,6 +60,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (service("trainer", kafkaSecret="Bad_Name"), "at '/services/trainer/kafkaSecret': 'Bad_Name' does not match"),
     ({"defaults": {"tls": {"existingSecret": "a/b"}}}, "at '/defaults/tls/existingSecret': 'a/b' does not match"),
     ({"networkPolicy": {"monitoring": [{"ipBlock": {"cidr": "10.0.0.0"}}]}}, "/cidr': '10.0.0.0' does not match"),
+    (service("trainer", image={"digest": "sha256:0a"}), "trainer/image/digest': 'sha256:0a' does not match pattern"),
     ({"image": {"tag": "sha256:0a1b"}}, "at '/image/tag': 'sha256:0a1b' does not match pattern"),
     ({"image": {"repository": "example.org/headrace/"}}, "at '/image/repository': 'example.org/headrace/' does not"),
     ({"pipelines": {"digits": {"topic": "a b"}}}, "at '/pipelines/digits/topic': 'a b' does not match pattern"),
@@ -68,6 +72,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (kafka(topics={"replicationFactor": 0}), "replicationFactor: expected at least 1, or -1 for the brokers' default"),
     (kafka(topics={"replicationFactor": -2}), "at '/kafka/topics/replicationFactor': minimum: got -2, want -1"),
     # what cannot work together
+    ({"pipelines": {"digits": {}}}, "pipelines.digits.topic: expected the topic of its producers, or a spec that"),
+    ({"pipelines": {"digits": {"spec": "a: ["}}}, "pipelines.digits.spec: expected a pipeline as YAML, got: "),
+    ({"pipelines": {"digits": {"spec": SPEC % "others"}}}, 'expected metadata.name digits, as its key says, got "oth'),
+    (
+        {"pipelines": {"digits": {"topic": "other", "spec": SPEC % "digits"}}},
+        "pipelines.digits.topic: expected scans as in its spec, or nothing, got other",
+    ),
+    (
+        {"pipelines": {"digits": {"spec": SPEC % "digits"}}, "defaults": {"tls": {"existingSecret": "s"}}},
+        "applying.tls.existingSecret: expected a secret with the CA of the registry's certificate, because",
+    ),
     ({"kafka": {"bootstrapServers": ""}}, 'kafka.bootstrapServers: expected host:port, or several separated'),
     ({"kafka": {"bootstrapServers": "kafka"}}, 'expected host:port, or several separated by commas, got "kafka"'),
     ({"store": {"url": "bucket"}}, 'store.url: expected s3://bucket or s3://bucket/folder, or file:///var/lib'),

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.contract
 
 
-def run(plan: Path, servers: str) -> subprocess.CompletedProcess[str]:
+def run(plan: Path, servers: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "headrace_runtime.provision", str(plan)],
+        [sys.executable, "-m", "headrace_runtime.provision", str(plan), *options],
         env={"HEADRACE_KAFKA_BOOTSTRAP_SERVERS": servers},
         capture_output=True,
         text=True,
@@ -49,3 +49,24 @@ def test_a_plan_is_carried_out_once(broker: Platform, tmp_path: Path) -> None:
     with Admin(KafkaSettings(kafka_bootstrap_servers=broker.bootstrap_servers), "test") as admin:
         assert admin.partitions_of("test.provisioned") == 4
         assert admin.topic_config("test.provisioned")["retention.ms"] == "60000"
+
+
+def test_the_topics_of_one_installation_are_refused_to_another(broker: Platform, tmp_path: Path) -> None:
+    extra = PlannedTopic(partitions=1, replication_factor=1)
+    file = tmp_path / "plan.json"
+
+    def install(owner: str, topic: str) -> subprocess.CompletedProcess[str]:
+        plan = TopicPlan(topics=TopicPlan.production().topics | {topic: extra})
+        file.write_text(plan.model_dump_json(by_alias=True))
+        return run(file, broker.bootstrap_servers, "--owner", owner)
+
+    first, again = install("shop/blue", "test.of-the-first"), install("shop/blue", "test.of-the-first")
+    second = install("shop/green", "test.of-the-second")
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert second.returncode == 1
+    assert "belong to the installation 'shop/blue', and this is 'shop/green'" in second.stderr
+    assert "kafka.topics.owner: shop/blue" in second.stderr
+    with Admin(KafkaSettings(kafka_bootstrap_servers=broker.bootstrap_servers), "test") as admin:
+        assert admin.partitions_of("test.of-the-first") == 1
+        assert admin.partitions_of("test.of-the-second") == 0, "nothing is made for whoever is refused"

@@ -18,9 +18,11 @@ from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStu
 from headrace_client import Goal, InferenceClient, IngestionClient, RegistryClient, freeze, predict_rows, wait_for
 from headrace_client.waiting import wait_served
 from headrace_runtime.access import EVERY, PRODUCERS_TOPIC, SERVICES, Permission, permissions
+from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.provision import provision
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
+from headrace_runtime.topics import INSTALLATION_CLAIMED
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import (
     ACL,
@@ -102,6 +104,7 @@ def grant(broker: Platform, until: Callable[..., Any]) -> None:
     wanted.append((PRODUCER, Permission(PRODUCER, "topic", TOPIC, ("Write",))))
     installing = ("Create", "Describe", "DescribeConfigs")
     wanted.append((INSTALLER, Permission(INSTALLER, "topic", "headrace.", installing, prefixed=True)))
+    wanted.append((INSTALLER, Permission(INSTALLER, "topic", INSTALLATION_CLAIMED.name, ("Read", "Write"))))
     made = [rule for who, each in wanted for rule in rules(who, each)]
     admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
     assert not admin.create_acls(made)["failed"]
@@ -253,4 +256,6 @@ def test_the_installer_makes_topics(guarded: tuple[Platform, str]) -> None:
         kafka_sasl_password=PASSWORD,
     )
     plan = TopicPlan(topics={**TopicPlan.embedded().topics, "headrace.test.v1": PlannedTopic(partitions=1)})
-    assert list(provision(settings, plan)) == ["headrace.test.v1: made with 1 partitions"]
+    assert list(provision(settings, plan, "shop/blue")) == ["headrace.test.v1: made with 1 partitions"]
+    with pytest.raises(FailedPrecondition, match="belong to the installation 'shop/blue', and this is 'shop/green'"):
+        list(provision(settings, plan, "shop/green"))

@@ -85,9 +85,14 @@ def lock() -> dict[str, Any]:
     return tomllib.loads((ROOT / "uv.lock").read_text())
 
 
-def test_the_plain_setup_takes_the_lock_as_it_is() -> None:
-    commands = script("setup").sync_commands("uv", "python3", "pypi", lock())
-    assert commands == [["uv", "sync", "--locked", "--all-packages", "--python", "python3"]]
+def test_the_plain_setup_takes_the_lock_less_what_only_a_gpu_needs() -> None:
+    (command,) = script("setup").sync_commands("uv", "python3", "pypi", lock())
+    assert command[:6] == ["uv", "sync", "--locked", "--all-packages", "--python", "python3"]
+    left_out = {name for option, name in pairwise(command) if option == "--no-install-package"}
+    locked = {package["name"] for package in lock()["package"]}
+    assert left_out == script("setup").UNUSED
+    assert left_out <= locked, "a new PyTorch has other names: look at what it loads"
+    assert "torch" not in left_out
 
 
 def test_the_cpu_setup_leaves_out_cuda_and_nothing_else() -> None:
@@ -104,7 +109,7 @@ def test_downloads_are_announced_with_their_size(build: str) -> None:
     text = script("setup").ANNOUNCEMENT[build]
     for part in ("PyTorch", "only trainer and compressor need it", "44 MB", "Java", "Valkey"):
         assert part in text
-    assert ("5 GB" in text and "make setup TORCH=cpu" in text) == (build == "pypi")
+    assert ("3 GB" in text and "make setup TORCH=cpu" in text) == (build == "pypi")
 
 
 def make(*arguments: str) -> str:

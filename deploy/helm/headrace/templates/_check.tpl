@@ -18,10 +18,14 @@
 {{- end -}}
 {{- end -}}
 {{- include "headrace.checkLabels" (dict "root" . "what" "telemetry.serviceMonitor.labels" "labels" .Values.telemetry.serviceMonitor.labels) -}}
+{{- include "headrace.checkLabels" (dict "root" . "what" "telemetry.prometheusRule.labels" "labels" .Values.telemetry.prometheusRule.labels) -}}
 {{- range $name, $pipeline := .Values.pipelines -}}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) -}}
 {{- fail (printf "pipelines: expected names of lower-case letters, digits and inner hyphens, 63 at most, got %q" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- range $name, $pipeline := .Values.pipelines -}}
+{{- include "headrace.checkPipeline" (dict "root" $ "name" $name "pipeline" $pipeline) -}}
 {{- end -}}
 {{- range $component, $own := .Values.services -}}
 {{- include "headrace.checkService" (dict "root" $ "component" $component) -}}
@@ -33,6 +37,29 @@
 {{- $port := .address | splitList ":" | last -}}
 {{- if or (gt (len $port) 5) (lt (int $port) 1) (gt (int $port) 65535) -}}
 {{- fail (printf "%s: expected a port from 1 to 65535, got %q" .what .address) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes root, name and pipeline. */}}
+{{- define "headrace.checkPipeline" -}}
+{{- $spec := default "" .pipeline.spec | fromYaml -}}
+{{- if hasKey $spec "Error" -}}
+{{- fail (printf "pipelines.%s.spec: expected a pipeline as YAML, got: %s" .name $spec.Error) -}}
+{{- end -}}
+{{- $named := dig "metadata" "name" "" $spec -}}
+{{- if and .pipeline.spec (ne $named .name) -}}
+{{- fail (printf "pipelines.%s.spec: expected metadata.name %s, as its key says, got %q" .name .name $named) -}}
+{{- end -}}
+{{- $topic := dig "stream" "topic" "" $spec -}}
+{{- if not (or .pipeline.topic $topic) -}}
+{{- fail (printf "pipelines.%s.topic: expected the topic of its producers, or a spec that names it, got neither" .name) -}}
+{{- end -}}
+{{- if and .pipeline.topic $topic (ne .pipeline.topic $topic) -}}
+{{- fail (printf "pipelines.%s.topic: expected %s as in its spec, or nothing, got %s" .name $topic .pipeline.topic) -}}
+{{- end -}}
+{{- $registry := include "headrace.service" (dict "root" .root "component" "model-registry") | fromYaml -}}
+{{- if and .pipeline.spec $registry.tls.existingSecret (not .root.Values.applying.tls.existingSecret) -}}
+{{- fail (printf "applying.tls.existingSecret: expected a secret with the CA of the registry's certificate, because pipelines.%s.spec is applied through TLS, got none" .name) -}}
 {{- end -}}
 {{- end -}}
 

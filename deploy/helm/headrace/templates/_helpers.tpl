@@ -12,9 +12,9 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels by which objects find pods: they never change. Takes root and component. */}}
+{{/* Labels by which objects find pods: they never change, so no value is part of them. Takes root and component. */}}
 {{- define "headrace.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
@@ -54,9 +54,15 @@ headrace/serves: metrics
 {{- .Files.Get "files/services.yaml" -}}
 {{- end -}}
 
-{{/* The image of a component. */}}
+{{/* The image of a component. Takes root and component. A digest stands in place of the tag. */}}
 {{- define "headrace.image" -}}
-{{- printf "%s-%s:%s" .root.Values.image.repository .component (default .root.Chart.AppVersion .root.Values.image.tag) -}}
+{{- $own := (include "headrace.service" . | fromYaml).image -}}
+{{- $repository := default (printf "%s-%s" .root.Values.image.repository .component) $own.repository -}}
+{{- if $own.digest -}}
+{{- printf "%s@%s" $repository $own.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (coalesce $own.tag .root.Values.image.tag .root.Chart.AppVersion) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "headrace.serviceAccountName" -}}
@@ -70,4 +76,10 @@ headrace/serves: metrics
 {{/* A setting as text: numbers never in scientific notation. */}}
 {{- define "headrace.text" -}}
 {{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ toJson . }}{{- end -}}
+{{- end -}}
+
+{{/* The topic of a pipeline's producers: as it is given, or as its spec says. Takes the pipeline. */}}
+{{- define "headrace.pipelineTopic" -}}
+{{- $spec := default "" .spec | fromYaml -}}
+{{- default (dig "stream" "topic" "" $spec) .topic -}}
 {{- end -}}

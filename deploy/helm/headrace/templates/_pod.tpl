@@ -66,6 +66,9 @@ annotations:
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
 {{- range $key := list "nodeSelector" "tolerations" "affinity" }}
 {{- with index $ $key }}
 {{ $key }}:
@@ -107,6 +110,10 @@ spec:
           {{- include "headrace.selectorLabels" $ | nindent 10 }}
     {{- end }}
   {{- end }}
+  {{- with .values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: {{ .component }}
       image: {{ include "headrace.image" . }}
@@ -115,9 +122,15 @@ spec:
         {{- include "headrace.containerSecurityContext" . | nindent 8 }}
       env:
         {{- include "headrace.environment" . | nindent 8 }}
-      {{- if and .facts.store $store.existingSecret }}
+      {{- $storeKeys := and .facts.store $store.existingSecret }}
+      {{- if or $storeKeys .values.envFrom }}
       envFrom:
-        - secretRef: {name: {{ $store.existingSecret }}}
+        {{- with $storeKeys }}
+        - secretRef: {name: {{ . }}}
+        {{- end }}
+        {{- with .values.envFrom }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
       ports:
         {{- with .facts.grpcPort }}
@@ -154,6 +167,12 @@ spec:
         {{- with include "headrace.kafkaMounts" .root }}
         {{- . | nindent 8 }}
         {{- end }}
+        {{- with .values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- with .values.sidecars }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: {{ .values.scratch }}}
@@ -186,6 +205,9 @@ spec:
     {{- end }}
     {{- with include "headrace.kafkaVolumes" .root }}
     {{- . | nindent 4 }}
+    {{- end }}
+    {{- with .values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}
 

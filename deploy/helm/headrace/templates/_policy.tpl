@@ -16,6 +16,23 @@
   {{- end }}
 {{- end -}}
 
+{{/* Egress to whoever answers DNS. Takes the root. */}}
+{{- define "headrace.dnsEgress" -}}
+- ports:
+    - {protocol: UDP, port: 53}
+    - {protocol: TCP, port: 53}
+  to:
+    {{- toYaml .Values.networkPolicy.dns.to | nindent 4 }}
+{{- end -}}
+
+{{/* Egress to the release's own services. Takes the root. */}}
+{{- define "headrace.servicesEgress" -}}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "headrace.selectorLabels" (dict "root" . "component" "") | nindent 10 }}
+{{- end -}}
+
 {{/* Egress to the brokers. Takes the root. */}}
 {{- define "headrace.kafkaEgress" -}}
 {{- $ports := .Values.networkPolicy.kafka.ports -}}
@@ -52,6 +69,21 @@ spec:
         - {protocol: TCP, port: metrics}
       from:
         {{- toYaml $policy.monitoring | nindent 8 }}
+    # `helm test` asks every service how it is; the job that applies pipelines calls the registry.
+    - ports:
+        - {protocol: TCP, port: metrics}
+        {{- if .facts.grpcPort }}
+        - {protocol: TCP, port: grpc}
+        {{- if .values.tls.existingSecret }}
+        - {protocol: TCP, port: health}
+        {{- end }}
+        {{- end }}
+      from:
+        - podSelector:
+            matchLabels:
+              {{- include "headrace.selectorLabels" (dict "root" .root "component" "") | nindent 14 }}
+            matchExpressions:
+              - {key: app.kubernetes.io/component, operator: In, values: [pipelines, test]}
     {{- if .facts.grpcPort }}
     - ports:
         - {protocol: TCP, port: grpc}

@@ -2,14 +2,18 @@
 
 {{- define "headrace.workload" -}}
 {{- $stateful := eq .facts.workload "StatefulSet" -}}
-{{- $scaled := or (dig "keda" "enabled" false .values) (dig "hpa" "enabled" false .values) -}}
+{{- $replicas := include "headrace.replicas" . -}}
 apiVersion: apps/v1
 kind: {{ .facts.workload }}
 metadata:
   {{- include "headrace.metadata" . | nindent 2 }}
+  {{- with .values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
-  {{- if not $scaled }}
-  replicas: {{ .values.replicas }}
+  {{- with $replicas }}
+  replicas: {{ . }}
   {{- end }}
   revisionHistoryLimit: 3
   # A pod that cannot reach what it needs ends within seconds: a rollout must not go on before.
@@ -28,6 +32,41 @@ spec:
       {{- include "headrace.selectorLabels" . | nindent 6 }}
   template:
     {{- include "headrace.pod" . | nindent 4 }}
+{{- end -}}
+
+{{/* The number of pods, as text; empty to leave it to whoever has set it. A scaler's pods stay as many as they are: Helm
+     would fall back to 1 where it alone had set the number before and now leaves it out. So it writes the live number,
+     until an apply on the server sees that the scaler has set it since. A first installation starts with the scaler's
+     least, which may be none. */}}
+{{- define "headrace.replicas" -}}
+{{- $live := dict -}}
+{{- if or (dig "keda" "enabled" false .values) (dig "hpa" "enabled" false .values) -}}
+{{- $live = lookup "apps/v1" .facts.workload .root.Release.Namespace (printf "%s-%s" (include "headrace.fullname" .root) .component) -}}
+{{- end -}}
+{{- if not $live -}}
+{{- include "headrace.least" . -}}
+{{- else -}}
+{{- $applied := false -}}
+{{- $others := false -}}
+{{- range $live.metadata.managedFields -}}
+{{- $applied = or $applied (and (eq .manager "helm") (eq .operation "Apply")) -}}
+{{- $others = or $others (and (ne .manager "helm") (hasKey (dig "fieldsV1" "f:spec" (dict) .) "f:replicas")) -}}
+{{- end -}}
+{{- if not (and $applied $others) -}}
+{{- $live.spec.replicas -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The least pods that a service has: its scaler's, or all of them. Takes its values. */}}
+{{- define "headrace.least" -}}
+{{- $least := .values.replicas -}}
+{{- range tuple "keda" "hpa" -}}
+{{- if dig . "enabled" false $.values -}}
+{{- $least = (index $.values .).minReplicas -}}
+{{- end -}}
+{{- end -}}
+{{- $least -}}
 {{- end -}}
 
 {{- define "headrace.address" -}}
@@ -128,7 +167,7 @@ spec:
         scaleDown: {stabilizationWindowSeconds: {{ .values.keda.stabilizationWindowSeconds }}}
   triggers:
     {{- range $pipeline := keys $pipelines | sortAlpha }}
-    {{- $source := (index $pipelines $pipeline).topic }}
+    {{- $source := include "headrace.pipelineTopic" (index $pipelines $pipeline) }}
     - type: kafka
       metadata:
         bootstrapServers: {{ $.root.Values.kafka.bootstrapServers | quote }}

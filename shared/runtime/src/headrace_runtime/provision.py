@@ -1,7 +1,8 @@
 """`python -m headrace_runtime.provision PLAN.json` makes the topics of a plan that do not exist yet.
 
 Run before services start, by the Helm chart's hook or by hand; running it again changes nothing. Topics that exist are
-never changed: it says where they differ from the plan.
+never changed: it says where they differ from the plan. With `--owner NAME` it makes nothing where the topics belong to
+another installation (see `claims`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,27 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
+from headrace_runtime.claims import claim
 from headrace_runtime.errors import HeadraceError, InvalidInput
 from headrace_runtime.kafka import Admin
 from headrace_runtime.settings import KafkaSettings, load_settings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
+from headrace_runtime.topics import INSTALLATION_CLAIMED
 
 
-def provision(settings: KafkaSettings, plan: TopicPlan) -> Iterator[str]:
-    """Make what is missing; yield one line for each topic that was made, or that differs from the plan."""
+def provision(settings: KafkaSettings, plan: TopicPlan, owner: str = "") -> Iterator[str]:
+    """Make what is missing; yield one line for each topic that was made, or that differs from the plan.
+
+    With an owner, the topics are claimed for that installation first. Raises FailedPrecondition when they are
+    another's.
+    """
     with Admin(settings, "provision") as admin:
-        made = admin.ensure_topics(plan)
+        made = []
+        if owner:
+            first = INSTALLATION_CLAIMED.name
+            made = admin.ensure_topics(TopicPlan(topics={first: plan.topics[first]}))
+            claim(settings, owner)
+        made += admin.ensure_topics(plan)
         yield from (f"{name}: made with {plan.topics[name].partitions} partitions" for name in made)
         for name in sorted(plan.topics.keys() - set(made)):
             differences = _differences(plan.topics[name], admin.partitions_of(name), admin.topic_config(name))
@@ -40,10 +52,11 @@ def main() -> int:
     """Carry out the plan in the file; print what was done and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m headrace_runtime.provision", description=__doc__)
     parser.add_argument("plan", type=Path, metavar="PLAN.json", help="the topics, as the Helm chart renders them")
-    path = parser.parse_args().plan
+    parser.add_argument("--owner", default="", metavar="NAME", help="the installation that the topics are to belong to")
+    arguments = parser.parse_args()
     try:
-        plan = TopicPlan.parse(_contents(path))
-        for line in provision(load_settings(KafkaSettings), plan):
+        plan = TopicPlan.parse(_contents(arguments.plan))
+        for line in provision(load_settings(KafkaSettings), plan, arguments.owner):
             print(line, flush=True)  # noqa: T201
     except (HeadraceError, KafkaError) as error:
         print(f"topics: {error}", file=sys.stderr)  # noqa: T201

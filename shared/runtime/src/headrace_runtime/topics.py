@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import Message
-from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, prediction_pb2, record_pb2, run_pb2
+from headrace.events.v1 import (
+    dataset_pb2,
+    installation_pb2,
+    model_pb2,
+    pipeline_pb2,
+    prediction_pb2,
+    record_pb2,
+    run_pb2,
+)
 from headrace.registry.v1 import registry_log_pb2
 
 HOUR_MS = 3_600_000
@@ -51,6 +59,18 @@ def _field(name: str) -> Callable[[Any], str]:
     return lambda message: str(getattr(message, name))
 
 
+INSTALLATION_CLAIMED = Topic(
+    "headrace.installation.claimed.v1",
+    installation_pb2.InstallationClaimed,
+    "none",
+    lambda _: "",
+    ("provision",),
+    ("provision",),
+    "the installation that the topics belong to: the first claim holds",
+    partitions=1,
+    production_partitions=1,
+    retention_ms=FOREVER,
+)
 PIPELINE_APPLIED = Topic(
     "headrace.pipeline.applied.v1",
     pipeline_pb2.PipelineApplied,
@@ -220,6 +240,7 @@ REGISTRY_LOG = Topic(
 )
 
 CONTROL_TOPICS: tuple[Topic, ...] = (
+    INSTALLATION_CLAIMED,
     PIPELINE_APPLIED,
     PUSH_ACCEPTED,
     DATASET_REQUESTED,
