@@ -215,6 +215,35 @@ def check_models_are_not_loaded_by_calls(client: triton.InferenceServerClient) -
             control("digits")
 
 
+def check_tracing_and_the_log_are_told_and_not_set(client: triton.InferenceServerClient) -> None:
+    assert list(client.get_trace_settings().settings["trace_level"].value) == ["OFF"]
+    assert client.get_trace_settings("digits", as_json=True)["settings"]["trace_rate"] == {"value": ["1000"]}
+    assert client.get_log_settings().settings["log_error"].bool_param
+    with refused("UNIMPLEMENTED", "not set by calls"):
+        client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]})
+    with refused("UNIMPLEMENTED", "not set by calls"):
+        client.update_log_settings({"log_verbose_level": 1})
+
+
+def check_shared_memory_is_off(client: triton.InferenceServerClient) -> None:
+    client.unregister_system_shared_memory()
+    client.unregister_cuda_shared_memory()
+    for status in (client.get_system_shared_memory_status, client.get_cuda_shared_memory_status):
+        assert not status().regions
+        with refused("NOT_FOUND", "shared memory region 'mine'"):
+            status("mine")
+    with refused("UNIMPLEMENTED", "send the contents"):
+        client.register_system_shared_memory("mine", "/mine", 64)
+
+
+def check_time_and_priority_are_kept_or_refused(client: triton.InferenceServerClient) -> None:
+    assert client.infer("digits", pixels(), timeout=60_000_000).as_numpy("label").shape == (3,)
+    with refused("DEADLINE_EXCEEDED", "model 'digits'"):
+        client.infer("digits", pixels(), timeout=1)
+    with refused("INVALID_ARGUMENT", "parameter 'priority': expected 0, got 2"):
+        client.infer("digits", pixels(), priority=2)
+
+
 def check_the_index_of_the_repository(client: triton.InferenceServerClient) -> None:
     index = client.get_model_repository_index()
     assert [(each.name, each.version, each.state) for each in index.models if each.name == "digits"] == [

@@ -176,6 +176,49 @@ def test_the_index_tells_what_is_ready_and_what_loads(world: World) -> None:
     assert [each.name for each in world.call("RepositoryIndex", ready=True).models] == ["digits"]
 
 
+def test_statistics_of_a_version_need_its_model(world: World) -> None:
+    world.release()
+    with pytest.raises(InvalidInput, match="expected the name of a model beside version '1', got none"):
+        world.call("ModelStatistics", version="1")
+
+
+def test_tracing_is_off_and_not_set_by_calls(world: World) -> None:
+    for model in ("", "digits"):
+        settings = world.call("TraceSetting", model_name=model).settings
+        assert list(settings["trace_level"].value) == ["OFF"]
+        assert set(settings) == {
+            "trace_file",
+            "trace_level",
+            "trace_rate",
+            "trace_count",
+            "log_frequency",
+            "trace_mode",
+        }
+    with pytest.raises(NotFound):
+        world.call("TraceSetting", model_name="nope")
+    with pytest.raises(NotSupported, match="not set by calls"):
+        world.call("TraceSetting", settings={"trace_level": {"value": ["TIMESTAMPS"]}})
+
+
+def test_the_log_is_told_and_not_set_by_calls(world: World) -> None:
+    settings = world.call("LogSettings").settings
+    assert settings["log_error"].bool_param
+    assert (settings["log_file"].string_param, settings["log_format"].string_param) == ("", "default")
+    with pytest.raises(NotSupported, match="HEADRACE_LOG_LEVEL"):
+        world.call("LogSettings", settings={"log_verbose_level": {"uint32_param": 4}})
+
+
+@pytest.mark.parametrize("kind", ["System", "Cuda"])
+def test_there_is_no_shared_memory(world: World, kind: str) -> None:
+    assert not world.call(f"{kind}SharedMemoryStatus").regions
+    with pytest.raises(NotFound, match=f"unable to find {kind.lower()} shared memory region 'mine'"):
+        world.call(f"{kind}SharedMemoryStatus", name="mine")
+    with pytest.raises(NotSupported, match="send the contents"):
+        world.call(f"{kind}SharedMemoryRegister", name="mine", byte_size=64)
+    for name in ("", "mine"):  # what clients do before they begin
+        world.call(f"{kind}SharedMemoryUnregister", name=name)
+
+
 @pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])
 def test_models_come_and_go_by_releases_alone(world: World, method: str) -> None:
     with pytest.raises(NotSupported, match="by their releases, not by calls"):

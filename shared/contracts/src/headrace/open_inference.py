@@ -95,25 +95,71 @@ _FILE = descriptor_pb2.FileDescriptorProto.FromString(
         "eU1vZGVsTG9hZFJlcXVlc3QSJwoPcmVwb3NpdG9yeV9uYW1lGAEgASgJUg5yZXBvc2l0b3J5TmFtZRIdCgptb2RlbF9uYW1lGAIg"
         "ASgJUgltb2RlbE5hbWUiHQobUmVwb3NpdG9yeU1vZGVsTG9hZFJlc3BvbnNlImYKHFJlcG9zaXRvcnlNb2RlbFVubG9hZFJlcXVl"
         "c3QSJwoPcmVwb3NpdG9yeV9uYW1lGAEgASgJUg5yZXBvc2l0b3J5TmFtZRIdCgptb2RlbF9uYW1lGAIgASgJUgltb2RlbE5hbWUi"
-        "HwodUmVwb3NpdG9yeU1vZGVsVW5sb2FkUmVzcG9uc2Uq+gEKCERhdGFUeXBlEhAKDFRZUEVfSU5WQUxJRBAAEg0KCVRZUEVfQk9P"
-        "TBABEg4KClRZUEVfVUlOVDgQAhIPCgtUWVBFX1VJTlQxNhADEg8KC1RZUEVfVUlOVDMyEAQSDwoLVFlQRV9VSU5UNjQQBRINCglU"
-        "WVBFX0lOVDgQBhIOCgpUWVBFX0lOVDE2EAcSDgoKVFlQRV9JTlQzMhAIEg4KClRZUEVfSU5UNjQQCRINCglUWVBFX0ZQMTYQChIN"
-        "CglUWVBFX0ZQMzIQCxINCglUWVBFX0ZQNjQQDBIPCgtUWVBFX1NUUklORxANEg0KCVRZUEVfQkYxNhAOMrcIChRHUlBDSW5mZXJl"
-        "bmNlU2VydmljZRJLCgpTZXJ2ZXJMaXZlEhwuaW5mZXJlbmNlLlNlcnZlckxpdmVSZXF1ZXN0Gh0uaW5mZXJlbmNlLlNlcnZlckxp"
-        "dmVSZXNwb25zZSIAEk4KC1NlcnZlclJlYWR5Eh0uaW5mZXJlbmNlLlNlcnZlclJlYWR5UmVxdWVzdBoeLmluZmVyZW5jZS5TZXJ2"
-        "ZXJSZWFkeVJlc3BvbnNlIgASSwoKTW9kZWxSZWFkeRIcLmluZmVyZW5jZS5Nb2RlbFJlYWR5UmVxdWVzdBodLmluZmVyZW5jZS5N"
-        "b2RlbFJlYWR5UmVzcG9uc2UiABJXCg5TZXJ2ZXJNZXRhZGF0YRIgLmluZmVyZW5jZS5TZXJ2ZXJNZXRhZGF0YVJlcXVlc3QaIS5p"
-        "bmZlcmVuY2UuU2VydmVyTWV0YWRhdGFSZXNwb25zZSIAElQKDU1vZGVsTWV0YWRhdGESHy5pbmZlcmVuY2UuTW9kZWxNZXRhZGF0"
-        "YVJlcXVlc3QaIC5pbmZlcmVuY2UuTW9kZWxNZXRhZGF0YVJlc3BvbnNlIgASSwoKTW9kZWxJbmZlchIcLmluZmVyZW5jZS5Nb2Rl"
-        "bEluZmVyUmVxdWVzdBodLmluZmVyZW5jZS5Nb2RlbEluZmVyUmVzcG9uc2UiABJbChBNb2RlbFN0cmVhbUluZmVyEhwuaW5mZXJl"
-        "bmNlLk1vZGVsSW5mZXJSZXF1ZXN0GiMuaW5mZXJlbmNlLk1vZGVsU3RyZWFtSW5mZXJSZXNwb25zZSIAKAEwARJOCgtNb2RlbENv"
-        "bmZpZxIdLmluZmVyZW5jZS5Nb2RlbENvbmZpZ1JlcXVlc3QaHi5pbmZlcmVuY2UuTW9kZWxDb25maWdSZXNwb25zZSIAEloKD01v"
-        "ZGVsU3RhdGlzdGljcxIhLmluZmVyZW5jZS5Nb2RlbFN0YXRpc3RpY3NSZXF1ZXN0GiIuaW5mZXJlbmNlLk1vZGVsU3RhdGlzdGlj"
-        "c1Jlc3BvbnNlIgASWgoPUmVwb3NpdG9yeUluZGV4EiEuaW5mZXJlbmNlLlJlcG9zaXRvcnlJbmRleFJlcXVlc3QaIi5pbmZlcmVu"
-        "Y2UuUmVwb3NpdG9yeUluZGV4UmVzcG9uc2UiABJmChNSZXBvc2l0b3J5TW9kZWxMb2FkEiUuaW5mZXJlbmNlLlJlcG9zaXRvcnlN"
-        "b2RlbExvYWRSZXF1ZXN0GiYuaW5mZXJlbmNlLlJlcG9zaXRvcnlNb2RlbExvYWRSZXNwb25zZSIAEmwKFVJlcG9zaXRvcnlNb2Rl"
-        "bFVubG9hZBInLmluZmVyZW5jZS5SZXBvc2l0b3J5TW9kZWxVbmxvYWRSZXF1ZXN0GiguaW5mZXJlbmNlLlJlcG9zaXRvcnlNb2Rl"
-        "bFVubG9hZFJlc3BvbnNlIgBiBnByb3RvMw=="
+        "HwodUmVwb3NpdG9yeU1vZGVsVW5sb2FkUmVzcG9uc2UiNQofU3lzdGVtU2hhcmVkTWVtb3J5U3RhdHVzUmVxdWVzdBISCgRuYW1l"
+        "GAEgASgJUgRuYW1lItcCCiBTeXN0ZW1TaGFyZWRNZW1vcnlTdGF0dXNSZXNwb25zZRJSCgdyZWdpb25zGAEgAygLMjguaW5mZXJl"
+        "bmNlLlN5c3RlbVNoYXJlZE1lbW9yeVN0YXR1c1Jlc3BvbnNlLlJlZ2lvbnNFbnRyeVIHcmVnaW9ucxppCgxSZWdpb25TdGF0dXMS"
+        "EgoEbmFtZRgBIAEoCVIEbmFtZRIQCgNrZXkYAiABKAlSA2tleRIWCgZvZmZzZXQYAyABKARSBm9mZnNldBIbCglieXRlX3NpemUY"
+        "BCABKARSCGJ5dGVTaXplGnQKDFJlZ2lvbnNFbnRyeRIQCgNrZXkYASABKAlSA2tleRJOCgV2YWx1ZRgCIAEoCzI4LmluZmVyZW5j"
+        "ZS5TeXN0ZW1TaGFyZWRNZW1vcnlTdGF0dXNSZXNwb25zZS5SZWdpb25TdGF0dXNSBXZhbHVlOgI4ASJ+CiFTeXN0ZW1TaGFyZWRN"
+        "ZW1vcnlSZWdpc3RlclJlcXVlc3QSEgoEbmFtZRgBIAEoCVIEbmFtZRIQCgNrZXkYAiABKAlSA2tleRIWCgZvZmZzZXQYAyABKARS"
+        "Bm9mZnNldBIbCglieXRlX3NpemUYBCABKARSCGJ5dGVTaXplIiQKIlN5c3RlbVNoYXJlZE1lbW9yeVJlZ2lzdGVyUmVzcG9uc2Ui"
+        "OQojU3lzdGVtU2hhcmVkTWVtb3J5VW5yZWdpc3RlclJlcXVlc3QSEgoEbmFtZRgBIAEoCVIEbmFtZSImCiRTeXN0ZW1TaGFyZWRN"
+        "ZW1vcnlVbnJlZ2lzdGVyUmVzcG9uc2UiMwodQ3VkYVNoYXJlZE1lbW9yeVN0YXR1c1JlcXVlc3QSEgoEbmFtZRgBIAEoCVIEbmFt"
+        "ZSLEAgoeQ3VkYVNoYXJlZE1lbW9yeVN0YXR1c1Jlc3BvbnNlElAKB3JlZ2lvbnMYASADKAsyNi5pbmZlcmVuY2UuQ3VkYVNoYXJl"
+        "ZE1lbW9yeVN0YXR1c1Jlc3BvbnNlLlJlZ2lvbnNFbnRyeVIHcmVnaW9ucxpcCgxSZWdpb25TdGF0dXMSEgoEbmFtZRgBIAEoCVIE"
+        "bmFtZRIbCglkZXZpY2VfaWQYAiABKARSCGRldmljZUlkEhsKCWJ5dGVfc2l6ZRgDIAEoBFIIYnl0ZVNpemUacgoMUmVnaW9uc0Vu"
+        "dHJ5EhAKA2tleRgBIAEoCVIDa2V5EkwKBXZhbHVlGAIgASgLMjYuaW5mZXJlbmNlLkN1ZGFTaGFyZWRNZW1vcnlTdGF0dXNSZXNw"
+        "b25zZS5SZWdpb25TdGF0dXNSBXZhbHVlOgI4ASKOAQofQ3VkYVNoYXJlZE1lbW9yeVJlZ2lzdGVyUmVxdWVzdBISCgRuYW1lGAEg"
+        "ASgJUgRuYW1lEh0KCnJhd19oYW5kbGUYAiABKAxSCXJhd0hhbmRsZRIbCglkZXZpY2VfaWQYAyABKANSCGRldmljZUlkEhsKCWJ5"
+        "dGVfc2l6ZRgEIAEoBFIIYnl0ZVNpemUiIgogQ3VkYVNoYXJlZE1lbW9yeVJlZ2lzdGVyUmVzcG9uc2UiNwohQ3VkYVNoYXJlZE1l"
+        "bW9yeVVucmVnaXN0ZXJSZXF1ZXN0EhIKBG5hbWUYASABKAlSBG5hbWUiJAoiQ3VkYVNoYXJlZE1lbW9yeVVucmVnaXN0ZXJSZXNw"
+        "b25zZSKOAgoTVHJhY2VTZXR0aW5nUmVxdWVzdBJICghzZXR0aW5ncxgBIAMoCzIsLmluZmVyZW5jZS5UcmFjZVNldHRpbmdSZXF1"
+        "ZXN0LlNldHRpbmdzRW50cnlSCHNldHRpbmdzEh0KCm1vZGVsX25hbWUYAiABKAlSCW1vZGVsTmFtZRokCgxTZXR0aW5nVmFsdWUS"
+        "FAoFdmFsdWUYASADKAlSBXZhbHVlGmgKDVNldHRpbmdzRW50cnkSEAoDa2V5GAEgASgJUgNrZXkSQQoFdmFsdWUYAiABKAsyKy5p"
+        "bmZlcmVuY2UuVHJhY2VTZXR0aW5nUmVxdWVzdC5TZXR0aW5nVmFsdWVSBXZhbHVlOgI4ASLyAQoUVHJhY2VTZXR0aW5nUmVzcG9u"
+        "c2USSQoIc2V0dGluZ3MYASADKAsyLS5pbmZlcmVuY2UuVHJhY2VTZXR0aW5nUmVzcG9uc2UuU2V0dGluZ3NFbnRyeVIIc2V0dGlu"
+        "Z3MaJAoMU2V0dGluZ1ZhbHVlEhQKBXZhbHVlGAEgAygJUgV2YWx1ZRppCg1TZXR0aW5nc0VudHJ5EhAKA2tleRgBIAEoCVIDa2V5"
+        "EkIKBXZhbHVlGAIgASgLMiwuaW5mZXJlbmNlLlRyYWNlU2V0dGluZ1Jlc3BvbnNlLlNldHRpbmdWYWx1ZVIFdmFsdWU6AjgBItYC"
+        "ChJMb2dTZXR0aW5nc1JlcXVlc3QSRwoIc2V0dGluZ3MYASADKAsyKy5pbmZlcmVuY2UuTG9nU2V0dGluZ3NSZXF1ZXN0LlNldHRp"
+        "bmdzRW50cnlSCHNldHRpbmdzGo0BCgxTZXR0aW5nVmFsdWUSHwoKYm9vbF9wYXJhbRgBIAEoCEgAUglib29sUGFyYW0SIwoMdWlu"
+        "dDMyX3BhcmFtGAIgASgNSABSC3VpbnQzMlBhcmFtEiMKDHN0cmluZ19wYXJhbRgDIAEoCUgAUgtzdHJpbmdQYXJhbUISChBwYXJh"
+        "bWV0ZXJfY2hvaWNlGmcKDVNldHRpbmdzRW50cnkSEAoDa2V5GAEgASgJUgNrZXkSQAoFdmFsdWUYAiABKAsyKi5pbmZlcmVuY2Uu"
+        "TG9nU2V0dGluZ3NSZXF1ZXN0LlNldHRpbmdWYWx1ZVIFdmFsdWU6AjgBItkCChNMb2dTZXR0aW5nc1Jlc3BvbnNlEkgKCHNldHRp"
+        "bmdzGAEgAygLMiwuaW5mZXJlbmNlLkxvZ1NldHRpbmdzUmVzcG9uc2UuU2V0dGluZ3NFbnRyeVIIc2V0dGluZ3MajQEKDFNldHRp"
+        "bmdWYWx1ZRIfCgpib29sX3BhcmFtGAEgASgISABSCWJvb2xQYXJhbRIjCgx1aW50MzJfcGFyYW0YAiABKA1IAFILdWludDMyUGFy"
+        "YW0SIwoMc3RyaW5nX3BhcmFtGAMgASgJSABSC3N0cmluZ1BhcmFtQhIKEHBhcmFtZXRlcl9jaG9pY2UaaAoNU2V0dGluZ3NFbnRy"
+        "eRIQCgNrZXkYASABKAlSA2tleRJBCgV2YWx1ZRgCIAEoCzIrLmluZmVyZW5jZS5Mb2dTZXR0aW5nc1Jlc3BvbnNlLlNldHRpbmdW"
+        "YWx1ZVIFdmFsdWU6AjgBKvoBCghEYXRhVHlwZRIQCgxUWVBFX0lOVkFMSUQQABINCglUWVBFX0JPT0wQARIOCgpUWVBFX1VJTlQ4"
+        "EAISDwoLVFlQRV9VSU5UMTYQAxIPCgtUWVBFX1VJTlQzMhAEEg8KC1RZUEVfVUlOVDY0EAUSDQoJVFlQRV9JTlQ4EAYSDgoKVFlQ"
+        "RV9JTlQxNhAHEg4KClRZUEVfSU5UMzIQCBIOCgpUWVBFX0lOVDY0EAkSDQoJVFlQRV9GUDE2EAoSDQoJVFlQRV9GUDMyEAsSDQoJ"
+        "VFlQRV9GUDY0EAwSDwoLVFlQRV9TVFJJTkcQDRINCglUWVBFX0JGMTYQDjK3DwoUR1JQQ0luZmVyZW5jZVNlcnZpY2USSwoKU2Vy"
+        "dmVyTGl2ZRIcLmluZmVyZW5jZS5TZXJ2ZXJMaXZlUmVxdWVzdBodLmluZmVyZW5jZS5TZXJ2ZXJMaXZlUmVzcG9uc2UiABJOCgtT"
+        "ZXJ2ZXJSZWFkeRIdLmluZmVyZW5jZS5TZXJ2ZXJSZWFkeVJlcXVlc3QaHi5pbmZlcmVuY2UuU2VydmVyUmVhZHlSZXNwb25zZSIA"
+        "EksKCk1vZGVsUmVhZHkSHC5pbmZlcmVuY2UuTW9kZWxSZWFkeVJlcXVlc3QaHS5pbmZlcmVuY2UuTW9kZWxSZWFkeVJlc3BvbnNl"
+        "IgASVwoOU2VydmVyTWV0YWRhdGESIC5pbmZlcmVuY2UuU2VydmVyTWV0YWRhdGFSZXF1ZXN0GiEuaW5mZXJlbmNlLlNlcnZlck1l"
+        "dGFkYXRhUmVzcG9uc2UiABJUCg1Nb2RlbE1ldGFkYXRhEh8uaW5mZXJlbmNlLk1vZGVsTWV0YWRhdGFSZXF1ZXN0GiAuaW5mZXJl"
+        "bmNlLk1vZGVsTWV0YWRhdGFSZXNwb25zZSIAEksKCk1vZGVsSW5mZXISHC5pbmZlcmVuY2UuTW9kZWxJbmZlclJlcXVlc3QaHS5p"
+        "bmZlcmVuY2UuTW9kZWxJbmZlclJlc3BvbnNlIgASWwoQTW9kZWxTdHJlYW1JbmZlchIcLmluZmVyZW5jZS5Nb2RlbEluZmVyUmVx"
+        "dWVzdBojLmluZmVyZW5jZS5Nb2RlbFN0cmVhbUluZmVyUmVzcG9uc2UiACgBMAESTgoLTW9kZWxDb25maWcSHS5pbmZlcmVuY2Uu"
+        "TW9kZWxDb25maWdSZXF1ZXN0Gh4uaW5mZXJlbmNlLk1vZGVsQ29uZmlnUmVzcG9uc2UiABJaCg9Nb2RlbFN0YXRpc3RpY3MSIS5p"
+        "bmZlcmVuY2UuTW9kZWxTdGF0aXN0aWNzUmVxdWVzdBoiLmluZmVyZW5jZS5Nb2RlbFN0YXRpc3RpY3NSZXNwb25zZSIAEloKD1Jl"
+        "cG9zaXRvcnlJbmRleBIhLmluZmVyZW5jZS5SZXBvc2l0b3J5SW5kZXhSZXF1ZXN0GiIuaW5mZXJlbmNlLlJlcG9zaXRvcnlJbmRl"
+        "eFJlc3BvbnNlIgASZgoTUmVwb3NpdG9yeU1vZGVsTG9hZBIlLmluZmVyZW5jZS5SZXBvc2l0b3J5TW9kZWxMb2FkUmVxdWVzdBom"
+        "LmluZmVyZW5jZS5SZXBvc2l0b3J5TW9kZWxMb2FkUmVzcG9uc2UiABJsChVSZXBvc2l0b3J5TW9kZWxVbmxvYWQSJy5pbmZlcmVu"
+        "Y2UuUmVwb3NpdG9yeU1vZGVsVW5sb2FkUmVxdWVzdBooLmluZmVyZW5jZS5SZXBvc2l0b3J5TW9kZWxVbmxvYWRSZXNwb25zZSIA"
+        "EnUKGFN5c3RlbVNoYXJlZE1lbW9yeVN0YXR1cxIqLmluZmVyZW5jZS5TeXN0ZW1TaGFyZWRNZW1vcnlTdGF0dXNSZXF1ZXN0Gisu"
+        "aW5mZXJlbmNlLlN5c3RlbVNoYXJlZE1lbW9yeVN0YXR1c1Jlc3BvbnNlIgASewoaU3lzdGVtU2hhcmVkTWVtb3J5UmVnaXN0ZXIS"
+        "LC5pbmZlcmVuY2UuU3lzdGVtU2hhcmVkTWVtb3J5UmVnaXN0ZXJSZXF1ZXN0Gi0uaW5mZXJlbmNlLlN5c3RlbVNoYXJlZE1lbW9y"
+        "eVJlZ2lzdGVyUmVzcG9uc2UiABKBAQocU3lzdGVtU2hhcmVkTWVtb3J5VW5yZWdpc3RlchIuLmluZmVyZW5jZS5TeXN0ZW1TaGFy"
+        "ZWRNZW1vcnlVbnJlZ2lzdGVyUmVxdWVzdBovLmluZmVyZW5jZS5TeXN0ZW1TaGFyZWRNZW1vcnlVbnJlZ2lzdGVyUmVzcG9uc2Ui"
+        "ABJvChZDdWRhU2hhcmVkTWVtb3J5U3RhdHVzEiguaW5mZXJlbmNlLkN1ZGFTaGFyZWRNZW1vcnlTdGF0dXNSZXF1ZXN0GikuaW5m"
+        "ZXJlbmNlLkN1ZGFTaGFyZWRNZW1vcnlTdGF0dXNSZXNwb25zZSIAEnUKGEN1ZGFTaGFyZWRNZW1vcnlSZWdpc3RlchIqLmluZmVy"
+        "ZW5jZS5DdWRhU2hhcmVkTWVtb3J5UmVnaXN0ZXJSZXF1ZXN0GisuaW5mZXJlbmNlLkN1ZGFTaGFyZWRNZW1vcnlSZWdpc3RlclJl"
+        "c3BvbnNlIgASewoaQ3VkYVNoYXJlZE1lbW9yeVVucmVnaXN0ZXISLC5pbmZlcmVuY2UuQ3VkYVNoYXJlZE1lbW9yeVVucmVnaXN0"
+        "ZXJSZXF1ZXN0Gi0uaW5mZXJlbmNlLkN1ZGFTaGFyZWRNZW1vcnlVbnJlZ2lzdGVyUmVzcG9uc2UiABJRCgxUcmFjZVNldHRpbmcS"
+        "Hi5pbmZlcmVuY2UuVHJhY2VTZXR0aW5nUmVxdWVzdBofLmluZmVyZW5jZS5UcmFjZVNldHRpbmdSZXNwb25zZSIAEk4KC0xvZ1Nl"
+        "dHRpbmdzEh0uaW5mZXJlbmNlLkxvZ1NldHRpbmdzUmVxdWVzdBoeLmluZmVyZW5jZS5Mb2dTZXR0aW5nc1Jlc3BvbnNlIgBiBnBy"
+        "b3RvMw=="
     )
 )
 
@@ -168,3 +214,19 @@ RepositoryModelLoadRequest = _message("RepositoryModelLoadRequest")
 RepositoryModelLoadResponse = _message("RepositoryModelLoadResponse")
 RepositoryModelUnloadRequest = _message("RepositoryModelUnloadRequest")
 RepositoryModelUnloadResponse = _message("RepositoryModelUnloadResponse")
+SystemSharedMemoryStatusRequest = _message("SystemSharedMemoryStatusRequest")
+SystemSharedMemoryStatusResponse = _message("SystemSharedMemoryStatusResponse")
+SystemSharedMemoryRegisterRequest = _message("SystemSharedMemoryRegisterRequest")
+SystemSharedMemoryRegisterResponse = _message("SystemSharedMemoryRegisterResponse")
+SystemSharedMemoryUnregisterRequest = _message("SystemSharedMemoryUnregisterRequest")
+SystemSharedMemoryUnregisterResponse = _message("SystemSharedMemoryUnregisterResponse")
+CudaSharedMemoryStatusRequest = _message("CudaSharedMemoryStatusRequest")
+CudaSharedMemoryStatusResponse = _message("CudaSharedMemoryStatusResponse")
+CudaSharedMemoryRegisterRequest = _message("CudaSharedMemoryRegisterRequest")
+CudaSharedMemoryRegisterResponse = _message("CudaSharedMemoryRegisterResponse")
+CudaSharedMemoryUnregisterRequest = _message("CudaSharedMemoryUnregisterRequest")
+CudaSharedMemoryUnregisterResponse = _message("CudaSharedMemoryUnregisterResponse")
+TraceSettingRequest = _message("TraceSettingRequest")
+TraceSettingResponse = _message("TraceSettingResponse")
+LogSettingsRequest = _message("LogSettingsRequest")
+LogSettingsResponse = _message("LogSettingsResponse")

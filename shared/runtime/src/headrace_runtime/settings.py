@@ -115,6 +115,13 @@ class GrpcSettings(ServiceSettings):
         "for probes that cannot speak it; empty for none.",
     )
 
+    least_ping_interval_s: float = Field(
+        1.0,
+        gt=0,
+        description="Seconds that clients leave between two keepalive pings at least; a connection that pings more "
+        "often is closed.",
+    )
+
     @field_validator("listen_address")
     @classmethod
     def _listens_somewhere(cls, value: str) -> str:
@@ -152,7 +159,9 @@ class GrpcSettings(ServiceSettings):
         tls = None
         if self.grpc_tls_cert_file is not None and self.grpc_tls_key_file is not None:
             tls = TlsFiles(self.grpc_tls_cert_file, self.grpc_tls_key_file, self.grpc_tls_client_ca_file)
-        return Listening(self.listen_address, tls, self.health_address)
+        return Listening(
+            self.listen_address, tls, self.health_address, least_ping_interval_s=self.least_ping_interval_s
+        )
 
 
 class WorkerSettings(ServiceSettings):

@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import random
+import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from headrace_runtime.rpc import host as host_module
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.host import GrpcHost
+from headrace_runtime.rpc.tls_files import Listening
 
-DATA, HEADERS, RESET, SETTINGS, PING = 0, 1, 3, 4, 6
+DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
 MESSAGE = b"\0\0\0\0\1x"
 CONNECTIONS = 50
@@ -176,3 +187,89 @@ def test_a_caller_that_vanished_without_a_word_is_noticed(strange: Strange, monk
         assert answers == 5
         assert strange.left.wait(30)
     host.stop()
+
+
+def pinged(interval_s: float, least_s: float) -> bytes:
+    """Ping a server 20 times at an interval; return what a GOAWAY said, empty when there was none."""
+    host = GrpcHost(Listening("127.0.0.1:0", least_ping_interval_s=least_s), [Strange().handler()], [])
+    host.start()
+    said, pause = b"", threading.Event()
+    with socket.create_connection(("127.0.0.1", host.port)) as connection:
+        connection.settimeout(30)
+        connection.sendall(OPENING + call(b"/test.Strange/Wait") + frame(DATA, END_STREAM, 1, MESSAGE))
+        pings = 0
+        for kind, flags, payload in frames(connection):
+            if kind == GOAWAY:
+                said = payload[8:]
+                break
+            if kind == SETTINGS and not flags & ACK:
+                connection.sendall(frame(SETTINGS, ACK, 0) + frame(PING, 0, 0, bytes(8)))
+            elif kind == PING and flags & ACK:
+                pings += 1
+                if pings == 20:
+                    break
+                pause.wait(interval_s)
+                connection.sendall(frame(PING, 0, 0, bytes(8)))
+    host.stop()
+    return said
+
+
+def test_a_client_that_pings_as_often_as_it_may_stays() -> None:
+    assert pinged(interval_s=0.02, least_s=0.01) == b""
+
+
+def test_a_client_that_pings_all_the_time_goes() -> None:
+    assert pinged(interval_s=0.0, least_s=60.0) == b"too_many_pings"
+
+
+def test_clients_may_ping_far_more_often_than_they_do() -> None:
+    """Ten seconds is what Go services and proxies set: jitter must not make it too often."""
+    assert Listening("127.0.0.1:0").least_ping_interval_s <= 10.0 / 4
+
+
+def test_the_core_knows_every_option_that_it_is_given() -> None:
+    """An option that it does not know is passed over without a word."""
+    sources = Path(host_module.__file__).parent.glob("*.py")
+    named = {name for each in sources for name in re.findall(r'"(grpc\.[a-z0-9_.]+)"', each.read_text())}
+    core = Path(cygrpc.__file__).read_bytes()
+    assert len(named) > 5
+    assert [name for name in sorted(named) if name.encode() not in core] == []
+
+
+def certificates(folder: Path) -> tuple[Path, Path]:
+    """Return a certificate that signs itself, and its key, as files."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    certificate_file, key_file = folder / "tls.crt", folder / "tls.key"
+    certificate_file.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key_file.write_bytes(key.private_bytes(*plain))
+    return certificate_file, key_file
+
+
+FAILED_HANDSHAKES = """
+import socket, sys
+from pathlib import Path
+from headrace_runtime.rpc.host import GrpcHost
+from headrace_runtime.rpc.tls_files import Listening, TlsFiles
+
+host = GrpcHost(Listening("127.0.0.1:0", TlsFiles(Path(sys.argv[1]), Path(sys.argv[2]))), [], [])
+host.start()
+for junk in (b"GET / HTTP/1.1\\r\\n\\r\\n", b"\\x16\\x03\\x01\\x00\\x05hello", b"x" * 50):
+    with socket.create_connection(("127.0.0.1", host.port)) as connection:
+        connection.sendall(junk)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+host.stop()
+print("ended")
+"""
+
+
+def test_handshakes_that_fail_write_nothing(tmp_path: Path) -> None:
+    certificate, key = certificates(tmp_path)
+    command = [sys.executable, "-c", FAILED_HANDSHAKES, str(certificate), str(key)]
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")

@@ -193,6 +193,11 @@ class Shelf:
 
 
 def _search(model: str, version: str, versions: Versions) -> LoadedVersion:
+    if version == "latest":
+        raise InvalidInput(
+            f"model {model!r}: version 'latest' may mean the one in force or the one made last: leave it empty for "
+            f"the former ({CHAMPION}), or give an ordinal, a digest or an alias"
+        )
     if version and _VERSION.fullmatch(version) is None:
         raise InvalidInput(f"model {model!r}: expected an ordinal, a digest or an alias as version, got {version!r}")
     for loaded in versions.all:

@@ -59,6 +59,8 @@ class Call:
     raws: Sequence[bytes]
     outputs: Sequence[str]
     classes: Mapping[str, int] = field(default_factory=dict)
+    timeout_s: float | None = None
+    """Seconds after its arrival that the caller gives the call, beside the deadline of its transport."""
 
 
 class Signature:

@@ -25,6 +25,8 @@ MAX_EVENT_PART_BYTES = 256 * 1024
 _UNSUPPORTED = {
     "shared_memory_region": "shared memory is not supported, send the contents",
 }
+TIMEOUT = "timeout"
+PRIORITY = "priority"
 CLASSIFICATION = "classification"
 """The parameter of an output by which a caller asks for its highest scores only."""
 
@@ -53,7 +55,29 @@ def to_call(request: Any) -> Call:
         list(request.raw_input_contents),  # each access copies the bytes, so this is the only one
         [_to_output(tensor) for tensor in request.outputs],
         _classes(request.outputs),
+        _timeout_s(request.parameters) if request.parameters else None,
     )
+
+
+def _timeout_s(parameters: Any) -> float | None:
+    """Return the parameter `timeout`, microseconds as in Triton, in seconds; None for 0 and without it.
+
+    Raises InvalidInput for a number that is none, and for a priority.
+    """
+    if (priority := _number(parameters, PRIORITY)) != 0:
+        raise InvalidInput(f"parameter {PRIORITY!r}: expected 0, got {priority}: calls are answered as they come")
+    return _number(parameters, TIMEOUT) / 1e6 or None
+
+
+def _number(parameters: Any, name: str) -> int:
+    """Return a parameter, 0 without it. Raises InvalidInput for one that is no number or is negative."""
+    if name not in parameters:
+        return 0
+    choice = parameters[name].WhichOneof("parameter_choice")
+    if choice not in {"int64_param", "uint64_param"} or getattr(parameters[name], choice) < 0:
+        got = choice or "nothing"
+        raise InvalidInput(f"parameter {name!r}: expected a number from 0 as int64 or uint64, got {got}")
+    return int(getattr(parameters[name], choice))
 
 
 def _to_input(tensor: Any) -> InputTensor:

@@ -119,8 +119,10 @@ class KnownCalls:
     def learn(self, request: bytes, call: Call, version: LoadedVersion, outputs: tuple[str, ...]) -> None:
         """Keep a call that was found to fit, where it is of the simple kind."""
         signature = version.model.signature
-        # Who numbers the calls never sends the same bytes again.
-        if call.id or call.classes or len(call.raws) != 1 or len(signature.inputs) != 1 or not call.raws[0]:
+        # A caller that numbers its calls never sends the same bytes again; a time limit is looked at the long way.
+        if call.id or call.classes or call.timeout_s:
+            return
+        if len(call.raws) != 1 or len(signature.inputs) != 1 or not call.raws[0]:
             return
         head = len(request) - len(call.raws[0])
         kept = self._calls.get(request[:head])

@@ -6,18 +6,19 @@ needs nobody else, `Plane.infer_now`. Streams of calls have `Plane.stream_infer`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version as installed_version
 from typing import Any
 
 from headrace import open_inference as oip
-from headrace_runtime.errors import NotSupported
+from headrace_runtime.errors import InvalidInput, NotSupported
 
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.ports import CallContext, Method
 from headrace_inference.transport import converters, introspection
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.streaming import Streaming
+from headrace_inference.transport.switched_off import SwitchedOff
 
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
 """What is answered beyond the Open Inference Protocol, in Triton's words."""
@@ -36,6 +37,7 @@ class Plane:
         self._server = oip.ServerMetadataResponse(
             name="headrace", version=installed_version("headrace-inference"), extensions=EXTENSIONS
         )
+        off = SwitchedOff(shelf)
         self._methods: dict[str, Method] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -48,6 +50,19 @@ class Plane:
             "RepositoryIndex": self._repository_index,
             "RepositoryModelLoad": _refuse_control,
             "RepositoryModelUnload": _refuse_control,
+            **{
+                name: _answering(name, answer)
+                for name, answer in (
+                    ("TraceSetting", off.trace_setting),
+                    ("LogSettings", off.log_settings),
+                    ("SystemSharedMemoryStatus", off.system_status),
+                    ("SystemSharedMemoryRegister", off.register),
+                    ("SystemSharedMemoryUnregister", off.unregister_system),
+                    ("CudaSharedMemoryStatus", off.cuda_status),
+                    ("CudaSharedMemoryRegister", off.register),
+                    ("CudaSharedMemoryUnregister", off.unregister_cuda),
+                )
+            },
         }
 
     def method(self, name: str) -> Method:
@@ -90,6 +105,8 @@ class Plane:
 
     def _versions(self, model: str, version: str) -> Iterable[LoadedVersion]:
         """Return the version asked for, all of a model, or all there are."""
+        if version and not model:
+            raise InvalidInput(f"expected the name of a model beside version {version!r}, got none")
         if version:
             return [self._shelf.resolve(model, version)]
         if not model:
@@ -99,6 +116,15 @@ class Plane:
     async def _repository_index(self, request: bytes, _context: CallContext) -> bytes:
         asked = converters.parse("RepositoryIndex", request)
         return _bytes(introspection.to_index(self._shelf, only_ready=asked.ready))
+
+
+def _answering(name: str, answer: Callable[[Any], Any]) -> Method:
+    """Return a method that parses its request and serialises its answer."""
+
+    async def method(request: bytes, _context: CallContext) -> bytes:
+        return _bytes(answer(converters.parse(name, request)))
+
+    return method
 
 
 async def _refuse_control(_request: bytes, _context: CallContext) -> bytes:

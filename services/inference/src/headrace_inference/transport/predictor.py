@@ -6,11 +6,15 @@ in which they arrive. `infer` answers all others, and those that are traced, in 
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from headrace_runtime import errors
 from headrace_runtime import telemetry_names as names
+from headrace_runtime.errors import DeadlineExceeded
 from headrace_runtime.messages import new_id
 from opentelemetry import trace
 
@@ -97,7 +101,7 @@ class Predictor:
             work = self._read(version, call, asked.started)
             if not is_quick(version, work.rows):
                 return None
-            check_deadline(version, context.time_remaining())
+            check_deadline(version, _left_s(asked, call))
             computing = time.perf_counter()
             results = version.model.run(work.arrays, work.outputs)
             part = _outputs_part(work, results, time.perf_counter() - computing)
@@ -114,7 +118,8 @@ class Predictor:
         try:
             call, version = self._open(asked)
             work = self._read(version, call, asked.started)
-            part, cached = await self._outputs(work, context)
+            async with _within(version, call, _left_s(asked, call)):
+                part, cached = await self._outputs(work, context)
             return self._answer(asked, call, work, part, cached=cached)
         except BaseException as error:
             self._count_failure(asked, error)
@@ -271,6 +276,30 @@ def _describe(version: LoadedVersion, prediction_id: str, rows: int, *, cached: 
             }
         )
     return traceparent(current)
+
+
+def _left_s(asked: _Asked, call: Call) -> float | None:
+    """Return the seconds until the caller stops waiting, None without a limit of time."""
+    left_s = asked.context.time_remaining()
+    if call.timeout_s is None:
+        return left_s
+    own_s = call.timeout_s - (time.perf_counter() - asked.started)
+    return own_s if left_s is None else min(left_s, own_s)
+
+
+@asynccontextmanager
+async def _within(version: LoadedVersion, call: Call, left_s: float | None) -> AsyncIterator[None]:
+    """End a call whose own time is over with DeadlineExceeded. The transport ends those whose deadline has passed."""
+    if call.timeout_s is None:
+        yield
+        return
+    check_deadline(version, left_s)
+    try:
+        async with asyncio.timeout(left_s):
+            yield
+    except TimeoutError as error:
+        model = version.release.model
+        raise DeadlineExceeded(f"model {model!r}: the call's timeout of {call.timeout_s:g} s is over") from error
 
 
 def _outcome(error: BaseException) -> str:

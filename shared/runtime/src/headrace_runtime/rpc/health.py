@@ -1,4 +1,4 @@
-"""The gRPC health protocol (grpc.health.v1): Check and Watch."""
+"""The gRPC health protocol (grpc.health.v1): Check, List and Watch."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         if status == _UNKNOWN:
             raise NotFound(f"health of {request.service!r} is not known; known names: {sorted(self._serving)}")
         return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the protocol's name
+        """Answer with the health of every name."""
+        statuses = {name: health_pb2.HealthCheckResponse(status=self._status(name)) for name in self._serving}
+        return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802 - the protocol's name
         """Answer with the health of one name, now and after every change."""

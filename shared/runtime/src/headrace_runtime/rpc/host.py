@@ -180,7 +180,7 @@ class GrpcHost(Background):
             ("grpc.so_reuseport", 0),  # otherwise a second server on the port takes half of the calls, silently
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.max_send_message_length", self._max_message_bytes),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", round(self._at.least_ping_interval_s * 1e3)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.keepalive_time_ms", round(PING_S * 1e3)),
             ("grpc.http2.ping_timeout_ms", round(PING_ANSWER_S * 1e3)),

@@ -34,13 +34,15 @@ class Listening:
     """Where a gRPC server listens: host:port (port 0 takes a free one), with TLS or without.
 
     `health_address` is a second host:port that answers health and nothing else, without TLS; empty for none. Clients
-    are asked to connect anew after `max_connection_age_s` seconds; 0 leaves connections alone.
+    are asked to connect anew after `max_connection_age_s` seconds; 0 leaves connections alone. A connection whose
+    client pings more often than every `least_ping_interval_s` seconds is closed.
     """
 
     address: str
     tls: TlsFiles | None = None
     health_address: str = ""
     max_connection_age_s: float = 0.0
+    least_ping_interval_s: float = 1.0
 
 
 def check_certificates(path: Path) -> None:
