@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headrace.events.v1 import model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.kafka import Admin, EventProducer, LogReader, TransactionalProducer
-from headrace_runtime.messages import decode, encode
-from headrace_runtime.run_worker import Job, RunWorker
+from headrace_runtime.messages import Outgoing, decode, encode
+from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.run_worker import COMMANDS_PASSED_OVER, Job, RunWorker
+from headrace_runtime.runs import RunFolder, output_prefix, result_name
 from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -81,13 +84,23 @@ def worker(settings: WorkerSettings) -> Iterator[RunWorker[run_pb2.TrainingReque
         events.stop()
 
 
-def command(settings: WorkerSettings, behaviour: str, flag: Path | None = None) -> str:
-    run_id = f"train-{uuid.uuid4()}"
-    spec = pipeline_pb2.PipelineSpec(json=json.dumps({"behaviour": behaviour, "flag": str(flag)}).encode())
-    message = run_pb2.TrainingRequested(run_id=run_id, pipeline="p", spec=spec)
-    with closing(TransactionalProducer(settings, run_id)) as producer, producer.transaction() as transaction:
-        transaction.send([encode(message, source="test")])
+def command(
+    settings: WorkerSettings,
+    behaviour: str,
+    flag: Path | None = None,
+    run_id: str | None = None,
+    spec: bytes | None = None,
+) -> str:
+    run_id = f"train-{uuid.uuid4()}" if run_id is None else run_id
+    spec = json.dumps({"behaviour": behaviour, "flag": str(flag)}).encode() if spec is None else spec
+    message = run_pb2.TrainingRequested(run_id=run_id, pipeline="p", spec=pipeline_pb2.PipelineSpec(json=spec))
+    send(settings, encode(message, source="test"))
     return run_id
+
+
+def send(settings: WorkerSettings, message: Outgoing) -> None:
+    with closing(TransactionalProducer(settings, "test-commands")) as producer, producer.transaction() as transaction:
+        transaction.send([message])
 
 
 def facts(settings: WorkerSettings, topic: str, message_class: type[Message], run_id: str) -> list[Any]:
@@ -164,6 +177,7 @@ def test_a_fault_that_passes_is_tried_again(
 def test_a_run_goes_on_after_its_worker_was_stopped(
     settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
 ) -> None:
+    settings = settings.model_copy(update={"max_deaths": 1})
     flag = tmp_path / "hangs"
     run_id = command(settings, "hang once", flag)
     with worker(settings):
@@ -175,18 +189,132 @@ def test_a_run_goes_on_after_its_worker_was_stopped(
     assert fact.attempt == 2
 
 
-def test_a_worker_that_was_thrown_out_goes_on_with_this_command_and_the_next(
-    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
+def test_a_worker_that_was_thrown_out_keeps_its_attempt_and_goes_on_with_the_next(
+    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    flag = tmp_path / "hangs"
-    first, second = command(settings, "hang once", flag), command(settings, "fine")
+    caplog.set_level(logging.INFO, "headrace_runtime.run_lease")
+    flag = tmp_path / "held"
+    first, second = command(settings, "hold", flag), command(settings, "fine")
     with worker(settings), closing(KafkaAdminClient(**settings.kafka_client())) as admin:
         until(flag.exists)
-        member = f"{GROUP}.{settings.instance}"
-        admin.remove_group_members(GROUP, [MemberToRemove(group_instance_id=member)])
+        for returns in (1, 2):
+            member = f"{GROUP}.{settings.instance}"
+            admin.remove_group_members(GROUP, [MemberToRemove(group_instance_id=member)])
+            until(lambda returns=returns: caplog.text.count("the partition is back") == returns)
+        flag.with_suffix(".released").touch()
         for run_id in (first, second):
             until(lambda run_id=run_id: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
         third = command(settings, "fine")
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, third))
     found = [facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id) for run_id in (first, second, third)]
-    assert [[fact.attempt for fact in of_run] for of_run in found] == [[2], [1], [1]]
+    assert [[fact.attempt for fact in of_run] for of_run in found] == [[1], [1], [1]]
+
+
+BAD_IDS = ["", "..", "../../etc", "a/b", "nul\0", "x" * 300, "dot\u0661", "line\n"]
+
+
+def test_commands_that_cannot_be_carried_out_end_in_one_fact_each(
+    settings: WorkerSettings, until: Callable[..., None]
+) -> None:
+    """Nothing of what is in a command ends the worker, and the next command is carried out."""
+    ids = [command(settings, "fine", run_id=f"{run_id}") for run_id in BAD_IDS]
+    not_text = command(settings, "", spec=b'{"a": "\xff"}')
+    before = COMMANDS_PASSED_OVER.labels(TRAINING_REQUESTED.name)._value.get()
+    send(settings, Outgoing(TRAINING_REQUESTED.name, b"k", b"\xff no command"))
+    fine = command(settings, "fine")
+    with worker(settings) as running:
+        failures: list[BaseException] = []
+        running.on_failure = failures.append
+        for run_id in (*ids, not_text):
+            until(lambda run_id=run_id: failures or facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id))
+        until(lambda: failures or facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, fine))
+        until(lambda: failures or COMMANDS_PASSED_OVER.labels(TRAINING_REQUESTED.name)._value.get() == before + 1)
+    assert not failures
+    for run_id in ids:
+        (fact,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+        assert fact.reason.startswith("run id: expected 1 to 128 letters, digits, dots, hyphens and underscores")
+    (fact,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, not_text)
+    assert "'utf-8' codec can't decode byte 0xff" in fact.reason
+    assert not (settings.work_dir.parent.parent / "etc").exists()
+
+
+def flipped(data: bytes) -> bytes:
+    """Return the data with one digit of the result's version changed: JSON as before, and another result."""
+    place = data.index(b'"version":"v-train-') + len(b'"version":"v-train-')
+    return data[:place] + (b"0" if data[place : place + 1] != b"0" else b"1") + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        flipped,
+        lambda data: data[: len(data) // 2],
+        lambda _: b"",
+        lambda _: b"[" * 100_000,
+        lambda _: b'{"version": "v-old"}',
+        lambda _: b"\x00\xff",
+    ],
+)
+def test_a_result_that_is_not_what_a_child_wrote_is_made_again(
+    settings: WorkerSettings, spoil: Callable[[bytes], bytes], until: Callable[..., None]
+) -> None:
+    run_id = f"train-{uuid.uuid4()}"
+    store = ObjectStore(settings.store_url)
+    RunFolder(store, run_id).write_result({"version": f"v-{run_id}", "run_id": run_id, "attempt": 1})
+    store.write(result_name(run_id), spoil(store.read(result_name(run_id)) or b""))
+    for stray in ("attempt-x/assignment.json", "attempt-0/a", "attempt-99999999999/a", "attempt-\u0663/a", "notes.txt"):
+        store.write(f"runs/{run_id}/{stray}", b"{}")
+    store.write(f"{output_prefix(run_id, 3)}assignment.json", b"[")
+    command(settings, "fine", run_id=run_id)
+    with worker(settings):
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
+    (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+    assert (fact.version_id, fact.attempt) == (f"v-{run_id}", 4)
+    assert not facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+
+
+@pytest.mark.parametrize("behaviour", ["no fact", "no result"])
+def test_a_run_whose_result_is_never_one_is_given_up(
+    settings: WorkerSettings, behaviour: str, until: Callable[..., None]
+) -> None:
+    run_id = command(settings, behaviour)
+    with worker(settings.model_copy(update={"max_deaths": 2})):
+        until(lambda: facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id))
+    (fact,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+    assert fact.attempt == 2
+    assert "2 attempts came to no end" in fact.reason
+    assert not facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
+
+
+def coordinates(settings: WorkerSettings, run_id: str) -> str:
+    """Return where the command of a run lies."""
+    with LogReader(settings, "test") as reader:
+        places = reader.partitions(TRAINING_REQUESTED.name)
+        reader.start_at(dict.fromkeys(places))
+        records = [record for batch in reader.read_to(reader.ends(places), stall_s=10) for record in batch]
+    return next(record.coordinates for record in records if record.key == run_id.encode())
+
+
+def test_a_run_that_kills_its_worker_again_and_again_is_given_up_unless_it_gets_on(
+    settings: WorkerSettings, until: Callable[..., None]
+) -> None:
+    """A worker that was killed leaves an attempt without an end."""
+    settings = settings.model_copy(update={"max_deaths": 3})
+    hopeless, gets_on = command(settings, "fine"), command(settings, "fine")
+    store = ObjectStore(settings.store_url)
+    for run_id in (hopeless, gets_on):
+        begun = json.dumps({"command": coordinates(settings, run_id)}).encode()
+        for attempt in (1, 2, 3):
+            RunFolder(store, run_id).begin(attempt, begun)
+    store.write(f"{output_prefix(gets_on, 2)}checkpoint-0.json", b"{}")
+    with worker(settings):
+        until(lambda: facts(settings, RUN_FAILED.name, run_pb2.RunFailed, hopeless))
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, gets_on))
+        # Asked for once more, as after the worker was given more memory, it has all its attempts.
+        command(settings, "fine", run_id=hopeless)
+        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, hopeless))
+    (failed,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, hopeless)
+    assert failed.attempt == 3
+    assert "3 attempts came to no end and no newer checkpoint" in failed.reason
+    (trained,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, hopeless)
+    assert trained.attempt == 4

@@ -15,8 +15,9 @@ from headrace_data.dataset import DatasetWriter
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_runtime.child import DONE, REFUSED, Failure, Progress, output_prefix, parse_line, result_name
+from headrace_runtime.child import DONE, REFUSED, Failure, Progress, parse_line
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.runs import RunFolder, output_prefix
 from sklearn.datasets import load_digits
 
 pytestmark = pytest.mark.slow
@@ -93,8 +94,7 @@ class Assignments:
             assert child.stdout is not None
             lines = [parse_line(line) for line in child.stdout]
             code = child.wait(timeout=60)
-        result = self.store.read(result_name("run-1"))
-        return code, lines, None if result is None else json.loads(result)
+        return code, lines, RunFolder(self.store, "run-1").result()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import torch
 from headrace_learning.checkpoint import Checkpoint
-from headrace_runtime.child import output_prefix
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.runs import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 
 

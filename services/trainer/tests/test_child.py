@@ -20,11 +20,10 @@ from headrace_runtime.child import (
     Failure,
     Progress,
     WorkRefused,
-    output_prefix,
     parse_line,
-    result_name,
 )
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.runs import RunFolder, output_prefix
 from headrace_trainer.child import work
 
 pytestmark = pytest.mark.slow
@@ -106,7 +105,7 @@ def test_a_run_gives_the_same_version_whether_it_was_stopped_or_not(
             assert isinstance(parse_line(child.stdout.readline()), Progress)
         child.stdin.close()
         assert child.wait() == ABANDONED
-    assert store.read(result_name("stopped")) is None
+    assert RunFolder(store, "stopped").result() is None
 
     # Processor time, because the machine may have other work.
     before = _children_cpu_s()
@@ -119,7 +118,8 @@ def test_a_run_gives_the_same_version_whether_it_was_stopped_or_not(
     assert not any(isinstance(line, Failure) for line in lines)
     assert isinstance(lines[0], Progress)
     assert lines[0].step >= 4
-    stopped = json.loads(store.read(result_name("stopped")) or b"null")
+    stopped = RunFolder(store, "stopped").result()
+    assert stopped is not None
     assert (stopped["run_id"], stopped["attempt"]) == ("stopped", 2)
     # Another process, another run, stopped in between: the bytes are the same.
     assert {name: stopped[name] for name in ("graph", "weights", "metrics", "epochs", "model")} == {

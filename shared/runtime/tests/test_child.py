@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from headrace.events.v1 import run_pb2
 from headrace_runtime.child import (
     ABANDONED,
     DONE,
@@ -14,11 +15,10 @@ from headrace_runtime.child import (
     REFUSED,
     Failure,
     Progress,
-    output_prefix,
     parse_line,
-    result_name,
 )
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.runs import RunFolder, output_prefix, result_name
 
 _WORK = """
 import os, sys, threading
@@ -81,8 +81,8 @@ def test_a_result_is_written_and_every_line_is_the_childs_own(tmp_path: Path, as
     assert lines == [Progress(1, 2, {"loss": 0.5}, 1.5)]
     assert b"a library greets" in log
     assert b"and so does its native code" in log
-    result = ObjectStore(str(assignment["store_url"])).read(result_name("run-1"))
-    assert result == b'{"answer":"succeed","attempt":3,"run_id":"run-1"}'
+    result = RunFolder(ObjectStore(str(assignment["store_url"])), "run-1").result()
+    assert result == {"answer": "succeed", "attempt": 3, "run_id": "run-1"}
 
 
 def test_refused_work_says_why_and_leaves_no_result(tmp_path: Path, assignment: dict[str, object]) -> None:
@@ -155,7 +155,24 @@ def test_an_assignment_without_a_key_is_a_fault_that_names_it(
     assert name in lines[-1].reason
 
 
-@pytest.mark.parametrize("line", [b"[]", b"hello", b"{}", b'{"step": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[]", b"hello", b"{}", b'{"step": 1}', b"\xff"),
+        b'{"step": -1, "steps": 2, "metrics": {}, "eta_s": 0}',
+        b'{"step": 1, "steps": 4294967296, "metrics": {}, "eta_s": 0}',
+        b'{"step": "1", "steps": 2, "metrics": {}, "eta_s": 0}',
+        b'{"step": 1, "steps": 2, "metrics": [], "eta_s": 0}',
+        b'{"step": 1, "steps": 2, "metrics": {"loss": "low"}, "eta_s": 0}',
+        b'{"step": 1, "steps": 2, "metrics": {}, "eta_s": null}',
+    ],
+)
 def test_a_line_of_another_kind_is_not_read(line: bytes) -> None:
     with pytest.raises(ValueError):
         parse_line(line)
+
+
+def test_a_reason_is_text_that_a_fact_can_hold() -> None:
+    failure = parse_line(b'{"error": "half a pair: \\ud800"}')
+    assert isinstance(failure, Failure)
+    assert run_pb2.RunFailed(reason=failure.reason).reason == "half a pair: ?"

@@ -1,14 +1,17 @@
 """A child that waits: it imports meanwhile, takes one assignment, and is nobody's orphan."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from headrace_runtime.child import ABANDONED, DONE, FAILED, Progress, output_prefix
+from headrace_runtime.child import ABANDONED, DONE, FAILED, Progress
 from headrace_runtime.child_process import ChildProcess, Standby
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.runs import RunFolder, output_prefix
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import format_trace_id
 
@@ -18,7 +21,8 @@ from headrace_runtime.child import run_child
 
 def work(assignment, reporter):
     import heavy
-    reporter.progress(1, 1, {"imported_before": heavy.BEFORE_WORK, "threads_niceness": heavy.NICENESS}, 0.0)
+    niceness = {"own": os.getpriority(os.PRIO_PROCESS, 0), "threads_niceness": heavy.NICENESS}
+    reporter.progress(1, 1, {"imported_before": heavy.BEFORE_WORK, **niceness}, 0.0)
     return {"trace": os.environ.get("TRACEPARENT", ""), "process": os.getpid()}
 
 if __name__ == "__main__":
@@ -29,7 +33,7 @@ import os, sys, threading
 from pathlib import Path
 
 BEFORE_WORK = threading.current_thread() is not threading.main_thread()
-NICENESS = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 10
+NICENESS = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 15
 Path(os.environ["IMPORTED"]).touch()
 """
 
@@ -55,6 +59,12 @@ def _wait(child: ChildProcess) -> list[Progress]:
     return list(child.lines())
 
 
+def _result(folder: Path) -> dict[str, Any]:
+    result = RunFolder(ObjectStore(str(folder / "store")), "run-1").result()
+    assert result is not None
+    return result
+
+
 def _until_imported(environment: dict[str, str]) -> None:
     imported = Path(environment["IMPORTED"])
     poll = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)"
@@ -72,7 +82,7 @@ def test_a_waiting_child_has_imported_what_the_run_needs(
 
     assert [line.metrics["imported_before"] for line in _wait(child)] == [1.0]
     assert child.code == DONE
-    result = json.loads(ObjectStore(str(tmp_path / "store")).read("runs/run-1/result.json") or b"")
+    result = _result(tmp_path)
     assert result["attempt"] == 1
 
 
@@ -82,7 +92,9 @@ def test_imports_ahead_of_a_run_stand_back(environment: dict[str, str], assignme
     standby.prepare()
     _until_imported(environment)
 
-    assert [line.metrics["threads_niceness"] for line in _wait(standby.take(assignment))] == [10]
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    (line,) = _wait(standby.take(assignment))
+    assert (line.metrics["own"] - usual, line.metrics["threads_niceness"] - usual) == (10, 15)
 
 
 def test_no_child_works_twice(environment: dict[str, str], assignment: Path, tmp_path: Path) -> None:
@@ -91,7 +103,7 @@ def test_no_child_works_twice(environment: dict[str, str], assignment: Path, tmp
     for _ in range(2):
         standby.prepare()
         assert len(_wait(standby.take(assignment))) == 1
-        result = json.loads(ObjectStore(str(tmp_path / "store")).read("runs/run-1/result.json") or b"")
+        result = _result(tmp_path)
         processes.add(result["process"])
     # Nobody waits: a run begins all the same.
     assert len(_wait(standby.take(assignment))) == 1
@@ -146,5 +158,5 @@ def test_a_waiting_child_takes_the_trace_of_its_run(
         assert child.hand_over(assignment)
     assert len(_wait(child)) == 1
 
-    result = json.loads(ObjectStore(str(tmp_path / "store")).read("runs/run-1/result.json") or b"")
+    result = _result(tmp_path)
     assert result["trace"].split("-")[1] == format_trace_id(span.get_span_context().trace_id)

@@ -1,7 +1,9 @@
 """A child of a run that does as its assignment says."""
 
+import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ def work(assignment: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     if behaviour == "hang once" and assignment["attempt"] == 1:
         Path(assignment["flag"]).touch()
         threading.Event().wait(600)
+    if behaviour == "hold":
+        flag = Path(assignment["flag"])
+        flag.touch()
+        while not flag.with_suffix(".released").exists():
+            time.sleep(0.02)
+    if behaviour == "no result":
+        os._exit(0)
+    if behaviour == "no fact":
+        return {"another": "thing"}
     reporter.progress(2, 2, {"train_loss": 0.1}, 0.0)
     return {"version": f"v-{assignment['run_id']}"}
 

@@ -4,6 +4,7 @@
 
     TrainingError
     ├── WrongDataset   the dataset does not hold what the pipeline asks for
+    ├── DoesNotFit     the network takes more memory than there is
     ├── Diverged       the loss is no finite number any more
     ├── NotMeasurable  what was trained has no finite measurements on the test split
     └── TooManyDigits  numbers differ in digits only that the type they are computed or answered in does not have
@@ -19,6 +20,17 @@ class TrainingError(Exception):
 
 class WrongDataset(TrainingError):
     """The dataset does not hold what the pipeline asks for."""
+
+
+class DoesNotFit(TrainingError):
+    """The network and its rows take more memory than there is."""
+
+    def __init__(self, parameters: int, rows: int, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(
+            f"train.network: expected to need at most the {free_bytes / 1e6:,.0f} MB of memory that are free here, got "
+            f"{parameters:,} parameters and {rows:,} rows, which need at least {needed_bytes / 1e6:,.0f} MB to train; "
+            "make its layers or train.batchSize smaller, freeze fewer rows, or give the trainer more memory"
+        )
 
 
 class Diverged(TrainingError):

@@ -28,21 +28,27 @@ def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int |
 
     Weights are drawn from PyTorch's global generator. Raise `NotLearnable` when the pipeline asks for what cannot be.
     """
-    features = pipeline.stream.features
-    inputs = [_input(field, transforms) for field in features]
+    inputs = [_input(field, transforms) for field in pipeline.stream.features]
+    shape = input_shape(pipeline, transforms)
     outputs = answers if isinstance(answers, int) else 1
     network: nn.Module
     match pipeline.train.network:
         case CnnNetwork() as chosen:
-            shape: tuple[int, ...] = _image_shape(features)
             network = cnn(shape, chosen.channels, chosen.hidden, outputs)
         case chosen:
-            shape = (sum(feature.width for feature in inputs),)
             network = mlp(shape[0], chosen.hidden, outputs, chosen.activation, chosen.dropout)
     if isinstance(answers, LabelScale):
         answer_type = getattr(torch, pipeline.prediction_type)
         return ServedRegressor(inputs, shape, network, answers.mean, answers.deviation, answer_type)
     return ServedClassifier(inputs, shape, network)
+
+
+def input_shape(pipeline: Pipeline, transforms: FittedTransforms) -> tuple[int, ...]:
+    """Return the shape of one row as the network takes it. Raise `NotLearnable` when the pipeline has none for it."""
+    features = pipeline.stream.features
+    if isinstance(pipeline.train.network, CnnNetwork):
+        return _image_shape(features)
+    return (sum(_input(field, transforms).width for field in features),)
 
 
 def _input(field: Field, transforms: FittedTransforms) -> Feature:

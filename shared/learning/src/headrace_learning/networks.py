@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from headrace_data.spec.network_size import SMALLEST_POOLED_SIDE
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
-_SMALLEST_POOLED_SIDE = 4
 
 
 def mlp(width: int, hidden: Sequence[int], outputs: int, activation: str = "relu", dropout: float = 0.0) -> nn.Module:
@@ -37,7 +37,7 @@ def cnn(shape: Sequence[int], channels: Sequence[int], hidden: Sequence[int], ou
     layers: list[nn.Module] = []
     for before, after in pairwise([depth, *channels]):
         layers += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU()]
-        if min(height, width) >= _SMALLEST_POOLED_SIDE:
+        if min(height, width) >= SMALLEST_POOLED_SIDE:
             layers.append(nn.MaxPool2d(2))
             height, width = height // 2, width // 2
     flat = [depth, *channels][-1] * height * width

@@ -12,7 +12,8 @@ The protocol between the worker and its child:
   written by renaming, so every moment is a good one to end.
 * Standard output carries JSON lines, ``{"step": ..., "steps": ..., "metrics": {...}, "eta_s": ...}``, and at most one
   ``{"error": reason}``, the last. Whatever libraries print goes to standard error.
-* The result is written to ``runs/<run_id>/result.json`` in the object store, last of all: who finds it has a whole run.
+* The result is written to the run's folder in the object store (see `runs`), last of all.
+* The child, and whatever it starts, runs at a low priority: those who hold its lease go first.
 * The exit code is 0 with a result, `REFUSED` when the work can never succeed (a person must change something),
   `ABANDONED` when standard input closed, and anything else when the work may succeed another time.
 """
@@ -37,6 +38,7 @@ from headrace_runtime.hold import hold_child
 from headrace_runtime.logs import configure_logging
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.pipes import STANDARD_INPUT, claim_standard_output
+from headrace_runtime.runs import RunFolder
 from headrace_runtime.telemetry import extract
 from headrace_runtime.warm_up import WarmUp
 
@@ -48,6 +50,9 @@ REFUSED = 64
 """Exit code of a child whose work can never succeed: the reason is in its last line."""
 ABANDONED = 75
 """Exit code of a child whose standard input closed before it was done."""
+
+NICENESS = 10
+"""By how much the priority of a child lies below its worker's: all of an idle core, about a tenth of a busy one."""
 
 _ALWAYS = {"run_id": str, "attempt": int, "store_url": str, "output": str}
 
@@ -116,22 +121,20 @@ def parse_line(line: str | bytes) -> Progress | Failure:
     values = json.loads(line)
     keys = values.keys() if isinstance(values, dict) else set()
     if keys == {"error"}:
-        return Failure(str(values["error"]))
-    if keys != Progress.__dataclass_fields__.keys():
+        # Half of a surrogate pair is text to JSON, and none to a fact.
+        return Failure(str(values["error"]).encode(errors="replace").decode())
+    if keys != Progress.__dataclass_fields__.keys() or not _is_progress(**values):
         raise ValueError(
-            f"line of a run: expected an object of step, steps, metrics and eta_s, or of error, got {values!r}"
+            f"line of a run: expected an object of step, steps, metrics and eta_s, or of error, got {values!r:.200}"
         )
     return Progress(**values)
 
 
-def result_name(run_id: str) -> str:
-    """Name of a run's result in the object store: the result exists exactly when the run is done."""
-    return f"runs/{run_id}/result.json"
-
-
-def output_prefix(run_id: str, attempt: int) -> str:
-    """Prefix of the names of one attempt's own files in the object store."""
-    return f"runs/{run_id}/attempt-{attempt}/"
+def _is_progress(step: object, steps: object, metrics: object, eta_s: object) -> bool:
+    counts = (step, steps)
+    if not all(isinstance(count, int) and 0 <= count < 2**32 for count in counts) or not isinstance(metrics, dict):
+        return False
+    return all(isinstance(number, int | float) for number in (eta_s, *metrics.values()))
 
 
 def run_child(work: Work, imports: Sequence[str] = ()) -> int:
@@ -141,6 +144,7 @@ def run_child(work: Work, imports: Sequence[str] = ()) -> int:
     added to it. It raises `WorkRefused`, or another `Unprocessable`, when the work can never succeed. `imports` are
     modules that `work` imports itself when it is called; a child that waits imports them before.
     """
+    os.nice(NICENESS)
     configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
     # Who interrupts the worker interrupts the whole group: the worker decides what becomes of its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -194,9 +198,8 @@ def _read_assignment(path: Path) -> Assignment:
 
 
 def _write_result(assignment: Assignment, result: dict[str, Any]) -> None:
-    whole = {**result, "run_id": assignment["run_id"], "attempt": assignment["attempt"]}
-    data = json.dumps(whole, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
-    ObjectStore(assignment["store_url"]).write(result_name(assignment["run_id"]), data)
+    folder = RunFolder(ObjectStore(assignment["store_url"]), assignment["run_id"])
+    folder.write_result({**result, "run_id": assignment["run_id"], "attempt": assignment["attempt"]})
 
 
 def _watch_standard_input(handed: "queue.SimpleQueue[bytes]") -> None:

@@ -2,8 +2,9 @@
 
 The lease is the partition, the progress is the checkpoint, the queue is the topic: the worker pauses its partitions and
 keeps polling while the child works. The fact and the command's offset are written in one transaction, so each command
-ends in exactly one fact. Losing the partition, or stopping, closes the child's standard input: it ends, and whoever
-gets the command next starts a new attempt, which finds the checkpoints of the earlier ones.
+ends in exactly one fact: `run.failed` with the reason when it cannot be carried out, its result is none, or its worker
+dies of it again and again. Losing the partition for good, or stopping, closes the child's standard input: it ends, and
+whoever gets the command next starts a new attempt, which finds the checkpoints of the earlier ones.
 """
 
 from __future__ import annotations
@@ -20,27 +21,35 @@ from google.protobuf.message import Message
 from headrace.events.v1 import run_pb2
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
+from prometheus_client import Counter
 
 from headrace_runtime import telemetry_names as names
-from headrace_runtime.child import REFUSED, Progress, output_prefix, result_name
+from headrace_runtime.child import REFUSED, Progress
 from headrace_runtime.child_process import ChildProcess, Standby
-from headrace_runtime.errors import Unprocessable
+from headrace_runtime.errors import Corrupt, Unavailable, Unprocessable
 from headrace_runtime.hold import child_environment
 from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.events import EventProducer
 from headrace_runtime.kafka.markers import Markers
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
-from headrace_runtime.messages import Outgoing, Place, Record, decode, encode, next_offsets
+from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.run_lease import POLL_TIMEOUT_S, Interrupted, Lease, Moved
+from headrace_runtime.runs import ASSIGNMENT, RunFolder, output_prefix
 from headrace_runtime.service import Background
 from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.telemetry import extract, process_attributes, tracer
 from headrace_runtime.topics import topic_of
+from headrace_runtime.trials import is_transient, reason_of
 
 logger = logging.getLogger(__name__)
 
-POLL_TIMEOUT_S = 0.1
+LONGEST_REASON = 2_000
+"""Characters of a reason that a fact holds, at most."""
 
+COMMANDS_PASSED_OVER = Counter(
+    "headrace_commands_passed_over", "Commands that could not be read at all, and so ended in no fact.", ["topic"]
+)
 
 C = TypeVar("C", run_pb2.TrainingRequested, run_pb2.CompressionRequested)
 
@@ -57,14 +66,6 @@ class Job(Generic[C]):
     """Returns what the child must know beside run id, attempt, store and output prefix."""
     fact: Callable[[C, dict[str, Any]], Message]
     """Returns the fact that ends the run, from the child's result."""
-
-
-class Interrupted(Exception):
-    """The run must end here and will go on elsewhere: the worker stops."""
-
-
-class Moved(Interrupted):
-    """The partition was taken away, perhaps for a moment only: what is committed there tells who goes on where."""
 
 
 class RunWorker(Background, Generic[C]):
@@ -106,6 +107,7 @@ class RunWorker(Background, Generic[C]):
 
     def _process(self, record: Record, consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
         """Return whether the command ended and its offset is committed."""
+        lease = Lease(record, consumer)
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {record.topic}",
             context=extract(record.headers),
@@ -113,7 +115,7 @@ class RunWorker(Background, Generic[C]):
             attributes=process_attributes(record.topic, consumer.group, 1),
         ):
             try:
-                facts = self._execute(record, consumer)
+                facts = self._execute(record, consumer, lease)
                 with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                     transaction.send(facts)
                     transaction.commit_offsets(next_offsets([record]), consumer.group_metadata())
@@ -122,94 +124,121 @@ class RunWorker(Background, Generic[C]):
                 if not isinstance(reason, Moved):
                     consumer.rewind([record])
                 return False
+        lease.committed()
         return True
 
-    def _execute(self, record: Record, consumer: GroupConsumer) -> list[Outgoing]:
+    def _execute(self, record: Record, consumer: GroupConsumer, lease: Lease) -> list[Outgoing]:
         try:
             command = decode(record, self._job.command)
         except Unprocessable as error:
             logger.error("%s: passed over: %s", self.name, error)  # noqa: TRY400 - the place is in the message
+            COMMANDS_PASSED_OVER.labels(record.topic).inc()
             return []
-        # From here on only: it came with the poll that brought the command.
-        consumer.arrived()
         with _paused(consumer):
-            fact = self._finish(command, _Lease(record.place, consumer))
-        return [encode(fact, source=self.name)]
-
-    def _finish(self, command: C, lease: _Lease) -> Message:
-        """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes."""
-        run_id = command.run_id
-        trace.get_current_span().set_attributes({names.RUN_ID: run_id, names.PIPELINE: command.pipeline})
-        failures = 0
-        while (result := self._store.read(result_name(run_id))) is None:
-            attempt = self._next_attempt(run_id)
-            failure = self._attempt(command, attempt, lease)
-            # Attempts that were interrupted are nobody's fault: they count as attempts, and not as failures.
-            failures += failure is not None
-            if failure is not None and (failure.final or failures >= self._settings.max_failures):
-                return run_pb2.RunFailed(
-                    run_id=run_id,
+            try:
+                return [self._finish(command, lease)]
+            except _GivenUp as end:
+                logger.warning("%s: run %.80r failed: %s", self.name, command.run_id, end)
+                failed = run_pb2.RunFailed(
+                    run_id=command.run_id,
                     pipeline=command.pipeline,
                     kind=self._job.kind,
-                    reason=failure.reason,
-                    attempt=attempt,
+                    reason=str(end)[:LONGEST_REASON],
+                    attempt=end.attempt,
                 )
-        return self._job.fact(command, json.loads(result))
+        return [encode(failed, source=self.name)]
 
-    def _next_attempt(self, run_id: str) -> int:
-        """Return the number of a new attempt: one more than the highest that left anything in the store."""
-        parts = (name.split("/") for name in self._store.list(f"runs/{run_id}"))
-        numbers = [int(part[2].removeprefix("attempt-")) for part in parts if part[2].startswith("attempt-")]
-        return max(numbers, default=0) + 1
+    def _finish(self, command: C, lease: Lease) -> Outgoing:
+        """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes.
 
-    def _attempt(self, command: C, attempt: int, lease: _Lease) -> _Failure | None:
-        """Run one child to its end. Returns None when it left a result. Raises Interrupted."""
+        Raises _GivenUp when there is no such fact, and none to be had.
+        """
+        with _blamed_on_the_command():
+            folder = RunFolder(self._store, command.run_id)
+        trace.get_current_span().set_attributes({names.RUN_ID: command.run_id, names.PIPELINE: command.pipeline})
+        unusable = ""
+        while True:
+            try:
+                if (fact := self._fact(command, folder)) is not None:
+                    return fact
+            except Corrupt as error:
+                logger.warning("%s: a result is discarded, and the run is done again: %s", self.name, error)
+                unusable = f": {error}"
+            past = folder.past(lease.command)
+            # Attempts that were interrupted are nobody's fault: they count as attempts, and not as failures.
+            if past.failures >= self._settings.max_failures:
+                raise _GivenUp(past.reason, past.latest)
+            if past.deaths >= self._settings.max_deaths:
+                raise _GivenUp(
+                    f"{past.deaths} attempts came to no end and no newer checkpoint: their worker died with them, out "
+                    f"of memory or stopped without notice, or they left no result{unusable}",
+                    past.latest,
+                )
+            self._attempt(command, folder, past.latest + 1, lease)
+
+    def _fact(self, command: C, folder: RunFolder) -> Outgoing | None:
+        """Return the fact that the run's result makes, None without a result. Raises Corrupt when it makes none."""
+        result = folder.result()
+        if result is None:
+            return None
+        try:
+            return encode(self._job.fact(command, result), source=self.name)
+        except Exception as error:
+            raise Corrupt(f"the result of {command.run_id} makes no fact: {reason_of(error)}") from error
+
+    def _attempt(self, command: C, folder: RunFolder, attempt: int, lease: Lease) -> None:
+        """Run one child to its end. Raises Interrupted, and _GivenUp when no further attempt can succeed."""
         run_id = command.run_id
         attributes: dict[str, str | int] = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
         with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
-            child = self._standby.take(self._write_assignment(command, attempt))
+            with _blamed_on_the_command(attempt):
+                path = self._write_assignment(command, folder, attempt, lease)
+            child = self._standby.take(path)
             try:
-                while not child.ended:
-                    self._keep(lease)
-                    for line in child.lines():
-                        self._report(command, attempt, line)
-            finally:
-                child.stop()
-            for line in child.lines():
-                self._report(command, attempt, line)
+                self._follow(child, command, attempt, lease)
+            except BaseException:
+                # Whatever ends it here, it is not the run's fault.
+                _note_interruption(folder, attempt)
+                raise
             if child.code == 0:
-                return None
-            failure = _Failure(child.reason, final=child.code == REFUSED)
-            span.set_status(trace.StatusCode.ERROR, failure.reason)
+                return
+            span.set_status(trace.StatusCode.ERROR, child.reason)
             logger.warning(
-                "%s: attempt %s of %s failed with %s: %s", self.name, attempt, run_id, child.code, failure.reason
+                "%s: attempt %s of %s failed with %s: %s", self.name, attempt, run_id, child.code, child.reason
             )
-            return failure
+            folder.end(attempt, "failed", child.reason)
+            if child.code == REFUSED:
+                raise _GivenUp(child.reason, attempt)
 
-    def _keep(self, lease: _Lease) -> None:
+    def _follow(self, child: ChildProcess, command: C, attempt: int, lease: Lease) -> None:
+        """Report a child's steps until it has ended and the lease is ours. Raises Interrupted."""
+        try:
+            while not (self._keep(lease) and child.ended):
+                for line in child.lines():
+                    self._report(command, attempt, line)
+        finally:
+            child.stop()
+        for line in child.lines():
+            self._report(command, attempt, line)
+
+    def _keep(self, lease: Lease) -> bool:
         if self.stopping.is_set():
             raise Interrupted("the worker stops")
-        others = lease.consumer.poll(POLL_TIMEOUT_S)
-        # A rebalance may have given partitions that are not paused yet: what came from them is read again afterwards.
-        lease.consumer.pause()
-        lease.consumer.rewind(others)
-        if lease.place not in lease.consumer.assignment():
-            raise Moved("the partition moved to another worker")
-        if lease.place in lease.consumer.arrived():
-            raise Moved("the partition was lost for a moment: another worker may have done this")
+        return lease.keep()
 
-    def _write_assignment(self, command: C, attempt: int) -> Path:
+    def _write_assignment(self, command: C, folder: RunFolder, attempt: int, lease: Lease) -> Path:
         run_id = command.run_id
         assignment = {
             **self._job.assignment(command),
+            "command": lease.command,
             "run_id": run_id,
             "attempt": attempt,
             "store_url": self._settings.store_url,
             "output": output_prefix(run_id, attempt),
         }
         data = json.dumps(assignment, sort_keys=True).encode()
-        self._store.write(f"{output_prefix(run_id, attempt)}assignment.json", data)
-        path = self._settings.work_dir / self._settings.instance / run_id / f"attempt-{attempt}" / "assignment.json"
+        folder.begin(attempt, data)
+        path = self._settings.work_dir / self._settings.instance / run_id / f"attempt-{attempt}" / ASSIGNMENT
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
@@ -230,18 +259,31 @@ class RunWorker(Background, Generic[C]):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    """The command's partition, and the consumer that holds it."""
+class _GivenUp(Exception):
+    """The run ends in `run.failed`; the message is the reason, and `attempt` the one that failed last."""
 
-    place: Place
-    consumer: GroupConsumer
+    def __init__(self, reason: str, attempt: int = 0) -> None:
+        super().__init__(reason)
+        self.attempt = attempt
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    final: bool
+@contextmanager
+def _blamed_on_the_command(attempt: int = 0) -> Iterator[None]:
+    """Raise _GivenUp for every error but those of the store and the disk, which pass."""
+    try:
+        yield
+    except Exception as error:
+        if is_transient(error):
+            raise
+        reason = str(error) if isinstance(error, Unprocessable) else f"command: cannot be read: {reason_of(error)}"
+        raise _GivenUp(reason, attempt) from error
+
+
+def _note_interruption(folder: RunFolder, attempt: int) -> None:
+    try:
+        folder.end(attempt, "interrupted", "")
+    except Unavailable as error:
+        logger.warning("cannot note that attempt %s was interrupted: %s", attempt, error)
 
 
 def _pass(markers: Markers, consumer: GroupConsumer, producer: TransactionalProducer) -> None:

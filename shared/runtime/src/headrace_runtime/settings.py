@@ -171,7 +171,16 @@ class WorkerSettings(ServiceSettings):
         Path(".headrace/work"), description="Folder for the assignments of child processes; may be emptied."
     )
     max_failures: int = Field(
-        3, ge=1, description="Failed attempts after which a run is given up; interrupted ones do not count."
+        3,
+        ge=1,
+        description="Failed attempts without a newer checkpoint after which a run is given up; interrupted ones do not "
+        "count.",
+    )
+    max_deaths: int = Field(
+        5,
+        ge=1,
+        description="Attempts without a newer checkpoint that died together with their worker, as of too little "
+        "memory, after which a run is given up.",
     )
     standby: bool = Field(
         True, description="Whether a child process waits with everything imported, so that a run begins at once."

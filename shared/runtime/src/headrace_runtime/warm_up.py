@@ -10,8 +10,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-NICENESS = 10
-"""Priority of the imports: about a tenth of a busy core, all of an idle one."""
+NICENESS = 5
+"""By how much the priority of the imports lies below that of the process, which is low itself."""
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ class WarmUp:
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = tuple(modules)
         self._wanted = threading.Event()
+        self._usual = os.getpriority(os.PRIO_PROCESS, 0)
         self._thread = threading.Thread(target=self._import_all, name="warm-up", daemon=True)
 
     def start(self) -> None:
@@ -32,11 +33,11 @@ class WarmUp:
         """Wait for the import under way; whoever needs the others imports them at the usual priority."""
         self._wanted.set()
         if self._thread.is_alive():
-            _set_niceness(self._thread.native_id, 0)
+            _set_niceness(self._thread.native_id, self._usual)
         self._thread.join()
 
     def _import_all(self) -> None:
-        _set_niceness(threading.get_native_id(), NICENESS)
+        _set_niceness(threading.get_native_id(), self._usual + NICENESS)
         for module in self._modules:
             if self._wanted.is_set():
                 return

@@ -1,6 +1,7 @@
 """One training run: a dataset and a spec in; weights, a graph and its test metrics out."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from headrace_data.canonical import sha256_digest
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
-from headrace_learning.building import LabelScale, build_model
+from headrace_learning.building import LabelScale, build_model, input_shape
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import evaluate
 from headrace_learning.export import export_graph
@@ -19,6 +20,7 @@ from headrace_learning.networks import count_parameters, weights_of
 from headrace_learning.served import ServedModel, ServedRegressor
 
 from headrace_trainer.core.baseline import baseline
+from headrace_trainer.core.memory import require_room
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_trainer.core.precision import require_float32, require_whole_numbers
 from headrace_trainer.core.randomness import seed_weights
@@ -79,12 +81,22 @@ class Trained:
     """Largest difference of an answer between the graph and PyTorch."""
 
 
-def run(plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress) -> Trained:
-    """Train, export and measure.
+def run(
+    plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress, free_bytes: int = sys.maxsize
+) -> Trained:
+    """Train, export and measure, in as much memory as is free.
 
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
     pipeline = plan.pipeline
+    splits = plan.dataset.splits
+    require_room(
+        pipeline.train,
+        input_shape(pipeline, plan.dataset.transforms),
+        len(plan.classes) or 1,
+        (splits["train"].rows, splits["validation"].rows),
+        free_bytes,
+    )
     columns = reader.columns("train")
     labels = columns[plan.dataset.label.name]
     for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):

@@ -17,7 +17,7 @@ from headrace_trainer.core.randomness import order_of_rows, seed_epoch
 from headrace_trainer.errors import Diverged
 from headrace_trainer.ports import Checkpoints, Progress
 
-_MEASURED_AT_ONCE = 4096
+MEASURED_AT_ONCE = 4096
 """Rows that a forward pass without gradients takes."""
 
 
@@ -122,7 +122,7 @@ class Training:
     def _validate(self) -> _Validation:
         """Measure the network as it is on the validation split."""
         self._network.eval()
-        outputs = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, _MEASURED_AT_ONCE)])
+        outputs = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, MEASURED_AT_ONCE)])
         targets = self._validation.targets
         return _Validation(
             loss=self._finite(float(self._objective.loss(outputs, targets))),

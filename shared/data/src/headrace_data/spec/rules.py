@@ -14,6 +14,7 @@ import numpy as np
 
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
+from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.prepare import Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_RULES, gates_fit_the_task
@@ -194,5 +195,9 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     *TASK_RULES,
 )
 """The rules of every spec."""
-DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (duplicates_have_a_key, gates_fit_the_task)
+DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
+    duplicates_have_a_key,
+    gates_fit_the_task,
+    network_fits_a_graph,
+)
 """The rules of documents alone: canonical JSON has defaults in it that nobody asked for."""

@@ -19,7 +19,7 @@ from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.watchdog import Watchdog
-from headrace_runtime.messages import Place, Record, by_place
+from headrace_runtime.messages import Offsets, Place, Record, by_place
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,13 @@ class GroupConsumer:
             if TopicPartition(*place) in assigned:
                 self._consumer.seek(TopicPartition(*place), min(record.offset for record in found))
         self._moving.forget()
+
+    def advance(self, offsets: Offsets) -> None:
+        """Read on from these offsets, as far as their partitions are still ours."""
+        assigned = self._consumer.assignment()
+        for place, offset in offsets.items():
+            if TopicPartition(*place) in assigned:
+                self._consumer.seek(TopicPartition(*place), offset)
 
     def _owned(self) -> Collection[TopicPartition]:
         # One that was thrown out owns nothing any more, whatever it had.

@@ -281,7 +281,7 @@ class RunFailed(_message.Message):
     reason: _builtins.str
     """Why, for a person. Never empty."""
     attempt: _builtins.int
-    """Attempt that failed last, from 1."""
+    """Attempt that failed last, from 1; 0 when the command was such that none was begun."""
     def __init__(
         self,
         *,

@@ -1,0 +1,80 @@
+"""What training takes of memory, and what does not fit is refused before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest
+from headrace_data.spec import CnnNetwork, MlpNetwork, Optimizer, Pipeline, Train
+from headrace_data.spec.network_size import count_parameters
+from headrace_learning import networks
+from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.adapters.checkpoints import StoredCheckpoints
+from headrace_trainer.core.memory import least_bytes
+from headrace_trainer.core.run import Plan, run
+from headrace_trainer.errors import DoesNotFit
+
+
+class Steps:
+    """Remembers which epochs were reported."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def progress(self, step: int, *_rest: Any) -> None:
+        self.seen.append(step)
+
+
+def train(network: MlpNetwork | CnnNetwork, kind: Any = "adam", batch_size: int = 64) -> Train:
+    return Train(network=network, optimizer=Optimizer(kind=kind), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("hidden", [(), (7,), (64, 32)])
+def test_parameters_are_counted_as_the_networks_have_them(hidden: tuple[int, ...]) -> None:
+    perceptron = MlpNetwork(kind="mlp", hidden=hidden)
+    built = networks.mlp(5, hidden, 3)
+    assert count_parameters(perceptron, (5,), 3) == networks.count_parameters(built)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 9), (1, 3, 28), (1, 2, 2)])
+def test_parameters_of_convolutions_too(shape: tuple[int, int, int]) -> None:
+    image = CnnNetwork(kind="cnn", channels=(2, 3, 5), hidden=(6,))
+    assert count_parameters(image, shape, 4) == networks.count_parameters(networks.cnn(shape, (2, 3, 5), (6,), 4))
+
+
+@pytest.mark.parametrize(("kind", "copies"), [("sgd", 8), ("momentum", 12), ("adam", 16)])
+def test_copies_of_the_parameters(kind: str, copies: int) -> None:
+    linear = train(MlpNetwork(kind="mlp", hidden=()), kind)
+    assert least_bytes(linear, (1_000_000,), 1, (0, 0)) == 4 * copies * 1_000_001
+
+
+def test_rows_and_what_they_leave_in_the_layers() -> None:
+    wide = train(MlpNetwork(kind="mlp", hidden=(1_000_000,)), batch_size=10)
+    parameters = 4 * 16 * 3_000_001
+    assert least_bytes(wide, (1,), 1, (100, 0)) == parameters + 4 * (100 + 10 * 1_000_002)
+    # Validation takes many rows at once, whatever the batch is.
+    assert least_bytes(wide, (1,), 1, (100, 5000)) == parameters + 4 * (5100 + 4096 * 1_000_001)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_built(
+    digits: Pipeline, freeze: Callable[[Pipeline], Manifest], store: ObjectStore
+) -> None:
+    huge = digits.train.model_copy(update={"network": MlpNetwork(kind="mlp", hidden=(1_000_000, 1_000_000))})
+    pipeline = digits.model_copy(update={"train": huge})
+    dataset = freeze(pipeline)
+    steps = Steps()
+    plan = Plan("run", pipeline, dataset)
+    with pytest.raises(
+        DoesNotFit, match=r"8,000 MB .* got 1,000,\d{3},\d{3},\d{3} parameters and .* 64,\d{3},\d{3} MB"
+    ):
+        run(
+            plan,
+            DatasetReader(dataset, store),
+            StoredCheckpoints(store, "run", "runs/run/attempt-1/"),
+            steps,
+            8 * 10**9,
+        )
+    assert steps.seen == []
