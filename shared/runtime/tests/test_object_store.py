@@ -52,6 +52,19 @@ def test_put_mends_bytes_that_were_cut_short(tmp_path: Path) -> None:
     assert store.get(store.put(b"whole")) == b"whole"
 
 
+@given(st.binary(min_size=1, max_size=64), st.integers(0, 2**32))
+def test_put_mends_any_flipped_bit(data: bytes, bit: int) -> None:
+    store = ObjectStore("memory://flipped")
+    artifact = store.put(data)
+    place = bit % (8 * len(data))
+    flipped = bytearray(data)
+    flipped[place // 8] ^= 1 << place % 8
+    store._fs.pipe_file(store._artifact_path(artifact.digest), bytes(flipped))
+    with pytest.raises(Corrupt, match=artifact.digest):
+        store.get(artifact)
+    assert store.get(store.put(data)) == data
+
+
 def test_a_relative_folder_gives_an_absolute_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     artifact = ObjectStore("objects").put(b"x")

@@ -123,6 +123,8 @@ class Manifest(_Document):
             held = sum(part.rows for part in split.parts)
             if split.rows != held:
                 raise ValueError(f"expected {split.rows} rows in the parts of split {name}, got {held}")
+        if not any(field.role == "label" for field in self.fields):
+            raise ValueError("expected a field with role label, got none")
         found = sha256_digest(canonical([field.plain() for field in self.fields]))
         if self.schema_digest != found:
             raise ValueError(f"expected fields whose digest is {self.schema_digest}, got some of {found}")
@@ -150,10 +152,20 @@ class Manifest(_Document):
 
     @staticmethod
     def from_json(data: bytes) -> Manifest:
-        """Return the manifest of canonical JSON. Raises ManifestInvalid, naming each fault."""
+        """Return the manifest of canonical JSON. Raises ManifestInvalid, naming each fault, whatever the bytes are."""
         try:
-            return Manifest.model_validate_json(data)
+            manifest = Manifest.model_validate_json(data)
+        except ManifestInvalid:
+            raise
         except pydantic.ValidationError as invalid:
-            errors = invalid.errors(include_url=False, include_input=False)
+            errors = invalid.errors(include_url=False, include_input=False, include_context=False)
             faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
             raise ManifestInvalid(f"expected a dataset's manifest, got another document: {faults}") from invalid
+        except Exception as error:
+            # Numbers beyond every range, lists where keys are looked up: JSON holds what no validator thinks of.
+            reason = f"{type(error).__name__}: {error}"
+            raise ManifestInvalid(f"expected a dataset's manifest, got what cannot be read: {reason}") from error
+        fitted = {feature.name for feature in manifest.transforms.features}
+        if missing := sorted({field.name for field in manifest.features} - fitted):
+            raise ManifestInvalid(f"expected a fitted transform of each feature, got none of {', '.join(missing)}")
+        return manifest

@@ -93,12 +93,16 @@ class ObjectStore:
         return str(self._fs.unstrip_protocol(self._root))
 
     def put(self, data: bytes) -> Artifact:
-        """Keep bytes under their digest and return where they are; what is there already is not written again."""
+        """Keep bytes under their digest and return where they are.
+
+        What is there already is read: the same bytes are not written again, and others, of a disk that failed or a hand
+        that slipped, are replaced.
+        """
         digest = digest_of(data)
         path = self._artifact_path(digest)
         artifact = Artifact(str(self._fs.unstrip_protocol(path)), digest, len(data))
         with self._translated(artifact.uri):
-            if self._size(path) != len(data):
+            if self._size(path) != len(data) or self._read(path) != data:
                 self._replace(path, data)
         return artifact
 
