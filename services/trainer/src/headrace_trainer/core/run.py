@@ -89,14 +89,7 @@ def run(
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
     pipeline = plan.pipeline
-    splits = plan.dataset.splits
-    require_room(
-        pipeline.train,
-        input_shape(pipeline, plan.dataset.transforms),
-        len(plan.classes) or 1,
-        (splits["train"].rows, splits["validation"].rows),
-        free_bytes,
-    )
+    _require_room(plan, free_bytes)
     columns = reader.columns("train")
     labels = columns[plan.dataset.label.name]
     for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):
@@ -127,6 +120,12 @@ def run(
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
     )
+
+
+def _require_room(plan: Plan, free_bytes: int) -> None:
+    shape = input_shape(plan.pipeline, plan.dataset.transforms)
+    rows = plan.dataset.splits["train"].rows, plan.dataset.splits["validation"].rows
+    require_room(plan.pipeline.train, shape, len(plan.classes) or 1, rows, free_bytes)
 
 
 @torch.no_grad()
