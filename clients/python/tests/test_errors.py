@@ -69,6 +69,20 @@ def test_a_deadline(registry, canned):
         list(client.watch("digits", timeout_s=0.2))
 
 
+@pytest.mark.parametrize(
+    ("write", "hint"),
+    [
+        (lambda client: client.apply("name: digits"), "may be in force all the same; applying it once more is safe"),
+        (lambda client: client.freeze("digits"), "may be frozen all the same: look at `headrace get datasets`"),
+        (lambda client: client.rollback("digits"), "may be made all the same: look at `headrace get releases`"),
+    ],
+)
+def test_a_write_without_an_answer_may_have_been_done(registry, write, hint):
+    registry.refusal = (grpc.StatusCode.DEADLINE_EXCEEDED, "")
+    with RegistryClient() as client, pytest.raises(errors.TimedOut, match=f"did not answer in time; .*{hint}"):
+        write(client)
+
+
 def test_a_wrong_setting_is_wrong_usage(headrace, monkeypatch):
     monkeypatch.setenv("HEADRACE_REGISTRY_ADDRESS", "nowhere")
     result = headrace("get", "runs")

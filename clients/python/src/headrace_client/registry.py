@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import AnswerT, ServiceClient, trace_metadata
-from headrace_client.errors import NotFound
+from headrace_client.errors import NotFound, TimedOut
 from headrace_client.tls import Tls
 
 RequestT = TypeVar("RequestT")
@@ -36,11 +37,13 @@ class RegistryClient(ServiceClient):
         """Put a pipeline (YAML or JSON) in force; create its producers' topic too when asked."""
         encoded = document.encode() if isinstance(document, str) else document
         request = messages.ApplyPipelineRequest(document=encoded, create_topic=create_topic)
-        return self._call(self._stub.ApplyPipeline, request)
+        with _unsure("the pipeline may be in force all the same; applying it once more is safe"):
+            return self._call(self._stub.ApplyPipeline, request)
 
     def freeze(self, pipeline: str) -> str:
         """Ask for a dataset now and return the request's id, which the frozen dataset repeats."""
-        answer = self._call(self._stub.FreezeDataset, messages.FreezeDatasetRequest(pipeline=pipeline))
+        with _unsure("the dataset may be frozen all the same: look at `headrace get datasets` before you ask again"):
+            answer = self._call(self._stub.FreezeDataset, messages.FreezeDatasetRequest(pipeline=pipeline))
         return answer.request_id
 
     def pipelines(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[PipelineApplied]:
@@ -85,7 +88,8 @@ class RegistryClient(ServiceClient):
 
         Raises NotPossibleNow when there is no such release, NotFound when there is no such model.
         """
-        answer = self._call(self._stub.RollbackModel, messages.RollbackModelRequest(model=model, ordinal=ordinal))
+        with _unsure("the release may be made all the same: look at `headrace get releases` before you ask again"):
+            answer = self._call(self._stub.RollbackModel, messages.RollbackModelRequest(model=model, ordinal=ordinal))
         return answer.release
 
     def lineage(self, name: str) -> messages.GetLineageResponse:
@@ -116,6 +120,15 @@ class RegistryClient(ServiceClient):
     def _call(self, method: grpc.UnaryUnaryMultiCallable[RequestT, AnswerT], request: RequestT) -> AnswerT:
         with self._translated():
             return method(request, timeout=self._timeout_s, metadata=trace_metadata())
+
+
+@contextmanager
+def _unsure(hint: str) -> Iterator[None]:
+    """Say what may have come of a write that was not answered."""
+    try:
+        yield
+    except TimedOut as error:
+        raise TimedOut(f"{error}; {hint}") from error
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Self
 
 from headrace_runtime.dead_letters import StoredLetter, read_letter
-from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
 from headrace_runtime.messages import Place, Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DEAD, dead_topic
-from kafka.errors import KafkaError
 
 STALL_S = 20.0
 KEPT_MS = int(DEAD.config["retention.ms"])
@@ -41,7 +40,7 @@ class DeadLog:
 
         Raises Unavailable when the brokers cannot be reached.
         """
-        with _translated():
+        with kafka_answering(self._settings, "dead letters cannot be read"):
             reader = self._reader("letters")
             places = reader.partitions(self._topic)
             if place:
@@ -54,7 +53,7 @@ class DeadLog:
 
     def sent(self, topic: str, partition: int, offset: int) -> bytes | None:
         """Return what stands at a place of a producers' topic; None when it is no longer there."""
-        with _translated():
+        with kafka_answering(self._settings, "dead letters cannot be read"):
             reader = self._reader("origins")
             try:
                 if (topic, partition) not in reader.partitions(topic):
@@ -67,7 +66,7 @@ class DeadLog:
     def _reader(self, purpose: str) -> LogReader:
         # One each, because producers' messages are looked up while letters are read.
         if purpose not in self._readers:
-            self._readers[purpose] = LogReader(self._settings, f"{self._name}.{purpose}")
+            self._readers[purpose] = LogReader(self._settings, f"{self._name}.{purpose}", CALL_BOOTSTRAP_MS)
         return self._readers[purpose]
 
     @staticmethod
@@ -81,11 +80,3 @@ class DeadLog:
 def _fresh(records: Sequence[Record]) -> list[StoredLetter]:
     oldest = time.time() * 1_000 - KEPT_MS
     return [read_letter(record) for record in records if record.timestamp_ms >= oldest]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except KafkaError as error:
-        raise Unavailable(f"dead letters cannot be read: {error!r}") from error

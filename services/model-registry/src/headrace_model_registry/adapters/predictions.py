@@ -8,6 +8,7 @@ from headrace.events.v1.prediction_pb2 import PredictionServed as PredictionMess
 from headrace.events.v1.prediction_pb2 import PredictionsServed
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
 from headrace_runtime.messages import Place, Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
@@ -28,7 +29,10 @@ PAUSE_S = 0.1
 
 
 class KafkaPredictions:
-    """Looks through the part of the topic that was written when such ids were made, and little more."""
+    """Looks through the part of the topic that was written when such ids were made, and little more.
+
+    Raises Unavailable when Kafka does not answer.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -37,7 +41,10 @@ class KafkaPredictions:
         """Return the predictions whose ids begin so, by id; ids tell that they were made from first_ms to last_ms."""
         now_ms = time.time() * 1_000
         deadline = time.monotonic() + (min(last_ms, now_ms) - now_ms) / 1_000 + FRESH_S
-        with LogReader(self._settings, "registry.predictions") as reader:
+        with (
+            kafka_answering(self._settings, "predictions cannot be looked at"),
+            LogReader(self._settings, "registry.predictions", CALL_BOOTSTRAP_MS) as reader,
+        ):
             while True:
                 found = self._look(reader, beginning, first_ms, last_ms)
                 if found or time.monotonic() > deadline:

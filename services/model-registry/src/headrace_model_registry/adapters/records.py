@@ -1,8 +1,12 @@
 """The producers' records, and the dead letters of those that were rejected."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from headrace_runtime.dead_letters import DeadLetter, read_letter
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
 from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import dead_topic
@@ -11,7 +15,10 @@ from headrace_model_registry.core.fate import RecordPlace, RecordRejection
 
 
 class KafkaRecords:
-    """Opens a reader for each call: calls are rare, come from several threads, and must not keep connections."""
+    """Opens a reader for each call: calls are rare, come from several threads, and must not keep connections.
+
+    Every method raises Unavailable when Kafka does not answer.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -38,8 +45,13 @@ class KafkaRecords:
                 found = next((letter for letter in letters if _is_of(letter, place)), found)
         return RecordRejection(found.stage, found.rule, found.field, found.reason) if found else None
 
-    def _reader(self) -> LogReader:
-        return LogReader(self._settings, "registry.records")
+    @contextmanager
+    def _reader(self) -> Iterator[LogReader]:
+        with (
+            kafka_answering(self._settings, "records cannot be looked at"),
+            LogReader(self._settings, "registry.records", CALL_BOOTSTRAP_MS) as reader,
+        ):
+            yield reader
 
 
 def _partitions(reader: LogReader, topic: str) -> list[Place]:

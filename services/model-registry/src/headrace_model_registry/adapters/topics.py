@@ -1,9 +1,11 @@
 """The cluster's topics through Kafka's admin API."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.kafka import Admin
+from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG, raw_topic
 
@@ -14,7 +16,10 @@ _FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes"
 
 
 class KafkaTopics:
-    """Opens a client for each call: calls are rare, come from several threads, and must not keep connections."""
+    """Opens a client for each call: calls are rare, come from several threads, and must not keep connections.
+
+    Every method raises Unavailable when Kafka does not answer.
+    """
 
     def __init__(self, settings: KafkaSettings, new_topic_partitions: int) -> None:
         self._settings = settings
@@ -64,5 +69,10 @@ class KafkaTopics:
         if wrong:
             raise FailedPrecondition(f"topic {REGISTRY_LOG.name} would not keep the registry's log: {'; '.join(wrong)}")
 
-    def _admin(self) -> Admin:
-        return Admin(self._settings, "registry")
+    @contextmanager
+    def _admin(self) -> Iterator[Admin]:
+        with (
+            kafka_answering(self._settings, "topics cannot be looked at or made"),
+            Admin(self._settings, "registry", CALL_BOOTSTRAP_MS) as admin,
+        ):
+            yield admin

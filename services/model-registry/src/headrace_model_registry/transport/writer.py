@@ -95,7 +95,10 @@ class LogWriter(Background):
         try:
             return write.answer.result(WRITE_TIMEOUT_S)
         except TimeoutError:
-            raise Unavailable(f"Kafka did not commit within {WRITE_TIMEOUT_S:.0f} s; look whether it did") from None
+            raise Unavailable(
+                f"Kafka did not commit within {WRITE_TIMEOUT_S:.0f} s and may still: look whether it did; "
+                "applying a pipeline once more is safe"
+            ) from None
 
     def run(self) -> None:
         """Work until stopped."""

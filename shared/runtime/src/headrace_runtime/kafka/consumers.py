@@ -253,9 +253,15 @@ class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
 class LogReader:
     """Reads committed records from given positions, without a group. Not safe for use by several threads."""
 
-    def __init__(self, settings: KafkaSettings, name: str) -> None:
+    def __init__(self, settings: KafkaSettings, name: str, bootstrap_timeout_ms: int = 30_000) -> None:
+        """`bootstrap_timeout_ms` is the longest wait for a first broker."""
         self._consumer = KafkaConsumer(
-            client_id=name, group_id=None, auto_offset_reset="earliest", **_READING, **settings.kafka_client()
+            client_id=name,
+            group_id=None,
+            auto_offset_reset="earliest",
+            bootstrap_timeout_ms=bootstrap_timeout_ms,
+            **_READING,
+            **settings.kafka_client(),
         )
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
 
