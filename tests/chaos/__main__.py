@@ -21,7 +21,8 @@ from pathlib import Path
 import backlog
 from audit import Verdict, audit
 from headrace_client import RegistryClient
-from headrace_local.launcher import SERVICES, Platform
+from headrace_local.launcher import Platform
+from headrace_local.processes import SERVICES
 from headrace_runtime.kafka import Admin
 from headrace_runtime.settings import KafkaSettings
 from memory import high_water_marks

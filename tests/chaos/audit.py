@@ -115,7 +115,8 @@ def _tell(verdict: Verdict, what: str, origins: Origins) -> None:
 
 def _gaps(ranges: Sequence[record_pb2.SourceRange]) -> list[str]:
     """Return where the ranges that clean batches account for do not meet."""
-    differences, ends = [], {}
+    differences: list[str] = []
+    ends: dict[int, int] = {}
     for item in sorted(ranges, key=lambda item: (item.partition, item.start, item.end)):
         due = ends.get(item.partition, 0)
         if item.start != due:

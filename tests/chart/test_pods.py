@@ -267,7 +267,7 @@ def test_a_port_that_is_named_twice_is_opened_once(render: Any) -> None:
 
 
 def test_a_store_of_one_s_own_is_reached_and_trusted(render: Any, facts: dict[str, Manifest]) -> None:
-    peers = {"to": [{"podSelector": {"matchLabels": {"app": "minio"}}}], "ports": [9000, 80]}
+    peers: dict[str, Any] = {"to": [{"podSelector": {"matchLabels": {"app": "minio"}}}], "ports": [9000, 80]}
     manifests = render({"store": {"caSecret": "store-ca"}, "networkPolicy": {"store": peers}})
     policies = {each["metadata"]["name"]: each["spec"] for each in found(manifests, "NetworkPolicy")}
     for workload in (*found(manifests, "StatefulSet"), *found(manifests, "Deployment")):

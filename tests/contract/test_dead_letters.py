@@ -131,7 +131,11 @@ def services(
     from headrace_local.ports import find_free
 
     port = find_free(1)[0]
-    common = {"kafka_bootstrap_servers": broker.bootstrap_servers, "metrics_address": "", "instance": "dead"}
+    common: dict[str, Any] = {
+        "kafka_bootstrap_servers": broker.bootstrap_servers,
+        "metrics_address": "",
+        "instance": "dead",
+    }
     settings = headrace_ingestion.settings.Settings(
         **common, listen_address=f"127.0.0.1:{port}", max_record_bytes=LIMIT
     )
@@ -155,8 +159,8 @@ def services(
 
 @pytest.fixture
 def running(services: tuple[Any, ...]) -> Running:
-    settings, *others = services
-    found = Running(settings, *others, f"p{uuid.uuid4().hex[:8]}")
+    settings, stub, followers = services
+    found = Running(settings, stub, followers, f"p{uuid.uuid4().hex[:8]}")
     with Admin(settings, "test") as admin:
         admin.ensure_topic(found.pipeline, 2)
         admin.ensure_record_topics(found.pipeline, 2)
@@ -308,7 +312,7 @@ def test_a_pushed_record_that_was_rejected_names_its_batch_and_can_be_replayed(r
         ({"id": "7"}, "filter.id: expected partition:offset such as 0:17, got '7'"),
     ],
 )
-def test_a_wrong_filter_is_refused_with_the_reason(running: Running, wanted: dict[str, str], message: str) -> None:
+def test_a_wrong_filter_is_refused_with_the_reason(running: Running, wanted: dict[str, Any], message: str) -> None:
     for call in (running.letters, running.replay):
         with pytest.raises(grpc.RpcError, match=message) as caught:
             call(**wanted)

@@ -276,6 +276,11 @@ def packed(settings: ServiceSettings, run: str) -> list[list[int]]:
     return [sorted(map(int, message.metrics)) for message in messages if message.run_id == run]
 
 
+def _more(read: list[Record], consumer: GroupConsumer) -> list[Record]:
+    read.extend(consumer.poll(0.001))
+    return read
+
+
 def test_topics_are_made_as_declared(settings: ServiceSettings) -> None:
     with Admin(settings, "test") as admin:
         config = admin.topic_config(REGISTRY_LOG.name)
@@ -297,4 +302,4 @@ def test_a_group_is_joined_however_short_the_polls_are(
         consumer = GroupConsumer(settings, group=f"short.{attempt}.{topic}", topics=[topic], instance="0")
         with closing(consumer):
             read: list[Record] = []
-            until(lambda: read.extend(consumer.poll(0.001)) or len(read) == 20)  # noqa: B023
+            until(lambda: len(_more(read, consumer)) == 20)  # noqa: B023

@@ -127,7 +127,12 @@ class Story:
         offset, accepted = self._next[partition], self._accepted[partition]
         self._next[partition] += 1
         rule = self._dice.choices(["", "missing", "outOfRange", "duplicates", "type"], [80, 5, 5, 7, 3])[0]
-        record = {"key": PARTITIONS * offset + partition, "value": [0.25, 0.75], "depth": 2.5, "digit": offset % 4}
+        record: dict[str, Any] = {
+            "key": PARTITIONS * offset + partition,
+            "value": [0.25, 0.75],
+            "depth": 2.5,
+            "digit": offset % 4,
+        }
         if rule == "duplicates" and accepted:
             record["key"] = self._dice.choice(accepted)
         elif rule == "missing":

@@ -32,7 +32,7 @@ def run(plan: Path, servers: str, *options: str) -> subprocess.CompletedProcess[
 def test_a_plan_is_carried_out_once(broker: Platform, tmp_path: Path) -> None:
     # The broker has the control topics at the embedded platform's size already.
     extra = PlannedTopic(partitions=4, replication_factor=1, config={"retention.ms": "60000"})
-    plan = TopicPlan(topics=TopicPlan.production().topics | {"test.provisioned": extra})
+    plan = TopicPlan(topics={**TopicPlan.production().topics, "test.provisioned": extra})
     file = tmp_path / "plan.json"
     file.write_text(plan.model_dump_json(by_alias=True))
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
 from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, ModelReleased
 from headrace_runtime.messages import encode
@@ -195,7 +195,7 @@ def open_channel(target: str, *options: tuple[str, Any]) -> grpc.Channel:
 def caller(channel: grpc.Channel, model: str, version: str = "") -> Callable[[], Answer]:
     """Return a function that makes one call, each time with another row."""
     requests = [(request_of(model, row, version), float(row.mean())) for row in ROWS]
-    method = channel.unary_unary(INFER, response_deserializer=oip.ModelInferResponse.FromString)
+    method: Any = channel.unary_unary(INFER, response_deserializer=oip.ModelInferResponse.FromString)
     made = 0
 
     def call() -> Answer:

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace_client import InferenceClient, IngestionClient, RegistryClient
 from headrace_client.errors import NotFound, SettingInvalid, Unreachable
 from headrace_client.tls import Tls, find_tls
@@ -170,8 +170,9 @@ def test_a_service_answers_only_callers_that_it_can_trust(
         assert host.health_port is not None
         with grpc.insecure_channel(f"127.0.0.1:{host.health_port}") as channel:
             assert health(channel) == SERVING
+            call: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
             with pytest.raises(grpc.RpcError) as nothing_else:
-                channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=10)
+                call(b"", timeout=10)
             assert nothing_else.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

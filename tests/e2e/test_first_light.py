@@ -137,7 +137,8 @@ def test_answers_stay_right_without_valkey(
 def test_the_same_records_give_the_same_dataset_on_another_platform(
     tmp_path: Path, manifest: Manifest, produce: Callable[..., None]
 ) -> None:
-    from headrace_local.launcher import SERVICES, Platform
+    from headrace_local.launcher import Platform
+    from headrace_local.processes import SERVICES
 
     needed = [shape for shape in SERVICES if shape.name in ("ingestion", "preprocessing", "model-registry")]
     with (

@@ -36,6 +36,6 @@ def refused(status: str, *words: str) -> Any:
     except InferenceServerException as error:
         found, said = error.status().removeprefix("StatusCode."), error.message()
     except grpc.RpcError as error:
-        found, said = error.code().name, error.details()
+        found, said = error.code().name, error.details() or ""
     assert found == status, said
     assert all(word in said for word in words), said

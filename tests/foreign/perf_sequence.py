@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -64,7 +65,7 @@ def check_a_window_of_load_is_found_in_the_statistics(client: triton.InferenceSe
         assert batch in [each.batch_size for each in after.batch_stats]
 
 
-def call(check: object, address: str) -> None:
+def call(check: Any, address: str) -> None:
     with triton.InferenceServerClient(address) as client:
         check(client)
 

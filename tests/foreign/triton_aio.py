@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc.aio as triton
@@ -59,7 +60,7 @@ async def check_errors(client: triton.InferenceServerClient) -> None:
         await client.load_model("digits")
 
 
-async def _with_client(check: object, address: str) -> None:
+async def _with_client(check: Any, address: str) -> None:
     async with triton.InferenceServerClient(address) as client:
         await check(client)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -193,7 +194,7 @@ def check_errors_have_their_status(client: triton.InferenceServerClient) -> None
 
 
 def check_a_stream_of_calls(client: triton.InferenceServerClient) -> None:
-    answers: queue.Queue = queue.Queue()
+    answers: queue.Queue[Any] = queue.Queue()
     client.start_stream(lambda result, error: answers.put((result, error)))
     for number in range(50):
         model = "nope" if number == 7 else "digits"
@@ -276,7 +277,7 @@ def check_compressed_calls_and_metadata(client: triton.InferenceServerClient) ->
 
 
 def check_callbacks(client: triton.InferenceServerClient) -> None:
-    answers: queue.Queue = queue.Queue()
+    answers: queue.Queue[Any] = queue.Queue()
     for number in range(20):
         client.async_infer(
             "digits",
@@ -287,7 +288,7 @@ def check_callbacks(client: triton.InferenceServerClient) -> None:
     assert {answers.get(timeout=30) for _ in range(20)} == {str(number) for number in range(20)}
 
 
-def call(check: object, address: str) -> None:
+def call(check: Any, address: str) -> None:
     with triton.InferenceServerClient(address) as client:
         check(client._client_stub if "stub" in check.__annotations__ else client)
 

@@ -271,7 +271,8 @@ class FakeRegistry(RegistryServiceServicer):
             state = states.pop(0)
             if isinstance(state, grpc.StatusCode):
                 context.abort(state, "the stream was cut")
-            yield state
+            else:
+                yield state
         over.wait(timeout=30)
 
 
@@ -291,7 +292,7 @@ class FakeInference(grpc.GenericRpcHandler):
     """What ModelConfig says of the inputs; None when the server has no such method."""
     address: str = ""
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         service, _, name = details.method[1:].partition("/")
         if service != open_inference.SERVICE or not hasattr(self, name):
             return None

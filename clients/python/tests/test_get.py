@@ -226,10 +226,11 @@ def test_an_rmse_of_prices_leaves_room_for_the_state() -> None:
 
 
 def text_of(parts, width=120):
-    console = Console(width=width, file=StringIO())
+    written = StringIO()
+    console = Console(width=width, file=written)
     for part in parts:
         console.print(part)
-    return console.file.getvalue()
+    return written.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["datasets", "runs", "versions", "releases"])

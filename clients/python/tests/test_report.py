@@ -40,7 +40,7 @@ def freeze(store: ObjectStore, spec: str, **same: str) -> DatasetFacts:
     writer = DatasetWriter(pipeline, store)
     writer.add(RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records))).batch)
     sources = (OffsetRange(partition=0, start=0, end=348),)
-    origin = {"cluster_id": "c-1", "topic": "penguins", "topic_id": "t-1", "clean_ranges": ()}
+    origin: dict[str, Any] = {"cluster_id": "c-1", "topic": "penguins", "topic_id": "t-1", "clean_ranges": ()}
     manifest = writer.finish(Provenance(**origin, sources=sources, rejected=REJECTED))
     reader = DatasetReader(manifest, store)
     return DatasetFacts(dataset_of(manifest), manifest, {split: reader.columns(split) for split in SPLITS})
@@ -221,6 +221,7 @@ def test_what_the_marks_of_variants_mean_is_what_is_drawn(classifier: VersionFac
 
 
 def test_the_largest_error_is_told_by_its_size(regression: VersionFacts) -> None:
+    assert isinstance(regression.answers, Estimates)
     estimates = replace(regression.answers, predictions=regression.answers.truth - 450.5)
     assert "the largest is 450.5 in size." in plain(version_page(replace(regression, answers=estimates)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -113,8 +114,8 @@ def test_a_spec_applied_while_waiting_counts_from_then_on(headrace, registry, ca
     newer = canned.released_state()
     newer.dataset.CopyFrom(canned.dataset("d", canned.digest("6")))
 
-    class Applies(list):
-        def pop(self, index):
+    class Applies(list[Any]):
+        def pop(self, index=-1, /):
             if len(self) == 1:
                 registry.pipelines = [canned.pipeline(spec_digest=canned.digest("6"))]
             return super().pop(index)

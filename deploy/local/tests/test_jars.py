@@ -8,6 +8,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from headrace_local.errors import Unsupported
@@ -19,7 +20,7 @@ CONTENT = b"not much of a jar"
 class Repository(http.server.SimpleHTTPRequestHandler):
     """A Maven repository that counts what is asked of it."""
 
-    asked: list[str]
+    asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
         type(self).asked.append(self.path)
@@ -35,13 +36,16 @@ def repository(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     folder = tmp_path / "repository" / "org" / "example" / "wheel" / "1.0"
     folder.mkdir(parents=True)
     (folder / "wheel-1.0.jar").write_bytes(CONTENT)
-    handler = type("Counting", (Repository,), {"asked": []})
+
+    class Counting(Repository):
+        asked: ClassVar[list[str]] = []
+
     server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "repository"))
+        ("127.0.0.1", 0), functools.partial(Counting, directory=str(tmp_path / "repository"))
     )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    yield f"http://127.0.0.1:{server.server_port}", Counting.asked
     server.shutdown()
     thread.join()
     server.server_close()

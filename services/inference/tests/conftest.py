@@ -57,7 +57,7 @@ def digits_graph(seed: int = 0, *, classes: list[str] | None = None, work: int =
     rng = np.random.default_rng(seed)
     label = TensorProto.STRING if classes else TensorProto.INT64
     names = (
-        helper.make_tensor("classes", label, [10], [name.encode() for name in classes])
+        helper.make_tensor("classes", label, [10], [name.encode() for name in classes])  # type: ignore[misc]
         if classes
         else numpy_helper.from_array(np.arange(10), "classes")
     )

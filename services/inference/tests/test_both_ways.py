@@ -192,7 +192,7 @@ DAMAGES = (cut, changed, mixed)
 def stories(model: str) -> st.SearchStrategy[list[Any]]:
     """Return calls that follow one another: fields of a request, how they are rearranged, how the bytes are damaged."""
     reform = st.tuples(st.sampled_from(REFORMS), st.integers(0, 7), st.integers(0, 40))
-    reforms = st.one_of(st.just([]), st.just([]), st.lists(reform, max_size=2))
+    reforms: st.SearchStrategy[list[Any]] = st.one_of(st.just([]), st.just([]), st.lists(reform, max_size=2))
     damage = st.one_of(st.none(), st.none(), st.tuples(st.sampled_from(DAMAGES), st.integers(0, 2000)))
     return st.lists(st.tuples(requests(model), reforms, damage), min_size=1, max_size=12)
 

@@ -36,7 +36,7 @@ def test_a_row_of_one_score_is_its_own_class() -> None:
 
 
 @given(arrays(np.int32, st.tuples(st.integers(1, 4), st.integers(1, 6))), st.integers(1, 8))
-def test_classes_are_the_sorted_scores(scores: np.ndarray, count: int) -> None:  # type: ignore[type-arg]
+def test_classes_are_the_sorted_scores(scores: np.ndarray, count: int) -> None:
     found = top_classes(scores, count, batched=True)
     for row, strings in zip(scores, found, strict=True):
         pairs = [tuple(int(part) for part in text.split(":")) for text in strings]

@@ -127,7 +127,10 @@ def test_a_fold_survives_what_earlier_entries_leave_open(story, world, ledger):
 def test_a_fold_does_not_guess_at_what_it_does_not_know(ledger, story):
     with pytest.raises(TypeError, match="RunProgressed"):
         Catalogue().fold(
-            LogEntry(ledger.log[0].occur_time, RunProgressed("r", "digits", facts.RunKind.TRAINING, 1, 1, 2))
+            LogEntry(
+                ledger.log[0].occur_time,
+                RunProgressed("r", "digits", facts.RunKind.TRAINING, 1, 1, 2),  # type: ignore[arg-type]
+            )
         )
 
 

@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
 import pytest
+from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2, model_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_model_registry.core import catalogue, facts, fate, lineage, queries, registry
@@ -29,7 +30,7 @@ STEADY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthC
 """The same on a machine with much else to do."""
 
 EVENTS = get_args(Event)
-RESPONSES = {
+RESPONSES: dict[type, type[Message]] = {
     registry.Applied: registry_service_pb2.ApplyPipelineResponse,
     queries.PipelineStatus: registry_service_pb2.WatchPipelineResponse,
     lineage.Lineage: registry_service_pb2.GetLineageResponse,
@@ -75,7 +76,7 @@ def _values(hint, kind, name):
 
 
 def _integers(kind, name):
-    message = RESPONSES.get(kind) or _MESSAGES[kind.__name__]
+    message: type[Message] = RESPONSES.get(kind) or _MESSAGES[kind.__name__]
     field = message.DESCRIPTOR.fields_by_name[name]
     if field.message_type is not None:  # a map
         field = field.message_type.fields_by_name["value"]
@@ -90,7 +91,7 @@ def _integers(kind, name):
 
 @pytest.mark.parametrize("kind", [*MAPPED, *RESPONSES], ids=lambda kind: kind.__name__)
 def test_a_dataclass_has_exactly_the_fields_of_its_message(kind):
-    message = RESPONSES.get(kind) or _MESSAGES[kind.__name__]
+    message: type[Message] = RESPONSES.get(kind) or _MESSAGES[kind.__name__]
     expected = [field.name for field in message.DESCRIPTOR.fields]
     if kind is LogEntry:
         expected = ["occur_time", "event"]
@@ -161,7 +162,7 @@ def test_a_missing_part_is_named():
 
 def test_an_unknown_enum_value_is_named():
     with pytest.raises(Unprocessable, match=r"RunFailed\.kind is 9, expected one of 0 \(UNSPECIFIED\), 1 \(TRAINING\)"):
-        from_message(facts.RunFailed, run_pb2.RunFailed(kind=9))
+        from_message(facts.RunFailed, run_pb2.RunFailed(kind=9))  # type: ignore[arg-type]
 
 
 def test_an_entry_of_a_newer_registry_is_not_guessed_at():

@@ -1,6 +1,7 @@
 """What follows from each fact, and which facts are passed over."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from headrace_model_registry.core import facts
@@ -26,9 +27,9 @@ def test_a_frozen_dataset_is_trained_on(story, world):
 def test_a_run_id_names_dataset_schema_training_and_seed_and_nothing_else(story, world, ledger):
     again = world.frozen(story.applied)
     run_ids = []
-    for number, changes in enumerate(
-        ({}, {"cache": "off"}, {"agreement": 0.9}, {"seed": 8}, {"hidden": 64}, {"highest": 15})
-    ):
+    tried: list[dict[str, Any]]
+    tried = [{}, {"cache": "off"}, {"agreement": 0.9}, {"seed": 8}, {"hidden": 64}, {"highest": 15}]
+    for number, changes in enumerate(tried):
         changed = story.changed(**changes) if changes else story
         same_rows = replace(again, spec_digest=changed.applied.spec.digest, request_id=str(number))
         decided = (*changed.decided, *ledger.learn(same_rows))

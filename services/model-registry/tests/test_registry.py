@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from headrace_model_registry.core.facts import DatasetProgressed, DatasetRequested, Rollback, RunKind, RunProgressed
@@ -231,7 +232,7 @@ def test_a_stream_shows_the_state_now_and_whenever_it_changes(registry, state, w
     watchers = Watchers(state)
 
     async def follow():
-        seen = []
+        seen: list[Any] = []
         async with aclosing(watchers.watch(lambda: registry.status("digits"))) as statuses:
             while len(seen) < 3:
                 status = await anext(statuses)
@@ -261,7 +262,7 @@ def test_changes_in_quick_succession_are_shown_as_one(state):
     watchers = Watchers(state)
 
     async def follow():
-        seen = []
+        seen: list[Any] = []
         async with aclosing(watchers.watch(lambda: dict(state.board.filling))) as boards:
             while len(seen) < 2:
                 seen.append([progress.rows for progress in (await anext(boards)).values()])

@@ -156,7 +156,9 @@ def test_an_empty_id_is_no_id(stories, name):
 @given(st.integers(8, prediction_ids.LENGTH))
 def test_the_window_of_a_beginning_holds_the_moment_of_its_id(length):
     whole = new_id()
-    first, last = prediction_ids.window_ms(whole[:length])
+    window = prediction_ids.window_ms(whole[:length])
+    assert window is not None
+    first, last = window
     made_ms = prediction_ids.made_at(whole).timestamp() * 1000
     assert first <= round(made_ms) <= last
     assert last - first < 70_000

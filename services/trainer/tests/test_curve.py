@@ -22,7 +22,7 @@ class Heard:
 
 
 class Broken(ObjectStore):
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, flushed: bool = True) -> None:
         raise Unavailable(f"{name}: the disk is full")
 
 

@@ -285,7 +285,11 @@ def test_a_null_is_another_row_than_a_zero_or_an_empty_text() -> None:
 
 
 def test_a_dataset_gives_gaps_as_a_model_is_called_with_them() -> None:
-    gaps = {3: {"length": None, "pair": None}, 5: {"rooms": None, "colour": None}, 7: {"colour": ""}}
+    gaps: dict[int, dict[str, Any]] = {
+        3: {"length": None, "pair": None},
+        5: {"rooms": None, "colour": None},
+        7: {"colour": ""},
+    }
     reader = frozen(table(), [row(place, **gaps.get(place % 10, {})) for place in range(100)])
     columns = reader.columns("train")
 

@@ -1,5 +1,6 @@
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ def test_a_feature_without_a_transform_stays_as_it_is(mixed: Pipeline) -> None:
     assert [feature.name for feature in fitted.features] == ["image", "amount", "age"]
     with pytest.raises(KeyError):
         fitted["kind"]
-    columns = {"image": np.zeros((4, 2, 3)), "amount": np.zeros(4), "age": np.zeros(4, dtype=np.uint8)}
+    columns: dict[str, Any] = {"image": np.zeros((4, 2, 3)), "amount": np.zeros(4), "age": np.zeros(4, dtype=np.uint8)}
     assert {name: array.shape for name, array in fitted.apply(columns).items()} == {
         "image": (4, 2, 3),
         "amount": (4,),

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 def searched(units: Sequence[int], bad: set[int], chunk: int) -> tuple[list[int], list[int], int]:
     """Return what passed, what was set aside, and how many deaths that took; at most `chunk` units are seen at once."""
-    search, passed, aside, deaths, at = Search(), [], [], 0, 0
+    passed: list[int] = []
+    aside: list[int] = []
+    search, deaths, at = Search(), 0, 0
     while at < len(units):
         piece = search.piece(units[at : at + chunk])
         if not bad & set(piece):
@@ -49,7 +51,8 @@ def test_what_dies_in_company_only_is_never_set_aside(
 ) -> None:
     units, _, _ = case
     pair = data.draw(st.sets(st.sampled_from(units), min_size=2, max_size=2) if len(units) > 1 else st.just({-1, -2}))
-    search, passed, rounds = Search(), [], 0
+    passed: list[int] = []
+    search, rounds = Search(), 0
     while len(passed) < len(units):
         piece = search.piece(units[len(passed) :])
         died = pair <= set(piece)

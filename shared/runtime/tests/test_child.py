@@ -60,7 +60,7 @@ def _start(folder: Path, assignment: object) -> "subprocess.Popen[bytes]":
     program.write_text(_WORK)
     file.write_text(json.dumps(assignment))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, str(program), str(file)], **pipes)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen([sys.executable, str(program), str(file)], **pipes)  # type: ignore[call-overload]
 
 
 def _finish(child: "subprocess.Popen[bytes]") -> tuple[int, list[Progress | Failure], bytes]:

@@ -68,10 +68,10 @@ def test_both_ways_find_the_same_records(written: list[Any], codec: str) -> None
 
 
 def test_offsets_and_times_are_those_of_the_log() -> None:
-    written = [(None, b"v", [], 1_700_000_000_000 + place) for place in range(FEWEST)]
+    written: list[Any] = [(None, b"v", [], 1_700_000_000_000 + place) for place in range(FEWEST)]
     data = bytearray(encoded(written, first=2**40))
 
-    assert [record.offset for record in quickly(bytes(data))] == [2**40 + place for place in range(FEWEST)]  # type: ignore[union-attr]
+    assert [record.offset for record in quickly(bytes(data))] == [2**40 + place for place in range(FEWEST)]
     data[22] |= 0x08  # the broker's time stands for all
     assert quickly(bytes(data)) == plainly(bytes(data))
 
@@ -103,7 +103,7 @@ def test_hostile_bytes_are_corrupt_or_read_alike(given_: st.DataObject) -> None:
 def test_a_header_without_a_value_has_an_empty_one() -> None:
     for count in (1, FEWEST):
         data = encoded([(None, b"v", [("name", None), ("other", b"x")], 5)] * count)
-        assert {record.headers for record in quickly(data)} == {(("name", b""), ("other", b"x"))}  # type: ignore[union-attr]
+        assert {record.headers for record in quickly(data)} == {(("name", b""), ("other", b"x"))}
 
 
 def test_a_name_of_a_header_that_is_no_utf_8_stops_nobody() -> None:

@@ -85,7 +85,7 @@ def digits(scale: float) -> bytes:
     return graph(nodes, {"pixels": (TensorProto.FLOAT, ["batch", 8, 8])}, outputs, constants, labels)
 
 
-def echo(types: dict[str, int]) -> bytes:
+def echo(types: Mapping[str, int]) -> bytes:
     """Return a graph that gives back a tensor of each type."""
     nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in types]
     inputs = {name: (code, ["batch", 1]) for name, code in types.items()}

@@ -53,9 +53,9 @@ def test_from_an_applied_pipeline_to_a_release_and_through_a_restart(
         assert released.graph == cast.artifact("int8")
         assert len(released.gates) == 10
         known = cast.everything(registry, name)
-        (version,) = known[3].versions  # type: ignore[attr-defined]
+        (version,) = known[3].versions
         assert version.state == pb.VERSION_STATE_RELEASED
-        assert [run.state for run in known[2].runs] == [pb.RUN_STATE_SUCCEEDED] * 2  # type: ignore[attr-defined]
+        assert [run.state for run in known[2].runs] == [pb.RUN_STATE_SUCCEEDED] * 2
 
     log = cluster.log(name)
     assert log == [

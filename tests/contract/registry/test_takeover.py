@@ -55,7 +55,7 @@ def test_a_second_registry_takes_over_and_the_first_one_ends(
         with grpc.insecure_channel(f"127.0.0.1:{cast.port_of(first)}") as channel:
             applied = cast.apply(RegistryServiceStub(channel), name).applied
             with running(settings) as (_, second):
-                assert cast.everything(second, name)[0].pipelines == [applied]  # type: ignore[attr-defined]
+                assert cast.everything(second, name)[0].pipelines == [applied]
                 if by == "a write":
                     with pytest.raises(grpc.RpcError) as raised:
                         cast.apply(RegistryServiceStub(channel), name, seed=8)

@@ -93,7 +93,7 @@ def gate() -> Gate:
 def host(gate: Gate) -> Iterator[GrpcHost]:
     host = GrpcHost(
         "127.0.0.1:0",
-        [partial(ingestion_grpc.add_IngestionServiceServicer_to_server, Ingestion()), gate.handler()],
+        [partial(ingestion_grpc.add_IngestionServiceServicer_to_server, Ingestion()), gate.handler()],  # type: ignore[abstract]
         [PUSH, SERVICE, "test.Gate"],
         max_message_bytes=100_000,
         descriptor_pool=POOL,

@@ -31,5 +31,5 @@ def clean(batch: pa.RecordBatch, *rest: Any) -> cleaning.Cleaned:
     return _clean(batch, *rest)
 
 
-records.RecordChecker.check = check  # type: ignore[method-assign]
-cleaning.clean = clean
+records.RecordChecker.check = check  # type: ignore[method-assign, assignment]
+cleaning.clean = clean  # type: ignore[assignment]
