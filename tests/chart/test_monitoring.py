@@ -16,7 +16,11 @@ from prometheus_client import REGISTRY
 ROOT = Path(__file__).parents[2]
 SCRAPED = {"namespace", "service", "pod"}
 """Labels that Prometheus Operator adds to what it scrapes."""
-NOT_OURS = {"up": set(), "process_resident_memory_bytes": set(), "process_cpu_seconds_total": set()}
+NOT_OURS: dict[str, set[str]] = {
+    "up": set(),
+    "process_resident_memory_bytes": set(),
+    "process_cpu_seconds_total": set(),
+}
 SELECTED = re.compile(r"\b(\w+)\{([^}]*)\}")
 GROUPED = re.compile(r"by \(([^)]*)\)")
 
@@ -27,12 +31,13 @@ def metrics() -> dict[str, set[str]]:
     for path in sorted(ROOT.glob("*/*/src/headrace_*/**/*.py")):
         if re.search(r"^from (prometheus_client|headrace_runtime\.quick_histogram) import", path.read_text(), re.M):
             importlib.import_module(".".join(path.with_suffix("").parts[path.parts.index("src") + 1 :]))
-    found = {}
+    found: dict[str, set[str]] = {}
     for collector in REGISTRY._collector_to_names:
         name = str(getattr(collector, "_name", ""))
         if name.startswith("headrace_"):
             kind = getattr(collector, "_type", "histogram")
-            labels = set(getattr(collector, "_labelnames", None) or getattr(collector, "_label_names", ()))
+            named: Any = getattr(collector, "_labelnames", None) or getattr(collector, "_label_names", ())
+            labels = set(named)
             endings = {"counter": ("_total",), "gauge": ("",)}.get(kind, ("_bucket", "_count", "_sum"))
             found |= {name + ending: labels | ({"le"} if ending == "_bucket" else set()) for ending in endings}
     return found

@@ -56,7 +56,7 @@ def test_the_topics_of_one_installation_are_refused_to_another(broker: Platform,
     file = tmp_path / "plan.json"
 
     def install(owner: str, topic: str) -> subprocess.CompletedProcess[str]:
-        plan = TopicPlan(topics=TopicPlan.production().topics | {topic: extra})
+        plan = TopicPlan(topics={**TopicPlan.production().topics, topic: extra})
         file.write_text(plan.model_dump_json(by_alias=True))
         return run(file, broker.bootstrap_servers, "--owner", owner)
 

@@ -109,7 +109,7 @@ def test_a_timeout_holds_for_calls_that_repeat_themselves(world: World) -> None:
 )
 def test_limits_that_cannot_be_kept_are_refused(world: World, name: str, value: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidInput, match=f"parameter '{name}': {told}"):
-        world.infer(**{name: value})
+        world.infer(**dict[str, Any]({name: value}))
 
 
 def test_latest_is_not_guessed(world: World) -> None:
