@@ -271,8 +271,7 @@ class FakeRegistry(RegistryServiceServicer):
             state = states.pop(0)
             if isinstance(state, grpc.StatusCode):
                 context.abort(state, "the stream was cut")
-            else:
-                yield state
+            yield state  # type: ignore[misc]  # abort does not return
         over.wait(timeout=30)
 
 
