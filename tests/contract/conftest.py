@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2, pipeline_pb2, record_pb2
@@ -118,6 +119,18 @@ class Lane:
         )
         target = (-1 - partition if is_pushed else partition) % PARTITIONS
         return Outgoing(raw_topic(self.name), None, message.SerializeToString(), partition=target)
+
+    def send_clean(
+        self, partition: int, records: Sequence[Mapping[str, Any]], depth: Mapping[int, float | None]
+    ) -> None:
+        """Write a message to the clean topic; `depth` holds values by key that no record may have."""
+        message = record_pb2.RecordBatch.FromString(self._raw(partition, records).value or b"")
+        rows = from_ipc(message.arrow)
+        place = rows.schema.get_field_index("depth")
+        values = [depth.get(row["key"], row["depth"]) for row in rows.to_pylist()]
+        rows = rows.set_column(place, rows.schema.field(place), pa.array(values, pa.float64()))
+        message.arrow = to_ipc(rows)
+        self._write(Outgoing(clean_topic(self.name), None, message.SerializeToString(), partition=partition))
 
     def _write(self, *messages: Outgoing) -> None:
         producer = TransactionalProducer(self.settings, f"test.{self.name}")

@@ -317,6 +317,22 @@ def test_answers_in_float64_are_shown_with_the_digits_that_tell_them_apart(headr
     assert ["2", "1700000000.3", "3", "no"] in [line.split() for line in table.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"ts": 1, "ts": 2}', 'expected each key of an object once, got "ts" more than once'),
+        ('{"f": 1, "\\u0066": 2}', 'expected each key of an object once, got "f" more than once'),
+        ('[{"a": 1}, {"a": 1, "a": 1}]', 'expected each key of an object once, got "a" more than once'),
+        ('{"a": 1}\n{"a": {"b": 1, "b": 2}}', 'line 2: expected each key of an object once, got "b" more than once'),
+    ],
+)
+def test_a_row_with_a_key_twice_is_refused_by_name(headrace, text, told):
+    result = headrace("predict", "digits", stdin=text)
+
+    assert result.exit_code != 0
+    assert told in result.stderr
+
+
 def test_arrays_of_objects_are_texts_or_numbers(inference):
     inference.answer = regression
     inputs = {

@@ -1,7 +1,10 @@
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from headrace_data.manifest import Provenance
+from headrace_data.parts import Blob
 from headrace_data.spec import Pipeline, load_pipeline
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
@@ -26,6 +29,31 @@ prepare:
 train:
   network: {kind: mlp}
 """
+
+
+@dataclass(frozen=True)
+class MemoryBlob:
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+class MemoryStore:
+    """A blob store in memory, which verifies what it returns."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> MemoryBlob:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self.blobs[f"memory://{digest}"] = data
+        return MemoryBlob(f"memory://{digest}", digest, len(data))
+
+    def get(self, blob: Blob) -> bytes:
+        data = self.blobs[blob.uri]
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != blob.digest:
+            raise ValueError(f"{blob.uri} does not match its digest")
+        return data
 
 
 @pytest.fixture(scope="session")

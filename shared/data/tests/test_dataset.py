@@ -1,7 +1,5 @@
-import hashlib
 import itertools
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,37 +8,14 @@ import pytest
 from headrace_data.dataset import MAX_CLASSES, DatasetReader, DatasetWriter, class_indexes
 from headrace_data.errors import BatchInvalid, DatasetInvalid, DatasetUnusable, ManifestInvalid
 from headrace_data.manifest import Manifest, Provenance
-from headrace_data.parts import Blob, default_part_rows
+from headrace_data.parts import default_part_rows
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, assign_splits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-
-@dataclass(frozen=True)
-class MemoryBlob:
-    uri: str
-    digest: str
-    size_bytes: int
-
-
-class MemoryStore:
-    """A blob store in memory, which verifies what it returns."""
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-
-    def put(self, data: bytes) -> MemoryBlob:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        self.blobs[f"memory://{digest}"] = data
-        return MemoryBlob(f"memory://{digest}", digest, len(data))
-
-    def get(self, blob: Blob) -> bytes:
-        data = self.blobs[blob.uri]
-        if f"sha256:{hashlib.sha256(data).hexdigest()}" != blob.digest:
-            raise ValueError(f"{blob.uri} does not match its digest")
-        return data
+from .conftest import MemoryStore
 
 
 @pytest.fixture

@@ -318,7 +318,7 @@ def test_cleaning_takes_an_empty_category_for_a_missing_one() -> None:
     assert [(each.position, each.field) for each in cleaned.dropped] == [(1, "colour"), (2, "colour"), (3, "length")]
 
 
-def test_a_category_that_must_be_there_may_not_be_empty() -> None:
+def test_a_category_that_must_be_there_may_not_be_blank() -> None:
     document = TABLE.replace(
         "colour, type: string, role: feature, nullable: true", "colour, type: string, role: feature"
     )
@@ -331,9 +331,10 @@ def test_a_category_that_must_be_there_may_not_be_empty() -> None:
 
     checked = RecordChecker(pipeline.stream).check(values, [0] * 3, range(3))
 
-    assert checked.batch.column("colour").to_pylist() == ["red", " "]
+    assert checked.batch.column("colour").to_pylist() == ["red"]
     assert [(each.rule, each.reason) for each in checked.rejected] == [
-        ("missing", "colour: expected a category, got an empty text")
+        ("missing", "colour: expected a category, got an empty text"),
+        ("missing", "colour: expected a category, got a blank text"),
     ]
 
 

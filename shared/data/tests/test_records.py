@@ -183,12 +183,12 @@ def simple_verdict(value: bytes | None) -> bool:
     """The same rules for one record, written as plainly as possible."""
 
     def number(element: object, dtype: str) -> bool:
-        if type(element) is int and dtype == "float64":
-            return True
+        if type(element) in (int, float) and dtype == "float64":
+            return abs(element) <= 1e100  # type: ignore[operator]
         if type(element) in (int, float) and dtype == "float32":
             return abs(float(element)) < 3.4028235677973366e38  # type: ignore[arg-type]
         if dtype.startswith("float"):
-            return dtype == "float64" and type(element) is float
+            return False
         limits = np.iinfo(dtype)
         return type(element) is int and limits.min <= element <= limits.max
 
@@ -207,6 +207,7 @@ def simple_verdict(value: bytes | None) -> bool:
         return False
     return (
         isinstance(got.get("id"), str)
+        and got["id"].strip() != ""
         and number(got.get("team"), "int64")
         and (got.get("image") is None or image(got["image"]))
         and number(got.get("amount"), "float64")
@@ -257,16 +258,15 @@ def test_a_boolean_among_zeros_and_ones_is_found_wherever_it_stands(mixed: Pipel
     assert rejection.reason == "image: element 4: expected a value of type float32, got false"
 
 
-def test_what_is_written_twice_or_in_another_way_is_one_value(mixed: Pipeline) -> None:
+def test_what_is_written_in_another_way_is_one_value(mixed: Pipeline) -> None:
     head = b'{"id": "a", "team": 1, "amount": 1, '
     values = [
-        head + b'"image": [1, 2, 3, 4, 5, 6], "image": [[9, 9, 9], [9, 9, 9]]}',
-        head + b'"image": [true], "im\\u0061ge": [9, 9, 9, 9, 9, 9]}',
+        head + b'"im\\u0061ge": [9, 9, 9, 9, 9, 9]}',
         head + b'"image": [9.0, 9e0, 90E-1, 9, 0.9e+1, 9]}',
         b"\n\t" + head + b'\r\n"image": [[9,9,9]\n,\n[9,9,9]]} \n',
     ]
 
-    assert check(mixed, *values).batch.column("image").to_pylist() == [[9.0] * 6] * 4
+    assert check(mixed, *values).batch.column("image").to_pylist() == [[9.0] * 6] * 3
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace_data.errors import BatchInvalid
 from headrace_data.spec import Field
@@ -92,6 +93,19 @@ def elements(batch: pa.RecordBatch, field: Field) -> npt.NDArray[Any]:
         flat = flat.fill_null(0)
     array: npt.NDArray[Any] = flat.to_numpy(zero_copy_only=False)
     return array.reshape(len(column), field.size)
+
+
+def blank(texts: pa.Array) -> pa.Array:
+    """Return which texts are empty or consist of white space, as Python's `str.strip` has it; null of null."""
+    return pc.equal(pc.utf8_trim_whitespace(texts), "")
+
+
+def place_of(batch: pa.RecordBatch, column: str, value: Any) -> str:
+    """Return where the first row with a value in a column came from, in words, and the value in short."""
+    row = pc.index(batch.column(column), value).as_py()
+    partition, offset = (batch.column(name)[row].as_py() for name in (PARTITION, OFFSET))
+    shown = repr(value)
+    return f"at partition {partition}, offset {offset}: {shown if len(shown) <= 60 else shown[:60] + '…'}"
 
 
 def lineage(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:

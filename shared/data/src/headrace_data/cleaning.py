@@ -2,7 +2,9 @@
 
 The rules, in this order; a row is counted under the first that it breaks:
 
-- `missing`: a nullable field is null, or a category (a string feature) is empty;
+- `overflow`: a float64 is larger than `LARGEST_FLOAT64` in size: records are checked for it when they come in, rows of
+  before that check are not;
+- `missing`: a nullable field is null, or a text blank;
 - `outOfRange`: a value lies outside its field's range;
 - `duplicates`: the row's key is among the last accepted keys.
 """
@@ -20,12 +22,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace_data.batches import elements, require_columns
+from headrace_data.batches import blank, elements, require_columns
+from headrace_data.columns import LARGEST_FLOAT64
 from headrace_data.records import Rejection
 from headrace_data.spec import Field, Pipeline
 
 Key = int | str
 """What identifies a record."""
+OVERFLOW: Final = "overflow"
 MISSING: Final = "missing"
 OUT_OF_RANGE: Final = "outOfRange"
 DUPLICATES: Final = "duplicates"
@@ -89,6 +93,7 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     require_columns(batch, pipeline.stream.fields)
     rules = pipeline.prepare.clean
     dropped: dict[int, Rejection] = {}
+    _drop(dropped, too_large(batch, pipeline.stream.fields))
     if rules.missing == "drop":
         _drop(dropped, _missing(batch, pipeline.stream.fields))
     if rules.out_of_range == "drop":
@@ -101,6 +106,19 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
         kept[list(dropped)] = False
         batch = batch.filter(pa.array(kept))
     return Cleaned(batch, [dropped[position] for position in sorted(dropped)], dict(sorted(counts.items())))
+
+
+def too_large(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
+    """Yield the rows of a batch with a float64 that nothing can be scaled beside."""
+    for field in fields:
+        if field.type != "float64":
+            continue
+        beyond = np.abs(elements(batch, field)) > LARGEST_FLOAT64
+        beyond &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)[:, np.newaxis]
+        for position in np.flatnonzero(beyond.any(axis=1)):
+            value = elements(batch.slice(int(position), 1), field)[0][beyond[position]][0].item()
+            reason = f"{field.name}: expected a value of at most {LARGEST_FLOAT64:g} in size, got {value}"
+            yield Rejection(int(position), OVERFLOW, field.name, reason)
 
 
 def keys_of(batch: pa.RecordBatch, pipeline: Pipeline) -> list[Key]:
@@ -124,9 +142,10 @@ def _drop(dropped: dict[int, Rejection], rejections: Iterable[Rejection]) -> Non
 def _missing(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
     for field in fields:
         column = batch.column(field.name)
-        if not (column.null_count or field.is_category):
+        is_text = field.type == "string"
+        if not (column.null_count or is_text):
             continue
-        missing = pc.or_kleene(column.is_null(), pc.equal(column, "")) if field.is_category else column.is_null()
+        missing = pc.or_kleene(column.is_null(), blank(column)) if is_text else column.is_null()
         reason = f"{field.name}: expected a value, got none"
         for position in np.flatnonzero(missing.to_numpy(zero_copy_only=False)):
             yield Rejection(int(position), MISSING, field.name, reason)

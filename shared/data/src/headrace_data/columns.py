@@ -23,6 +23,9 @@ import pyarrow as pa
 from headrace_data.batches import arrow_type
 from headrace_data.spec import Field
 
+LARGEST_FLOAT64: Final = 1e100
+"""The largest size of a float64 that is taken. What is measured in the world is far smaller, and sums of squares of any
+number of them are finite: one that is larger would leave nothing of the others."""
 _SHOWN: Final = 40
 _NONE: Final[npt.NDArray[np.bool_]] = np.empty(0, dtype=np.bool_)
 
@@ -115,13 +118,17 @@ class _Numbers:
             rounded = array.astype(self._dtype)
         # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
         rounded += 0.0
-        return rounded if np.isfinite(rounded).all() else None
+        sound = np.isfinite(rounded) if self._dtype == np.float32 else np.abs(rounded) <= LARGEST_FLOAT64
+        return rounded if sound.all() else None
 
     def fault(self, value: object) -> Fault | None:
         """Return what is wrong with one value."""
         if type(value) not in self._types:
             return Fault("type", f"expected a value of type {self._type}, got {describe(value)}")
         if self.convert([value]) is None:
+            if self._type == "float64":
+                largest = f"a value of at most {LARGEST_FLOAT64:g} in size"
+                return Fault("overflow", f"expected {largest}, so that it can be scaled, got {describe(value)}")
             return Fault("overflow", f"expected a value that {self._type} can hold, got {describe(value)}")
         return None
 
@@ -216,20 +223,24 @@ class _TextColumn:
     def __init__(self, field: Field) -> None:
         self._field = field
         self._types = {str, NoneType} if field.nullable else {str}
-        self._may_be_empty = field.nullable or not field.is_category
+        self._may_be_blank = field.nullable
 
     def read(self, values: list[Any], *, booleans: bool = True) -> Piece | None:
-        if not self._may_be_empty and "" in values:
-            return None
         # Arrow finds the nulls of texts by itself.
-        return Piece(values, _NONE) if set(map(type, values)) <= self._types else None
+        if not set(map(type, values)) <= self._types:
+            return None
+        # A text is blank when nothing is left of it without its blanks.
+        return Piece(values, _NONE) if self._may_be_blank or all(map(str.strip, values)) else None
 
     def fault(self, value: object) -> Fault | None:
         if value is None:
             return _null_fault(self._field)
-        if not self._may_be_empty and value == "":
-            return Fault("missing", "expected a category, got an empty text")
-        return None if isinstance(value, str) else Fault("type", f"expected a string, got {describe(value)}")
+        if not isinstance(value, str):
+            return Fault("type", f"expected a string, got {describe(value)}")
+        if not self._may_be_blank and not value.strip():
+            wanted = "a category" if self._field.role == "feature" else "a value"
+            return Fault("missing", f"expected {wanted}, got {'a blank' if value else 'an empty'} text")
+        return None
 
     def build(self, pieces: Sequence[Piece]) -> pa.Array:
         return pa.array(list(chain.from_iterable(piece.values for piece in pieces)), type=pa.string())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace_data.batches import OFFSET, PARTITION, arrow_schema, elements, require_columns
+from headrace_data.batches import OFFSET, PARTITION, arrow_schema, elements, place_of, require_columns
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
 from headrace_data.identity import RowsIdentity, dataset_id
@@ -22,7 +22,7 @@ from headrace_data.manifest import Manifest, Part, Provenance, SplitParts
 from headrace_data.parts import BlobStore, default_part_rows, read_part, write_part
 from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, SplitName, assign_splits
-from headrace_data.transforms import FittedTransforms
+from headrace_data.transforms import FittedCategory, FittedTransforms
 
 MAX_CLASSES: Final = 10_000
 """Most distinct labels of a dataset to classify by."""
@@ -149,11 +149,19 @@ class _Labels:
         self._values: set[Any] = set()
 
     def add(self, batch: pa.RecordBatch) -> None:
+        found: list[Any] = []
         if len(self._values) <= MAX_CLASSES:
-            self._values.update(pc.unique(batch.column(self._field.name)).to_pylist())
+            found = [
+                value for value in pc.unique(batch.column(self._field.name)).to_pylist() if value not in self._values
+            ]
+            self._values.update(found)
         if len(self._values) > MAX_CLASSES and self._must_be_few:
             name = self._field.name
-            raise DatasetUnusable(f"expected at most {MAX_CLASSES} distinct values of label {name!r}, got more")
+            raise DatasetUnusable(
+                f"expected at most {MAX_CLASSES} distinct values of label {name!r}, got more; the last came "
+                f"{place_of(batch, name, found[-1])}. Numbers to come close to are learned with train.task: "
+                "regression; other labels need fewer values, or a schema with another label under another name"
+            )
 
     def require_two(self) -> None:
         if len(self._values) < 2:
@@ -186,7 +194,8 @@ class DatasetReader:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
 
         They are what a model is called with. Numbers have the type of their field, whole numbers that may be missing
-        that of float64; texts are Python strings. A missing number is NaN, a missing text is empty. Raises
+        that of float64; texts are Python strings. A missing number is NaN, a missing text is empty, as a blank one is
+        that was no category of its own when the dataset was frozen. Raises
         DatasetInvalid as `batches` does.
         """
         rows = self.manifest.splits[split].rows
@@ -198,9 +207,17 @@ class DatasetReader:
         start = 0
         for batch in self.batches(split):
             for field in fields:
-                columns[field.name][start : start + len(batch)] = _values(batch, field, columns[field.name].dtype)
+                values = _values(batch, field, columns[field.name].dtype)
+                columns[field.name][start : start + len(batch)] = self._without_blanks(field, values)
             start += len(batch)
         return columns
+
+    def _without_blanks(self, field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        fitted = self.manifest.transforms[field.name] if field.role == "feature" else None
+        if isinstance(fitted, FittedCategory) and fitted.optional:
+            blank = [text.isspace() and text not in fitted.categories for text in values]
+            values = np.where(blank, "", values)
+        return values
 
 
 def class_indexes(labels: npt.NDArray[Any], classes: Sequence[int] | Sequence[str]) -> npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace_data.batches import elements
+from headrace_data.batches import elements, place_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.sampling import RowSample, capacity_of, most_frequent
 from headrace_data.spec import Constant, Field, Pipeline, Scale, Transform
@@ -144,7 +144,7 @@ class _NumberFitter:
     def fitted(self) -> FittedTransform:
         kind: Scale = self._transform.scale or "none"
         if not self._moments.count and (kind != "none" or not isinstance(self._transform.impute, Constant)):
-            raise DatasetUnusable(f"expected values of {self._field.name!r} in split train, got missing ones only")
+            raise DatasetUnusable(_all_missing(self._field.name, "{constant: 0}"))
         with np.errstate(over="ignore", invalid="ignore"):
             sample = self._sample.values() if self._sample is not None else np.empty((0, self._field.size))
             offset, scale = self._offset_and_scale(kind, sample)
@@ -182,7 +182,7 @@ class _NumberFitter:
 
 
 class _CategoryFitter:
-    """Fits a category. Null and the empty text are missing."""
+    """Fits a category. Null and blank texts are missing."""
 
     def __init__(self, field: Field, transform: Transform) -> None:
         self._field = field
@@ -192,14 +192,18 @@ class _CategoryFitter:
 
     def add(self, batch: pa.RecordBatch) -> None:
         for found in pc.value_counts(batch.column(self._field.name)).to_pylist():
-            if found["values"]:
+            if found["values"] and not found["values"].isspace():
                 self._counts[found["values"]] += found["counts"]
             else:
                 self._missing += found["counts"]
         if len(self._counts) > MAX_CATEGORIES:
+            # The counter keeps the order in which its keys came.
+            newest = next(reversed(self._counts))
             raise DatasetUnusable(
                 f"expected at most {MAX_CATEGORIES} categories of {self._field.name!r} in split train, got more: "
-                f"a text with so many values identifies rows and does not describe them"
+                f"a text with so many values identifies rows and does not describe them. The next one came "
+                f"{place_of(batch, self._field.name, newest)}. Have the producer send fewer, or leave the field out "
+                "under another metadata.name"
             )
 
     def fitted(self) -> FittedCategory:
@@ -207,7 +211,7 @@ class _CategoryFitter:
         # What stands for the missing is a category when the split has any: else nothing was learned about it.
         found = {*self._counts, *([fill] if fill is not None and self._missing else [])}
         if not found:
-            raise DatasetUnusable(f"expected values of {self._field.name!r} in split train, got missing ones only")
+            raise DatasetUnusable(_all_missing(self._field.name, "{constant: unknown}"))
         return FittedCategory(self._field.name, self._transform.encode or "onehot", tuple(sorted(found)), fill)
 
     def _fill(self) -> str | None:
@@ -218,6 +222,13 @@ class _CategoryFitter:
             return None
         # The first in sorted order of several.
         return min(self._counts, key=lambda category: (-self._counts[category], category))
+
+
+def _all_missing(name: str, constant: str) -> str:
+    return (
+        f"expected values of {name!r} in split train, got missing ones only: rows with a value mend this, or "
+        f"prepare.transform.{name}.impute: {constant}, or a schema without the field under another metadata.name"
+    )
 
 
 def _median(sample: Floats) -> Floats:

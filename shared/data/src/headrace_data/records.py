@@ -1,9 +1,9 @@
 """Checking records: bytes in, Arrow columns and rejections out.
 
-The rules: `json` (the bytes are one JSON object), and then per field, in schema order: `missing` (a field that may not
-be null is there; a category, which is a string feature, is not empty then), `type`, `shape` and `overflow` (the value
-fits its type, so it is finite). The first fault of a record is the one that is told. Ranges are looked at by cleaning,
-because the pipeline says whether they count.
+The rules: `json` (the bytes are one JSON object, and no object in it has a key twice), and then per field, in schema
+order: `missing` (a field that may not be null is there, and no blank text), `type`, `shape` and `overflow` (the value
+fits its type, and a float64 is at most 1e100 in size). The first fault of a record is the one that is told. Ranges are
+looked at by cleaning, because the pipeline says whether they count.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from headrace_data.batches import arrow_schema
 from headrace_data.columns import Piece, column_for, describe
+from headrace_data.json_keys import KeyRepeated, repeated_keys
 from headrace_data.spec import Stream
 
 _LARGE_CHUNK: Final = 512
@@ -83,7 +84,7 @@ class RecordChecker:
             chunk = values[start : start + size]
             # A look through the bytes pays when it spares one at each of many elements.
             booleans = not self._has_lists or _has_booleans(chunk)
-            records, positions = _decode(chunk, start, rejected)
+            records, positions = self._decode(chunk, start, rejected)
             for read in self._read(records, positions, rejected, booleans=booleans):
                 for of_field, piece in zip(pieces, read, strict=True):
                     of_field.append(piece)
@@ -95,6 +96,21 @@ class RecordChecker:
         arrays += [pa.array(np.asarray(offsets, dtype=np.int64)[kept])]
         arrays += [pa.array(np.asarray(indexes, dtype=np.int32)[kept])]
         return Checked(pa.RecordBatch.from_arrays(arrays, schema=self._schema), rejected)
+
+    def _decode(
+        self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]
+    ) -> tuple[list[dict[str, Any]], Sequence[int]]:
+        """Return the JSON objects among some values with their positions; add the others to `rejected`."""
+        texts, records, positions = _objects(values, start, rejected)
+        repeated = repeated_keys(texts, records)
+        if repeated:
+            for at, key in repeated.items():
+                deep = "expected each key of an object once, got objects nested too deep to look"
+                reason = deep if key is None else str(KeyRepeated(key))
+                rejected.append(Rejection(positions[at], "json", key if key in self._names else "", reason))
+            kept = [at for at in range(len(records)) if at not in repeated]
+            records, positions = [records[at] for at in kept], [positions[at] for at in kept]
+        return records, positions
 
     def _read(
         self, records: list[dict[str, Any]], positions: Sequence[int], rejected: list[Rejection], *, booleans: bool
@@ -138,25 +154,30 @@ def _has_booleans(values: Sequence[bytes | None]) -> bool:
     return (b"u" in text and b"true" in text) or (b"f" in text and b"false" in text)
 
 
-def _decode(
+def _objects(
     values: Sequence[bytes | None], start: int, rejected: list[Rejection]
-) -> tuple[list[dict[str, Any]], Sequence[int]]:
-    """Return the JSON objects among some values with their positions; add the others to `rejected`."""
+) -> tuple[Sequence[bytes], list[dict[str, Any]], Sequence[int]]:
+    """Return the texts among some values that are JSON objects, decoded, with their positions.
+
+    The others are added to `rejected`.
+    """
     try:
         records = [orjson.loads(value or b"") for value in values]
     except orjson.JSONDecodeError:
         records = []
     if set(map(type, records)) == {dict}:
-        return records, range(start, start + len(values))
+        return [value for value in values if value], records, range(start, start + len(values))
+    texts: list[bytes] = []
     records, positions = [], []
     for position, value in enumerate(values, start):
         record = _decode_one(value)
-        if isinstance(record, dict):
+        if value and isinstance(record, dict):
+            texts.append(value)
             records.append(record)
             positions.append(position)
         else:
             rejected.append(Rejection(position, "json", "", f"expected a JSON object, got {record}"))
-    return records, positions
+    return texts, records, positions
 
 
 def _decode_one(value: bytes | None) -> dict[str, Any] | str:

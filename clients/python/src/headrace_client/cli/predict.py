@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import numpy as np
 import typer
+from headrace_data.json_keys import KeyRepeated, unique_object
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT, read_file
@@ -79,6 +80,8 @@ def parse_rows(text: str) -> Rows:
         # An array, or one object that may stretch over several lines.
         whole = _loads(text)
         values = whole if isinstance(whole, list) else [whole]
+    except KeyRepeated as error:
+        raise InputInvalid(str(error)) from error
     except ValueError as error:
         if text.lstrip().startswith("["):
             raise InputInvalid(f"not a JSON array: {error}") from error
@@ -100,12 +103,14 @@ def _lines(text: str) -> Iterator[Any]:
         if line.strip():
             try:
                 yield _loads(line)
+            except KeyRepeated as error:
+                raise InputInvalid(f"line {number}: {error}") from error
             except ValueError as error:
                 raise InputInvalid(f"line {number}: not JSON: {error}") from error
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse)
+    return json.loads(text, parse_constant=_refuse, object_pairs_hook=unique_object)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -115,9 +115,10 @@ def decode_typed(name: str, datatype: Datatype, shape: Shape, typed: Sequence[tu
 
 
 def with_known_gaps(name: str, array: Array, *, optional: bool) -> Array:
-    """Return an input's array with every missing number as the same NaN. Raises InvalidInput where none may be missing.
+    """Return an input's array with every missing number as the same NaN, and every missing text empty.
 
-    NaN has many bit patterns that mean the same; with one of them, equal inputs have equal bytes.
+    NaN has many bit patterns that mean the same, and a text may be blank in many ways; with one of each, equal inputs
+    have equal bytes. Raises InvalidInput where none may be missing.
     """
     if array.dtype.kind == "f":
         missing = np.isnan(array)
@@ -126,8 +127,14 @@ def with_known_gaps(name: str, array: Array, *, optional: bool) -> Array:
         if optional:
             return np.where(missing, array.dtype.type(np.nan), array)
         raise InvalidInput(_gap(name, "a number", "NaN", missing))
-    if array.dtype == object and not optional and "" in array.ravel().tolist():
-        raise InvalidInput(_gap(name, "a text", "an empty one", array == ""))
+    if array.dtype == object:
+        texts = array.ravel().tolist()
+        if not optional and "" in texts:
+            raise InvalidInput(_gap(name, "a text", "an empty one", array == ""))
+        if optional and any(map(str.isspace, texts)):
+            known = np.empty(len(texts), dtype=object)
+            known[:] = ["" if text.isspace() else text for text in texts]
+            return known.reshape(array.shape)
     return array
 
 

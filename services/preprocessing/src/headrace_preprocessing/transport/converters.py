@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, from_ipc, to_ipc
-from headrace_data.cleaning import Cleaned
+from headrace_data.cleaning import OVERFLOW, Cleaned, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
@@ -25,6 +26,8 @@ from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic
 from headrace_preprocessing.core.filling import Filling
 
 SOURCE = "preprocessing"
+
+logger = logging.getLogger(__name__)
 
 
 def record_batch(record: Record) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
@@ -94,6 +97,25 @@ def source_ranges(message: record_pb2.RecordBatch) -> list[OffsetRange]:
     return [OffsetRange(partition=item.partition, start=item.start, end=item.end) for item in message.sources]
 
 
+def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch, list[Outgoing]]:
+    """Return rows without those that no dataset can have, and these as dead letters.
+
+    Rows are checked for them when they come in and when they are cleaned; what was clean before that check is not.
+    """
+    rejections = list(too_large(rows, pipeline.stream.fields))
+    if not rejections:
+        return rows, []
+    kept = np.ones(len(rows), dtype=np.bool_)
+    letters: dict[int, DeadLetter] = {}
+    for rejection in rejections:
+        kept[rejection.position] = False
+        letters.setdefault(rejection.position, dead_letter(rows, rejection, pipeline))
+    for letter in letters.values():
+        logger.warning("row %s:%s of %s is left out: %s", letter.partition, letter.offset, letter.topic, letter.reason)
+    # Every pipeline's dead-letter topic has a first partition; which one the row was cleaned in is not known here.
+    return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.name, 0) for letter in letters.values()]
+
+
 def frozen_message(
     manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline
 ) -> dataset_pb2.DatasetFrozen:
@@ -108,7 +130,7 @@ def frozen_message(
             record_pb2.SourceRange(partition=item.partition, start=item.start, end=item.end)
             for item in filling.ranges()
         ],
-        rejected=filling.rejected,
+        rejected=manifest.provenance.rejected,
         request_id=filling.requests[0] if filling.requests else "",
     )
 
@@ -121,9 +143,12 @@ class Origin(NamedTuple):
 
 
 def provenance(
-    filling: Filling, pipeline: Pipeline, origin: Origin, clean: Mapping[int, tuple[int, int]]
+    filling: Filling, pipeline: Pipeline, origin: Origin, clean: Mapping[int, tuple[int, int]], left_out: int = 0
 ) -> Provenance:
-    """Return where a dataset comes from; `clean` holds start and end offset by partition of the clean topic."""
+    """Return where a dataset comes from; `clean` holds start and end offset by partition of the clean topic.
+
+    `left_out` counts rows of these that no dataset can have.
+    """
     return Provenance(
         cluster_id=origin.cluster_id,
         topic=pipeline.stream.topic,
@@ -132,5 +157,5 @@ def provenance(
         clean_ranges=tuple(
             OffsetRange(partition=partition, start=start, end=end) for partition, (start, end) in sorted(clean.items())
         ),
-        rejected=dict(filling.rejected),
+        rejected=dict(filling.rejected + Counter({OVERFLOW: left_out})),
     )

@@ -21,7 +21,7 @@ from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.messages import Place, encode
+from headrace_runtime.messages import Outgoing, Place, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import tracer
@@ -30,7 +30,13 @@ from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
 from headrace_preprocessing.adapters.clean_log import rows_between
 from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.settings import Settings
-from headrace_preprocessing.transport.converters import SOURCE, Origin, frozen_message, provenance
+from headrace_preprocessing.transport.converters import (
+    SOURCE,
+    Origin,
+    frozen_message,
+    leave_out,
+    provenance,
+)
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.watch import Watch
 
@@ -113,8 +119,9 @@ class Freezer(Background):
         with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes, links=watch.links()) as span:
             ends, frozen = watch.positions(), False
             facts: list[Message]
+            letters: list[Outgoing] = []
             try:
-                manifest = self._write(watch, ends, lease)
+                manifest = self._write(watch, ends, lease, letters)
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
                 facts = self._failures(str(error), filling.requests or [""])
@@ -128,8 +135,9 @@ class Freezer(Background):
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
                 facts.append(frozen_message(manifest, stored, filling, self._pipeline))
                 frozen = True
+            # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
-                transaction.send(encode(fact, source=SOURCE) for fact in facts)
+                transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *(letters if frozen else [])])
                 transaction.commit_offsets(ends, lease.consumer.group_metadata())
         watch.done(ends, frozen=frozen)
 
@@ -139,14 +147,18 @@ class Freezer(Background):
             for request in requests
         ]
 
-    def _write(self, watch: Watch, ends: Mapping[Place, int], lease: Lease) -> Manifest:
+    def _write(self, watch: Watch, ends: Mapping[Place, int], lease: Lease, letters: list[Outgoing]) -> Manifest:
+        """Write what waits as a dataset; add the dead letters of rows that no dataset can have to `letters`."""
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = DatasetWriter(self._pipeline, self._store)
         for rows in rows_between(self._settings, self._pipeline.name, watch.starts, clean_ends, self._settings.stall_s):
-            writer.add(rows)
+            kept, rejected = leave_out(rows, self._pipeline)
+            letters += rejected
+            writer.add(kept)
             lease.keep()
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
-        return writer.finish(provenance(watch.filling, self._pipeline, self._origin(), clean), lease.keep)
+        source = provenance(watch.filling, self._pipeline, self._origin(), clean, left_out=len(letters))
+        return writer.finish(source, lease.keep)

@@ -24,11 +24,13 @@ class Clean(Section):
 
     missing: Policy = pydantic.Field(
         default="drop",
-        description="Rows in which a nullable field is null, or a category empty. Features whose gaps are kept need an "
+        description="Rows in which a nullable field is null, or a text blank. Features whose gaps are kept need an "
         "impute in transform.",
     )
     duplicates: Policy = pydantic.Field(
-        default="drop", description="Rows whose key was seen among the last duplicateWindow accepted keys."
+        default="drop",
+        description="Rows whose key was seen among the last duplicateWindow accepted keys of the partition: a record "
+        "sent twice must land in one partition, as it does with its key as Kafka's message key.",
     )
     out_of_range: Policy = pydantic.Field(default="drop", description="Rows with a value outside its field's range.")
     duplicate_window: Annotated[int, pydantic.Field(ge=1, le=10_000_000)] = pydantic.Field(

@@ -41,11 +41,6 @@ class Field(Section):
         return prod(self.shape)
 
     @property
-    def is_category(self) -> bool:
-        """Whether it is a text that a model learns from; an empty one is missing."""
-        return self.role == "feature" and self.type == "string"
-
-    @property
     def fits_float32(self) -> bool:
         """Whether float32 holds every number of its type exactly. Raises TypeError for strings."""
         return bool(np.can_cast(self.dtype, np.float32))
@@ -63,7 +58,8 @@ class Stream(Section):
     format: Literal["json"] = pydantic.Field(default="json", description="How a record is encoded.")
     key: FieldName | None = pydantic.Field(
         default=None,
-        description="Field that identifies a record; duplicates are found by it. Default: the field with role id.",
+        description="Field that identifies a record; duplicates are found by it within each partition. Default: the "
+        "field with role id.",
     )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
