@@ -28,7 +28,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix coverage lint proto docs chart bench chaos release
+.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench chaos release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -37,6 +37,12 @@ test-quick: $(READY) ## Run the unit tests that take no time, within a minute
 
 test-matrix: $(READY) ## Run the unit tests with each Python (PYTHONS="3.11 3.13")
 	@$(BIN)/python scripts/matrix.py $(PYTHONS) -- -m "$(UNIT)"
+
+test-cluster: $(READY) ## Try the chart on a real Kubernetes API server (needs Go, etcd and kubectl; 20 min once)
+	@$(BIN)/pytest tests/cluster --override-ini python_files="check_*.py"
+
+test-images: $(READY) ## Build images and run them as the chart does (needs buildah, podman, runc; IMAGES="inference ...")
+	@$(BIN)/pytest tests/images --override-ini python_files="check_*.py"
 
 coverage: $(READY) ## Run the unit tests and list the lines that none of them reached
 	@$(BIN)/pytest --numprocesses 2 -m "$(UNIT)" --cov --cov-report term-missing:skip-covered

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import kubernetes_validate.utils
 import pytest
 import yaml
 
@@ -76,10 +78,16 @@ def rendering(helm: Callable[..., str]) -> Callable[[str], str]:
     return render
 
 
+@lru_cache
+def objects(text: str) -> list[Manifest]:
+    """Return the objects of a rendered text: parsed once, by libyaml, since most tests look at the same three."""
+    return [manifest for manifest in yaml.load_all(text, Loader=yaml.CSafeLoader) if manifest]
+
+
 @pytest.fixture
 def manifests(rendering: Callable[[str], str], example: str) -> list[Manifest]:
-    """Every object of an example."""
-    return [manifest for manifest in yaml.safe_load_all(rendering(example)) if manifest]
+    """Every object of an example; not to be changed."""
+    return objects(rendering(example))
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +105,7 @@ def render_all(
             files = (CHART / "examples" / "default" / "values.yaml", file)
             options = [part for path in files for part in ("--values", str(path))]
             texts[asked] = helm("template", "headrace", "--namespace", "headrace", str(CHART), *options)
-        return [manifest for manifest in yaml.safe_load_all(texts[asked]) if manifest]
+        return objects(texts[asked])
 
     return rendered
 
@@ -106,6 +114,15 @@ def render_all(
 def render(render_all: Callable[[Mapping[str, Any]], list[Manifest]]) -> Callable[[Mapping[str, Any]], list[Manifest]]:
     """Render the default example with further values over it."""
     return render_all
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_are_read_once() -> Iterator[None]:
+    """Kubernetes' schemas are read once: kubernetes-validate reads half a megabyte for each object that it checks."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = lru_cache(kubernetes_validate.utils.schema_contents)
+        patch.setattr(kubernetes_validate.utils, "schema_contents", read)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,8 @@ def test_scalers_authenticate_where_there_is_something_to_show(
 ) -> None:
     manifests = render({"kafka": kafka, "services": {"trainer": {"keda": {"enabled": True}}}})
     for manifest in manifests:
-        check(manifest, NEWEST)
+        if manifest["kind"] in CUSTOM:
+            check(manifest, NEWEST)
     shown = [each for each in manifests if each["kind"] == "TriggerAuthentication"]
     assert [ref["parameter"] for each in shown for ref in each["spec"]["secretTargetRef"]] == parameters
     (scaler,) = (each for each in manifests if each["kind"] == "ScaledObject")
