@@ -1,4 +1,4 @@
-"""Kafka for Headrace: the settings that matter are made here, and nowhere else.
+"""Kafka clients with the settings that Headrace depends on; no other package creates one.
 
 kafka-python's defaults are wrong for this platform in four places: `isolation_level`, `auto_offset_reset`,
 `enable_auto_commit` and `allow_auto_create_topics`.

@@ -1,4 +1,4 @@
-"""Topics and lags: what needs Kafka's admin API."""
+"""Topics, partitions and consumer lag, through Kafka's admin API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class GroupLag:
     topic: str
     messages: int
     suspected: int = 0
-    """Partitions whose messages are tried before they are handled (see `caution`)."""
+    """Partitions in which a poison message is suspected (see `caution`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ _UNMAKEABLE = (
     kafka_errors.InvalidConfigurationError,
     kafka_errors.PolicyViolationError,
 )
-"""Answers to a topic that cannot be made as it is asked for, however often."""
+"""Errors of the broker that a repeated request to create a topic cannot cure."""
 
 
 class Admin:
-    """Creates topics and looks at the cluster. Not safe for use by several threads."""
+    """Creates topics and reads metadata of the cluster. Not thread-safe."""
 
     def __init__(self, settings: KafkaSettings, name: str, bootstrap_timeout_ms: int = 30_000) -> None:
-        """`bootstrap_timeout_ms` is the longest wait for a first broker."""
+        """Wait at most `bootstrap_timeout_ms` for the first broker to answer."""
         self._client = KafkaAdminClient(
             client_id=f"{name}.admin", bootstrap_timeout_ms=bootstrap_timeout_ms, **settings.kafka_client()
         )
@@ -93,14 +93,14 @@ class Admin:
         try:
             self._client.create_topics(missing, wait_for_metadata=True)
         except kafka_errors.TopicAlreadyExistsError:
-            # Another process made some of them meanwhile; the rest is still to be made.
+            # Another process created some of the topics meanwhile; the others are still missing.
             return self._ensure(topics)
         return sorted(missing)
 
     def create_topic(self, name: str, topic: PlannedTopic) -> None:
-        """Create a topic that must not exist yet, and wait until it can be used.
+        """Create a topic that must not exist yet, and wait until the broker serves it.
 
-        Raises FailedPrecondition when it exists, and InvalidInput, with the broker's reason, when it cannot be made so.
+        Raises FailedPrecondition when it exists, and InvalidInput with the broker's reason when the broker refuses it.
         """
         answer = self._client.create_topics({name: _creatable(topic)}, raise_errors=False)["topics"][0]
         error, reason = kafka_errors.for_code(answer["error_code"]), answer.get("error_message")
@@ -135,7 +135,7 @@ class Admin:
         ]
 
     def offsets(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
-        """Return the first offset and the end of each partition, for readers of what is committed."""
+        """Return the first offset and the last stable offset of each partition."""
         partitions = [TopicPartition(*place) for place in places]
         ends = self._ends(partitions)
         specs = dict.fromkeys(partitions, OffsetSpec.EARLIEST)
@@ -143,7 +143,7 @@ class Admin:
         return {(each.topic, each.partition): (firsts[each].offset, ends[each]) for each in partitions}
 
     def own_config(self, topic: str) -> dict[str, str]:
-        """Return the settings of a topic that are its own, and not the brokers' defaults."""
+        """Return the settings of a topic that differ from the brokers' defaults."""
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
         described = self._client.describe_configs([resource], config_filter="modified")
         return {
@@ -158,7 +158,7 @@ class Admin:
         return len(found[0]["partitions"]) if found else 0
 
     def topic_id(self, topic: str) -> str:
-        """Return the topic's UUID at the broker: a topic made anew under the same name has another."""
+        """Return the topic's UUID at the broker. A topic that was deleted and created again has a new one."""
         return str(self._client.describe_topics([topic])[0]["topic_id"])
 
     def cluster_id(self) -> str:

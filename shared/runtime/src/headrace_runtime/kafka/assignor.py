@@ -1,4 +1,4 @@
-"""Sharing partitions among the members of a group."""
+"""The assignment of partitions to the members of a group."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 
 
 class TruthfulAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
-    """The cooperative-sticky assignor, which claims what its member owns now.
+    """The cooperative-sticky assignor; a member claims the partitions that it owns at the moment.
 
-    kafka-python (3.0.12) claims what the last rebalance gave, also when that was lost since, as after a broker's
-    restart. The leader then holds such a partition back until its owner gives it up; but nobody owns it, so nobody
-    ever does, and it is read by no one.
+    kafka-python (3.0.12) claims the partitions of the last rebalance, even when the member has lost them since, as
+    after a broker's restart. The leader then holds such a partition back until its owner revokes it. It has no owner,
+    so no member ever reads it again.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.owned: Callable[[], Collection[TopicPartition]] = tuple
-        """Returns the partitions that the member owns."""
+        """A function that returns the partitions that the member owns."""
 
     def metadata(self, topics: Collection[str]) -> Any:
-        """Return what the member tells the leader when it joins."""
+        """Return the metadata that the member sends to the leader in a join."""
         self.member_assignment = list(self.owned())
         return super().metadata(topics)

@@ -1,4 +1,4 @@
-"""Kafka that does not answer, told to callers who can come again."""
+"""Errors of an unreachable Kafka, as callers of an RPC may retry them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.settings import KafkaSettings
 
 CALL_BOOTSTRAP_MS = 5_000
-"""How long a caller of an RPC waits for a first broker: less than callers wait for an answer."""
+"""Longest wait of an RPC for the first broker (ms); shorter than the deadlines of callers."""
 
 
 @contextmanager
 def kafka_answering(settings: KafkaSettings, doing: str) -> Iterator[None]:
-    """Turn errors of Kafka into Unavailable; `doing` says what failed, such as "topics cannot be looked at"."""
+    """Turn errors of Kafka into Unavailable. `doing` names the failure, such as "topics cannot be looked at"."""
     try:
         yield
     except KafkaError as error:

@@ -1,4 +1,4 @@
-"""Reading from Kafka: as a member of a group, or a range of the log without one."""
+"""Kafka consumers: a member of a consumer group, and a reader of a range of the log without a group."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from headrace_runtime.settings import KafkaSettings
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
-"""How often a consumer looks whether it moves."""
+"""Interval between two checks that a consumer makes progress (seconds)."""
 ENDS_TIMEOUT_MS = 2_000
 ANSWER_TIMEOUT_MS = 60_000
-"""Longest wait for an offset of a log; without a limit the client waits for ever after some failures."""
+"""Longest wait for an offset of a partition (ms); without a limit the client never returns after some failures."""
 
 CONSUMERS_STALLED = Counter(
     "headrace_consumer_stalled", "Consumers that were given up because they stood still.", ["group"]
@@ -46,21 +46,21 @@ _READING: dict[str, Any] = {
 
 
 _FETCHING: dict[str, Any] = {
-    # What is fetched is compressed, and many times larger in memory: a backlog must not fill it.
+    # Fetched batches are compressed and many times larger in memory, which a backlog must not fill.
     "max_partition_fetch_bytes": 1024 * 1024,
     "fetch_max_bytes": 4 * 1024 * 1024,
 }
-"""For members of groups; a larger message is fetched all the same, alone."""
+"""Largest fetch of a group member (bytes). A larger message is still fetched, alone."""
 
 
 class Stalled(Unavailable):
-    """A consumer stands still, or is no member of its group any more: the process must end and begin anew."""
+    """A consumer makes no progress or has left its group; the process must restart."""
 
 
 class GroupConsumer:
-    """A static member of a consumer group. Not safe for use by several threads.
+    """A static member of a consumer group. Not thread-safe.
 
-    Positions are never committed here: the next offsets of finished records go into the producer's transaction.
+    The consumer commits no offsets. The producer's transaction commits the offsets of the records it processed.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GroupConsumer:
     ) -> None:
         self.group = group
         self.max_records = max_records
-        """Most messages that one poll returns."""
+        """Largest number of messages that a poll returns."""
         self._moving: Watchdog[Place] = Watchdog(settings.kafka_stall_s)
         self._member: Watchdog[str] = Watchdog(2 * settings.kafka_session_timeout_ms / 1_000)
         self._look_s = time.monotonic()
@@ -81,15 +81,15 @@ class GroupConsumer:
             partition_assignment_strategy=[TruthfulAssignor],
             session_timeout_ms=settings.kafka_session_timeout_ms,
             heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
-            # Handlers are short, so a member that does not poll for two minutes hangs.
+            # Handlers are short: a member without a poll for two minutes hangs.
             max_poll_interval_ms=120_000,
             **_READING | _FETCHING,
             **settings.kafka_client(),
         )
         assignor = self._consumer._coordinator._assignors[TruthfulAssignor.name]  # noqa: SLF001 - made by kafka-python
         assignor.owned = self._owned
-        # An answer asked for in an earlier membership is kept by kafka-python (3.0.12) until it is fetched, and then
-        # may be older than what another member has committed since.
+        # kafka-python (3.0.12) caches an offset that was requested in an earlier membership until it is fetched. It
+        # may then be older than the offset that another member has committed since.
         self._arrivals.forget_offsets = self._consumer._coordinator._offset_fetch_futures.clear  # noqa: SLF001
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
         self._consumer.subscribe(topics, listener=self._arrivals)
@@ -99,8 +99,8 @@ class GroupConsumer:
     def poll(self, timeout_s: float) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time.
 
-        While the group rebalances, what has come from the partitions that are still ours. Raises Stalled when nothing
-        comes though there is something, or when this is no member of the group any more.
+        During a rebalance, a poll returns records of the partitions that this member keeps. Raises Stalled when
+        committed records wait but none arrive, or when the group has expelled this member.
         """
         if time.monotonic() - self._look_s > LOOK_EVERY_S:
             self._look()
@@ -122,19 +122,19 @@ class GroupConsumer:
         records = _records(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
         self._membership = membership
         if records and not self._joining.owns(self._joining.membership()):
-            # Thrown out meanwhile: they may be another's by now.
+            # The group expelled this member meanwhile: another may own the partitions by now.
             self.rewind(records)
             return []
         return records
 
     def _look(self) -> None:
-        """Raise Stalled when something has been wrong for too long."""
+        """Raise Stalled when the consumer has made no progress, or was no member, for too long."""
         coordinator = self._consumer._coordinator  # noqa: SLF001 - kafka-python only logs that it was fenced
-        # Another process with our id took our place: the heart stops, and polls go on for ever without an error.
+        # Another process joined with our instance id. Heartbeats stop, and polls return nothing without an error.
         silent = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled  # noqa: SLF001
         if self._member.look({self.group: silent} if silent else {}):
             self._give_up(f"is no member of the group any more, for {self._member.limit_s:.0f} s")
-        # A rebalance may wait for a member that is busy, and nothing is read until it is over.
+        # A rebalance may wait for a busy member, and no records are read until it ends.
         if stalled := self._moving.look({} if self._joining.look() else self._behind()):
             self._give_up(f"has not moved for {self._moving.limit_s:.0f} s though there is something: {stalled}")
 
@@ -147,7 +147,7 @@ class GroupConsumer:
         reading = self._consumer.assignment() - self._consumer.paused()
         try:
             ends = self._consumer.end_offsets(list(reading), timeout_ms=ENDS_TIMEOUT_MS) if reading else {}
-            # A position that is not known yet, or not any more, is one that does not move either.
+            # An unknown position counts as one without progress.
             positions = {partition: self._consumer._subscription.assignment[partition].position for partition in ends}  # noqa: SLF001
         except (KafkaError, KeyError) as error:
             logger.debug("%s: cannot tell how far behind: %r", self.group, error)
@@ -160,7 +160,7 @@ class GroupConsumer:
         }
 
     def rewind(self, records: Iterable[Record]) -> None:
-        """Read these records again, as far as their partitions are still ours."""
+        """Seek back to these records in the partitions that this member still owns."""
         assigned = self._consumer.assignment()
         for place, found in by_place(records).items():
             if TopicPartition(*place) in assigned:
@@ -168,23 +168,23 @@ class GroupConsumer:
         self._moving.forget()
 
     def advance(self, offsets: Offsets) -> None:
-        """Read on from these offsets, as far as their partitions are still ours."""
+        """Seek to these offsets in the partitions that this member still owns."""
         assigned = self._consumer.assignment()
         for place, offset in offsets.items():
             if TopicPartition(*place) in assigned:
                 self._consumer.seek(TopicPartition(*place), offset)
 
     def _owned(self) -> Collection[TopicPartition]:
-        # One that was thrown out owns nothing any more, whatever it had.
+        # An expelled member owns no partition any more.
         lost = self._consumer.group_metadata().generation_id < 0
         return () if lost else self._consumer.assignment()
 
     def assignment(self) -> set[Place]:
-        """Return the partitions that are ours now."""
+        """Return the partitions that this member owns."""
         return {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
 
     def arrived(self) -> set[Place]:
-        """Return the partitions that came since the last call, also those that were lost in between and came back."""
+        """Return the partitions assigned since the last call, including those that were lost and assigned again."""
         arrived: set[Place] = set()
         while not self._arrivals.places.empty():
             arrived.add(self._arrivals.places.get())
@@ -195,66 +195,66 @@ class GroupConsumer:
         return {place: self._consumer.committed(TopicPartition(*place)) for place in places}
 
     def positions(self) -> dict[Place, int]:
-        """Return the offset that is read next from each partition that is ours, where it is known."""
+        """Return the next offset to read of each partition that this member owns, where it is known."""
         assigned = dict(self._consumer._subscription.assignment)  # noqa: SLF001 - asking in public may wait
         positions = {(each.topic, each.partition): state.position for each, state in assigned.items()}
         return {place: position.offset for place, position in positions.items() if position is not None}
 
     def notes(self, places: Iterable[Place]) -> dict[Place, str]:
-        """Return what stands beside the group's committed offset of each partition, empty where there is nothing."""
+        """Return the metadata of the group's committed offset of each partition; empty without metadata."""
         found = {place: self._consumer.committed(TopicPartition(*place), metadata=True) for place in places}
         return {place: str(committed.metadata or "") if committed else "" for place, committed in found.items()}
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the last stable offset of each partition. Raises KafkaError when the broker does not tell."""
+        """Return the last stable offset of each partition. Raises KafkaError when the broker does not answer."""
         ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def pause(self) -> None:
-        """Stop fetching from every assigned partition; polls go on and keep the membership."""
+        """Pause every assigned partition. Polls keep the membership alive."""
         self._consumer.pause(*self._consumer.assignment())
 
     def resume(self) -> None:
-        """Fetch again from every paused partition."""
+        """Resume every paused partition."""
         self._consumer.resume(*self._consumer.paused())
 
     def group_metadata(self) -> ConsumerGroupMetadata:
-        """Return what a transaction needs to commit offsets for this member, and for no stale one.
+        """Return the group metadata with which a transaction commits offsets for this member, and for no stale member.
 
-        The group may have moved on since the last poll, and what this member owned stays its own until its next one.
-        But a member that was thrown out and let in again has another id, and its partitions may have been another's.
+        The generation may have changed since the last poll; the member keeps its partitions until the next poll. But a
+        member that was expelled and has rejoined has a new member id, and others may have owned its partitions.
         """
         membership = self._joining.membership()
         return membership if membership.member_id == self._membership.member_id else self._membership
 
     def close(self) -> None:
-        """Leave. A static member's partitions stay with it until the session times out."""
+        """Close the consumer. A static member keeps its partitions until the session times out."""
         self._joining.close()
         self._consumer.close(autocommit=False)
 
 
 class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Remembers which partitions were assigned. kafka-python may call it in a thread of its own."""
+    """A rebalance listener that records assigned partitions. kafka-python may call it from its own thread."""
 
     def __init__(self) -> None:
         self.places: queue.SimpleQueue[Place] = queue.SimpleQueue()
         self.forget_offsets: Callable[[], None] = lambda: None
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Remember them, and forget committed offsets that were asked for before they were ours."""
+        """Record the partitions, and drop their committed offsets that were fetched before the assignment."""
         self.forget_offsets()
         for partition in assigned:
             self.places.put((partition.topic, partition.partition))
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Nothing to do: whatever comes back is assigned again."""
+        """Do nothing: partitions that return are assigned again."""
 
 
 class LogReader:
-    """Reads committed records from given positions, without a group. Not safe for use by several threads."""
+    """Reads committed records from given offsets, without a consumer group. Not thread-safe."""
 
     def __init__(self, settings: KafkaSettings, name: str, bootstrap_timeout_ms: int = 30_000) -> None:
-        """`bootstrap_timeout_ms` is the longest wait for a first broker."""
+        """Wait at most `bootstrap_timeout_ms` for the first broker to answer."""
         self._consumer = KafkaConsumer(
             client_id=name,
             group_id=None,
@@ -279,7 +279,7 @@ class LogReader:
         return [(topic, number) for number in sorted(numbers)]
 
     def start_at(self, starts: Mapping[Place, int | None]) -> None:
-        """Read these partitions from these offsets; None stands for the beginning."""
+        """Assign these partitions and seek to these offsets; None is the beginning of a partition."""
         partitions = {TopicPartition(*place): start for place, start in starts.items()}
         self._consumer.assign(list(partitions))
         for partition, start in partitions.items():
@@ -289,12 +289,12 @@ class LogReader:
                 self._consumer.seek(partition, start)
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the last stable offset of each partition: what a transaction still holds open is behind it."""
+        """Return the last stable offset of each partition; records of open transactions lie behind it."""
         ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def offsets_at(self, moments_ms: Mapping[Place, int]) -> dict[Place, int | None]:
-        """Return each partition's first offset that was written then (ms since 1970) or later, None without one."""
+        """Return each partition's first offset with this timestamp (ms since 1970) or a later one; None without one."""
         found = self._consumer.offsets_for_times({TopicPartition(*place): ms for place, ms in moments_ms.items()})
         offsets = {(partition.topic, partition.partition): hit for partition, hit in found.items()}
         return {place: offsets[place].offset if offsets.get(place) else None for place in moments_ms}
@@ -304,9 +304,9 @@ class LogReader:
         return _records(self._consumer.poll(int(timeout_s * 1_000), max_records))
 
     def position(self, place: Place) -> int:
-        """Return the offset that is read next, transaction markers already passed included.
+        """Return the next offset to read. Transaction markers that were passed count.
 
-        Raises Unavailable when the broker does not tell.
+        Raises Unavailable when the broker does not answer.
         """
         position = self._consumer.position(TopicPartition(*place), timeout_ms=ANSWER_TIMEOUT_MS)
         if position is None:
@@ -314,14 +314,14 @@ class LogReader:
         return int(position)
 
     def reached(self, ends: Mapping[Place, int]) -> bool:
-        """Tell whether every partition was read to its end.
+        """Return whether every partition was read to its end.
 
         Positions decide, not the offsets of records: transaction markers take offsets too, often the last one.
         """
         return all(self.position(place) >= end for place, end in ends.items())
 
     def read_to(self, ends: Mapping[Place, int], stall_s: float = 60.0) -> Iterator[list[Record]]:
-        """Yield the records before these ends. Raises Unavailable when nothing moves for stall_s seconds."""
+        """Yield the records before these ends. Raises Unavailable after stall_s seconds without progress."""
         last_move, positions = time.monotonic(), {place: self.position(place) for place in ends}
         while not self.reached(ends):
             records = [record for record in self.poll(0.5) if record.offset < ends[record.place]]

@@ -1,9 +1,9 @@
-"""Records out of Kafka's record batches, a batch at a time.
+"""Decoding of Kafka's record batches, one batch at a time.
 
-kafka-python (3.0.12) decodes one record after another in Python, which is most of what reading costs. Here the places
-of all fields of many records are found together, in numpy, and a record is made once, as what the services work with.
-What belongs to the log and not to the record, checksums, codecs, aborted transactions and control batches, stays with
-kafka-python: `QuickRecords` takes the place of the class by which its fetcher unpacks, and follows that one.
+kafka-python (3.0.12) decodes one record after another in Python, which is the largest part of the cost of reading.
+This module finds the offsets of all fields of many records together, in numpy, and builds each record once, in the
+class that the services use. Checksums, codecs, aborted transactions and control batches stay with kafka-python:
+`QuickRecords` replaces the class with which its fetcher unpacks a batch, and has the same interface.
 
 The format is described in Kafka's documentation under "Record Batch" and "Record".
 """
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 _VERSION = 2
 FEWEST = 24
-"""Records of a batch from which on finding fields together is the quicker way."""
+"""Smallest batch (records) for which decoding in numpy is faster."""
 AT_ONCE = 1024
-"""Records that are made at a time: what is made lies in memory beside its batch."""
+"""Records that are built at a time. They lie in memory beside their batch."""
 
 
 _Places = np.ndarray[Any, np.dtype[np.int64]]
@@ -37,18 +37,18 @@ _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """Unpacks what was fetched from a partition into records of headrace_runtime.messages."""
+    """An iterator that decodes the fetched batches of a partition into records of headrace_runtime.messages."""
 
     def __init__(self, fetch_offset: int, tp: Any, records: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(fetch_offset, tp, records, *arguments, **options)
-        # In the place of kafka-python's iterator, which goes from record to record.
+        # Replaces kafka-python's iterator, which decodes record by record.
         self.record_iterator = self._pieces(tp, records)
         self._piece: list[Record] = []
 
     def take(self, n: int | None = None) -> list[Record]:
         """Return the next records, n at most.
 
-        An error is told when all before it was taken. What is left then is given up, to be fetched again.
+        An error is raised after the records before it were returned. The remaining bytes are dropped and fetched again.
         """
         taken: list[Record] = []
         try:
@@ -70,7 +70,7 @@ class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return taken
 
     def _pieces(self, tp: Any, records: Any) -> Iterator[list[Record]]:
-        """Yield the records from the fetch offset on, some at a time."""
+        """Yield the records from the fetch offset on, in groups."""
         last = None
         while (batch := records.next_batch()) is not None:
             last = batch
@@ -83,16 +83,16 @@ class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                     self.next_fetch_offset = batch.next_offset
                     continue
             for piece in unpack(batch, tp.topic, tp.partition):
-                # A batch comes as a whole, also when only its end was asked for.
+                # The broker sends whole batches, even when the fetch offset lies inside one.
                 if found := list(dropwhile(self._maybe_skip_record, piece)):
                     yield found
         if last is not None and last.magic == _VERSION:
-            # The last offset of a batch stays its own when compaction has removed its last record.
+            # A batch keeps its last offset when compaction has removed its last record.
             self.next_fetch_offset = last.next_offset
         self.drain()
 
     def _passed_over(self, batch: Any) -> bool:
-        """Return whether a batch holds no records for readers: markers, and what was aborted."""
+        """Return whether a batch holds no records for readers: a control batch, or one of an aborted transaction."""
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
             self._consume_aborted_transactions_up_to(batch.last_offset)
             if self._contains_abort_marker(batch):
@@ -103,10 +103,10 @@ class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def unpack(batch: Any, topic: str, partition: int) -> Iterator[list[Record]]:
-    """Yield the records of a batch of kafka-python's, some at a time.
+    """Yield the records of one of kafka-python's batches, in groups.
 
-    Raises CorruptRecordError when the bytes are none. A header without a value, which Kafka knows, has an empty one. In
-    a header's name, what is no UTF-8 is replaced: no producer's message stops the reading.
+    Raises CorruptRecordError when the bytes are not a record batch. A header with a null value gets an empty one.
+    Bytes of a header's name that are not UTF-8 are replaced, so that no producer's message stops a reader.
     """
     if batch.magic != _VERSION:
         yield list(_plainly(batch, topic, partition))
@@ -145,9 +145,9 @@ def _plainly(batch: Any, topic: str, partition: int) -> Iterator[Record]:
 
 
 def _bodies(data: bytes, position: int, count: int) -> tuple[list[int], list[int]]:
-    """Return where the next records begin, behind their lengths, and where they end.
+    """Return the start of each of the next records, after its length, and its end.
 
-    A record begins where the one before ends, so this cannot be done together.
+    A record begins at the end of its predecessor, so this loop cannot be vectorised.
     """
     starts, ends = [], []
     for _ in range(count):
@@ -191,13 +191,13 @@ def _records(data: bytes, starts: list[int], ends: list[int], batch: Any, topic:
     if found != ends:
         raise ValueError("a record that does not end where its length says")
     fields = zip(repeat(topic), repeat(partition), offsets, keys, values, headers, stamps.tolist(), strict=False)
-    # Without Record's own constructor, which is a function in Python.
+    # Record's own constructor is a Python function and too slow here.
     records: list[Record] = list(map(tuple.__new__, repeat(Record), fields))
     return records
 
 
 def _varints(view: _Bytes, at: _Places) -> tuple[_Places, _Places]:
-    """Return the zigzag-encoded numbers at some places, and the places behind them."""
+    """Return the zigzag-encoded numbers at these offsets, and the offsets after them."""
     byte = view[at]
     whole = (byte & 0x7F).astype(np.int64)
     at = at + 1
@@ -211,13 +211,13 @@ def _varints(view: _Bytes, at: _Places) -> tuple[_Places, _Places]:
         at[longer] += 1
         longer = longer[(byte & 0x80) != 0]
         shift += 7
-    # The sign bit of a number of 64 bits is shifted in from the left, where it does not belong.
+    # An arithmetic shift of a 64-bit number repeats the sign bit on the left: clear those bits.
     halves = (whole.view(np.uint64) >> np.uint64(1)).view(np.int64)
     return halves ^ -(whole & 1), at
 
 
 def _parts(data: bytes, view: _Bytes, at: _Places) -> tuple[list[bytes | None], _Places]:
-    """Return the bytes at some places, each behind its length, of which a negative one stands for none."""
+    """Return the length-prefixed bytes at these offsets; a negative length stands for None."""
     lengths, starts = _varints(view, at)
     ends = starts + np.maximum(lengths, 0)
     if int(lengths.max()) > len(data) or int(ends.max()) > len(data):
@@ -231,7 +231,7 @@ def _parts(data: bytes, view: _Bytes, at: _Places) -> tuple[list[bytes | None], 
 
 
 def _headers(data: bytes, counts: _Places, at: _Places) -> tuple[list[Headers], list[int]]:
-    """Return each record's headers and the place behind them. Few records have any."""
+    """Return each record's headers and the offset after them. Few records have headers."""
     headers: list[Headers] = [()] * len(counts)
     ends = at.tolist()
     for record in np.flatnonzero(counts).tolist():

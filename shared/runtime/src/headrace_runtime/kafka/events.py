@@ -1,4 +1,4 @@
-"""Events that may be lost: published off the caller's path, one in a message or many."""
+"""Best-effort events, published off the caller's path, alone or many in a message."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from headrace_runtime.settings import KafkaSettings
 logger = logging.getLogger(__name__)
 
 GATHER_S = 0.05
-"""How long events gather before they are sent."""
+"""How long events are gathered before they are sent (seconds)."""
 MOST_WAITING = 10_000
 MOST_HELD_BYTES = 64 * 1024 * 1024
-"""What waits may keep in memory: while Kafka is away, large events must not fill it."""
+"""Largest memory of queued events (bytes). Without a limit, large events would fill it while Kafka is away."""
 MOST_AGE_S = 120.0
-"""What waited longer is dropped: who looks for an event does so around the time at which it came to be."""
+"""Events that waited longer are dropped (seconds): readers look for an event around the time of its creation."""
 STOP_TIMEOUT_S = 10.0
-"""How long a stop waits for Kafka to take the rest."""
+"""How long a stop waits for Kafka to acknowledge the remaining events (seconds)."""
 MESSAGE_BYTES = 256 * 1024
-"""What one message of many holds at most, unless a single one is larger; brokers take 1 MB by default."""
+"""Largest message of many items (bytes), unless a single item is larger. Brokers take 1 MB by default."""
 
 EVENTS_DROPPED = Counter(
     "headrace_events_dropped", "Best-effort events that were dropped or did not arrive.", ["topic"]
@@ -48,10 +48,10 @@ def _count_lost(kind: type[Message], items: int) -> None:
 
 
 class _Gathering(Background, Generic[T]):
-    """Keeps what comes in a bounded queue, and writes it a little later. Safe for use by several threads.
+    """A bounded queue whose items a thread writes to Kafka a little later. Thread-safe.
 
-    Putting never blocks; what finds the queue full is counted. At most `at_once` items are written before other threads
-    get a turn: the interpreter itself lets one go on for 5 ms.
+    Putting never blocks; items that find the queue full are dropped and counted. The thread writes at most `at_once`
+    items before it yields to other threads: the interpreter would let it run for 5 ms.
     """
 
     def __init__(self, settings: KafkaSettings, source: str, gather_s: float, at_once: int) -> None:
@@ -68,10 +68,10 @@ class _Gathering(Background, Generic[T]):
 
     @abstractmethod
     def _write(self, items: Sequence[T]) -> None:
-        """Hand items to the producer."""
+        """Pass items to the producer."""
 
     def _put(self, item: T, held_bytes: int, kind: type[Message]) -> None:
-        """Queue an item that keeps so much in memory, for an event of a class."""
+        """Queue an item with its size in memory (bytes) and the class of its event."""
         with self._lock:
             full = len(self._waiting) >= MOST_WAITING or self._held_bytes + held_bytes > MOST_HELD_BYTES
             if not full:
@@ -83,10 +83,10 @@ class _Gathering(Background, Generic[T]):
             self._arrived.set()
 
     def run(self) -> None:
-        """Write what is queued until stopped, then the rest."""
+        """Write queued items until stopped, then drain the queue."""
         try:
             while self._arrived.wait() and not (self.stopping.is_set() and not self._waiting):
-                # A short rest lets events gather: waking for each would cost a busy caller half of its own time.
+                # A short pause gathers events: a wake-up for each would cost a busy caller half of its own time.
                 self.stopping.wait(self._gather_s)
                 self._arrived.clear()
                 left = len(self._waiting)
@@ -111,7 +111,7 @@ class _Gathering(Background, Generic[T]):
         return taken
 
     def _write_fresh(self, taken: Sequence[_Waiting[T]]) -> None:
-        """Write what has not waited too long. One item that cannot be written does not end the writing."""
+        """Write the items that have not expired. An item that cannot be written does not stop the others."""
         oldest_s = time.monotonic() - MOST_AGE_S
         fresh = [item for item, _, _, put_s in taken if put_s >= oldest_s]
         lost = len(taken) - len(fresh)
@@ -125,7 +125,7 @@ class _Gathering(Background, Generic[T]):
             _count_lost(taken[0][1], lost)
 
     def _send(self, message: Message, items: int) -> None:
-        """Send a message of so many items; count them when it does not arrive."""
+        """Send a message of that many items, and count them as dropped when it does not arrive."""
         kind = type(message)
         try:
             sent = send(self._producer, encode(message, source=self._source))
@@ -139,7 +139,7 @@ class _Gathering(Background, Generic[T]):
         _count_lost(kind, items)
 
     def stop(self) -> None:
-        """Send what is queued, then close. What Kafka does not take in time, or a full queue, is given up."""
+        """Drain the queue, then close. Items that Kafka does not acknowledge in time are dropped."""
         self.stopping.set()
         self._arrived.set()
         if len(self._waiting) < MOST_WAITING:
@@ -149,7 +149,7 @@ class _Gathering(Background, Generic[T]):
 
 
 class EventProducer(_Gathering[tuple[Message, otel_context.Context]]):
-    """Publishes events, each in a message of its own, with the trace context in which it was published."""
+    """Publishes each event in its own message, with the trace context of its caller."""
 
     def __init__(self, settings: KafkaSettings, source: str) -> None:
         super().__init__(settings, source, GATHER_S, at_once=8)
@@ -166,10 +166,10 @@ class EventProducer(_Gathering[tuple[Message, otel_context.Context]]):
 
 
 class BatchedEvents(_Gathering[T]):
-    """Publishes many items in one message: for what happens thousands of times a second.
+    """Publishes many items in one message, for events that occur thousands of times a second.
 
-    `pack` makes a message of the class `kind` of some items when they are sent: not in the caller's time. Each item is
-    queued with the bytes that it keeps in memory until then.
+    `pack` builds a message of the class `kind` from items when they are sent, off the caller's path. Each item is
+    queued with the memory that it takes until then (bytes).
     """
 
     def __init__(

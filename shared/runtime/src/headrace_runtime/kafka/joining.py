@@ -1,8 +1,8 @@
-"""Joins a group while the partitions that its member keeps are read on.
+"""Joins of a consumer group that leave the member reading the partitions it keeps.
 
-A join lasts as long as the slowest member takes to notice it. kafka-python (3.0.12) reads nothing meanwhile, and loses
-a join that is answered just after the poll that awaited it gave up. So joins run in the client's own thread here. Only
-their last part, which changes the assignment, waits for the reader: nothing is taken away while it is being read.
+A join lasts until the slowest member notices the rebalance. kafka-python (3.0.12) reads nothing meanwhile, and loses a
+join that is answered just after the poll that awaited it timed out. Joins therefore run in the client's own thread.
+Only their last step, which changes the assignment, waits for the reader: no partition is revoked while it is read.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from kafka import KafkaConsumer
 from kafka.structs import ConsumerGroupMetadata
 
 TAKE_TIMEOUT_S = 5.0
-"""Longest wait for the last part of a join, which asks nobody."""
+"""Longest wait for the last step of a join (seconds), which needs no broker."""
 REST_S = 0.005
 
 
 class Joining:
-    """The joins of one consumer. Only for the thread that reads."""
+    """The joins of one consumer. Only the reading thread may call it."""
 
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way to join beside polls
         self._complete = self._coordinator._on_join_complete_async  # noqa: SLF001
         self._coordinator._on_join_complete_async = self._complete_when_awaited  # noqa: SLF001
-        # Polls ask it to join; they must neither wait for that nor join by themselves.
+        # Polls call the coordinator to join; they must neither wait for a join nor start one.
         self._coordinator.ensure_active_group = lambda timeout_ms=None: True
         self._subscription = consumer._subscription  # noqa: SLF001
         self._member_id = ""
@@ -34,9 +34,9 @@ class Joining:
         self._awaited = False
 
     def look(self) -> bool:
-        """Start a join when one is needed, finish one that was answered, and tell whether one is under way.
+        """Start a join when it is needed, finish an answered join, and return whether a join is in progress.
 
-        Raises KafkaError when the group does not take this member.
+        Raises KafkaError when the group refuses this member.
         """
         while True:
             if self._join is None:
@@ -53,18 +53,18 @@ class Joining:
                 raise join.exception
 
     def membership(self) -> ConsumerGroupMetadata:
-        """Return the generation and the id under which this is a member now."""
+        """Return the generation and the member id of the current membership."""
         return self._coordinator.group_metadata()
 
     def owns(self, membership: ConsumerGroupMetadata) -> bool:
-        """Tell whether what is assigned here belongs to a membership.
+        """Return whether the local assignment belongs to the current membership.
 
-        A member that was thrown out gets another id as soon as it is let in again, and its assignment only later.
+        An expelled member gets a new member id as soon as it rejoins, and its assignment only later.
         """
         return bool(membership.generation_id >= 0 and membership.member_id == self._member_id)
 
     def close(self) -> None:
-        """Hold up nothing any more."""
+        """Release the client's thread."""
         self._awaited = True
 
     def _start(self) -> Any:
@@ -77,13 +77,13 @@ class Joining:
             time.sleep(REST_S / 5)
 
     async def _complete_when_awaited(self, *answer: Any) -> None:
-        """Run in the client's thread: take over the assignment while the reader waits for that."""
+        """Run in the client's thread: apply the assignment while the reader waits."""
         self._answered = True
         while not self._awaited:
             await self._coordinator._net.sleep(REST_S)  # noqa: SLF001
         _, member_id, *_ = answer
         if self._member_id != member_id:
-            # kafka-python (3.0.12) goes on where it was when it learns only by joining that it had been thrown out.
+            # kafka-python (3.0.12) keeps its positions when it learns only from a join that it was expelled.
             self._subscription.assign_from_subscribed([])
         await self._complete(*answer)
         self._member_id = member_id

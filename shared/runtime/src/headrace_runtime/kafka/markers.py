@@ -1,4 +1,4 @@
-"""Transaction markers at the end of a partition: read past, and committed, so that lag is the work that waits."""
+"""Commits past transaction markers at the end of a partition, so that lag counts only waiting records."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Markers:
-    """Finds positions that went past markers behind the last committed record.
+    """Finds positions that have passed the markers after the last committed record.
 
-    A message that was written in a transaction is followed by a marker, which takes an offset and is never handed out.
-    A group that has done everything would stay behind by one in each partition, and what scales on lag would not rest.
+    A marker follows the records of a transaction. It takes an offset, and consumers never see it. Without these commits
+    a group that has processed everything would lag by one in each partition, and autoscalers would never scale to zero.
     """
 
     def __init__(self, consumer: GroupConsumer) -> None:
@@ -25,18 +25,18 @@ class Markers:
         self._unknown: set[Place] = set()
 
     def committed(self, offsets: Offsets) -> None:
-        """Take note of what was committed."""
+        """Record committed offsets."""
         self._committed.update(offsets)
 
     def passed(self) -> dict[Place, int]:
-        """Return the positions to commit. Only for a consumer with nothing in hand: all it handed out is committed."""
+        """Return the positions to commit. Every record that the consumer has returned must be committed already."""
         self._ask()
         positions = self._consumer.positions()
         known = {place: offset for place, offset in self._committed.items() if place not in self._unknown}
         return {place: position for place, position in positions.items() if position > known.get(place, position)}
 
     def _ask(self) -> None:
-        """Ask what is committed of the partitions that have come since."""
+        """Fetch the committed offsets of partitions that were assigned since."""
         self._unknown |= self._consumer.arrived()
         self._unknown &= self._consumer.assignment()
         if not self._unknown:

@@ -1,4 +1,4 @@
-"""Writing to Kafka: in transactions, or with a producer for what may be lost."""
+"""Kafka producers: transactional, and best-effort."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from headrace_runtime.telemetry import tracer
 logger = logging.getLogger(__name__)
 
 COMMIT_WATCHDOG_S = 45.0
-"""A commit that hangs longer ends the process: kafka-python waits for it without a limit."""
+"""A commit that hangs longer (seconds) ends the process: kafka-python waits for it without a limit."""
 
 _WRITING: dict[str, Any] = {
     "allow_auto_create_topics": False,
     "compression_type": "zstd",
     "batch_size": 512 * 1024,
     "max_request_size": 8 * 1024 * 1024,
-    # The default of 100 ms makes most transactions take 110: the next one meets CONCURRENT_TRANSACTIONS and backs off.
+    # With the default of 100 ms most transactions take 110: the next meets CONCURRENT_TRANSACTIONS and backs off.
     "retry_backoff_ms": 5,
     "metrics_enabled": False,
 }
@@ -48,15 +48,15 @@ _LOST_MEMBERSHIP = (
 
 
 class Fenced(HeadraceError):
-    """Another process took over this transactional id; this one must end."""
+    """Another process took over this transactional id; this process must end."""
 
 
 class MembershipLost(HeadraceError):
-    """The consumer group moved on during a transaction, which was aborted."""
+    """The consumer group rebalanced during a transaction, which was aborted."""
 
 
 class Transaction:
-    """What one transaction writes."""
+    """An open transaction and the messages and offsets written in it."""
 
     def __init__(self, producer: KafkaProducer) -> None:
         self._producer = producer
@@ -76,12 +76,12 @@ class Transaction:
     def commit_offsets(
         self, offsets: Offsets, group_metadata: ConsumerGroupMetadata, notes: Mapping[Place, str] = MappingProxyType({})
     ) -> None:
-        """Make the progress of a consumer group part of the transaction, with a note beside some of the offsets."""
+        """Commit offsets of a consumer group in the transaction, some with a note as their metadata."""
         with tracer.start_as_current_span(names.SPAN_COMMIT):
             self.note_offsets(offsets, group_metadata, notes)
 
     def note_offsets(self, offsets: Offsets, group_metadata: ConsumerGroupMetadata, notes: Mapping[Place, str]) -> None:
-        """Do the same without a span: nothing was processed, there is only something to note."""
+        """Commit offsets without a span, for notes that belong to no processed record."""
         structs = {
             TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, ""), -1)
             for place, offset in offsets.items()
@@ -90,7 +90,7 @@ class Transaction:
 
 
 class TransactionalProducer:
-    """Writes all or nothing. Starting one with the same transactional id fences the one before."""
+    """A transactional producer. A new producer with the same transactional id fences it."""
 
     def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
         self.transactional_id = transactional_id
@@ -109,15 +109,15 @@ class TransactionalProducer:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Commit what the block wrote, or nothing when it raises.
+        """Commit the writes of the block, or abort the transaction when the block raises.
 
-        Raises Fenced when another process took over, MembershipLost when the consumer group moved on meanwhile; then
-        nothing was written and the records must be read again.
+        Raises Fenced when another process took over the transactional id, and MembershipLost when the consumer group
+        rebalanced meanwhile. The transaction is then aborted, and the records must be read again.
         """
         with _watchdog(self.transactional_id):
             try:
-                # kafka-python (3.0.12) keeps the offsets of an aborted transaction and commits them with the next one:
-                # the records that were to be read again would be lost.
+                # kafka-python (3.0.12) keeps the offsets of an aborted transaction and commits them with the next:
+                # the records to be read again would be lost.
                 self._producer._transaction_manager._pending_txn_offset_commits.clear()  # noqa: SLF001
                 self._producer.begin_transaction()
                 yield Transaction(self._producer)
@@ -128,7 +128,7 @@ class TransactionalProducer:
                 self._producer.abort_transaction()
                 raise MembershipLost(f"{self.transactional_id}: {error!r}") from error
             except BaseException as error:
-                # What was written just before may have told the client; it then raises the next best error.
+                # A write just before may have found out first; the client then raises another error.
                 if isinstance(self._producer._transaction_manager._last_error, _FENCED):  # noqa: SLF001
                     raise Fenced(f"{self.transactional_id}: another process took over") from error
                 self._producer.abort_transaction()
@@ -155,18 +155,18 @@ def _watchdog(transactional_id: str) -> Iterator[None]:
 
 
 def send(producer: KafkaProducer, message: Outgoing) -> Any:
-    """Hand one message to a kafka-python producer and return its future."""
+    """Pass a message to a kafka-python producer and return its future."""
     return producer.send(
         message.topic, message.value, key=message.key, headers=list(message.headers), partition=message.partition
     )
 
 
 def best_effort_producer(settings: KafkaSettings, client_id: str, gather_s: float) -> KafkaProducer:
-    """Return a producer for what comes in bursts every `gather_s` seconds: each is written together.
+    """Return a producer for bursts of messages every `gather_s` seconds; it writes each burst together.
 
-    It keeps the order, and may write a message twice when the broker's answer is lost. An idempotent one would not, but
-    kafka-python's (3.0.12) writes nothing any more once the broker has refused a message, for its size or for a right
-    that is missing.
+    The producer keeps the order. It may write a message twice when the broker's acknowledgement is lost. An idempotent
+    producer would not, but kafka-python's (3.0.12) stops for good once the broker has refused a message for its size or
+    for a missing permission.
     """
     return KafkaProducer(
         client_id=client_id,

@@ -25,11 +25,11 @@ POLL_TIMEOUT_S = 0.1
 
 
 class CompactedView(Background, Generic[M]):
-    """Calls on_message(key, message, record) for every message of a topic, from the beginning, in its own thread.
+    """A thread that calls on_message(key, message, record) for every message of a topic, from the beginning.
 
-    The message is None for a tombstone. on_ready() is called once, when everything that the topic held at the start was
-    delivered. Every process sees the whole topic; no consumer group is involved. A message that cannot be decoded is
-    logged and passed over.
+    The message is None for a tombstone. on_ready() is called once, after the messages that the topic held at the start.
+    Every process reads the whole topic, without a consumer group. A message that cannot be decoded is logged and
+    skipped.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class CompactedView(Background, Generic[M]):
 
     @property
     def ready(self) -> bool:
-        """Whether everything that the topic held at the start has been seen."""
+        """Whether the messages that the topic held at the start were delivered."""
         return self._ready.is_set()
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Return once `ready`. Raises Unavailable when that takes longer."""
+        """Wait until `ready`. Raises Unavailable after the time-out."""
         if not self._ready.wait(timeout_s):
             raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
 
     def catch_up(self, timeout_s: float) -> None:
-        """Return once everything committed before this call was seen. Raises Unavailable when that takes longer."""
+        """Wait until the messages committed before this call were delivered. Raises Unavailable after the time-out."""
         if not self.ask().wait(timeout_s):
             raise Unavailable(f"{self.name}: not at the end of the topic after {timeout_s:.0f} s")
 
     def ask(self) -> threading.Event:
-        """Return an event that is set once everything committed before this call was seen."""
+        """Return an event that is set once the messages committed before this call were delivered."""
         seen = threading.Event()
         self._asked.put(seen)
         return seen

@@ -1,4 +1,4 @@
-"""Notices what stands still."""
+"""Detection of consumers and threads that make no progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HUNG_EXIT_CODE = 70
 """Exit code of a process that ended itself because a call of the Kafka client never returned."""
 
 LONGEST_STEP_S = 5.0
-"""Most that counts of the time between two looks."""
+"""Largest part of the time between two checks that counts (seconds)."""
 
 S = TypeVar("S", bound=Hashable)
 
@@ -29,10 +29,10 @@ class _Standing:
 
 
 class Watchdog(Generic[S]):
-    """Tells which subjects have been in the same state for too long.
+    """Finds subjects whose state has not changed for too long.
 
-    Time is counted between looks, and no more than `LONGEST_STEP_S` for each: a process that was suspended, or whose
-    work between two looks took long, is not taken for one that stands still.
+    Time is counted between checks, at most `LONGEST_STEP_S` for each. A process that was suspended, or that worked for
+    long between two checks, is therefore not reported as stalled.
     """
 
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,9 +42,9 @@ class Watchdog(Generic[S]):
         self._standing: dict[S, _Standing] = {}
 
     def look(self, states: Mapping[S, object]) -> list[S]:
-        """Take in the state of every subject that ought to move, and return those that have not for `limit_s` seconds.
+        """Record the state of every subject that should make progress; return those unchanged for `limit_s` seconds.
 
-        A subject that is left out is forgotten.
+        Subjects missing from `states` are forgotten.
         """
         now = self._clock()
         step, self._last_s = min(now - self._last_s, LONGEST_STEP_S), now
@@ -56,14 +56,14 @@ class Watchdog(Generic[S]):
         return [subject for subject, standing in self._standing.items() if standing.for_s >= self.limit_s]
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget every subject."""
         self._standing = {}
 
 
 class HangWatch:
-    """Ends the process when a thread has not beaten for too long, and writes every thread's stack to its log.
+    """Ends the process when a thread has sent no heartbeat for too long; writes the stack of every thread to its log.
 
-    Some calls of the Kafka client have no limit of their own; the process that is started next begins anew.
+    Some calls of the Kafka client have no time-out. The supervisor starts the process again.
     """
 
     def __init__(self, name: str, limit_s: float) -> None:
@@ -74,16 +74,16 @@ class HangWatch:
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Start the checks."""
         threading.Thread(target=self._run, name=f"{self._name} watch", daemon=True).start()
         return self
 
     def __exit__(self, *_ended: object) -> None:
-        """Stop looking."""
+        """Stop the checks."""
         self._stopping.set()
 
     def beat(self) -> None:
-        """Tell that the thread lives."""
+        """Record a heartbeat of the thread."""
         self._beats += 1
 
     def _run(self) -> None:
