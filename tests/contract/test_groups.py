@@ -105,13 +105,15 @@ def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSett
     rows = pa.RecordBatch.from_pydict({"id": ["a", "b"]})
     message = record_pb2.RecordBatch(pipeline=pipeline, arrow=to_ipc(rows), rows=2)
     found: list[pa.RecordBatch] = []
-    reading = threading.Thread(target=lambda: found.extend(last_rows(settings, pipeline, 0, 10)))
+    waited = threading.Event()
+    reading = threading.Thread(target=lambda: found.extend(last_rows(settings, pipeline, 0, 10, waited.set)))
     with closing(TransactionalProducer(settings, f"tx.{pipeline}")) as producer:
         with producer.transaction() as transaction:
             transaction.send_now(Outgoing(clean_topic(pipeline), None, message.SerializeToString(), (), 0))
             reading.start()
             reading.join(1.0)
             assert reading.is_alive(), "the rows were read without waiting for the transaction"
+            assert waited.is_set(), "whoever watches the reading was not told that it lives"
         reading.join(60.0)
     assert [batch.column("id").to_pylist() for batch in found] == [["a", "b"]]
 

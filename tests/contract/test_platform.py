@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -112,6 +113,10 @@ def test_a_killed_kafka_comes_back_with_its_records(broker: Platform, until: Cal
     consumer.seek_to_beginning()
     assert next(consumer).value == b"water"
     consumer.close()
+
+
+def test_the_home_of_a_platform_is_its_owners_alone(broker: Platform) -> None:
+    assert stat.S_IMODE(broker.home.stat().st_mode) == 0o700
 
 
 def test_a_second_platform_in_the_same_home_is_refused(broker: Platform) -> None:

@@ -58,6 +58,8 @@ def stocked(registry, canned, tmp_path: Path) -> Path:
     for attempt, epochs in ((1, (1, 2)), (2, (2, 3)), (10, (4,))):
         curve = [{"epoch": epoch, "train_loss": attempt / epoch} for epoch in epochs]
         store.write(f"runs/{version.trained.run_id}/attempt-{attempt}/curve.json", json.dumps(curve).encode())
+    store.write(f"runs/{version.trained.run_id}/attempt-x/curve.json", b"[]")
+    store.write(f"runs/{version.trained.run_id}/attempt-11/curve.json", b'[{"epoch"')
     registry.datasets, registry.versions, registry.releases = [dataset], [version], [release]
     registry.lineage = messages.GetLineageResponse(
         version=version, runs=[canned.training(messages.RUN_STATE_SUCCEEDED)], dataset=dataset, topic="penguins"

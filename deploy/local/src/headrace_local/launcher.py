@@ -26,6 +26,7 @@ from headrace_local import state as state_file
 from headrace_local.errors import AlreadyRunning, NotRunning, PlatformError, Unsupported
 from headrace_local.jars import jar_cache
 from headrace_local.kafka import EmbeddedKafka
+from headrace_local.private import make_private
 from headrace_local.processes import (
     SERVICES,
     Connections,
@@ -144,7 +145,7 @@ class Platform:
 
         fresh removes the state of earlier platforms first. Raises PlatformError.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        make_private(self.home)
         with self._alone():
             self._clear_earlier()
             if fresh:

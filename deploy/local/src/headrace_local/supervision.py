@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 from supervisor.xmlrpc import SupervisorTransport
 
 from headrace_local.errors import StartFailed
+from headrace_local.private import make_private
 from headrace_local.processes import BROKER_GROUP, MARK, SERVICE_GROUP, Process
 
 SOCKET_LIMIT = 88
@@ -55,7 +56,7 @@ class Supervisor:
     def start(self, processes: Sequence[Process], platform_id: str, *, attached: bool) -> int:
         """Start supervisor and broker processes and return the supervisor's pid; services wait for start_services."""
         for folder in (self._home / "run", self._home / "logs", self.socket.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(folder)
         self.socket.unlink(missing_ok=True)
         self._declare(processes)
         environment = os.environ | {

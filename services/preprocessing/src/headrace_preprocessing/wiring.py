@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+import pyarrow as pa
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
-from headrace_runtime.loops import TransactionLoop
+from headrace_runtime.loops import Restore, TransactionLoop
 from headrace_runtime.messages import Place
 from headrace_runtime.pipelines import PipelineParts
 from headrace_runtime.service import Component, Service, settle
@@ -69,10 +70,17 @@ def _origin(settings: Settings, topic: str) -> Origin:
         return Origin(admin.cluster_id(), admin.topic_id(topic))
 
 
-def _restorer(settings: Settings, cleaner: Cleaner) -> Callable[[set[Place]], None]:
-    def restore(places: set[Place]) -> None:
+def _restorer(settings: Settings, cleaner: Cleaner) -> Restore:
+    def restore(places: set[Place], beat: Callable[[], None]) -> None:
+        name, window = cleaner.pipeline.name, cleaner.window
         for _, partition in places:
-            rows = last_rows(settings, cleaner.pipeline.name, partition, cleaner.window) if cleaner.window else []
-            cleaner.restore(partition, rows)
+            rows = last_rows(settings, name, partition, window, beat) if window else []
+            cleaner.restore(partition, _beating(rows, beat))
 
     return restore
+
+
+def _beating(batches: Iterable[pa.RecordBatch], beat: Callable[[], None]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        beat()
+        yield batch

@@ -25,8 +25,11 @@ logger = logging.getLogger(__name__)
 POLL_TIMEOUT_S = 0.2
 POSTPONE_S = 0.05
 """How long messages that are not ready rest."""
-HANG_S = 120.0
-"""A round of a loop that takes longer hangs: twice what restoring a state may wait for other transactions."""
+HANG_S = 180.0
+"""A step of a loop that takes longer hangs: handling a batch and its transaction, or a part of restoring a state."""
+
+Restore = Callable[[set[Place], Callable[[], None]], None]
+"""Reads the state of partitions anew, and calls what it is given whenever it has got on: that may take minutes."""
 
 RECORDS_CONSUMED = Counter("headrace_records_consumed", "Kafka messages consumed and committed.", ["topic"])
 TRANSACTION_SECONDS = Histogram("headrace_transaction_seconds", "Duration of Kafka transactions.", ["loop"])
@@ -54,7 +57,7 @@ class TransactionLoop(Background):
         open_consumer: Callable[[], GroupConsumer],
         open_producer: Callable[[], TransactionalProducer],
         handle: Handle,
-        restore: Callable[[set[Place]], None] = lambda _: None,
+        restore: Restore = lambda _places, _beat: None,
         suspects: Suspects | None = None,
         ready: Callable[[Sequence[Record]], bool] = lambda _: True,
     ) -> None:
@@ -94,8 +97,9 @@ class TransactionLoop(Background):
                     continue
                 unknown = by_place(records).keys() - restored
                 if unknown:
-                    self._restore(unknown)
+                    self._restore(unknown, watch.beat)
                     restored |= unknown
+                    watch.beat()
                 if records and not round_.process(records):
                     restored = set()
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.registry.v1 import registry_service_pb2 as messages
@@ -164,16 +164,15 @@ def _shortened(manifest: Manifest) -> Manifest:
 
 def _curve(store: ObjectStore, run_id: str) -> Iterator[Mapping[str, float]]:
     """Yield a run's measurements by epoch; what a later attempt measured again counts."""
+    from headrace_runtime.runs import attempt_of
+
     found: dict[float, Mapping[str, float]] = {}
     names = [name for name in store.list(f"runs/{run_id}") if name.endswith("/curve.json")]
-    for name in sorted(names, key=_attempt):
-        for point in json.loads(store.read(name) or b"[]"):
-            found[point["epoch"]] = point
+    for name in sorted(filter(attempt_of, names), key=attempt_of):
+        # A curve that cannot be read is not drawn: the report is about more than that.
+        with suppress(ValueError, TypeError, KeyError):
+            found.update({point["epoch"]: point for point in json.loads(store.read(name) or b"[]")})
     yield from (found[epoch] for epoch in sorted(found))
-
-
-def _attempt(name: str) -> int:
-    return int(name.rpartition("attempt-")[2].partition("/")[0])
 
 
 @contextmanager

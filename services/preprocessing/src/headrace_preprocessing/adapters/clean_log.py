@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Admin, LogReader
+from headrace_runtime.kafka.producers import TRANSACTION_TIMEOUT_MS
 from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic
@@ -15,33 +16,40 @@ from headrace_runtime.topics import clean_topic
 from headrace_preprocessing.transport.converters import record_batch
 
 FIRST_STEP = 64
-SETTLE_S = 60.0
+SETTLE_S = 2 * TRANSACTION_TIMEOUT_MS / 1_000
 """Longest wait for the transactions of former owners: twice what the broker grants one before it aborts it."""
 SETTLE_POLL_S = 0.02
 
 
-def last_rows(settings: KafkaSettings, pipeline: str, partition: int, rows: int) -> list[pa.RecordBatch]:
+def last_rows(
+    settings: KafkaSettings, pipeline: str, partition: int, rows: int, beat: Callable[[], None] = lambda: None
+) -> list[pa.RecordBatch]:
     """Return batches with at least the last `rows` rows of a clean partition, oldest first; all there is if less.
 
-    Everything written before the call is among them, if it is committed at all. Raises Unavailable when a transaction
-    stays open.
+    Everything written before the call is among them, if it is committed at all; `beat` is called whenever something was
+    read or waited for. Raises Unavailable when a transaction stays open.
     """
     place = (clean_topic(pipeline), partition)
     with LogReader(settings, f"preprocessing.{pipeline}.restore") as reader:
         reader.start_at({place: None})
-        ends, step = _settled_ends(settings, reader, place), FIRST_STEP
+        ends, step = _settled_ends(settings, reader, place, beat), FIRST_STEP
         beginning = reader.position(place)
         # How many rows a message holds is known only once it is read: go back twice as far until there are enough.
         while True:
             start = max(beginning, ends[place] - step)
             reader.start_at({place: start})
-            batches = [record_batch(record)[1] for records in reader.read_to(ends) for record in records]
+            batches: list[pa.RecordBatch] = []
+            for records in reader.read_to(ends):
+                batches += [record_batch(record)[1] for record in records]
+                beat()
             if start == beginning or sum(batch.num_rows for batch in batches) >= rows:
                 return batches
             step *= 2
 
 
-def _settled_ends(settings: KafkaSettings, reader: LogReader, place: Place) -> dict[Place, int]:
+def _settled_ends(
+    settings: KafkaSettings, reader: LogReader, place: Place, beat: Callable[[], None]
+) -> dict[Place, int]:
     """Return the last stable offset once it has passed all that is written now.
 
     A former owner's transaction may be committed and its offsets valid while its marker has not reached this partition:
@@ -55,6 +63,7 @@ def _settled_ends(settings: KafkaSettings, reader: LogReader, place: Place) -> d
             raise Unavailable(
                 f"{place[0]}:{place[1]}: a transaction before offset {written} stays open for {SETTLE_S:.0f} s"
             )
+        beat()
         time.sleep(SETTLE_POLL_S)
     return ends
 

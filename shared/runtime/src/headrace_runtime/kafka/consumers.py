@@ -81,8 +81,8 @@ class GroupConsumer:
             partition_assignment_strategy=[TruthfulAssignor],
             session_timeout_ms=settings.kafka_session_timeout_ms,
             heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
-            # Handlers are short: a member without a poll for two minutes hangs.
-            max_poll_interval_ms=120_000,
+            # Restoring a state may take minutes on a busy machine; HangWatch ends a loop that hangs long before this.
+            max_poll_interval_ms=600_000,
             **_READING | _FETCHING,
             **settings.kafka_client(),
         )

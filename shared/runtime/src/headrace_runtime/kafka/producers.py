@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -16,15 +14,17 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import HeadraceError
-from headrace_runtime.kafka.watchdog import HUNG_EXIT_CODE
+from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.messages import Offsets, Outgoing, Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.telemetry import tracer
 
 logger = logging.getLogger(__name__)
 
-COMMIT_WATCHDOG_S = 45.0
-"""A commit that hangs longer (seconds) ends the process: kafka-python waits for it without a limit."""
+TRANSACTION_TIMEOUT_MS = 60_000
+"""Time (milliseconds) after which the broker aborts an open transaction."""
+HUNG_TRANSACTION_S = 2 * TRANSACTION_TIMEOUT_MS / 1_000
+"""A transaction that takes longer (seconds) ends the process: kafka-python waits for its commit without a limit."""
 
 _WRITING: dict[str, Any] = {
     "allow_auto_create_topics": False,
@@ -97,7 +97,7 @@ class TransactionalProducer:
         self._producer = KafkaProducer(
             transactional_id=transactional_id,
             client_id=transactional_id,
-            transaction_timeout_ms=30_000,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             **_WRITING,
             **settings.kafka_client(),
         )
@@ -114,7 +114,7 @@ class TransactionalProducer:
         Raises Fenced when another process took over the transactional id, and MembershipLost when the consumer group
         rebalanced meanwhile. The transaction is then aborted, and the records must be read again.
         """
-        with _watchdog(self.transactional_id):
+        with HangWatch(f"transaction of {self.transactional_id}", HUNG_TRANSACTION_S):
             try:
                 # kafka-python (3.0.12) keeps the offsets of an aborted transaction and commits them with the next:
                 # the records to be read again would be lost.
@@ -137,21 +137,6 @@ class TransactionalProducer:
     def close(self) -> None:
         """Close the connections; an open transaction is aborted by the broker."""
         self._producer.close(timeout=10)
-
-
-@contextmanager
-def _watchdog(transactional_id: str) -> Iterator[None]:
-    def give_up() -> None:
-        logger.critical("transaction of %s hangs for %s s, ending the process", transactional_id, COMMIT_WATCHDOG_S)
-        os._exit(HUNG_EXIT_CODE)
-
-    timer = threading.Timer(COMMIT_WATCHDOG_S, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def send(producer: KafkaProducer, message: Outgoing) -> Any:
