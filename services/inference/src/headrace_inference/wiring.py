@@ -22,6 +22,7 @@ from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
+from headrace_inference.core.cache_key import PREFIX
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
@@ -107,4 +108,6 @@ def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoa
 def _cache(settings: Settings) -> RedisCache | None:
     if not settings.redis_url:
         return None
-    return RedisCache(settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_ms / 1e3)
+    return RedisCache(
+        settings.redis_url, prefix=PREFIX, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_ms / 1e3
+    )

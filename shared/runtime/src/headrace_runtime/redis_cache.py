@@ -15,8 +15,10 @@ import redis.asyncio as redis
 from prometheus_client import Counter
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.redis_check import check_redis
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class CircuitBreaker:
 class RedisCache:
     """Bytes by key. No method raises because of the cache; each is used in one event loop only.
 
+    All keys begin with `prefix`.
+
     Look-ups that come while another is on its way travel together in one MGET, which costs a tenth of as many GETs.
     Writes are queued, `max_waiting` at most, and sent in pipelines. Connections, reads and writes may take `timeout_s`
     seconds each, and values live for `ttl_s` seconds unless they are put with another time to live.
@@ -102,6 +106,7 @@ class RedisCache:
         self,
         url: str,
         *,
+        prefix: bytes,
         ttl_s: float,
         timeout_s: float = 0.02,
         breaker: CircuitBreaker | None = None,
@@ -116,7 +121,10 @@ class RedisCache:
                 max_connections=4,
             )
         except ValueError as error:
-            raise InvalidInput(f"Redis URL: {error}") from error  # the URL itself may hold a password
+            # The URL itself may hold a password.
+            raise InvalidInput(f"Redis URL: {error}; Sentinels and clusters are not spoken to") from error
+        self._url = url
+        self._prefix = prefix
         self._ttl_s = ttl_s
         self._breaker = breaker or CircuitBreaker(failures=5, pause_s=2.0)
         self._max_waiting = max_waiting
@@ -126,7 +134,11 @@ class RedisCache:
         self._writing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect, so that the first look-up need not."""
+        """Look at what the server is, and connect, so that the first look-up need not.
+
+        Raises FailedPrecondition when it answers and can never be the cache, see `redis_check`.
+        """
+        await check_redis(self._url, self._prefix)
         await self._attempt(self._client.ping)
         return self
 
@@ -188,6 +200,9 @@ class RedisCache:
         try:
             answer = await call()
         except Exception as error:  # whatever it is, callers go on without the cache
+            if isinstance(error, ReadOnlyError):
+                # A failover made it a replica: its name may lead to another server by now.
+                await self._client.connection_pool.disconnect()
             if self._breaker.failed():
                 logger.warning("the cache is left alone for %s s: %r", self._breaker.pause_s, error)
             return None
