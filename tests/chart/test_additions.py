@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +141,43 @@ def test_the_job_that_applies_speaks_tls_where_the_registry_does(rendering: Call
     assert variables["HEADRACE_TLS_SERVER_NAME"] == "headrace.example.org"
     # Health has a port of its own there, without TLS.
     assert "grpc://headrace-model-registry-metrics:8003 &&" in container["command"][-1]
+
+
+@pytest.mark.contract
+def test_the_job_applies_every_pipeline_and_fails_for_one_that_cannot_be(added: list[Manifest], tmp_path: Path) -> None:
+    from headrace_client import RegistryClient
+    from headrace_local.launcher import SERVICES, Platform
+
+    (container,) = workload(added, "pipelines", "Job")["spec"]["template"]["spec"]["containers"]
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    (folder / "bad.yaml").write_text(SPEC.replace("kind: Pipeline", "kind: Pipelines"))
+    (folder / "digits.yaml").write_text(SPEC)
+    with Platform.on_free_ports(
+        tmp_path / "home", services=[shape for shape in SERVICES if shape.name == "model-registry"]
+    ) as platform:
+        address = platform.addresses["registry"]
+        moved = {
+            "/app/bin": str(Path(sys.executable).parent),
+            "/etc/headrace/pipelines": str(folder),
+            "headrace-model-registry-metrics:7020": address,
+            "headrace apply": "headrace apply --create-topic",
+        }
+        *shell, script = container["command"]
+        for inside, here in moved.items():
+            assert inside in script
+            script = script.replace(inside, here)
+        environment = {"HOME": str(tmp_path), "HEADRACE_REGISTRY_ADDRESS": address}
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run([*shell, script], env=environment, capture_output=True, text=True, check=False)
+
+        failed = run()
+        assert failed.returncode == 1
+        assert "kind" in failed.stdout + failed.stderr
+        with RegistryClient(address) as registry:
+            assert [each.pipeline for each in registry.pipelines()] == ["digits"], failed.stdout + failed.stderr
+        (folder / "bad.yaml").unlink()
+        again = run()
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "nothing changed" in again.stdout
