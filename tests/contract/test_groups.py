@@ -15,6 +15,7 @@ import pytest
 from headrace.events.v1 import record_pb2
 from headrace_data.batches import to_ipc
 from headrace_preprocessing.adapters.clean_log import last_rows
+from headrace_preprocessing.transport.converters import record_batch
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled
 from headrace_runtime.kafka.producers import MembershipLost
@@ -106,7 +107,12 @@ def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSett
     message = record_pb2.RecordBatch(pipeline=pipeline, arrow=to_ipc(rows), rows=2)
     found: list[pa.RecordBatch] = []
     waited = threading.Event()
-    reading = threading.Thread(target=lambda: found.extend(last_rows(settings, pipeline, 0, 10, waited.set)))
+    place = (clean_topic(pipeline), 0)
+
+    def read() -> None:
+        found.extend(last_rows(settings, place, 10, lambda record: record_batch(record)[1], waited.set))
+
+    reading = threading.Thread(target=read)
     with closing(TransactionalProducer(settings, f"tx.{pipeline}")) as producer:
         with producer.transaction() as transaction:
             transaction.send_now(Outgoing(clean_topic(pipeline), None, message.SerializeToString(), (), 0))

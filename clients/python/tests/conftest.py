@@ -18,7 +18,7 @@ from headrace import open_inference
 from headrace.events.v1.artifact_pb2 import Artifact
 from headrace.events.v1.dataset_pb2 import DatasetFrozen, DatasetProgressed, SplitRows
 from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, GateResult, ModelReleased, ModelTrained, Variant
-from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
+from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec, PipelineTroubled
 from headrace.events.v1.record_pb2 import SourceRange
 from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_TRAINING, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
@@ -200,6 +200,7 @@ class FakeRegistry(RegistryServiceServicer):
     versions: list[messages.Version] = field(default_factory=list)
     releases: list[messages.Release] = field(default_factory=list)
     lags: list[messages.Lag] = field(default_factory=list)
+    troubles: list[PipelineTroubled] = field(default_factory=list)
     lineage: messages.GetLineageResponse = field(default_factory=messages.GetLineageResponse)
     fates: list[messages.RecordFate] = field(default_factory=list)
     states: list[State] | dict[int, list[State]] = field(default_factory=list)
@@ -210,11 +211,12 @@ class FakeRegistry(RegistryServiceServicer):
     metadata: list[dict[str, str]] = field(default_factory=list)
     address: str = ""
 
-    def _seen(self, request: Any, context: grpc.ServicerContext) -> None:
+    def _seen(self, request: Any, context: grpc.ServicerContext, answer: Any = None) -> Any:
         self.requests.append(request)
         self.metadata.append({str(key): str(value) for key, value in context.invocation_metadata()})
         if self.refusal:
             context.abort(*self.refusal)
+        return answer
 
     def ApplyPipeline(self, request: Any, context: Any) -> messages.ApplyPipelineResponse:  # noqa: N802
         self._seen(request, context)
@@ -230,20 +232,16 @@ class FakeRegistry(RegistryServiceServicer):
         return messages.ListPipelinesResponse(pipelines=found)
 
     def ListDatasets(self, request: Any, context: Any) -> messages.ListDatasetsResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ListDatasetsResponse(datasets=self.datasets)
+        return self._seen(request, context, messages.ListDatasetsResponse(datasets=self.datasets))
 
     def ListRuns(self, request: Any, context: Any) -> messages.ListRunsResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ListRunsResponse(runs=self.runs)
+        return self._seen(request, context, messages.ListRunsResponse(runs=self.runs))
 
     def ListVersions(self, request: Any, context: Any) -> messages.ListVersionsResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ListVersionsResponse(versions=self.versions)
+        return self._seen(request, context, messages.ListVersionsResponse(versions=self.versions))
 
     def ListReleases(self, request: Any, context: Any) -> messages.ListReleasesResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ListReleasesResponse(releases=self.releases)
+        return self._seen(request, context, messages.ListReleasesResponse(releases=self.releases))
 
     def RollbackModel(self, request: Any, context: Any) -> messages.RollbackModelResponse:  # noqa: N802
         self._seen(request, context)
@@ -254,12 +252,13 @@ class FakeRegistry(RegistryServiceServicer):
         return self.lineage
 
     def GetRecordFate(self, request: Any, context: Any) -> messages.GetRecordFateResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.GetRecordFateResponse(fates=self.fates)
+        return self._seen(request, context, messages.GetRecordFateResponse(fates=self.fates))
 
     def ListLags(self, request: Any, context: Any) -> messages.ListLagsResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ListLagsResponse(lags=self.lags)
+        return self._seen(request, context, messages.ListLagsResponse(lags=self.lags))
+
+    def ListTroubles(self, request: Any, context: Any) -> messages.ListTroublesResponse:  # noqa: N802
+        return self._seen(request, context, messages.ListTroublesResponse(troubles=self.troubles))
 
     def WatchPipeline(self, request: Any, context: Any) -> Iterator[messages.WatchPipelineResponse]:  # noqa: N802
         self._seen(request, context)

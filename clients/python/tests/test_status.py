@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import grpc
+from headrace.events.v1.pipeline_pb2 import PipelineTroubled
 from headrace.registry.v1 import registry_service_pb2 as messages
 
 
@@ -42,6 +43,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
                 "suspected": 2,
             },
         ],
+        "troubles": [],
         "lane": "python",
         "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime"}],
         "problems": [],
@@ -60,6 +62,13 @@ def test_what_waits_for_a_dataset_is_called_no_backlog(headrace, registry, infer
     assert "each dataset" not in headrace("status").stdout
     registry.lags.append(messages.Lag(group="freeze.digits", topic="headrace.dataset.requested.v1", messages=4))
     assert "freeze.PIPELINE moves on with each dataset" in headrace("status").stdout
+
+
+def test_what_is_wrong_with_a_pipeline_is_told(headrace, registry, inference):
+    registry.troubles = [PipelineTroubled(pipeline="grow", part="ingestion.grow", instance="0", reason="no topic")]
+    assert "pipeline grow (ingestion.grow, instance 0): no topic" in headrace("status").stdout
+    (trouble,) = json.loads(headrace("status", "--json").stdout)["troubles"]
+    assert (trouble["pipeline"], trouble["reason"]) == ("grow", "no topic")
 
 
 def test_a_model_that_is_not_served_yet(headrace, registry, inference, canned):

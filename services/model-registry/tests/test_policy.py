@@ -360,3 +360,14 @@ def test_the_same_version_from_two_runs_keeps_its_place(story, world, ledger):
     (request,) = second.decided
     ledger.learn(replace(trained, run_id=request.run_id))
     assert [version.ordinal for version in ledger.catalogue.versions.values()] == [1]
+
+
+def test_more_partitions_apply_the_spec_in_force_once_more(story, world, ledger):
+    before = ledger.catalogue.pipelines["digits"]
+    changed = story.changed(seed=8).applied
+    (grown,) = ledger.grant(facts.PartitionsAdded("digits", before.partitions + 2))
+    # A spec that was applied meanwhile stays in force.
+    assert grown == replace(changed, partitions=before.partitions + 2)
+    assert ledger.catalogue.pipelines["digits"] == grown
+    assert ledger.grant(facts.PartitionsAdded("digits", before.partitions)).repeated
+    assert "was never applied" in ledger.grant(facts.PartitionsAdded("letters", 9)).reason

@@ -1,9 +1,13 @@
+from datetime import UTC, datetime, timedelta
+
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import RunState, VersionState
-from headrace_model_registry.core.facts import DatasetProgressed, RunKind, RunProgressed
+from headrace_model_registry.core.facts import DatasetProgressed, PipelineTroubled, RunKind, RunProgressed
 from headrace_model_registry.core.queries import PipelineStatus, ProgressBoard
 
 EMPTY = ProgressBoard()
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SOON, LATE = timedelta(seconds=299), timedelta(seconds=300)
 
 
 def progress(run_id, step, attempt=1):
@@ -126,3 +130,15 @@ def test_a_dataset_that_is_frozen_again_becomes_the_latest(story, world, ledger)
     assert queries.datasets(ledger.catalogue)[-1].frozen == again
     assert queries.status(ledger.catalogue, EMPTY, "digits").dataset.frozen == again
     assert isinstance(again, facts.DatasetFrozen)
+
+
+def test_a_trouble_is_shown_until_it_is_over_or_not_told_again(story, ledger):
+    def trouble(reason, subject="", valid_s=0, pipeline="digits"):
+        return PipelineTroubled(pipeline, "ingestion.digits", "0", subject, reason, START, valid_s)
+
+    board = EMPTY.showing(trouble("fails", valid_s=300)).showing(trouble("lost", "digits:0:7"))
+    board = board.showing(trouble("of a pipeline that is gone", pipeline="old"))
+    told = [[one.reason for one in queries.troubles(ledger.catalogue, board, START + age)] for age in (SOON, LATE)]
+    assert told == [["fails", "lost"], ["lost"]]
+    over = board.showing(trouble(""))
+    assert [one.reason for one in queries.troubles(ledger.catalogue, over, START + SOON)] == ["lost"]

@@ -30,8 +30,10 @@ class Cluster:
     def create_record_topics(self, pipeline, partitions):
         for stage in ("raw", "clean", "dead"):
             self.topics.setdefault(f"{pipeline}.{stage}", partitions)
+        return partitions
 
-    def lags(self):
+    def lags(self, readers):
+        self.readers = list(readers)
         return [Lag("trainer", "headrace.training.requested.v1", 2)]
 
 

@@ -6,6 +6,8 @@ from headrace_data.manifest import OffsetRange
 from headrace_data.spec import Freeze
 from headrace_preprocessing.core.filling import Filling, rows_wanted
 
+WRITTEN_MS = 1_700_000_000_000
+
 
 def covering(partition: int, start: int, end: int) -> OffsetRange:
     return OffsetRange(partition=partition, start=start, end=end)
@@ -17,7 +19,7 @@ def policy(**values: Any) -> Freeze:
 
 def filled(rows: int, last_s: float = 100.0) -> Filling:
     filling = Filling()
-    filling.add(rows, {"json": 1}, [covering(0, 10, 20), covering(1, 5, 9)], last_s)
+    filling.add(rows, {"json": 1}, [covering(0, 10, 20), covering(1, 5, 9)], last_s, WRITTEN_MS)
     return filling
 
 
@@ -36,7 +38,34 @@ def filled(rows: int, last_s: float = 100.0) -> Filling:
     ],
 )
 def test_a_dataset_is_due_when_it_is_full_or_idle(when: Freeze, rows: int, now_s: float, due: bool) -> None:
-    assert filled(rows).due(when, now_s) is due
+    assert filled(rows).due(when, now_s, WRITTEN_MS) is due
+
+
+@pytest.mark.parametrize(
+    ("when", "rows", "age_s", "due"),
+    [
+        (policy(after_idle="3s"), 1, 3 * 86_400 - 1, False),
+        (policy(after_idle="3s"), 1, 3 * 86_400, True),
+        (policy(after_records=100), 99, 3 * 86_400, True),
+        (policy(after_idle="3s", max_age="1h"), 1, 3_600, True),
+        (policy(after_idle="3s", min_records=20), 19, 30 * 86_400, False),
+        (policy(after_idle="3s"), 0, 30 * 86_400, False),
+        (Freeze(), 100, 30 * 86_400, False),
+    ],
+)
+def test_rows_of_a_stream_without_a_pause_wait_for_no_longer_than_their_topic_keeps_them(
+    when: Freeze, rows: int, age_s: int, due: bool
+) -> None:
+    # Records come all the time: it is never idle.
+    assert filled(rows).due(when, 100.0, WRITTEN_MS + 1_000 * age_s) is due
+
+
+def test_the_oldest_rows_tell_the_age() -> None:
+    filling = filled(0)
+    assert filling.oldest_ms == 0, "a batch without rows has no age"
+    for written_ms in (WRITTEN_MS + 50, WRITTEN_MS, WRITTEN_MS + 90):
+        filling.add(1, {}, [], 100.0, written_ms)
+    assert filling.oldest_ms == WRITTEN_MS
 
 
 @pytest.mark.parametrize(
@@ -55,20 +84,20 @@ def test_a_policy_waits_for_so_many_rows(when: Freeze, rows: int) -> None:
 def test_a_request_is_due_at_once() -> None:
     filling = filled(0)
     filling.requests.append("r1")
-    assert filling.due(Freeze(), 0.0)
+    assert filling.due(Freeze(), 0.0, WRITTEN_MS)
 
 
 def test_a_freeze_that_failed_waits_for_more_rows() -> None:
     filling = filled(50)
     filling.failed_rows = 50
-    assert not filling.due(policy(after_records=10), 0.0)
-    filling.add(1, {}, [covering(0, 20, 21)], 0.0)
-    assert filling.due(policy(after_records=10), 0.0)
+    assert not filling.due(policy(after_records=10), 0.0, WRITTEN_MS)
+    filling.add(1, {}, [covering(0, 20, 21)], 0.0, WRITTEN_MS)
+    assert filling.due(policy(after_records=10), 0.0, WRITTEN_MS)
 
 
 def test_counts_and_ranges_add_up() -> None:
     filling = filled(3)
-    filling.add(4, {"json": 2, "duplicates": 1}, [covering(0, 20, 30), covering(-1, 7, 8)], 0.0)
+    filling.add(4, {"json": 2, "duplicates": 1}, [covering(0, 20, 30), covering(-1, 7, 8)], 0.0, WRITTEN_MS)
     assert filling.rows == 7
     assert filling.rejected == Counter(json=3, duplicates=1)
     assert filling.ranges() == (covering(-1, 7, 8), covering(0, 10, 30), covering(1, 5, 9))
@@ -88,5 +117,5 @@ def test_counts_and_ranges_add_up() -> None:
 def test_a_batch_that_goes_back_is_of_another_topic(sources: list[tuple[int, int, int]], anew: bool) -> None:
     filling = Filling()
     assert not filling.begins_anew([covering(*source) for source in sources])
-    filling.add(3, {}, [covering(0, 0, 10), covering(-1, 7, 8)], 0.0)
+    filling.add(3, {}, [covering(0, 0, 10), covering(-1, 7, 8)], 0.0, WRITTEN_MS)
     assert filling.begins_anew([covering(*source) for source in sources]) is anew

@@ -34,13 +34,27 @@ def headers_of(outgoing: Outgoing) -> dict[str, bytes]:
         offset=st.integers(0, 2**63 - 1),
         key=st.none() | st.binary(max_size=20),
         value=st.none() | st.binary(max_size=200),
+        end=st.just(0) | st.integers(1, 2**63 - 1),
         headers=st.lists(st.tuples(st.sampled_from(["own", "other"]), st.binary(max_size=9)), max_size=3),
     )
 )
 def test_a_letter_is_read_as_it_was_written(letter: DeadLetter) -> None:
-    found = stored(letter.outgoing("p"))
-    assert replace(found.letter, headers=list(found.letter.headers)) == replace(letter, headers=list(letter.headers))
+    outgoing = letter.outgoing("p")
+    assert outgoing.key is not None or outgoing.value is not None, "Kafka's client takes no message without both"
+    found = stored(outgoing)
+    written = letter if outgoing.value == letter.value else replace(letter, value=b"")
+    assert replace(found.letter, headers=list(found.letter.headers)) == replace(written, headers=list(letter.headers))
     assert (found.id, found.time_ms, found.is_cut) == ("0:3", 1_700, False)
+
+
+def test_a_letter_may_stand_for_a_range_of_records() -> None:
+    range_ = replace(LETTER, key=None, value=None, offset=100, end=250)
+    found = stored(range_.outgoing("p")).letter
+    assert replace(found, headers=()) == replace(range_, value=b"")
+    assert [offset for offset in range(90, 260) if found.holds("meters", 1, offset)] == list(range(100, 250))
+    assert not found.holds("meters", 0, 100)
+    assert not found.holds("other", 1, 100)
+    assert [offset for offset in range(20) if LETTER.holds("meters", 1, offset)] == [7]
 
 
 def test_a_reason_that_is_no_text_in_utf_8_is_told_all_the_same() -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 
@@ -108,6 +108,11 @@ class RegistryClient(ServiceClient):
         """Return how far each consumer group is behind, by group and topic."""
         answer = self._call(self._stub.ListLags, messages.ListLagsRequest())
         return list(answer.lags)
+
+    def troubles(self) -> list[PipelineTroubled]:
+        """Return what services report to be wrong with pipelines now, by pipeline and part."""
+        answer = self._call(self._stub.ListTroubles, messages.ListTroublesRequest())
+        return list(answer.troubles)
 
     def watch(self, pipeline: str, *, timeout_s: float | None = None) -> Iterator[messages.WatchPipelineResponse]:
         """Yield the pipeline's state now, and again whenever it changes; TimedOut ends it after `timeout_s`.

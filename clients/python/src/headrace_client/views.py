@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.artifact_pb2 import Artifact
 from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Variant
-from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
 
@@ -218,6 +218,12 @@ def _fate_word(fate: messages.RecordFate) -> str:
 def lag_view(lag: messages.Lag) -> View:
     """Return how far a consumer group is behind on a topic."""
     return {"group": lag.group, "topic": lag.topic, "messages": lag.messages, "suspected": lag.suspected}
+
+
+def trouble_view(trouble: PipelineTroubled) -> View:
+    """Return what is wrong with a pipeline."""
+    names = ("pipeline", "part", "instance", "subject", "reason")
+    return {name: getattr(trouble, name) for name in names} | {"occur_time": _time(trouble, "occur_time")}
 
 
 def artifact_view(artifact: Artifact) -> View | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -9,16 +10,20 @@ from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import add_IngestionServiceServicer_to_server
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.gaps import Gap
+from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.loops import TransactionLoop
+from headrace_runtime.messages import Outgoing
 from headrace_runtime.pipelines import PipelineParts
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.service import Component, Service, settle
+from headrace_runtime.topics import group_of
 
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
-from headrace_ingestion.transport.consumer import handler
+from headrace_ingestion.transport.consumer import gap_messages, handler
 from headrace_ingestion.transport.dead_letters import DeadLetterDesk
 from headrace_ingestion.transport.pushes import PushDesk
 from headrace_ingestion.transport.servicer import SERVICE_NAME, IngestionServicer
@@ -50,7 +55,13 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
     pipeline = parse_canonical(applied.spec.json)
     intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes)
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
-    name = f"{NAME}.{pipeline.name}"
+    name = group_of(NAME, pipeline.name)
+    troubles = Troubles(settings, NAME)
+
+    def account(gap: Gap) -> Sequence[Outgoing]:
+        troubles.tell(pipeline.name, name, gap.reason, subject=str(gap))
+        return gap_messages(gap, intake)
+
     loop = TransactionLoop(
         name,
         partial(
@@ -60,9 +71,11 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
             topics=[pipeline.stream.topic],
             instance=settings.instance,
             max_records=settings.poll_records,
+            partitions=applied.partitions,
         ),
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(intake),
         suspects=IntakeSuspects(intake),
+        account=account,
     )
     return [loop]

@@ -1,6 +1,6 @@
 """What the core needs of the outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace_model_registry.core.facts import DatasetFrozen, Input, LogEntry, PredictionServed
@@ -17,11 +17,11 @@ class Topics(Protocol):
     def create(self, topic: str) -> None:
         """Create a producers' topic unless it exists."""
 
-    def create_record_topics(self, pipeline: str, partitions: int) -> None:
-        """Create a pipeline's own topics unless they exist. Raises FailedPrecondition when they do not fit."""
+    def create_record_topics(self, pipeline: str, partitions: int) -> int:
+        """Create a pipeline's own topics, or make them grow to so many partitions; return how many they have."""
 
-    def lags(self) -> list[Lag]:
-        """Return how far each consumer group is behind."""
+    def lags(self, readers: Iterable[tuple[str, str]]) -> list[Lag]:
+        """Return how far each consumer group is behind, `readers` among them: groups with a topic that they read."""
 
 
 class Writer(Protocol):

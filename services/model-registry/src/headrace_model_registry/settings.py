@@ -11,3 +11,13 @@ class Settings(GrpcSettings):
     new_topic_partitions: int = Field(
         3, ge=1, description="Partitions of a producers' topic that `headrace apply --create-topic` creates."
     )
+    skip_log_offsets: str = Field(
+        "",
+        pattern=r"^(\d+(,\d+)*)?$",
+        description="Offsets of the registry's log, separated by commas, that hold no entry and are passed over: "
+        "those that the registry names when it refuses to start.",
+    )
+
+    def skipped(self) -> frozenset[int]:
+        """Return the offsets of the log that are passed over."""
+        return frozenset(int(offset) for offset in self.skip_log_offsets.split(",") if offset)

@@ -19,6 +19,7 @@ from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories
 from headrace_model_registry.settings import Settings
 from headrace_model_registry.transport.consumer import EMITTED, FACTS, PROGRESS
+from headrace_model_registry.transport.growth import Growth
 from headrace_model_registry.transport.servicer import SERVICE_NAME, RegistryServicer
 from headrace_model_registry.transport.tail import Tail
 from headrace_model_registry.transport.watch import Watchers
@@ -46,11 +47,12 @@ def build(settings: Settings) -> Service:
         state,
         take_over,
         partial(GroupConsumer, settings, group=GROUP, topics=[topic.name for topic in FACTS], instance=SINGLE),
-        partial(read_log, settings),
+        partial(read_log, settings, settings.skipped()),
     )
     watchers = Watchers(state)
     datasets = StoredDatasets(ObjectStore(settings.store_url))
     stories = Stories(state, KafkaPredictions(settings), KafkaRecords(settings), datasets)
     servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
-    return Service(NAME, [writer, Tail(settings, state, source), host, watchers])
+    growth = Growth(settings, state, writer)
+    return Service(NAME, [writer, Tail(settings, state, source), growth, host, watchers])

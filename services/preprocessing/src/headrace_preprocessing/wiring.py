@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import pyarrow as pa
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.gaps import Gap
+from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.loops import Restore, TransactionLoop
-from headrace_runtime.messages import Place
+from headrace_runtime.messages import Outgoing, Place
 from headrace_runtime.pipelines import PipelineParts
 from headrace_runtime.service import Component, Service, settle
-from headrace_runtime.topics import raw_topic
+from headrace_runtime.topics import clean_topic, group_of, raw_topic
 
 from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.awaited_specs import AwaitedSpecs
-from headrace_preprocessing.transport.consumer import handler
+from headrace_preprocessing.transport.clean_messages import CleanMessages
+from headrace_preprocessing.transport.consumer import gap_messages, handler
 from headrace_preprocessing.transport.converters import Origin
 from headrace_preprocessing.transport.freezer import Freezer
 from headrace_preprocessing.transport.suspects import BatchSuspects
@@ -45,7 +48,17 @@ def _pipeline_parts(
 ) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json)
     cleaner = Cleaner(pipeline)
-    name = f"{NAME}.{pipeline.name}"
+    name = group_of(NAME, pipeline.name)
+    troubles = Troubles(settings, NAME)
+
+    def tell(subject: str, reason: str) -> None:
+        troubles.tell(pipeline.name, name, reason, subject)
+
+    def account(gap: Gap) -> Sequence[Outgoing]:
+        tell(str(gap), gap.reason)
+        return gap_messages(gap, pipeline)
+
+    messages = CleanMessages(pipeline, tell)
     loop = TransactionLoop(
         name,
         partial(
@@ -55,14 +68,17 @@ def _pipeline_parts(
             topics=[raw_topic(pipeline.name)],
             instance=settings.instance,
             max_records=settings.poll_batches,
+            partitions=applied.partitions,
         ),
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(cleaner),
-        _restorer(settings, cleaner),
+        _restorer(settings, cleaner, messages),
         BatchSuspects(cleaner),
         AwaitedSpecs(pipeline.digest, ask).ready,
+        account,
     )
-    return [loop, Freezer(settings, pipeline, events, partial(_origin, settings, pipeline.stream.topic))]
+    origin = partial(_origin, settings, pipeline.stream.topic)
+    return [loop, Freezer(settings, pipeline, events, origin, messages, tell)]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:
@@ -70,11 +86,11 @@ def _origin(settings: Settings, topic: str) -> Origin:
         return Origin(admin.cluster_id(), admin.topic_id(topic))
 
 
-def _restorer(settings: Settings, cleaner: Cleaner) -> Restore:
+def _restorer(settings: Settings, cleaner: Cleaner, messages: CleanMessages) -> Restore:
     def restore(places: set[Place], beat: Callable[[], None]) -> None:
-        name, window = cleaner.pipeline.name, cleaner.window
+        topic, window = clean_topic(cleaner.pipeline.name), cleaner.window
         for _, partition in places:
-            rows = last_rows(settings, name, partition, window, beat) if window else []
+            rows = last_rows(settings, (topic, partition), window, messages.rows, beat) if window else []
             cleaner.restore(partition, _beating(rows, beat))
 
     return restore

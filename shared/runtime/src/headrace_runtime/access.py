@@ -91,7 +91,8 @@ def _record_topics(service: str) -> list[Permission]:
     together = [_operations(service, topic.producers, topic.consumers) for topic in RECORD_TOPICS]
     operations = tuple(sorted({operation for each in together for operation in each}))
     if service == "model-registry":
-        operations += ("Describe", "Create")
+        # They grow with the producers' topic.
+        operations += ("Describe", "Create", "Alter")
     prefix = RECORD_TOPICS[0].template.partition("{")[0]
     return [Permission(service, "topic", prefix, operations, prefixed=True)] if operations else []
 

@@ -10,6 +10,9 @@ from headrace_runtime.messages import Headers, Outgoing, Record
 from headrace_runtime.telemetry import inject
 from headrace_runtime.topics import dead_topic
 
+DELETED_UNREAD = "deletedUnread"
+"""Rule: a range of records was deleted from the topic before it was read. There are no bytes to keep."""
+
 MAX_REASON_BYTES = 1024
 MAX_KEY_BYTES = 64 * 1024
 MAX_OWN_HEADERS_BYTES = 64 * 1024
@@ -48,6 +51,14 @@ class DeadLetter:
     """How often the record was replayed before it was rejected this time."""
     replay_of: str = ""
     """Id of the letter that was replayed last; empty when none was."""
+    end: int = 0
+    """The offset behind the last record of a range that the letter stands for; 0 for a single record."""
+
+    def holds(self, topic: str, partition: int, offset: int) -> bool:
+        """Tell whether the letter stands for the record at a place."""
+        return (self.topic, self.partition) == (topic, partition) and (
+            self.offset <= offset < max(self.end, self.offset + 1)
+        )
 
     def outgoing(self, pipeline: str, partition: int | None = None) -> Outgoing:
         """Return the message for the pipeline's dead-letter topic; a trace context of the producer's is kept aside.
@@ -67,9 +78,11 @@ class DeadLetter:
             told["dead-value-bytes"] = str(len(value))
         headers = inject([*self._own(), *((name, _bytes(text)[:MAX_REASON_BYTES]) for name, text in told.items())])
         key = self.key if len(self.key or b"") <= MAX_KEY_BYTES else None
+        # A message without key and value cannot be written; such a record, and a range that is gone, has neither.
+        kept = value[:MAX_VALUE_BYTES] if self.value is not None or key is None else None
         if self.replay_of:
             partition = _number(self.replay_of.partition(":")[0], partition or 0)
-        return Outgoing(dead_topic(pipeline), key, self.value and value[:MAX_VALUE_BYTES], headers, partition)
+        return Outgoing(dead_topic(pipeline), key, kept, headers, partition)
 
     def after_replay(self, headers: Headers) -> DeadLetter:
         """Return this letter with the origin of a replayed record, when `headers` are those of a replay."""
@@ -86,6 +99,8 @@ class DeadLetter:
             "dead-partition": str(self.partition),
             "dead-offset": str(self.offset),
         }
+        if self.end:
+            origin["dead-end"] = str(self.end)
         replay = {"dead-replays": str(self.replays), "dead-replay-of": self.replay_of} if self.replay_of else {}
         return origin | replay
 
@@ -185,6 +200,7 @@ def _origin_of(told: Mapping[str, str]) -> dict[str, Any]:
         "topic": told.get("dead-topic", ""),
         "partition": _number(told.get("dead-partition"), -1),
         "offset": _number(told.get("dead-offset"), -1),
+        "end": _number(told.get("dead-end"), 0),
         "replays": _number(told.get("dead-replays"), 0),
         "replay_of": told.get("dead-replay-of", ""),
     }

@@ -13,6 +13,7 @@ from prometheus_client import Counter, Histogram
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.caution import Caution, Suspects
 from headrace_runtime.kafka.consumers import GroupConsumer
+from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.messages import Handle, Outgoing, Place, Record, by_place, next_offsets
@@ -38,14 +39,17 @@ TRANSACTION_SECONDS = Histogram("headrace_transaction_seconds", "Duration of Kaf
 class TransactionLoop(Background):
     """Polls, hands each batch to `handle`, and writes what it returns together with the offsets in one transaction.
 
-    An error leaves the batch uncommitted and ends the process; the next one reads it again. A rebalance during the
+    An error leaves the batch uncommitted and ends the loop; whoever runs it next reads it again. A rebalance during the
     transaction aborts it, and the batch is read again by whoever owns it.
 
-    A handler with state tells `restore`, which is called with every partition whose state must be read anew: those that
+    A handler with state tells `restore`, which is called for every partition whose state must be read anew: those that
     have been assigned, and all of them after a transaction was aborted. That is when their first records have come: by
-    then the broker has told the committed offset, which it does only once the former owner's transaction has ended.
+    then the broker has told the committed offset, which it does only once the former owner's transaction has ended. It
+    calls what it is given again and again, or it is taken to hang.
 
     Messages that are not `ready` are read again later: nothing is handled, restored or counted meanwhile.
+
+    What `account` returns for messages that were deleted unread is written when the loop goes on behind them.
 
     With `suspects`, an error of the handler, or the death of processes at the same place, makes the loop careful there
     (see `caution`): what nobody can handle is parked, and everything around it goes through.
@@ -60,8 +64,10 @@ class TransactionLoop(Background):
         restore: Restore = lambda _places, _beat: None,
         suspects: Suspects | None = None,
         ready: Callable[[Sequence[Record]], bool] = lambda _: True,
+        account: Callable[[Gap], Sequence[Outgoing]] = lambda _: (),
     ) -> None:
         super().__init__(name)
+        self._account = account
         self._restore = restore
         self._open_consumer = open_consumer
         self._open_producer = open_producer
@@ -85,12 +91,15 @@ class TransactionLoop(Background):
             restored: set[Place] = set()
             while not self.stopping.is_set():
                 watch.beat()
+                self.on_round()
                 records = consumer.poll(POLL_TIMEOUT_S)
                 arrived = consumer.arrived()
                 restored -= arrived
                 if caution:
                     caution.forget(arrived)
                     caution.keep(consumer.assignment())
+                gone = [gap for gap in consumer.gaps() if not round_.pass_over(gap, self._account(gap))]
+                records = [record for record in records if record.place not in {gap.place for gap in gone}]
                 if records and not self._ready(records):
                     consumer.rewind(records)
                     self.stopping.wait(POSTPONE_S)
@@ -130,6 +139,20 @@ class _Round:
         done = [self._ordinary(ordinary)] if ordinary else []
         done += [self._carefully(places[place], self.caution) for place in suspected]
         return all(done)
+
+    def pass_over(self, gap: Gap, messages: Sequence[Outgoing]) -> bool:
+        """Go on behind messages that are gone; return whether that is committed, else it is tried again."""
+        try:
+            with self.producer.transaction() as transaction:
+                transaction.send(messages)
+                transaction.commit_offsets({gap.place: gap.end}, self.consumer.group_metadata())
+        except MembershipLost as error:
+            logger.warning("%s: looking at %s again: %s", self.name, gap, error)
+            self.consumer.seek(gap.place, gap.start)
+            return False
+        if self.caution:
+            self.caution.forget([gap.place])
+        return True
 
     def _begin(self, records: Sequence[Record], caution: Caution) -> None:
         """Note beside the offsets of partitions that have come that a process begins there."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from prometheus_client import Counter
 
+from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.kafka.views import CompactedView
 from headrace_runtime.messages import Record
+from headrace_runtime.recovery import Recovery
 from headrace_runtime.service import Background, Component
-from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.settings import ServiceSettings
 from headrace_runtime.topics import PIPELINE_APPLIED
+from headrace_runtime.trials import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +25,17 @@ Build = Callable[[PipelineApplied], Sequence[Component]]
 """Returns the parts that one pipeline needs, in the order in which they start."""
 
 
+FAILURES = Counter("headrace_pipeline_failures", "Parts of a pipeline that failed and were started again.", ["part"])
+
+TOLD_FOR_S = 300.0
+"""How long a failure counts as a trouble unless the part fails again: longer than any rest and start."""
+TELL_EVERY_S = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
     digest: str
+    partitions: int
     components: tuple[Component, ...]
 
 
@@ -30,13 +43,15 @@ class PipelineParts(CompactedView[PipelineApplied]):
     """Follows `headrace.pipeline.applied.v1` and keeps each pipeline's own parts running.
 
     Every pipeline has its own consumers and transactions: its lag is its own, and a slow one holds up no other. A new
-    spec replaces the parts of the old one. A pipeline whose parts cannot be built is logged and left out; the others
-    run.
+    spec, or more partitions, replaces the parts of the old one. A part that fails is started again, alone and later
+    each time, and the trouble is told; only what is no error of a pipeline's, such as a call to exit, ends the process.
     """
 
-    def __init__(self, settings: KafkaSettings, name: str, build: Build) -> None:
+    def __init__(self, settings: ServiceSettings, name: str, build: Build) -> None:
         super().__init__(settings, PIPELINE_APPLIED, PipelineApplied, self._apply, name)
+        self._service = name
         self._build = build
+        self._troubles = Troubles(settings, name)
         self._running: dict[str, _Running] = {}
 
     def stop(self) -> None:
@@ -49,22 +64,64 @@ class PipelineParts(CompactedView[PipelineApplied]):
         if applied is None:
             self._remove(pipeline)
             return
-        if pipeline in self._running and self._running[pipeline].digest == applied.spec.digest:
+        running = self._running.get(pipeline)
+        if running and (running.digest, running.partitions) == (applied.spec.digest, applied.partitions):
             return
         self._remove(pipeline)
         try:
             components = tuple(self._build(applied))
-        except Exception:
+        except Exception as error:
             logger.exception("pipeline %s cannot run here (%s)", pipeline, record.coordinates)
+            self._troubles.tell(pipeline, f"{self._service}.{pipeline}", f"cannot run here: {reason_of(error)}")
             return
         for component in components:
             if isinstance(component, Background):
-                component.on_failure = self.on_failure
+                kept = _Kept(pipeline, component.name, self._troubles, self.on_failure)
+                component.on_failure, component.on_round = kept.failed, kept.works
             component.start()
-        self._running[pipeline] = _Running(applied.spec.digest, components)
-        logger.info("pipeline %s runs with spec %s", pipeline, applied.spec.digest)
+        self._running[pipeline] = _Running(applied.spec.digest, applied.partitions, components)
+        logger.info(
+            "pipeline %s runs with spec %s and %s partitions", pipeline, applied.spec.digest, applied.partitions
+        )
 
     def _remove(self, pipeline: str) -> None:
         running = self._running.pop(pipeline, None)
         for component in reversed(running.components if running else ()):
-            component.stop()
+            try:
+                component.stop()
+            except Exception:
+                logger.exception("%r of pipeline %s did not stop cleanly", component, pipeline)
+
+
+class _Kept:
+    """Has one part of a pipeline started again when it fails."""
+
+    def __init__(
+        self, pipeline: str, part: str, troubles: Troubles, end_process: Callable[[BaseException], float | None]
+    ) -> None:
+        self._pipeline = pipeline
+        self._part = part
+        self._troubles = troubles
+        self._end_process = end_process
+        self._recovery = Recovery()
+        self._told = ("", 0.0)
+
+    def failed(self, error: BaseException) -> float | None:
+        """Return the seconds until the part runs again."""
+        if not isinstance(error, Exception):
+            return self._end_process(error)
+        pause_s = self._recovery.failed()
+        FAILURES.labels(self._part).inc()
+        logger.error("%s failed and starts again in %.1f s: %s", self._part, pause_s, error, exc_info=error)
+        reason, now_s = f"fails and is started again: {reason_of(error)}", time.monotonic()
+        if self._told[0] != reason or now_s - self._told[1] > TELL_EVERY_S:
+            self._told = (reason, now_s)
+            self._troubles.tell(self._pipeline, self._part, reason, valid_s=TOLD_FOR_S)
+        return pause_s
+
+    def works(self) -> None:
+        """Take note that the part has come round; quick unless it had failed."""
+        if self._recovery.recovered():
+            self._told = ("", 0.0)
+            logger.info("%s works again", self._part)
+            self._troubles.tell(self._pipeline, self._part, "")

@@ -34,19 +34,25 @@ class Component(Protocol):
 
 
 class Background(ABC):
-    """A component with a thread of its own. An error in the thread ends the service: the supervisor starts it again."""
+    """A component with a thread of its own.
+
+    An error in the thread ends the service, and the supervisor starts it again; unless `on_failure` says otherwise.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stop_timeout_s = STOP_TIMEOUT_S
         """Seconds that `stop` waits for the thread to end."""
         self.stopping = threading.Event()
-        self.on_failure: Callable[[BaseException], None] = _log_failure
+        self.on_failure: Callable[[BaseException], float | None] = _log_failure
+        """Called with what `run` raised; returns after how many seconds it is to run again, None when it is over."""
+        self.on_round: Callable[[], None] = lambda: None
+        """Called by a part that runs for ever whenever it has come round without an error."""
         self._thread = threading.Thread(target=self._guarded_run, name=name, daemon=True)
 
     @abstractmethod
     def run(self) -> None:
-        """Work until `stopping` is set."""
+        """Work until `stopping` is set. May be called again after it raised."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -59,13 +65,17 @@ class Background(ABC):
             self._thread.join(self.stop_timeout_s)
 
     def _guarded_run(self) -> None:
-        try:
-            self.run()
-        except BaseException as error:
-            if not self.stopping.is_set():
-                self.on_failure(error)
+        pause_s: float | None = 0.0
+        while pause_s is not None and not (pause_s and self.stopping.wait(pause_s)):
+            try:
+                self.run()
+            except BaseException as error:
+                if self.stopping.is_set():
+                    logger.warning("%s failed while it stopped: %r", self.name, error)
+                    return
+                pause_s = self.on_failure(error)
             else:
-                logger.warning("%s failed while it stopped: %r", self.name, error)
+                return
 
 
 class Service:

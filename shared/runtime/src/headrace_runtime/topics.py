@@ -84,6 +84,18 @@ PIPELINE_APPLIED = Topic(
     compacted=True,
     retention_ms=FOREVER,
 )
+PIPELINE_TROUBLED = Topic(
+    "headrace.pipeline.troubled.v1",
+    pipeline_pb2.PipelineTroubled,
+    "pipeline",
+    _field("pipeline"),
+    ("ingestion", "preprocessing", "model-registry"),
+    ("model-registry",),
+    "what is wrong with a pipeline, or no longer (lossy)",
+    partitions=1,
+    production_partitions=1,
+    retention_ms=7 * DAY_MS,
+)
 PUSH_ACCEPTED = Topic(
     "headrace.push.accepted.v1",
     record_pb2.PushAccepted,
@@ -242,6 +254,7 @@ REGISTRY_LOG = Topic(
 CONTROL_TOPICS: tuple[Topic, ...] = (
     INSTALLATION_CLAIMED,
     PIPELINE_APPLIED,
+    PIPELINE_TROUBLED,
     PUSH_ACCEPTED,
     DATASET_REQUESTED,
     DATASET_PROGRESSED,
@@ -317,6 +330,16 @@ DEAD = RecordTopic(
 )
 RECORD_TOPICS: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)
 """The topics of each pipeline, with as many partitions as its producers' topic."""
+
+
+def group_of(service: str, pipeline: str) -> str:
+    """Return the consumer group in which a service reads the records of a pipeline."""
+    return f"{service}.{pipeline}"
+
+
+def record_topics(pipeline: str) -> list[str]:
+    """Return the names of a pipeline's own topics."""
+    return [topic.name(pipeline) for topic in RECORD_TOPICS]
 
 
 def raw_topic(pipeline: str) -> str:

@@ -24,7 +24,7 @@ from headrace_client.errors import (
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import duration_text
-from headrace_client.views import View, lag_view
+from headrace_client.views import View, lag_view, trouble_view
 
 LANE = "python"
 """The lane that serves requests and reads records."""
@@ -40,6 +40,7 @@ class Status:
 
     services: dict[str, View] = field(default_factory=dict)
     lags: list[View] = field(default_factory=list)
+    troubles: list[View] = field(default_factory=list)
     models: list[View] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -52,6 +53,7 @@ def status(as_json: JsonOption = False) -> None:
             {
                 "services": list(found.services.values()),
                 "lags": found.lags,
+                "troubles": found.troubles,
                 "lane": LANE,
                 "models": found.models,
                 "problems": found.problems,
@@ -115,6 +117,7 @@ def _probe(found: Status, name: str, address: str, ready: Callable[[], bool]) ->
 
 def _lags_and_models(found: Status, registry: RegistryClient, inference: InferenceClient) -> None:
     found.lags = [lag_view(lag) for lag in registry.lags()]
+    found.troubles = [trouble_view(trouble) for trouble in registry.troubles()]
     if found.services[INFERENCE]["state"] in (RUNNING, NOT_READY):
         models = dict.fromkeys(release.released.model for release in registry.releases())
         found.models = [_model(inference, model) for model in models]
@@ -155,6 +158,9 @@ def _print(found: Status) -> None:
                 f"[yellow]{plain(lag['group'])}: processes died in {lag['suspected']} partitions of "
                 f"{plain(lag['topic'])}, whose messages are tried one by one[/]"
             )
+    for trouble in found.troubles:
+        where = f"{trouble['part']}, instance {trouble['instance']}"
+        parts.append(f"[yellow]pipeline {plain(trouble['pipeline'])} ({plain(where)}): {plain(trouble['reason'])}[/]")
     print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])

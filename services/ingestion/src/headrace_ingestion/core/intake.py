@@ -14,6 +14,7 @@ from headrace_data.batches import OFFSET
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.bisection import CRASH
+from headrace_runtime.dead_letters import DELETED_UNREAD
 from headrace_runtime.messages import Record
 
 OVERSIZED = "oversized"
@@ -68,6 +69,10 @@ class Intake:
         nothing = self._checker.check([], [], []).batch
         batch = Batch(record.partition, record.offset, record.offset + 1, nothing, {CRASH: 1})
         return Taken([batch], [(record, Rejection(0, CRASH, "", reason))])
+
+    def pass_over(self, partition: int, start: int, end: int) -> Batch:
+        """Account for a range of offsets whose records were deleted before they were read."""
+        return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
     def _check(self, group: Sequence[Record], *, numbered: bool) -> tuple[pa.RecordBatch, list[Rejection]]:
         """Return the rows of one source partition, and why the other records are none, in order."""

@@ -11,7 +11,7 @@ from headrace_data.cleaning import DUPLICATES, SeenKeys, clean
 from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.bisection import CRASH
-from headrace_runtime.dead_letters import StoredLetter
+from headrace_runtime.dead_letters import DELETED_UNREAD, StoredLetter
 from headrace_runtime.errors import InvalidInput
 from headrace_runtime.messages import Record
 
@@ -143,6 +143,8 @@ def plan(
         return Plan(stored, Outcome.EXHAUSTED)
     if known:
         return Plan(stored, Outcome.REPEATED)
+    if stored.letter.rule == DELETED_UNREAD:
+        return Plan(stored, Outcome.REJECTED, f"expected a record, got none: {stored.letter.reason}")
     if original is None and stored.is_cut:
         # A part of a record is none: it stays where it is.
         held = len(stored.letter.value or b"")

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
+from headrace_runtime.dead_letters import DELETED_UNREAD, DeadLetter
+from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.messages import Handle, Outgoing, Record
 from opentelemetry import trace
 from prometheus_client import Counter
 
 from headrace_ingestion.core.intake import Intake, Taken
-from headrace_ingestion.transport.converters import dead_letter, raw_message
+from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
 
 RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline", "outcome"])
 
@@ -35,6 +37,16 @@ def messages_of(taken: Taken, pipeline: Pipeline) -> list[Outgoing]:
         for record, rejection in taken.rejected
     ]
     return raw + dead
+
+
+def gap_messages(gap: Gap, intake: Intake) -> list[Outgoing]:
+    """Return what to write for records that were deleted unread: a batch that accounts for them, and a dead letter."""
+    pipeline, (topic, partition) = intake.pipeline, gap.place
+    batch = intake.pass_over(partition, gap.start, gap.end)
+    letter = DeadLetter(
+        SOURCE, DELETED_UNREAD, "", gap.reason, topic, partition, gap.start, key=None, value=None, end=gap.end
+    )
+    return [raw_message(batch, pipeline.name, pipeline.digest, partition), letter.outgoing(pipeline.name, partition)]
 
 
 def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:

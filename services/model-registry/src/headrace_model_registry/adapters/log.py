@@ -1,12 +1,13 @@
 """The registry's log, read from its first entry to its end."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 
 from headrace.registry.v1 import registry_log_pb2
-from headrace_runtime.errors import FailedPrecondition
+from headrace_runtime.errors import FailedPrecondition, Unprocessable
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import decode
+from headrace_runtime.messages import Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG
 
@@ -15,13 +16,19 @@ from headrace_model_registry.transport.converters import from_log_entry
 
 logger = logging.getLogger(__name__)
 
+_SETTING = "HEADRACE_SKIP_LOG_OFFSETS"
 
-def read_log(settings: KafkaSettings) -> Iterator[LogEntry]:
-    """Yield every committed entry up to the end that the log has now.
+_NAMED = 20
+"""Most unreadable entries that are described; the offsets of all are listed."""
 
-    Raises FailedPrecondition when the beginning is gone, and Unprocessable when an entry cannot be read: a registry
-    that forgets would decide wrongly, so it does not start.
+
+def read_log(settings: KafkaSettings, skipped: Collection[int] = ()) -> Iterator[LogEntry]:
+    """Yield every committed entry up to the end that the log has now; `skipped` offsets hold none.
+
+    Raises FailedPrecondition when the beginning is gone, when entries cannot be read, which it names all at once, and
+    when one of the skipped can: a registry that forgets would decide wrongly, so it does not start.
     """
+    unreadable: dict[int, str] = {}
     with LogReader(settings, "registry.log") as reader:
         places = reader.partitions(REGISTRY_LOG.name)
         reader.start_at(dict.fromkeys(places))
@@ -30,4 +37,31 @@ def read_log(settings: KafkaSettings) -> Iterator[LogEntry]:
             raise FailedPrecondition(f"topic {REGISTRY_LOG.name} begins at offset {first}: its first entries are gone")
         for records in reader.read_to(reader.ends(places)):
             for record in records:
-                yield from_log_entry(decode(record, registry_log_pb2.LogEntry))
+                try:
+                    entry = from_log_entry(decode(record, registry_log_pb2.LogEntry))
+                except Unprocessable as error:
+                    unreadable[record.offset] = _described(record, error)
+                    continue
+                if record.offset in skipped:
+                    raise FailedPrecondition(f"{record.coordinates} holds an entry: take it out of {_SETTING}")
+                yield entry
+    for offset in sorted(unreadable.keys() & set(skipped)):
+        logger.warning("passed over %s", unreadable[offset])
+    if unreadable.keys() - set(skipped):
+        raise FailedPrecondition(_way_out(unreadable))
+
+
+def _described(record: Record, error: Unprocessable) -> str:
+    written = datetime.fromtimestamp(record.timestamp_ms / 1_000, UTC).isoformat(timespec="seconds")
+    writer = record.header("ce_source") or "somebody who does not say who he is"
+    return f"{record.coordinates} (written {written} by {writer}, {len(record.value or b'')} bytes): {error}"
+
+
+def _way_out(unreadable: Mapping[int, str]) -> str:
+    named = "\n".join(f"  {text}" for text in list(unreadable.values())[:_NAMED])
+    return (
+        f"{len(unreadable)} messages of {REGISTRY_LOG.name} are no entries that this registry can read:\n{named}\n"
+        "It does not start, because it would decide by less than was recorded. When a newer registry wrote them, start "
+        "that version. When somebody else did, they are no entries: start with "
+        f"{_SETTING}={','.join(str(offset) for offset in sorted(unreadable))}, which passes over them"
+    )

@@ -62,4 +62,4 @@ def _partitions(reader: LogReader, topic: str) -> list[Place]:
 
 
 def _is_of(letter: DeadLetter, place: RecordPlace) -> bool:
-    return (letter.topic, letter.partition, letter.offset) == (place.topic, place.partition, place.offset)
+    return letter.holds(place.topic, place.partition, place.offset)

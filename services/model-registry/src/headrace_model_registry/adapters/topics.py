@@ -7,7 +7,7 @@ from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import REGISTRY_LOG, raw_topic
+from headrace_runtime.topics import REGISTRY_LOG, record_topics
 
 from headrace_model_registry.core.queries import Lag
 
@@ -35,25 +35,21 @@ class KafkaTopics:
         with self._admin() as admin:
             admin.ensure_topic(topic, self._new_topic_partitions)
 
-    def create_record_topics(self, pipeline: str, partitions: int) -> None:
-        """Create a pipeline's own topics unless they exist.
+    def create_record_topics(self, pipeline: str, partitions: int) -> int:
+        """Create a pipeline's own topics, or make them grow to so many partitions; return how many they have.
 
-        Raises FailedPrecondition when they exist with another number of partitions: a record would change its
-        partition, and with it the order that a dataset is made of.
+        They never shrink: a producers' topic that was made anew may have fewer partitions than they.
         """
         with self._admin() as admin:
             admin.ensure_record_topics(pipeline, partitions)
-            found = admin.partitions_of(raw_topic(pipeline))
-        if found != partitions:
-            raise FailedPrecondition(
-                f"the producers' topic of pipeline {pipeline} has {partitions} partitions now, and the pipeline was "
-                f"made for {found}: apply it under another name"
-            )
+            wanted = max(partitions, *admin.partition_counts(record_topics(pipeline)).values())
+            admin.grow_record_topics(pipeline, wanted)
+        return wanted
 
-    def lags(self) -> list[Lag]:
+    def lags(self, readers: Iterable[tuple[str, str]]) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic."""
         with self._admin() as admin:
-            return [Lag(lag.group, lag.topic, lag.messages, lag.suspected) for lag in admin.lags()]
+            return [Lag(lag.group, lag.topic, lag.messages, lag.suspected) for lag in admin.lags(readers)]
 
     def check(self, needed: Iterable[str]) -> None:
         """Raise FailedPrecondition unless these topics exist and the log's settings keep it whole for ever."""

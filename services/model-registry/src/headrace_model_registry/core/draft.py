@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import Input, LogEntry, Rollback
+from headrace_model_registry.core.facts import Input, LogEntry, Wish
 from headrace_model_registry.core.policy import Objection, decide, objection
 
 
@@ -21,7 +21,7 @@ class Draft:
         """Return the entries to write, a fact before what follows from it, or why nothing is to be written."""
         if reason := objection(fact, self.catalogue):
             return reason
-        recorded = () if isinstance(fact, Rollback) else (fact,)
+        recorded = () if isinstance(fact, Wish) else (fact,)
         entries = [LogEntry(now, event) for event in (*recorded, *decide(fact, self.catalogue))]
         for entry in entries:
             self.catalogue.fold(entry)

@@ -59,6 +59,30 @@ class PipelineApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionsAdded:
+    """A wish: the record topics of a pipeline have grown with their producers' topic, and may be used."""
+
+    pipeline: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineTroubled:
+    """What is wrong with a part of a pipeline; an empty reason when nothing is any more.
+
+    It is taken to be over after `valid_s` seconds unless it is told again, and stays when that is 0.
+    """
+
+    pipeline: str
+    part: str
+    instance: str
+    subject: str
+    reason: str
+    occur_time: datetime
+    valid_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetRequested:
     """A dataset of everything clean is wanted now."""
 
@@ -322,7 +346,13 @@ class Rollback:
 
 
 Decision: TypeAlias = (
-    TrainingRequested | TrainingHeld | TrainingSuperseded | CompressionRequested | ModelReleased | ModelRefused
+    PipelineApplied
+    | TrainingRequested
+    | TrainingHeld
+    | TrainingSuperseded
+    | CompressionRequested
+    | ModelReleased
+    | ModelRefused
 )
 """What the policy decides."""
 
@@ -331,13 +361,16 @@ Fact: TypeAlias = (
 )
 """What the registry learns: from other services, or from a caller of its write methods."""
 
-Input: TypeAlias = Fact | Rollback
+Wish: TypeAlias = Rollback | PartitionsAdded
+"""What is not recorded itself, only what follows from it."""
+
+Input: TypeAlias = Fact | Wish
 """What the policy is asked about."""
 
 Event: TypeAlias = Fact | Decision
 """What a line of the log holds."""
 
-Progress: TypeAlias = DatasetProgressed | RunProgressed
+Progress: TypeAlias = DatasetProgressed | RunProgressed | PipelineTroubled
 """What is shown and never recorded."""
 
 

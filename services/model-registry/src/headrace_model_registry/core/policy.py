@@ -32,6 +32,7 @@ from headrace_model_registry.core.facts import (
     ModelRefused,
     ModelReleased,
     ModelTrained,
+    PartitionsAdded,
     PipelineApplied,
     PipelineSpec,
     Rollback,
@@ -131,6 +132,14 @@ def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
     return Objection(found) if isinstance(found, str) else None
 
 
+@objection.register
+def _(fact: PartitionsAdded, catalogue: Catalogue) -> Objection | None:
+    known = catalogue.pipelines.get(fact.pipeline)
+    if known is not None and known.partitions >= fact.partitions:
+        return Objection(f"pipeline {fact.pipeline} has {known.partitions} partitions already", repeated=True)
+    return _unknown_pipeline(fact.pipeline, catalogue)
+
+
 def _unknown_pipeline(pipeline: str, catalogue: Catalogue) -> Objection | None:
     return None if pipeline in catalogue.pipelines else Objection(f"pipeline {pipeline} was never applied")
 
@@ -201,6 +210,11 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     if reason:
         return [_refused(version, results, reason)]
     return [_released(version, variant, results, run.request.spec, catalogue)]
+
+
+@_decide.register
+def _(fact: PartitionsAdded, catalogue: Catalogue) -> list[Decision]:
+    return [replace(catalogue.pipelines[fact.pipeline], partitions=fact.partitions)]
 
 
 @_decide.register

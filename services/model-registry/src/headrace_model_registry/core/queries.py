@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Release, RunRecord, RunState, Version
-from headrace_model_registry.core.facts import DatasetProgressed, PipelineApplied, Progress, RunKind, RunProgressed
+from headrace_model_registry.core.facts import (
+    DatasetProgressed,
+    PipelineApplied,
+    PipelineTroubled,
+    Progress,
+    RunKind,
+    RunProgressed,
+)
+
+MOST_TROUBLES = 500
+"""The board holds no more: the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +63,40 @@ class ProgressBoard:
 
     filling: Mapping[str, DatasetProgressed] = field(default_factory=dict)
     runs: Mapping[str, RunProgressed] = field(default_factory=dict)
+    troubles: Mapping[tuple[str, ...], PipelineTroubled] = field(default_factory=dict)
+    """By pipeline, part, instance and subject, the latest told last."""
 
     def showing(self, progress: Progress) -> "ProgressBoard":
         """Return the board with one more message on it; an older attempt never hides a newer one."""
+        if isinstance(progress, PipelineTroubled):
+            place = (progress.pipeline, progress.part, progress.instance, progress.subject)
+            others = {known: trouble for known, trouble in self.troubles.items() if known != place}
+            told = list((others | ({place: progress} if progress.reason else {})).items())
+            return replace(self, troubles=dict(told[-MOST_TROUBLES:]))
         if isinstance(progress, DatasetProgressed):
-            return ProgressBoard({**self.filling, progress.pipeline: progress}, self.runs)
+            return replace(self, filling={**self.filling, progress.pipeline: progress})
         shown = self.runs.get(progress.run_id)
         if shown is not None and progress.attempt < shown.attempt:
             return self
-        return ProgressBoard(self.filling, {**self.runs, progress.run_id: progress})
+        return replace(self, runs={**self.runs, progress.run_id: progress})
 
 
 def pipelines(catalogue: Catalogue, pipeline: str = "") -> list[PipelineApplied]:
     """Return the pipelines by name; all when `pipeline` is empty."""
     return [applied for name, applied in sorted(catalogue.pipelines.items()) if pipeline in ("", name)]
+
+
+def troubles(catalogue: Catalogue, board: ProgressBoard, now: datetime) -> list[PipelineTroubled]:
+    """Return what is wrong with the pipelines at a moment (aware), by pipeline and part."""
+    return sorted(
+        (
+            trouble
+            for trouble in board.troubles.values()
+            if trouble.pipeline in catalogue.pipelines
+            and (not trouble.valid_s or now < trouble.occur_time + timedelta(seconds=trouble.valid_s))
+        ),
+        key=lambda trouble: (trouble.pipeline, trouble.part, trouble.instance, trouble.subject),
+    )
 
 
 def datasets(catalogue: Catalogue, pipeline: str = "") -> list[Dataset]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 
 from headrace_data.spec import Field, Pipeline, SpecInvalid, Stream, load_pipeline
@@ -10,7 +10,14 @@ from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import queries, specs
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
-from headrace_model_registry.core.facts import DatasetRequested, ModelReleased, PipelineApplied, PipelineSpec, Rollback
+from headrace_model_registry.core.facts import (
+    DatasetRequested,
+    ModelReleased,
+    PipelineApplied,
+    PipelineSpec,
+    PipelineTroubled,
+    Rollback,
+)
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.state import State
 from headrace_model_registry.ports import Topics, Writer
@@ -48,8 +55,7 @@ class Registry:
         if known:
             _require_same_rows(pipeline, specs.parse(known.spec).stream)
         pipeline = specs.settled(pipeline, known.spec if known else None)
-        partitions = self._partitions(pipeline, create_topic)
-        self._topics.create_record_topics(pipeline.name, partitions)
+        partitions = self._topics.create_record_topics(pipeline.name, self._partitions(pipeline, create_topic))
         wanted = PipelineApplied(pipeline.name, PipelineSpec(pipeline.canonical_json(), pipeline.digest), partitions)
         if self._state.catalogue.pipelines.get(pipeline.name) == wanted:
             return Applied(wanted, changed=False)
@@ -99,8 +105,13 @@ class Registry:
         return queries.releases(self._state.as_of(as_of), model)
 
     def list_lags(self) -> list[Lag]:
-        """Return how far each consumer group is behind, by group and topic."""
-        return self._topics.lags()
+        """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet."""
+        known = self._state.catalogue.pipelines
+        return self._topics.lags(reader for name in known for reader in specs.readers(name, known[name].spec))
+
+    def list_troubles(self) -> list[PipelineTroubled]:
+        """Return what services report to be wrong with pipelines now, by pipeline and part."""
+        return queries.troubles(self._state.catalogue, self._state.board, datetime.now(UTC))
 
     def status(self, pipeline: str) -> PipelineStatus:
         """Return where a pipeline stands. Raises NotFound for an unknown one."""

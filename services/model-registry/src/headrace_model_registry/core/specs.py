@@ -6,6 +6,7 @@ import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, parse_canonical
+from headrace_runtime.topics import group_of, raw_topic
 
 from headrace_model_registry.core.facts import CachePolicy, PipelineSpec
 from headrace_model_registry.core.gates import Limits
@@ -52,6 +53,14 @@ def same_preparation(one: PipelineSpec, other: PipelineSpec) -> bool:
 def topic(spec: PipelineSpec) -> str:
     """Return the producers' topic that a pipeline reads."""
     return parse(spec).stream.topic
+
+
+def readers(pipeline: str, spec: PipelineSpec) -> list[tuple[str, str]]:
+    """Return the consumer groups that read a pipeline's records, each with its topic."""
+    return [
+        (group_of("ingestion", pipeline), topic(spec)),
+        (group_of("preprocessing", pipeline), raw_topic(pipeline)),
+    ]
 
 
 def limits(spec: PipelineSpec) -> Limits:

@@ -16,6 +16,7 @@ from headrace_runtime.topics import (
     MODEL_RELEASED,
     MODEL_TRAINED,
     PIPELINE_APPLIED,
+    PIPELINE_TROUBLED,
     RUN_FAILED,
     RUN_PROGRESSED,
     TRAINING_REQUESTED,
@@ -42,6 +43,7 @@ FACTS: dict[Topic, type[Fact]] = {
 PROGRESS: dict[Topic, type[Progress]] = {
     DATASET_PROGRESSED: facts.DatasetProgressed,
     RUN_PROGRESSED: facts.RunProgressed,
+    PIPELINE_TROUBLED: facts.PipelineTroubled,
 }
 """What it shows and never records."""
 

@@ -79,6 +79,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """List how far each consumer group is behind."""
         return listing(pb.ListLagsResponse(), await asyncio.to_thread(self._registry.list_lags))
 
+    async def ListTroubles(self, request: pb.ListTroublesRequest, context: Any) -> pb.ListTroublesResponse:
+        """List what is wrong with pipelines now."""
+        return listing(pb.ListTroublesResponse(), self._registry.list_troubles())
+
     async def WatchPipeline(
         self, request: pb.WatchPipelineRequest, context: Any
     ) -> AsyncIterator[pb.WatchPipelineResponse]:

@@ -9,11 +9,8 @@ import pyarrow as pa
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Admin, LogReader
 from headrace_runtime.kafka.producers import TRANSACTION_TIMEOUT_MS
-from headrace_runtime.messages import Place
+from headrace_runtime.messages import Place, Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import clean_topic
-
-from headrace_preprocessing.transport.converters import record_batch
 
 FIRST_STEP = 64
 SETTLE_S = 2 * TRANSACTION_TIMEOUT_MS / 1_000
@@ -21,16 +18,19 @@ SETTLE_S = 2 * TRANSACTION_TIMEOUT_MS / 1_000
 SETTLE_POLL_S = 0.02
 
 
+Read = Callable[[Record], pa.RecordBatch | None]
+"""Returns the rows of a message, None when there are none to be had from it."""
+
+
 def last_rows(
-    settings: KafkaSettings, pipeline: str, partition: int, rows: int, beat: Callable[[], None] = lambda: None
+    settings: KafkaSettings, place: Place, rows: int, read: Read, beat: Callable[[], None] = lambda: None
 ) -> list[pa.RecordBatch]:
     """Return batches with at least the last `rows` rows of a clean partition, oldest first; all there is if less.
 
-    Everything written before the call is among them, if it is committed at all; `beat` is called whenever something was
-    read or waited for. Raises Unavailable when a transaction stays open.
+    Everything written before the call is among them, if it is committed at all. `beat` is called whenever
+    something was read or waited for. Raises Unavailable when a transaction stays open.
     """
-    place = (clean_topic(pipeline), partition)
-    with LogReader(settings, f"preprocessing.{pipeline}.restore") as reader:
+    with LogReader(settings, f"preprocessing.restore.{place[0]}") as reader:
         reader.start_at({place: None})
         ends, step = _settled_ends(settings, reader, place, beat), FIRST_STEP
         beginning = reader.position(place)
@@ -40,7 +40,7 @@ def last_rows(
             reader.start_at({place: start})
             batches: list[pa.RecordBatch] = []
             for records in reader.read_to(ends):
-                batches += [record_batch(record)[1] for record in records]
+                batches += [batch for batch in map(read, records) if batch is not None]
                 beat()
             if start == beginning or sum(batch.num_rows for batch in batches) >= rows:
                 return batches
@@ -74,10 +74,10 @@ def rows_between(
     starts: Mapping[Place, int | None],
     ends: Mapping[Place, int],
     stall_s: float,
+    read: Read,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a range of the clean topic, in order within each partition."""
     with LogReader(settings, f"preprocessing.{pipeline}.range") as reader:
         reader.start_at({place: starts.get(place) for place in ends})
         for records in reader.read_to(ends, stall_s):
-            for record in records:
-                yield record_batch(record)[1]
+            yield from (batch for batch in map(read, records) if batch is not None)

@@ -25,14 +25,20 @@ class Filling:
     """What these records cover of the producers' topic, by partition."""
     last_s: float = 0.0
     """When the last batch came, on the caller's clock, in seconds."""
+    oldest_ms: int = 0
+    """When the first rows that wait became clean, in milliseconds since the epoch; 0 when none wait."""
     requests: list[str] = field(default_factory=list)
     """Ids of the requests for a dataset that are not answered yet, oldest first."""
     failed_rows: int = -1
     """Rows that waited when a freeze of them failed; it is not tried again before there are more."""
 
-    def add(self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float) -> None:
-        """Count one batch of the clean topic."""
+    def add(
+        self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float, written_ms: int
+    ) -> None:
+        """Count one batch of the clean topic, which was written there at a time (milliseconds since the epoch)."""
         self.rows += rows
+        if rows:
+            self.oldest_ms = min(self.oldest_ms or written_ms, written_ms)
         self.rejected.update(rejected)
         for new in sources:
             known = self.sources.get(new.partition, new)
@@ -57,8 +63,11 @@ class Filling:
         """Return the producers' ranges, by partition."""
         return tuple(self.sources[partition] for partition in sorted(self.sources))
 
-    def due(self, policy: Freeze, now_s: float) -> bool:
-        """Tell whether a dataset is due: asked for, full, or idle with rows waiting."""
+    def due(self, policy: Freeze, now_s: float, now_ms: int) -> bool:
+        """Tell whether a dataset is due: asked for, full, idle with rows waiting, or the rows are too old to wait.
+
+        `now_ms` is the time of day, in milliseconds since the epoch: an age outlives the process.
+        """
         if self.requests:
             return True
         if self.rows == 0 or self.rows <= self.failed_rows:
@@ -66,4 +75,6 @@ class Filling:
         full = policy.after_records is not None and self.rows >= policy.after_records
         enough = self.rows >= policy.min_records
         idle = policy.after_idle is not None and now_s - self.last_s >= policy.after_idle
-        return full or (idle and enough)
+        cuts_by_itself = policy.after_records is not None or policy.after_idle is not None
+        old = cuts_by_itself and now_ms - self.oldest_ms >= policy.max_age * 1_000
+        return full or (idle and enough) or (old and enough)

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
 from headrace_data.records import Rejection
+from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.bisection import CRASH
+from headrace_runtime.dead_letters import DELETED_UNREAD, DeadLetter
+from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.messages import Handle, Outgoing, Record
 from opentelemetry import trace
 from prometheus_client import Counter
 
 from headrace_preprocessing.core.cleaner import Cleaner
-from headrace_preprocessing.transport.converters import clean_message, dead_letter, record_batch
+from headrace_preprocessing.transport.converters import SOURCE, clean_message, dead_letter, record_batch
 
 ROWS = Counter("headrace_preprocessing_rows", "Rows cleaned.", ["pipeline", "outcome"])
 
@@ -29,6 +32,18 @@ def handler(cleaner: Cleaner) -> Handle:
         return [message for each in done for message in each.messages]
 
     return handle
+
+
+def gap_messages(gap: Gap, pipeline: Pipeline) -> list[Outgoing]:
+    """Return what to write for messages of a raw topic that were deleted unread: a dead letter of their range.
+
+    Which of the producers' records they held nobody knows any more.
+    """
+    topic, partition = gap.place
+    letter = DeadLetter(
+        SOURCE, DELETED_UNREAD, "", gap.reason, topic, partition, gap.start, key=None, value=None, end=gap.end
+    )
+    return [letter.outgoing(pipeline.name, partition)]
 
 
 def handle_rows(cleaner: Cleaner, record: Record, rows: Sequence[int], faults: Mapping[int, str]) -> list[Outgoing]:

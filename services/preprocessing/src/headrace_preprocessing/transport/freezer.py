@@ -20,16 +20,19 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
+from headrace_runtime.kafka.gaps import DELETED_UNREAD
 from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.messages import Outgoing, Place, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import tracer
 from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
+from prometheus_client import Counter
 
 from headrace_preprocessing.adapters.clean_log import rows_between
 from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.settings import Settings
+from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.converters import (
     SOURCE,
     Origin,
@@ -42,6 +45,13 @@ from headrace_preprocessing.transport.watch import Watch
 
 logger = logging.getLogger(__name__)
 
+UNFROZEN = "unfrozen"
+"""Rule: clean rows were deleted from the clean topic, or could not be read, before a dataset took them."""
+
+ROWS_MISSING = Counter(
+    "headrace_freeze_rows_missing", "Clean rows that were counted and could not be frozen.", ["pipeline"]
+)
+
 NOTHING_NEW = "no clean record since the last dataset"
 
 
@@ -49,14 +59,25 @@ class Freezer(Background):
     """Cuts the datasets of one pipeline."""
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, events: EventProducer, origin: Callable[[], Origin]
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        events: EventProducer,
+        origin: Callable[[], Origin],
+        messages: CleanMessages,
+        tell: Callable[[str, str], None],
     ) -> None:
-        """`origin` asks the cluster, when a dataset is cut: the topic may have been made anew."""
+        """`origin` asks the cluster, when a dataset is cut: the topic may have been made anew.
+
+        `tell` is called with what is wrong about what.
+        """
         super().__init__(f"freeze.{pipeline.name}")
         self._settings = settings
         self._pipeline = pipeline
         self._events = events
         self._origin = origin
+        self._messages = messages
+        self._tell_trouble = tell
         self._store = ObjectStore(settings.store_url)
 
     def run(self) -> None:
@@ -66,6 +87,7 @@ class Freezer(Background):
         with closing(consumer):
             lease = Lease(consumer, (topic, 0))
             while not self.stopping.is_set():
+                self.on_round()
                 if not lease.held():
                     continue
                 try:
@@ -79,13 +101,18 @@ class Freezer(Background):
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
             places = reader.partitions(lease.place[0]) + reader.partitions(DATASET_REQUESTED.name)
-            watch = Watch(reader, self._pipeline, lease.consumer.committed(places))
+            watch = Watch(reader, self._pipeline, self._messages, lease.consumer.committed(places))
+            for gap in watch.gaps:
+                DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
+                logger.warning("%s: %s", self.name, gap.reason)
+                self._tell_trouble(str(gap), f"clean rows are part of no dataset: {gap.reason}")
             while lease.held() and not self.stopping.is_set():
+                self.on_round()
                 watch.look()
                 self._tell(watch)
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)
-                is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic())
+                is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic(), int(time.time() * 1_000))
                 if is_due and watch.has_what_was_asked_for():
                     self._cut(watch, lease, producer)
 
@@ -154,11 +181,35 @@ class Freezer(Background):
         topic = clean_topic(self._pipeline.name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = DatasetWriter(self._pipeline, self._store)
-        for rows in rows_between(self._settings, self._pipeline.name, watch.starts, clean_ends, self._settings.stall_s):
+        read = rows_between(
+            self._settings,
+            self._pipeline.name,
+            watch.starts,
+            clean_ends,
+            self._settings.stall_s,
+            self._messages.rows,
+        )
+        for rows in read:
             kept, rejected = leave_out(rows, self._pipeline)
             letters += rejected
             writer.add(kept)
             lease.keep()
+        if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
+            self._tell_missing(watch, missing, clean_ends)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
         source = provenance(watch.filling, self._pipeline, self._origin(), clean, left_out=len(letters))
         return writer.finish(source, lease.keep)
+
+    def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
+        """Say that rows which were counted could not be read any more, here and in the dataset."""
+        ranges = ", ".join(
+            f"{topic}:{number}:{watch.starts[topic, number]}-{end - 1}" for (topic, number), end in ends.items()
+        )
+        reason = (
+            f"{missing} of {watch.filling.rows} clean rows are not in the dataset of {ranges}: they were deleted "
+            "before they were frozen, because the topic's retention ended, or their messages cannot be read"
+        )
+        logger.warning("%s: %s", self.name, reason)
+        ROWS_MISSING.labels(self._pipeline.name).inc(missing)
+        watch.filling.rejected[UNFROZEN] = missing
+        self._tell_trouble(f"{self.name} {ranges}", reason)

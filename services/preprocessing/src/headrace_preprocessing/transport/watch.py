@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
 
 from headrace.events.v1 import dataset_pb2, record_pb2
 from headrace_data.spec import Pipeline
+from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.messages import Place, Record, decode
 from headrace_runtime.telemetry import MAX_LINKS, links_to
 from headrace_runtime.topics import DATASET_REQUESTED
 from opentelemetry import trace
 
 from headrace_preprocessing.core.filling import Filling
+from headrace_preprocessing.transport.clean_messages import UNREADABLE, CleanMessages
 from headrace_preprocessing.transport.converters import source_ranges
+
+logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.2
 PROGRESS_EVERY_S = 0.5
@@ -24,16 +30,21 @@ PROGRESS_EVERY_S = 0.5
 class Watch:
     """Reads clean batches and requests as they come, and counts what has not been cut yet."""
 
-    def __init__(self, reader: LogReader, pipeline: Pipeline, starts: Mapping[Place, int | None]) -> None:
+    def __init__(
+        self, reader: LogReader, pipeline: Pipeline, messages: CleanMessages, starts: Mapping[Place, int | None]
+    ) -> None:
         """Count from these offsets on; None stands for the beginning."""
         self._reader = reader
         self._pipeline = pipeline
+        self._messages = messages
         self.filling = Filling()
         self._recent: deque[Record] = deque(maxlen=MAX_LINKS)
         self._told_s = 0.0
         self._told_counts = (0, 0)
         self._wanted: dict[Place, int] = {}
-        reader.start_at(starts)
+        self.gaps = _gaps(reader, starts)
+        """What retention took before it was counted."""
+        reader.start_at({**starts, **{gap.place: gap.end for gap in self.gaps}})
         self.starts = {place: reader.position(place) for place in starts}
         """Where the next dataset begins."""
         self._seen = dict(self.starts)
@@ -44,9 +55,11 @@ class Watch:
         """Take in what has come."""
         for record in self._reader.poll(POLL_TIMEOUT_S):
             if record.topic == DATASET_REQUESTED.name:
-                self._take_request(decode(record, dataset_pb2.DatasetRequested))
+                self._take_request(record)
+            elif batch := self._messages.batch(record):
+                self._take_batch(record, batch)
             else:
-                self._take_batch(record, decode(record, record_pb2.RecordBatch))
+                self.filling.rejected[UNREADABLE] += 1
             self._seen[record.place] = record.offset + 1
             self._recent.append(record)
 
@@ -54,7 +67,7 @@ class Watch:
         sources = source_ranges(batch)
         if self.filling.begins_anew(sources):
             self._begin_anew()
-        self.filling.add(batch.rows, batch.rejected, sources, time.monotonic())
+        self.filling.add(batch.rows, batch.rejected, sources, time.monotonic(), record.timestamp_ms)
 
     def _begin_anew(self) -> None:
         """Leave out what waits: its offsets are of a topic that is gone, and mean other records now."""
@@ -68,7 +81,12 @@ class Watch:
         self.starts |= {place: offset for place, offset in self._seen.items() if place[0] != DATASET_REQUESTED.name}
         self.filling = Filling(requests=before.requests)
 
-    def _take_request(self, request: dataset_pb2.DatasetRequested) -> None:
+    def _take_request(self, record: Record) -> None:
+        try:
+            request = decode(record, dataset_pb2.DatasetRequested)
+        except Unprocessable as error:
+            logger.warning("passed over %s: %s", record.coordinates, error)
+            return
         if request.pipeline == self._pipeline.name:
             self.filling.requests.append(request.request_id)
             # Partitions are read in no order of time: what was clean before the request may not have been seen yet.
@@ -103,3 +121,12 @@ class Watch:
         else:
             self.filling.requests.clear()
             self.filling.failed_rows = self.filling.rows
+
+
+def _gaps(reader: LogReader, starts: Mapping[Place, int | None]) -> list[Gap]:
+    beginnings = reader.beginnings(starts)
+    return [
+        Gap(place, start, beginnings[place])
+        for place, start in starts.items()
+        if start is not None and start < beginnings[place] and place[0] != DATASET_REQUESTED.name
+    ]

@@ -112,6 +112,10 @@ class Split(Section):
     )
 
 
+MAX_AGE_S: Final = 3 * 24 * 3600.0
+"""How long clean rows wait for a dataset at most; the clean topic keeps them for more than twice as long."""
+
+
 class Freeze(Section):
     """When a dataset is cut, of the clean rows since the last one. With neither condition, only on command."""
 
@@ -121,6 +125,13 @@ class Freeze(Section):
         default=1,
         exclude_if=lambda value: value == 1,  # so that specs keep the digests they had before there was a minimum
         description="With afterIdle: fewer clean rows than this wait for more. A command takes them all the same.",
+    )
+
+    max_age: Duration = pydantic.Field(
+        default=MAX_AGE_S,
+        exclude_if=lambda value: value == MAX_AGE_S,  # so that specs keep the digests they had before there was a limit
+        description="With afterRecords or afterIdle: cut at the latest when the oldest waiting row is this old, even "
+        "while records come without a pause. Keep it well under the 7 days for which the clean topic keeps rows.",
     )
 
 

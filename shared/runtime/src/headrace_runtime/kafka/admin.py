@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,16 +12,22 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.bisection import Mark
-from headrace_runtime.errors import FailedPrecondition, InvalidInput
+from headrace_runtime.errors import FailedPrecondition, InvalidInput, Unavailable
 from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
-from headrace_runtime.topics import RECORD_TOPICS
+from headrace_runtime.topics import RECORD_TOPICS, record_topics
+
+GROWN_TIMEOUT_S = 15.0
+GROWN_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLag:
-    """How far one consumer group is behind on one topic, in messages (transaction markers count)."""
+    """How far one consumer group is behind on one topic, in messages (transaction markers count).
+
+    Partitions of which the group has read nothing yet count from their beginning.
+    """
 
     group: str
     topic: str
@@ -137,10 +143,8 @@ class Admin:
     def offsets(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
         """Return the first offset and the last stable offset of each partition."""
         partitions = [TopicPartition(*place) for place in places]
-        ends = self._ends(partitions)
-        specs = dict.fromkeys(partitions, OffsetSpec.EARLIEST)
-        firsts = self._client.list_partition_offsets(specs) if specs else {}
-        return {(each.topic, each.partition): (firsts[each].offset, ends[each]) for each in partitions}
+        firsts, ends = (self._offsets(partitions, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
+        return {(each.topic, each.partition): (firsts[each], ends[each]) for each in partitions}
 
     def own_config(self, topic: str) -> dict[str, str]:
         """Return the settings of a topic that differ from the brokers' defaults."""
@@ -152,10 +156,30 @@ class Admin:
             if item["config_source"] == "DYNAMIC_TOPIC_CONFIG"
         }
 
+    def grow_record_topics(self, pipeline: str, partitions: int) -> None:
+        """Give a pipeline's topics at least so many partitions; what is read grows after what is written from it.
+
+        Returns once the broker that is asked knows them. Raises KafkaError; some topics may have grown then.
+        """
+        topics = record_topics(pipeline)
+        for topic, count in reversed(self.partition_counts(topics).items()):
+            if count < partitions:
+                self._client.create_partitions({topic: partitions})
+        deadline = time.monotonic() + GROWN_TIMEOUT_S
+        while min(self.partition_counts(topics).values()) < partitions:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{pipeline}: the new partitions are not known after {GROWN_TIMEOUT_S:.0f} s")
+            time.sleep(GROWN_POLL_S)
+
     def partitions_of(self, topic: str) -> int:
         """Return the number of partitions of a topic; 0 when it does not exist."""
-        found = [item for item in self._client.describe_topics([topic]) if not item["error_code"]]
-        return len(found[0]["partitions"]) if found else 0
+        return self.partition_counts([topic])[topic]
+
+    def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
+        """Return the number of partitions of each topic; 0 for one that does not exist."""
+        described = self._client.describe_topics(list(topics)) if topics else []
+        found = {item["name"]: len(item["partitions"]) for item in described if not item["error_code"]}
+        return {topic: found.get(topic, 0) for topic in topics}
 
     def topic_id(self, topic: str) -> str:
         """Return the topic's UUID at the broker. A topic that was deleted and created again has a new one."""
@@ -171,31 +195,43 @@ class Admin:
         described = self._client.describe_configs([resource], config_filter="all")
         return {key: str(item["value"]) for key, item in described["topic"][topic].items()}
 
-    def lags(self) -> list[GroupLag]:
-        """Return the lag of every consumer group on every topic that it has committed offsets of."""
+    def lags(self, readers: Iterable[tuple[str, str]] = ()) -> list[GroupLag]:
+        """Return the lag of every consumer group on every topic that it has committed offsets of.
+
+        `readers` are groups with a topic that they read though they may have committed nothing yet.
+        """
         groups = sorted(str(group["group_id"]) for group in self._client.list_groups())
-        committed: Mapping[str, Mapping[Any, Any]] = self._client.list_group_offsets(groups) if groups else {}
-        partitions = {partition for offsets in committed.values() for partition in offsets}
-        ends = self._ends(partitions)
-        totals: dict[tuple[str, str], int] = {}
-        suspected: Counter[tuple[str, str]] = Counter()
-        for group, offsets in committed.items():
-            for partition, offset in offsets.items():
-                place = (group, partition.topic)
-                totals[place] = totals.get(place, 0) + max(0, ends[partition] - offset.offset)
-                suspected[place] += Mark.read(offset.metadata or "").is_suspicious(offset.offset)
-        return [GroupLag(*place, messages, suspected[place]) for place, messages in sorted(totals.items())]
+        listed: Mapping[str, Mapping[Any, Any]] = self._client.list_group_offsets(groups) if groups else {}
+        committed = {
+            (group, partition): offset for group, offsets in listed.items() for partition, offset in offsets.items()
+        }
+        read = {(group, partition.topic) for group, partition in committed} | set(readers)
+        counts = self.partition_counts(sorted({topic for _, topic in read}))
+        everything = {topic: [TopicPartition(topic, number) for number in range(counts[topic])] for topic in counts}
+        ends = self._offsets((each for places in everything.values() for each in places), OffsetSpec.LATEST)
+        unread = {each for group, topic in read for each in everything[topic] if (group, each) not in committed}
+        begins = self._offsets(unread, OffsetSpec.EARLIEST)
+        lags = []
+        for group, topic in sorted(read):
+            messages = suspected = 0
+            for partition in everything[topic]:
+                offset = committed.get((group, partition))
+                start = begins[partition] if offset is None else offset.offset
+                messages += max(0, ends[partition] - start)
+                suspected += offset is not None and Mark.read(offset.metadata or "").is_suspicious(offset.offset)
+            lags.append(GroupLag(group, topic, messages, suspected))
+        return lags
 
     def written_ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the end of each partition, open transactions and their markers included."""
         partitions = [TopicPartition(*place) for place in places]
-        ends = self._ends(partitions, IsolationLevel.READ_UNCOMMITTED)
+        ends = self._offsets(partitions, OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
-    def _ends(
-        self, partitions: Iterable[Any], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    def _offsets(
+        self, partitions: Iterable[Any], spec: Any, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
     ) -> dict[Any, int]:
-        specs = dict.fromkeys(partitions, OffsetSpec.LATEST)
+        specs = dict.fromkeys(partitions, spec)
         if not specs:
             return {}
         found = self._client.list_partition_offsets(specs, isolation_level=isolation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -17,6 +18,7 @@ from prometheus_client import Counter
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
+from headrace_runtime.kafka.gaps import Gap, Gaps
 from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Offsets, Place, Record, by_place
@@ -29,6 +31,8 @@ LOOK_EVERY_S = 2.0
 ENDS_TIMEOUT_MS = 2_000
 ANSWER_TIMEOUT_MS = 60_000
 """Longest wait for an offset of a partition (ms); without a limit the client never returns after some failures."""
+METADATA_AGE_MS = 30_000
+"""Age (ms) at which a client requests the cluster's metadata again."""
 
 CONSUMERS_STALLED = Counter(
     "headrace_consumer_stalled", "Consumers that were given up because they stood still.", ["group"]
@@ -42,6 +46,8 @@ _READING: dict[str, Any] = {
     "fetch_max_wait_ms": 100,
     "retry_backoff_ms": 20,
     "metrics_enabled": False,
+    # A producers' topic may get more partitions, or be made anew, at any time.
+    "metadata_max_age_ms": METADATA_AGE_MS,
 }
 
 
@@ -64,15 +70,25 @@ class GroupConsumer:
     """
 
     def __init__(
-        self, settings: KafkaSettings, *, group: str, topics: Sequence[str], instance: str, max_records: int = 2_000
+        self,
+        settings: KafkaSettings,
+        *,
+        group: str,
+        topics: Sequence[str],
+        instance: str,
+        max_records: int = 2_000,
+        partitions: int = sys.maxsize,
     ) -> None:
+        """Read the first so many `partitions` of each topic; those beyond are owned, and rest."""
         self.group = group
+        self._partitions = partitions
         self.max_records = max_records
         """Largest number of messages that a poll returns."""
         self._moving: Watchdog[Place] = Watchdog(settings.kafka_stall_s)
         self._member: Watchdog[str] = Watchdog(2 * settings.kafka_session_timeout_ms / 1_000)
         self._look_s = time.monotonic()
         self._arrivals = _Arrivals()
+        self._known: Mapping[str, Collection[int]] = {}
         self._consumer = KafkaConsumer(
             group_id=group,
             group_instance_id=f"{group}.{instance}",
@@ -86,15 +102,18 @@ class GroupConsumer:
             **_READING | _FETCHING,
             **settings.kafka_client(),
         )
-        assignor = self._consumer._coordinator._assignors[TruthfulAssignor.name]  # noqa: SLF001 - made by kafka-python
-        assignor.owned = self._owned
-        # kafka-python (3.0.12) caches an offset that was requested in an earlier membership until it is fetched. It
-        # may then be older than the offset that another member has committed since.
-        self._arrivals.forget_offsets = self._consumer._coordinator._offset_fetch_futures.clear  # noqa: SLF001
+        self._mend(self._consumer._coordinator)  # noqa: SLF001
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
+        self._gaps = Gaps(self._consumer)
         self._consumer.subscribe(topics, listener=self._arrivals)
         self._joining = Joining(self._consumer)
         self._membership = self._joining.membership()
+
+    def _mend(self, coordinator: Any) -> None:
+        coordinator._assignors[TruthfulAssignor.name].owned = self._owned  # noqa: SLF001 - made by kafka-python
+        # kafka-python (3.0.12) caches an offset that was requested in an earlier membership until it is fetched. It
+        # may then be older than the offset that another member has committed since.
+        self._arrivals.forget_offsets = coordinator._offset_fetch_futures.clear  # noqa: SLF001
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time.
@@ -119,7 +138,8 @@ class GroupConsumer:
         membership = self._joining.membership()
         if not self._joining.owns(membership):
             return []
-        records = _records(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
+        records = self._let_rest(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
+        self._gaps.look(self.assignment())
         self._membership = membership
         if records and not self._joining.owns(self._joining.membership()):
             # The group expelled this member meanwhile: another may own the partitions by now.
@@ -127,8 +147,32 @@ class GroupConsumer:
             return []
         return records
 
+    def _let_rest(self, polled: Mapping[Any, Sequence[Record]]) -> list[Record]:
+        """Return the records of the partitions that are read, and read those of the others later."""
+        beyond = [partition for partition in polled if partition.partition >= self._partitions]
+        for partition in beyond:
+            self._consumer.pause(partition)
+            self._consumer.seek(partition, polled[partition][0].offset)
+            logger.info("%s: %s:%s rests until its pipeline has grown", self.group, *partition)
+        return _records({partition: found for partition, found in polled.items() if partition not in beyond})
+
+    def _join_for_more(self) -> None:
+        """Ask for partitions that nobody may own: a topic has grown, perhaps before this member came back.
+
+        Only the leader's join has partitions shared out anew. The broker gives a static member what it had, and
+        kafka-python (3.0.12) watches for more only in a member that knows that it leads.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001
+        known = {topic: frozenset(numbers) for topic, numbers in coordinator._metadata_snapshot.items()}  # noqa: SLF001
+        everything = {(topic, number) for topic, numbers in known.items() for number in numbers}
+        if known != self._known and not self._joining.look():
+            self._known = known
+            if everything != self.assignment():
+                coordinator.request_rejoin()
+
     def _look(self) -> None:
         """Raise Stalled when the consumer has made no progress, or was no member, for too long."""
+        self._join_for_more()
         coordinator = self._consumer._coordinator  # noqa: SLF001 - kafka-python only logs that it was fenced
         # Another process joined with our instance id. Heartbeats stop, and polls return nothing without an error.
         silent = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled  # noqa: SLF001
@@ -189,6 +233,14 @@ class GroupConsumer:
         while not self._arrivals.places.empty():
             arrived.add(self._arrivals.places.get())
         return arrived & self.assignment()
+
+    def gaps(self) -> list[Gap]:
+        """Return what was deleted before it could be read, as far as polls have met it since the last call."""
+        return self._gaps.taken()
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Go on reading a partition of ours at this offset."""
+        self._consumer.seek(TopicPartition(*place), offset)
 
     def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
         """Return the group's committed offset of each partition, None where there is none."""
@@ -292,6 +344,12 @@ class LogReader:
         """Return the last stable offset of each partition; records of open transactions lie behind it."""
         ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
+
+    def beginnings(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the first offset that each partition still holds."""
+        partitions = [TopicPartition(*place) for place in places]
+        found = self._consumer.beginning_offsets(partitions, timeout_ms=ANSWER_TIMEOUT_MS)
+        return {(partition.topic, partition.partition): offset for partition, offset in found.items()}
 
     def offsets_at(self, moments_ms: Mapping[Place, int]) -> dict[Place, int | None]:
         """Return each partition's first offset with this timestamp (ms since 1970) or a later one; None without one."""

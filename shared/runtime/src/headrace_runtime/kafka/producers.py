@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -23,8 +23,10 @@ logger = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 60_000
 """Time (milliseconds) after which the broker aborts an open transaction."""
+ANSWER_TIMEOUT_S = TRANSACTION_TIMEOUT_MS / 1_000
+"""Longest wait (seconds) for the broker to take offsets or a commit."""
 HUNG_TRANSACTION_S = 2 * TRANSACTION_TIMEOUT_MS / 1_000
-"""A transaction that takes longer (seconds) ends the process: kafka-python waits for its commit without a limit."""
+"""A transaction that takes longer (seconds) ends the process: some waits of kafka-python have no limit."""
 
 _WRITING: dict[str, Any] = {
     "allow_auto_create_topics": False,
@@ -86,7 +88,7 @@ class Transaction:
             TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, ""), -1)
             for place, offset in offsets.items()
         }
-        self._producer.send_offsets_to_transaction(structs, group_metadata)
+        _answered(self._producer, "send_offsets_to_transaction", structs, group_metadata)
 
 
 class TransactionalProducer:
@@ -94,11 +96,14 @@ class TransactionalProducer:
 
     def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
         self.transactional_id = transactional_id
+        self._is_stuck = False
         self._producer = KafkaProducer(
             transactional_id=transactional_id,
             client_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             **_WRITING,
+            # A pipeline's topics may have grown since this client last looked.
+            metadata_max_age_ms=30_000,
             **settings.kafka_client(),
         )
         try:
@@ -112,7 +117,8 @@ class TransactionalProducer:
         """Commit the writes of the block, or abort the transaction when the block raises.
 
         Raises Fenced when another process took over the transactional id, and MembershipLost when the consumer group
-        rebalanced meanwhile. The transaction is then aborted, and the records must be read again.
+        rebalanced meanwhile. The transaction is then aborted, and the records must be read again. After a KafkaError
+        the outcome is unknown, and the producer must be closed: a new one with the same id aborts what is still open.
         """
         with HangWatch(f"transaction of {self.transactional_id}", HUNG_TRANSACTION_S):
             try:
@@ -121,7 +127,7 @@ class TransactionalProducer:
                 self._producer._transaction_manager._pending_txn_offset_commits.clear()  # noqa: SLF001
                 self._producer.begin_transaction()
                 yield Transaction(self._producer)
-                self._producer.commit_transaction()
+                _answered(self._producer, "begin_commit")
             except _FENCED as error:
                 raise Fenced(f"{self.transactional_id}: another process took over") from error
             except _LOST_MEMBERSHIP as error:
@@ -131,12 +137,30 @@ class TransactionalProducer:
                 # A write just before may have found out first; the client then raises another error.
                 if isinstance(self._producer._transaction_manager._last_error, _FENCED):  # noqa: SLF001
                     raise Fenced(f"{self.transactional_id}: another process took over") from error
-                self._producer.abort_transaction()
+                if isinstance(error, kafka_errors.KafkaError):
+                    # Aborting may wait for ever, such as for a topic that is gone. Whoever begins anew has it aborted.
+                    self._is_stuck = True
+                else:
+                    self._producer.abort_transaction()
                 raise
 
     def close(self) -> None:
         """Close the connections; an open transaction is aborted by the broker."""
-        self._producer.close(timeout=10)
+        if self._is_stuck:
+            # What could not be written is given up; a close would wait for it, and then leave it to be tried for ever.
+            self._producer._sender.force_close()  # noqa: SLF001
+        with suppress(kafka_errors.KafkaError):
+            self._producer.close(timeout=10)
+
+
+def _answered(producer: KafkaProducer, ask: str, *what: Any) -> None:
+    """Ask the broker for a step of a transaction. Raises KafkaTimeoutError: the client itself would wait for ever."""
+    result = getattr(producer._transaction_manager, ask)(*what)  # noqa: SLF001
+    producer._sender.wakeup()  # noqa: SLF001
+    if not result.wait(timeout_ms=ANSWER_TIMEOUT_S * 1_000):
+        raise kafka_errors.KafkaTimeoutError(
+            f"the broker did not answer within {ANSWER_TIMEOUT_S:.0f} s ({ask}); is a topic gone that is written to?"
+        )
 
 
 def send(producer: KafkaProducer, message: Outgoing) -> Any:

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -54,7 +55,7 @@ class PipelineApplied(_message.Message):
     pipeline: _builtins.str
     """Name of the pipeline: a DNS label. Never empty."""
     partitions: _builtins.int
-    """Number of partitions of the pipeline's record topics, equal to that of the producers' topic."""
+    """Number of partitions of the pipeline's record topics, at least that of the producers' topic. It grows with that one."""
     @_builtins.property
     def spec(self) -> Global___PipelineSpec:
         """The spec in force from now on."""
@@ -73,3 +74,51 @@ class PipelineApplied(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PipelineApplied: _TypeAlias = PipelineApplied  # noqa: Y015
+
+@_typing.final
+class PipelineTroubled(_message.Message):
+    """PipelineTroubled tells that a part of a service has trouble with one pipeline, or has it no longer. Lossy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    VALID_S_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    part: _builtins.str
+    """The part, named like its consumer group: "ingestion.scans", "preprocessing.scans", "freeze.scans"; or "registry"."""
+    instance: _builtins.str
+    """Name of the instance. Never empty."""
+    subject: _builtins.str
+    """What the trouble is about, such as "scans:0:100"; empty for the part as a whole. One subject hides no other."""
+    reason: _builtins.str
+    """What is wrong and what can be done, for a person; empty when the trouble is over."""
+    valid_s: _builtins.int
+    """Seconds after which the trouble is taken to be over unless it is told again; zero when it stays."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was noticed."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        part: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        valid_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "occur_time", b"occur_time", "part", b"part", "pipeline", b"pipeline", "reason", b"reason", "subject", b"subject", "valid_s", b"valid_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PipelineTroubled: _TypeAlias = PipelineTroubled  # noqa: Y015

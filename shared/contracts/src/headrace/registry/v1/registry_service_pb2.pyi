@@ -955,6 +955,47 @@ class ListLagsResponse(_message.Message):
 Global___ListLagsResponse: _TypeAlias = ListLagsResponse  # noqa: Y015
 
 @_typing.final
+class ListTroublesRequest(_message.Message):
+    """ListTroublesRequest selects nothing: every pipeline's troubles are listed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTroublesRequest: _TypeAlias = ListTroublesRequest  # noqa: Y015
+
+@_typing.final
+class ListTroublesResponse(_message.Message):
+    """ListTroublesResponse holds what is wrong now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TROUBLES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedCompositeFieldContainer[_pipeline_pb2.PipelineTroubled]:
+        """The troubles, by pipeline and part; empty when all is well."""
+
+    def __init__(
+        self,
+        *,
+        troubles: _abc.Iterable[_pipeline_pb2.PipelineTroubled] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["troubles", b"troubles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTroublesResponse: _TypeAlias = ListTroublesResponse  # noqa: Y015
+
+@_typing.final
 class WatchPipelineRequest(_message.Message):
     """WatchPipelineRequest names a pipeline."""
 

@@ -90,6 +90,11 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsResponse.FromString,
                 _registered_method=True)
+        self.ListTroubles = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListTroubles',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesResponse.FromString,
+                _registered_method=True)
         self.WatchPipeline = channel.unary_stream(
                 '/headrace.registry.v1.RegistryService/WatchPipeline',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.WatchPipelineRequest.SerializeToString,
@@ -178,6 +183,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTroubles(self, request, context):
+        """Lists what services report to be wrong with pipelines now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchPipeline(self, request, context):
         """Streams a pipeline's progress: its state now, and again whenever it changes.
         """
@@ -242,6 +254,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListLags,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsResponse.SerializeToString,
+            ),
+            'ListTroubles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTroubles,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesResponse.SerializeToString,
             ),
             'WatchPipeline': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchPipeline,
@@ -547,6 +564,33 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/ListLags',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTroubles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListTroubles',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class RegistryServiceStub:
     """Tells what became of one record of a producers' topic."""
     ListLags: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]
     """Lists how far each consumer group is behind."""
+    ListTroubles: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]
+    """Lists what services report to be wrong with pipelines now."""
     WatchPipeline: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.WatchPipelineRequest, _registry_service_pb2.WatchPipelineResponse]
     """Streams a pipeline's progress: its state now, and again whenever it changes."""
 
@@ -85,6 +87,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Tells what became of one record of a producers' topic."""
     ListLags: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]  # type: ignore[assignment]
     """Lists how far each consumer group is behind."""
+    ListTroubles: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]  # type: ignore[assignment]
+    """Lists what services report to be wrong with pipelines now."""
     WatchPipeline: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchPipelineRequest, _registry_service_pb2.WatchPipelineResponse]  # type: ignore[assignment]
     """Streams a pipeline's progress: its state now, and again whenever it changes."""
 
@@ -178,6 +182,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListLagsResponse, _abc.Awaitable[_registry_service_pb2.ListLagsResponse]]:
         """Lists how far each consumer group is behind."""
+
+    @_abc_1.abstractmethod
+    def ListTroubles(
+        self,
+        request: _registry_service_pb2.ListTroublesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListTroublesResponse, _abc.Awaitable[_registry_service_pb2.ListTroublesResponse]]:
+        """Lists what services report to be wrong with pipelines now."""
 
     @_abc_1.abstractmethod
     def WatchPipeline(

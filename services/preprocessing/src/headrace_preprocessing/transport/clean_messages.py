@@ -1,0 +1,77 @@
+"""Reads messages of a clean topic. Whoever can write to Kafka may have left others there: they are passed over."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import pyarrow as pa
+from headrace.events.v1 import record_pb2
+from headrace_data.batches import from_ipc, require_columns
+from headrace_data.errors import DataError
+from headrace_data.spec import Pipeline
+from headrace_runtime.errors import Unprocessable
+from headrace_runtime.messages import Record, decode
+from prometheus_client import Counter
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable"
+"""Rule: a message of the clean topic holds no rows of its pipeline."""
+MOST_LOGGED = 10
+
+PASSED_OVER = Counter(
+    "headrace_preprocessing_unreadable",
+    "Messages of a clean topic that hold no rows and were passed over.",
+    ["pipeline"],
+)
+
+
+class CleanMessages:
+    """The messages of one pipeline's clean topic. Safe for use by several threads.
+
+    `tell` is called once, with the place and the reason, when the first unreadable message is met.
+    """
+
+    def __init__(self, pipeline: Pipeline, tell: Callable[[str, str], None]) -> None:
+        self._pipeline = pipeline
+        self._tell = tell
+        self._met: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
+
+    def batch(self, record: Record) -> record_pb2.RecordBatch | None:
+        """Return the message without a look at its rows, None after a word about it when it is none."""
+        try:
+            return decode(record, record_pb2.RecordBatch)
+        except Unprocessable as error:
+            self._pass_over(record, error)
+            return None
+
+    def rows(self, record: Record) -> pa.RecordBatch | None:
+        """Return the rows of a message, None after a word about it when there are none to be had from it."""
+        try:
+            rows = from_ipc(decode(record, record_pb2.RecordBatch).arrow)
+            require_columns(rows, self._pipeline.stream.fields)
+        except (Unprocessable, DataError) as error:
+            self._pass_over(record, error)
+            return None
+        return rows
+
+    def _pass_over(self, record: Record, error: Exception) -> None:
+        """Count a message, once however often it is read."""
+        place = (record.partition, record.offset)
+        with self._lock:
+            if place in self._met:
+                return
+            self._met.add(place)
+            met = len(self._met)
+        PASSED_OVER.labels(self._pipeline.name).inc()
+        if met <= MOST_LOGGED:
+            logger.warning("passed over %s, which is no batch of clean records: %s", record.coordinates, error)
+        if met == 1:
+            self._tell(
+                record.coordinates,
+                f"{record.coordinates} is no batch of clean records and is passed over, as are others like it: "
+                f"somebody else writes to this topic ({error})",
+            )
