@@ -1,7 +1,7 @@
-"""What a Redis or Valkey must be to serve as the cache, looked at once at the start.
+"""A check of the Redis or Valkey server, once at the start of a service.
 
-A cache that does not answer is no fault: it may come. One that answers, and can never do what a cache does, would fail
-look-up by look-up without a word.
+A server that does not answer is no fault: it may come. A server that answers but can never be the cache is refused:
+each look-up would fail, and nothing would tell.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ClusterCrossSlotError, f"it belongs to a cluster; {_ONE_SERVER}"),
 )
 _PASSING = (exceptions.BusyLoadingError, exceptions.MasterDownError, exceptions.OutOfMemoryError)
-"""What a server says for a while."""
+"""Errors that pass by themselves."""
 
 
 async def check_redis(url: str, prefix: bytes) -> None:
@@ -70,7 +70,7 @@ async def _info(client: redis.Redis) -> dict[str, Any]:
 
 
 async def _probe(client: redis.Redis, prefix: bytes) -> None:
-    """Do what the cache does, with two keys that a cluster would keep apart."""
+    """Write and read two keys, which a cluster would keep in different slots."""
     keys = [prefix + b"check:1", prefix + b"check:2"]
     for key in keys:
         await client.set(key, b"", px=KEPT_MS)

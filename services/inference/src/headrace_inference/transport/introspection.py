@@ -1,4 +1,4 @@
-"""What clients of Triton ask about models: configuration, statistics and the index of the repository."""
+"""Triton's extensions about models: ModelConfig, ModelStatistics and RepositoryIndex."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = oip.ModelInstanceGroup.DESCRIPTOR.enum_types_by_name["Kind"].values_by_
 
 
 def to_config(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
-    """Return a ModelConfigResponse: what Triton would read from the model's configuration file."""
+    """Return a ModelConfigResponse, with the fields that a model's configuration file has in Triton."""
     signature, name = asked.model.signature, asked.release.model
     config = oip.ModelConfig(name=name, platform="onnxruntime_onnx", backend="onnxruntime")
     config.version_policy.specific.versions.extend(_ordinals(versions))
@@ -42,7 +42,7 @@ def _ordinals(versions: Iterable[LoadedVersion]) -> list[int]:
 
 
 def to_statistics(versions: Iterable[LoadedVersion], statistics: Statistics) -> Any:
-    """Return a ModelStatisticsResponse: an entry for each version, those of one ordinal in one."""
+    """Return a ModelStatisticsResponse with one entry for each ordinal of each model."""
     answer = oip.ModelStatisticsResponse()
     releases = {(loaded.release.model, loaded.release.ordinal): loaded.release for loaded in versions}
     for (model, ordinal), release in sorted(releases.items()):

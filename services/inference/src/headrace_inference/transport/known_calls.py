@@ -1,12 +1,12 @@
-"""Calls that differ from an earlier one in the bytes of their one tensor and in nothing else.
+"""A cache of parsed requests: calls that differ from an earlier call only in the values of their one tensor.
 
-Callers mostly repeat themselves: the same model, input, type and shape, each time with other values. In a serialised
-request the raw contents come last, so everything before them, length included, is the same bytes. Whoever sends those
-bytes again has a call that was read and checked before; what is left is to look at the values. The answer's parts are
-known just as well, down to the bytes of its outputs and its id.
+Clients mostly repeat the same model, input, type and shape with other values. In a serialised request the raw contents
+come last, so the bytes before them, length included, are the same in each of these calls. A request that begins with
+known bytes and has the known length was parsed and checked before; only its values are new. The serialised parts of the
+answer are known too, except for the outputs and the prediction's id.
 
-This is a shortcut of `Predictor.infer_now` and nothing more: what it does not know goes the long way, with the same
-answer.
+The cache is an optimisation of `Predictor.infer_now`. A request that it does not know is parsed in full and gets the
+same answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from headrace_inference.core.tensors import Array, Shape
 from headrace_inference.transport import converters, wire
 
 MOST = 256
-"""Calls that are kept; when there are more, all are forgotten, and what still comes is learnt again."""
+"""Most calls that are kept. When there are more, all are forgotten; those that still come are learnt again."""
 LARGEST_HEAD_BYTES = 4096
 
 _RAW_INPUT = 7
@@ -34,15 +34,15 @@ _PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(slots=True)
 class KnownCall:
-    """What is the same in all calls with the same head."""
+    """The parts that all calls with the same head share: the head is the bytes before the raw contents."""
 
     head_bytes: int
     request_bytes: int
     """Length of the whole request. With another one, the same head precedes contents that are cut off, or that have
     fields behind them."""
     prefix: bytes
-    """The prefix of the version that it was found to fit: another one may have other inputs. The version itself is not
-    kept here, because it must not outlive its place on the shelf."""
+    """The prefix of the version that the call was checked against: another version may have other inputs. The version
+    itself is not kept, because it must not outlive its place on the shelf."""
     asked: tuple[str, str]
     """Model and version as callers name them."""
     name: str
@@ -51,12 +51,12 @@ class KnownCall:
     rows: int
     outputs: tuple[str, ...]
     before_id: bytes
-    """The answer's own part up to the prediction's id, and what comes after it."""
+    """The serialised answer before the prediction's id, behind its outputs; `after_id` is the rest."""
     after_id: bytes
     described: _Described | None = field(default=None)
 
     def array(self, request: bytes) -> Array | None:
-        """Return the values of a call, None when one of them is NaN and must be looked at."""
+        """Return the values of a call, in its shape; None when one of them is NaN and needs the full check."""
         values = np.frombuffer(request[self.head_bytes :], self.dtype)
         # Squares never cancel: their sum is NaN exactly when a value is.
         if self.dtype.kind == "f" and (squares := float(np.vdot(values, values))) != squares:
@@ -64,7 +64,7 @@ class KnownCall:
         return values.reshape(self.shape)
 
     def outputs_part(self, version: LoadedVersion, results: list[Array]) -> bytes:
-        """Return the outputs' part of an answer, as `converters.outputs_part` does."""
+        """Return the serialised outputs of an answer, as `converters.outputs_part` does."""
         described = self.described
         if described is None or not described.fits(results):
             described = self.described = _Described.of(version, self.outputs, results)
@@ -73,11 +73,11 @@ class KnownCall:
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """Names, types and shapes of some outputs, serialised."""
+    """Names, types and shapes of outputs, serialised."""
 
     part_without_contents: bytes
     layouts: tuple[tuple[Shape, np.dtype[Any], bytes], ...]
-    """Of each output its shape and type in numpy, and what stands before its raw contents."""
+    """Of each output its shape and type in numpy, and the bytes that precede its raw contents."""
 
     @classmethod
     def of(cls, version: LoadedVersion, names: tuple[str, ...], results: list[Array]) -> _Described:
@@ -103,21 +103,21 @@ class _Described:
 
 
 class KnownCalls:
-    """The calls that were seen, by their heads. Used in one thread."""
+    """Known calls by their heads. Used in one thread."""
 
     def __init__(self) -> None:
         self._calls: dict[bytes, KnownCall] = {}
         self._heads: dict[int, int] = {}
-        """Length of the head by the length of the whole request: the last one that was seen."""
+        """Length of the head by the length of the whole request, of the last call with that length."""
 
     def find(self, request: bytes) -> KnownCall | None:
-        """Return what is known of a request."""
+        """Return the known call of a request; None for an unknown one."""
         head = self._heads.get(len(request))
         call = None if head is None else self._calls.get(request[:head])
         return call if call is not None and call.request_bytes == len(request) else None
 
     def learn(self, request: bytes, call: Call, version: LoadedVersion, outputs: tuple[str, ...]) -> None:
-        """Keep a call that was found to fit, where it is of the simple kind."""
+        """Keep a checked call when it has one raw tensor of numbers, no id, no classification and no timeout."""
         signature = version.model.signature
         # A caller that numbers its calls never sends the same bytes again; a time limit is looked at the long way.
         if call.id or call.classes or call.timeout_s:
@@ -155,7 +155,7 @@ class KnownCalls:
 
 
 def _is_last(request: bytes, head: int, contents: bytes) -> bool:
-    """Return whether the raw contents are the last field: other bytes in their place are read as other contents."""
+    """Return whether the raw contents are the last field: other bytes in their place must parse as other contents."""
     if not request.endswith(wire.head(_RAW_INPUT, len(contents)) + contents):
         return False
     others = bytes(len(contents))

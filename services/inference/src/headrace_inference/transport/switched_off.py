@@ -22,7 +22,7 @@ TRACE_SETTINGS = {
 
 
 class SwitchedOff:
-    """Answers questions about the state of what is off; changes are refused."""
+    """Answers questions about the state of tracing, log and shared memory, and refuses changes of it."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -63,11 +63,11 @@ class SwitchedOff:
         raise NotSupported("shared memory is not supported, send the contents")
 
     def unregister_system(self, _: Any) -> Any:
-        """Return a SystemSharedMemoryUnregisterResponse: as in Triton, no region need be registered."""
+        """Return a SystemSharedMemoryUnregisterResponse. As in Triton, an unknown region is no error."""
         return oip.SystemSharedMemoryUnregisterResponse()
 
     def unregister_cuda(self, _: Any) -> Any:
-        """Return a CudaSharedMemoryUnregisterResponse: as in Triton, no region need be registered."""
+        """Return a CudaSharedMemoryUnregisterResponse. As in Triton, an unknown region is no error."""
         return oip.CudaSharedMemoryUnregisterResponse()
 
 

@@ -16,9 +16,10 @@ _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """Health by name. Used in one event loop only.
+    """The health of a server, its services and its models, by name. Used in one event loop only.
 
-    Unlike in the servicer of grpcio-health-checking, the streams of watchers end at `close`: they never hold up a stop.
+    `close` ends the streams of Watch, so they never delay a stop. The servicer of grpcio-health-checking keeps them
+    open.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._closed = False
 
     def set(self, name: str, serving: bool | None) -> None:
-        """Change the health of a name, or forget the name (None). Nothing changes after `drain`."""
+        """Set the health of a name; None removes the name. Does nothing after `drain`."""
         if self._draining:
             return
         if serving is None:
@@ -38,31 +39,31 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._wake_watchers()
 
     def drain(self) -> None:
-        """Report every name as not serving from now on; watchers go on watching."""
+        """Report every name as NOT_SERVING from now on. Streams of Watch stay open."""
         self._serving = dict.fromkeys(self._serving, False)
         self._draining = True
         self._wake_watchers()
 
     def close(self) -> None:
-        """Report every name as not serving and end the watchers' streams."""
+        """Report every name as NOT_SERVING and end the streams of Watch."""
         self.drain()
         self._closed = True
         self._wake_watchers()
 
     async def Check(self, request: Any, _context: Any) -> Any:  # noqa: N802 - the protocol's name
-        """Answer with the health of one name. Raises NotFound for an unknown one."""
+        """Return the health of one name. Raises NotFound for an unknown name."""
         status = self._status(request.service)
         if status == _UNKNOWN:
             raise NotFound(f"health of {request.service!r} is not known; known names: {sorted(self._serving)}")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the protocol's name
-        """Answer with the health of every name."""
+        """Return the health of every name."""
         statuses = {name: health_pb2.HealthCheckResponse(status=self._status(name)) for name in self._serving}
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802 - the protocol's name
-        """Answer with the health of one name, now and after every change."""
+        """Stream the health of one name: its current status, then its status after each change."""
         last = None
         while True:
             # As it is now: while the answer is under way, it may change once more and be closed.

@@ -1,4 +1,4 @@
-"""What all interceptors of the gRPC host share: something that happens around every call, whatever its kind."""
+"""The base class of the gRPC host's interceptors: code that runs around each call, unary or streaming."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class CallInterceptor(ABC):
-    """Surrounds the methods of a server with `around`. Methods must be coroutines or asynchronous generators."""
+    """Wraps the methods of a server in `around`: coroutine functions and asynchronous generator functions."""
 
     @abstractmethod
     def around(self, method: str, context: Call) -> AbstractAsyncContextManager[None]:
-        """Return what surrounds one call of `method` ("/package.Service/Method")."""
+        """Return the context manager of one call of `method` ("/package.Service/Method")."""
 
     @abstractmethod
     def surround_inline(self, method: str, behaviour: InlineMethod) -> InlineMethod:
-        """Return the inline form of a method, surrounded."""
+        """Return the inline form of a method, wrapped."""
 
     def surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
-        """Return the function behind a method, surrounded."""
+        """Return the function of a method, wrapped. Raises TypeError for a function of another kind."""
 
         async def answer(request: Any, context: Call) -> Any:
             async with self.around(method, context):

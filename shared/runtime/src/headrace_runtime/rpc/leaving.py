@@ -1,10 +1,9 @@
-"""How a gRPC server lets callers go that do not watch its health.
+"""The drain of a gRPC server: how clients that do not watch its health move on before it stops.
 
-When a grpc server is stopped it tells its connections to go away (GOAWAY) and, from that moment on, cancels the calls
-that come before their client has read this: under load every stop fails some. A connection that has reached its
-greatest age is told the same while its calls are still answered, and gRPC's clients repeat the few that cross with it
-by themselves. So the server first stops listening, then waits until its connections have aged and its callers have gone
-elsewhere, and only then is stopped.
+A stop of gRPC's core sends GOAWAY on each connection and cancels the calls that arrive before the client has read it.
+Under load, every such stop fails some calls. A connection that reaches its greatest age gets a GOAWAY too, but its
+calls are still answered, and gRPC's clients retry the few that cross with it. The drain uses this. The server stops
+listening, waits until its connections have aged and no more calls arrive, and stops only then.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 QUIET_S = 0.5
-"""A server without a new call for so long has no caller left that would notice its stop."""
+"""Seconds without a new call after which the drain ends: no client is left that would notice the stop."""
 
 LOOK_S = 0.02
 AGE_JITTER = 1.1
@@ -27,10 +26,10 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def stop_listening(port: int) -> bool:
-    """Take no more connections on a port of this process; return whether that worked.
+    """Accept no more connections on a port of this process; return whether a listening socket was found.
 
-    grpc has no call for it. On Linux, a listening socket that is shut down refuses connections; grpc notices (and logs
-    that it cannot accept any more), and the connections that were made go on.
+    gRPC has no function for this. On Linux, a listening socket that is shut down refuses new connections. Established
+    connections stay open.
     """
     done = False
     for descriptor in sorted(_DESCRIPTORS.iterdir()) if _DESCRIPTORS.is_dir() else ():
@@ -57,7 +56,10 @@ def _listens_on(listening: socket.socket, port: int) -> bool:
 
 
 async def quiet(calls: Callable[[], int], limit_s: float) -> bool:
-    """Wait until `calls`, a number that grows with each call, rests a while; False when it does not in `limit_s`."""
+    """Wait until no call has arrived for `QUIET_S` seconds; return False when `limit_s` seconds pass first.
+
+    `calls` returns the number of calls so far.
+    """
     began_s = changed_s = time.monotonic()
     seen = calls()
     while time.monotonic() - changed_s < QUIET_S:

@@ -1,4 +1,4 @@
-"""gRPC server reflection over the default descriptor pool and private ones, as `v1` and as `v1alpha`."""
+"""gRPC server reflection, `v1` and `v1alpha`, over the default descriptor pool and a private pool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Pools:
-    """Several descriptor pools that answer as one: the first that knows a name wins."""
+    """Several descriptor pools used as one. A name is looked up in each pool in turn; the first match is returned."""
 
     def __init__(self, *pools: DescriptorPool) -> None:
         self._pools = pools
@@ -37,9 +37,10 @@ class Pools:
 def reflection_handlers(
     service_names: Iterable[str], private_pool: DescriptorPool | None
 ) -> list[grpc.GenericRpcHandler]:
-    """Return handlers that describe the services named, health and reflection itself.
+    """Return the handlers of server reflection for the named services, for health and for reflection itself.
 
-    Both versions of the protocol have the same messages field by field; grpcio has `v1alpha`, clients prefer `v1`.
+    Both versions of the protocol have the same messages, field by field. grpcio implements `v1alpha`; clients try `v1`
+    first.
     """
     default = descriptor_pool.Default()
     pool = Pools(private_pool, default) if private_pool is not None else default

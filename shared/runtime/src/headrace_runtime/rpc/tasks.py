@@ -1,4 +1,4 @@
-"""Calls in an event loop: coroutines and asynchronous generators that answer them."""
+"""Calls that are answered in an event loop, one asyncio task for each call."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ logger = logging.getLogger(__name__)
 
 
 class Tasks:
-    """Runs a task for each call that comes to the event loop in which this was made."""
+    """Runs one task for each call, in the event loop in which the object was created.
+
+    A call that is cancelled, by its caller or its deadline, cancels its task.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, method: Method, call: Call, message: bytes | None) -> None:
-        """Answer a call, from any thread; `message` is its request, None when requests are a stream."""
+        """Start the task of a call, from any thread. `message` is its request; None when its requests are a stream."""
         self._loop.call_soon_threadsafe(self._begin, method, call, message)
 
     async def ended(self) -> None:
-        """Wait for what runs."""
+        """Wait until every task has ended."""
         while self._running:
             await asyncio.wait(self._running)
 
@@ -40,7 +43,7 @@ class Tasks:
         call.watch(partial(self._soon, task.cancel))
 
     def _soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Do something in the event loop; nothing when it has ended, which takes its calls along."""
+        """Call a function in the event loop. Does nothing once the loop is closed: its calls have ended with it."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
@@ -77,7 +80,7 @@ class Tasks:
         await self._told(call.receive)
 
     async def _told(self, start: Callable[[Callable[..., None]], None]) -> Any:
-        """Start an operation and return what it tells."""
+        """Start an operation and return its result."""
         future: asyncio.Future[Any] = self._loop.create_future()
 
         def told(result: Any = None) -> None:
