@@ -22,8 +22,8 @@ FOR_TESTS = (
     *("--disable-error-code", "union-attr", "--disable-error-code", "unreachable"),
 )
 """What is asked of tests less than of code: functions need not say what they take and return, bodies are checked."""
-PROGRAMS_OF_TESTS = ("tests/chaos", "tests/foreign")
-"""Folders that are run as a program: their modules import each other by name."""
+PROGRAMS_OF_TESTS = ("tests/chaos", "tests/cluster", "tests/foreign", "tests/images", "scripts")
+"""Folders whose modules import each other by name."""
 EXAMPLES = "examples/*"
 """Each example by itself: two of them may have a module of the same name."""
 

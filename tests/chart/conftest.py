@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import kubernetes_validate.utils
+import kubernetes_validate.utils  # type: ignore[import-untyped]
 import pytest
 import yaml
 

@@ -146,7 +146,8 @@ def test_the_job_that_applies_speaks_tls_where_the_registry_does(rendering: Call
 @pytest.mark.contract
 def test_the_job_applies_every_pipeline_and_fails_for_one_that_cannot_be(added: list[Manifest], tmp_path: Path) -> None:
     from headrace_client import RegistryClient
-    from headrace_local.launcher import SERVICES, Platform
+    from headrace_local.launcher import Platform
+    from headrace_local.processes import SERVICES
 
     (container,) = workload(added, "pipelines", "Job")["spec"]["template"]["spec"]["containers"]
     folder = tmp_path / "pipelines"
