@@ -9,6 +9,7 @@ was lost, doubled or rejected for the wrong reason.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import backlog
+import poison
 from audit import Verdict, audit
 from headrace_client import RegistryClient
 from headrace_local.launcher import Platform
@@ -28,10 +30,10 @@ from headrace_runtime.settings import KafkaSettings
 from memory import high_water_marks
 from progress import Progress, drained
 from records import PARTITIONS, PIPELINE, PRODUCERS, SPEC
-from schedule import ADD, BROKER, KILL, PAUSE, REMOVE, RESTART, plan
+from schedule import ADD, BROKER, KILL, PAUSE, POISON, REMOVE, RESTART, plan
 from stage import Stage
 
-NEEDED = ("ingestion", "preprocessing", "model-registry")
+NEEDED = ("ingestion", "preprocessing", "model-registry", "trainer")
 LONG_RUN_RECORDS = 1_000_000
 RECORDS_PER_S = 1_500
 """What a short run sends: little enough for a machine that does other work as well."""
@@ -78,6 +80,8 @@ def say(line: str) -> None:
 def main() -> int:
     """Run, audit, and return the exit code."""
     told = options()
+    # No run begins here: the trainer is there for the commands that it cannot carry out.
+    os.environ["HEADRACE_STANDBY"] = "false"
     events = plan(told.seed, told.length_s, broker=told.broker)
     say(f"seed {told.seed}: {told.records} records in {told.length_s:.0f} s")
     for event in events:
@@ -122,6 +126,9 @@ def run(told: Options, platform: Platform, settings: KafkaSettings, stage: Stage
         progress.stop()
     lasted_s = time.monotonic() - began
     verdict = audit(settings, told.records)
+    commands, wrong = poison.audit(settings)
+    verdict.differences += wrong
+    say(f"{commands} commands that cannot be carried out")
     if stuck:
         verdict.differences.insert(0, stuck)
     marks = high_water_marks(platform)
@@ -171,7 +178,8 @@ def figures(told: Options, stage: Stage, verdict: Verdict, measured: Sequence[fl
     say(
         f"chaos seed={told.seed} records={verdict.records} clean={verdict.clean} dead={verdict.dead} "
         f"kills={done[KILL]} broker_kills={done[BROKER]} pauses={done[PAUSE]} restarts={done[RESTART]} "
-        f"added={done[ADD]} removed={done[REMOVE]} longest_stall={stall_s:.1f}s peak_memory={peak_mib:.0f}MiB "
+        f"added={done[ADD]} removed={done[REMOVE]} poisoned={done[POISON]} "
+        f"longest_stall={stall_s:.1f}s peak_memory={peak_mib:.0f}MiB "
         f"duration={lasted_s:.0f}s wrong={len(verdict.differences)}"
     )
 

@@ -15,7 +15,8 @@ PAUSE_S = (7.5, 12.0)
 """How long a process stands still: always longer than its session, so that its partitions move on."""
 
 KILL, PAUSE, RESTART, ADD, REMOVE, BROKER = "kill", "pause", "restart", "add", "remove", "kill broker"
-ROUND = (KILL, PAUSE, ADD, KILL, RESTART, REMOVE, PAUSE, ADD, KILL)
+POISON = "poison"
+ROUND = (KILL, PAUSE, ADD, KILL, RESTART, REMOVE, PAUSE, ADD, KILL, POISON)
 """One round of events; its order is shuffled, except that an instance is added before one is removed."""
 ROUND_S = 70.0
 
@@ -91,6 +92,8 @@ def _cast_event(dice: random.Random, cast: _Cast, at_s: float, action: str) -> E
     """Choose whom it meets; None when there is nobody, as when every instance has been removed already."""
     if action == BROKER:
         return Event(at_s, action, "kafka")
+    if action == POISON:
+        return Event(at_s, action, "trainer")
     services = dice.sample(SERVICES, len(SERVICES))
     if action == ADD:
         service = min(services, key=lambda name: len(cast.names[name]))

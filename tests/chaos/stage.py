@@ -8,8 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import poison
 from headrace_local.launcher import Platform
-from schedule import ADD, BROKER, KILL, PAUSE, REMOVE, RESTART, Event
+from headrace_runtime.settings import KafkaSettings
+from schedule import ADD, BROKER, KILL, PAUSE, POISON, REMOVE, RESTART, Event
 
 Say = Callable[[str], None]
 
@@ -60,6 +62,10 @@ class Stage:
             self._say(str(event))
         elif event.action == REMOVE:
             platform.remove_instance(name)
+            self._say(str(event))
+        elif event.action == POISON:
+            settings = KafkaSettings.model_validate({"kafka_bootstrap_servers": platform.bootstrap_servers})
+            poison.send(settings, self.done[POISON])
             self._say(str(event))
         self.done[event.action] += 1
 

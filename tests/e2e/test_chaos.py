@@ -31,6 +31,7 @@ def test_nothing_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> None:
     assert int(told["dead"]) > 0
     assert int(told["kills"]) >= 3
     assert int(told["pauses"]) >= 2
+    assert int(told["poisoned"]) >= 1
     assert int(told["added"]) + int(told["removed"]) >= 2
     assert re.search(r"^backlog .* ingestion=\d+MiB.* preprocessing=\d+MiB", done.stdout, re.MULTILINE)
 

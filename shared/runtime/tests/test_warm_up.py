@@ -33,7 +33,7 @@ import os, sys, threading
 from pathlib import Path
 
 BEFORE_WORK = threading.current_thread() is not threading.main_thread()
-NICENESS = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 15
+NICENESS = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 10
 Path(os.environ["IMPORTED"]).touch()
 """
 
@@ -94,7 +94,7 @@ def test_imports_ahead_of_a_run_stand_back(environment: dict[str, str], assignme
 
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     (line,) = _wait(standby.take(assignment))
-    assert (line.metrics["own"] - usual, line.metrics["threads_niceness"] - usual) == (10, 15)
+    assert (line.metrics["own"] - usual, line.metrics["threads_niceness"] - usual) == (5, 10)
 
 
 def test_no_child_works_twice(environment: dict[str, str], assignment: Path, tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ REFUSED = 64
 ABANDONED = 75
 """Exit code of a child whose standard input closed before it was done."""
 
-NICENESS = 10
-"""By how much the priority of a child lies below its worker's: all of an idle core, about a tenth of a busy one."""
+NICENESS = 5
+"""By how much the priority of a child lies below its worker's: all of an idle core, a third of an equal share of a
+busy one. With less a run would stand still beside whatever else the machine does."""
 
 _ALWAYS = {"run_id": str, "attempt": int, "store_url": str, "output": str}
 
