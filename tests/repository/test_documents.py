@@ -27,6 +27,13 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert named <= targets
 
 
+def test_contributing_names_every_target_for_developers() -> None:
+    develop = re.split(r"^##@ ", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[2]
+    targets = set(re.findall(r"^([a-z-]+):", develop, re.MULTILINE))
+    assert {"test", "test-quick", "chaos"} <= targets
+    assert targets == set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text())) & targets
+
+
 def test_every_headrace_command_of_the_readme_exists() -> None:
     command = get_command(app)
     named = set(re.findall(r"\bheadrace ([a-z]+)", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))))
