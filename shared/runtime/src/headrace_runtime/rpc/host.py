@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -218,7 +218,7 @@ class _Arrivals:
         self._tasks = tasks
 
     def __call__(self, call: Call) -> None:
-        with _ending(call):
+        with _Ending(call):
             method = self._methods.find(call.method)
             if method is None:
                 call.refuse(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
@@ -228,7 +228,7 @@ class _Arrivals:
                 call.receive(partial(self._received, method, call))
 
     def _received(self, method: Method, call: Call, message: bytes | None) -> None:
-        with _ending(call):
+        with _Ending(call):
             if message is None:
                 # The caller left, or sent more than may come: then the core has told it so already.
                 call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{method.path} takes exactly one request")
@@ -239,16 +239,25 @@ class _Arrivals:
                 call.answer(answer)
 
 
-@contextmanager
-def _ending(call: Call) -> Iterator[None]:
-    """End the call when what is done for it fails: nobody else would, and its caller would wait."""
-    try:
-        yield
-    except Aborted:
-        call.end()
-    except BaseException:
-        call.refuse(grpc.StatusCode.INTERNAL, "internal error")
-        raise
+class _Ending(AbstractContextManager[None]):
+    """Ends the call when its handler raises: otherwise its caller would wait for ever.
+
+    No generator: from Python 3.13 on, its frame would keep the error, and with it the call, until garbage is collected.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> bool:
+        """End the call with the status that the handler chose, or with INTERNAL."""
+        if isinstance(error, Aborted):
+            self._call.end()
+            return True
+        if error is not None:
+            self._call.refuse(grpc.StatusCode.INTERNAL, "internal error")
+        return False
 
 
 class _Registered:
