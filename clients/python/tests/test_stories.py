@@ -182,6 +182,7 @@ def test_fates_as_json(headrace, fates, canned):
         "dataset_id": None,
         "split": None,
         "versions": [],
+        "deleted": False,
     }
 
 

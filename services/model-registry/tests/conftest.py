@@ -10,7 +10,7 @@ from headrace_model_registry.core import facts
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry
-from headrace_model_registry.core.policy import Objection
+from headrace_model_registry.core.objections import Objection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,6 +67,10 @@ class World:
         spec = facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest)
         return facts.PipelineApplied(pipeline.name, spec, 3)
 
+    def next_life(self, applied):
+        """Return the same pipeline as it is applied after it was deleted."""
+        return replace(applied, incarnation=applied.incarnation + 1)
+
     def frozen(self, applied, number=1, request_id=""):
         dataset_id = digest("dataset", applied.pipeline, number)
         return facts.DatasetFrozen(
@@ -78,6 +82,7 @@ class World:
             sources=(facts.SourceRange(0, 0, 1000),),
             rejected={"range": 2},
             request_id=request_id,
+            incarnation=applied.incarnation,
         )
 
     def trained(self, request, model=None, accuracy=0.97):

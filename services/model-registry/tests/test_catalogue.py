@@ -8,7 +8,7 @@ from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import Catalogue, RunState, VersionState
 from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry, RunProgressed
-from headrace_model_registry.core.policy import Objection
+from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.queries import ProgressBoard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -5,6 +5,7 @@ from dataclasses import replace
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.wishes import Rollback
 
 MANY = 50
 
@@ -123,7 +124,7 @@ def test_after_a_rollback_newer_data_than_the_champion_s_is_released(story, worl
     story.release(1)
     story.release(2)
     request = story.compress(3)
-    ledger.grant(facts.Rollback("digits"))
+    ledger.grant(Rollback("digits"))
     again = ledger.decide(world.compressed(request))
     assert again.champion.dataset.dataset_id == world.frozen(story.applied, 1).dataset_id
     assert isinstance(ledger.decide(world.compressed(again)), facts.ModelReleased)

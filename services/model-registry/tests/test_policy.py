@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.catalogue import RunState, VersionState
-from headrace_model_registry.core.policy import Objection, decide
+from headrace_model_registry.core.objections import Objection
+from headrace_model_registry.core.policy import decide
+from headrace_model_registry.core.wishes import PartitionsAdded
 
 
 def test_applying_a_pipeline_decides_nothing(story, world, ledger):
@@ -365,9 +367,9 @@ def test_the_same_version_from_two_runs_keeps_its_place(story, world, ledger):
 def test_more_partitions_apply_the_spec_in_force_once_more(story, world, ledger):
     before = ledger.catalogue.pipelines["digits"]
     changed = story.changed(seed=8).applied
-    (grown,) = ledger.grant(facts.PartitionsAdded("digits", before.partitions + 2))
+    (grown,) = ledger.grant(PartitionsAdded("digits", before.partitions + 2))
     # A spec that was applied meanwhile stays in force.
     assert grown == replace(changed, partitions=before.partitions + 2)
     assert ledger.catalogue.pipelines["digits"] == grown
-    assert ledger.grant(facts.PartitionsAdded("digits", before.partitions)).repeated
-    assert "was never applied" in ledger.grant(facts.PartitionsAdded("letters", 9)).reason
+    assert ledger.grant(PartitionsAdded("digits", before.partitions)).repeated
+    assert "was never applied" in ledger.grant(PartitionsAdded("letters", 9)).reason

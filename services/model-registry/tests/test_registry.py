@@ -6,11 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from headrace_model_registry.core.facts import DatasetProgressed, DatasetRequested, Rollback, RunKind, RunProgressed
-from headrace_model_registry.core.policy import Objection
+from headrace_model_registry.core.facts import (
+    DatasetProgressed,
+    DatasetRequested,
+    PipelineDeleted,
+    RunKind,
+    RunProgressed,
+)
+from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.state import State
+from headrace_model_registry.core.wishes import Rollback
 from headrace_model_registry.transport.watch import Watchers
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
 
@@ -32,9 +39,20 @@ class Cluster:
             self.topics.setdefault(f"{pipeline}.{stage}", partitions)
         return partitions
 
+    def belongings(self, pipelines):
+        stages = ("raw", "clean", "dead")
+        return [f"{each}.{stage}" for each in pipelines for stage in stages], [
+            f"ingestion.{each}" for each in pipelines
+        ]
+
+    def purge(self, pipelines):
+        topics, groups = self.belongings(pipelines)
+        return [topic for topic in topics if self.topics.pop(topic, None)], groups
+
     def lags(self, readers):
         self.readers = list(readers)
-        return [Lag("trainer", "headrace.training.requested.v1", 2)]
+        behind = [Lag(f"ingestion.{name}", "digits", 7) for name in ("digits", "digits.1")]
+        return [*behind, Lag("trainer", "headrace.training.requested.v1", 2)]
 
 
 class Committed:
@@ -183,7 +201,7 @@ def test_lists_are_those_of_the_committed_catalogue(registry, story, state, ledg
     assert [release.released for release in registry.list_releases("digits")] == [released]
     assert len(registry.list_datasets("digits")) == len(registry.list_versions("digits")) == 1
     assert len(registry.list_runs("digits")) == 2
-    assert registry.list_lags() == [Lag("trainer", "headrace.training.requested.v1", 2)]
+    assert [lag.group for lag in registry.list_lags()] == ["ingestion.digits", "ingestion.digits.1", "trainer"]
 
 
 def test_lists_of_a_past_moment_are_those_of_the_log_until_then(registry, story, state, ledger):
@@ -308,3 +326,36 @@ def test_a_stream_of_an_unknown_pipeline_is_refused(registry, state):
 
     with pytest.raises(NotFound, match="'none' was never applied"):
         asyncio.run(look_once())
+
+
+def test_a_deletion_says_what_it_did_and_what_stays(registry, cluster, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    answer = registry.delete_pipeline("digits", purge=False)
+    assert answer.deleted == PipelineDeleted("digits")
+    assert (answer.purged, answer.groups) == (False, ("ingestion.digits",))
+    assert answer.topics == ("digits.raw", "digits.clean", "digits.dead")
+    assert set(answer.topics) < set(cluster.topics)
+    with pytest.raises(NotFound, match="'digits' was deleted; known pipelines: none"):
+        registry.delete_pipeline("digits", purge=False)
+    with pytest.raises(NotFound, match="'digits' was deleted"):
+        registry.freeze_dataset("digits")
+    with pytest.raises(NotFound, match="'other' was never applied"):
+        registry.delete_pipeline("other", purge=True)
+
+
+def test_a_pipeline_of_a_deleted_one_s_name_has_topics_of_its_own(registry, cluster, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    registry.delete_pipeline("digits", purge=False)
+    # Another schema: nothing of the old one waits in the new topics.
+    answer = registry.apply_pipeline(world.document(width=100), create_topic=False)
+    assert (answer.applied.incarnation, answer.changed) == (1, True)
+    assert cluster.topics["digits.1.raw"] == 3
+    assert not registry.apply_pipeline(world.document(width=100), create_topic=False).changed
+    assert [lag.group for lag in registry.list_lags()] == ["ingestion.digits.1", "trainer"]
+    assert registry.delete_pipeline("digits", purge=True).topics == (
+        *("digits.raw", "digits.clean", "digits.dead"),
+        *("digits.1.raw", "digits.1.clean", "digits.1.dead"),
+    )
+    assert set(cluster.topics) == {"digits"}
+    again = registry.delete_pipeline("digits", purge=True)
+    assert (again.deleted, again.topics) == (None, ())

@@ -238,3 +238,19 @@ def test_what_is_no_record_yet_is_named(story, stories):
         with pytest.raises(NotFound) as raised:
             stories.fates(place)
         assert words in str(raised.value)
+
+
+def test_a_deleted_pipeline_is_still_told_of(story, kept, stories, ledger, world):
+    released = story.release()
+    kept.predictions = {PREDICTION: served(released, PREDICTION)}
+    kept.rows[(world.frozen(story.applied).dataset_id, HERE)] = "train"
+    before = stories.lineage(released.version_id), stories.lineage(PREDICTION), stories.fates(HERE)
+    ledger.learn(facts.PipelineDeleted("digits"))
+    (told,) = stories.fates(HERE)
+    after = stories.lineage(released.version_id), stories.lineage(PREDICTION), [replace(told, deleted=False)]
+    assert after == before
+    assert told.deleted
+    ledger.learn(world.next_life(story.applied))
+    past, now = sorted(stories.fates(HERE), key=lambda each: not each.deleted)
+    assert past == told
+    assert (now.deleted, now.waiting) == (False, True)

@@ -40,6 +40,17 @@ class RegistryClient(ServiceClient):
         with _unsure("the pipeline may be in force all the same; applying it once more is safe"):
             return self._call(self._stub.ApplyPipeline, request)
 
+    def delete_pipeline(
+        self, pipeline: str, *, purge: bool = False, timeout_s: float = 120.0
+    ) -> messages.DeletePipelineResponse:
+        """Delete a pipeline and withdraw its releases; with `purge` its record topics and consumer groups too.
+
+        Raises NotFound when there is none of that name.
+        """
+        request = messages.DeletePipelineRequest(pipeline=pipeline, purge=purge)
+        with self._translated():
+            return self._stub.DeletePipeline(request, timeout=timeout_s, metadata=trace_metadata())
+
     def freeze(self, pipeline: str) -> str:
         """Ask for a dataset now and return the request's id, which the frozen dataset repeats."""
         with _unsure("the dataset may be frozen all the same: look at `headrace get datasets` before you ask again"):

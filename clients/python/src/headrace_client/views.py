@@ -204,6 +204,7 @@ def fate_view(fate: messages.RecordFate) -> View:
         "dataset_id": fate.dataset_id or None,
         "split": fate.split or None,
         "versions": [version_view(version) for version in fate.versions],
+        "deleted": fate.deleted,
     }
 
 

@@ -36,7 +36,11 @@ def build(settings: Settings) -> Service:
     """Return the service: a loop for each pipeline, and the gRPC server."""
     entrances: dict[str, Entrance] = {}
     log = PushLog(settings)
-    pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances))
+
+    def forget(pipeline: str) -> None:
+        entrances.pop(pipeline, None)
+
+    pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances), forget)
     # Transactions of one producer come one after another anyway.
     writing = ThreadPoolExecutor(1, thread_name_prefix="push")
     letters = DeadLetterDesk(settings, entrances, log, writing, pipelines.catch_up, settings.max_message_bytes)
@@ -52,10 +56,10 @@ def build(settings: Settings) -> Service:
 
 
 def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
-    pipeline = parse_canonical(applied.spec.json)
+    pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes)
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
-    name = group_of(NAME, pipeline.name)
+    name = group_of(NAME, pipeline.own_name)
     troubles = Troubles(settings, NAME)
 
     def account(gap: Gap) -> Sequence[Outgoing]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from headrace_model_registry.core.facts import DatasetFrozen, Input, LogEntry, PredictionServed
+from headrace_model_registry.core.facts import DatasetFrozen, LogEntry, PredictionServed
 from headrace_model_registry.core.fate import RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
+from headrace_model_registry.core.wishes import Input
 
 
 class Topics(Protocol):
@@ -18,7 +19,19 @@ class Topics(Protocol):
         """Create a producers' topic unless it exists."""
 
     def create_record_topics(self, pipeline: str, partitions: int) -> int:
-        """Create a pipeline's own topics, or make them grow to so many partitions; return how many they have."""
+        """Create a pipeline's own topics, or make them grow to so many partitions; return how many they have.
+
+        Here and below, a pipeline is named by the name that it alone ever has.
+        """
+
+    def belongings(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the names of the topics and of the consumer groups that pipelines have of their own."""
+
+    def purge(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Delete the topics and consumer groups of pipelines that have ended, and return the names of those deleted.
+
+        Raises Unavailable when somebody still works with them.
+        """
 
     def lags(self, readers: Iterable[tuple[str, str]]) -> list[Lag]:
         """Return how far each consumer group is behind, `readers` among them: groups with a topic that they read."""

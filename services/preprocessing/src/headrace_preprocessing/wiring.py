@@ -46,9 +46,9 @@ def build(settings: Settings) -> Service:
 def _pipeline_parts(
     settings: Settings, events: EventProducer, ask: Callable[[], threading.Event], applied: PipelineApplied
 ) -> list[Component]:
-    pipeline = parse_canonical(applied.spec.json)
+    pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     cleaner = Cleaner(pipeline)
-    name = group_of(NAME, pipeline.name)
+    name = group_of(NAME, pipeline.own_name)
     troubles = Troubles(settings, NAME)
 
     def tell(subject: str, reason: str) -> None:
@@ -65,7 +65,7 @@ def _pipeline_parts(
             GroupConsumer,
             settings,
             group=name,
-            topics=[raw_topic(pipeline.name)],
+            topics=[raw_topic(pipeline.own_name)],
             instance=settings.instance,
             max_records=settings.poll_batches,
             partitions=applied.partitions,
@@ -88,7 +88,7 @@ def _origin(settings: Settings, topic: str) -> Origin:
 
 def _restorer(settings: Settings, cleaner: Cleaner, messages: CleanMessages) -> Restore:
     def restore(places: set[Place], beat: Callable[[], None]) -> None:
-        topic, window = clean_topic(cleaner.pipeline.name), cleaner.window
+        topic, window = clean_topic(cleaner.pipeline.own_name), cleaner.window
         for _, partition in places:
             rows = last_rows(settings, (topic, partition), window, messages.rows, beat) if window else []
             cleaner.restore(partition, _beating(rows, beat))

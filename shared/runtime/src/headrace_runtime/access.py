@@ -33,6 +33,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Consumer groups by service. Inference has none: every replica reads all releases."""
 
+PIPELINE_GROUPS = tuple(group for groups in GROUPS.values() for group in groups if "{pipeline}" in group)
+"""The consumer groups that each pipeline has."""
+
 TRANSACTIONAL_IDS: Mapping[str, tuple[str, ...]] = {
     "ingestion": ("ingestion.{pipeline}.{instance}", "ingestion.push"),
     "preprocessing": ("preprocessing.{pipeline}.{instance}", "freeze.{pipeline}"),
@@ -66,6 +69,8 @@ def permissions(service: str) -> list[Permission]:
     if service == "model-registry":
         # It tells how far everyone is behind: it looks at all groups and at the ends of all topics that they read.
         found.append(Permission(service, "group", EVERY, ("Describe",)))
+        # For `headrace delete pipeline --purge`.
+        found += _merged(service, "group", PIPELINE_GROUPS, "Delete")
     found += _merged(service, "transactional-id", TRANSACTIONAL_IDS[service], "Write")
     return found
 
@@ -91,8 +96,8 @@ def _record_topics(service: str) -> list[Permission]:
     together = [_operations(service, topic.producers, topic.consumers) for topic in RECORD_TOPICS]
     operations = tuple(sorted({operation for each in together for operation in each}))
     if service == "model-registry":
-        # They grow with the producers' topic.
-        operations += ("Describe", "Create", "Alter")
+        # They grow with the producers' topic, and go with `headrace delete pipeline --purge`.
+        operations += ("Describe", "Create", "Alter", "Delete")
     prefix = RECORD_TOPICS[0].template.partition("{")[0]
     return [Permission(service, "topic", prefix, operations, prefixed=True)] if operations else []
 
@@ -101,7 +106,7 @@ def _operations(service: str, producers: Sequence[str], consumers: Sequence[str]
     return ("Read",) * (service in consumers) + ("Write",) * (service in producers)
 
 
-def _merged(service: str, resource: Resource, names: tuple[str, ...], operation: str) -> list[Permission]:
+def _merged(service: str, resource: Resource, names: Sequence[str], operation: str) -> list[Permission]:
     """Return a permission for each name, those that begin alike in one."""
     cut = {name.partition("{")[0]: "{" in name for name in names}
     prefixes = {name for name, prefixed in cut.items() if prefixed}

@@ -36,6 +36,7 @@ TELL_EVERY_S = 60.0
 class _Running:
     digest: str
     partitions: int
+    incarnation: int
     components: tuple[Component, ...]
 
 
@@ -43,15 +44,20 @@ class PipelineParts(CompactedView[PipelineApplied]):
     """Follows `headrace.pipeline.applied.v1` and keeps each pipeline's own parts running.
 
     Every pipeline has its own consumers and transactions: its lag is its own, and a slow one holds up no other. A new
-    spec, or more partitions, replaces the parts of the old one. A part that fails is started again, alone and later
-    each time, and the trouble is told; only what is no error of a pipeline's, such as a call to exit, ends the process.
+    spec, or more partitions, replaces the parts of the old one, and a deleted pipeline has none. A part that fails is
+    started again, alone and later each time, and the trouble is told; only what is no error of a pipeline's, such as a
+    call to exit, ends the process.
     """
 
-    def __init__(self, settings: ServiceSettings, name: str, build: Build) -> None:
+    def __init__(
+        self, settings: ServiceSettings, name: str, build: Build, forget: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`forget` is called with the name of a pipeline that was deleted, before its parts are stopped."""
         super().__init__(settings, PIPELINE_APPLIED, PipelineApplied, self._apply, name)
         self._service = name
         self._build = build
         self._troubles = Troubles(settings, name)
+        self._forget = forget
         self._running: dict[str, _Running] = {}
 
     def stop(self) -> None:
@@ -62,10 +68,12 @@ class PipelineParts(CompactedView[PipelineApplied]):
 
     def _apply(self, pipeline: str, applied: PipelineApplied | None, record: Record) -> None:
         if applied is None:
+            self._forget(pipeline)
             self._remove(pipeline)
             return
         running = self._running.get(pipeline)
-        if running and (running.digest, running.partitions) == (applied.spec.digest, applied.partitions):
+        wanted = (applied.spec.digest, applied.partitions, applied.incarnation)
+        if running and (running.digest, running.partitions, running.incarnation) == wanted:
             return
         self._remove(pipeline)
         try:
@@ -79,7 +87,7 @@ class PipelineParts(CompactedView[PipelineApplied]):
                 kept = _Kept(pipeline, component.name, self._troubles, self.on_failure)
                 component.on_failure, component.on_round = kept.failed, kept.works
             component.start()
-        self._running[pipeline] = _Running(applied.spec.digest, applied.partitions, components)
+        self._running[pipeline] = _Running(*wanted, components)
         logger.info(
             "pipeline %s runs with spec %s and %s partitions", pipeline, applied.spec.digest, applied.partitions
         )

@@ -283,7 +283,7 @@ def topic_of(message: type[Message]) -> Topic:
 
 @dataclass(frozen=True, slots=True)
 class RecordTopic:
-    """One of a pipeline's own topics; `{pipeline}` in the name stands for the pipeline's."""
+    """One of a pipeline's own topics; `{pipeline}` in the name stands for the name that the pipeline alone ever has."""
 
     template: str
     key: str

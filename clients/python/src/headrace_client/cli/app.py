@@ -9,6 +9,7 @@ import typer
 from headrace_client.cli import (
     catalogue,
     dead,
+    delete,
     freeze,
     init,
     lineage,
@@ -56,6 +57,7 @@ app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
+app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)

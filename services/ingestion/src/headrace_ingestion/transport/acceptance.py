@@ -42,18 +42,18 @@ def write_accepted(
     What a replayed letter's record becomes carries the letter's origin, and how often it was replayed.
     """
     pipeline = entrance.intake.pipeline
-    accepted = _answer(pipeline.name, batch_id, taken)
+    accepted = _answer(pipeline.own_name, batch_id, taken)
     partition, offset = transaction.send_now(encode(accepted, source=SOURCE))
     # Batches of one accepting partition stay in one raw partition: the freezer counts on their order there.
     target = partition % entrance.partitions
     replay = replayed.replay_headers() if replayed else ()
     rows = [placed(batch, partition, offset) for batch in taken.batches]
-    transaction.send(raw_message(batch, pipeline.name, pipeline.digest, target, replay) for batch in rows)
+    transaction.send(raw_message(batch, pipeline.own_name, pipeline.digest, target, replay) for batch in rows)
     dead = [
         dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name)
         for record, rejection in taken.rejected
     ]
-    transaction.send(letter.after_replay(replay).outgoing(pipeline.name, target) for letter in dead)
+    transaction.send(letter.after_replay(replay).outgoing(pipeline.own_name, target) for letter in dead)
     return accepted
 
 

@@ -31,9 +31,9 @@ def handler(intake: Intake) -> Handle:
 def messages_of(taken: Taken, pipeline: Pipeline) -> list[Outgoing]:
     """Return what to write for a producer's records: raw batches, then dead letters."""
     count(pipeline, taken, pipeline.stream.topic)
-    raw = [raw_message(batch, pipeline.name, pipeline.digest, batch.partition) for batch in taken.batches]
+    raw = [raw_message(batch, pipeline.own_name, pipeline.digest, batch.partition) for batch in taken.batches]
     dead = [
-        dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.name, record.partition)
+        dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.own_name, record.partition)
         for record, rejection in taken.rejected
     ]
     return raw + dead
@@ -46,7 +46,10 @@ def gap_messages(gap: Gap, intake: Intake) -> list[Outgoing]:
     letter = DeadLetter(
         SOURCE, DELETED_UNREAD, "", gap.reason, topic, partition, gap.start, key=None, value=None, end=gap.end
     )
-    return [raw_message(batch, pipeline.name, pipeline.digest, partition), letter.outgoing(pipeline.name, partition)]
+    return [
+        raw_message(batch, pipeline.own_name, pipeline.digest, partition),
+        letter.outgoing(pipeline.own_name, partition),
+    ]
 
 
 def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:

@@ -64,8 +64,8 @@ class DeadLetterDesk:
 
     async def listed(self, request: pb.ListDeadLettersRequest) -> AsyncIterator[pb.ListDeadLettersResponse]:
         """Yield the letters that are there now."""
-        entrance_of(self._entrances, request.pipeline)
-        find = partial(self._find, request.pipeline, selection_of(request.filter), request.limit)
+        pipeline = entrance_of(self._entrances, request.pipeline).intake.pipeline
+        find = partial(self._find, pipeline.own_name, selection_of(request.filter), request.limit)
         async for found in _in_thread(find):
             for letter in found:
                 yield pb.ListDeadLettersResponse(letter=letter)
@@ -99,7 +99,7 @@ class DeadLetterDesk:
                     return
 
     def _plan(self, entrance: Entrance, wanted: Selection) -> Iterator[list[Plan]]:
-        pipeline = entrance.intake.pipeline.name
+        pipeline = entrance.intake.pipeline.own_name
         # What others have died of is tried elsewhere first; the process is started when there is any.
         with DeadLog(self._settings, pipeline) as log, closing(open_trial(entrance.intake, cleans=True)) as trial:
             for letters in log.letters(wanted.place):
@@ -109,7 +109,7 @@ class DeadLetterDesk:
                     yield [self._plan_one(entrance, log, trial, stored) for stored in chunk]
 
     def _plan_one(self, entrance: Entrance, log: DeadLog, trial: Trial, stored: StoredLetter) -> Plan:
-        known = self._log.answer(entrance.intake.pipeline.name, batch_id(stored)) is not None
+        known = self._log.answer(entrance.intake.pipeline.own_name, batch_id(stored)) is not None
         original = None if known else _original(log, stored)
         return plan(stored, original, entrance.intake, known=known, dies=partial(_dies, trial, stored))
 
@@ -120,7 +120,7 @@ class DeadLetterDesk:
         try:
             with self._log.writer() as transaction:
                 for one in plans:
-                    if one.sends and self._log.answer(pipeline.name, one.batch_id):
+                    if one.sends and self._log.answer(pipeline.own_name, one.batch_id):
                         told.append(replace(one, outcome=Outcome.REPEATED, reason="", taken=Taken((), ())))
                         continue
                     told.append(one)

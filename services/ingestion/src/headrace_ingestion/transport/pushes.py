@@ -46,7 +46,7 @@ class PushDesk:
         for rest_s in RESTS_S:
             try:
                 with self._log.writer() as transaction:
-                    if known := self._log.answer(request.pipeline, request.batch_id):
+                    if known := self._log.answer(entrance.intake.pipeline.own_name, request.batch_id):
                         return pb.PushResponse(accepted=known.accepted, rejected=known.rejected, repeated_batch=True)
                     accepted = write_accepted(transaction, entrance, request.batch_id, taken)
             except Fenced:

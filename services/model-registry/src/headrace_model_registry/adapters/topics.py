@@ -1,18 +1,25 @@
 """The cluster's topics through Kafka's admin API."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from headrace_runtime.errors import FailedPrecondition
+from headrace_runtime.access import PIPELINE_GROUPS
+from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import REGISTRY_LOG, record_topics
+from headrace_runtime.topics import RECORD_TOPICS, REGISTRY_LOG, record_topics
 
 from headrace_model_registry.core.queries import Lag
 
 _FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """What keeps the log whole; compaction or a time limit would make the registry forget."""
+
+
+PURGE_S = 90.0
+"""Longest wait for the loops of a deleted pipeline: twice the usual time of a session."""
+PURGE_PAUSE_S = 0.5
 
 
 class KafkaTopics:
@@ -45,6 +52,33 @@ class KafkaTopics:
             wanted = max(partitions, *admin.partition_counts(record_topics(pipeline)).values())
             admin.grow_record_topics(pipeline, wanted)
         return wanted
+
+    def belongings(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the names of the topics and of the consumer groups that pipelines have of their own."""
+        topics = [topic.name(pipeline) for pipeline in pipelines for topic in RECORD_TOPICS]
+        return topics, [group.format(pipeline=pipeline) for pipeline in pipelines for group in PIPELINE_GROUPS]
+
+    def purge(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Delete the topics and consumer groups of pipelines that have ended, and return the names of those deleted.
+
+        A group can be deleted once its members have left, or were silent for a session's time. Raises Unavailable when
+        that takes longer.
+        """
+        topics, groups = self.belongings(pipelines)
+        deadline = time.monotonic() + PURGE_S
+        gone: list[str] = []
+        with self._admin() as admin:
+            while True:
+                deleted, busy = admin.delete_groups(groups)
+                gone += deleted
+                if not busy:
+                    return admin.delete_topics(topics), sorted(gone)
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"pipeline deleted, but not purged: after {PURGE_S:.0f} s somebody still works in groups "
+                        f"{', '.join(busy)}; purge again later"
+                    )
+                time.sleep(PURGE_PAUSE_S)
 
     def lags(self, readers: Iterable[tuple[str, str]]) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic."""

@@ -26,7 +26,9 @@ from headrace_model_registry.core.facts import (
     ModelRefused,
     ModelReleased,
     ModelTrained,
+    ModelWithdrawn,
     PipelineApplied,
+    PipelineDeleted,
     PipelineSpec,
     RunFailed,
     RunKind,
@@ -136,6 +138,10 @@ class Catalogue:
     """In the order in which they were made."""
     aliases: dict[Key, Release] = field(default_factory=dict)
     """The release in force, by model and alias."""
+    epochs: dict[Key, int] = field(default_factory=dict)
+    """The highest epoch given, by model and alias."""
+    departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
+    """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
 
     def copy(self) -> "Catalogue":
         """Return a catalogue that can be folded on without changing this one."""
@@ -152,8 +158,16 @@ class Catalogue:
 
     def epoch(self, model: str, alias: str) -> int:
         """Return the epoch of the alias's latest release, 0 before the first."""
-        release = self.aliases.get((model, alias))
-        return release.released.epoch if release else 0
+        return self.epochs.get((model, alias), 0)
+
+    def incarnation(self, pipeline: str) -> int:
+        """Return how many pipelines of a name were deleted."""
+        return sum(name == pipeline for name, _ in self.departed)
+
+    @property
+    def homes(self) -> tuple["Catalogue", ...]:
+        """This catalogue and those of deleted pipelines, the one deleted last first: where an id may be known."""
+        return (self, *reversed(self.departed.values()))
 
     def newest_dataset(self, pipeline: str) -> Dataset | None:
         """Return the dataset that a pipeline froze last, None before the first."""
@@ -201,6 +215,28 @@ class Catalogue:
         self.pipelines[event.pipeline] = event
         self.specs[event.pipeline, event.spec.digest] = event.spec
         self.failures.pop(event.pipeline, None)
+
+    @_fold.register
+    def _(self, event: PipelineDeleted, time: datetime) -> None:
+        gone = Catalogue()
+        for name in ("pipelines", "failures"):
+            moved = getattr(self, name).pop(event.pipeline, None)
+            if moved is not None:
+                getattr(gone, name)[event.pipeline] = moved
+        for name in ("specs", "datasets", "versions"):
+            held = getattr(self, name)
+            getattr(gone, name).update((key, held.pop(key)) for key in list(held) if key[0] == event.pipeline)
+        for run in list(self._latest_runs(event.pipeline))[::-1]:
+            gone.runs[run.request.run_id] = self.runs.pop(run.request.run_id)
+            if run.state in (RunState.RUNNING, RunState.WAITING):
+                gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted")
+        gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
+        self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
+        self.departed[event.pipeline, event.incarnation] = gone
+
+    @_fold.register
+    def _(self, event: ModelWithdrawn, _time: datetime) -> None:
+        self.aliases.pop((event.model, event.alias), None)
 
     @_fold.register
     def _(self, event: DatasetRequested, _time: datetime) -> None:
@@ -268,6 +304,7 @@ class Catalogue:
         release = Release(event, time)
         self.releases.append(release)
         self.aliases[event.model, event.alias] = release
+        self.epochs[event.model, event.alias] = event.epoch
         self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
 
     @_fold.register

@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import Input, LogEntry, Wish
-from headrace_model_registry.core.policy import Objection, decide, objection
+from headrace_model_registry.core.facts import LogEntry
+from headrace_model_registry.core.objections import Objection, objection
+from headrace_model_registry.core.policy import decide
+from headrace_model_registry.core.wishes import Input, Wish
 
 
 class Draft:

@@ -51,19 +51,23 @@ class PipelineSpec:
 
 @dataclass(frozen=True, slots=True)
 class PipelineApplied:
-    """The spec of a pipeline that is in force from now on, and the partitions of its record topics."""
+    """The spec of a pipeline that is in force from now on, and the partitions of its record topics.
+
+    `incarnation` counts the pipelines of the name that were deleted before, here and in what datasets say.
+    """
 
     pipeline: str
     spec: PipelineSpec
     partitions: int
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionsAdded:
-    """A wish: the record topics of a pipeline have grown with their producers' topic, and may be used."""
+class PipelineDeleted:
+    """The end of a pipeline: nothing that it still says counts."""
 
     pipeline: str
-    partitions: int
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class DatasetRequested:
 
     pipeline: str
     request_id: str
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class DatasetProgressed:
     rows: int
     rows_wanted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ class DatasetFrozen:
     sources: tuple[SourceRange, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     request_id: str = ""
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,7 @@ class DatasetFailed:
     pipeline: str
     reason: str
     request_id: str = ""
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +327,16 @@ class ModelRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelWithdrawn:
+    """An alias that was taken away; `epoch` is that of the release that was in force."""
+
+    model: str
+    alias: str
+    epoch: int
+    pipeline: str
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionServed:
     """One answered call. `response` and `request` are serialised messages, empty when they were too large to keep."""
 
@@ -334,17 +352,6 @@ class PredictionServed:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rollback:
-    """A caller's wish to serve an earlier release again. It is not recorded, the release that follows from it is.
-
-    `ordinal` is the version's, or 0 for the version that was served before the current one.
-    """
-
-    model: str
-    ordinal: int = 0
-
-
 Decision: TypeAlias = (
     PipelineApplied
     | TrainingRequested
@@ -353,19 +360,21 @@ Decision: TypeAlias = (
     | CompressionRequested
     | ModelReleased
     | ModelRefused
+    | ModelWithdrawn
 )
 """What the policy decides."""
 
 Fact: TypeAlias = (
-    PipelineApplied | DatasetRequested | DatasetFrozen | DatasetFailed | ModelTrained | ModelCompressed | RunFailed
+    PipelineApplied
+    | PipelineDeleted
+    | DatasetRequested
+    | DatasetFrozen
+    | DatasetFailed
+    | ModelTrained
+    | ModelCompressed
+    | RunFailed
 )
 """What the registry learns: from other services, or from a caller of its write methods."""
-
-Wish: TypeAlias = Rollback | PartitionsAdded
-"""What is not recorded itself, only what follows from it."""
-
-Input: TypeAlias = Fact | Wish
-"""What the policy is asked about."""
 
 Event: TypeAlias = Fact | Decision
 """What a line of the log holds."""

@@ -41,6 +41,8 @@ class RecordFate:
     split: str
     versions: tuple[Version, ...]
     waiting: bool
+    deleted: bool = False
+    """Whether the pipeline was deleted since."""
 
 
 def readers(catalogue: Catalogue, topic: str) -> list[str]:
@@ -68,22 +70,24 @@ def fate(
     place: RecordPlace,
     rejection: RecordRejection | None,
     held: tuple[Dataset, str] | None,
+    *,
+    deleted: bool = False,
 ) -> RecordFate:
     """Return the fate of a record; `held` is the newest dataset with it and its split, None when there is none.
 
     Both are told where both are found. A replayed record goes on under a new place and stays rejected at its old one.
     """
-    read_now = specs.topic(catalogue.pipelines[pipeline].spec) == place.topic
+    read_now = not deleted and specs.topic(catalogue.pipelines[pipeline].spec) == place.topic
     if held is None:
         waiting = read_now and rejection is None and not covering(catalogue, pipeline, place)
-        return RecordFate(pipeline, rejection, "", "", (), waiting)
+        return RecordFate(pipeline, rejection, "", "", (), waiting, deleted)
     dataset, split = held
     trained = tuple(
         version
         for (name, _), version in catalogue.versions.items()
         if (name, version.trained.dataset_id) == (pipeline, dataset.frozen.dataset_id)
     )
-    return RecordFate(pipeline, rejection, dataset.frozen.dataset_id, split, trained, waiting=False)
+    return RecordFate(pipeline, rejection, dataset.frozen.dataset_id, split, trained, waiting=False, deleted=deleted)
 
 
 def _was_cut_from(catalogue: Catalogue, dataset: Dataset, place: RecordPlace) -> bool:

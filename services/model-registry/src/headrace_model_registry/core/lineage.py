@@ -41,10 +41,10 @@ def matches(catalogue: Catalogue, beginning: str) -> dict[str, str]:
 def of_prediction(catalogue: Catalogue, board: ProgressBoard, served: PredictionServed) -> Lineage:
     """Return what lies behind a prediction."""
     moment = prediction_ids.made_at(served.prediction_id)
-    version = _version(catalogue, served.version_id)
-    if version is None:
-        return Lineage(served, moment)
-    return replace(_of_version(catalogue, board, version), prediction=served, serve_time=moment)
+    for home in catalogue.homes:
+        if version := _version(home, served.version_id):
+            return replace(_of_version(home, board, version), prediction=served, serve_time=moment)
+    return Lineage(served, moment)
 
 
 def of_thing(catalogue: Catalogue, board: ProgressBoard, name: str) -> Lineage:

@@ -8,11 +8,13 @@ A pipeline has one candidate under way, from the training run to the verdict. Wh
 the newest only, and what was held before is superseded. A version that learned from older data than the champion is
 refused.
 
-A fact is first asked whether it may be recorded (`objection`), then what follows from it (`decide`).
+A fact is first asked whether it may be recorded (`objections`), then what follows from it (`decide`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatch
+
+from headrace_data.spec import own_name
 
 from headrace_model_registry.core import gates, rollback, specs
 from headrace_model_registry.core.baseline import why_below_baseline
@@ -21,43 +23,27 @@ from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
-    DatasetFailed,
     DatasetFrozen,
     DatasetReference,
-    DatasetRequested,
     Decision,
     GateResult,
-    Input,
     ModelCompressed,
     ModelRefused,
     ModelReleased,
     ModelTrained,
-    PartitionsAdded,
+    ModelWithdrawn,
     PipelineApplied,
+    PipelineDeleted,
     PipelineSpec,
-    Rollback,
     RunFailed,
-    RunKind,
     TrainingHeld,
     TrainingRequested,
     TrainingSuperseded,
     Variant,
     VersionReference,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """Why a fact is passed over. `repeated` when it is known already, which is no fault of anybody."""
-
-    reason: str
-    repeated: bool = False
-
-
-@singledispatch
-def objection(fact: Input, catalogue: Catalogue) -> Objection | None:
-    """Return why a fact must not be recorded, None when it is news."""
-    raise TypeError(f"no policy for a {type(fact).__name__}")
+from headrace_model_registry.core.objections import objection
+from headrace_model_registry.core.wishes import Input, PartitionsAdded, Rollback
 
 
 @singledispatch
@@ -75,95 +61,6 @@ def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     return decisions
 
 
-@objection.register
-def _(fact: PipelineApplied, catalogue: Catalogue) -> Objection | None:
-    if catalogue.pipelines.get(fact.pipeline) == fact:
-        return Objection(f"pipeline {fact.pipeline} has this spec already", repeated=True)
-    return None
-
-
-@objection.register
-def _(fact: DatasetRequested, catalogue: Catalogue) -> Objection | None:
-    if fact.request_id in catalogue.ended_requests:
-        return Objection(f"request {fact.request_id} was answered", repeated=True)
-    return _unknown_pipeline(fact.pipeline, catalogue)
-
-
-@objection.register
-def _(fact: DatasetFrozen, catalogue: Catalogue) -> Objection | None:
-    known = catalogue.datasets.get((fact.pipeline, fact.dataset_id))
-    if known is not None and known.frozen == fact:
-        return Objection(f"dataset {fact.dataset_id} is recorded", repeated=True)
-    if unknown := _unknown_pipeline(fact.pipeline, catalogue):
-        return unknown
-    if (fact.pipeline, fact.spec_digest) not in catalogue.specs:
-        return Objection(
-            f"dataset {fact.dataset_id} of pipeline {fact.pipeline} was prepared with spec {fact.spec_digest}, "
-            "which was never applied"
-        )
-    return None
-
-
-@objection.register
-def _(fact: DatasetFailed, catalogue: Catalogue) -> Objection | None:
-    if fact.request_id in catalogue.ended_requests or catalogue.failures.get(fact.pipeline) == fact:
-        return Objection(f"the failed freeze of pipeline {fact.pipeline} is recorded", repeated=True)
-    return _unknown_pipeline(fact.pipeline, catalogue)
-
-
-@objection.register
-def _(fact: ModelTrained, catalogue: Catalogue) -> Objection | None:
-    return _not_awaited(fact.run_id, fact.pipeline, RunKind.TRAINING, fact.dataset_id, catalogue)
-
-
-@objection.register
-def _(fact: ModelCompressed, catalogue: Catalogue) -> Objection | None:
-    return _not_awaited(fact.run_id, fact.pipeline, RunKind.COMPRESSION, fact.version_id, catalogue)
-
-
-@objection.register
-def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
-    return _not_awaited(fact.run_id, fact.pipeline, fact.kind, None, catalogue)
-
-
-@objection.register
-def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
-    found = rollback.target(catalogue, fact)
-    return Objection(found) if isinstance(found, str) else None
-
-
-@objection.register
-def _(fact: PartitionsAdded, catalogue: Catalogue) -> Objection | None:
-    known = catalogue.pipelines.get(fact.pipeline)
-    if known is not None and known.partitions >= fact.partitions:
-        return Objection(f"pipeline {fact.pipeline} has {known.partitions} partitions already", repeated=True)
-    return _unknown_pipeline(fact.pipeline, catalogue)
-
-
-def _unknown_pipeline(pipeline: str, catalogue: Catalogue) -> Objection | None:
-    return None if pipeline in catalogue.pipelines else Objection(f"pipeline {pipeline} was never applied")
-
-
-def _not_awaited(
-    run_id: str, pipeline: str, kind: RunKind, subject: str | None, catalogue: Catalogue
-) -> Objection | None:
-    """Return why the end of a run is no news: nobody asked for it, something else was asked for, or it has ended."""
-    run = catalogue.runs.get(run_id)
-    if run is None:
-        return Objection(f"run {run_id} of pipeline {pipeline} was never asked for")
-    if run.state is not RunState.RUNNING:
-        return Objection(f"run {run_id} has ended", repeated=True)
-    asked = (run.request.pipeline, run.kind, run.subject)
-    came = (pipeline, kind, run.subject if subject is None else subject)
-    if asked != came:
-        return Objection(f"run {run_id} was asked for as {_describe(*asked)}, and what came says {_describe(*came)}")
-    return None
-
-
-def _describe(pipeline: str, kind: RunKind, subject: str) -> str:
-    return f"{kind.name.lower()} of {subject} in pipeline {pipeline}"
-
-
 @_decide.register
 def _(fact: PipelineApplied, catalogue: Catalogue) -> list[Decision]:
     # The rows are spent: without new ones no dataset would follow, and a mended spec would never be tried.
@@ -172,6 +69,16 @@ def _(fact: PipelineApplied, catalogue: Catalogue) -> list[Decision]:
         return []
     prepared_with = catalogue.specs[fact.pipeline, newest.frozen.spec_digest]
     return _training_on(newest.frozen, fact.spec, catalogue) if specs.same_preparation(fact.spec, prepared_with) else []
+
+
+@_decide.register
+def _(fact: PipelineDeleted, catalogue: Catalogue) -> list[Decision]:
+    in_force = [release.released for release in catalogue.aliases.values()]
+    return [
+        ModelWithdrawn(released.model, released.alias, released.epoch, released.pipeline)
+        for released in in_force
+        if released.pipeline == fact.pipeline
+    ]
 
 
 @_decide.register
@@ -228,7 +135,7 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
 
 def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
     pipeline = frozen.pipeline
-    run_id = specs.training_run_id(pipeline, frozen.dataset_id, spec)
+    run_id = specs.training_run_id(frozen, spec)
     known = catalogue.runs.get(run_id)
     if known is not None and known.state is not RunState.SUPERSEDED:
         return []
@@ -267,7 +174,9 @@ def _compression_of(trained: ModelTrained, catalogue: Catalogue) -> CompressionR
     champion = _comparable_champion(trained, catalogue)
     champion_id = champion.trained.version_id if champion else ""
     return CompressionRequested(
-        run_id=specs.compression_run_id(trained.pipeline, trained.version_id, champion_id, spec),
+        run_id=specs.compression_run_id(
+            own_name(trained.pipeline, dataset.frozen.incarnation), trained.version_id, champion_id, spec
+        ),
         pipeline=trained.pipeline,
         candidate=_reference(trained, catalogue),
         champion=_reference(champion.trained, catalogue) if champion else None,

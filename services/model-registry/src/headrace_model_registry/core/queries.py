@@ -135,8 +135,9 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
     wanted = own.request.run_id if own else ""
     released = [release for release in catalogue.releases if release.released.pipeline == pipeline]
     failure = catalogue.failures.get(pipeline)
+    filling, applied = board.filling.get(pipeline), catalogue.pipelines[pipeline]
     return PipelineStatus(
-        filling=board.filling.get(pipeline),
+        filling=filling if filling and filling.incarnation == applied.incarnation else None,
         dataset=_as_current(catalogue, dataset, own) if dataset and own else dataset,
         runs=tuple(run for run in runs(catalogue, board, pipeline) if run.subject in subjects or run.run_id == wanted),
         version=version,
@@ -149,7 +150,7 @@ def _own_run(catalogue: Catalogue, dataset: Dataset) -> RunRecord | None:
     """Return the training run that the spec in force has on a dataset, None when it asked for none."""
     frozen = dataset.frozen
     spec = catalogue.pipelines[frozen.pipeline].spec
-    return catalogue.runs.get(specs.training_run_id(frozen.pipeline, frozen.dataset_id, spec))
+    return catalogue.runs.get(specs.training_run_id(frozen, spec))
 
 
 def _as_current(catalogue: Catalogue, dataset: Dataset, own: RunRecord) -> Dataset:

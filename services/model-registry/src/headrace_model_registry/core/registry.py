@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
 
-from headrace_data.spec import Field, Pipeline, SpecInvalid, Stream, load_pipeline
+from headrace_data.spec import Field, Pipeline, SpecInvalid, Stream, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import queries, specs
@@ -13,13 +13,15 @@ from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.facts import (
     DatasetRequested,
     ModelReleased,
+    ModelWithdrawn,
     PipelineApplied,
+    PipelineDeleted,
     PipelineSpec,
     PipelineTroubled,
-    Rollback,
 )
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.state import State
+from headrace_model_registry.core.wishes import Rollback
 from headrace_model_registry.ports import Topics, Writer
 
 
@@ -29,6 +31,21 @@ class Applied:
 
     applied: PipelineApplied
     changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a deletion did, and what stays. `deleted` is None when the pipeline was deleted before."""
+
+    deleted: PipelineDeleted | None
+    withdrawn: tuple[ModelWithdrawn, ...]
+    purged: bool
+    topics: tuple[str, ...]
+    """Record topics that were deleted, or stay."""
+    groups: tuple[str, ...]
+    """Consumer groups that were deleted, or stay."""
+    datasets: int
+    versions: int
 
 
 class Registry:
@@ -55,17 +72,44 @@ class Registry:
         if known:
             _require_same_rows(pipeline, specs.parse(known.spec).stream)
         pipeline = specs.settled(pipeline, known.spec if known else None)
-        partitions = self._topics.create_record_topics(pipeline.name, self._partitions(pipeline, create_topic))
-        wanted = PipelineApplied(pipeline.name, PipelineSpec(pipeline.canonical_json(), pipeline.digest), partitions)
+        incarnation = self._state.catalogue.incarnation(pipeline.name)
+        own = own_name(pipeline.name, incarnation)
+        partitions = self._topics.create_record_topics(own, self._partitions(pipeline, create_topic))
+        spec = PipelineSpec(pipeline.canonical_json(), pipeline.digest)
+        wanted = PipelineApplied(pipeline.name, spec, partitions, incarnation)
         if self._state.catalogue.pipelines.get(pipeline.name) == wanted:
             return Applied(wanted, changed=False)
         self._writer.write(wanted)
         return Applied(wanted, changed=True)
 
+    def delete_pipeline(self, pipeline: str, purge: bool) -> Deleted:
+        """Delete a pipeline and withdraw its releases; with `purge` its record topics and consumer groups too.
+
+        A pipeline that was deleted before can still be purged. Raises NotFound for an unknown one, and Unavailable when
+        its loops have not ended in time: the pipeline is deleted then, and may be purged later.
+        """
+        applied = self._state.catalogue.pipelines.get(pipeline)
+        if applied is None and not (purge and self._state.catalogue.incarnation(pipeline)):
+            self._must_know(pipeline)
+        deleted = PipelineDeleted(pipeline, applied.incarnation) if applied else None
+        events = [entry.event for entry in self._writer.write(deleted)] if deleted else []
+        gone = {number: each for (name, number), each in self._state.catalogue.departed.items() if name == pipeline}
+        names = [own_name(pipeline, number) for number in gone]
+        topics, groups = self._topics.purge(names) if purge else self._topics.belongings(names)
+        return Deleted(
+            deleted=deleted,
+            withdrawn=tuple(event for event in events if isinstance(event, ModelWithdrawn)),
+            purged=purge,
+            topics=tuple(topics),
+            groups=tuple(groups),
+            datasets=sum(len(each.datasets) for each in gone.values()),
+            versions=sum(len(each.versions) for each in gone.values()),
+        )
+
     def freeze_dataset(self, pipeline: str) -> str:
         """Ask for a dataset now and return the request's id. Raises NotFound for an unknown pipeline."""
-        self._must_know(pipeline)
-        request = DatasetRequested(pipeline, self._new_id())
+        applied = self._must_know(pipeline)
+        request = DatasetRequested(pipeline, self._new_id(), applied.incarnation)
         self._writer.write(request)
         return request.request_id
 
@@ -105,9 +149,14 @@ class Registry:
         return queries.releases(self._state.as_of(as_of), model)
 
     def list_lags(self) -> list[Lag]:
-        """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet."""
-        known = self._state.catalogue.pipelines
-        return self._topics.lags(reader for name in known for reader in specs.readers(name, known[name].spec))
+        """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet.
+
+        Groups of deleted pipelines are left out.
+        """
+        catalogue = self._state.catalogue
+        _, abandoned = self._topics.belongings([own_name(*key) for key in catalogue.departed])
+        lags = self._topics.lags(reader for each in catalogue.pipelines.values() for reader in specs.readers(each))
+        return [lag for lag in lags if lag.group not in abandoned]
 
     def list_troubles(self) -> list[PipelineTroubled]:
         """Return what services report to be wrong with pipelines now, by pipeline and part."""
@@ -118,11 +167,13 @@ class Registry:
         self._must_know(pipeline)
         return queries.status(self._state.catalogue, self._state.board, pipeline)
 
-    def _must_know(self, pipeline: str) -> None:
+    def _must_know(self, pipeline: str) -> PipelineApplied:
         known = self._state.catalogue.pipelines
         if pipeline not in known:
             names = ", ".join(sorted(known)) or "none"
-            raise NotFound(f"pipeline {pipeline!r} was never applied; known pipelines: {names}")
+            why = "was deleted" if self._state.catalogue.incarnation(pipeline) else "was never applied"
+            raise NotFound(f"pipeline {pipeline!r} {why}; known pipelines: {names}")
+        return known[pipeline]
 
     def _partitions(self, pipeline: Pipeline, create_topic: bool) -> int:
         topic = pipeline.stream.topic

@@ -1,7 +1,8 @@
 """Which release a rollback goes back to."""
 
 from headrace_model_registry.core.catalogue import Catalogue, Release
-from headrace_model_registry.core.facts import CHAMPION, Rollback
+from headrace_model_registry.core.facts import CHAMPION
+from headrace_model_registry.core.wishes import Rollback
 
 REASON = "rollback"
 """What a release says that was made by a rollback."""

@@ -5,10 +5,10 @@ import json
 import math
 from functools import lru_cache
 
-from headrace_data.spec import Pipeline, parse_canonical
+from headrace_data.spec import Pipeline, own_name, parse_canonical
 from headrace_runtime.topics import group_of, raw_topic
 
-from headrace_model_registry.core.facts import CachePolicy, PipelineSpec
+from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
 from headrace_model_registry.core.gates import Limits
 
 _ID_DIGITS = 32
@@ -55,11 +55,12 @@ def topic(spec: PipelineSpec) -> str:
     return parse(spec).stream.topic
 
 
-def readers(pipeline: str, spec: PipelineSpec) -> list[tuple[str, str]]:
+def readers(applied: PipelineApplied) -> list[tuple[str, str]]:
     """Return the consumer groups that read a pipeline's records, each with its topic."""
+    own = own_name(applied.pipeline, applied.incarnation)
     return [
-        (group_of("ingestion", pipeline), topic(spec)),
-        (group_of("preprocessing", pipeline), raw_topic(pipeline)),
+        (group_of("ingestion", own), topic(applied.spec)),
+        (group_of("preprocessing", own), raw_topic(own)),
     ]
 
 
@@ -98,7 +99,7 @@ def cache_ttl_s(spec: PipelineSpec) -> int:
     return math.ceil(parse(spec).serve.cache_ttl)
 
 
-def training_run_id(pipeline: str, dataset_id: str, spec: PipelineSpec) -> str:
+def training_run_id(frozen: DatasetFrozen, spec: PipelineSpec) -> str:
     """Return the id of training on a dataset by a spec.
 
     The same work has the same id: it depends on the dataset, the schema and the `train` section with its seed, and not
@@ -106,11 +107,15 @@ def training_run_id(pipeline: str, dataset_id: str, spec: PipelineSpec) -> str:
     """
     parsed = parse(spec)
     train = parsed.train.plain()
-    return "train-" + _digest(pipeline, dataset_id, parsed.schema_digest, train, parsed.train.seed)
+    pipeline = own_name(frozen.pipeline, frozen.incarnation)
+    return "train-" + _digest(pipeline, frozen.dataset_id, parsed.schema_digest, train, parsed.train.seed)
 
 
 def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: PipelineSpec) -> str:
-    """Return the id of compressing a version by a spec beside a champion; `champion_id` is empty when there is none."""
+    """Return the id of compressing a version by a spec beside a champion; `champion_id` is empty when there is none.
+
+    `pipeline` is the name that the pipeline alone ever has.
+    """
     return "compress-" + _digest(pipeline, version_id, champion_id, parse(spec).compress.plain())
 
 

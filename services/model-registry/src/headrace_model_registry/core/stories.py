@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from headrace_data.spec import own_name
 from headrace_runtime.errors import InvalidInput, NotFound
 
 from headrace_model_registry.core import fate, lineage, prediction_ids
-from headrace_model_registry.core.catalogue import Dataset
+from headrace_model_registry.core.catalogue import Catalogue, Dataset
 from headrace_model_registry.core.fate import RecordFate, RecordPlace
 from headrace_model_registry.core.lineage import Lineage
 from headrace_model_registry.core.state import State
@@ -33,9 +34,12 @@ class Stories:
         if not beginning:
             raise InvalidInput("the id is empty: expected one of a prediction, version, run or dataset")
         catalogue, board = self._state.catalogue, self._state.board
-        found = lineage.matches(catalogue, beginning)
+        # What lies behind a thing is known where the thing is: nothing of a deleted pipeline leads out of it.
+        homes = {each: home for home in reversed(catalogue.homes) for each in lineage.matches(home, beginning)}
+        found = {each: lineage.matches(home, beginning)[each] for each, home in homes.items()}
         if len(found) == 1:
-            return lineage.of_thing(catalogue, board, next(iter(found)))
+            (thing,) = found
+            return lineage.of_thing(homes[thing], board, thing)
         if found:
             raise InvalidInput(_ambiguous(name, found))
         window = prediction_ids.window_ms(beginning)
@@ -54,24 +58,24 @@ class Stories:
 
         Raises NotFound when no pipeline does, and when the topic holds no such record yet.
         """
-        catalogue = self._state.catalogue
-        pipelines = fate.readers(catalogue, place.topic)
-        if not pipelines:
-            known = ", ".join(fate.topics(catalogue)) or "none"
+        homes = self._state.catalogue.homes
+        readers = [(home, pipeline) for home in homes for pipeline in fate.readers(home, place.topic)]
+        if not readers:
+            known = ", ".join(sorted({topic for home in homes for topic in fate.topics(home)})) or "none"
             raise NotFound(f"no pipeline reads topic {place.topic!r}; topics that are read: {known}")
         end = self._records.end_of(place.topic, place.partition)
         if end is None:
             raise NotFound(f"topic {place.topic} has no partition {place.partition}")
         if not 0 <= place.offset < end:
             raise NotFound(f"there is no record {place} yet: partition {place.partition} ends before offset {end}")
-        return [self._fate(pipeline, place) for pipeline in pipelines]
+        found = [self._fate(home, pipeline, place) for home, pipeline in readers]
+        return sorted(found, key=lambda each: (each.pipeline, each.deleted))
 
-    def _fate(self, pipeline: str, place: RecordPlace) -> RecordFate:
-        catalogue = self._state.catalogue
-        rejection = self._records.rejection_of(pipeline, place)
-        return fate.fate(
-            catalogue, pipeline, place, rejection, self._held(fate.covering(catalogue, pipeline, place), place)
-        )
+    def _fate(self, home: Catalogue, pipeline: str, place: RecordPlace) -> RecordFate:
+        applied = home.pipelines[pipeline]
+        rejection = self._records.rejection_of(own_name(pipeline, applied.incarnation), place)
+        held = self._held(fate.covering(home, pipeline, place), place)
+        return fate.fate(home, pipeline, place, rejection, held, deleted=home is not self._state.catalogue)
 
     def _held(self, newest_first: list[Dataset], place: RecordPlace) -> tuple[Dataset, str] | None:
         for dataset in newest_first:

@@ -57,6 +57,12 @@ EMITTED: dict[type[facts.Event], Topic] = {
 }
 """What it tells other services."""
 
+ENDED: dict[type[facts.Event], Topic] = {
+    facts.PipelineDeleted: PIPELINE_APPLIED,
+    facts.ModelWithdrawn: MODEL_RELEASED,
+}
+"""What ends a message of a compacted topic: a tombstone under its key tells other services."""
+
 _FACTS_BY_NAME = {topic.name: (topic, kind) for topic, kind in FACTS.items()}
 _PROGRESS_BY_NAME = {topic.name: (topic, kind) for topic, kind in PROGRESS.items()}
 

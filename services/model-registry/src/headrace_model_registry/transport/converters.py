@@ -104,7 +104,10 @@ def _set(message: Message, name: str, value: Any) -> None:
         target.update(value)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for item in value:
-            fill(target.add(), item)
+            if is_dataclass(item):
+                fill(target.add(), item)
+            else:
+                target.append(item)
     else:
         setattr(message, name, value)
 

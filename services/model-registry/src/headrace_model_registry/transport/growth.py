@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from headrace_data.spec import own_name
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.troubles import Troubles
@@ -13,8 +14,9 @@ from headrace_runtime.topics import record_topics
 from kafka.errors import KafkaError
 
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.facts import PartitionsAdded, PipelineApplied
+from headrace_model_registry.core.facts import PipelineApplied
 from headrace_model_registry.core.state import State
+from headrace_model_registry.core.wishes import PartitionsAdded
 from headrace_model_registry.ports import Writer
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,10 @@ class Growth(Background):
 
     def _look(self, admin: Admin) -> None:
         pipelines = dict(self._state.catalogue.pipelines)
-        topics = {name: [specs.topic(applied.spec), *record_topics(name)] for name, applied in pipelines.items()}
+        topics = {
+            name: [specs.topic(applied.spec), *record_topics(own_name(name, applied.incarnation))]
+            for name, applied in pipelines.items()
+        }
         counts = admin.partition_counts(sorted({topic for names in topics.values() for topic in names}))
         for name, applied in pipelines.items():
             self._tell(name, self._tend(admin, applied, {topic: counts[topic] for topic in topics[name]}))
@@ -71,7 +76,7 @@ class Growth(Background):
         try:
             if any(counts[topic] < wanted for topic in own):
                 logger.info("pipeline %s grows with topic %s to %s partitions", applied.pipeline, source, wanted)
-                admin.grow_record_topics(applied.pipeline, wanted)
+                admin.grow_record_topics(own_name(applied.pipeline, applied.incarnation), wanted)
             if wanted > applied.partitions:
                 self._writer.write(PartitionsAdded(applied.pipeline, wanted))
         except (HeadraceError, KafkaError) as error:

@@ -31,6 +31,11 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         applied = await asyncio.to_thread(self._registry.apply_pipeline, request.document, request.create_topic)
         return fill(pb.ApplyPipelineResponse(), applied)
 
+    async def DeletePipeline(self, request: pb.DeletePipelineRequest, context: Any) -> pb.DeletePipelineResponse:
+        """Delete a pipeline and withdraw its releases."""
+        deleted = await asyncio.to_thread(self._registry.delete_pipeline, request.pipeline, request.purge)
+        return fill(pb.DeletePipelineResponse(), deleted)
+
     async def FreezeDataset(self, request: pb.FreezeDatasetRequest, context: Any) -> pb.FreezeDatasetResponse:
         """Ask for a dataset now."""
         request_id = await asyncio.to_thread(self._registry.freeze_dataset, request.pipeline)

@@ -22,7 +22,7 @@ from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.loops import RECORDS_CONSUMED, TRANSACTION_SECONDS
-from headrace_runtime.messages import Outgoing, Record, encode, next_offsets
+from headrace_runtime.messages import Outgoing, Record, encode, event_headers, next_offsets
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import extract, links_to, tracer
 from opentelemetry import context as otel_context
@@ -31,10 +31,11 @@ from prometheus_client import Counter, Gauge
 
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
-from headrace_model_registry.core.facts import Input, LogEntry
-from headrace_model_registry.core.policy import Objection
+from headrace_model_registry.core.facts import LogEntry
+from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.state import State
-from headrace_model_registry.transport.consumer import EMITTED, to_fact
+from headrace_model_registry.core.wishes import Input
+from headrace_model_registry.transport.consumer import EMITTED, ENDED, to_fact
 from headrace_model_registry.transport.converters import to_log_entry, to_message
 
 logger = logging.getLogger(__name__)
@@ -226,6 +227,9 @@ class LogWriter(Background):
                 outgoing.append(encode(to_log_entry(entry), source=self._source))
                 if type(entry.event) in EMITTED:
                     outgoing.append(encode(to_message(entry.event), source=self._source))
+                if topic := ENDED.get(type(entry.event)):
+                    headers = event_headers(to_message(entry.event), self._source)
+                    outgoing.append(Outgoing(topic.name, topic.key_of(entry.event).encode(), None, headers))
             return outcome
         finally:
             otel_context.detach(token)

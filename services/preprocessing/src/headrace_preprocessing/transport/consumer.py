@@ -43,7 +43,7 @@ def gap_messages(gap: Gap, pipeline: Pipeline) -> list[Outgoing]:
     letter = DeadLetter(
         SOURCE, DELETED_UNREAD, "", gap.reason, topic, partition, gap.start, key=None, value=None, end=gap.end
     )
-    return [letter.outgoing(pipeline.name, partition)]
+    return [letter.outgoing(pipeline.own_name, partition)]
 
 
 def handle_rows(cleaner: Cleaner, record: Record, rows: Sequence[int], faults: Mapping[int, str]) -> list[Outgoing]:
@@ -80,7 +80,7 @@ def _letters(
 ) -> Iterable[Outgoing]:
     for rejection in rejections:
         letter = dead_letter(rows, rejection, cleaner.pipeline, record.headers)
-        yield letter.outgoing(cleaner.pipeline.name, record.partition)
+        yield letter.outgoing(cleaner.pipeline.own_name, record.partition)
 
 
 def _count(cleaner: Cleaner, done: Sequence[_Done]) -> None:

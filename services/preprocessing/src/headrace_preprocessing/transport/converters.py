@@ -46,7 +46,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
     )
-    topic = clean_topic(pipeline.name)
+    topic = clean_topic(pipeline.own_name)
     return Outgoing(topic, None, message.SerializeToString(), event_headers(message, SOURCE), partition)
 
 
@@ -79,7 +79,7 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
     letter = DeadLetter(
         SOURCE, CRASH, "", reason, record.topic, record.partition, record.offset, record.key, record.value
     )
-    parked = [letter.outgoing(pipeline.name, record.partition)]
+    parked = [letter.outgoing(pipeline.own_name, record.partition)]
     try:
         raw = decode(record, record_pb2.RecordBatch)
     except Unprocessable:
@@ -113,7 +113,7 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
     for letter in letters.values():
         logger.warning("row %s:%s of %s is left out: %s", letter.partition, letter.offset, letter.topic, letter.reason)
     # Every pipeline's dead-letter topic has a first partition; which one the row was cleaned in is not known here.
-    return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.name, 0) for letter in letters.values()]
+    return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.own_name, 0) for letter in letters.values()]
 
 
 def frozen_message(
@@ -132,6 +132,7 @@ def frozen_message(
         ],
         rejected=manifest.provenance.rejected,
         request_id=filling.requests[0] if filling.requests else "",
+        incarnation=pipeline.incarnation,
     )
 
 

@@ -71,7 +71,7 @@ class Freezer(Background):
 
         `tell` is called with what is wrong about what.
         """
-        super().__init__(f"freeze.{pipeline.name}")
+        super().__init__(f"freeze.{pipeline.own_name}")
         self._settings = settings
         self._pipeline = pipeline
         self._events = events
@@ -82,7 +82,7 @@ class Freezer(Background):
 
     def run(self) -> None:
         """Compete for the lease, and freeze while it is held, until stopped."""
-        topic = clean_topic(self._pipeline.name)
+        topic = clean_topic(self._pipeline.own_name)
         consumer = GroupConsumer(self._settings, group=self.name, topics=[topic], instance=self._settings.instance)
         with closing(consumer):
             lease = Lease(consumer, (topic, 0))
@@ -126,6 +126,7 @@ class Freezer(Background):
                 rows=filling.rows,
                 rows_wanted=rows_wanted(self._pipeline.prepare.freeze),
                 rejected=filling.rejected,
+                incarnation=self._pipeline.incarnation,
             )
         )
 
@@ -133,7 +134,7 @@ class Freezer(Background):
         """Say which rows are part of no dataset, and go on behind them whoever freezes next."""
         for reason in watch.left_out:
             logger.warning("%s: %s", self.name, reason)
-        facts = [dataset_pb2.DatasetFailed(pipeline=self._pipeline.name, reason=reason) for reason in watch.left_out]
+        facts = [self._failure(reason) for reason in watch.left_out]
         with producer.transaction() as transaction:
             transaction.send(encode(fact, source=SOURCE) for fact in facts)
             transaction.commit_offsets(watch.starts, lease.consumer.group_metadata())
@@ -169,21 +170,23 @@ class Freezer(Background):
         watch.done(ends, frozen=frozen)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
-        return [
-            dataset_pb2.DatasetFailed(pipeline=self._pipeline.name, reason=reason, request_id=request)
-            for request in requests
-        ]
+        return [self._failure(reason, request) for request in requests]
+
+    def _failure(self, reason: str, request: str = "") -> dataset_pb2.DatasetFailed:
+        return dataset_pb2.DatasetFailed(
+            pipeline=self._pipeline.name, reason=reason, request_id=request, incarnation=self._pipeline.incarnation
+        )
 
     def _write(self, watch: Watch, ends: Mapping[Place, int], lease: Lease, letters: list[Outgoing]) -> Manifest:
         """Write what waits as a dataset; add the dead letters of rows that no dataset can have to `letters`."""
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
-        topic = clean_topic(self._pipeline.name)
+        topic = clean_topic(self._pipeline.own_name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = DatasetWriter(self._pipeline, self._store)
         read = rows_between(
             self._settings,
-            self._pipeline.name,
+            self._pipeline.own_name,
             watch.starts,
             clean_ends,
             self._settings.stall_s,

@@ -87,7 +87,7 @@ class Watch:
         except Unprocessable as error:
             logger.warning("passed over %s: %s", record.coordinates, error)
             return
-        if request.pipeline == self._pipeline.name:
+        if (request.pipeline, request.incarnation) == (self._pipeline.name, self._pipeline.incarnation):
             self.filling.requests.append(request.request_id)
             # Partitions are read in no order of time: what was clean before the request may not have been seen yet.
             self._wanted = self._reader.ends(place for place in self.starts if place[0] != DATASET_REQUESTED.name)

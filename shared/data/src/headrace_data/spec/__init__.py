@@ -15,7 +15,7 @@ from headrace_data.spec.learn import (
     Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
-from headrace_data.spec.pipeline import Metadata, Pipeline
+from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
 from headrace_data.spec.prepare import Clean, Constant, Encode, Freeze, Impute, Prepare, Scale, Split, Transform
 from headrace_data.spec.stream import Field, Stream
 
@@ -48,5 +48,6 @@ __all__ = [
     "Variant",
     "json_schema",
     "load_pipeline",
+    "own_name",
     "parse_canonical",
 ]

@@ -19,6 +19,14 @@ from headrace_data.spec.section import Section
 from headrace_data.spec.stream import Field, Stream
 
 
+def own_name(name: str, incarnation: int) -> str:
+    """Return the name that one pipeline alone ever has; no DNS label has a dot.
+
+    `incarnation` counts the pipelines of the name that were deleted before. The first keeps the bare name.
+    """
+    return f"{name}.{incarnation}" if incarnation else name
+
+
 class Metadata(Section):
     """Who the pipeline is."""
 
@@ -41,6 +49,24 @@ class Pipeline(Section):
     def name(self) -> str:
         """Name of the pipeline."""
         return self.metadata.name
+
+    _incarnation: int = pydantic.PrivateAttr(default=0)
+
+    @property
+    def incarnation(self) -> int:
+        """How many pipelines of the name were deleted before this one; no part of the document."""
+        return self._incarnation
+
+    @property
+    def own_name(self) -> str:
+        """The name that this pipeline alone ever has: of its topics, consumer groups and transactional ids."""
+        return own_name(self.name, self._incarnation)
+
+    def incarnated(self, incarnation: int) -> Pipeline:
+        """Return the same pipeline as the one that follows so many deleted ones of its name."""
+        other = self.model_copy()
+        other._incarnation = incarnation  # noqa: SLF001 - of this class
+        return other
 
     @property
     def model(self) -> str:

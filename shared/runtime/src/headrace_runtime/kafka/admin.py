@@ -58,6 +58,10 @@ _UNMAKEABLE = (
 """Errors of the broker that a repeated request to create a topic cannot cure."""
 
 
+_GROUP_ANSWERS = ("OK", "NonEmptyGroupError", "GroupIdNotFoundError")
+"""What brokers answer to the deletion of a group, in the names of kafka-python."""
+
+
 class Admin:
     """Creates topics and reads metadata of the cluster. Not thread-safe."""
 
@@ -117,6 +121,22 @@ class Admin:
         if error is not kafka_errors.NoError:
             raise error(reason)
         self._client.wait_for_topics([name])
+
+    def delete_topics(self, names: Iterable[str]) -> list[str]:
+        """Delete topics and return the names of those that existed."""
+        existing = sorted(set(names) & set(self._client.list_topics()))
+        if existing:
+            self._client.delete_topics(existing)
+        return existing
+
+    def delete_groups(self, names: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Delete consumer groups; return the names of those that are deleted now, and of those that have members."""
+        answers: Mapping[str, str] = self._client.delete_groups(list(names))
+        wrong = {name: answer for name, answer in answers.items() if answer not in _GROUP_ANSWERS}
+        if wrong:
+            raise Unavailable(f"groups cannot be deleted: {wrong}")
+        by_answer = {answer: [name for name, given in answers.items() if given == answer] for answer in _GROUP_ANSWERS}
+        return by_answer["OK"], by_answer["NonEmptyGroupError"]
 
     def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic, by name."""

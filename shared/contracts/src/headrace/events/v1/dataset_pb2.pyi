@@ -28,19 +28,23 @@ class DatasetRequested(_message.Message):
 
     PIPELINE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     request_id: _builtins.str
     """Unique id of the request, repeated in the fact that ends it. Never empty."""
+    incarnation: _builtins.int
+    """Which pipeline of that name: as in PipelineApplied."""
     def __init__(
         self,
         *,
         pipeline: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -76,12 +80,15 @@ class DatasetProgressed(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     ROWS_WANTED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     rows: _builtins.int
     """Clean rows that wait for the next freeze."""
     rows_wanted: _builtins.int
     """Rows after which the freeze starts by itself; zero when the pipeline sets no number."""
+    incarnation: _builtins.int
+    """Which pipeline of that name: as in PipelineApplied."""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records rejected in the same range, by rule. Empty when none was."""
@@ -93,10 +100,11 @@ class DatasetProgressed(_message.Message):
         rows: _builtins.int = ...,
         rows_wanted: _builtins.int = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "rows_wanted", b"rows_wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "rows_wanted", b"rows_wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,6 +174,7 @@ class DatasetFrozen(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -174,6 +183,8 @@ class DatasetFrozen(_message.Message):
     """Digest of the pipeline spec that the dataset was prepared with."""
     request_id: _builtins.str
     """Id of the request that led to it; empty when a number of rows or idle time did."""
+    incarnation: _builtins.int
+    """Which pipeline of that name: as in PipelineApplied."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The manifest: canonical JSON with splits, parts, fitted transforms and provenance."""
@@ -201,10 +212,11 @@ class DatasetFrozen(_message.Message):
         sources: _abc.Iterable[_record_pb2.SourceRange] | None = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         request_id: _builtins.str = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,22 +231,26 @@ class DatasetFailed(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     reason: _builtins.str
     """Why, for a person. Never empty."""
     request_id: _builtins.str
     """Id of the request that asked for it; empty when none did."""
+    incarnation: _builtins.int
+    """Which pipeline of that name: as in PipelineApplied."""
     def __init__(
         self,
         *,
         pipeline: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -424,6 +424,40 @@ class ModelReleased(_message.Message):
 Global___ModelReleased: _TypeAlias = ModelReleased  # noqa: Y015
 
 @_typing.final
+class ModelWithdrawn(_message.Message):
+    """ModelWithdrawn takes an alias away: inference serves nothing under it any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    alias: _builtins.str
+    """The alias, such as "champion". Never empty."""
+    epoch: _builtins.int
+    """Epoch of the release that was in force; the next release of the alias has a higher one."""
+    pipeline: _builtins.str
+    """Name of the pipeline that the release was of. Never empty."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        pipeline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "epoch", b"epoch", "model", b"model", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelWithdrawn: _TypeAlias = ModelWithdrawn  # noqa: Y015
+
+@_typing.final
 class ModelRefused(_message.Message):
     """ModelRefused records that a version was not released."""
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/events/v1/pipeline.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x0cPipelineSpec\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"g\n\x0fPipelineApplied\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x12\n\npartitions\x18\x03 \x01(\r\"\xa6\x01\n\x10PipelineTroubled\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12.\n\noccur_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07valid_s\x18\x07 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/events/v1/pipeline.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x0cPipelineSpec\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"|\n\x0fPipelineApplied\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x12\n\npartitions\x18\x03 \x01(\r\x12\x13\n\x0bincarnation\x18\x04 \x01(\r\"8\n\x0fPipelineDeleted\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\"\xa6\x01\n\x10PipelineTroubled\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12.\n\noccur_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07valid_s\x18\x07 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PIPELINESPEC']._serialized_start=90
   _globals['_PIPELINESPEC']._serialized_end=134
   _globals['_PIPELINEAPPLIED']._serialized_start=136
-  _globals['_PIPELINEAPPLIED']._serialized_end=239
-  _globals['_PIPELINETROUBLED']._serialized_start=242
-  _globals['_PIPELINETROUBLED']._serialized_end=408
+  _globals['_PIPELINEAPPLIED']._serialized_end=260
+  _globals['_PIPELINEDELETED']._serialized_start=262
+  _globals['_PIPELINEDELETED']._serialized_end=318
+  _globals['_PIPELINETROUBLED']._serialized_start=321
+  _globals['_PIPELINETROUBLED']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

@@ -52,10 +52,15 @@ class PipelineApplied(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline: a DNS label. Never empty."""
     partitions: _builtins.int
     """Number of partitions of the pipeline's record topics, at least that of the producers' topic. It grows with that one."""
+    incarnation: _builtins.int
+    """How many pipelines of this name were deleted before. Above zero, the names of the pipeline's topics, consumer groups
+    and transactional ids have it too: "digits.1" stands where "digits" stood.
+    """
     @_builtins.property
     def spec(self) -> Global___PipelineSpec:
         """The spec in force from now on."""
@@ -66,14 +71,41 @@ class PipelineApplied(_message.Message):
         pipeline: _builtins.str = ...,
         spec: Global___PipelineSpec | None = ...,
         partitions: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions", b"partitions", "pipeline", b"pipeline", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "partitions", b"partitions", "pipeline", b"pipeline", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PipelineApplied: _TypeAlias = PipelineApplied  # noqa: Y015
+
+@_typing.final
+class PipelineDeleted(_message.Message):
+    """PipelineDeleted ends a pipeline: its loops stop, and nothing that it still says counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline: a DNS label. Never empty."""
+    incarnation: _builtins.int
+    """Which pipeline of that name: as in PipelineApplied."""
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        incarnation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PipelineDeleted: _TypeAlias = PipelineDeleted  # noqa: Y015
 
 @_typing.final
 class PipelineTroubled(_message.Message):

@@ -41,6 +41,8 @@ class LogEntry(_message.Message):
     MODEL_REFUSED_FIELD_NUMBER: _builtins.int
     TRAINING_HELD_FIELD_NUMBER: _builtins.int
     TRAINING_SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PIPELINE_DELETED_FIELD_NUMBER: _builtins.int
+    MODEL_WITHDRAWN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When the registry wrote the entry."""
@@ -97,6 +99,14 @@ class LogEntry(_message.Message):
     def training_superseded(self) -> Global___TrainingSuperseded:
         """A training run that waited gave way to a newer one."""
 
+    @_builtins.property
+    def pipeline_deleted(self) -> _pipeline_pb2.PipelineDeleted:
+        """A pipeline was deleted."""
+
+    @_builtins.property
+    def model_withdrawn(self) -> _model_pb2.ModelWithdrawn:
+        """An alias was taken away."""
+
     def __init__(
         self,
         *,
@@ -114,12 +124,14 @@ class LogEntry(_message.Message):
         model_refused: _model_pb2.ModelRefused | None = ...,
         training_held: Global___TrainingHeld | None = ...,
         training_superseded: Global___TrainingSuperseded | None = ...,
+        pipeline_deleted: _pipeline_pb2.PipelineDeleted | None = ...,
+        model_withdrawn: _model_pb2.ModelWithdrawn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -144,6 +144,88 @@ class ApplyPipelineResponse(_message.Message):
 Global___ApplyPipelineResponse: _TypeAlias = ApplyPipelineResponse  # noqa: Y015
 
 @_typing.final
+class DeletePipelineRequest(_message.Message):
+    """DeletePipelineRequest names a pipeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    PURGE_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    purge: _builtins.bool
+    """Whether to delete its record topics and consumer groups too, and those of pipelines of the name that were deleted
+    before. Asked of a deleted pipeline, this alone is done.
+    """
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        purge: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline", "purge", b"purge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePipelineRequest: _TypeAlias = DeletePipelineRequest  # noqa: Y015
+
+@_typing.final
+class DeletePipelineResponse(_message.Message):
+    """DeletePipelineResponse tells what was done and what stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    PURGED_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    DATASETS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    purged: _builtins.bool
+    """Whether topics and groups were deleted, or stay."""
+    datasets: _builtins.int
+    """Datasets that stay in the object store."""
+    versions: _builtins.int
+    """Versions that stay in the object store."""
+    @_builtins.property
+    def deleted(self) -> _pipeline_pb2.PipelineDeleted:
+        """The deletion; unset when the pipeline was deleted before."""
+
+    @_builtins.property
+    def withdrawn(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.ModelWithdrawn]:
+        """The aliases that were taken away."""
+
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the record topics that were deleted, or stay."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the consumer groups that were deleted, or stay."""
+
+    def __init__(
+        self,
+        *,
+        deleted: _pipeline_pb2.PipelineDeleted | None = ...,
+        withdrawn: _abc.Iterable[_model_pb2.ModelWithdrawn] | None = ...,
+        purged: _builtins.bool = ...,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        datasets: _builtins.int = ...,
+        versions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "deleted", b"deleted", "groups", b"groups", "purged", b"purged", "topics", b"topics", "versions", b"versions", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePipelineResponse: _TypeAlias = DeletePipelineResponse  # noqa: Y015
+
+@_typing.final
 class FreezeDatasetRequest(_message.Message):
     """FreezeDatasetRequest names a pipeline."""
 
@@ -787,6 +869,7 @@ class RecordFate(_message.Message):
     SPLIT_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -795,6 +878,8 @@ class RecordFate(_message.Message):
     """Name of the split that it is in: train, validation or test; empty when no dataset holds it."""
     waiting: _builtins.bool
     """Whether the record has not reached the clean topic, or waits there for the next dataset."""
+    deleted: _builtins.bool
+    """Whether the pipeline was deleted since."""
     @_builtins.property
     def rejection(self) -> Global___RecordRejection:
         """Why it was rejected, and by which stage; unset unless it was."""
@@ -812,10 +897,11 @@ class RecordFate(_message.Message):
         split: _builtins.str = ...,
         versions: _abc.Iterable[Global___Version] | None = ...,
         waiting: _builtins.bool = ...,
+        deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

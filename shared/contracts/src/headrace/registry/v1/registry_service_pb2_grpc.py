@@ -40,6 +40,11 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ApplyPipelineRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ApplyPipelineResponse.FromString,
                 _registered_method=True)
+        self.DeletePipeline = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/DeletePipeline',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineResponse.FromString,
+                _registered_method=True)
         self.FreezeDataset = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/FreezeDataset',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetRequest.SerializeToString,
@@ -108,6 +113,14 @@ class RegistryServiceServicer:
 
     def ApplyPipeline(self, request, context):
         """Checks a pipeline spec, creates its topics and puts it in force. Applying the same spec again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePipeline(self, request, context):
+        """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
+        object store. A pipeline that is applied under the name later begins anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +218,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ApplyPipelineRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ApplyPipelineResponse.SerializeToString,
             ),
+            'DeletePipeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePipeline,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineResponse.SerializeToString,
+            ),
             'FreezeDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.FreezeDataset,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetRequest.FromString,
@@ -294,6 +312,33 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/ApplyPipeline',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ApplyPipelineRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ApplyPipelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePipeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/DeletePipeline',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class RegistryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RegistryServiceAsyncStub: ...
     ApplyPipeline: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ApplyPipelineRequest, _registry_service_pb2.ApplyPipelineResponse]
     """Checks a pipeline spec, creates its topics and puts it in force. Applying the same spec again changes nothing."""
+    DeletePipeline: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.DeletePipelineRequest, _registry_service_pb2.DeletePipelineResponse]
+    """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
+    object store. A pipeline that is applied under the name later begins anew.
+    """
     FreezeDataset: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.FreezeDatasetRequest, _registry_service_pb2.FreezeDatasetResponse]
     """Asks for a dataset now, whatever the freeze policy says."""
     ListPipelines: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListPipelinesRequest, _registry_service_pb2.ListPipelinesResponse]
@@ -67,6 +71,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyPipeline: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ApplyPipelineRequest, _registry_service_pb2.ApplyPipelineResponse]  # type: ignore[assignment]
     """Checks a pipeline spec, creates its topics and puts it in force. Applying the same spec again changes nothing."""
+    DeletePipeline: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.DeletePipelineRequest, _registry_service_pb2.DeletePipelineResponse]  # type: ignore[assignment]
+    """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
+    object store. A pipeline that is applied under the name later begins anew.
+    """
     FreezeDataset: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.FreezeDatasetRequest, _registry_service_pb2.FreezeDatasetResponse]  # type: ignore[assignment]
     """Asks for a dataset now, whatever the freeze policy says."""
     ListPipelines: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListPipelinesRequest, _registry_service_pb2.ListPipelinesResponse]  # type: ignore[assignment]
@@ -102,6 +110,16 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ApplyPipelineResponse, _abc.Awaitable[_registry_service_pb2.ApplyPipelineResponse]]:
         """Checks a pipeline spec, creates its topics and puts it in force. Applying the same spec again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def DeletePipeline(
+        self,
+        request: _registry_service_pb2.DeletePipelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.DeletePipelineResponse, _abc.Awaitable[_registry_service_pb2.DeletePipelineResponse]]:
+        """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
+        object store. A pipeline that is applied under the name later begins anew.
+        """
 
     @_abc_1.abstractmethod
     def FreezeDataset(

@@ -1,0 +1,32 @@
+"""What callers wish for: granted or refused like a fact, and not recorded itself, only what follows from it."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from headrace_model_registry.core.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsAdded:
+    """A wish: the record topics of a pipeline have grown with their producers' topic, and may be used."""
+
+    pipeline: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A caller's wish to serve an earlier release again. It is not recorded, the release that follows from it is.
+
+    `ordinal` is the version's, or 0 for the version that was served before the current one.
+    """
+
+    model: str
+    ordinal: int = 0
+
+
+Wish: TypeAlias = Rollback | PartitionsAdded
+"""What is not recorded itself, only what follows from it."""
+
+Input: TypeAlias = Fact | Wish
+"""What the policy is asked about."""
