@@ -12,6 +12,7 @@ from headrace_data.spec import load_pipeline
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.suspects import BatchSuspects, attempt
 from headrace_runtime.dead_letters import read_letter
+from headrace_runtime.errors import Unprocessable
 from headrace_runtime.messages import Outgoing, Record
 from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
 
@@ -81,6 +82,21 @@ def test_rows_that_cannot_be_opened_are_accounted_for() -> None:
     outgoing = suspects().park(message(["a"])._replace(value=batch.SerializeToString()), "died")
     clean = record_pb2.RecordBatch.FromString(outgoing[0].value or b"")
     assert (clean.rows, dict(clean.rejected), clean.sources[0].end) == (0, {"crash": 5}, 12)
+
+
+@pytest.mark.parametrize("claimed", [3, 2**31])
+def test_a_message_that_tells_of_more_rows_than_it_holds_is_parked_as_a_whole(claimed: int) -> None:
+    sent = message(["a", "b"])
+    batch = record_pb2.RecordBatch.FromString(sent.value or b"")
+    batch.rows = claimed
+    lies = sent._replace(value=batch.SerializeToString())
+    handle = attempt({"spec": PIPELINE.canonical_json().decode()})
+    for rows in (None, []):
+        with pytest.raises(Unprocessable, match=f"expected {claimed} rows, got 2"):
+            handle([lies], rows)
+    assert suspects().rows(lies) == (3 if claimed == 3 else 0)
+    clean = record_pb2.RecordBatch.FromString(suspects().park(lies, "died")[0].value or b"")
+    assert dict(clean.rejected) == {"crash": 3 if claimed == 3 else 1}
 
 
 def test_a_trial_handles_all_rows_or_some() -> None:

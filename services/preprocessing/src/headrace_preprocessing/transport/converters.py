@@ -30,10 +30,22 @@ SOURCE = "preprocessing"
 logger = logging.getLogger(__name__)
 
 
+MOST_ROWS = 8 * 1024 * 1024 // 16
+"""A row takes at least the 16 bytes that tell where it comes from, and a message holds 8 MiB: it has no more rows."""
+
+
 def record_batch(record: Record) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
-    """Return a record batch message and its rows."""
+    """Return a record batch message and its rows. Raises Unprocessable and BatchInvalid when it is none."""
     message = decode(record, record_pb2.RecordBatch)
-    return message, from_ipc(message.arrow)
+    rows = from_ipc(message.arrow)
+    if rows.num_rows != message.rows:
+        raise Unprocessable(f"{record.coordinates}: expected {message.rows} rows, got {rows.num_rows}")
+    return message, rows
+
+
+def rows_told(message: record_pb2.RecordBatch) -> int:
+    """Return how many rows a message says that it holds; 0 when that cannot be."""
+    return int(message.rows) if message.rows <= MOST_ROWS else 0
 
 
 def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipeline, partition: int) -> Outgoing:
@@ -85,7 +97,7 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
     except Unprocessable:
         return parked
     rows = RecordChecker(pipeline.stream).check([], [], []).batch
-    return [clean_message(raw, Cleaned(rows, [], {CRASH: raw.rows}), pipeline, record.partition), *parked]
+    return [clean_message(raw, Cleaned(rows, [], {CRASH: rows_told(raw) or 1}), pipeline, record.partition), *parked]
 
 
 def _shaped(value: Any, field: Field) -> Any:

@@ -14,7 +14,7 @@ from headrace_runtime.trials import Trial
 
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.consumer import handle_rows, handler
-from headrace_preprocessing.transport.converters import unreadable
+from headrace_preprocessing.transport.converters import rows_told, unreadable
 
 CHILD = "headrace_preprocessing.child"
 
@@ -32,7 +32,7 @@ class BatchSuspects:
     def rows(self, record: Record) -> int:
         """Return how many rows a message says that it holds; 0 when it says nothing."""
         try:
-            return int(decode(record, record_pb2.RecordBatch).rows)
+            return rows_told(decode(record, record_pb2.RecordBatch))
         except Unprocessable:
             return 0
 
