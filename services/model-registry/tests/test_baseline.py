@@ -65,6 +65,12 @@ def test_a_pipeline_may_ask_for_the_release_all_the_same(story, world, ledger):
     assert isinstance(ledger.decide(world.compressed(ledger.decide(trained))), facts.ModelReleased)
 
 
+def test_a_feature_that_no_row_has_is_told_among_the_gates_and_stops_nothing(story, world, ledger):
+    released = ledger.decide(compressed(story, world, **{"accuracy": 0.9, "missing/device.os": 1.0}))
+    assert isinstance(released, facts.ModelReleased)
+    assert facts.GateResult("fp32", "missing/device.os", True, 1.0, 1.0) in released.gates
+
+
 def test_the_gate_is_in_no_digest_until_a_document_names_it(world):
     silent = load_pipeline(world.document())
     named = load_pipeline(world.document().replace(b"gates: {", b"gates: {baseline: required, "))

@@ -80,6 +80,21 @@ def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
     assert {"name": "island", "type": "string", "shape": [-1]} in described["inputs"]
 
 
+def test_a_feature_that_no_row_has_is_named_in_the_metrics(store: ObjectStore) -> None:
+    fields = "    - {name: device.os, type: string, role: feature, nullable: true}\n"
+    fields += "    - {name: rain, type: float32, role: feature, nullable: true}\n"
+    transforms = "    device.os: {impute: {constant: none}, encode: onehot}\n    rain: {impute: {constant: 0}}\n"
+    document = (EXAMPLES / "penguins-species" / "pipeline.yaml").read_text()
+    document = document.replace("    - {name: species", f"{fields}    - {{name: species")
+    document = document.replace("    sex: {", f"{transforms}    sex: {{")
+    pipeline = changed(load_pipeline(document), epochs=1)
+
+    outcome, _, _ = trained(pipeline, frozen(pipeline, store), store)
+
+    missing = {name: value for name, value in outcome.metrics.items() if name.startswith("missing/")}
+    assert missing == {"missing/device.os": 1.0, "missing/rain": 1.0}
+
+
 def test_mass_is_predicted_in_grams(store: ObjectStore) -> None:
     pipeline = changed(example("penguins-mass"), epochs=40)
     manifest = frozen(pipeline, store)

@@ -59,13 +59,23 @@ def _write(output: Path, text: str) -> None:
 
 
 def _tell(draft: Draft) -> None:
-    from headrace_client.drafting.roles import are_classes_as_floats
+    from headrace_data.twins import near_twins, twins_text
+
+    from headrace_client.drafting.roles import are_classes_as_floats, repeated
 
     roles = draft.roles
     names = [f"label '{roles.label.field.name}' ({roles.task}, {roles.label.why})"]
     names += [f"id '{roles.id.field.name}'"] if roles.id else []
     count = len(roles.features)
     note(f"{draft.records} records: {', '.join(names)}, {count} feature{'' if count == 1 else 's'}")
+    if roles.id is None:
+        note("no field names a record: one that was sent twice is kept twice")
+    elif roles.id.field.repeated:
+        note(f"id '{roles.id.field.name}': {repeated(roles.id.field)}, and are dropped as duplicates")
+    for placed in (roles.label, *roles.features):
+        for group in near_twins(placed.field.texts):
+            told = f"{placed.role} '{placed.field.name}' has values that differ by blanks or case only"
+            note(f"{told}: {twins_text(group)}")
     if roles.label.why.startswith("guessed"):
         note("the label is a guess: --label FIELD names another")
     if roles.label.field.distinct == 1:

@@ -10,7 +10,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.applying import consequence
 from headrace_client.cli.files import read_file
 from headrace_client.cli.group import FAILED
-from headrace_client.cli.output import JsonOption, error_line, print_json, say
+from headrace_client.cli.output import JsonOption, error_line, note, print_json, say
 from headrace_client.registry import RegistryClient
 from headrace_client.views import pipeline_view, short_id
 
@@ -24,6 +24,7 @@ def validate(file: PipelineFile, as_json: JsonOption = False) -> None:
     """Check a pipeline file and name every problem with its line and path."""
     pipeline, problems = _check(read_file(file))
     if as_json:
+        warnings = _warnings(pipeline) if pipeline else []
         print_json(
             {
                 "file": file,
@@ -32,9 +33,12 @@ def validate(file: PipelineFile, as_json: JsonOption = False) -> None:
                 "spec_digest": pipeline.digest if pipeline else None,
                 "problems": problems,
             }
+            | ({"warnings": warnings} if warnings else {})
         )
     elif pipeline is not None:
         say(f"{file}: pipeline '{pipeline.name}' is valid")
+        for warning in _warnings(pipeline):
+            note(warning)
     if pipeline is None:
         _report(file, problems)
         raise typer.Exit(FAILED)
@@ -68,6 +72,15 @@ def apply(
         say(f"it reads topic '{view['topic']}' ({partitions}) and serves model '{view['model']}'")
         if follows:
             say(follows)
+
+
+def _warnings(pipeline: Pipeline) -> list[str]:
+    """Return what is allowed in a pipeline and probably not meant."""
+    dotted = [field.name for field in pipeline.stream.fields if "." in field.name]
+    return [
+        f"stream.schema: '{name}' is one key of a record, dot included: objects inside records are not read"
+        for name in dotted
+    ]
 
 
 def _check(document: bytes) -> tuple[Pipeline | None, list[dict[str, Any]]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from headrace_client.baseline import baseline_of, warning
+from headrace_client.baseline import baseline_of
 from headrace_client.cli.output import coloured, plain, table
+from headrace_client.doubts import doubts
 from headrace_client.views import View, short_id
 
 PUSHED = "headrace.push.accepted.v1"
@@ -93,9 +94,9 @@ def versions(found: list[View]) -> list[RenderableType]:
         if view["reason"]
     ]
     parts += [
-        f"version {view['ordinal']} of {plain(view['model'])} is {plain(poor)}"
+        f"version {view['ordinal']} of {plain(view['model'])} is {plain(doubt)}"
         for view in found
-        if (poor := warning(view["metrics"]))
+        for doubt in doubts(view["metrics"])
     ]
     return parts
 

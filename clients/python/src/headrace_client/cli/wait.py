@@ -10,10 +10,10 @@ import typer
 from rich.live import Live
 
 from headrace_client.addresses import find_addresses
-from headrace_client.baseline import warning
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, stderr, table
 from headrace_client.cli.tables import variants
+from headrace_client.doubts import doubts
 from headrace_client.errors import HeadraceClientError, PipelineFailed, TimedOut
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
@@ -81,8 +81,9 @@ def _finish(
     if until is Goal.RELEASED and view["version"] and view["version"]["variants"] and _ended_in_release(latest):
         print_parts(variants(view["version"]))
         say("")
-    if (version := view["version"]) and (poor := warning(version["metrics"])):
-        say(f"version {version['ordinal']} of {version['model']} is {poor}")
+    if version := view["version"]:
+        for doubt in doubts(version["metrics"]):
+            say(f"version {version['ordinal']} of {version['model']} is {doubt}")
     if error is None:
         say(f"pipeline '{pipeline}' is {until}: {latest.stages[-1].text}")
 

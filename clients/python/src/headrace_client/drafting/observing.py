@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, Literal
 
+import numpy as np
+from headrace_data.columns import LARGEST_FLOAT64
+
 Element = Literal["string", "bool", "int64", "float32", "float64"]
 """The element types that a sample can tell."""
 ODD_SHARE: Final = 0.05
@@ -23,12 +26,15 @@ ENOUGH_RECORDS: Final = 20
 """Records from which on a value that never changes is taken for one that never will."""
 _EXACT_FLOAT32: Final = 2**24
 """Up to here float32 holds every whole number."""
+_FEWEST_STEPS: Final = 10_000
+"""So many steps of float32 lie between the smallest and the largest value at least."""
 _INT64: Final = range(-(2**63), 2**63)
 _MOST_ELEMENTS: Final = 2**20
 _MOST_DIMENSIONS: Final = 4
 
 Form = tuple[str, tuple[int, ...]]
 """Kind of a value (`text`, `boolean`, `number`, or why none of them) and its shape."""
+_TOO_LARGE: Final = f"numbers beyond {LARGEST_FLOAT64:g} in size, which nothing can be scaled beside"
 _READABLE: Final = ("text", "boolean", "number")
 
 
@@ -43,7 +49,7 @@ class Observed:
     """None when a pipeline cannot read the field; `reason` says why."""
     shape: tuple[int, ...] = ()
     missing: int = 0
-    """Records without the field, or with null or an empty text."""
+    """Records without the field, or with null or a blank text."""
     odd: int = 0
     """Values of another form; such records are rejected."""
     low: float | int | None = None
@@ -52,6 +58,18 @@ class Observed:
     values: Mapping[str | int | float, int] | None = None
     """Single values with their counts, most frequent first; None for arrays and when there are too many."""
     reason: str = ""
+    different: int = 0
+    """How many different single values there are, however many; 0 for arrays."""
+
+    @property
+    def repeated(self) -> int:
+        """How many records have a value that another one has before them; 0 for arrays."""
+        return max(0, self.records - self.missing - self.odd - self.different) if self.different else 0
+
+    @property
+    def texts(self) -> list[str]:
+        """The different texts of the field; none when it holds numbers or too many."""
+        return [value for value in self.values or () if isinstance(value, str)]
 
     @property
     def nullable(self) -> bool:
@@ -113,7 +131,7 @@ def _in_order(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _observe(name: str, found: Sequence[Any]) -> Observed:
-    values = [value for value in found if value is not None and value != ""]
+    values = [value for value in found if value is not None and not _is_blank(value)]
     if not values:
         return Observed(name, len(found), None, missing=len(found), reason="no record of the sample has a value")
     forms = [_form(value) for value in values]
@@ -122,13 +140,17 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
     missing, odd = len(found) - len(values), len(values) - count
     if form[0] not in _READABLE:
         return Observed(name, len(found), None, missing=missing, reason=form[0])
+    if counts[_TOO_LARGE, ()] > FAULT_SHARE * len(found):
+        return Observed(name, len(found), None, missing=missing, reason=_TOO_LARGE)
     if odd > ODD_SHARE * len(values):
         others = ", ".join(f"{_form_text(one)} {number}" for one, number in counts.most_common(3))
         return Observed(name, len(found), None, missing=missing, reason=f"values of different forms: {others}")
     kept = [value for value, one in zip(values, forms, strict=True) if one == form]
     if form[0] != "number":
         element: Element = "string" if form[0] == "text" else "bool"
-        return Observed(name, len(found), element, missing=missing, odd=odd, values=_counted(kept))
+        return Observed(
+            name, len(found), element, missing=missing, odd=odd, values=_counted(kept), different=len(set(kept))
+        )
     numbers = list(_flat(kept))
     low, high = min(numbers), max(numbers)
     return Observed(
@@ -141,7 +163,12 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
         low,
         high,
         None if form[1] else _counted(kept),
+        different=0 if form[1] else len(set(kept)),
     )
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _form(value: Any) -> Form:
@@ -150,7 +177,9 @@ def _form(value: Any) -> Form:
     if isinstance(value, str):
         return "text", ()
     if isinstance(value, int | float):
-        return ("number", ()) if math.isfinite(value) else ("numbers that are not finite", ())
+        if not math.isfinite(value):
+            return "numbers that are not finite", ()
+        return ("number" if abs(value) <= LARGEST_FLOAT64 else _TOO_LARGE), ()
     if isinstance(value, dict):
         return "objects inside records are not read: send their fields at the top", ()
     shape = _shape(value, _MOST_DIMENSIONS)
@@ -193,7 +222,12 @@ def _number_type(numbers: Sequence[int | float], low: float, high: float, *, sin
     """
     if single and all(isinstance(number, int) for number in numbers) and low in _INT64 and high in _INT64:
         return "int64"
-    return "float32" if max(abs(low), abs(high)) <= _EXACT_FLOAT32 else "float64"
+    largest = max(abs(low), abs(high))
+    if largest > _EXACT_FLOAT32:
+        return "float64"
+    # Around a large number float32 has steps that may be wide beside the differences of the values.
+    step = float(np.spacing(np.float32(largest)))
+    return "float32" if low == high or step * _FEWEST_STEPS <= high - low else "float64"
 
 
 def _counted(values: Iterable[Any]) -> Mapping[Any, int] | None:

@@ -23,6 +23,13 @@ MOST_CATEGORIES: Final = 50
 _FEW: Final = 10
 """So few texts are categories in a sample of any size."""
 _ID_NAME: Final = re.compile(r"(^|.*[_.-])(id|uuid|guid|key)|.*[a-z](Id|ID|Uuid|UUID|Key)", re.ASCII)
+_OWN_ID: Final = re.compile(
+    r"(event|message|record|row|sample|trace)?[_.-]?(id|uuid|guid|key)", re.ASCII | re.IGNORECASE
+)
+"""Names of what names the record itself, and not what it is about, as a user's does."""
+_OWN_ID_SHARE: Final = 0.5
+_OTHER_ID_SHARE: Final = 0.9
+"""Share of different values from which on a field of such a name, or of another that is named like an id, is the id."""
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -183,9 +190,23 @@ def _naming(fields: Sequence[Observed]) -> list[Placed]:
     ids = [one for one in fields if _names_something(one) and one.unique]
     ids += [one for one in fields if one.unique and one.type == "string" and one.records > 1 and not _is_time(one)]
     found = [Placed(one, "id", "guessed: unique in the sample") for one in ids[:1]]
+    # A producer that sends again makes ids repeat: to take the field for no id would keep every copy.
+    repeating = [one for one in fields if _names_something(one) and one.different >= _least_different(one)]
+    found = found or [Placed(one, "id", f"guessed: named like an id; {repeated(one)}") for one in repeating[:1]]
     groups = [one for one in fields if _names_something(one) and not one.unique and one.distinct > 1]
     why = "guessed: its records stay on one side of the split"
     return found + [Placed(one, "group", why) for one in groups if all(one is not other.field for other in found)][:1]
+
+
+def _least_different(field: Observed) -> float:
+    """Return of how many different values on a field named like an id is one, though values repeat."""
+    share = _OWN_ID_SHARE if _OWN_ID.fullmatch(field.name) else _OTHER_ID_SHARE
+    return max(2.0, share * field.records)
+
+
+def repeated(field: Observed) -> str:
+    """Return how many records have a value of a field that another one has before them, in words."""
+    return f"{field.repeated} of {field.records} records repeat one"
 
 
 def _is_time(field: Observed) -> bool:

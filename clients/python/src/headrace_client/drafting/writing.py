@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+from headrace_data.twins import near_twins, twins_text
+
 from headrace_client.drafting.observing import Observed
 from headrace_client.drafting.roles import Placed, Roles, are_classes_as_floats
 
@@ -93,6 +95,9 @@ def _field_remarks(placed: Placed, roles: Roles) -> Iterator[str]:
         yield _seen(field)
     if placed.role == "feature" and roles.id is None and field.type == "int64" and field.unique:
         yield "another in each record: if it names them, its role is id"
+    if placed.role in ("feature", "label"):
+        for group in near_twins(field.texts):
+            yield f"differ by blanks or case only: {comment_text(twins_text(group), 120)}"
     if field.missing:
         kept = field.nullable and placed.role == "feature"
         yield f"missing in {field.missing} of {field.records}{'' if kept else ', which are rejected'}"
@@ -129,8 +134,9 @@ def _prepare(roles: Roles) -> Iterator[str]:
     yield "prepare: # a record never changes sides of the split; everything is fitted on the training rows"
     policy = "keep" if missing else "drop"
     duplicates = "duplicates: drop, " if roles.id else ""
-    why = "missing values are filled below" if missing else ""
-    yield f"  clean: {{missing: {policy}, {duplicates}outOfRange: drop}}{_remark(why)}"
+    remarks = ["missing values are filled below"] if missing else []
+    remarks += [] if roles.id else ["no field names a record: one that was sent twice is kept twice"]
+    yield f"  clean: {{missing: {policy}, {duplicates}outOfRange: drop}}{_remark('; '.join(remarks))}"
     yield "  transform: # part of the model: clients send values as producers do"
     if missing:
         yield "    # impute: mean, median, mostFrequent, or {constant: 0}; for a text {constant: unknown}"

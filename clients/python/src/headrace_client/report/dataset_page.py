@@ -12,6 +12,7 @@ import numpy as np
 from headrace_data.spec import Field
 from headrace_data.split import SPLITS
 from headrace_data.transforms import FittedCategory, FittedTransform
+from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.report import page
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
@@ -60,6 +61,9 @@ def dataset_page(facts: DatasetFacts) -> str:
         ("Rejected records", "Records of the same range that are not in the dataset.", _rejected(facts)),
         ("Provenance", "Where the rows came from: the same range gives the same id.", _origin(facts)),
     ]
+    if alike := _alike(facts):
+        lead = "Texts that differ by blanks or case only, and are told apart all the same."
+        parts.insert(1, ("Nearly alike", lead, alike))
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
     lead = joined(
         f"Frozen {moment(dataset['freeze_time'])} from topic ",
@@ -187,6 +191,18 @@ def _amounts(facts: DatasetFacts) -> Html:
         series[split] = [(x, 100 * count / total) for x, count in zip(middles, counts, strict=True)]
     chart = lines_chart(series, f"Distribution of {label.name} in the three splits", _unit(label), "% of rows", floor=0)
     return page.figure(chart, "", SPLITS)
+
+
+def _alike(facts: DatasetFacts) -> Html | None:
+    """Return the near twins among classes and categories; None when there are none."""
+    manifest = facts.manifest
+    texts = {manifest.label.name: [value for value in manifest.classes if isinstance(value, str)]}
+    fitted = [manifest.transforms[field.name] for field in manifest.features]
+    texts |= {one.name: list(one.categories) for one in fitted if isinstance(one, FittedCategory)}
+    rows = [[name, twins_text(group)] for name, found in texts.items() for group in near_twins(found)]
+    if not rows:
+        return None
+    return page.cards(page.card("By field", page.table(["field", "values"], rows), wide=True))
 
 
 def _unit(field: Field) -> str:

@@ -56,6 +56,15 @@ def judge(variants: Sequence[Variant], limits: Limits) -> tuple[GateResult, ...]
     return tuple(results)
 
 
+def empty_features(metrics: Mapping[str, float]) -> tuple[GateResult, ...]:
+    """Return one result for each feature that no training row had, by a version's metrics: told, and no reason to fail.
+
+    A stream may begin to send a field later; what must not happen is that nobody learns of it.
+    """
+    told = [name for name in metrics if name.startswith("missing/")]
+    return tuple(GateResult(REFERENCE_VARIANT, name, True, 1.0, metrics[name]) for name in told)
+
+
 def best(variants: Sequence[Variant], results: Sequence[GateResult]) -> Variant | None:
     """Return the passing variant that answers fastest, None when no variant passes.
 

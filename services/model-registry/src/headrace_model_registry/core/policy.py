@@ -111,6 +111,7 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
         return [_refused(version, (), "the champion changed again and again while the version was measured")]
     results = gates.judge(fact.variants, specs.limits(run.request.spec))
     variant = gates.best(fact.variants, results)
+    results += gates.empty_features(version.trained.metrics)
     if variant is None:
         return [_refused(version, results, _why_none_passed(results))]
     reason = _why_worse(fact, version, champion, catalogue) if champion else _why_useless(version, run.request.spec)

@@ -72,8 +72,8 @@ class Trained:
     graph: bytes
     """ONNX, the transforms inside."""
     metrics: Mapping[str, float]
-    """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; and
-    the baseline's."""
+    """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
+    baseline's; and missing/<feature>, 1, of each feature that no row of the training split has."""
     outcome: Outcome
     parameters: int
     """Numbers that were learnt."""
@@ -94,6 +94,7 @@ def run(
     labels = columns[plan.dataset.label.name]
     for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):
         require_whole_numbers(field, columns[field.name])
+    empty = {f"missing/{field.name}": 1.0 for field in plan.dataset.features if not _any(columns[field.name])}
     learned = _learned(plan, labels)
     seed_weights(pipeline.train.seed)
     model = build_model(pipeline, plan.dataset.transforms, learned.answers)
@@ -115,7 +116,7 @@ def run(
     return Trained(
         weights=tensors_to_bytes(weights_of(model)),
         graph=exported.data,
-        metrics=_measured(plan, exported.data, test, labels),
+        metrics=_measured(plan, exported.data, test, labels) | empty,
         outcome=outcome,
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
@@ -132,6 +133,11 @@ def _require_room(plan: Plan, free_bytes: int) -> None:
 def _require_float32(dataset: Manifest, model: ServedRegressor, test: Columns) -> None:
     predictions = model.unrounded(*model.tensors(test)).numpy()
     require_float32(dataset.label, predictions, test[dataset.label.name], float(model.deviation))
+
+
+def _any(values: Array) -> bool:
+    """Return whether any row has a value of a feature."""
+    return bool((values != "").any() if values.dtype == object else (values == values).any())
 
 
 def _measured(plan: Plan, graph: bytes, test: Columns, labels: Array) -> dict[str, float]:

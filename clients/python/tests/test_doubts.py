@@ -1,0 +1,40 @@
+"""What is doubtful about a version, by its metrics."""
+
+import pytest
+from headrace_client.doubts import doubts
+from headrace_data.twins import near_twins, twins_text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        ({"accuracy": 0.9, "baseline_accuracy/a": 0.5, "accuracy/a": 0.9, "accuracy/b": 0.9}, []),
+        (
+            {"accuracy": 0.9, "missing/device.os": 1.0},
+            [
+                "trained on no value of 'device.os', missing in every row of the training split; a name with a dot is "
+                "one key of a record, as objects inside records are not read"
+            ],
+        ),
+        ({"missing/a": 1.0}, ["trained on no value of 'a', missing in every row of the training split"]),
+        (
+            {"accuracy/yes": 1.0, "accuracy/ yes": 1.0, "accuracy/Yes": 1.0, "accuracy/no": 1.0},
+            ["trained to tell apart 'yes', ' yes' and 'Yes', which differ by blanks or case only"],
+        ),
+        (
+            {"accuracy": 0.5, "baseline_accuracy/a": 0.5},
+            ["no better than always answering 'a': accuracy 0.5000, and 0.5000 so"],
+        ),
+    ],
+)
+def test_each_doubt_is_told_in_one_sentence(metrics, told):
+    assert doubts(metrics) == told
+
+
+def test_twins_differ_by_blanks_or_case_only():
+    assert near_twins(["a", "b", "A ", "\u00a0a", "ab", "STRASSE", "stra\u00dfe", "a"]) == [
+        ("a", "A ", "\u00a0a"),
+        ("STRASSE", "stra\u00dfe"),
+    ]
+    assert near_twins([]) == []
+    assert twins_text(tuple(" " * place + "x" for place in range(9)), 2) == "'x', ' x' and 7 more"
