@@ -87,7 +87,13 @@ def test_letters_are_listed_with_rule_and_reason(headrace, ingestion):
     assert "0:4" in result.stdout
     assert "outOfRange" in result.stdout
     assert "2 in all: json 1, outOfRange 1" in result.stdout
-    assert (ingestion.requests[0].pipeline, ingestion.requests[0].limit) == ("digits", 7)
+    assert (ingestion.requests[0].pipeline, ingestion.requests[0].limit) == ("digits", 8)
+
+
+@pytest.mark.parametrize(("limit", "told"), [("1", "the first 1, there are more: json 1"), ("2", "2 in all: json 1")])
+def test_a_limit_says_whether_there_are_more(headrace, ingestion, limit, told):
+    assert told in headrace("dead", "list", "digits", "--limit", limit).stdout
+    assert len(json.loads(headrace("dead", "list", "digits", "--limit", limit, "--json").stdout)) == int(limit)
 
 
 def test_letters_as_json(headrace, ingestion):

@@ -10,6 +10,7 @@ from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry, RunProgressed
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.wishes import Rollback
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,16 @@ def test_a_version_that_was_released_once_stays_so_when_it_is_refused_later(stor
     ledger.catalogue.fold(LogEntry(ledger.log[-1].occur_time, refusal))
     version = ledger.catalogue.versions["digits", released.version_id]
     assert (version.state, version.reason) == (VersionState.RELEASED, "too old")
+
+
+def test_a_version_reads_replaced_once_another_is_served_and_released_after_a_rollback(story, ledger):
+    story.release(1)
+    story.release(2)
+    states = [version.state for version in ledger.catalogue.versions.values()]
+    assert states == [VersionState.REPLACED, VersionState.RELEASED]
+    ledger.grant(Rollback("digits"))
+    states = [version.state for version in ledger.catalogue.versions.values()]
+    assert states == [VersionState.RELEASED, VersionState.REPLACED]
 
 
 @pytest.mark.parametrize("newer", ["dataset", "request", "spec"])

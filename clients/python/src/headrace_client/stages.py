@@ -17,6 +17,8 @@ from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client.baseline import baseline_of
 from headrace_client.views import short_id
 
+EVER_RELEASED = (messages.VERSION_STATE_RELEASED, messages.VERSION_STATE_REPLACED)
+"""States of a version that was released, now or before."""
 QUALITIES = ("accuracy", "rmse")
 """What says how good a version is: of a classification, of a regression."""
 MEASURES = {
@@ -163,7 +165,7 @@ def _compression(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         return Stage("compression", Mark.FAILED, f"run {short_id(run.run_id)}: {run.reason}")
     if run is not None and run.state == messages.RUN_STATE_RUNNING:
         return Stage("compression", Mark.RUNNING, _progress(run, "variant"))
-    released = state.version.state == messages.VERSION_STATE_RELEASED
+    released = state.version.state in EVER_RELEASED
     if counts and (state.version.variants or released):
         names = ", ".join(variant.name for variant in state.version.variants) or "fp32"
         return Stage("compression", Mark.DONE, f"variants {names}")
@@ -177,7 +179,7 @@ def _release(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     # A version that was released before and refused when it was judged again keeps its state and gets a reason.
     if version.state == messages.VERSION_STATE_REFUSED or version.reason:
         return Stage("release", Mark.FAILED, f"version {version.ordinal} was refused: {version.reason}")
-    if version.state != messages.VERSION_STATE_RELEASED:
+    if version.state not in EVER_RELEASED:
         return Stage("release", Mark.WAITING, f"version {version.ordinal} is being judged")
     released = state.release.released
     if released.version_id != version.trained.version_id:

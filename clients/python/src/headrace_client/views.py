@@ -245,7 +245,7 @@ def run_state_word(state: messages.RunState.ValueType) -> str:
 
 
 def version_state_word(state: messages.VersionState.ValueType) -> str:
-    """Return `candidate`, `released` or `refused`."""
+    """Return `candidate`, `released`, `replaced` or `refused`."""
     return _word(messages.VersionState.Name(state), "VERSION_STATE_")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
@@ -18,6 +19,8 @@ from headrace_local.supervision import Supervisor, tail
 
 POLL_S = 0.1
 CALL_TIMEOUT_S = 1.0
+MOST_WAITS = 5
+"""A start that makes progress is waited for this many times as long as one that makes none."""
 STARTS_ALLOWED = 3
 """A process that was started this often and is not ready keeps dying."""
 
@@ -99,12 +102,18 @@ def refuses(host: str, port: int) -> str | None:
 
 
 class ReadinessWait:
-    """Waits for processes, and gives up on one that keeps dying or on the deadline."""
+    """Waits for processes, and gives up on one that keeps dying, or when nothing gets on for `timeout_s`.
+
+    A process that becomes ready, or writes to its log, gets on; a slow machine needs time, and shows it so. Logs alone
+    hold the end off until MOST_WAITS times as long have passed: one that tries in vain writes too.
+    """
 
     def __init__(self, supervisor: Supervisor, timeout_s: float) -> None:
         self._supervisor = supervisor
-        self._deadline = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
+        self._last = time.monotonic() + MOST_WAITS * timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._logged: dict[str, int] = {}
         self._pids: dict[str, set[int]] = {}
 
     def wait(self, checks: Iterable[tuple[str, Check]], ready: Callable[[str], None]) -> None:
@@ -114,13 +123,32 @@ class ReadinessWait:
             missing = {name: check() for name, check in waiting.items()}
             for name in [name for name, reason in missing.items() if reason is None]:
                 del waiting[name]
+                self._got_on()
                 ready(name)
             if waiting:
                 self._give_up_on_the_dying(waiting)
-                if time.monotonic() > self._deadline:
+                if self._logs_grow(waiting):
+                    self._got_on()
+                if time.monotonic() > min(self._deadline, self._last):
                     name = next(iter(waiting))
-                    self._fail(name, f"was not ready within {self._timeout_s:g} s: {missing[name]}")
+                    self._fail(name, f"was not ready in time ({self._limit()}): {missing[name]}")
                 time.sleep(POLL_S)
+
+    def _got_on(self) -> None:
+        self._deadline = time.monotonic() + self._timeout_s
+
+    def _logs_grow(self, waiting: Iterable[str]) -> bool:
+        """Return whether a process has written to its log since the last look."""
+        sizes = {name: _size(self._supervisor.log_path(name)) for name in waiting}
+        grew = any(size > self._logged.get(name, size) for name, size in sizes.items())
+        self._logged |= sizes
+        return grew
+
+    def _limit(self) -> str:
+        return (
+            f"nothing got on for {self._timeout_s:g} s, or it took {MOST_WAITS} times as long; on a slow machine raise "
+            "HEADRACE_START_TIMEOUT_S"
+        )
 
     def _give_up_on_the_dying(self, waiting: Iterable[str]) -> None:
         self._supervisor.ensure_alive()
@@ -138,3 +166,10 @@ class ReadinessWait:
     def _fail(self, name: str, reason: str) -> None:
         log = self._supervisor.log_path(name)
         raise StartFailed(name, reason, log, tail(log))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

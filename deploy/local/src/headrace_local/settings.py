@@ -50,7 +50,9 @@ class PlatformSettings(BaseSettings):
         6_000, ge=1_000, description="Milliseconds without a heartbeat after which a service's partitions move on."
     )
     start_timeout_s: float = Field(
-        180.0, gt=0, description="Seconds after which a start that is not ready is given up."
+        180.0,
+        gt=0,
+        description="Seconds without progress after which a start is given up; five times as many in any case.",
     )
 
     @property

@@ -51,7 +51,10 @@ def list_letters(
     as_json: JsonOption = False,
 ) -> None:
     """List rejected records with the rule they broke, oldest first within each partition."""
-    found = _letters(pipeline, where, limit, timeout)
+    # One more than is shown tells whether there are more.
+    found = _letters(pipeline, where, limit and limit + 1, timeout)
+    more = bool(limit) and len(found) > limit
+    found = found[:limit] if more else found
     if as_json:
         print_json([letter_view(letter) for letter in found])
     elif not found:
@@ -61,7 +64,7 @@ def list_letters(
             [letter.id, plain(letter.stage), plain(letter.rule), plain(letter.reason), str(letter.replays)]
             for letter in found
         ]
-        print_parts([table(["=id", "=stage", "=rule", "reason", ">replays"], rows), _by_rule(found)])
+        print_parts([table(["=id", "=stage", "=rule", "reason", ">replays"], rows), _by_rule(found, more=more)])
 
 
 @app.command("show")
@@ -135,9 +138,10 @@ def _such(where: str) -> str:
     return f" with {where}" if where else ""
 
 
-def _by_rule(found: list[messages.DeadLetter]) -> str:
+def _by_rule(found: list[messages.DeadLetter], *, more: bool) -> str:
     rules = Counter(letter.rule for letter in found)
-    return plain(f"{len(found)} in all: " + ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())))
+    shown = f"the first {len(found)}, there are more" if more else f"{len(found)} in all"
+    return plain(f"{shown}: " + ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())))
 
 
 def _outcomes(answers: list[messages.ReplayDeadLettersResponse], *, dry_run: bool) -> list[RenderableType]:

@@ -23,7 +23,7 @@ COLOURS = {
     **dict.fromkeys(("candidate", "starting", "not ready", "exhausted"), "yellow"),
     **dict.fromkeys(("failed", "refused", "unreachable", "failing", "fatal", "backoff", "exited", "stopped"), "red"),
     "rejected": "red",
-    **dict.fromkeys(("waiting", "repeated", "superseded"), "dim"),
+    **dict.fromkeys(("waiting", "repeated", "superseded", "replaced"), "dim"),
 }
 """Colour by state word."""
 

@@ -57,6 +57,7 @@ class VersionState(IntEnum):
     CANDIDATE = 1
     RELEASED = 2
     REFUSED = 3
+    REPLACED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,16 +304,27 @@ class Catalogue:
     def _(self, event: ModelReleased, time: datetime) -> None:
         release = Release(event, time)
         self.releases.append(release)
+        before = self.aliases.get((event.model, event.alias))
         self.aliases[event.model, event.alias] = release
         self.epochs[event.model, event.alias] = event.epoch
+        if before is not None:
+            self._replace(before.released)
         self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:
         version = self.versions.get((event.pipeline, event.version_id))
-        once_released = version is not None and version.state is VersionState.RELEASED
-        state = VersionState.RELEASED if once_released else VersionState.REFUSED
+        once_released = version is not None and version.state in (VersionState.RELEASED, VersionState.REPLACED)
+        state = version.state if version is not None and once_released else VersionState.REFUSED
         self._judge(event.pipeline, event.version_id, state, event.gates, event.reason)
+
+    def _replace(self, before: ModelReleased) -> None:
+        """Note that a version is served no more, unless another alias names it."""
+        served = [(each.released.pipeline, each.released.version_id) for each in self.aliases.values()]
+        key = (before.pipeline, before.version_id)
+        version = self.versions.get(key)
+        if version is not None and version.state is VersionState.RELEASED and key not in served:
+            self.versions[key] = replace(version, state=VersionState.REPLACED)
 
     def _end_request(self, request_id: str) -> None:
         if request_id:

@@ -72,9 +72,11 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     VERSION_STATE_CANDIDATE: _VersionState.ValueType  # 1
     """Trained; its variants are still being measured."""
     VERSION_STATE_RELEASED: _VersionState.ValueType  # 2
-    """Released at some time."""
+    """Released, and served."""
     VERSION_STATE_REFUSED: _VersionState.ValueType  # 3
     """Refused."""
+    VERSION_STATE_REPLACED: _VersionState.ValueType  # 4
+    """Released once; another version has taken its place."""
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper):
     """VersionState tells what the policy made of a version."""
@@ -84,9 +86,11 @@ VERSION_STATE_UNSPECIFIED: VersionState.ValueType  # 0
 VERSION_STATE_CANDIDATE: VersionState.ValueType  # 1
 """Trained; its variants are still being measured."""
 VERSION_STATE_RELEASED: VersionState.ValueType  # 2
-"""Released at some time."""
+"""Released, and served."""
 VERSION_STATE_REFUSED: VersionState.ValueType  # 3
 """Refused."""
+VERSION_STATE_REPLACED: VersionState.ValueType  # 4
+"""Released once; another version has taken its place."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
 @_typing.final
