@@ -73,10 +73,14 @@ class Streams:
         for service in self.services.values():
             service.start()
         self.start_ingestion()
-        stack.callback(lambda: [service.stop() for service in self.services.values()])
+        stack.callback(self.stop)
         self.registry = stack.enter_context(RegistryClient(registry))
         self.ingestion = stack.enter_context(IngestionClient(ingestion))
         self.admin = stack.enter_context(closing(KafkaAdminClient(bootstrap_servers=servers)))
+
+    def stop(self) -> None:
+        for service in self.services.values():
+            service.stop()
 
     def start_ingestion(self) -> None:
         self.services["ingestion"] = headrace_ingestion.wiring.build(self._ingestion_settings)

@@ -56,7 +56,7 @@ def test_what_is_no_entry_is_named_and_only_that_can_be_passed_over(
     setting = f"HEADRACE_SKIP_LOG_OFFSETS={','.join(map(str, bad))}"
     assert setting in told
     settings = RegistrySettings(skip_log_offsets=setting.partition("=")[2])
-    read = [entry.event.request_id for entry in read_log(lane_settings, settings.skipped())]  # type: ignore[union-attr]
+    read = [entry.event.request_id for entry in read_log(lane_settings, settings.skipped())]
     assert read == ["first", "last"]
     with pytest.raises(FailedPrecondition, match=f":{bad[2]} "):
         list(read_log(lane_settings, bad[:2]))
