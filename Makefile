@@ -28,7 +28,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench chaos release
+.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench chaos siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -64,6 +64,9 @@ bench: $(READY) ## Measure serving, streaming and training beside others, and pr
 
 chaos: $(READY) ## Kill and pause instances while records flow, then ask where each went (SEED, MINUTES, BACKLOG_GB)
 	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))
+
+siege: $(READY) ## Overload inference and attack it with hostile connections, on this machine only (SECONDS)
+	@$(BIN)/python tests/siege $(if $(SECONDS),--seconds $(SECONDS))
 
 release: $(READY) ## Make wheels, the chart's package and SBOMs in dist; publishes nothing
 	@$(BIN)/python scripts/release.py

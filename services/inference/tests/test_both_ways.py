@@ -19,6 +19,7 @@ from headrace_inference.transport import wire
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.known_calls import KnownCalls
 from headrace_inference.transport.predictor import Predictor
+from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import HeadraceError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,7 +63,7 @@ class Ways:
                 model = OnnxModel(identity(element, shape), max_rows=8)
                 self.shelf.put(LoadedVersion(release, model, Speed(0.0, 0.0), answer_prefix(release)))
         self.shelf.announce(MODELS, complete=True)
-        self.compute = Compute(threads=1, max_waiting=2)
+        self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         self._quick, self._long = (Predictor(self.shelf, HotPredictions(None), self.compute, self) for _ in range(2))
 
     def add(self, served: Served) -> None:

@@ -19,6 +19,7 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
+from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import DeadlineExceeded, InvalidInput
 
 MakeRelease = Callable[..., Release]
@@ -51,7 +52,7 @@ class World:
     """A plane over one model."""
 
     def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
-        self.shelf, self.compute, self._release = Shelf(), Compute(threads=1, max_waiting=2), make_release()
+        self.shelf, self.compute, self._release = Shelf(), Compute(1, Capacity(calls=2, wait_s=60.0)), make_release()
         self.plane = Plane(self.shelf, Predictor(self.shelf, HotPredictions(None), self.compute, NoLog()))
         self.model = OnnxModel(graph, max_rows=64)
         self.shelf.announce(["digits"], complete=True)

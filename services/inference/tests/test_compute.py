@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -13,8 +14,8 @@ from headrace_inference.adapters.compute import AT_ONCE_S, Compute
 from headrace_inference.core.releases import Release
 from headrace_inference.core.shelf import LoadedVersion, Speed
 from headrace_inference.core.signature import Signature
-from headrace_inference.errors import Overloaded
-from headrace_runtime.errors import DeadlineExceeded
+from headrace_runtime.admission import Capacity
+from headrace_runtime.errors import DeadlineExceeded, Overloaded
 
 MakeRelease = Callable[..., Release]
 
@@ -41,7 +42,7 @@ def model() -> Model:
 
 @pytest.fixture
 def compute() -> Iterator[Compute]:
-    compute = Compute(threads=1, max_waiting=2)
+    compute = Compute(1, Capacity(calls=2, wait_s=60.0))
     yield compute
     compute.close()
 
@@ -53,7 +54,7 @@ def version(model: Model, make_release: MakeRelease, speed: Speed) -> LoadedVers
 def run(
     compute: Compute, version: LoadedVersion, rows: int = 1, left_s: float | None = None
 ) -> Coroutine[Any, Any, Any]:
-    return compute.run(version, {"x": np.zeros(rows)}, ["x"], rows, left_s)
+    return compute.run(version, {"x": np.zeros(rows)}, ["x"], rows, 8 * rows, left_s)
 
 
 def test_quick_calls_stay_in_the_event_loop(compute: Compute, model: Model, make_release: MakeRelease) -> None:
@@ -79,7 +80,7 @@ def test_the_loop_goes_on_and_the_queue_is_bounded(compute: Compute, model: Mode
     async def story() -> None:
         waiting = [asyncio.create_task(run(compute, slow)) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="model 'digits': 2 calls wait already, no more may"):
+        with pytest.raises(Overloaded, match=r"model 'digits': 2 calls wait already, one more would for 2\.00 s"):
             await run(compute, slow)
         model.gate.set()
         await asyncio.gather(*waiting)
@@ -92,13 +93,14 @@ def test_the_loop_goes_on_and_the_queue_is_bounded(compute: Compute, model: Mode
 def test_a_call_that_waited_past_its_deadline_is_not_computed(
     compute: Compute, model: Model, make_release: MakeRelease
 ) -> None:
-    slow = version(model, make_release, Speed(1.0, 0.0))
+    slow, left_s = version(model, make_release, Speed(0.02, 0.0)), 0.2
 
     async def story() -> None:
         first = asyncio.create_task(run(compute, slow))
         await asyncio.sleep(0)
-        second = asyncio.create_task(run(compute, slow, left_s=1e-9))
-        await asyncio.sleep(0)
+        second, asked_s = asyncio.create_task(run(compute, slow, left_s=left_s)), time.monotonic()
+        while time.monotonic() < asked_s + left_s:
+            await asyncio.sleep(0.001)
         model.gate.set()
         await first
         with pytest.raises(DeadlineExceeded, match="the deadline passed before the model was asked"):
@@ -116,7 +118,7 @@ def test_a_caller_that_left_keeps_its_place_and_no_arrays(
     kept = [weakref.ref(array) for array in arrays]
 
     async def story() -> None:
-        calls = [asyncio.create_task(compute.run(slow, {"x": arrays.pop()}, ["x"], 1, None)) for _ in range(2)]
+        calls = [asyncio.create_task(compute.run(slow, {"x": arrays.pop()}, ["x"], 1, 8, None)) for _ in range(2)]
         await asyncio.sleep(0)
         for call in calls:
             call.cancel()
@@ -124,7 +126,7 @@ def test_a_caller_that_left_keeps_its_place_and_no_arrays(
         with pytest.raises(Overloaded):
             await run(compute, slow)
         model.gate.set()
-        while compute._waiting:
+        while compute._admission.calls:
             await asyncio.sleep(0.001)
         (answer,), _ = await run(compute, slow)
         assert len(answer) == 1

@@ -18,6 +18,7 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
+from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import InvalidInput, NotFound, NotSupported
 from headrace_runtime.redis_cache import Lookup, Outcome
 
@@ -52,7 +53,7 @@ class World:
 
     def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
         self.shelf = Shelf()
-        self.compute = Compute(threads=1, max_waiting=2)
+        self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         hot: Any = HotPredictions(Memory())  # type: ignore[arg-type]
         self._plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, NoLog()))
         self._model = OnnxModel(graph, max_rows=64)

@@ -18,6 +18,7 @@ from headrace_inference.transport import converters, known_calls, wire
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.known_calls import KnownCalls
 from headrace_inference.transport.predictor import Predictor
+from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ class World:
 
     def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
         self.shelf, self.log, self.context = Shelf(), Log(), Context()
-        self.compute = Compute(threads=1, max_waiting=2)
+        self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         self.predictor = Predictor(self.shelf, HotPredictions(None), self.compute, self.log)
         self._make_release = make_release
         self.release(graph)

@@ -15,7 +15,6 @@ from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
-from headrace_inference.errors import Overloaded
 from headrace_inference.transport.converters import (
     MAX_EVENT_PART_BYTES,
     answer_prefix,
@@ -24,6 +23,7 @@ from headrace_inference.transport.converters import (
 )
 from headrace_inference.transport.plane import EXTENSIONS, Plane
 from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
+from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
 from headrace_runtime.redis_cache import Lookup, Outcome
 
@@ -88,7 +88,7 @@ class World:
     def __init__(self, graph: bytes, make_release: MakeRelease, *, at_once: bool = True) -> None:
         self.at_once = at_once
         self.shelf, self.log, self.memory = Shelf(), Log(), Memory()
-        self.compute = Compute(threads=1, max_waiting=2)
+        self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         hot: Any = HotPredictions(self.memory)  # type: ignore[arg-type]
         self.plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, self.log))
         self.model = OnnxModel(graph, max_rows=64)
@@ -340,15 +340,6 @@ def test_a_call_whose_deadline_passed_is_not_computed(world: World, speed: Speed
     with pytest.raises(DeadlineExceeded, match="model 'digits': the deadline passed before the model was asked"):
         world.infer(raw_request(), Context(left_s=0.0))
     assert parameters(world.infer(raw_request(), Context(left_s=30.0)))["variant"] == "fp32"
-
-
-def test_an_overloaded_server_asks_callers_to_come_back(world: World) -> None:
-    context = Context()
-    world.release(speed=SLOW)
-    world.compute._waiting = 2
-    with pytest.raises(Overloaded, match="model 'digits': 2 calls wait already"):
-        world.infer(raw_request(), context)
-    assert context.metadata == {"grpc-retry-pushback-ms": "1000"}
 
 
 def test_calls_are_counted_by_outcome(world: World) -> None:

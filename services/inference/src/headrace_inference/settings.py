@@ -19,12 +19,24 @@ class Settings(GrpcSettings):
     )
     listen_address: str = Field("127.0.0.1:8001", description="Address of the gRPC server, host:port.")
     max_message_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, description="Largest gRPC message, in bytes; a larger one is RESOURCE_EXHAUSTED."
+        8 * 1024 * 1024,
+        ge=1024,
+        description="Largest gRPC message, in bytes; a larger one is RESOURCE_EXHAUSTED, as is one that is larger than "
+        "the greatest number of rows of its model.",
     )
     max_rows: int = Field(4096, ge=1, description="Most rows in one call.")
     compute_threads: int = Field(2, ge=1, description="Threads that compute models slower than 1 ms a row.")
+    max_wait_s: float = Field(
+        10.0,
+        gt=0,
+        description="Longest predicted wait for these threads, in seconds, at which a call is taken; a call with a "
+        "deadline is taken while the wait leaves it enough of that. Others are RESOURCE_EXHAUSTED.",
+    )
     max_waiting: int = Field(
-        256, ge=1, description="Calls that may wait for these threads; further ones are RESOURCE_EXHAUSTED."
+        10_000, ge=1, description="Calls that may wait for these threads, whatever their deadlines."
+    )
+    max_waiting_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="What the calls that wait for these threads may hold, in bytes."
     )
     work_dir: Path = Field(
         Path(".headrace/inference"), description="Folder for graphs fetched from the object store; may be emptied."

@@ -10,6 +10,7 @@ from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
+from headrace_runtime.admission import Capacity
 from headrace_runtime.kafka import CompactedView
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.redis_cache import RedisCache
@@ -76,7 +77,8 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     """Return the gRPC server over a shelf; not serving until told so."""
     cache = _cache(settings)
     hot = HotPredictions(cache)
-    compute = Compute(settings.compute_threads, settings.max_waiting)
+    capacity = Capacity(settings.max_waiting, settings.max_wait_s, settings.max_waiting_bytes)
+    compute = Compute(settings.compute_threads, capacity)
     plane = Plane(shelf, Predictor(shelf, hot, compute, predictions))
 
     @asynccontextmanager

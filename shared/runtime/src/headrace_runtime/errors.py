@@ -6,6 +6,7 @@ HeadraceError
 ├── FailedPrecondition    the thing exists, but not in the state that this needs
 ├── NotSupported          the caller asked for something that is not done here
 ├── TooLarge              over a limit
+│   └── Overloaded        more waits already than can be done in time: come again later
 ├── Unavailable           may work later: something is down, loading or stopping
 │   └── Stalled           a consumer stands still: the process must begin anew (`kafka.consumers`)
 ├── DeadlineExceeded      the caller's time was over before the work began
@@ -48,6 +49,14 @@ class NotSupported(HeadraceError):
 
 class TooLarge(HeadraceError):
     """A message or a number is over its limit."""
+
+
+class Overloaded(TooLarge):
+    """More calls wait than can be answered in time; the caller should come again after `wait_s` seconds."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class Unavailable(HeadraceError):

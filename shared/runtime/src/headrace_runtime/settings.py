@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_runtime.errors import SettingsInvalid
-from headrace_runtime.rpc.tls_files import Listening, TlsFiles, check_certificates, check_key
+from headrace_runtime.rpc.tls_files import Limits, Listening, TlsFiles, check_certificates, check_key
 
 PREFIX = "HEADRACE_"
 
@@ -121,6 +121,21 @@ class GrpcSettings(ServiceSettings):
         description="Seconds that clients leave between two keepalive pings at least; a connection that pings more "
         "often is closed.",
     )
+    max_connections: int = Field(
+        1000, ge=1, description="Connections that the gRPC server holds at a time; further ones are closed at once."
+    )
+    max_calls_per_connection: int = Field(
+        10_000, ge=1, description="Calls that one connection may have at a time; clients hold further ones back."
+    )
+    max_unfinished_messages: int = Field(
+        64,
+        ge=1,
+        description="Messages that may arrive at the same time; of more, the oldest that is 0.1 s old is "
+        "RESOURCE_EXHAUSTED. Times the largest message, this is what callers can make the server hold.",
+    )
+    handshake_timeout_s: float = Field(
+        20.0, gt=0, description="Seconds that a new connection may take until it speaks TLS and HTTP/2."
+    )
 
     @field_validator("listen_address")
     @classmethod
@@ -159,8 +174,18 @@ class GrpcSettings(ServiceSettings):
         tls = None
         if self.grpc_tls_cert_file is not None and self.grpc_tls_key_file is not None:
             tls = TlsFiles(self.grpc_tls_cert_file, self.grpc_tls_key_file, self.grpc_tls_client_ca_file)
+        limits = Limits(
+            self.max_connections,
+            self.max_calls_per_connection,
+            self.max_unfinished_messages,
+            self.handshake_timeout_s,
+        )
         return Listening(
-            self.listen_address, tls, self.health_address, least_ping_interval_s=self.least_ping_interval_s
+            self.listen_address,
+            tls,
+            self.health_address,
+            least_ping_interval_s=self.least_ping_interval_s,
+            limits=limits,
         )
 
 

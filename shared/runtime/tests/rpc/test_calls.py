@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -334,7 +335,8 @@ def test_a_host_that_cannot_listen_everywhere_listens_nowhere(service: Service, 
 
 def test_a_call_that_is_held_has_its_grace_and_no_more() -> None:
     arrived: queue.SimpleQueue[Call] = queue.SimpleQueue()
-    server = Core([], arrived.put)
+    line: Any = SimpleNamespace(room=16, due_s=None, arrived=arrived.put)
+    server = Core([], line)
     port = server.bind("127.0.0.1:0", None)
     server.start()
     dial: Any = grpc.insecure_channel(f"127.0.0.1:{port}")

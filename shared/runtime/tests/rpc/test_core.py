@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,48 +11,82 @@ from typing import Any
 import grpc
 import pytest
 from headrace_runtime.rpc.call import Call
-from headrace_runtime.rpc.core import Core
+from headrace_runtime.rpc.core import MOST_WAITING, Core
+from headrace_runtime.rpc.host import GrpcHost
+from headrace_runtime.rpc.methods import WithInline
+from prometheus_client import REGISTRY
 
-BURST = 4_000
-"""More calls than the core lets wait when it is left alone."""
+CANCELLED = "headrace_rpc_server_calls_cancelled_total"
+
+BURST = 10_000
 
 
-def answer(call: Call) -> None:
-    call.receive(lambda message: call.end() if message is None else call.answer(message))
+class AtOnce:
+    """A line in which nobody waits: each call echoes its message as it arrives."""
+
+    room, due_s = 16, None
+
+    def arrived(self, call: Call) -> None:
+        call.receive(lambda message: call.end() if message is None else call.answer(message))
+
+    def turn(self) -> None:
+        raise AssertionError("nobody waits")
 
 
-class Gate:
-    """Holds the thread in which calls arrive until it is opened."""
+def echo(request: bytes, call: Call) -> bytes:
+    return request
 
-    def __init__(self) -> None:
-        self.opened = threading.Event()
 
-    def __call__(self, call: Call) -> None:
-        self.opened.wait(60)
-        answer(call)
+async def echo_later(request: bytes, call: Call) -> bytes:
+    return request  # of a call whose trace is recorded
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.opened.set()
+def host() -> Iterator[GrpcHost]:
+    method = grpc.unary_unary_rpc_method_handler(echo_later)  # type: ignore[arg-type]
+    handler = grpc.method_handlers_generic_handler("test.Burst", {"Ask": method})
+    host = GrpcHost("127.0.0.1:0", [WithInline(handler, {"/test.Burst/Ask": echo})], [])
+    host.start()
+    yield host
+    host.stop()
 
 
-def test_a_burst_of_calls_waits_for_its_turn(gate: Gate) -> None:
-    core = Core([], gate)
+def test_a_burst_of_calls_waits_for_its_turn(host: GrpcHost) -> None:
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{host.port}")
+    with dial as channel:
+        ask = channel.unary_unary("/test.Burst/Ask")
+        waiting = [ask.future(b"", timeout=120) for _ in range(BURST)]
+        assert {each.code() for each in waiting} == {grpc.StatusCode.OK}
+
+
+class Nowhere(AtOnce):
+    """A line that takes one call, and then no more."""
+
+    def __init__(self) -> None:
+        self.room = 1
+
+    def arrived(self, call: Call) -> None:
+        self.room = 0
+        super().arrived(call)
+
+
+def test_calls_that_the_core_cancels_are_counted() -> None:
+    line = Nowhere()
+    core = Core([], line)
     port = core.bind("127.0.0.1:0", None)
     core.start()
     dial: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
     with dial as channel:
         ask = channel.unary_unary("/test.Burst/Ask")
-        waiting = [ask.future(b"", timeout=60) for _ in range(BURST)]
-        # The core refuses this one by itself, and by then has read all that came before on the connection.
-        refused = ask.future(b"", timeout=60, metadata=(("large", "x" * 20_000),))
-        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        gate.opened.set()
-        assert {each.code() for each in waiting} == {grpc.StatusCode.OK}
-    core.stop(10.0)
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(2 * MOST_WAITING):
+            ask.future(b"", timeout=60).add_done_callback(ended.put)
+        while ended.get(timeout=60).code() is not grpc.StatusCode.CANCELLED:
+            pass
+        cancelled = core.cancelled()
+        known = [sample for metric in REGISTRY.collect() for sample in metric.samples if sample.name == CANCELLED]
+        assert known[0].value >= cancelled > 0
+    core.stop(0.1)
 
 
 class WatchedLock:
@@ -96,7 +131,7 @@ class StoppedBetween:
 
 
 def test_a_stop_waits_until_the_next_call_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    core = Core([], answer)
+    core = Core([], AtOnce())
     port = core.bind("127.0.0.1:0", None)
     core.start()
     stopped = StoppedBetween(core)

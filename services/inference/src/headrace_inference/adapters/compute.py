@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from headrace_runtime.errors import DeadlineExceeded
+from headrace_runtime.admission import Admission, Capacity, Reason
+from headrace_runtime.errors import DeadlineExceeded, Overloaded
 
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.tensors import Array
-from headrace_inference.errors import Overloaded
 
 AT_ONCE_S = 0.001
 """Calls that should take less are computed at once: the way to another thread and back costs about 0.15 ms."""
@@ -23,12 +24,33 @@ def is_quick(version: LoadedVersion, rows: int) -> bool:
 
 
 class Compute:
-    """Runs models. Used in one event loop; at most `max_waiting` calls wait for or use the `threads`."""
+    """Runs models: quick ones at once, others in `threads`, for which calls wait as `capacity` says.
 
-    def __init__(self, threads: int, max_waiting: int) -> None:
+    Used in one event loop, but for `check`.
+    """
+
+    def __init__(self, threads: int, capacity: Capacity) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
-        self._max_waiting = max_waiting
-        self._waiting = 0
+        # A unit of work is what takes a second when a model is warmed; under load it takes longer, which is learnt.
+        self._admission = Admission(capacity, lanes=threads)
+
+    def check(self, version: LoadedVersion, rows: int, size_bytes: int, left_s: float | None) -> None:
+        """Raise when a call of so many rows and bytes could not be computed in time, from any thread.
+
+        `left_s` is the time until the caller stops waiting, in seconds. Raises DeadlineExceeded when that is over, and
+        Overloaded when the call would wait too long for a thread, or too much waits already.
+        """
+        if is_quick(version, rows):
+            check_deadline(version, left_s)
+            return
+        admission = self._admission
+        reason = admission.refusal(version.speed.of(rows), size_bytes, left_s, time.monotonic())
+        if reason is Reason.OVERLOADED:
+            wait_s = admission.wait_s
+            waiting = f"{admission.calls} calls wait already, one more would for {wait_s:.2f} s"
+            raise Overloaded(f"model {version.release.model!r}: {waiting}", wait_s)
+        if reason is not None:
+            raise _late(version)
 
     async def run(
         self,
@@ -36,23 +58,24 @@ class Compute:
         arrays: Mapping[str, Array],
         outputs: Sequence[str],
         rows: int,
+        size_bytes: int,
         left_s: float | None,
     ) -> tuple[list[Array], float]:
         """Return the outputs named, and the seconds that the call waited for a thread.
 
-        `left_s` is the time until the caller stops waiting, in seconds.
+        `size_bytes` is how much the call holds while it waits, `left_s` the time until the caller stops waiting, in
+        seconds.
 
-        Raises DeadlineExceeded when that is over before the model starts, and Overloaded when too many calls wait.
+        Raises what `check` raises, and DeadlineExceeded when the model could not answer in time any more once the
+        call's turn came.
         """
+        self.check(version, rows, size_bytes, left_s)
         if is_quick(version, rows):
-            check_deadline(version, left_s)
             return version.model.run(arrays, outputs), 0.0
-        if self._waiting >= self._max_waiting:
-            raise Overloaded(f"model {version.release.model!r}: {self._waiting} calls wait already, no more may")
-        job = _Job(version, arrays, outputs, time.monotonic(), left_s)
-        self._waiting += 1
+        job = _Job(version, arrays, outputs, rows, left_s)
+        self._admission.begin(job.work_s, size_bytes, time.monotonic())
         computing = asyncio.get_running_loop().run_in_executor(self._pool, job.run)
-        computing.add_done_callback(self._ended)
+        computing.add_done_callback(partial(self._ended, job, size_bytes))
         try:
             # A caller that leaves gives up its answer and not its place, which a thread or the queue still holds.
             return await asyncio.shield(computing)
@@ -60,8 +83,10 @@ class Compute:
             job.give_up()
             raise
 
-    def _ended(self, computing: asyncio.Future[tuple[list[Array], float]]) -> None:
-        self._waiting -= 1
+    def _ended(self, job: _Job, size_bytes: int, computing: asyncio.Future[tuple[list[Array], float]]) -> None:
+        self._admission.end(job.work_s, size_bytes)
+        if job.took_s:
+            self._admission.learn(job.work_s, job.took_s)
         if not computing.cancelled():
             computing.exception()  # looked at: nobody may wait for it any more
 
@@ -78,14 +103,18 @@ class _Job:
         version: LoadedVersion,
         arrays: Mapping[str, Array],
         outputs: Sequence[str],
-        asked_s: float,
+        rows: int,
         left_s: float | None,
     ) -> None:
         self._version = version
         self._arrays: Mapping[str, Array] | None = arrays
         self._outputs = outputs
-        self._asked_s = asked_s
+        self._asked_s = time.monotonic()
         self._left_s = left_s
+        self.work_s = version.speed.of(rows)
+        """How long it should take, in seconds."""
+        self.took_s = 0.0
+        """How long it took; 0 when the model was not asked."""
 
     def give_up(self) -> None:
         """Compute nothing, unless it has begun, and keep no arrays."""
@@ -93,14 +122,22 @@ class _Job:
 
     def run(self) -> tuple[list[Array], float]:
         """Return the outputs and the seconds that the call waited, from a thread; nothing when it was given up."""
-        arrays, waited_s = self._arrays, time.monotonic() - self._asked_s
+        began_s = time.monotonic()
+        arrays, waited_s = self._arrays, began_s - self._asked_s
         if arrays is None:
             return [], waited_s
-        check_deadline(self._version, None if self._left_s is None else self._left_s - waited_s)
-        return self._version.model.run(arrays, self._outputs), waited_s
+        if self._left_s is not None and self._left_s - waited_s < self.work_s:
+            raise _late(self._version)
+        results = self._version.model.run(arrays, self._outputs)
+        self.took_s = time.monotonic() - began_s
+        return results, waited_s
 
 
 def check_deadline(version: LoadedVersion, left_s: float | None) -> None:
     """Raise DeadlineExceeded when a caller has no time left; None stands for a call without a deadline."""
     if left_s is not None and left_s <= 0:
-        raise DeadlineExceeded(f"model {version.release.model!r}: the deadline passed before the model was asked")
+        raise _late(version)
+
+
+def _late(version: LoadedVersion) -> DeadlineExceeded:
+    return DeadlineExceeded(f"model {version.release.model!r}: the deadline passed before the model was asked")

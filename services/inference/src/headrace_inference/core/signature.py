@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from headrace_runtime.errors import InvalidInput
+from headrace_runtime.errors import InvalidInput, TooLarge
 
 from headrace_inference.core.tensors import (
     BYTES,
@@ -19,6 +20,10 @@ from headrace_inference.core.tensors import (
     with_known_gaps,
 )
 
+MOST_VALUE_BYTES = 10
+"""What one number takes at most in typed contents: a negative whole number takes ten bytes, whatever its type."""
+MOST_OTHER_BYTES = 1024 * 1024
+"""Bytes of a call beyond its numbers: names, shapes, parameters."""
 MOST_STRANGERS = 64
 """Tensors of a call beyond those of its model that are still named in the error."""
 
@@ -76,6 +81,15 @@ class Signature:
         self._specs = {spec.name: spec for spec in inputs}
         self._required = [spec.name for spec in inputs if not spec.optional]
         self._outputs = {spec.name: spec for spec in outputs}
+        self.largest_bytes = _largest_bytes(self.inputs, max_rows)
+        """What a call can take at most, serialised; None for texts, or where callers choose a size beside the rows."""
+
+    def check_size(self, size_bytes: int) -> None:
+        """Raise TooLarge for a serialised call of more bytes than any that fits, before it is read."""
+        if self.largest_bytes is not None and size_bytes > self.largest_bytes:
+            raise TooLarge(
+                f"expected at most {self.largest_bytes} bytes, which is beyond {self.max_rows} rows, got {size_bytes}"
+            )
 
     def check_counts(self, inputs: int, outputs: int) -> None:
         """Raise InvalidInput for so many tensors that they cannot be meant."""
@@ -179,3 +193,13 @@ def _left_out(spec: TensorSpec, chosen: Mapping[str, int]) -> Array:
         raise InvalidInput(f"inputs: expected at least one beside {spec.name!r}, to tell the number of rows, got none")
     shape = [chosen[size] if isinstance(size, str) else size for size in spec.shape]
     return np.full(shape, "" if spec.datatype is BYTES else np.nan, spec.datatype.dtype)
+
+
+def _largest_bytes(inputs: Sequence[TensorSpec], max_rows: int) -> int | None:
+    values = 0
+    for spec in inputs:
+        sizes = [max_rows if place == 0 and isinstance(size, str) else size for place, size in enumerate(spec.shape)]
+        if spec.datatype is BYTES or any(isinstance(size, str) for size in sizes):
+            return None
+        values += math.prod(int(size) for size in sizes)
+    return values * MOST_VALUE_BYTES + MOST_OTHER_BYTES

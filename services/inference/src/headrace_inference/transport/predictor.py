@@ -28,9 +28,8 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.statistics import Statistics, VersionStatistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
-from headrace_inference.errors import Overloaded
 from headrace_inference.ports import CallContext, Predictions
-from headrace_inference.transport import converters
+from headrace_inference.transport import converters, wire
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
 
 PREDICTION_ID = "headrace-prediction-id"
@@ -38,13 +37,13 @@ PREDICTION_ID = "headrace-prediction-id"
 LARGEST_NOW_BYTES = 256 * 1024
 """Unknown calls above this size are not even parsed in the thread that other calls arrive in."""
 
-_COME_AGAIN = (("grpc-retry-pushback-ms", "1000"),)
 _OUTCOMES: dict[type[BaseException], str] = {
     errors.InvalidInput: "invalid_input",
     errors.NotFound: "not_found",
     errors.Unavailable: "unavailable",
     errors.DeadlineExceeded: "deadline_exceeded",
-    Overloaded: "overloaded",
+    errors.Overloaded: "overloaded",
+    errors.TooLarge: "invalid_input",
 }
 
 
@@ -57,6 +56,7 @@ class _Work:
     arrays: dict[str, Array]
     outputs: tuple[str, ...]
     rows: int
+    size_bytes: int
     read_s: float
     """Seconds that it took to read the call."""
 
@@ -92,13 +92,14 @@ class Predictor:
         known = self._known.find(request)
         if known is not None and (answer := self._infer_known(known, asked)) is not None:
             return answer
-        if len(request) > LARGEST_NOW_BYTES:
-            return None
         try:
-            call, version = self._open(asked)
-            if version.cached or not is_quick(version, 1):
+            self._look_ahead(asked)
+            if len(request) > LARGEST_NOW_BYTES or (asked.version is not None and not _may_be_quick(asked.version)):
                 return None
-            work = self._read(version, call, asked.started)
+            call, version = self._open(asked)
+            if not _may_be_quick(version):
+                return None
+            work = self._read(version, call, asked)
             if not is_quick(version, work.rows):
                 return None
             check_deadline(version, _left_s(asked, call))
@@ -116,16 +117,30 @@ class Predictor:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
         asked = _Asked(request, context, time.perf_counter())
         try:
+            self._look_ahead(asked)
             call, version = self._open(asked)
-            work = self._read(version, call, asked.started)
+            work = self._read(version, call, asked)
             async with _within(version, call, _left_s(asked, call)):
                 part, cached = await self._outputs(work, context)
             return self._answer(asked, call, work, part, cached=cached)
         except BaseException as error:
             self._count_failure(asked, error)
-            if isinstance(error, Overloaded):
-                context.set_trailing_metadata(_COME_AGAIN)
             raise
+
+    def _look_ahead(self, asked: _Asked) -> None:
+        """Refuse a call by its model's name and its size, before anything else of it is read.
+
+        A call whose answer may be kept in Redis is not refused for want of time: an answer that is there costs none.
+        Does nothing for a call that does not begin with its name.
+        """
+        name, version_name = wire.leading_texts(asked.request)
+        if not self._shelf.models.get(name):
+            return
+        version = self._shelf.resolve(name, version_name)
+        asked.version = version
+        version.model.signature.check_size(len(asked.request))
+        if not version.cached:
+            self._compute.check(version, 1, len(asked.request), asked.context.time_remaining())
 
     def _open(self, asked: _Asked) -> tuple[Call, LoadedVersion]:
         """Return a call that was parsed, and the version that it asks."""
@@ -171,11 +186,12 @@ class Predictor:
         self._tell(asked, version, statistics, known.rows, prediction_id, answer, cached=False)
         return answer
 
-    def _read(self, version: LoadedVersion, call: Call, started: float) -> _Work:
+    def _read(self, version: LoadedVersion, call: Call, asked: _Asked) -> _Work:
         signature = version.model.signature
         arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
         statistics = self.statistics.of(version.release)
-        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), time.perf_counter() - started)
+        read_s = time.perf_counter() - asked.started
+        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), len(asked.request), read_s)
 
     async def _outputs(self, work: _Work, context: CallContext) -> tuple[bytes, bool]:
         """Return the outputs' part of the answer, and whether it was kept from an earlier call."""
@@ -198,7 +214,7 @@ class Predictor:
         started = time.perf_counter()
         with child_span(names.SPAN_INFER):
             results, queue_s = await self._compute.run(
-                work.version, work.arrays, work.outputs, work.rows, context.time_remaining()
+                work.version, work.arrays, work.outputs, work.rows, work.size_bytes, context.time_remaining()
             )
         return _outputs_part(work, results, time.perf_counter() - started - queue_s, queue_s)
 
@@ -245,6 +261,10 @@ class Predictor:
             model, ordinal = release.model, str(release.ordinal)
             self.statistics.of(release).failed(time.perf_counter() - asked.started)
         metrics.REQUESTS.labels(model, ordinal, _outcome(error)).inc()
+
+
+def _may_be_quick(version: LoadedVersion) -> bool:
+    return is_quick(version, 1) and not version.cached
 
 
 def _outputs_part(work: _Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:

@@ -21,3 +21,21 @@ def varint(number: int) -> bytes:
 def head(field: int, length: int) -> bytes:
     """Return what stands before the bytes of a field: of a message, a string or bytes."""
     return varint(field << 3 | _LENGTH_DELIMITED) + varint(length)
+
+
+def leading_texts(message: bytes) -> tuple[str, str]:
+    """Return the texts of the fields 1 and 2 where a message begins with them, in this order; "" for each that is not.
+
+    The first may be all there is. Bytes that are no text, or longer than names are, stand for none.
+    """
+    first, place = _text(message, 0, 1)
+    return (first, _text(message, place, 2)[0]) if first else ("", "")
+
+
+def _text(message: bytes, place: int, field: int) -> tuple[str, int]:
+    """Return the text of a field that begins here and is shorter than 128 bytes, and where it ends; "" for none."""
+    begins = place + 2
+    if len(message) < begins or message[place] != field << 3 | _LENGTH_DELIMITED or message[place + 1] > 0x7F:
+        return "", place
+    ends = begins + message[place + 1]
+    return message[begins:ends].decode(errors="replace"), ends

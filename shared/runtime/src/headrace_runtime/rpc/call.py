@@ -120,9 +120,11 @@ class Call:
         """End the call with its status: OK, or what it failed with."""
         self._end(self._initial_metadata())
 
-    def refuse(self, code: grpc.StatusCode, details: str) -> None:
+    def refuse(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
         """End the call with a status."""
         self._code, self._details = code, details
+        if metadata:
+            self.trailing = metadata
         self.end()
 
     def drop(self) -> None:

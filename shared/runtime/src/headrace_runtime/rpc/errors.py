@@ -34,8 +34,13 @@ STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
 }
 """Status code of each branch of the error tree; an error takes the code of its nearest ancestor here."""
 
-RETRY_PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)
-"""Trailing metadata of UNAVAILABLE: clients that repeat calls on their own wait a second before the next attempt."""
+RETRY_S = 1.0
+"""How long clients that repeat calls on their own are asked to wait after UNAVAILABLE."""
+
+
+def pushback(wait_s: float) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata that asks clients who repeat calls on their own to wait so long first."""
+    return (("grpc-retry-pushback-ms", str(max(1, round(wait_s * 1e3)))),)
 
 
 def status_of(error: BaseException) -> grpc.StatusCode | None:
@@ -112,5 +117,7 @@ def _fail(method: str, error: Exception, call: Call) -> Never:
         known_as = f"trace {span.trace_id:032x}" if span.is_valid else f"reference {uuid.uuid4().hex}"
         logger.error("%s failed, %s", method, known_as, exc_info=error)
         message = f"internal error, {known_as}"
-    metadata = (*call.trailing, *RETRY_PUSHBACK) if code is grpc.StatusCode.UNAVAILABLE else call.trailing
+    if isinstance(error, errors.Overloaded):
+        call.fail(code, message, (*call.trailing, *pushback(error.wait_s)))
+    metadata = (*call.trailing, *pushback(RETRY_S)) if code is grpc.StatusCode.UNAVAILABLE else call.trailing
     call.fail(code, message, metadata)

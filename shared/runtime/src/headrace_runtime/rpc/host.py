@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,13 @@ import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 
-from headrace_runtime.rpc.call import Aborted, Call
+from headrace_runtime.memory import give_back
 from headrace_runtime.rpc.core import Core, Option
 from headrace_runtime.rpc.errors import ErrorInterceptor
 from headrace_runtime.rpc.health import HealthServicer
 from headrace_runtime.rpc.leaving import AGE_JITTER, quiet, stop_listening
-from headrace_runtime.rpc.methods import Method, Methods
+from headrace_runtime.rpc.line import Line
+from headrace_runtime.rpc.methods import Methods
 from headrace_runtime.rpc.reflect import reflection_handlers
 from headrace_runtime.rpc.tasks import Tasks
 from headrace_runtime.rpc.telemetry import TelemetryInterceptor
@@ -39,6 +40,8 @@ PING_S = 60.0
 gRPC's core would keep its calls and watches, by its documented default for two hours."""
 PING_ANSWER_S = 60.0
 """How long the answer may take."""
+GIVE_BACK_S = 5.0
+"""How often memory is given back while calls are refused, and once after that."""
 LIVE = "live"
 """The health name that serves for as long as the server answers, whatever its services wait for: for liveness probes,
 which restart a process, where "" is for readiness probes, which send it no calls."""
@@ -85,6 +88,7 @@ class GrpcHost(Background):
         self._grace_s = grace_s
         self._age_s = self._at.max_connection_age_s
         self.stop_timeout_s += drain_s + self._age_s * AGE_JITTER + grace_s
+        self._lines: list[Line] = []
         self._telemetry = TelemetryInterceptor()
         self._health = HealthServicer()
         self._stop_asked = asyncio.Event()
@@ -138,13 +142,25 @@ class GrpcHost(Background):
                 tasks = Tasks()
                 servers, ports = self._listen(tasks)
                 self._listening.set_result(ports)
+                giving_back = asyncio.create_task(self._give_memory_back())
                 await self._stop_asked.wait()
+                giving_back.cancel()
                 await self._let_callers_go(ports[0])
                 await asyncio.gather(*(asyncio.to_thread(each.stop, self._grace_s) for each in servers))
                 await tasks.ended()
         finally:
             with self._loop_lock:
                 self._loop = None
+
+    async def _give_memory_back(self) -> None:
+        """Return what overload and hostile callers have made the process hold, some seconds after they made it."""
+        while True:
+            await asyncio.sleep(GIVE_BACK_S)
+            pressed = [line for line in self._lines if line.pressed]
+            for line in pressed:
+                line.pressed = False
+            if pressed:
+                await asyncio.to_thread(give_back)
 
     def _listen(self, tasks: Tasks) -> tuple[list[Core], tuple[int, int | None]]:
         """Start to take calls; return the servers and their ports. When one cannot listen, none does."""
@@ -176,10 +192,14 @@ class GrpcHost(Background):
         return self._make_core(tasks, registered.handlers)
 
     def _make_core(self, tasks: Tasks, handlers: Sequence[grpc.GenericRpcHandler]) -> Core:
+        limits = self._at.limits
         options: list[Option] = [
             ("grpc.so_reuseport", 0),  # otherwise a second server on the port takes half of the calls, silently
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.max_send_message_length", self._max_message_bytes),
+            ("grpc.max_allowed_incoming_connections", limits.connections),
+            ("grpc.max_concurrent_streams", limits.calls_per_connection),
+            ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1e3)),
             ("grpc.http2.min_ping_interval_without_data_ms", round(self._at.least_ping_interval_s * 1e3)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.keepalive_time_ms", round(PING_S * 1e3)),
@@ -189,7 +209,10 @@ class GrpcHost(Background):
             # Calls that are older than their connection may end in their own time: without a limit of its own, streams
             # such as those of health watchers stay on the old connection.
             options.append(("grpc.max_connection_age_ms", round(self._age_s * 1e3)))
-        return Core(options, _Arrivals(Methods(handlers, (self._telemetry, ErrorInterceptor())), tasks))
+        methods = Methods(handlers, (self._telemetry, ErrorInterceptor()))
+        line = Line(methods, tasks, limits.unfinished)
+        self._lines.append(line)
+        return Core(options, line)
 
     def _all_handlers(self) -> list[grpc.GenericRpcHandler]:
         registered = _Registered()
@@ -208,56 +231,6 @@ class GrpcHost(Background):
                 change()
             else:
                 self._loop.call_soon_threadsafe(change)
-
-
-class _Arrivals:
-    """Answers each call as it arrives, where its method has a form for that, and else gives it to the event loop."""
-
-    def __init__(self, methods: Methods, tasks: Tasks) -> None:
-        self._methods = methods
-        self._tasks = tasks
-
-    def __call__(self, call: Call) -> None:
-        with _Ending(call):
-            method = self._methods.find(call.method)
-            if method is None:
-                call.refuse(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
-            elif method.takes_stream:
-                self._tasks.begin(method, call, None)
-            else:
-                call.receive(partial(self._received, method, call))
-
-    def _received(self, method: Method, call: Call, message: bytes | None) -> None:
-        with _Ending(call):
-            if message is None:
-                # The caller left, or sent more than may come: then the core has told it so already.
-                call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{method.path} takes exactly one request")
-            answer = method.inline and method.inline(message, call)
-            if answer is None:
-                self._tasks.begin(method, call, message)
-            else:
-                call.answer(answer)
-
-
-class _Ending(AbstractContextManager[None]):
-    """Ends the call when its handler raises: otherwise its caller would wait for ever.
-
-    No generator: from Python 3.13 on, its frame would keep the error, and with it the call, until garbage is collected.
-    """
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __exit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> bool:
-        """End the call with the status that the handler chose, or with INTERNAL."""
-        if isinstance(error, Aborted):
-            self._call.end()
-            return True
-        if error is not None:
-            self._call.refuse(grpc.StatusCode.INTERNAL, "internal error")
-        return False
 
 
 class _Registered:

@@ -26,9 +26,16 @@ class Tasks:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running: set[asyncio.Task[None]] = set()
+        self._given = self._begun = 0  # each counted in one thread
+
+    @property
+    def behind(self) -> int:
+        """Calls that the event loop has not begun with."""
+        return self._given - self._begun
 
     def begin(self, method: Method, call: Call, message: bytes | None) -> None:
         """Start the task of a call, from any thread. `message` is its request; None when its requests are a stream."""
+        self._given += 1
         self._loop.call_soon_threadsafe(self._begin, method, call, message)
 
     async def ended(self) -> None:
@@ -37,6 +44,7 @@ class Tasks:
             await asyncio.wait(self._running)
 
     def _begin(self, method: Method, call: Call, message: bytes | None) -> None:
+        self._begun += 1
         task = self._loop.create_task(self._run(method, call, message))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

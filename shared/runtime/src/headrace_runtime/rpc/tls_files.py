@@ -30,8 +30,24 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the callers of a gRPC server may hold: one alone, and all together.
+
+    Each of `connections` may have so many calls at a time, and `unfinished` messages of all callers may be on their
+    way: when there are more, the oldest one's call is refused. So messages hold no more than `unfinished` times the
+    largest message.
+    """
+
+    connections: int = 1000
+    calls_per_connection: int = 10_000
+    unfinished: int = 64
+    handshake_s: float = 20.0
+    """How long a new connection may take until it speaks HTTP/2."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a gRPC server listens: host:port (port 0 takes a free one), with TLS or without.
+    """Where a gRPC server listens: host:port (port 0 takes a free one), with TLS or without, and its limits.
 
     `health_address` is a second host:port that answers health and nothing else, without TLS; empty for none. Clients
     are asked to connect anew after `max_connection_age_s` seconds; 0 leaves connections alone. A connection whose
@@ -43,6 +59,7 @@ class Listening:
     health_address: str = ""
     max_connection_age_s: float = 0.0
     least_ping_interval_s: float = 1.0
+    limits: Limits = Limits()
 
 
 def check_certificates(path: Path) -> None:

@@ -1,0 +1,189 @@
+"""Lays siege to inference on this machine's loopback: overload with deadlines, slow and hostile connections.
+
+    python tests/siege --seconds 8
+
+Prints how an honest caller fares beside each attack, and what the server holds before and afterwards. Exits 1 when the
+server's memory has not come back to within a fifth, a traceback is in its log, an honest call failed, or the honest
+caller's 99th percentile is more than three times that of a quiet time (`--untimed` leaves this one out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from attacks import ATTACKS, Address, Attack  # noqa: E402
+
+from benchmarks.serving.load import requests  # noqa: E402
+from benchmarks.serving.network import MODEL  # noqa: E402
+
+HERE = Path(__file__).parent
+MOST_GROWTH = 1.2
+MOST_TIMES_SLOWER = 3.0
+SETTLES_S = 20.0
+"""How long the server may take to give back what it held."""
+OVERLOAD = {"calls_per_s": 8000, "deadline_ms": 500}
+
+
+class Process:
+    """A Python program of ours that answers each line with a line of JSON."""
+
+    def __init__(self, command: list[str], log: Path | None = None) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with Path(log or os.devnull).open("wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said if log else None,
+                env=environment,
+                text=True,
+            )
+        self.pid = self._process.pid
+
+    def tell(self, line: str) -> None:
+        """Send a line."""
+        assert self._process.stdin
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> Any:
+        """Return the next line."""
+        assert self._process.stdout
+        return json.loads(self._process.stdout.readline())
+
+    def end(self) -> int:
+        """End it by the end of its input; return its exit code."""
+        self._process.communicate(timeout=60)
+        return self._process.returncode
+
+
+class Siege:
+    """A server, an honest caller beside it, and what was found."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._seconds = seconds
+        self.log = folder / "log"
+        self.server = Process([str(HERE / "server.py"), str(folder)], self.log)
+        self._address: Address = ("127.0.0.1", int(self.server.hear()))
+        request = folder / "request"
+        request.write_bytes(requests(MODEL, 1)[0])
+        place = [f"127.0.0.1:{self._address[1]}", str(request)]
+        self.honest = Process([str(HERE / "honest.py"), *place])
+        self.load = Process(["-m", "benchmarks.serving.open_loop", *place])
+        self.problems: list[str] = []
+        self.calm_ms = 0.0
+
+    @property
+    def memory_mib(self) -> float:
+        """What the server holds in memory, in MiB."""
+        return float(psutil.Process(self.server.pid).memory_info().rss) / 2**20
+
+    def calm(self) -> None:
+        """See how the honest caller fares alone."""
+        self.honest.tell(str(self._seconds))
+        seen = self.honest.hear()
+        self.calm_ms = seen["p99_ms"]
+        self._print("alone", seen)
+
+    def attack(self, attack: Attack) -> None:
+        """Attack beside the honest caller."""
+        with _running(attack, self._address):
+            self.honest.tell(str(self._seconds))
+            seen = self.honest.hear()
+        self._judge(attack.__name__.replace("_", " "), seen)
+
+    def overload(self) -> dict[str, float]:
+        """Offer more than can be answered, from other connections."""
+        self.load.tell(json.dumps(OVERLOAD | {"seconds": self._seconds}))
+        outcome: dict[str, float] = self.load.hear()
+        goodput = outcome["good"] / outcome["seconds"]
+        print(f"overload, {OVERLOAD}: {goodput:.0f} good calls/s, recovered in {outcome['recovered_ms']:.0f} ms")
+        if not outcome["good"]:
+            self.problems.append("overload: no call was answered in time")
+        return outcome
+
+    def _judge(self, name: str, seen: dict[str, Any]) -> None:
+        self._print(name, seen)
+        if seen["failed"] or not seen["answered"]:
+            self.problems.append(f"{name}: the honest caller's calls failed: {seen['failed'] or 'all of them'}")
+
+    def _print(self, name: str, seen: dict[str, Any]) -> None:
+        times = f" ({seen['p99_ms'] / self.calm_ms:.1f} times)" if self.calm_ms else ""
+        print(
+            f"{name}: {seen['answered']} answered, p50 {seen['p50_ms']:.1f} ms, p99 {seen['p99_ms']:.1f} ms{times}, "
+            f"server {self.memory_mib:.0f} MiB",
+            flush=True,
+        )
+        self.slowest_ms = seen["p99_ms"]
+
+
+@contextmanager
+def _running(attack: Attack, address: Address) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=attack, args=(address, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def lay(folder: Path, seconds: float, *, timed: bool) -> list[str]:
+    """Carry out every attack; return what went wrong."""
+    siege = Siege(folder, seconds)
+    siege.overload()  # warm: what the first thousand calls allocate stays
+    siege.calm()
+    before_mib = siege.memory_mib
+    for attack in ATTACKS:
+        siege.attack(attack)
+        if timed and siege.slowest_ms > MOST_TIMES_SLOWER * siege.calm_ms:
+            siege.problems.append(f"{attack.__name__}: p99 {siege.slowest_ms:.1f} ms, alone {siege.calm_ms:.1f} ms")
+    siege.overload()
+    deadline_s = time.monotonic() + SETTLES_S
+    while (after_mib := siege.memory_mib) > MOST_GROWTH * before_mib and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    print(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
+    if after_mib > MOST_GROWTH * before_mib:
+        siege.problems.append(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
+    for each in (siege.honest, siege.load, siege.server):
+        if each.end():
+            siege.problems.append("a process failed")
+    log = siege.log.read_text(errors="replace")
+    if "Traceback" in log or len(log) > 100_000:
+        siege.problems.append(f"the log holds a traceback, or grew to {len(log)} bytes: {log[-2000:]}")
+    return siege.problems
+
+
+def main() -> int:
+    """Lay siege as the command line says."""
+    parser = argparse.ArgumentParser(prog="siege", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each attack (default 8)")
+    parser.add_argument("--untimed", action="store_true", help="judge no times: for machines that do other work")
+    chosen = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-siege-")))
+        problems = lay(folder, chosen.seconds, timed=not chosen.untimed)
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
