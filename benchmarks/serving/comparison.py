@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, CACHE_POLICY_REDIS, ModelReleased
@@ -19,6 +20,7 @@ from headrace_runtime.object_store import ObjectStore
 from kafka import KafkaProducer
 
 from benchmarks import figures, peers
+from benchmarks.serving import overload
 from benchmarks.serving.load import CLIENTS, Round, measure, requests, wait_answering
 from benchmarks.serving.network import MODEL, network
 
@@ -65,10 +67,21 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
         default = next(server for server in servers if server.name == DEFAULT)
         servers.append(Server("inference, every answer from Valkey", CACHED, default.pid, default.address))
         found = uvloop.run(_measure(servers, rounds))
-    tables = "\n\n".join([*(_table(rows, servers, found[rows]) for rows in CLIENTS), *skipped])
-    raw = {
+        overloaded = {
+            each.name: overload.measure(
+                each.address, each.model, folder, max(one.calls_per_s for one in found[1][each.name])
+            )
+            for each in (servers[0], default)
+        }
+    tables = "\n\n".join(
+        [*(_table(rows, servers, found[rows]) for rows in CLIENTS), overload.table(overloaded), *skipped]
+    )
+    raw: dict[str, Any] = {
         f"{rows} rows": {name: [figures.values(one) for one in done] for name, done in found[rows].items()}
         for rows in CLIENTS
+    }
+    raw["overload"] = {
+        name: {times: figures.values(one) for times, one in outcomes.items()} for name, outcomes in overloaded.items()
     }
     return figures.Measured(tables, raw)
 
