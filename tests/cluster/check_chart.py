@@ -101,14 +101,19 @@ def test_a_scaler_takes_the_pods_over_and_gives_them_back(cluster: Cluster) -> N
     names = {pod["metadata"]["uid"] for pod in cluster.pods(namespace, "ingestion")}
     cluster.helm("upgrade", namespace, *WAIT, values=keda(minReplicas=1))
     assert {pod["metadata"]["uid"] for pod in cluster.pods(namespace, "ingestion")} == names, "none was taken away"
+    cluster.settle(namespace)
     scale(cluster, namespace, "ingestion", 5)
+    cluster.settle(namespace)
     cluster.helm("upgrade", namespace, *WAIT, values=keda(minReplicas=1) | NOTED)
     assert replicas(cluster, namespace, "statefulsets", "ingestion") == 5
+    cluster.settle(namespace)
     scale(cluster, namespace, "ingestion", 3)
     cluster.helm("upgrade", namespace, *WAIT, values=keda(minReplicas=1))
     assert replicas(cluster, namespace, "statefulsets", "ingestion") == 3
+    cluster.settle(namespace)
     cluster.run("rollback", "headrace", "--namespace", namespace, *WAIT)
     assert replicas(cluster, namespace, "statefulsets", "ingestion") == 3
+    cluster.settle(namespace)
     with pytest.raises(Exception, match=r"conflict"):
         cluster.helm("upgrade", namespace, *WAIT, values=PIPELINES)
     cluster.helm("upgrade", namespace, *WAIT, "--force-conflicts", values=PIPELINES)
@@ -133,6 +138,7 @@ def test_what_was_scaled_by_hand_is_a_conflict_that_can_be_forced(cluster: Clust
     namespace = cluster.namespace("by-hand")
     cluster.helm("install", namespace, *WAIT)
     cluster.kubectl(namespace, "scale", "statefulset/headrace-preprocessing", "--replicas=3")
+    cluster.settle(namespace)
     with pytest.raises(Exception, match=r"conflict with \"kubectl\"") as refused:
         cluster.helm("upgrade", namespace, *WAIT, values=NOTED)
     assert ".spec.replicas" in str(refused.value)
@@ -165,6 +171,7 @@ def test_a_job_that_fails_says_so_before_helm_gives_up(cluster: Cluster) -> None
 def test_a_drain_takes_one_pod_of_a_service_at_a_time(cluster: Cluster) -> None:
     namespace = cluster.namespace("drained")
     cluster.helm("install", namespace, *WAIT)
+    cluster.settle(namespace)
     node = cluster.pods(namespace, "ingestion")[0]["spec"]["nodeName"]
     least = min(
         each["status"]["disruptionsAllowed"]
@@ -173,13 +180,6 @@ def test_a_drain_takes_one_pod_of_a_service_at_a_time(cluster: Cluster) -> None:
     assert least == 1
     selector = "--pod-selector=app.kubernetes.io/instance=headrace"
     cluster.kubectl(namespace, "drain", node, selector, "--delete-emptydir-data", "--force", "--timeout=240s")
-    cluster.until(
-        "every service has its pods again",
-        lambda: all(
-            each["status"].get("readyReplicas", 0) == each["spec"]["replicas"]
-            for kind in ("statefulsets", "deployments")
-            for each in cluster.api.items(f"/apis/apps/v1/namespaces/{namespace}/{kind}")
-        ),
-    )
+    cluster.settle(namespace)
     assert node not in {pod["spec"].get("nodeName") for pod in cluster.pods(namespace, "ingestion")}
     cluster.kubectl(namespace, "uncordon", node)

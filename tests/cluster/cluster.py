@@ -85,6 +85,27 @@ class Cluster:
         labels = [(pod, pod["metadata"]["labels"]["app.kubernetes.io/component"]) for pod in found]
         return [pod for pod, name in labels if component in ("", name) and "deletionTimestamp" not in pod["metadata"]]
 
+    def settle(self, namespace: str) -> None:
+        """Return once every rollout is over and every pod counts as available.
+
+        Helm does not wait for `minReadySeconds`, and a rollout that begins within them meets pods that Kubernetes
+        (1.37) takes for unavailable: of a StatefulSet it may delete and make the first one in turns.
+        """
+
+        def settled(found: Object) -> bool:
+            wanted, status = found["spec"]["replicas"], found["status"]
+            revisions = {status.get("currentRevision"), status.get("updateRevision")}
+            seen = status.get("observedGeneration") == found["metadata"]["generation"]
+            return seen and len(revisions) == 1 and wanted == status.get("availableReplicas", 0) == status["replicas"]
+
+        path = f"/apis/apps/v1/namespaces/{namespace}"
+        self.until(
+            "every pod is available",
+            lambda: all(
+                settled(each) for kind in ("statefulsets", "deployments") for each in self.api.items(f"{path}/{kind}")
+            ),
+        )
+
     def until(self, what: str, holds: Callable[[], bool]) -> None:
         """Return once something holds; fail after two minutes."""
         deadline_s = time.monotonic() + WAIT_S
