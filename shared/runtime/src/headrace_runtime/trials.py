@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import os
 import queue
 import signal
 import subprocess
@@ -26,12 +25,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from kafka.errors import KafkaError
 
 from headrace_runtime.errors import DeadlineExceeded, Unavailable
+from headrace_runtime.free_memory import free_bytes, resident_bytes
 from headrace_runtime.messages import Record
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ LEAST_ROOM_BYTES = 32 * 1024 * 1024
 """What must be left of that once it has started: with less, sound messages would look like bad ones."""
 PAYLOAD_BYTES = "payload_bytes"
 """Key of the size of a request's payload."""
-CONTROL_GROUP = Path("/sys/fs/cgroup")
 _GOOD_ORDER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -221,27 +219,3 @@ def is_transient(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return an error as the reason of a dead letter."""
     return f"{type(error).__name__}: {error}"
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the memory that a process holds; 0 when it is gone or the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
-
-
-def free_bytes() -> int:
-    """Return the memory that this process may still take: the machine's, or less in a container with a limit."""
-    free = [sys.maxsize]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        held = int((CONTROL_GROUP / "memory.current").read_text())
-        stat = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
-        # What is only kept of files makes way for whoever needs memory.
-        held -= int(stat.get("inactive_file", 0))
-        free.append(int((CONTROL_GROUP / "memory.max").read_text()) - held)
-    except (OSError, ValueError):
-        logger.debug("no limit of memory is told here")
-    return max(0, min(free))
