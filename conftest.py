@@ -18,7 +18,6 @@ ON_THE_PLATFORM = ("tests/e2e/",)
 UNITS = (
     ON_THE_PLATFORM,
     ("tests/chart/",),  # one process builds Helm where it is missing
-    ("tests/e2e/test_kills.py",),
     ("tests/contract/test_poison.py", "tests/contract/test_preprocessing"),  # they share a broker of their own
     ("tests/e2e/test_chaos.py",),
     ("tests/contract/test_swap.py",),

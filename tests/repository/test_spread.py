@@ -26,7 +26,8 @@ def test_every_path_of_the_order_leads_to_tests(spread: ModuleType) -> None:
 def test_tests_of_the_platform_are_one_unit_and_files_with_their_own_are_others(spread: ModuleType) -> None:
     shared = {spread.unit(f"tests/e2e/{name}.py::test_a") for name in ("test_faults", "test_trace", "test_new")}
     assert len(shared) == 1
-    assert spread.unit("tests/e2e/test_kills.py::test_a") not in shared
+    assert spread.unit("tests/e2e/test_chaos.py::test_a") not in shared
+    assert spread.unit("tests/e2e/test_kills.py::test_a") in shared
     lanes = {
         spread.unit(f"tests/contract/test_{name}.py::test_a[b/c]") for name in ("poison", "preprocessing_freezing")
     }
