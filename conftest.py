@@ -46,7 +46,7 @@ def unit(nodeid: str) -> tuple[int, str]:
     return place, UNITS[place][0]
 
 
-class Spread(LoadScopeScheduling):
+class Spread(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives a process a unit as a whole, and the next one as late as it can."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -372,7 +372,7 @@ def canned() -> Canned:
 
 @pytest.fixture
 def registry(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
-    fake = FakeRegistry(pipelines=[canned.pipeline()])
+    fake = FakeRegistry(pipelines=[canned.pipeline()])  # type: ignore[abstract]
     with served(lambda server: add_RegistryServiceServicer_to_server(fake, server)) as fake.address:
         monkeypatch.setenv("HEADRACE_REGISTRY_ADDRESS", fake.address)
         yield fake

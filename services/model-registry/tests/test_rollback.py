@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.policy import decide, objection
+from headrace_model_registry.core.objections import objection
+from headrace_model_registry.core.policy import decide
 from headrace_model_registry.core.wishes import Rollback
 
 

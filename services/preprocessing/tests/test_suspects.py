@@ -91,7 +91,8 @@ def test_a_message_that_tells_of_more_rows_than_it_holds_is_parked_as_a_whole(cl
     batch.rows = claimed
     lies = sent._replace(value=batch.SerializeToString())
     handle = attempt({"spec": PIPELINE.canonical_json().decode()})
-    for rows in (None, []):
+    refused: tuple[list[int] | None, ...] = (None, [])
+    for rows in refused:
         with pytest.raises(Unprocessable, match=f"expected {claimed} rows, got 2"):
             handle([lies], rows)
     assert suspects().rows(lies) == (3 if claimed == 3 else 0)

@@ -43,7 +43,7 @@ async def echo_later(request: bytes, call: Call) -> bytes:
 
 @pytest.fixture
 def host() -> Iterator[GrpcHost]:
-    method = grpc.unary_unary_rpc_method_handler(echo_later)  # type: ignore[arg-type]
+    method: Any = grpc.unary_unary_rpc_method_handler(echo_later)
     handler = grpc.method_handlers_generic_handler("test.Burst", {"Ask": method})
     host = GrpcHost("127.0.0.1:0", [WithInline(handler, {"/test.Burst/Ask": echo})], [])
     host.start()
