@@ -127,7 +127,7 @@ def test_a_row_that_no_dataset_can_have_is_left_out_and_named(lanes: Lanes, unti
     assert dict(frozen.rejected) == dict(lane.manifest(frozen).provenance.rejected) == {"overflow": 2}
     letters = lane.dead()
     assert [origin(letter) for letter in letters] == [("overflow", lane.name, "1", offset) for offset in ("62", "63")]
-    assert "depth: expected a value of at most 1e+100 in size" in (letters[0].header("dead-reason") or "")
+    assert "depth: expected a value of at most 1e+250 in size" in (letters[0].header("dead-reason") or "")
     assert letters[0].key == b"62"
 
 

@@ -184,7 +184,7 @@ def simple_verdict(value: bytes | None) -> bool:
 
     def number(element: object, dtype: str) -> bool:
         if type(element) in (int, float) and dtype == "float64":
-            return abs(element) <= 1e100  # type: ignore[arg-type]
+            return abs(element) <= 1e250  # type: ignore[arg-type]
         if type(element) in (int, float) and dtype == "float32":
             return abs(float(element)) < 3.4028235677973366e38  # type: ignore[arg-type]
         if dtype.startswith("float"):

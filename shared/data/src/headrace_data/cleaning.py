@@ -2,8 +2,9 @@
 
 The rules, in this order; a row is counted under the first that it breaks:
 
-- `overflow`: a float64 is larger than `LARGEST_FLOAT64` in size: records are checked for it when they come in, rows of
-  before that check are not;
+- `overflow`: a float64 is larger in size than `LARGEST_FLOAT64`, which records are checked for when they come in, and
+  rows of before that check were not; or than `LARGEST_SQUARED` where its field is a label, is scaled `standard` or
+  filled by a `mean`;
 - `missing`: a nullable field is null, or a text blank;
 - `outOfRange`: a value lies outside its field's range;
 - `duplicates`: the row's key is among the last accepted keys.
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace_data.batches import blank, elements, require_columns
-from headrace_data.columns import LARGEST_FLOAT64
+from headrace_data.columns import LARGEST_FLOAT64, LARGEST_SQUARED
 from headrace_data.records import Rejection
 from headrace_data.spec import Field, Pipeline
 
@@ -93,7 +94,7 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     require_columns(batch, pipeline.stream.fields)
     rules = pipeline.prepare.clean
     dropped: dict[int, Rejection] = {}
-    _drop(dropped, too_large(batch, pipeline.stream.fields))
+    _drop(dropped, too_large(batch, pipeline))
     if rules.missing == "drop":
         _drop(dropped, _missing(batch, pipeline.stream.fields))
     if rules.out_of_range == "drop":
@@ -108,16 +109,19 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     return Cleaned(batch, [dropped[position] for position in sorted(dropped)], dict(sorted(counts.items())))
 
 
-def too_large(batch: pa.RecordBatch, fields: Iterable[Field]) -> Iterator[Rejection]:
-    """Yield the rows of a batch with a float64 that nothing can be scaled beside."""
-    for field in fields:
+def too_large(batch: pa.RecordBatch, pipeline: Pipeline) -> Iterator[Rejection]:
+    """Yield the rows of a batch with a float64 that the pipeline cannot scale anything beside."""
+    for field in pipeline.stream.fields:
         if field.type != "float64":
             continue
-        beyond = np.abs(elements(batch, field)) > LARGEST_FLOAT64
+        transform = pipeline.transform(field.name)
+        squared = field.role == "label" or transform.scale == "standard" or transform.impute == "mean"
+        largest = LARGEST_SQUARED if squared else LARGEST_FLOAT64
+        beyond = np.abs(elements(batch, field)) > largest
         beyond &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)[:, np.newaxis]
         for position in np.flatnonzero(beyond.any(axis=1)):
             value = elements(batch.slice(int(position), 1), field)[0][beyond[position]][0].item()
-            reason = f"{field.name}: expected a value of at most {LARGEST_FLOAT64:g} in size, got {value}"
+            reason = f"{field.name}: expected a value of at most {largest:g} in size, got {value}"
             yield Rejection(int(position), OVERFLOW, field.name, reason)
 
 

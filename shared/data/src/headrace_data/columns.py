@@ -23,9 +23,10 @@ import pyarrow as pa
 from headrace_data.batches import arrow_type
 from headrace_data.spec import Field
 
-LARGEST_FLOAT64: Final = 1e100
-"""The largest size of a float64 that is taken. What is measured in the world is far smaller, and sums of squares of any
-number of them are finite: one that is larger would leave nothing of the others."""
+LARGEST_FLOAT64: Final = 1e250
+"""The largest size of a float64 that is taken: differences and sums of any number of them are finite."""
+LARGEST_SQUARED: Final = 1e100
+"""The same where values are squared, for a deviation, or summed up for a mean."""
 _SHOWN: Final = 40
 _NONE: Final[npt.NDArray[np.bool_]] = np.empty(0, dtype=np.bool_)
 

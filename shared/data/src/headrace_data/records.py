@@ -2,7 +2,7 @@
 
 The rules: `json` (the bytes are one JSON object, and no object in it has a key twice), and then per field, in schema
 order: `missing` (a field that may not be null is there, and no blank text), `type`, `shape` and `overflow` (the value
-fits its type, and a float64 is at most 1e100 in size). The first fault of a record is the one that is told. Ranges are
+fits its type, and a float64 is at most 1e250 in size). The first fault of a record is the one that is told. Ranges are
 looked at by cleaning, because the pipeline says whether they count.
 """
 

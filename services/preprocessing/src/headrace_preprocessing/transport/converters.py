@@ -114,7 +114,7 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
 
     Rows are checked for them when they come in and when they are cleaned; what was clean before that check is not.
     """
-    rejections = list(too_large(rows, pipeline.stream.fields))
+    rejections = list(too_large(rows, pipeline))
     if not rejections:
         return rows, []
     kept = np.ones(len(rows), dtype=np.bool_)
