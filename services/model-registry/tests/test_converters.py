@@ -26,6 +26,8 @@ from headrace_runtime.errors import Unprocessable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 STEADY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same on a machine with much else to do."""
 

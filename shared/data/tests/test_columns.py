@@ -15,6 +15,8 @@ from headrace_data.spec.scalars import ElementType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 NUMERIC = [name for name in get_args(ElementType) if name != "string"]
 SHAPES = [(), (1,), (4,), (2, 2), (2, 4), (4, 1), (1, 1), (2, 1, 2)]
 
