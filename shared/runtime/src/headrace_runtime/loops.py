@@ -23,7 +23,8 @@ from headrace_runtime.trials import is_transient, reason_of
 
 logger = logging.getLogger(__name__)
 
-POLL_TIMEOUT_S = 0.2
+POLL_TIMEOUT_S = 5.0
+"""Longest wait for messages: what comes ends it, and so does a stop."""
 POSTPONE_S = 0.05
 """How long messages that are not ready rest."""
 HANG_S = 180.0
@@ -89,10 +90,11 @@ class TransactionLoop(Background):
                 stack.callback(caution.close)
             round_ = _Round(self.name, consumer, producer, self._handle, caution)
             restored: set[Place] = set()
+            self.wake = consumer.wake
             while not self.stopping.is_set():
                 watch.beat()
                 self.on_round()
-                records = consumer.poll(POLL_TIMEOUT_S)
+                records = consumer.poll(POLL_TIMEOUT_S, self.stopping.is_set)
                 arrived = consumer.arrived()
                 restored -= arrived
                 if caution:

@@ -44,6 +44,8 @@ from headrace_runtime.trials import is_transient, reason_of
 
 logger = logging.getLogger(__name__)
 
+IDLE_POLL_TIMEOUT_S = 5.0
+"""Longest wait for a command (seconds). A command ends it, and so does a stop."""
 LONGEST_REASON = 2_000
 """Characters of a reason that a fact holds, at most."""
 
@@ -91,8 +93,9 @@ class RunWorker(Background, Generic[C]):
         )
         markers = Markers(consumer)
         with closing(producer), closing(consumer), closing(self._standby):
+            self.wake = consumer.wake
             while not self.stopping.is_set():
-                records = consumer.poll(POLL_TIMEOUT_S)
+                records = consumer.poll(IDLE_POLL_TIMEOUT_S, self.stopping.is_set)
                 for record in records:
                     if self._process(record, consumer, producer):
                         markers.committed(next_offsets([record]))

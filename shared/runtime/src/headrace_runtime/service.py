@@ -46,8 +46,10 @@ class Background(ABC):
         self.stopping = threading.Event()
         self.on_failure: Callable[[BaseException], float | None] = _log_failure
         """Called with what `run` raised; returns after how many seconds it is to run again, None when it is over."""
-        self.on_round: Callable[[], None] = lambda: None
+        self.on_round: Callable[[], None] = _nothing
         """Called by a part that runs for ever whenever it has come round without an error."""
+        self.wake: Callable[[], None] = _nothing
+        """Ends a wait of the thread, so that it sees `stopping`; `run` sets it when it knows what it waits for."""
         self._thread = threading.Thread(target=self._guarded_run, name=name, daemon=True)
 
     @abstractmethod
@@ -61,6 +63,7 @@ class Background(ABC):
     def stop(self) -> None:
         """Ask the thread to end and wait for it."""
         self.stopping.set()
+        self.wake()
         if self._thread.is_alive():
             self._thread.join(self.stop_timeout_s)
 
@@ -130,6 +133,10 @@ def _stop_all(components: Sequence[Component]) -> None:
             component.stop()
         except Exception:
             logger.exception("%r did not stop cleanly", component)
+
+
+def _nothing() -> None:
+    """Wake nobody."""
 
 
 def _log_failure(error: BaseException) -> None:

@@ -11,6 +11,7 @@ from headrace_runtime.topics import REGISTRY_LOG
 from headrace_model_registry.core.state import State
 from headrace_model_registry.transport.consumer import PROGRESS, to_progress
 
+POLL_TIMEOUT_S = 5.0
 RECENT = 1_000
 """Messages of each partition that are read again at the start, so a new registry shows the work in hand."""
 
@@ -34,8 +35,9 @@ class Tail(Background):
             progress = [place for topic in PROGRESS for place in reader.partitions(topic.name)]
             recent = {place: max(0, end - RECENT) for place, end in reader.ends(progress).items()}
             reader.start_at(recent | reader.ends(reader.partitions(REGISTRY_LOG.name)))
+            self.wake = reader.wake
             while not self.stopping.is_set():
-                self._see(reader.poll(0.2))
+                self._see(reader.poll(POLL_TIMEOUT_S, self.stopping.is_set))
 
     def _see(self, records: Sequence[Record]) -> None:
         for record in records:

@@ -40,7 +40,7 @@ from headrace_model_registry.transport.converters import to_log_entry, to_messag
 
 logger = logging.getLogger(__name__)
 
-POLL_TIMEOUT_S = 0.1
+POLL_TIMEOUT_S = 5.0
 """Longest wait of a caller's write for the poll before it."""
 WRITE_TIMEOUT_S = 30.0
 
@@ -91,6 +91,7 @@ class LogWriter(Background):
         """Record a fact or grant a wish, with all that follows, and return what was written once that is committed."""
         write = _Write(fact)
         self._writes.put(write)
+        self.wake()
         if self._over.is_set():
             self._turn_away()
         try:
@@ -133,8 +134,10 @@ class LogWriter(Background):
         logger.info("read %s entries of the log", len(entries))
 
     def _serve(self, producer: TransactionalProducer, consumer: GroupConsumer) -> None:
+        self.wake = consumer.wake
         while not self.stopping.is_set():
-            records, writes = consumer.poll(POLL_TIMEOUT_S), self._waiting()
+            records = consumer.poll(POLL_TIMEOUT_S, lambda: self.stopping.is_set() or not self._writes.empty())
+            writes = self._waiting()
             if not (records or writes):
                 continue
             try:

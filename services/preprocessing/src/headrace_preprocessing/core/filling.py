@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,15 @@ class Filling:
     def ranges(self) -> tuple[OffsetRange, ...]:
         """Return the producers' ranges, by partition."""
         return tuple(self.sources[partition] for partition in sorted(self.sources))
+
+    def rest_s(self, policy: Freeze, now_s: float, now_ms: int) -> float:
+        """Return the seconds until time alone makes a dataset due; infinite when only rows or requests can."""
+        if self.due(policy, now_s, now_ms):
+            return 0.0
+        if self.rows <= max(0, self.failed_rows) or self.rows < policy.min_records:
+            return math.inf
+        idle_s = math.inf if policy.after_idle is None else self.last_s + policy.after_idle - now_s
+        return min(idle_s, policy.max_age + (self.oldest_ms - now_ms) / 1_000)
 
     def due(self, policy: Freeze, now_s: float, now_ms: int) -> bool:
         """Tell whether a dataset is due: asked for, full, idle with rows waiting, or the rows are too old to wait.

@@ -86,12 +86,14 @@ class Freezer(Background):
         consumer = GroupConsumer(self._settings, group=self.name, topics=[topic], instance=self._settings.instance)
         with closing(consumer):
             lease = Lease(consumer, (topic, 0))
+            self.wake = consumer.wake
             while not self.stopping.is_set():
                 self.on_round()
-                if not lease.held():
+                if not lease.awaited(self.stopping.is_set):
                     continue
                 try:
                     self._freeze_while(lease)
+                    self.wake = consumer.wake
                 except (Fenced, MembershipLost) as error:
                     # Nothing was written. Whoever holds the lease now begins where the last dataset ended.
                     logger.warning("%s: the lease has moved: %s", self.name, error)
@@ -106,9 +108,10 @@ class Freezer(Background):
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
                 self._tell_trouble(str(gap), f"clean rows are part of no dataset: {gap.reason}")
+            self.wake = reader.wake
             while lease.held() and not self.stopping.is_set():
                 self.on_round()
-                watch.look()
+                watch.look(self.stopping.is_set)
                 self._tell(watch)
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)

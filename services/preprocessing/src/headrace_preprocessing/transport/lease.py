@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from headrace_runtime.kafka import GroupConsumer
 from headrace_runtime.kafka.producers import MembershipLost
@@ -10,6 +11,7 @@ from headrace_runtime.messages import Place
 
 KEEP_EVERY_S = 1.0
 POLL_TIMEOUT_S = 0.05
+AWAIT_TIMEOUT_S = 5.0
 
 
 class Lease:
@@ -19,6 +21,12 @@ class Lease:
         self.consumer = consumer
         self.place = place
         self._next_s = 0.0
+
+    def awaited(self, until: Callable[[], bool]) -> bool:
+        """Wait a while for the partition, or until that is true, and tell whether it is ours."""
+        self.consumer.pause()
+        self.consumer.poll(AWAIT_TIMEOUT_S, lambda: until() or self.place in self.consumer.assignment())
+        return self.held()
 
     def held(self) -> bool:
         """Keep the membership alive, and tell whether the partition is ours."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from headrace.events.v1 import dataset_pb2, record_pb2
 from headrace_data.spec import Pipeline
@@ -24,6 +24,9 @@ from headrace_preprocessing.transport.converters import source_ranges
 logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.2
+"""Least wait: while a dataset is due, or there is something to tell."""
+IDLE_POLL_TIMEOUT_S = 5.0
+"""Longest wait: then the lease is looked at."""
 PROGRESS_EVERY_S = 0.5
 
 
@@ -51,9 +54,9 @@ class Watch:
         self.left_out: list[str] = []
         """Why rows that waited are part of no dataset; whoever has told of it clears it."""
 
-    def look(self) -> None:
-        """Take in what has come."""
-        for record in self._reader.poll(POLL_TIMEOUT_S):
+    def look(self, until: Callable[[], bool]) -> None:
+        """Take in what has come, or return after a while, or once `until` is true."""
+        for record in self._reader.poll(self._wait_s(), until):
             if record.topic == DATASET_REQUESTED.name:
                 self._take_request(record)
             elif batch := self._messages.batch(record):
@@ -62,6 +65,14 @@ class Watch:
                 self.filling.rejected[UNREADABLE] += 1
             self._seen[record.place] = record.offset + 1
             self._recent.append(record)
+
+    def _wait_s(self) -> float:
+        """Return how long nothing can change but by what comes."""
+        if self._has_news():
+            return POLL_TIMEOUT_S
+        now_ms = int(time.time() * 1_000)
+        rest_s = self.filling.rest_s(self._pipeline.prepare.freeze, time.monotonic(), now_ms)
+        return min(IDLE_POLL_TIMEOUT_S, max(POLL_TIMEOUT_S, rest_s))
 
     def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:
         sources = source_ranges(batch)
@@ -99,11 +110,16 @@ class Watch:
     def worth_telling(self) -> bool:
         """Tell whether there is news since the last time, which is some while ago."""
         now_s = time.monotonic()
-        counts = (self.filling.rows, self.filling.rejected.total())
-        if counts == self._told_counts or now_s - self._told_s < PROGRESS_EVERY_S:
+        if not self._has_news() or now_s - self._told_s < PROGRESS_EVERY_S:
             return False
-        self._told_s, self._told_counts = now_s, counts
+        self._told_s, self._told_counts = now_s, self._counts()
         return True
+
+    def _has_news(self) -> bool:
+        return self._counts() != self._told_counts
+
+    def _counts(self) -> tuple[int, int]:
+        return self.filling.rows, self.filling.rejected.total()
 
     def links(self) -> list[trace.Link]:
         """Return links to the traces of the newest batches."""

@@ -7,7 +7,6 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -18,16 +17,18 @@ from prometheus_client import Counter
 from headrace_runtime.errors import NotFound, Unavailable
 from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
+from headrace_runtime.kafka.ends import Ends
 from headrace_runtime.kafka.gaps import Gap, Gaps
 from headrace_runtime.kafka.joining import REST_S, Joining
+from headrace_runtime.kafka.waiting import Patience, never
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Offsets, Place, Record, by_place
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 2.0
-"""Interval between two checks that a consumer makes progress (seconds)."""
+LOOK_EVERY_S = 5.0
+"""Longest interval between two checks that a consumer makes progress (seconds)."""
 ENDS_TIMEOUT_MS = 2_000
 ANSWER_TIMEOUT_MS = 60_000
 """Longest wait for an offset of a partition (ms); without a limit the client never returns after some failures."""
@@ -43,7 +44,6 @@ _READING: dict[str, Any] = {
     "enable_auto_commit": False,
     "allow_auto_create_topics": False,
     "max_partition_fetch_bytes": 8 * 1024 * 1024,
-    "fetch_max_wait_ms": 100,
     "retry_backoff_ms": 20,
     "metrics_enabled": False,
     # A producers' topic may get more partitions, or be made anew, at any time.
@@ -86,9 +86,10 @@ class GroupConsumer:
         """Largest number of messages that a poll returns."""
         self._moving: Watchdog[Place] = Watchdog(settings.kafka_stall_s)
         self._member: Watchdog[str] = Watchdog(2 * settings.kafka_session_timeout_ms / 1_000)
+        self._look_every_s = min(LOOK_EVERY_S, settings.kafka_stall_s / 4)
         self._look_s = time.monotonic()
-        self._arrivals = _Arrivals()
         self._known: Mapping[str, Collection[int]] = {}
+        self._ends = Ends(settings)
         self._consumer = KafkaConsumer(
             group_id=group,
             group_instance_id=f"{group}.{instance}",
@@ -102,6 +103,8 @@ class GroupConsumer:
             **_READING | _FETCHING,
             **settings.kafka_client(),
         )
+        self._patience = Patience(self._consumer)
+        self._arrivals = _Arrivals(self._patience.stir)
         self._mend(self._consumer._coordinator)  # noqa: SLF001
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
         self._gaps = Gaps(self._consumer)
@@ -115,30 +118,35 @@ class GroupConsumer:
         # may then be older than the offset that another member has committed since.
         self._arrivals.forget_offsets = coordinator._offset_fetch_futures.clear  # noqa: SLF001
 
-    def poll(self, timeout_s: float) -> list[Record]:
+    def wake(self) -> None:
+        """Make a poll ask at once whether it should end. For any thread."""
+        self._patience.wake()
+
+    def poll(self, timeout_s: float, until: Callable[[], bool] = never) -> list[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time.
 
-        During a rebalance, a poll returns records of the partitions that this member keeps. Raises Stalled when
-        committed records wait but none arrive, or when the group has expelled this member.
+        During a rebalance, a poll returns records of the partitions that this member keeps. `until` ends a poll early
+        when it is true: it is asked every second, and after `wake`. Raises Stalled when committed records wait but none
+        arrive, or when the group has expelled this member.
         """
-        if time.monotonic() - self._look_s > LOOK_EVERY_S:
+        if time.monotonic() - self._look_s > self._look_every_s:
             self._look()
             self._look_s = time.monotonic()
         deadline_s = time.monotonic() + timeout_s
-        while self._joining.look():
-            if records := self._poll(0.0):
+        while True:
+            joins = self._joining.look()
+            left_s = max(0.0, deadline_s - time.monotonic())
+            if records := self._poll(0.0 if joins else left_s, lambda: until() or self._joining.is_due()):
                 return records
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
+            if time.monotonic() >= deadline_s or until():
                 return []
             time.sleep(min(REST_S, left_s))
-        return self._poll(max(0.0, deadline_s - time.monotonic()))
 
-    def _poll(self, timeout_s: float) -> list[Record]:
+    def _poll(self, timeout_s: float, until: Callable[[], bool]) -> list[Record]:
         membership = self._joining.membership()
         if not self._joining.owns(membership):
             return []
-        records = self._let_rest(self._consumer.poll(int(timeout_s * 1_000), self.max_records))
+        records = self._let_rest(self._patience.poll(timeout_s, self.max_records, until))
         self._gaps.look(self.assignment())
         self._membership = membership
         if records and not self._joining.owns(self._joining.membership()):
@@ -147,14 +155,14 @@ class GroupConsumer:
             return []
         return records
 
-    def _let_rest(self, polled: Mapping[Any, Sequence[Record]]) -> list[Record]:
+    def _let_rest(self, polled: Sequence[Record]) -> list[Record]:
         """Return the records of the partitions that are read, and read those of the others later."""
-        beyond = [partition for partition in polled if partition.partition >= self._partitions]
-        for partition in beyond:
-            self._consumer.pause(partition)
-            self._consumer.seek(partition, polled[partition][0].offset)
-            logger.info("%s: %s:%s rests until its pipeline has grown", self.group, *partition)
-        return _records({partition: found for partition, found in polled.items() if partition not in beyond})
+        beyond = by_place(record for record in polled if record.partition >= self._partitions)
+        for place, found in beyond.items():
+            self._consumer.pause(TopicPartition(*place))
+            self._consumer.seek(TopicPartition(*place), found[0].offset)
+            logger.info("%s: %s:%s rests until its pipeline has grown", self.group, *place)
+        return [record for record in polled if record.place not in beyond]
 
     def _join_for_more(self) -> None:
         """Ask for partitions that nobody may own: a topic has grown, perhaps before this member came back.
@@ -190,7 +198,7 @@ class GroupConsumer:
         """Return the positions of the partitions in which committed records wait to be read."""
         reading = self._consumer.assignment() - self._consumer.paused()
         try:
-            ends = self._consumer.end_offsets(list(reading), timeout_ms=ENDS_TIMEOUT_MS) if reading else {}
+            ends = self._ends_of(reading)
             # An unknown position counts as one without progress.
             positions = {partition: self._consumer._subscription.assignment[partition].position for partition in ends}  # noqa: SLF001
         except (KafkaError, KeyError) as error:
@@ -202,6 +210,10 @@ class GroupConsumer:
             for partition, offset in offsets.items()
             if offset is None or offset < ends[partition]
         }
+
+    def _ends_of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        places = [(partition.topic, partition.partition) for partition in partitions]
+        return {TopicPartition(*place): end for place, end in self._ends.of(places, ENDS_TIMEOUT_MS).items()}
 
     def rewind(self, records: Iterable[Record]) -> None:
         """Seek back to these records in the partitions that this member still owns."""
@@ -259,8 +271,7 @@ class GroupConsumer:
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the last stable offset of each partition. Raises KafkaError when the broker does not answer."""
-        ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
-        return {(partition.topic, partition.partition): end for partition, end in ends.items()}
+        return self._ends.of(places, ANSWER_TIMEOUT_MS)
 
     def pause(self) -> None:
         """Pause every assigned partition. Polls keep the membership alive."""
@@ -282,19 +293,23 @@ class GroupConsumer:
     def close(self) -> None:
         """Close the consumer. A static member keeps its partitions until the session times out."""
         self._joining.close()
+        self._ends.close()
         self._consumer.close(autocommit=False)
 
 
 class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
     """A rebalance listener that records assigned partitions. kafka-python may call it from its own thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, came: Callable[[], None]) -> None:
+        """Call `came` whenever partitions come."""
+        self._came = came
         self.places: queue.SimpleQueue[Place] = queue.SimpleQueue()
         self.forget_offsets: Callable[[], None] = lambda: None
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Record the partitions, and drop their committed offsets that were fetched before the assignment."""
         self.forget_offsets()
+        self._came()
         for partition in assigned:
             self.places.put((partition.topic, partition.partition))
 
@@ -316,6 +331,8 @@ class LogReader:
             **settings.kafka_client(),
         )
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
+        self._patience = Patience(self._consumer)
+        self._ends = Ends(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -334,6 +351,7 @@ class LogReader:
         """Assign these partitions and seek to these offsets; None is the beginning of a partition."""
         partitions = {TopicPartition(*place): start for place, start in starts.items()}
         self._consumer.assign(list(partitions))
+        self._patience.stir()
         for partition, start in partitions.items():
             if start is None:
                 self._consumer.seek_to_beginning(partition)
@@ -342,6 +360,8 @@ class LogReader:
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the last stable offset of each partition; records of open transactions lie behind it."""
+        if self._patience.is_idle:
+            return self._ends.of(places, ANSWER_TIMEOUT_MS)
         ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
@@ -357,9 +377,16 @@ class LogReader:
         offsets = {(partition.topic, partition.partition): hit for partition, hit in found.items()}
         return {place: offsets[place].offset if offsets.get(place) else None for place in moments_ms}
 
-    def poll(self, timeout_s: float, max_records: int = 2_000) -> list[Record]:
-        """Return what has come, in order within each partition; empty when nothing has within the time."""
-        return _records(self._consumer.poll(int(timeout_s * 1_000), max_records))
+    def wake(self) -> None:
+        """Make a poll ask at once whether it should end. For any thread."""
+        self._patience.wake()
+
+    def poll(self, timeout_s: float, until: Callable[[], bool] = never, max_records: int = 2_000) -> list[Record]:
+        """Return what has come, in order within each partition; empty when nothing has within the time.
+
+        `until` ends a poll early when it is true: it is asked every second, and after `wake`.
+        """
+        return self._patience.poll(timeout_s, max_records, until)
 
     def position(self, place: Place) -> int:
         """Return the next offset to read. Transaction markers that were passed count.
@@ -393,8 +420,5 @@ class LogReader:
 
     def close(self) -> None:
         """Close the connections."""
+        self._ends.close()
         self._consumer.close(autocommit=False)
-
-
-def _records(polled: Mapping[Any, Sequence[Record]]) -> list[Record]:
-    return list(chain.from_iterable(polled.values()))

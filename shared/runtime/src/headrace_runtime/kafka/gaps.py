@@ -14,7 +14,7 @@ from headrace_runtime.messages import Place
 
 logger = logging.getLogger(__name__)
 
-BEGINNING_TIMEOUT_MS = 5_000
+BEGINNING_TIMEOUT_MS = 30_000
 
 DELETED_UNREAD = Counter(
     "headrace_records_deleted_unread",

@@ -52,6 +52,10 @@ class Joining:
             if join.exception is not None:
                 raise join.exception
 
+    def is_due(self) -> bool:
+        """Tell whether a join is needed: `look` starts it."""
+        return bool(self._coordinator.need_rejoin())
+
     def membership(self) -> ConsumerGroupMetadata:
         """Return the generation and the member id of the current membership."""
         return self._coordinator.group_metadata()

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
-POLL_TIMEOUT_S = 0.1
+POLL_TIMEOUT_S = 5.0
 
 
 class CompactedView(Background, Generic[M]):
@@ -69,6 +69,7 @@ class CompactedView(Background, Generic[M]):
         """Return an event that is set once the messages committed before this call were delivered."""
         seen = threading.Event()
         self._asked.put(seen)
+        self.wake()
         return seen
 
     def run(self) -> None:
@@ -76,9 +77,10 @@ class CompactedView(Background, Generic[M]):
         with LogReader(self._settings, self.name.replace(" ", "-")) as reader:
             places = reader.partitions(self._topic.name)
             reader.start_at(dict.fromkeys(places))
+            self.wake = reader.wake
             waiting = [(self._ready, reader.ends(places))]
             while not self.stopping.is_set():
-                for record in reader.poll(POLL_TIMEOUT_S):
+                for record in reader.poll(POLL_TIMEOUT_S, lambda: self.stopping.is_set() or not self._asked.empty()):
                     self._deliver(record)
                 while not self._asked.empty():
                     waiting.append((self._asked.get(), reader.ends(places)))

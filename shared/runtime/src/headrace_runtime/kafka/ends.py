@@ -1,0 +1,81 @@
+"""The ends of partitions: all consumers of a process ask for them over one connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kafka import KafkaConsumer, TopicPartition
+
+from headrace_runtime.messages import Place
+from headrace_runtime.settings import KafkaSettings
+
+
+@dataclass(slots=True)
+class _Shared:
+    """One client, and how many ask through it."""
+
+    consumer: KafkaConsumer
+    lock: threading.Lock
+    users: int = 0
+
+
+class Ends:
+    """Asks for last stable offsets, apart from any consumer's fetches. Safe for use by several threads.
+
+    A broker answers the requests of one connection in order: on a consumer's own, a question waits until the fetch
+    before it is answered, which waits for records.
+    """
+
+    _clients: ClassVar[dict[str, _Shared]] = {}
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Connect when the first question comes."""
+        self._settings = settings
+        self._key = repr(sorted(settings.kafka_client().items()))
+        self._shared: _Shared | None = None
+
+    def of(self, places: Iterable[Place], timeout_ms: int) -> dict[Place, int]:
+        """Return the last stable offset of each partition: what a transaction still holds open is behind it.
+
+        Raises KafkaError when the broker does not tell within the time.
+        """
+        partitions = [TopicPartition(*place) for place in places]
+        shared = self._open()
+        with shared.lock:
+            ends = shared.consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
+        return {(partition.topic, partition.partition): end for partition, end in ends.items()}
+
+    def close(self) -> None:
+        """Let the connection go; the last one closes it."""
+        with self._guard:
+            shared, self._shared = self._shared, None
+            if shared is None:
+                return
+            shared.users -= 1
+            if shared.users == 0:
+                del self._clients[self._key]
+                shared.consumer.close(autocommit=False)
+
+    def _open(self) -> _Shared:
+        with self._guard:
+            if self._shared is None:
+                if self._key not in self._clients:
+                    self._clients[self._key] = _Shared(self._connect(), threading.Lock())
+                self._shared = self._clients[self._key]
+                self._shared.users += 1
+            return self._shared
+
+    def _connect(self) -> KafkaConsumer:
+        return KafkaConsumer(
+            client_id="headrace.ends",
+            group_id=None,
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            retry_backoff_ms=20,
+            metrics_enabled=False,
+            **self._settings.kafka_client(),
+        )
