@@ -1,6 +1,6 @@
-"""Measures serving, streaming and training with a broker and a cache of its own, and prints tables.
+"""Measures serving, streaming, training and an idle platform with a broker and a cache of its own, and prints tables.
 
-python -m benchmarks [serving] [streaming] [training] [--rounds N] [--results FILE]
+python -m benchmarks [serving] [streaming] [training] [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from headrace_local.launcher import Platform
 
 from benchmarks import figures
+from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
 
-PARTS = {"serving": serving.run, "streaming": streaming.run, "training": training.run}
+PARTS = {"serving": serving.run, "streaming": streaming.run, "training": training.run, "idle": idle.run}
 
 
 def main() -> None:
