@@ -34,7 +34,7 @@ from headrace_runtime.kafka.markers import Markers
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
 from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.run_lease import POLL_TIMEOUT_S, Interrupted, Lease, Moved
+from headrace_runtime.run_lease import Interrupted, Lease, Moved
 from headrace_runtime.runs import ASSIGNMENT, RunFolder, output_prefix
 from headrace_runtime.service import Background
 from headrace_runtime.settings import WorkerSettings

@@ -5,9 +5,10 @@ kafka-python's defaults are wrong for this platform in four places: `isolation_l
 """
 
 from headrace_runtime.kafka.admin import Admin, GroupLag
-from headrace_runtime.kafka.consumers import GroupConsumer, LogReader
+from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.events import BatchedEvents, EventProducer
 from headrace_runtime.kafka.producers import Fenced, Transaction, TransactionalProducer
+from headrace_runtime.kafka.readers import LogReader
 from headrace_runtime.kafka.views import CompactedView
 
 __all__ = [

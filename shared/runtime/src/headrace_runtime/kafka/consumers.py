@@ -6,15 +6,15 @@ import logging
 import queue
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState
 from prometheus_client import Counter
 
-from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.ends import Ends
@@ -39,7 +39,7 @@ CONSUMERS_STALLED = Counter(
     "headrace_consumer_stalled", "Consumers that were given up because they stood still.", ["group"]
 )
 
-_READING: dict[str, Any] = {
+READING: dict[str, Any] = {
     "isolation_level": "read_committed",
     "enable_auto_commit": False,
     "allow_auto_create_topics": False,
@@ -100,7 +100,7 @@ class GroupConsumer:
             heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
             # Restoring a state may take minutes on a busy machine; HangWatch ends a loop that hangs long before this.
             max_poll_interval_ms=600_000,
-            **_READING | _FETCHING,
+            **READING | _FETCHING,
             **settings.kafka_client(),
         )
         self._patience = Patience(self._consumer)
@@ -315,110 +315,3 @@ class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Do nothing: partitions that return are assigned again."""
-
-
-class LogReader:
-    """Reads committed records from given offsets, without a consumer group. Not thread-safe."""
-
-    def __init__(self, settings: KafkaSettings, name: str, bootstrap_timeout_ms: int = 30_000) -> None:
-        """Wait at most `bootstrap_timeout_ms` for the first broker to answer."""
-        self._consumer = KafkaConsumer(
-            client_id=name,
-            group_id=None,
-            auto_offset_reset="earliest",
-            bootstrap_timeout_ms=bootstrap_timeout_ms,
-            **_READING,
-            **settings.kafka_client(),
-        )
-        self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
-        self._patience = Patience(self._consumer)
-        self._ends = Ends(settings)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_ended: object) -> None:
-        self.close()
-
-    def partitions(self, topic: str) -> list[Place]:
-        """Return the partitions of a topic. Raises NotFound when there is no such topic."""
-        numbers = self._consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise NotFound(f"topic {topic} does not exist")
-        return [(topic, number) for number in sorted(numbers)]
-
-    def start_at(self, starts: Mapping[Place, int | None]) -> None:
-        """Assign these partitions and seek to these offsets; None is the beginning of a partition."""
-        partitions = {TopicPartition(*place): start for place, start in starts.items()}
-        self._consumer.assign(list(partitions))
-        self._patience.stir()
-        for partition, start in partitions.items():
-            if start is None:
-                self._consumer.seek_to_beginning(partition)
-            else:
-                self._consumer.seek(partition, start)
-
-    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the last stable offset of each partition; records of open transactions lie behind it."""
-        if self._patience.is_idle:
-            return self._ends.of(places, ANSWER_TIMEOUT_MS)
-        ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
-        return {(partition.topic, partition.partition): end for partition, end in ends.items()}
-
-    def beginnings(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the first offset that each partition still holds."""
-        partitions = [TopicPartition(*place) for place in places]
-        found = self._consumer.beginning_offsets(partitions, timeout_ms=ANSWER_TIMEOUT_MS)
-        return {(partition.topic, partition.partition): offset for partition, offset in found.items()}
-
-    def offsets_at(self, moments_ms: Mapping[Place, int]) -> dict[Place, int | None]:
-        """Return each partition's first offset with this timestamp (ms since 1970) or a later one; None without one."""
-        found = self._consumer.offsets_for_times({TopicPartition(*place): ms for place, ms in moments_ms.items()})
-        offsets = {(partition.topic, partition.partition): hit for partition, hit in found.items()}
-        return {place: offsets[place].offset if offsets.get(place) else None for place in moments_ms}
-
-    def wake(self) -> None:
-        """Make a poll ask at once whether it should end. For any thread."""
-        self._patience.wake()
-
-    def poll(self, timeout_s: float, until: Callable[[], bool] = never, max_records: int = 2_000) -> list[Record]:
-        """Return what has come, in order within each partition; empty when nothing has within the time.
-
-        `until` ends a poll early when it is true: it is asked every second, and after `wake`.
-        """
-        return self._patience.poll(timeout_s, max_records, until)
-
-    def position(self, place: Place) -> int:
-        """Return the next offset to read. Transaction markers that were passed count.
-
-        Raises Unavailable when the broker does not answer.
-        """
-        position = self._consumer.position(TopicPartition(*place), timeout_ms=ANSWER_TIMEOUT_MS)
-        if position is None:
-            raise Unavailable(f"{place[0]}:{place[1]}: no position after {ANSWER_TIMEOUT_MS / 1_000:.0f} s")
-        return int(position)
-
-    def reached(self, ends: Mapping[Place, int]) -> bool:
-        """Return whether every partition was read to its end.
-
-        Positions decide, not the offsets of records: transaction markers take offsets too, often the last one.
-        """
-        return all(self.position(place) >= end for place, end in ends.items())
-
-    def read_to(self, ends: Mapping[Place, int], stall_s: float = 60.0) -> Iterator[list[Record]]:
-        """Yield the records before these ends. Raises Unavailable after stall_s seconds without progress."""
-        last_move, positions = time.monotonic(), {place: self.position(place) for place in ends}
-        while not self.reached(ends):
-            records = [record for record in self.poll(0.5) if record.offset < ends[record.place]]
-            moved = {place: self.position(place) for place in ends}
-            if moved != positions:
-                last_move, positions = time.monotonic(), moved
-            elif time.monotonic() - last_move > stall_s:
-                raise Unavailable(f"reading stalled for {stall_s:.0f} s at {positions}, expected to reach {dict(ends)}")
-            if records:
-                yield records
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._ends.close()
-        self._consumer.close(autocommit=False)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from headrace_runtime.errors import Unavailable, Unprocessable
-from headrace_runtime.kafka.consumers import LogReader
+from headrace_runtime.kafka.readers import LogReader
 from headrace_runtime.messages import Record, decode
 from headrace_runtime.service import Background
 from headrace_runtime.settings import KafkaSettings
