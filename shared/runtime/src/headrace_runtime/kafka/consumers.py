@@ -1,4 +1,4 @@
-"""Kafka consumers: a member of a consumer group, and a reader of a range of the log without a group."""
+"""Kafka consumers that are members of a consumer group."""
 
 from __future__ import annotations
 
