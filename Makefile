@@ -66,7 +66,7 @@ chaos: $(READY) ## Kill and pause instances while records flow, then ask where e
 	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))
 
 siege: $(READY) ## Overload inference and attack it with hostile connections, on this machine only (SECONDS)
-	@$(BIN)/python tests/siege $(if $(SECONDS),--seconds $(SECONDS))
+	@$(BIN)/python tests/siege/siege.py $(if $(SECONDS),--seconds $(SECONDS))
 
 release: $(READY) ## Make wheels, the chart's package and SBOMs in dist; publishes nothing
 	@$(BIN)/python scripts/release.py

@@ -24,7 +24,7 @@ FOR_TESTS = (
     *("--disable-error-code", "union-attr", "--disable-error-code", "unreachable"),
 )
 """What is asked of tests less than of code: functions need not say what they take and return, bodies are checked."""
-PROGRAMS_OF_TESTS = ("tests/chaos", "tests/cluster", "tests/foreign", "tests/images", "scripts")
+PROGRAMS_OF_TESTS = ("tests/chaos", "tests/cluster", "tests/foreign", "tests/images", "tests/siege", "scripts")
 """Folders whose modules import each other by name."""
 ALONE = ("examples/*", "tests/siege")
 """Programs that are checked by themselves: two of them may have a module of the same name."""

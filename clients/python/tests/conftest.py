@@ -222,6 +222,10 @@ class FakeRegistry(RegistryServiceServicer):
         self._seen(request, context)
         return messages.ApplyPipelineResponse(applied=self.pipelines[0], changed=self.changed)
 
+    def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
+        self._seen(request, context)
+        return messages.DeletePipelineResponse(purged=request.purge)
+
     def FreezeDataset(self, request: Any, context: Any) -> messages.FreezeDatasetResponse:  # noqa: N802
         self._seen(request, context)
         return messages.FreezeDatasetResponse(request_id="request-7")

@@ -1,6 +1,6 @@
 """Lays siege to inference on this machine's loopback: overload with deadlines, slow and hostile connections.
 
-    python tests/siege --seconds 8
+    python tests/siege/siege.py --seconds 8
 
 Prints how an honest caller fares beside each attack, and what the server holds before and afterwards. Exits 1 when the
 server's memory has not come back to within a fifth, a traceback is in its log, an honest call failed, or the honest
