@@ -18,7 +18,6 @@ TESTS = ("*/*/tests", "tests")
 FOR_TESTS = (
     *("--cache-dir", ".mypy_cache/tests"),  # other options, so that neither check undoes what the other remembers
     "--explicit-package-bases",
-    *("--exclude", "tests/siege"),
     *("--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls", "--no-warn-return-any"),
     # An attribute of None fails a test as well as an assertion does, and conditions change between two assertions.
     *("--disable-error-code", "union-attr", "--disable-error-code", "unreachable"),
@@ -26,8 +25,8 @@ FOR_TESTS = (
 """What is asked of tests less than of code: functions need not say what they take and return, bodies are checked."""
 PROGRAMS_OF_TESTS = ("tests/chaos", "tests/cluster", "tests/foreign", "tests/images", "tests/siege", "scripts")
 """Folders whose modules import each other by name."""
-ALONE = ("examples/*", "tests/siege")
-"""Programs that are checked by themselves: two of them may have a module of the same name."""
+EXAMPLES = "examples/*"
+"""Each example by itself: two of them may have a module of the same name."""
 
 
 def checks() -> list[tuple[str, list[str]]]:
@@ -44,7 +43,7 @@ def checks() -> list[tuple[str, list[str]]]:
         ("generated contracts", [sys.executable, "scripts/generate_protos.py", "--check"]),
         ("generated documents", [sys.executable, "scripts/generate_docs.py", "--check"]),
     ]
-    for example in sorted(path for part in ALONE for path in ROOT.glob(part) if any(path.glob("*.py"))):
+    for example in sorted(path for path in ROOT.glob(EXAMPLES) if any(path.glob("*.py"))):
         name = str(example.relative_to(ROOT))
         found.append((f"types of {name}", [tool("mypy"), "--no-error-summary", name]))
     if earlier := released_contracts():

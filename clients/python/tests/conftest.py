@@ -223,12 +223,10 @@ class FakeRegistry(RegistryServiceServicer):
         return messages.ApplyPipelineResponse(applied=self.pipelines[0], changed=self.changed)
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.DeletePipelineResponse(purged=request.purge)
+        return self._seen(request, context, messages.DeletePipelineResponse(purged=request.purge))
 
     def FreezeDataset(self, request: Any, context: Any) -> messages.FreezeDatasetResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.FreezeDatasetResponse(request_id="request-7")
+        return self._seen(request, context, messages.FreezeDatasetResponse(request_id="request-7"))
 
     def ListPipelines(self, request: Any, context: Any) -> messages.ListPipelinesResponse:  # noqa: N802
         self._seen(request, context)
@@ -252,8 +250,7 @@ class FakeRegistry(RegistryServiceServicer):
         return messages.RollbackModelResponse(release=self.releases[0])
 
     def GetLineage(self, request: Any, context: Any) -> messages.GetLineageResponse:  # noqa: N802
-        self._seen(request, context)
-        return self.lineage
+        return self._seen(request, context, self.lineage)
 
     def GetRecordFate(self, request: Any, context: Any) -> messages.GetRecordFateResponse:  # noqa: N802
         return self._seen(request, context, messages.GetRecordFateResponse(fates=self.fates))
@@ -376,7 +373,7 @@ def canned() -> Canned:
 
 @pytest.fixture
 def registry(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
-    fake = FakeRegistry(pipelines=[canned.pipeline()])  # type: ignore[abstract]
+    fake = FakeRegistry(pipelines=[canned.pipeline()])
     with served(lambda server: add_RegistryServiceServicer_to_server(fake, server)) as fake.address:
         monkeypatch.setenv("HEADRACE_REGISTRY_ADDRESS", fake.address)
         yield fake
