@@ -90,19 +90,7 @@ class GroupConsumer:
         self._look_s = time.monotonic()
         self._known: Mapping[str, Collection[int]] = {}
         self._ends = Ends(settings)
-        self._consumer = KafkaConsumer(
-            group_id=group,
-            group_instance_id=f"{group}.{instance}",
-            client_id=f"{group}.{instance}",
-            auto_offset_reset="earliest",
-            partition_assignment_strategy=[TruthfulAssignor],
-            session_timeout_ms=settings.kafka_session_timeout_ms,
-            heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
-            # Restoring a state may take minutes on a busy machine; HangWatch ends a loop that hangs long before this.
-            max_poll_interval_ms=600_000,
-            **READING | _FETCHING,
-            **settings.kafka_client(),
-        )
+        self._consumer = _connect(settings, group, instance)
         self._patience = Patience(self._consumer)
         self._arrivals = _Arrivals(self._patience.stir)
         self._mend(self._consumer._coordinator)  # noqa: SLF001
@@ -315,3 +303,19 @@ class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Do nothing: partitions that return are assigned again."""
+
+
+def _connect(settings: KafkaSettings, group: str, instance: str) -> KafkaConsumer:
+    return KafkaConsumer(
+        group_id=group,
+        group_instance_id=f"{group}.{instance}",
+        client_id=f"{group}.{instance}",
+        auto_offset_reset="earliest",
+        partition_assignment_strategy=[TruthfulAssignor],
+        session_timeout_ms=settings.kafka_session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
+        # Restoring a state may take minutes on a busy machine; HangWatch ends a loop that hangs long before this.
+        max_poll_interval_ms=600_000,
+        **READING | _FETCHING,
+        **settings.kafka_client(),
+    )
