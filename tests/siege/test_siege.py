@@ -8,6 +8,6 @@ from pathlib import Path
 
 
 def test_a_short_siege_leaves_nothing() -> None:
-    command = [sys.executable, str(Path(__file__).parent), "--seconds", "0.5", "--untimed"]
+    command = [sys.executable, str(Path(__file__).with_name("siege.py")), "--seconds", "0.5", "--untimed"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
