@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -13,6 +14,9 @@ from xdist.workermanage import WorkerController
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
+
+hypothesis.settings.register_profile("headrace", deadline=None)  # tests share the machine with others
+hypothesis.settings.load_profile("headrace")
 
 ON_THE_PLATFORM = ("tests/e2e/",)
 UNITS = (

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_runtime.object_store import digest_of
-from hypothesis import settings
 from onnx import TensorProto, checker, helper, numpy_helper
-
-settings.register_profile("headrace", deadline=None)  # tests share the machine with others
-settings.load_profile("headrace")
 
 MakeGraph = Callable[..., bytes]
 MakeRelease = Callable[..., Release]

@@ -108,12 +108,12 @@ def test_nothing_to_fit_on_is_an_error(mixed: Pipeline) -> None:
         fit([], mixed)
 
 
-@pytest.mark.parametrize("scale", ["standard", "minmax"])
-def test_values_too_large_to_scale_are_an_error(mixed: Pipeline, scale: str) -> None:
+def test_values_too_large_to_scale_are_an_error(mixed: Pipeline) -> None:
     document = json.loads(mixed.canonical_json())
-    document["prepare"]["transform"]["amount"] = {"scale": scale}
+    document["prepare"]["transform"]["amount"] = {"scale": "standard"}
     pipeline = parse_canonical(json.dumps(document).encode())
-    batch = batch_of(pipeline, np.zeros((2, 6)), np.array([-1.7e308, 1.7e308]))
+    # Larger ones are rejected where they are read, and these where they are cleaned.
+    batch = batch_of(pipeline, np.zeros((2, 6)), np.array([-1e250, 1e250]))
 
     with pytest.raises(DatasetUnusable, match="'amount' that can be scaled"):
         fit([batch], pipeline)
