@@ -62,7 +62,9 @@ train:
   epochs: 2
 compress:
   variants: [{{kind: int8-dynamic}}]
-  gates: {{accuracyDrop: 1.0, agreement: 0.0, relativeLogitError: 1000.0, sizeRatio: 100.0, latencyRatio: 1000.0}}
+  gates:
+    {{accuracyDrop: 1.0, agreement: 0.0, relativeLogitError: 1000.0, sizeRatio: 100.0, latencyRatio: 1000.0,
+     baseline: ignored}}
 """
 
 
