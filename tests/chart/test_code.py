@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from headrace_runtime.settings import PREFIX, KafkaSettings, ServiceSettings, load_settings
-from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED, raw_topic
+from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED, group_of, raw_topic
 
 ROOT = Path(__file__).parents[2]
 Facts = dict[str, dict[str, Any]]
@@ -128,8 +128,8 @@ def test_lag_is_looked_for_where_the_work_waits(facts: Facts) -> None:
     assert facts["compressor"]["lag"] == {"group": wiring["compressor"].NAME, "topic": COMPRESSION_REQUESTED.name}
     for service, topic in (("ingestion", "{source}"), ("preprocessing", raw_topic("{pipeline}"))):
         assert service == wiring[service].NAME
-        assert 'name = f"{NAME}.{pipeline.name}"' in source(service)
-        assert facts[service]["lag"] == {"group": f"{service}.{{pipeline}}", "topic": topic}
+        assert "name = group_of(NAME, pipeline.own_name)" in source(service)
+        assert facts[service]["lag"] == {"group": group_of(service, "{pipeline}"), "topic": topic}
 
 
 def test_scalers_watch_each_pipeline(render: Callable[[Any], list[dict[str, Any]]]) -> None:

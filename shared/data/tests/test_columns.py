@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pytest
-from headrace_data.columns import Column, column_for
+from headrace_data.columns import LARGEST_FLOAT64, Column, column_for
 from headrace_data.spec import Field
 from headrace_data.spec.scalars import ElementType
 from hypothesis import given, settings
@@ -88,6 +88,8 @@ def _element(element: Any, field: Field) -> bytes | None:
         return bytes([element]) if type(element) is bool else None
     if field.dtype.kind == "f":
         if type(element) not in (int, float):
+            return None
+        if field.type == "float64" and abs(element) > LARGEST_FLOAT64:
             return None
         with np.errstate(over="ignore"):
             number = np.float64(element).astype(field.dtype)

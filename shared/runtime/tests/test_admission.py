@@ -161,7 +161,8 @@ STANDING = 0.7
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.0001, 0.0005), st.integers(1, 10_000), st.integers(0, 100))
 def test_a_burst_whose_deadlines_allow_it_is_answered(answer_s: float, calls: int, seed: int) -> None:
-    thread = Thread(answer_s, 1e9, 30.0, calls / 1e9, seed)
+    thread = Thread(answer_s, 1e9, 30.0, (calls + 0.5) / 1e9, seed)
+    assert len(thread.due) == calls
     thread.run()
     assert thread.good == calls
 
