@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from headrace_runtime import free_memory, trials
+from headrace_runtime import memory, trials
 from headrace_runtime.errors import Unavailable
-from headrace_runtime.free_memory import free_bytes, resident_bytes
+from headrace_runtime.memory import free_bytes, resident_bytes
 from headrace_runtime.messages import Record
 from headrace_runtime.trials import Trial, is_transient
 from kafka.errors import KafkaConnectionError
@@ -133,7 +133,7 @@ def test_free_memory_is_known() -> None:
 def test_a_container_has_what_its_limit_leaves_and_what_it_keeps_of_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(free_memory, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
     for name, content in (("max", "9000"), ("current", "8900"), ("stat", "anon 300\ninactive_file 8500")):
         (tmp_path / f"memory.{name}").write_text(content + "\n")
     assert free_bytes() == 8_600

@@ -30,7 +30,7 @@ from typing import IO, Any
 from kafka.errors import KafkaError
 
 from headrace_runtime.errors import DeadlineExceeded, Unavailable
-from headrace_runtime.free_memory import free_bytes, resident_bytes
+from headrace_runtime.memory import free_bytes, resident_bytes
 from headrace_runtime.messages import Record
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
 from headrace_runtime.child import Assignment, WorkRefused
-from headrace_runtime.free_memory import free_bytes
+from headrace_runtime.memory import free_bytes
 from headrace_runtime.object_store import Artifact, ObjectStore
 
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
