@@ -1,7 +1,8 @@
 import subprocess
 import sys
+import threading
 
-from headrace_runtime.kafka.watchdog import HUNG_EXIT_CODE, Watchdog
+from headrace_runtime.kafka.watchdog import HUNG_EXIT_CODE, HangWatch, Watchdog
 
 
 class Clock:
@@ -65,7 +66,7 @@ def test_a_suspended_process_has_not_stood_still() -> None:
 def test_a_hung_thread_ends_the_process_and_shows_where_it_hangs() -> None:
     program = """
 import threading
-from headrace_runtime.kafka.watchdog import HangWatch
+from headrace_runtime.kafka.watchdog import HUNG_EXIT_CODE, HangWatch, LONGEST_STEP_S, Watchdog
 
 def hang_here():
     threading.Event().wait()
@@ -77,3 +78,14 @@ with HangWatch("loop", 0.4) as watch:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == HUNG_EXIT_CODE
     assert "hang_here" in done.stderr
+
+
+def test_one_thread_checks_all_watches_and_ends_with_the_last() -> None:
+    def checking() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "hang watch"]
+
+    with HangWatch("one", 60.0), HangWatch("other", 60.0):
+        assert len(checking()) == 1
+    for thread in checking():
+        thread.join(60.0)
+    assert checking() == []

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -63,32 +63,58 @@ class Watchdog(Generic[S]):
 class HangWatch:
     """Ends the process when a thread has sent no heartbeat for too long; writes the stack of every thread to its log.
 
-    Some calls of the Kafka client have no time-out. The supervisor starts the process again.
+    Some calls of the Kafka client have no time-out. The supervisor starts the process again. One thread checks all
+    watches of a process.
     """
+
+    _watches: ClassVar[set[HangWatch]] = set()
+    _thread: ClassVar[threading.Thread | None] = None
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _changed: ClassVar[threading.Event] = threading.Event()
+    """Set when a watch was added or removed, so that the thread looks again."""
 
     def __init__(self, name: str, limit_s: float) -> None:
         self._name = name
         self._watchdog: Watchdog[str] = Watchdog(limit_s)
-        self._look_every_s = min(2.0, limit_s / 4)
+        self.look_every_s = min(2.0, limit_s / 4)
         self._beats = 0
-        self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
         """Start the checks."""
-        threading.Thread(target=self._run, name=f"{self._name} watch", daemon=True).start()
+        with self._guard:
+            self._watches.add(self)
+            if HangWatch._thread is None:
+                HangWatch._thread = threading.Thread(target=self._run, name="hang watch", daemon=True)
+                HangWatch._thread.start()
+        self._changed.set()
         return self
 
     def __exit__(self, *_ended: object) -> None:
         """Stop the checks."""
-        self._stopping.set()
+        with self._guard:
+            self._watches.discard(self)
+            self._changed.set()
 
     def beat(self) -> None:
         """Record a heartbeat of the thread."""
         self._beats += 1
 
-    def _run(self) -> None:
-        while not self._stopping.wait(self._look_every_s):
-            if self._watchdog.look({self._name: self._beats}):
-                logger.critical("%s hangs for %s s, ending the process", self._name, self._watchdog.limit_s)
-                faulthandler.dump_traceback(all_threads=True)
-                os._exit(HUNG_EXIT_CODE)
+    @classmethod
+    def _run(cls) -> None:
+        while True:
+            with cls._guard:
+                cls._changed.clear()
+                watches = list(cls._watches)
+                if not watches:
+                    cls._thread = None
+                    return
+            for watch in watches:
+                watch.look()
+            cls._changed.wait(min(watch.look_every_s for watch in watches))
+
+    def look(self) -> None:
+        """End the process when there were no heartbeats for too long."""
+        if self._watchdog.look({self._name: self._beats}):
+            logger.critical("%s hangs for %s s, ending the process", self._name, self._watchdog.limit_s)
+            faulthandler.dump_traceback(all_threads=True)
+            os._exit(HUNG_EXIT_CODE)
