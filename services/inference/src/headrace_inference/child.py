@@ -10,6 +10,7 @@ from typing import Any
 from headrace_runtime.trial_child import Handle, serve_requests
 
 from headrace_inference.adapters.onnx_model import OnnxModel
+from headrace_inference.adapters.run_limit import RunLimit
 
 NICENESS = 10
 """Priority of trials: calls are answered meanwhile."""
@@ -18,9 +19,11 @@ NICENESS = 10
 def build(setup: Mapping[str, Any]) -> Handle:
     """Return the handler of requests, each of which has a graph as its payload."""
     os.nice(NICENESS)
+    # Whoever waits for the trial ends it first, and knows then that the graph hangs.
+    limit = RunLimit(2 * setup["limit_s"])
 
     def handle(_: Mapping[str, Any], graph: bytes) -> None:
-        OnnxModel(graph, setup["max_rows"]).try_out()
+        OnnxModel(graph, setup["max_rows"], limit).try_out()
 
     return handle
 

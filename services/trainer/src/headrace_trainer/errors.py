@@ -25,9 +25,9 @@ class WrongDataset(TrainingError):
 class DoesNotFit(TrainingError):
     """The network and its rows take more memory than there is."""
 
-    def __init__(self, parameters: int, rows: int, needed_bytes: int, free_bytes: int) -> None:
+    def __init__(self, parameters: int, rows: int, needed_bytes: int, total_bytes: int) -> None:
         super().__init__(
-            f"train.network: expected to need at most the {free_bytes / 1e6:,.0f} MB of memory that are free here, got "
+            f"train.network: expected to need at most the {total_bytes / 1e6:,.0f} MB of memory there are here, got "
             f"{parameters:,} parameters and {rows:,} rows, which need at least {needed_bytes / 1e6:,.0f} MB to train; "
             "make its layers or train.batchSize smaller, freeze fewer rows, or give the trainer more memory"
         )

@@ -179,9 +179,14 @@ class Unfinished(Generic[KeyT]):
         return self._began_s.pop(key, None) is not None
 
     @property
+    def full(self) -> bool:
+        """Whether one has to go before the next message may begin."""
+        return len(self._began_s) >= self._most
+
+    @property
     def due_s(self) -> float:
         """The time from which the next message may begin; 0 for at once."""
-        if len(self._began_s) < self._most:
+        if not self.full:
             return 0.0
         return next(iter(self._began_s.values())) + self._grace_s
 

@@ -23,6 +23,18 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def total_bytes() -> int:
+    """Return the memory that there is for this process at most: the machine's, or the limit of its container."""
+    total = [sys.maxsize]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        total += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")]
+        total.append(int((CONTROL_GROUP / "memory.max").read_text()))
+    except (OSError, ValueError):
+        logger.debug("no limit of memory is told here")
+    return min(total)
+
+
 def free_bytes() -> int:
     """Return the memory that this process may still take: the machine's, or less in a container with a limit."""
     free = [sys.maxsize]

@@ -131,7 +131,7 @@ class GrpcSettings(ServiceSettings):
         64,
         ge=1,
         description="Messages that may arrive at the same time; of more, the oldest that is 0.1 s old is "
-        "RESOURCE_EXHAUSTED. Times the largest message, this is what callers can make the server hold.",
+        "RESOURCE_EXHAUSTED. Times the largest message, this is what calls with one request can make the server hold.",
     )
     handshake_timeout_s: float = Field(
         20.0, gt=0, description="Seconds that a new connection may take until it speaks TLS and HTTP/2."

@@ -65,7 +65,7 @@ def _told(name: str, answer: messages.DeletePipelineResponse) -> Sequence[str]:
     if answer.purged:
         lines.append(f"deleted: {named}")
     else:
-        lines.append(f"stays until `headrace delete pipeline {name} --purge`: {named}")
+        lines.append(f"stays until `headrace delete pipeline {name} --purge`, before it is applied again: {named}")
     lines.append(
         f"stays: the producers' topic, {answer.datasets} datasets and {answer.versions} versions in the object store, "
         "and all that the registry recorded (`get --as-of`, `lineage`, `where`)"

@@ -19,7 +19,7 @@ class GraphTrial:
 
     def __init__(self, max_rows: int, limit_s: float) -> None:
         self._stopping = threading.Event()
-        self._trial = Trial(CHILD, {"max_rows": max_rows}, limit_s, self._stopping)
+        self._trial = Trial(CHILD, {"max_rows": max_rows, "limit_s": limit_s}, limit_s, self._stopping)
 
     def attempt(self, graph: Graph, data: bytes) -> None:
         """Return when the graph loads and answers.

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from headrace_runtime import telemetry_names as names
-from headrace_runtime.errors import Corrupt, HeadraceError, NotFound, Unprocessable
+from headrace_runtime.errors import Corrupt, DeadlineExceeded, HeadraceError, NotFound, Unprocessable
 from headrace_runtime.service import Background
 from headrace_runtime.telemetry import tracer
 from opentelemetry.context import Context
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _FAULTS: dict[type[Exception], Fault] = {
     Unprocessable: Fault.UNFIT,
+    DeadlineExceeded: Fault.UNFIT,  # of a run that is warmed
     NotFound: Fault.MISSING,
     Corrupt: Fault.MISSING,
 }

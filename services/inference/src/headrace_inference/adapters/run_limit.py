@@ -42,8 +42,9 @@ class RunLimit:
 
     def end(self, options: ort.RunOptions) -> None:
         """Take note that a run is over."""
-        del self._running[options]
-        if not options.terminate:
+        began_s = self._running.pop(options)
+        # Those of a run that was near its limit may be told to end a moment from now.
+        if time.monotonic() - began_s < self.limit_s / 2:
             self._spare.append(options)
 
     def _start(self) -> None:

@@ -165,11 +165,15 @@ class Shelf:
         found = versions.aliases.get(version or CHAMPION)
         if found is not None:
             return found
-        for each in self._shown.failing:
-            release = each.release
-            if release.model == model and version in (str(release.ordinal), release.alias):
-                raise Unavailable(f"model {model!r}: version {version!r} is released but does not load: {each.reason}")
-        return _search(model, version, versions)
+        try:
+            return _search(model, version, versions)
+        except NotFound:
+            for each in self._shown.failing:
+                release = each.release
+                if release.model == model and version in (str(release.ordinal), release.alias):
+                    told = f"model {model!r}: version {version!r} is released but does not load: {each.reason}"
+                    raise Unavailable(told) from None
+            raise
 
     def knows(self, model: str) -> bool:
         """Tell whether a model is released and loaded; False while it loads. Raises NotFound for an unknown one."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from headrace_runtime import errors
 from headrace_runtime import telemetry_names as names
@@ -121,7 +122,7 @@ class Predictor:
             call, version = self._open(asked)
             work = self._read(version, call, asked)
             async with _within(version, call, _left_s(asked, call)):
-                part, cached = await self._outputs(work, context)
+                part, cached = await self._outputs(work, partial(_left_s, asked, call))
             return self._answer(asked, call, work, part, cached=cached)
         except BaseException as error:
             self._count_failure(asked, error)
@@ -193,11 +194,11 @@ class Predictor:
         read_s = time.perf_counter() - asked.started
         return _Work(version, statistics, arrays, outputs, signature.rows(arrays), len(asked.request), read_s)
 
-    async def _outputs(self, work: _Work, context: CallContext) -> tuple[bytes, bool]:
+    async def _outputs(self, work: _Work, left_s: Callable[[], float | None]) -> tuple[bytes, bool]:
         """Return the outputs' part of the answer, and whether it was kept from an earlier call."""
         release = work.version.release
         if not work.version.cached:
-            return await self._computed(work, context), False
+            return await self._computed(work, left_s()), False
         started = time.perf_counter()
         key = cache_key(release.graph.digest, work.arrays, work.outputs)
         part = await self._hot.get(release.model, key)
@@ -205,16 +206,16 @@ class Predictor:
         if part is not None:
             work.statistics.found(looked_s)
             return part, True
-        part = await self._computed(work, context)
+        part = await self._computed(work, left_s())
         self._hot.put(key, part, release.cache_ttl_s or None)
         work.statistics.missed(looked_s)
         return part, False
 
-    async def _computed(self, work: _Work, context: CallContext) -> bytes:
+    async def _computed(self, work: _Work, left_s: float | None) -> bytes:
         started = time.perf_counter()
         with child_span(names.SPAN_INFER):
             results, queue_s = await self._compute.run(
-                work.version, work.arrays, work.outputs, work.rows, work.size_bytes, context.time_remaining()
+                work.version, work.arrays, work.outputs, work.rows, work.size_bytes, left_s
             )
         return _outputs_part(work, results, time.perf_counter() - started - queue_s, queue_s)
 

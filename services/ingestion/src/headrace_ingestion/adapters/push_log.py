@@ -96,7 +96,8 @@ class PushLog:
             except BaseException as error:
                 # Fenced, or in a state that nobody knows: the next writer opens a producer of its own.
                 self._close()
-                if isinstance(error, KafkaError):
+                # kafka-python raises ValueError for a partition that came after it had asked for those of the topic.
+                if isinstance(error, KafkaError) or "Unrecognized partition" in str(error):
                     raise Unavailable(f"Kafka does not take records now: {error!r}") from error
                 raise
 

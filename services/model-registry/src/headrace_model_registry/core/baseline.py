@@ -2,7 +2,7 @@
 
 The trainer measures both on the version's own test split. Where every class counts alike (`classWeights: balanced`) a
 version may rightly miss the commonest class more often: there the mean of the classes' accuracies is compared, which
-always the same answer brings to one in as many as there are classes.
+always the same answer brings to one in as many classes as have test rows. With one class alone nothing is told by it.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def why_below_baseline(metrics: Mapping[str, float], *, balanced: bool) -> str:
     if "accuracy" not in metrics:
         return ""
     classes = [value for name, value in metrics.items() if name.startswith(_ACCURACY)]
-    if balanced and classes:
+    if balanced and len(classes) > 1:
         own, chance = fmean(classes), 1.0 / len(classes)
         told = f"the mean of the classes' accuracies is {own:.4f}, and {chance:.4f} with always the same answer"
         return _below(told) if own < chance * (1.0 - _ROUNDING) else ""

@@ -32,8 +32,8 @@ def least_bytes(train: Train, shape: Sequence[int], outputs: int, rows: tuple[in
     return _NUMBER_BYTES * (numbers + (training + validation) * values[0] + max(learning, measuring))
 
 
-def require_room(train: Train, shape: Sequence[int], outputs: int, rows: tuple[int, int], free_bytes: int) -> None:
+def require_room(train: Train, shape: Sequence[int], outputs: int, rows: tuple[int, int], total_bytes: int) -> None:
     """Raise DoesNotFit when training takes more memory than there is."""
     needed = least_bytes(train, shape, outputs, rows)
-    if needed > free_bytes:
-        raise DoesNotFit(count_parameters(train.network, shape, outputs), sum(rows), needed, free_bytes)
+    if needed > total_bytes:
+        raise DoesNotFit(count_parameters(train.network, shape, outputs), sum(rows), needed, total_bytes)

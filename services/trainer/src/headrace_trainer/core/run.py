@@ -82,14 +82,14 @@ class Trained:
 
 
 def run(
-    plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress, free_bytes: int = sys.maxsize
+    plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress, total_bytes: int = sys.maxsize
 ) -> Trained:
     """Train, export and measure, in as much memory as is free.
 
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
     pipeline = plan.pipeline
-    _require_room(plan, free_bytes)
+    _require_room(plan, total_bytes)
     columns = reader.columns("train")
     labels = columns[plan.dataset.label.name]
     for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):
@@ -123,10 +123,10 @@ def run(
     )
 
 
-def _require_room(plan: Plan, free_bytes: int) -> None:
+def _require_room(plan: Plan, total_bytes: int) -> None:
     shape = input_shape(plan.pipeline, plan.dataset.transforms)
     rows = plan.dataset.splits["train"].rows, plan.dataset.splits["validation"].rows
-    require_room(plan.pipeline.train, shape, len(plan.classes) or 1, rows, free_bytes)
+    require_room(plan.pipeline.train, shape, len(plan.classes) or 1, rows, total_bytes)
 
 
 @torch.no_grad()

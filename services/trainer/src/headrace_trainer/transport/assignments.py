@@ -9,7 +9,7 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
 from headrace_runtime.child import Assignment, WorkRefused
-from headrace_runtime.memory import free_bytes
+from headrace_runtime.memory import total_bytes
 from headrace_runtime.object_store import Artifact, ObjectStore
 
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
@@ -40,7 +40,7 @@ def _train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
 
     curve = StoredCurve(progress, store, assignment["output"])
 
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, free_bytes())
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, total_bytes())
 
     curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)

@@ -281,8 +281,10 @@ class GroupConsumer:
     def close(self) -> None:
         """Close the consumer. A static member keeps its partitions until the session times out."""
         self._joining.close()
-        self._ends.close()
-        self._consumer.close(autocommit=False)
+        try:
+            self._ends.close()
+        finally:
+            self._consumer.close(autocommit=False)
 
 
 class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
 from headrace_runtime.messages import Place
 from headrace_runtime.settings import KafkaSettings
@@ -44,9 +45,15 @@ class Ends:
         Raises KafkaError when the broker does not tell within the time.
         """
         partitions = [TopicPartition(*place) for place in places]
+        if not partitions:
+            return {}
         shared = self._open()
-        with shared.lock:
-            ends = shared.consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
+        if not shared.lock.acquire(timeout=timeout_ms / 1_000):
+            raise KafkaTimeoutError(f"others ask for the ends of partitions, for {timeout_ms} ms already")
+        try:
+            ends = shared.consumer.end_offsets(partitions, timeout_ms=timeout_ms)
+        finally:
+            shared.lock.release()
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def close(self) -> None:
@@ -56,9 +63,10 @@ class Ends:
             if shared is None:
                 return
             shared.users -= 1
-            if shared.users == 0:
-                del self._clients[self._key]
-                shared.consumer.close(autocommit=False)
+            if shared.users:
+                return
+            del self._clients[self._key]
+        shared.consumer.close(autocommit=False)
 
     def _open(self) -> _Shared:
         with self._guard:

@@ -120,5 +120,7 @@ class LogReader:
 
     def close(self) -> None:
         """Close the connections."""
-        self._ends.close()
-        self._consumer.close(autocommit=False)
+        try:
+            self._ends.close()
+        finally:
+            self._consumer.close(autocommit=False)

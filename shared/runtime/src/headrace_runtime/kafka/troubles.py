@@ -6,9 +6,7 @@ import logging
 
 from headrace.events.v1.pipeline_pb2 import PipelineTroubled
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
-from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka.producers import send
 from headrace_runtime.messages import encode
 from headrace_runtime.settings import ServiceSettings
@@ -41,7 +39,8 @@ class Troubles:
             part=part,
             instance=self._settings.instance,
             subject=subject,
-            reason=reason[:MOST_REASON],
+            # An error may tell of a name that is no UTF-8.
+            reason=reason[:MOST_REASON].encode(errors="replace").decode(),
             valid_s=int(valid_s),
         )
         trouble.occur_time.GetCurrentTime()
@@ -57,5 +56,5 @@ class Troubles:
                 send(producer, encode(trouble, source=self._service)).get(timeout=TIMEOUT_S)
             finally:
                 producer.close(timeout=1)
-        except (KafkaError, HeadraceError, OSError) as error:
+        except Exception as error:
             logger.warning("%s: a trouble of pipeline %s could not be told: %r", part, pipeline, error)

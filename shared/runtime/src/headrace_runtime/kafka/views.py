@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
 
 POLL_TIMEOUT_S = 5.0
+LOOK_S = 0.1
+"""How often the end is looked for while somebody waits for it: nothing tells that a marker was passed."""
 
 
 class CompactedView(Background, Generic[M]):
@@ -80,7 +82,7 @@ class CompactedView(Background, Generic[M]):
             self.wake = reader.wake
             waiting = [(self._ready, reader.ends(places))]
             while not self.stopping.is_set():
-                for record in reader.poll(POLL_TIMEOUT_S, lambda: self.stopping.is_set() or not self._asked.empty()):
+                for record in reader.poll(LOOK_S if waiting else POLL_TIMEOUT_S, self._is_wanted):
                     self._deliver(record)
                 while not self._asked.empty():
                     waiting.append((self._asked.get(), reader.ends(places)))
@@ -90,6 +92,9 @@ class CompactedView(Background, Generic[M]):
                             self._on_ready()
                         seen.set()
                 waiting = [item for item in waiting if not item[0].is_set()]
+
+    def _is_wanted(self) -> bool:
+        return self.stopping.is_set() or not self._asked.empty()
 
     def _deliver(self, record: Record) -> None:
         key = (record.key or b"").decode(errors="replace")

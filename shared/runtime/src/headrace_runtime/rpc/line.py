@@ -40,7 +40,8 @@ REFUSED = Counter(
     ("reason",),
 )
 _FIRST = "/grpc.health.v1.Health/"
-"""Who asks for health does not wait: a server that is restarted because it is overloaded answers even less."""
+"""Who asks for health does not wait, unless too many messages are unfinished: a server that is restarted because it is
+overloaded answers even less."""
 
 
 class Line:
@@ -82,10 +83,16 @@ class Line:
                 call.refuse(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
             elif method.takes_stream:
                 self._tasks.begin(method, call, None)
-            elif method.path.startswith(_FIRST) or not (self._waiting or len(self._unfinished) or self._loop_is_behind):
+            elif self._may_begin(method):
                 self._ask(method, call)
             else:
                 self._join(method, call)
+
+    def _may_begin(self, method: Method) -> bool:
+        """Return whether a call need not wait."""
+        if method.path.startswith(_FIRST):
+            return not self._unfinished.full
+        return not (self._waiting or len(self._unfinished) or self._loop_is_behind)
 
     def turn(self) -> None:
         """Go on with the call whose turn it is."""
