@@ -1,7 +1,8 @@
-"""The search for a message on which processes die. Pure: numbers in, numbers out.
+"""The search for a poison message, on which processes die. Pure: numbers in, numbers out.
 
-A batch that cannot be handled is tried in halves, each half by itself, until one unit that dies alone is left. What
-does not die goes through, so a search over n units that holds k bad ones meets about k * log2(n) deaths.
+A unit is a message, or a row of a message. A batch that cannot be handled is tried in halves, each half by itself. The
+search ends at a single unit that causes a death alone. Halves that pass are handled. A search over n units with k
+poison ones therefore costs about k * log2(n) deaths.
 """
 
 from __future__ import annotations
@@ -12,64 +13,64 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CRASH = "crash"
-"""Rule of dead letters: whoever handles the record dies. It was tried three times, alone, in a process of its own."""
+"""Rule of dead letters: a process that handles the record dies. Three trials of the record alone have shown it."""
 SUSPICIOUS_BEGINNINGS = 2
-"""Beginnings at one offset that came to no end, after which what stands there is tried before it is handled."""
+"""Unfinished beginnings at one offset after which the messages there are tried before they are handled."""
 CONVICTING_DEATHS = 3
-"""Deaths on a unit alone after which it is set aside."""
+"""Deaths on a single unit after which it is parked."""
 MOST_IN_A_ROW = 100
-"""Units set aside one after another before the fault is taken to be the service's own."""
+"""Successive parked units after which the fault is taken to lie in the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where the next bad one is looked for among ascending numbers: offsets of a partition, or rows of a message."""
+    """The search for the next poison unit among ascending numbers: offsets of a partition, or rows of a message."""
 
     end: int | None = None
-    """What is not settled before this number has died together; None when nothing has died."""
+    """The unsettled units before this number caused a death together; None when no unit did."""
     deaths: int = 0
-    """How often the first unit has died alone."""
+    """Deaths on the first unit alone."""
 
     def piece(self, units: Sequence[int]) -> Sequence[int]:
-        """Return which of the units that are not settled, ascending and at least one, to try next: the first ones."""
+        """Return the units to try next: the first of the unsettled `units`, which are ascending and not empty."""
         doubtful = bisect_left(units, self.end) if self.end is not None else 0
         return units[: max(1, doubtful // 2)] if doubtful else units
 
     def passed(self, piece: Sequence[int]) -> Search:
-        """Return where to look once a piece is settled."""
+        """Return the search after a piece passed."""
         return Search() if self.end is None or piece[-1] + 1 >= self.end else Search(self.end)
 
     def died(self, piece: Sequence[int]) -> Search:
-        """Return where to look once a piece has died."""
+        """Return the search after a piece caused a death."""
         end = piece[-1] + 1
         again = len(piece) == 1 and self.end == end
         return Search(end, self.deaths * again + 1 if len(piece) == 1 else 0)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is known to be bad."""
+        """Whether no unsettled unit is known to cause a death."""
         return self.end is None
 
     @property
     def convicts(self) -> bool:
-        """Whether the first unit has died alone often enough."""
+        """Whether the first unit alone caused enough deaths to be parked."""
         return self.deaths >= CONVICTING_DEATHS
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is noted beside a committed offset, for whoever begins there: it outlives the process and its machine."""
+    """The metadata of a committed offset, for the next process that begins there. It outlives process and machine."""
 
     begun: int = 0
-    """How often processes have begun at this offset."""
+    """Number of processes that began at this offset."""
     until: int = 0
-    """Messages before this offset are to be tried before they are handled."""
+    """Messages before this offset must be tried before they are handled."""
     in_a_row: int = 0
-    """How many units were set aside since the last one that went through."""
+    """Number of units parked since the last unit that passed."""
 
     @classmethod
     def read(cls, note: str) -> Mark:
-        """Return the mark in a note; an empty one when the note is another's."""
+        """Return the mark in offset metadata; an empty mark when the metadata has another format."""
         try:
             values = json.loads(note)
             return cls(*(max(0, int(values[name])) for name in cls.__slots__))
@@ -77,9 +78,9 @@ class Mark:
             return cls()
 
     def text(self) -> str:
-        """Return the mark as a note."""
+        """Return the mark as offset metadata."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     def is_suspicious(self, offset: int) -> bool:
-        """Tell whether processes have died at this offset, or may have, often enough to try what stands there."""
+        """Return whether the messages at this offset must be tried: processes died there, or may have, often enough."""
         return self.until > offset or self.begun >= SUSPICIOUS_BEGINNINGS

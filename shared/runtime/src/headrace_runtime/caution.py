@@ -1,9 +1,10 @@
-"""What a loop does where processes have died: it tries messages elsewhere before it handles them, and parks the bad.
+"""Caution at offsets where processes died: messages are tried in a separate process, and poison messages are parked.
 
-A note beside each committed offset counts the beginnings there. It is written once when a partition comes, before its
-first messages are handled, and the next commit wipes it out: a loop that works pays nothing for it. A count only makes
-suspicious. What is suspected is tried in a process of its own (see `trials`), by halves (see `bisection`), and nothing
-is parked unless that process was seen to die of it alone, three times.
+The metadata of each committed offset counts how often processes began there. The loop writes the count once for each
+assignment of a partition, before it handles the first messages. The next commit clears the count, so a healthy loop has
+no further cost. The count alone only makes a partition suspected. Suspected messages are tried in a process of their
+own (see `trials`), by bisection (see `bisection`). A message, or a row of it, is parked only after that process was
+seen to die of it alone three times.
 """
 
 from __future__ import annotations
@@ -30,43 +31,43 @@ class TrialProcess(Protocol):
     """A process in which messages are tried: `trials.Trial`."""
 
     def attempt(self, records: Sequence[Record], rows: Sequence[int] | None = None) -> str | None:
-        """Return None when the messages, or these rows of the only one, were handled, else of what it died."""
+        """Handle the messages, or only these rows of a single message. Return None, or the cause of the death."""
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
 
 
 class Suspects(Protocol):
-    """What a service knows of messages that may be bad."""
+    """The operations of a service on messages that may be poison."""
 
     def open_trial(self) -> TrialProcess:
-        """Return a process for trials, which is started when it is needed."""
+        """Return a process for trials. It starts at the first trial."""
 
     def rows(self, record: Record) -> int:
-        """Return how many rows a message holds; 0 when it has none to look at. Must not die of the message."""
+        """Return the number of rows in a message; 0 when it has none to search. Must survive a poison message."""
 
     def handle_without(self, record: Record, faults: Mapping[int, str]) -> Sequence[Outgoing]:
-        """Handle a message and park some of its rows, each with the reason."""
+        """Handle a message, and park its faulty rows, each with its reason."""
 
     def park(self, record: Record, reason: str) -> Sequence[Outgoing]:
-        """Return what becomes of a message that is parked as a whole. Must not die of the message."""
+        """Return the output for a message that is parked as a whole. Must survive a poison message."""
 
 
 class FaultEverywhere(HeadraceError):
-    """So many messages in a row die that the fault must be the service's own."""
+    """So many successive messages caused a death that the fault must lie in the service."""
 
 
 @dataclass(slots=True)
 class _Inside:
-    """The search within one message that holds many rows."""
+    """The search for faulty rows within one message."""
 
     offset: int
     rows: int
     settled: int = 0
-    """Rows before this one are settled."""
+    """Index of the first row that is not settled."""
     search: Search = field(default_factory=Search)
     opens: bool = False
-    """Whether the message can be opened at all: no row was looked at then."""
+    """Whether a trial that read none of the rows could open the message."""
     opening: Search = field(default_factory=Search)
     rest: Search = field(default_factory=Search)
     faults: dict[int, str] = field(default_factory=dict)
@@ -77,10 +78,10 @@ class _Inside:
 
 @dataclass(slots=True)
 class _Doubt:
-    """What is known of one suspected partition."""
+    """The state of one suspected partition."""
 
     until: int
-    """Offset at which the suspicion ends, when nothing is known to be bad then."""
+    """Offset at which the suspicion ends, unless a search is still going on there."""
     in_a_row: int
     search: Search = field(default_factory=Search)
     inside: _Inside | None = None
@@ -88,33 +89,33 @@ class _Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a look at suspected messages settled: nothing, or the first of them."""
+    """The result of one step over suspected messages: the first of them are settled, or none."""
 
     records: Sequence[Record] = ()
     messages: Sequence[Outgoing] = ()
     note: str = ""
-    """What to note beside their offset."""
+    """Metadata to commit with their offset."""
 
 
 class Caution:
-    """Knows the suspected partitions of one loop, and settles their messages step by step.
+    """The suspected partitions of one loop. Their messages are settled step by step.
 
-    Steps are small, so that the loop polls between them and keeps its membership.
+    Steps are small. The loop polls between two steps and so keeps its group membership.
     """
 
     def __init__(self, loop: str, suspects: Suspects, handle: Handle, most: int) -> None:
-        """`most` is how many messages a batch may hold."""
+        """`most` is the greatest number of messages in a batch."""
         self._loop = loop
         self._suspects = suspects
         self._handle = handle
-        # The batch that was died of reaches no further, where every message has a transaction and a marker of its own.
+        # Upper bound of the offsets in a fatal batch: each message may be followed by its own transaction marker.
         self._reach = 2 * most
         self._begun: set[Place] = set()
         self._doubts: dict[Place, _Doubt] = {}
         self._trial = suspects.open_trial()
 
     def unbegun(self, records: Sequence[Record]) -> dict[Place, int]:
-        """Return the first offset of each partition in which no beginning is noted yet."""
+        """Return the first offset of each partition whose beginning is not recorded yet."""
         return {place: found[0].offset for place, found in by_place(records).items() if place not in self._begun}
 
     def begin(
@@ -123,9 +124,9 @@ class Caution:
         notes: Mapping[Place, str],
         ends: Callable[[Collection[Place]], Mapping[Place, int]],
     ) -> dict[Place, str]:
-        """Take in what was noted beside the committed offsets, and return what to note before anything is handled.
+        """Read the metadata of the committed offsets. Return the metadata to write before any message is handled.
 
-        `ends` returns the ends of partitions now: what came later nobody has died of yet.
+        `ends` returns the present ends of partitions. No process can have died of later messages.
         """
         marks = {place: Mark.read(note) for place, note in notes.items()}
         suspicious = {place: mark for place, mark in marks.items() if mark.is_suspicious(offsets[place])}
@@ -133,7 +134,7 @@ class Caution:
             now = ends(suspicious)
             for place, mark in suspicious.items():
                 logger.warning("%s: %s was begun %s times: trying its messages", self._loop, place, mark.begun)
-                # The last offset may be that of a transaction's marker, which nobody ever gets to see.
+                # The last offset may hold a transaction marker, which no consumer returns.
                 until = min(now[place] - 1, offsets[place] + self._reach)
                 self._doubts[place] = _Doubt(max(mark.until, until), mark.in_a_row)
         self._begun |= marks.keys()
@@ -141,32 +142,32 @@ class Caution:
         return {place: replace(mark, begun=mark.begun + 1).text() for place, mark in marks.items()}
 
     def suspect(self, records: Sequence[Record], reason: str) -> None:
-        """Remember that handling these messages failed."""
+        """Suspect the partitions of messages whose handling failed."""
         logger.warning("%s: handling %s messages failed, trying them: %s", self._loop, len(records), reason)
         for place, end in next_offsets(records).items():
             self._doubts[place] = _Doubt(end, 0)
         self._show()
 
     def forget(self, places: Collection[Place]) -> None:
-        """Know nothing of partitions that have just come: others may have gone on there."""
+        """Drop the state of newly assigned partitions. Another process may have moved on there."""
         self._begun -= set(places)
         for place in places:
             self._doubts.pop(place, None)
         self._show()
 
     def keep(self, places: Collection[Place]) -> None:
-        """Know nothing any more of partitions that are not among these: others go on there."""
+        """Drop the state of all partitions but these. The others belong to other processes now."""
         if gone := self._doubts.keys() - set(places):
             self.forget(gone)
             if not self._doubts:
                 self._trial.close()
 
     def suspects(self, place: Place) -> bool:
-        """Tell whether a partition's messages must be tried first."""
+        """Return whether a partition's messages must be tried before they are handled."""
         return place in self._doubts
 
     def step(self, records: Sequence[Record]) -> Step:
-        """Try some of a suspected partition's next messages. Raises FaultEverywhere, and Unavailable (see `trials`)."""
+        """Try the next messages of a suspected partition. Raises FaultEverywhere, and Unavailable (see `trials`)."""
         doubt = self._doubts[records[0].place]
         if doubt.inside is None or doubt.inside.offset != records[0].offset:
             doubt.inside = None
@@ -174,7 +175,7 @@ class Caution:
         return self._within(records[0], doubt, doubt.inside)
 
     def committed(self, step: Step) -> None:
-        """Take in that a step's messages are settled for good."""
+        """Record that the messages of a step were committed."""
         place = step.records[0].place
         if not step.note:
             del self._doubts[place]
@@ -205,7 +206,7 @@ class Caution:
         return Step()
 
     def _within(self, record: Record, doubt: _Doubt, inside: _Inside) -> Step:
-        """Look for the bad rows of a message that dies; it is settled as a whole."""
+        """Search for the faulty rows of a poison message. The message is settled as a whole."""
         if not inside.opens:
             reason = self._try([record], [])
             inside.opens = reason is None
@@ -219,7 +220,7 @@ class Caution:
             inside.rest = inside.rest.died([0])
             if not inside.rest.convicts:
                 return Step()
-            # Each row lives alone, and all together do not.
+            # Each row passes alone, but all of them together cause a death.
             rows = inside.good()
             self._convict(f"{record.coordinates} with {len(rows)} rows", reason, doubt)
             inside.faults |= dict.fromkeys(rows, reason)
@@ -257,7 +258,7 @@ class Caution:
     def _settled(self, records: Sequence[Record], messages: Sequence[Outgoing], doubt: _Doubt) -> Step:
         end = records[-1].offset + 1
         over = end >= doubt.until and doubt.search.is_over
-        # Whoever takes over goes on being careful.
+        # The next owner of the partition stays cautious.
         return Step(records, messages, "" if over else Mark(1, doubt.until, doubt.in_a_row).text())
 
     def _try(self, records: Sequence[Record], rows: Sequence[int] | None) -> str | None:

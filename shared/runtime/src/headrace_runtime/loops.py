@@ -24,36 +24,37 @@ from headrace_runtime.trials import is_transient, reason_of
 logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 5.0
-"""Longest wait for messages: what comes ends it, and so does a stop."""
+"""Longest wait for messages, in seconds. A message that arrives ends the wait early, and so does a stop."""
 POSTPONE_S = 0.05
-"""How long messages that are not ready rest."""
+"""Seconds between two reads of messages that are not ready."""
 HANG_S = 180.0
-"""A step of a loop that takes longer hangs: handling a batch and its transaction, or a part of restoring a state."""
+"""Seconds after which a step counts as hanging: a batch with its transaction, or one part of restoring state."""
 
 Restore = Callable[[set[Place], Callable[[], None]], None]
-"""Reads the state of partitions anew, and calls what it is given whenever it has got on: that may take minutes."""
+"""Reads the state of partitions anew, which may take minutes. Sends a heartbeat by calling its second argument."""
 
 RECORDS_CONSUMED = Counter("headrace_records_consumed", "Kafka messages consumed and committed.", ["topic"])
 TRANSACTION_SECONDS = Histogram("headrace_transaction_seconds", "Duration of Kafka transactions.", ["loop"])
 
 
 class TransactionLoop(Background):
-    """Polls, hands each batch to `handle`, and writes what it returns together with the offsets in one transaction.
+    """Polls batches, passes each to `handle`, and writes its results and the offsets in one transaction.
 
-    An error leaves the batch uncommitted and ends the loop; whoever runs it next reads it again. A rebalance during the
-    transaction aborts it, and the batch is read again by whoever owns it.
+    An error leaves the batch uncommitted and ends the loop. The next run of the loop reads the batch again. A rebalance
+    during the transaction aborts it, and the partition's next owner reads the batch again.
 
-    A handler with state tells `restore`, which is called for every partition whose state must be read anew: those that
-    have been assigned, and all of them after a transaction was aborted. That is when their first records have come: by
-    then the broker has told the committed offset, which it does only once the former owner's transaction has ended. It
-    calls what it is given again and again, or it is taken to hang.
+    A handler with state provides `restore`. The loop calls it for every partition whose state must be read anew: newly
+    assigned partitions, and all partitions after an aborted transaction. The call happens when the first records of the
+    partition arrive. The broker has then returned the committed offset, which it does only once the former owner's
+    transaction has ended. `restore` must send heartbeats, or the loop counts as hanging.
 
-    Messages that are not `ready` are read again later: nothing is handled, restored or counted meanwhile.
+    Messages that are not `ready` are read again later. Nothing is handled, restored or counted in the meantime.
 
-    What `account` returns for messages that were deleted unread is written when the loop goes on behind them.
+    `account` returns the messages that report a gap: records deleted before they were read. The loop writes them in the
+    transaction that moves the offset past the gap.
 
-    With `suspects`, an error of the handler, or the death of processes at the same place, makes the loop careful there
-    (see `caution`): what nobody can handle is parked, and everything around it goes through.
+    With `suspects`, an error of the handler, or repeated process deaths at one offset, makes the loop cautious in that
+    partition (see `caution`). Poison messages are parked, and all others are handled.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class TransactionLoop(Background):
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """What a loop does with the records of one poll."""
+    """The processing of the records of one poll."""
 
     name: str
     consumer: GroupConsumer
@@ -126,7 +127,7 @@ class _Round:
     caution: Caution | None
 
     def process(self, records: Sequence[Record]) -> bool:
-        """Return whether the handler's state is that of what was committed."""
+        """Return whether the handler's state agrees with the committed offsets."""
         if self.caution is None:
             return self._ordinary(records)
         try:
@@ -143,7 +144,7 @@ class _Round:
         return all(done)
 
     def pass_over(self, gap: Gap, messages: Sequence[Outgoing]) -> bool:
-        """Go on behind messages that are gone; return whether that is committed, else it is tried again."""
+        """Commit the offset after a gap. Return False when the commit failed; the gap is then found again."""
         try:
             with self.producer.transaction() as transaction:
                 transaction.send(messages)
@@ -157,7 +158,7 @@ class _Round:
         return True
 
     def _begin(self, records: Sequence[Record], caution: Caution) -> None:
-        """Note beside the offsets of partitions that have come that a process begins there."""
+        """Write to the offset metadata of newly assigned partitions that a process begins there."""
         offsets = caution.unbegun(records)
         if offsets:
             notes = caution.begin(offsets, self.consumer.notes(offsets), self.consumer.ends)
@@ -197,7 +198,7 @@ class _Round:
                 return False
         if step.records:
             caution.committed(step)
-        # The rest, or all, is looked at in the next round: a poll in between keeps the membership.
+        # The next round processes the remaining records. The poll in between keeps the group membership.
         self.consumer.rewind(records[len(step.records) :])
         return True
 

@@ -22,13 +22,13 @@ from headrace_runtime.trials import reason_of
 logger = logging.getLogger(__name__)
 
 Build = Callable[[PipelineApplied], Sequence[Component]]
-"""Returns the parts that one pipeline needs, in the order in which they start."""
+"""Returns the parts of one pipeline, in the order in which they start."""
 
 
 FAILURES = Counter("headrace_pipeline_failures", "Parts of a pipeline that failed and were started again.", ["part"])
 
 TOLD_FOR_S = 300.0
-"""How long a failure counts as a trouble unless the part fails again: longer than any rest and start."""
+"""Seconds for which a failure counts as a trouble unless it recurs. It exceeds any back-off and start together."""
 TELL_EVERY_S = 60.0
 
 
@@ -43,16 +43,16 @@ class _Running:
 class PipelineParts(CompactedView[PipelineApplied]):
     """Follows `headrace.pipeline.applied.v1` and keeps each pipeline's own parts running.
 
-    Every pipeline has its own consumers and transactions: its lag is its own, and a slow one holds up no other. A new
-    spec, or more partitions, replaces the parts of the old one, and a deleted pipeline has none. A part that fails is
-    started again, alone and later each time, and the trouble is told; only what is no error of a pipeline's, such as a
-    call to exit, ends the process.
+    Every pipeline has its own consumers and transactions. Its lag is its own, and a slow pipeline delays no other. A
+    new spec, more partitions or a new incarnation replaces the parts of a pipeline. A deleted pipeline has no parts. A
+    failed part is started again alone, with back-off, and the trouble is reported. Only an exception outside
+    `Exception`, such as a call to exit, ends the process.
     """
 
     def __init__(
         self, settings: ServiceSettings, name: str, build: Build, forget: Callable[[str], None] = lambda _: None
     ) -> None:
-        """`forget` is called with the name of a pipeline that was deleted, before its parts are stopped."""
+        """`forget` is called with the name of a deleted pipeline, before its parts stop."""
         super().__init__(settings, PIPELINE_APPLIED, PipelineApplied, self._apply, name)
         self._service = name
         self._build = build
@@ -61,7 +61,7 @@ class PipelineParts(CompactedView[PipelineApplied]):
         self._running: dict[str, _Running] = {}
 
     def stop(self) -> None:
-        """Stop following, then every pipeline's parts."""
+        """Stop following the topic, then stop the parts of every pipeline."""
         super().stop()
         for pipeline in list(self._running):
             self._remove(pipeline)
@@ -102,7 +102,7 @@ class PipelineParts(CompactedView[PipelineApplied]):
 
 
 class _Kept:
-    """Has one part of a pipeline started again when it fails."""
+    """The supervisor of one part of a pipeline: starts the part again after a failure, with back-off."""
 
     def __init__(
         self, pipeline: str, part: str, troubles: Troubles, end_process: Callable[[BaseException], float | None]
@@ -115,7 +115,7 @@ class _Kept:
         self._told = ("", 0.0)
 
     def failed(self, error: BaseException) -> float | None:
-        """Return the seconds until the part runs again."""
+        """Report a failure of the part. Return the seconds until the part runs again, None when it does not."""
         if not isinstance(error, Exception):
             return self._end_process(error)
         pause_s = self._recovery.failed()
@@ -128,7 +128,7 @@ class _Kept:
         return pause_s
 
     def works(self) -> None:
-        """Take note that the part has come round; quick unless it had failed."""
+        """Note a round without an error. Reports the recovery once after a failure; quick in all other rounds."""
         if self._recovery.recovered():
             self._told = ("", 0.0)
             logger.info("%s works again", self._part)

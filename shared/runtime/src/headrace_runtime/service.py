@@ -1,4 +1,4 @@
-"""A service: parts that start in order and stop in reverse, until a signal or a failure ends it."""
+"""A service: its components start in order and stop in reverse order. A signal or a failure ends it."""
 
 from __future__ import annotations
 
@@ -24,44 +24,45 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Component(Protocol):
-    """A part of a service."""
+    """A component of a service."""
 
     def start(self) -> None:
-        """Start, and return when the part works or goes on starting in the background."""
+        """Start. Return when the component works, or when its start goes on in the background."""
 
     def stop(self) -> None:
-        """Stop, finish what is in hand, and return when everything is released."""
+        """Finish the work in flight, and stop. Return when all resources are released."""
 
 
 class Background(ABC):
     """A component with a thread of its own.
 
-    An error in the thread ends the service, and the supervisor starts it again; unless `on_failure` says otherwise.
+    An error in the thread ends the service, and the supervisor of the process starts it again. `on_failure` can decide
+    otherwise.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stop_timeout_s = STOP_TIMEOUT_S
-        """Seconds that `stop` waits for the thread to end."""
+        """Seconds for which `stop` waits for the thread to end."""
         self.stopping = threading.Event()
         self.on_failure: Callable[[BaseException], float | None] = _log_failure
-        """Called with what `run` raised; returns after how many seconds it is to run again, None when it is over."""
+        """Called with the exception that `run` raised. Returns the seconds until the next `run`; None for never."""
         self.on_round: Callable[[], None] = _nothing
-        """Called by a part that runs for ever whenever it has come round without an error."""
+        """Called by an endless `run` after each round without an error."""
         self.wake: Callable[[], None] = _nothing
-        """Ends a wait of the thread, so that it sees `stopping`; `run` sets it when it knows what it waits for."""
+        """Ends a wait of the thread, which then sees `stopping`. `run` sets it once it knows its wait."""
         self._thread = threading.Thread(target=self._guarded_run, name=name, daemon=True)
 
     @abstractmethod
     def run(self) -> None:
-        """Work until `stopping` is set. May be called again after it raised."""
+        """Work until `stopping` is set. May be called again after it raised an exception."""
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end and wait for it."""
+        """Ask the thread to end, and wait for its end."""
         self.stopping.set()
         self.wake()
         if self._thread.is_alive():
@@ -91,7 +92,7 @@ class Service:
         self._failure: BaseException | None = None
 
     def start(self) -> None:
-        """Start every component; stop those that run when one fails to."""
+        """Start every component. When one fails to start, stop those that were started."""
         started: list[Component] = []
         try:
             for component in self._components:
@@ -105,16 +106,16 @@ class Service:
         logger.info("%s is up", self.name)
 
     def stop(self) -> None:
-        """Stop every component, last first."""
+        """Stop every component, in reverse order."""
         _stop_all(self._components)
         logger.info("%s is down", self.name)
 
     def end(self) -> None:
-        """Make `run` return."""
+        """Make `run` stop the service and return."""
         self._ended.set()
 
     def fail(self, error: BaseException) -> None:
-        """Make `run` return 1."""
+        """Log an error, and make `run` return exit code 1."""
         logger.error("%s failed: %s", self.name, error, exc_info=error)
         self._failure = error
         self._ended.set()
@@ -136,7 +137,7 @@ def _stop_all(components: Sequence[Component]) -> None:
 
 
 def _nothing() -> None:
-    """Wake nobody."""
+    """Do nothing: the default of the hooks of `Background`."""
 
 
 def _log_failure(error: BaseException) -> None:
@@ -145,10 +146,10 @@ def _log_failure(error: BaseException) -> None:
 
 @contextmanager
 def ending_on_signals(service: Service, *numbers: signal.Signals) -> Iterator[None]:
-    """End the service when one of the signals comes. For the main thread.
+    """End the service when it receives one of the signals. For the main thread.
 
-    A thread reads what the signals write. A Python handler would run in the main thread, which misses a signal that
-    comes just before it waits, and holds the very lock that the handler needs just after.
+    Each signal writes a byte to a socket, and a thread reads it. A Python signal handler would run in the main thread.
+    That thread misses a signal just before its wait, and just after it holds the lock that the handler needs.
     """
     readable, writable = socket.socketpair()
     with readable, writable:
@@ -168,15 +169,15 @@ def ending_on_signals(service: Service, *numbers: signal.Signals) -> Iterator[No
             for number, handler in earlier.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(-1)
-            # Ends the thread when no signal came.
+            # Ends the thread when no signal was received.
             writable.shutdown(socket.SHUT_WR)
             reader.join()
 
 
 def settle() -> None:
-    """Tell Python's garbage collector that what is there now stays: it need not look at it again.
+    """Exclude all present objects from later runs of Python's garbage collector.
 
-    Looking at everything that was imported takes as long as checking thousands of records.
+    A run over everything that was imported takes as long as checking thousands of records.
     """
     gc.collect()
     gc.freeze()
@@ -191,7 +192,7 @@ def _leave(*_: object) -> NoReturn:
 
 def main(name: str, settings_class: type[S], build: Callable[[S], Service]) -> int:
     """Read the settings, start the service, run it until SIGTERM or SIGINT, and return the exit code."""
-    # Told to stop before it runs, there is nothing to stop. As the first process of a container it would else not hear.
+    # A stop before the service runs needs no clean-up. Process 1 of a container ignores signals without a handler.
     for number in STOPPING:
         signal.signal(number, _leave)
     try:

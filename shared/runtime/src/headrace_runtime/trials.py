@@ -1,4 +1,4 @@
-"""Work tried in a process of its own, so that nothing else dies on it: the service's side of a trial.
+"""The service's side of a trial: work runs in a process of its own, and a fault ends that process alone.
 
 The child is started as ``python -m <module>`` and calls `trial_child.serve`, or `trial_child.serve_requests`. Both
 sides speak JSON lines over its standard input and output:
@@ -6,11 +6,11 @@ sides speak JSON lines over its standard input and output:
 * the first line in is the set-up, which belongs to the service; the first line out is ``{"ready": true}``;
 * every further line in is a request, with a payload of ``payload_bytes`` bytes behind it; its answer is
   ``{"passed": true}``, ``{"error": reason}``, or ``{"fault": reason}`` when something other than the request failed;
-* a request about messages is ``{"records": [...], "rows": [...] | null}``, bytes in base64: messages to handle, and of
-  a single one the rows, when it is not meant whole.
+* a request with messages is ``{"records": [...], "rows": [...] | null}``, with bytes in base64. The child handles the
+  messages. `rows` limits a single message to these rows; null means all rows.
 
-Only what a parent has seen counts as a death: an error, a signal that nobody sends to end a process in good order, more
-memory than there was, or no answer in time. Nothing that the broker, a store or a disk does can look like one.
+A death counts only when the parent saw it: an error, a signal other than those of an orderly stop, a memory limit
+exceeded, or a time-out. A fault of the broker, a store or a disk never counts as a death.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ START_TIMEOUT_S = 60.0
 TRIAL_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.05
 MEMORY_SHARE = 0.8
-"""What a trial may take of the memory that is free when it starts."""
+"""Share of the free memory at its start that a trial may use."""
 LEAST_ROOM_BYTES = 32 * 1024 * 1024
-"""What must be left of that once it has started: with less, sound messages would look like bad ones."""
+"""Part of that share that must remain after the start. With less, good messages would look like poison messages."""
 PAYLOAD_BYTES = "payload_bytes"
-"""Key of the size of a request's payload."""
+"""Key of the payload size in a request."""
 _GOOD_ORDER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Trial:
-    """A process that handles requests and keeps nothing of them; started for the first, and again once it died.
+    """A process that handles requests and stores no results. It starts at the first request, and again after a death.
 
-    Used by one thread. `stopping`, when it is set, gives the request in hand up.
+    Not thread-safe. Setting `stopping` cancels the present request.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class Trial:
         self._most_bytes = sys.maxsize
 
     def attempt(self, records: Sequence[Record], rows: Sequence[int] | None = None) -> str | None:
-        """Return None when the messages were handled, else of what the process died.
+        """Handle the messages, or only these rows of a single message. Return None, or the cause of the death.
 
-        Raises Unavailable when the trial tells nothing about them.
+        Raises Unavailable when the trial proves nothing about the messages.
         """
         return self.ask(
             {"records": [_values(record) for record in records], "rows": None if rows is None else list(rows)}
         )
 
     def ask(self, request: Mapping[str, Any], payload: bytes = b"") -> str | None:
-        """Return None when the request was handled, else the error or the death that it ended in.
+        """Send a request. Return None when it was handled, else its error or the cause of the death.
 
-        Raises Unavailable when the trial tells nothing about the request.
+        Raises Unavailable when the trial proves nothing about the request.
         """
         if self._process is None:
             self.start()
@@ -96,7 +96,7 @@ class Trial:
 
     @property
     def resident_bytes(self) -> int:
-        """The memory that the process holds; 0 when none runs."""
+        """Resident memory of the process, in bytes; 0 when no process runs."""
         return 0 if self._process is None else resident_bytes(self._process.pid)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class Trial:
                     _close(stream)
 
     def start(self) -> None:
-        """Start the process, unless it runs. Raises Unavailable when it does not start, or has no memory to work in."""
+        """Start the process, unless it runs. Raises Unavailable when it does not start or memory is short."""
         if self._process is not None:
             return
         self._answers = queue.SimpleQueue()
@@ -142,7 +142,7 @@ class Trial:
             logger.debug("%s: a trial ended before it was told all", self._module)
 
     def _answer(self, timeout_s: float) -> dict[str, Any] | str:
-        """Return the next answer, or of what the process died."""
+        """Return the next answer, or the cause of the process's death."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
@@ -180,7 +180,7 @@ def _read(process: subprocess.Popen[bytes], answers: queue.SimpleQueue[dict[str,
         for line in process.stdout:
             answers.put(json.loads(line))
     except ValueError:
-        # Half a line, or a pipe that was closed here: the process is over either way.
+        # The line is incomplete, or the pipe was closed on this side. In both cases the process has ended.
         logger.debug("a trial ended within its answer")
     answers.put(None)
 
@@ -209,13 +209,13 @@ def _text(data: bytes | None) -> str | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether an error comes from what a process leans on, and not from what it handles."""
+    """Return whether an error comes from a dependency of the process, and not from the handled data."""
     if isinstance(error, KafkaError | Unavailable | DeadlineExceeded | ConnectionError | TimeoutError):
         return True
-    # Arrow says OSError of bytes that it cannot read; the system's own errors have a number.
+    # Arrow raises OSError without a number for bytes that it cannot read. Errors of the operating system have one.
     return isinstance(error, OSError) and error.errno is not None
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error as the reason of a dead letter."""
+    """Return an error as the reason text of a dead letter."""
     return f"{type(error).__name__}: {error}"
