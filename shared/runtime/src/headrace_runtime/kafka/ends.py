@@ -1,4 +1,4 @@
-"""The ends of partitions: all consumers of a process ask for them over one connection."""
+"""The end offsets of partitions. All consumers of a process request them over one shared connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace_runtime.settings import KafkaSettings
 
 @dataclass(slots=True)
 class _Shared:
-    """One client, and how many ask through it."""
+    """One shared client, and the number of its users."""
 
     consumer: KafkaConsumer
     lock: threading.Lock
@@ -24,25 +24,25 @@ class _Shared:
 
 
 class Ends:
-    """Asks for last stable offsets, apart from any consumer's fetches. Safe for use by several threads.
+    """Requests last stable offsets, over another connection than the consumers' fetches. Thread-safe.
 
-    A broker answers the requests of one connection in order: on a consumer's own, a question waits until the fetch
-    before it is answered, which waits for records.
+    A broker answers the requests of one connection in order. On a consumer's own connection, a request would wait for
+    the answer to the fetch before it, and that fetch waits for records.
     """
 
     _clients: ClassVar[dict[str, _Shared]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, settings: KafkaSettings) -> None:
-        """Connect when the first question comes."""
+        """Store the settings. The first request opens the connection."""
         self._settings = settings
         self._key = repr(sorted(settings.kafka_client().items()))
         self._shared: _Shared | None = None
 
     def of(self, places: Iterable[Place], timeout_ms: int) -> dict[Place, int]:
-        """Return the last stable offset of each partition: what a transaction still holds open is behind it.
+        """Return the last stable offset of each partition. Records of open transactions lie after it.
 
-        Raises KafkaError when the broker does not tell within the time.
+        Raises KafkaError when the broker does not answer within `timeout_ms` milliseconds.
         """
         partitions = [TopicPartition(*place) for place in places]
         if not partitions:
@@ -57,7 +57,7 @@ class Ends:
         return {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def close(self) -> None:
-        """Let the connection go; the last one closes it."""
+        """Release the connection. The last user closes it."""
         with self._guard:
             shared, self._shared = self._shared, None
             if shared is None:

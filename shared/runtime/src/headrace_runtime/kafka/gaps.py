@@ -1,4 +1,4 @@
-"""Records that a topic's retention deleted before they were read."""
+"""Gaps: records that a topic's retention deleted before they were read."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DELETED_UNREAD = Counter(
 
 
 class Gap(NamedTuple):
-    """A range of offsets that is gone."""
+    """A range of deleted offsets in one partition."""
 
     place: Place
     start: int
-    """The first one that was not read."""
+    """First offset that was not read."""
     end: int
-    """The first one that is still there."""
+    """First offset that still exists."""
 
     def __str__(self) -> str:
         topic, partition = self.place
@@ -38,7 +38,7 @@ class Gap(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """What happened, for a person."""
+        """The cause of the gap, in words for a user."""
         return (
             f"{self} was deleted before it was read: the topic's retention ended while nobody read it, "
             "or its records were deleted by hand"
@@ -46,20 +46,20 @@ class Gap(NamedTuple):
 
 
 class Gaps:
-    """Notices where a consumer had to give its position up because the log begins behind it."""
+    """Detects gaps: a consumer had to reset its position because the log now begins after it."""
 
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = consumer
         self._lost: queue.SimpleQueue[tuple[Any, int]] = queue.SimpleQueue()
         self._found: list[Gap] = []
-        self._reset = consumer._subscription.request_offset_reset  # noqa: SLF001 - kafka-python only logs it
+        self._reset = consumer._subscription.request_offset_reset  # noqa: SLF001 - kafka-python only logs a reset
         consumer._subscription.request_offset_reset = self._note  # noqa: SLF001
 
     def look(self, assigned: Collection[Place]) -> None:
-        """Take in the gaps of partitions that are ours: log and count them.
+        """Log, count and keep the new gaps of the assigned partitions.
 
-        For right after a poll: what is behind a gap must not be handled before. Raises KafkaError when the broker does
-        not tell where a log begins.
+        Call it right after each poll, because records after a gap must not be handled before the gap. Raises KafkaError
+        when the broker does not return the beginning of a log.
         """
         while not self._lost.empty():
             partition, offset = self._lost.get()
@@ -70,7 +70,7 @@ class Gaps:
                 self._found.append(gap)
 
     def taken(self) -> list[Gap]:
-        """Return what was found since the last call."""
+        """Return the gaps found since the last call."""
         found, self._found = self._found, []
         return found
 

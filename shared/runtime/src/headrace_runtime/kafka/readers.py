@@ -1,4 +1,4 @@
-"""Reading a range of the log, without a consumer group."""
+"""A reader of a range of the log, without a consumer group."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class LogReader:
         self.close()
 
     def partitions(self, topic: str) -> list[Place]:
-        """Return the partitions of a topic. Raises NotFound when there is no such topic."""
+        """Return the partitions of a topic. Raises NotFound when the topic does not exist."""
         numbers = self._consumer.partitions_for_topic(topic)
         if not numbers:
             raise NotFound(f"topic {topic} does not exist")
         return [(topic, number) for number in sorted(numbers)]
 
     def start_at(self, starts: Mapping[Place, int | None]) -> None:
-        """Assign these partitions and seek to these offsets; None is the beginning of a partition."""
+        """Assign these partitions, and seek to these offsets. None means the beginning of a partition."""
         partitions = {TopicPartition(*place): start for place, start in starts.items()}
         self._consumer.assign(list(partitions))
         self._patience.stir()
@@ -59,7 +59,7 @@ class LogReader:
                 self._consumer.seek(partition, start)
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the last stable offset of each partition; records of open transactions lie behind it."""
+        """Return the last stable offset of each partition. Records of open transactions lie after it."""
         if self._patience.is_idle:
             return self._ends.of(places, ANSWER_TIMEOUT_MS)
         ends = self._consumer.end_offsets([TopicPartition(*place) for place in places], timeout_ms=ANSWER_TIMEOUT_MS)
@@ -72,24 +72,24 @@ class LogReader:
         return {(partition.topic, partition.partition): offset for partition, offset in found.items()}
 
     def offsets_at(self, moments_ms: Mapping[Place, int]) -> dict[Place, int | None]:
-        """Return each partition's first offset with this timestamp (ms since 1970) or a later one; None without one."""
+        """Return each partition's first offset at or after this timestamp (ms since 1970); None when it has none."""
         found = self._consumer.offsets_for_times({TopicPartition(*place): ms for place, ms in moments_ms.items()})
         offsets = {(partition.topic, partition.partition): hit for partition, hit in found.items()}
         return {place: offsets[place].offset if offsets.get(place) else None for place in moments_ms}
 
     def wake(self) -> None:
-        """Make a poll ask at once whether it should end. For any thread."""
+        """Make a poll check at once whether it should end. Thread-safe."""
         self._patience.wake()
 
     def poll(self, timeout_s: float, until: Callable[[], bool] = never, max_records: int = 2_000) -> list[Record]:
-        """Return what has come, in order within each partition; empty when nothing has within the time.
+        """Return new records, in order within each partition. The list is empty after `timeout_s` seconds without any.
 
-        `until` ends a poll early when it is true: it is asked every second, and after `wake`.
+        The poll ends early when `until` returns true. `until` is called every second, and after `wake`.
         """
         return self._patience.poll(timeout_s, max_records, until)
 
     def position(self, place: Place) -> int:
-        """Return the next offset to read. Transaction markers that were passed count.
+        """Return the next offset to read. It is past any transaction markers already read.
 
         Raises Unavailable when the broker does not answer.
         """
@@ -99,14 +99,14 @@ class LogReader:
         return int(position)
 
     def reached(self, ends: Mapping[Place, int]) -> bool:
-        """Return whether every partition was read to its end.
+        """Return whether every partition was read up to its end.
 
-        Positions decide, not the offsets of records: transaction markers take offsets too, often the last one.
+        Positions decide, not the offsets of records, because transaction markers take offsets too, often the last one.
         """
         return all(self.position(place) >= end for place, end in ends.items())
 
     def read_to(self, ends: Mapping[Place, int], stall_s: float = 60.0) -> Iterator[list[Record]]:
-        """Yield the records before these ends. Raises Unavailable after stall_s seconds without progress."""
+        """Yield the records before these ends. Raises Unavailable after `stall_s` seconds without progress."""
         last_move, positions = time.monotonic(), {place: self.position(place) for place in ends}
         while not self.reached(ends):
             records = [record for record in self.poll(0.5) if record.offset < ends[record.place]]

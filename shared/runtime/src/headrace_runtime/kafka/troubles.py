@@ -1,4 +1,4 @@
-"""What is wrong with a pipeline, told to whoever looks at the platform: `headrace status` shows it."""
+"""Reports of a pipeline's troubles to the platform's users: `headrace status` shows them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MOST_REASON = 2_000
 
 
 class Troubles:
-    """Tells of the troubles of one service's instance. Safe for use by several threads.
+    """Reports the troubles of one instance of a service. Thread-safe.
 
-    Troubles are rare, so each is told over a connection of its own: a service that is well keeps none. What Kafka does
-    not take is logged and lost; a trouble that lasts is told again.
+    Troubles are rare, so each report opens a connection of its own, and a healthy service keeps none open. A report
+    that Kafka does not accept is logged and lost. A trouble that lasts is reported again.
     """
 
     def __init__(self, settings: ServiceSettings, service: str) -> None:
@@ -30,16 +30,16 @@ class Troubles:
         self._service = service
 
     def tell(self, pipeline: str, part: str, reason: str, subject: str = "", valid_s: float = 0) -> None:
-        """Tell what is wrong with a part of a pipeline, or with an empty reason that nothing is any more.
+        """Report the trouble of a part of a pipeline. An empty reason reports that the trouble is over.
 
-        `valid_s` is after how many seconds it is taken to be over unless it is told again; 0 for what stays.
+        The trouble counts as over after `valid_s` seconds unless it is reported again; 0 means that it stays.
         """
         trouble = PipelineTroubled(
             pipeline=pipeline,
             part=part,
             instance=self._settings.instance,
             subject=subject,
-            # An error may tell of a name that is no UTF-8.
+            # The text of an error may hold a name that is not UTF-8.
             reason=reason[:MOST_REASON].encode(errors="replace").decode(),
             valid_s=int(valid_s),
         )

@@ -1,4 +1,4 @@
-"""Waiting for records without waking up in between: an idle stream costs next to nothing."""
+"""Waiting for records with few wake-ups, so that an idle stream uses next to no CPU."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from kafka import KafkaConsumer
 from headrace_runtime.messages import Record
 
 LOOK_EVERY_S = 1.0
-"""How often a wait asks whether it should end early, when nobody wakes it."""
+"""Seconds between two checks for an early end of a wait, unless `Patience.wake` is called."""
 PAUSE_S = 0.1
-"""Longest wait inside of kafka-python, while it finds out where to read."""
+"""Longest wait inside kafka-python while it looks up fetch positions, in seconds."""
 BUSY_WAIT_MS, IDLE_WAIT_MS = 100, 5_000
-"""How long the broker may hold back a fetch that finds nothing. It answers at once when a record comes."""
+"""Milliseconds for which the broker may delay an empty fetch. It answers at once when a record arrives."""
 IDLE_AFTER_S = 3.0
-"""Seconds without a record after which a stream is idle."""
+"""Seconds without a record after which a stream counts as idle."""
 
 
 def never() -> bool:
-    """Return False: the default of `until`."""
+    """Return False. The default of `until`: no early end of a wait."""
     return False
 
 
 class Patience:
     """The polls of one consumer.
 
-    kafka-python (3.0.12) crosses to its own thread several times in each poll, and asks the broker anew ten times a
-    second. Here one fetch of an idle stream waits at the broker for seconds, and the reader waits for that fetch. What
-    comes ends both waits. A busy stream keeps its short fetches: one that is on its way holds up a fetch of partitions
-    that have just been assigned, or were rewound.
+    kafka-python (3.0.12) crosses to its own thread several times in each poll, and sends ten fetches a second. Here one
+    fetch of an idle stream waits at the broker for seconds, and the reader waits for that fetch. A new record ends both
+    waits. A busy stream keeps its short fetches, because a fetch in flight delays the first fetch of newly assigned or
+    rewound partitions.
     """
 
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = consumer
-        self._fetcher = consumer._fetcher  # noqa: SLF001 - there is no public way to wait for a fetch
+        self._fetcher = consumer._fetcher  # noqa: SLF001 - kafka-python has no public wait for a fetch
         self._subscription = consumer._subscription  # noqa: SLF001
         self._came = threading.Event()
         self._last_s = time.monotonic()
 
     def wake(self) -> None:
-        """Make a wait ask at once whether it should end. For any thread."""
+        """Make a wait check at once whether it should end. Thread-safe."""
         self._came.set()
 
     def stir(self) -> None:
-        """Fetch with short waits for a while: something will come, or has changed."""
+        """Fetch with short waits for some seconds, because records are expected or the positions have changed."""
         self._last_s = time.monotonic()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has come for a while, so that a fetch may wait at the broker for seconds."""
+        """Whether no record came for `IDLE_AFTER_S`. A fetch may then wait at the broker for seconds."""
         return time.monotonic() - self._last_s > IDLE_AFTER_S
 
     def poll(self, timeout_s: float, most: int, until: Callable[[], bool] = never) -> list[Record]:
-        """Return what has come, at most so many records; empty when nothing has within the time, or `until` is true."""
+        """Return at most `most` records. The list is empty after a time-out, or when `until` returns true."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             left_s = deadline_s - time.monotonic()
@@ -67,21 +67,21 @@ class Patience:
                 return []
 
     def _look(self, left_s: float, most: int) -> list[Record]:
-        # What a poll finds is followed by the next fetch before the poll returns.
+        # A poll that finds records sends the next fetch before it returns.
         idle = self.is_idle and not self._fetcher._completed_fetches  # noqa: SLF001
         self._fetcher.config["fetch_max_wait_ms"] = IDLE_WAIT_MS if idle else BUSY_WAIT_MS
-        # Where to read is found out within the poll, which then needs time.
+        # kafka-python looks up unknown fetch positions within the poll, which then needs time.
         knows = self._subscription.has_all_fetch_positions()
         polled = self._consumer.poll(0 if knows else int(min(left_s, PAUSE_S) * 1_000), most)
         return list(chain.from_iterable(polled.values()))
 
     def _rest(self, deadline_s: float, until: Callable[[], bool]) -> bool:
-        """Wait for the fetches that are on their way. Returns whether there is a reason to poll again."""
+        """Wait for the fetches in flight. Return False when `until` ended the wait, else True: poll again."""
         fetches = list(self._fetcher._fetch_futures)  # noqa: SLF001
         for fetch in fetches:
             fetch.add_both(self._wake_for)
         if not fetches and self._subscription.fetchable_partitions():
-            # None could be sent: the broker is away, or the position is not known yet.
+            # No fetch could be sent: the broker is away, or the position is not known yet.
             deadline_s = min(deadline_s, time.monotonic() + PAUSE_S)
         while not until():
             left_s = deadline_s - time.monotonic()
