@@ -1,9 +1,9 @@
-"""Admission under overload: whether a call may wait for its turn, decided when it comes, and how many more to take.
+"""Admission under overload: decides on arrival whether a call may wait, and how many more calls to take.
 
-A call is worth its work only when its answer comes in time. So the capacity of a queue is time, not places: a call is
-admitted when the predicted wait leaves it enough of its deadline, and is refused at once when not. Who comes first is
-served first. There is no clock, no thread and no transport in here: callers tell the time, in seconds of any clock
-that only goes forward.
+An answer after the deadline is wasted work. The capacity of a queue is therefore measured in time, not in places. A
+call is admitted when the predicted wait leaves enough of the time to its deadline, and is otherwise refused at once.
+Admitted calls are served in order of arrival. The module is pure: no clock, no thread, no transport. Callers pass the
+time, in seconds of any monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 BURST_SHARE = 0.5
-"""Share of its remaining time that a call may wait in a queue that was empty a short while ago: a burst, which ends."""
+"""Share of its remaining time that a call may wait in a queue that was empty a short while ago. Such a burst ends."""
 STANDING_SHARE = 0.3
-"""The share in a queue that has stood for as long as the call has left: work comes faster than it is done, and a longer
-queue makes every answer later and none more."""
+"""The share in a standing queue: one not empty for as long as the call's remaining time. Work then arrives faster than
+it is done. A longer queue would delay every answer, and yield no further one."""
 LEARNING = 1 / 32
-"""Weight of the last measurement in the pace of work."""
+"""Weight of the latest measurement in the average pace of work."""
 SURPRISE = 8
-"""A measurement counts at most as so many times the pace: in one call's time a burst may have been taken, or the
-process may have stood still. Work that is slower from now on is learnt all the same, in some more calls."""
+"""Upper limit of one measurement, in multiples of the pace. The time of one call may include the arrival of a burst, or
+a pause of the process. A lasting slowdown is still learnt, over some more calls."""
 
 
 class Reason(Enum):
-    """Why a call is refused."""
+    """The reason for a refusal."""
 
     LATE = "late"
-    """Its deadline is over."""
+    """The deadline of the call has passed."""
     OVERLOADED = "overloaded"
-    """It would wait too long, or too much waits already."""
+    """The call would wait too long, or the queue is full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What may wait: so many calls, with so many bytes, and no call longer than `wait_s` seconds."""
+    """The limits of a queue: its calls, their bytes together, and `wait_s`, the longest wait of a call in seconds."""
 
     calls: int
     wait_s: float
@@ -44,10 +44,10 @@ class Capacity:
 
 
 class Admission:
-    """Admits calls to one queue, whose work is done by `lanes` at a time. May be asked by several threads.
+    """Admits calls to one queue, which `lanes` workers serve at a time. May be called from several threads.
 
-    Work is counted in units that the caller chooses, such as calls, or the seconds that a call should take; the pace is
-    how many seconds of real time one unit takes, and is learnt.
+    Work is counted in units of the caller's choice, such as calls, or the expected seconds of a call. The pace is the
+    real time of one unit, in seconds. It is learnt from measurements.
     """
 
     def __init__(self, capacity: Capacity, lanes: int = 1, pace_s: float = 1.0) -> None:
@@ -55,21 +55,21 @@ class Admission:
         self._lanes = lanes
         self.pace_s = pace_s
         self.calls = 0
-        """Calls that were admitted and are not done."""
+        """Number of admitted calls that have not ended."""
         self._work = 0.0
         self._size_bytes = 0
         self._queueing_since_s: float | None = None
 
     @property
     def wait_s(self) -> float:
-        """Seconds that one call more would wait."""
+        """Predicted wait of one further call, in seconds."""
         return self._work * self.pace_s / self._lanes if self.calls >= self._lanes else 0.0
 
     def refusal(self, work: float, size_bytes: int, left_s: float | None, now_s: float) -> Reason | None:
-        """Return why a call may not wait, None when it may. `left_s` is the time to its deadline, None without one.
+        """Return the reason to refuse a call; None admits it. `left_s` is the time to its deadline, None without one.
 
-        A call that need not wait is refused only when its deadline is over: what was predicted may be wrong, and is
-        learnt anew only from calls that are done.
+        A call that need not wait is refused only after its deadline. The prediction may be wrong, and only completed
+        calls can correct it.
         """
         if left_s is not None and left_s <= 0:
             return Reason.LATE
@@ -88,7 +88,7 @@ class Admission:
         return BURST_SHARE if since_s is None or now_s - since_s < left_s else STANDING_SHARE
 
     def begin(self, work: float, size_bytes: int, now_s: float) -> None:
-        """Count a call that was admitted."""
+        """Count an admitted call."""
         self.calls += 1
         self._work += work
         self._size_bytes += size_bytes
@@ -96,7 +96,7 @@ class Admission:
             self._queueing_since_s = now_s
 
     def end(self, work: float, size_bytes: int) -> None:
-        """Count a call no more: it was done or given up."""
+        """Stop counting a call that was completed or cancelled."""
         self.calls -= 1
         self._work = max(0.0, self._work - work) if self.calls else 0.0
         self._size_bytes -= size_bytes
@@ -104,22 +104,22 @@ class Admission:
             self._queueing_since_s = None
 
     def learn(self, work: float, took_s: float) -> None:
-        """Note how long some work took."""
+        """Learn the pace from completed work: `took_s` seconds for `work` units."""
         if work > 0:
             self.pace_s += LEARNING * (min(took_s / work, SURPRISE * self.pace_s) - self.pace_s)
 
 
 REFUSALS_TO_NARROW = 32
-"""Calls that were refused, less those that were admitted, after which an intake takes fewer: not yet in a burst of
-calls that are admitted, among which some have too short a deadline."""
+"""Refused calls minus admitted calls after which an intake takes fewer calls. A burst of admitted calls, some of them
+with too short a deadline, stays below it."""
 
 
 class Intake:
-    """How many calls to take from a queue that costs nothing, such as that of gRPC's core, into the one of `admission`.
+    """The number of calls to take from an outer queue, such as that of gRPC's core, into the queue of `admission`.
 
-    To take a call and refuse it costs part of what an answer costs. So under overload, until the queue is empty, as
-    many are taken as will have room, each time that half of the queue is done. The others stay where they are, and are
-    cancelled there.
+    Calls in the outer queue cost nothing. Taking a call and refusing it costs a part of an answer. Under overload, the
+    intake therefore takes calls only when half of the queue is done, and only as many as fit. The other calls stay in
+    the outer queue, which cancels them. This ends when the queue is empty.
     """
 
     def __init__(self, admission: Admission, most: int) -> None:
@@ -127,10 +127,10 @@ class Intake:
         self._most = most
         self._refusals = 0
         self._full_s = 0.0
-        """The wait at which calls were refused; 0 while that was seldom."""
+        """Predicted wait at which calls were refused, in seconds; 0 while refusals are rare."""
 
     def told(self, reason: Reason | None) -> None:
-        """Note what the admission said of a call that was taken."""
+        """Note the decision of the admission on a taken call; None means admitted."""
         if reason is None:
             self._refusals = max(0, self._refusals - 1)
         elif reason is Reason.OVERLOADED:
@@ -140,7 +140,7 @@ class Intake:
 
     @property
     def room(self) -> int:
-        """Calls to take now."""
+        """Number of calls to take now."""
         admission = self._admission
         if not admission.calls:
             self._full_s = 0.0
@@ -156,42 +156,42 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class Unfinished(Generic[KeyT]):
-    """Messages that have begun to arrive: at most `most` of them, each of which may hold memory.
+    """Messages that have begun to arrive and are not complete. At most `most` of them may hold memory.
 
-    When there are so many, the oldest has to go for the next one, once it is `grace_s` seconds old. Messages that are
-    sent without a pause are complete by then.
+    When there are `most`, the next message replaces the oldest once that is `grace_s` seconds old. Messages sent
+    without a pause are complete by then.
     """
 
     def __init__(self, most: int, grace_s: float) -> None:
         self._most = most
         self._grace_s = grace_s
-        self._began_s: dict[KeyT, float] = {}  # the oldest first
+        self._began_s: dict[KeyT, float] = {}  # oldest first
 
     def __len__(self) -> int:
         return len(self._began_s)
 
     def begin(self, key: KeyT, now_s: float) -> None:
-        """Count a message that is waited for."""
+        """Count a message that is now awaited."""
         self._began_s[key] = now_s
 
     def end(self, key: KeyT) -> bool:
-        """Count it no more: it is there, or will never be. Return whether it was counted."""
+        """Stop counting a message that is complete or was cancelled. Return whether it was counted."""
         return self._began_s.pop(key, None) is not None
 
     @property
     def full(self) -> bool:
-        """Whether one has to go before the next message may begin."""
+        """Whether a message must be dropped before the next one may begin."""
         return len(self._began_s) >= self._most
 
     @property
     def due_s(self) -> float:
-        """The time from which the next message may begin; 0 for at once."""
+        """Time from which the next message may begin, in seconds of the caller's clock; 0 means at once."""
         if not self.full:
             return 0.0
         return next(iter(self._began_s.values())) + self._grace_s
 
     def overdue(self, now_s: float) -> KeyT | None:
-        """Return the message that has to go for the next one; None when there is room, or none is old enough."""
+        """Return the message to drop for the next one; None when there is room, or no message is old enough."""
         if not 0 < self.due_s <= now_s:
             return None
         return next(iter(self._began_s))

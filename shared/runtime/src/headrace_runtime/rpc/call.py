@@ -1,6 +1,6 @@
-"""One call as its methods see it, and the operations of gRPC's core behind it.
+"""One call: its interface to methods, and the operations of gRPC's core behind it.
 
-The core answers an operation with an event; `Core` hands each event to the function that was given with the operation.
+The core answers an operation with an event. `Core` passes each event to the function that belongs to the operation.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 _NO_FLAGS = 0
 _MOST_DETAILS_BYTES = 6 * 1024
-"""What the details of a status take at most on their way: clients refuse more than 8 kB of metadata, in place of the
-status, at random, and more than 16 always."""
+"""Greatest size of the details of a status on the wire. Clients reject metadata beyond 8 kB at random, and beyond 16 kB
+always. The caller then sees the rejection in place of the status."""
 _NEVER_S = 1e12
-"""A deadline that is later than this, in seconds since 1970, is none."""
+"""Seconds since 1970. A later deadline means that the call has none."""
 
 
 class Aborted(Exception):
-    """A method ended its call with a status, which `Call` holds."""
+    """Raised when a method ends its call with a status, which `Call` holds."""
 
 
 class Call:
-    """One call: what it brought, and what is set for its answer. Stands where grpc.aio has its servicer context.
+    """One call: its request data and the state of its answer. Takes the place of the servicer context of grpc.aio.
 
-    Its operations may be started from any thread, one after another; what is given as `then` runs in the thread of
-    `Core` and must be short. Once the call is over, operations do nothing and nothing is told any more.
+    Operations may start in any thread, one after another. The callback `then` runs in the thread of `Core`, and must
+    be short. Once the call is over, operations do nothing, and no callback is called.
     """
 
     __slots__ = (
@@ -50,47 +50,47 @@ class Call:
         self.metadata: Metadata = event.invocation_metadata
         self.trailing: Metadata = ()
         self.recorded: bool | None = None
-        """Whether the call's trace is recorded; None until that was decided."""
+        """Whether the call's trace is recorded; None until that is decided."""
 
-    # What methods ask and say.
+    # The interface to methods.
 
     def invocation_metadata(self) -> Metadata:
-        """Return the caller's metadata."""
+        """Return the metadata that the caller sent."""
         return self.metadata
 
     def time_remaining(self) -> float | None:
-        """Return the seconds until the caller stops waiting; None without a deadline."""
+        """Return the seconds until the deadline; None without a deadline."""
         return None if self.deadline_s > _NEVER_S else self.deadline_s - time.time()
 
     def set_trailing_metadata(self, metadata: Metadata, /) -> None:
-        """Send metadata along with the status."""
+        """Set the metadata to send with the status."""
         self.trailing = metadata
 
     def trailing_metadata(self) -> Metadata:
-        """Return what goes along with the status."""
+        """Return the metadata to send with the status."""
         return self.trailing
 
     def code(self) -> grpc.StatusCode | None:
-        """Return the status that the call is ended with; None as long as that is OK."""
+        """Return the status code set for the end of the call; None means OK."""
         return self._code
 
     def fail(self, code: grpc.StatusCode, details: str = "", metadata: Metadata = ()) -> Never:
-        """End the call with a status: raises Aborted."""
+        """Set the status of the call, and raise Aborted, which ends the call."""
         self._code, self._details = code, details
         if metadata:
             self.trailing = metadata
         raise Aborted(code, details)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> Never:
-        """End the call with a status, as servicers of grpc.aio do: raises Aborted."""
+        """Do the same as `fail`, under the name that servicers of grpc.aio use."""
         self.fail(code, details, trailing_metadata)
 
-    # What carries it.
+    # The operations of the core.
 
     def receive(self, then: Callable[[bytes | None], None]) -> None:
-        """Tell the next message, None when there is none any more: the caller sent all, or the call is over.
+        """Pass the next message to `then`; None at the end of the stream, or when the call is over.
 
-        Which of the two is known when the same is asked once more: what `watch` tells comes before that answer.
+        A second `receive` tells the two apart, because the callback of `watch` runs before its answer.
         """
 
         def received(event: Any) -> None:
@@ -99,7 +99,7 @@ class Call:
         self._start([cygrpc.ReceiveMessageOperation(_NO_FLAGS)], received)
 
     def watch(self, then: Callable[[], None]) -> None:
-        """Tell when the call is over before it was answered: the caller left, or the deadline passed."""
+        """Call `then` when the call ends unanswered: the caller cancelled it, or its deadline passed."""
 
         def closed(event: Any) -> None:
             if event.batch_operations[0].cancelled():
@@ -109,26 +109,26 @@ class Call:
         self._start([cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)], closed)
 
     def send(self, message: bytes, then: Callable[[], None]) -> None:
-        """Send one message of a stream, and tell when the next may follow, or the call is over."""
+        """Send one message of a stream. `then` is called when the next message may follow, or the call is over."""
         self._start([*self._initial_metadata(), cygrpc.SendMessageOperation(message, _NO_FLAGS)], lambda _: then())
 
     def answer(self, message: bytes) -> None:
-        """Send the only message and end the call with OK."""
+        """Send the single response, and end the call with OK."""
         self._end([*self._initial_metadata(), cygrpc.SendMessageOperation(message, _NO_FLAGS)])
 
     def end(self) -> None:
-        """End the call with its status: OK, or what it failed with."""
+        """End the call with its status: OK, or the status set by `fail`."""
         self._end(self._initial_metadata())
 
     def refuse(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
-        """End the call with a status."""
+        """Set the status of the call, and end it, without an exception."""
         self._code, self._details = code, details
         if metadata:
             self.trailing = metadata
         self.end()
 
     def drop(self) -> None:
-        """Let go of a call that is over: as long as it is held, a stop gives it its grace."""
+        """Release a call that is over. A stop of the server would wait for it until its grace time ends."""
         self._call = None
 
     def _initial_metadata(self) -> list[Any]:
@@ -142,7 +142,7 @@ class Call:
         status = cygrpc.SendStatusFromServerOperation(self.trailing, code, _sendable(self._details), _NO_FLAGS)
         operations.append(status)
         if not self._watched:
-            # The core keeps a call until it was asked whether the caller has closed it.
+            # The core keeps a call until this operation was started once.
             operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
         self._start(operations, self._ended)
 
@@ -156,7 +156,7 @@ class Call:
 
 
 def _sendable(details: str) -> bytes:
-    """Return details in UTF-8, cut where they would not arrive. On their way most bytes beyond ASCII become three."""
+    """Return details in UTF-8, cut to the size limit. On the wire, most bytes outside printable ASCII take three."""
     data = details.encode(errors="replace")
     if 3 * len(data) <= _MOST_DETAILS_BYTES:
         return data

@@ -1,9 +1,9 @@
-"""gRPC's core, served by one thread that goes on with every event itself.
+"""A server on gRPC's core: one thread takes every event from the completion queue and handles it itself.
 
-grpc.aio hands each event of a call from a thread of its own to the event loop, through a lock and a socket: four times
-a call, which is more than half of what a small one costs. Here the thread that waits at the core's completion queue
-calls what the event is for. `grpc.server` of the same package is built on the same objects, and does the same until it
-gives the call to a pool of threads.
+grpc.aio passes each event of a call from a thread of its own to the event loop, through a lock and a socket. That
+happens four times per call, and is more than half of the cost of a small call. Here the thread that waits at the core's
+completion queue calls the event's function directly. `grpc.server` of the same package uses the same objects in the
+same way, until it passes the call to a thread pool.
 
 The objects are private to grpcio, which is therefore pinned to a minor version.
 """
@@ -30,38 +30,38 @@ from headrace_runtime.rpc.call import Call
 logger = logging.getLogger(__name__)
 
 WAITING, MOST_WAITING = 128, 256
-"""Calls that may wait in the core because the thread asks for no more. Of those beyond the first number it cancels
-some, and all beyond the second: callers do not repeat what was cancelled, but it costs the server next to nothing. What
-waits here grows old unseen, so it is little; bursts wait in the line."""
+"""Limits of the calls that wait in the core while the thread requests none. The core cancels some calls beyond the
+first limit, and all calls beyond the second. Callers do not retry cancelled calls, but a cancellation costs the server
+next to nothing. Calls age unseen in the core, so the limits are small. Bursts wait in the line."""
 
 Option = tuple[str, int | str]
 
-# grpcio logs metadata that is no text as an error with its traceback, and goes on: any caller could fill the log.
+# grpcio logs undecodable metadata as an error with a traceback, and goes on. Any caller could fill the log that way.
 logging.getLogger(cygrpc.__name__).addFilter(lambda record: record.msg != "Invalid encoding on %s")
 
 
 class Waiting(Protocol):
-    """Calls that have arrived, and wait for their turn in the thread of `Core`."""
+    """A queue of arrived calls, which wait for their turn in the thread of `Core`."""
 
     @property
     def room(self) -> int:
-        """Calls that the core may hand out before it is asked for more."""
+        """Number of calls that the core may hand out without a further request."""
 
     @property
     def due_s(self) -> float | None:
         """Time of the next turn, in seconds of `time.monotonic`; None when no call waits."""
 
     def arrived(self, call: Call) -> None:
-        """Take a call."""
+        """Accept a newly arrived call."""
 
     def turn(self) -> None:
-        """Go on with the call whose turn it is."""
+        """Process the next waiting call."""
 
 
 class Core:
-    """A server whose calls join `line`, in the thread that this starts. May not be used in a forked child.
+    """A gRPC server that passes its calls to `line`, in a thread of its own. Not for use in a forked child.
 
-    Calls are taken as they come, before any that waits is answered: only a call that was seen can be judged.
+    New calls are taken before waiting calls are answered, because admission can judge only calls that were taken.
     """
 
     def __init__(self, options: Sequence[Option], line: Waiting) -> None:
@@ -80,14 +80,14 @@ class Core:
         self._awaited = 0
         self._taken = 0
         self._asking = threading.Lock()
-        """Held while calls are asked for: a server that is being shut down must not be asked."""
+        """Held while calls are requested, because a server in shutdown must get no such request."""
         self._stopping = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="grpc calls", daemon=True)
         _cores.add(self)
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
-        """Listen on host:port; port 0 takes a free one. Returns the port; raises Unavailable when it cannot be had."""
+        """Listen on host:port and return the port. Port 0 takes a free one. Raises Unavailable when binding fails."""
         try:
             if credentials is None:
                 port = self._server.add_http2_port(address.encode())
@@ -100,13 +100,13 @@ class Core:
         return int(port)
 
     def start(self) -> None:
-        """Take calls."""
+        """Start to take calls."""
         self._server.start()
         self._await_calls()
         self._thread.start()
 
     def stop(self, grace_s: float) -> None:
-        """Take no more calls, give those in flight so many seconds, and cancel what is left then."""
+        """Take no more calls, drain those in flight for `grace_s` seconds, and cancel the rest."""
         with self._asking:
             self._stopping = True
             running = self._thread.is_alive()
@@ -121,14 +121,14 @@ class Core:
         self._server.destroy()
 
     def discard(self) -> None:
-        """Let go of the port of a server that was never started: the core frees only those that were."""
+        """Release the port of a server that was never started. The core frees only ports of started servers."""
         self.start()
         self.stop(0.0)
 
     def cancelled(self) -> int:
-        """Return how many calls the core has ended by itself: too many waited, or their headers were refused.
+        """Return the number of calls that the core ended by itself: too many waited, or their headers were refused.
 
-        Calls that wait in the core are among them, while the thread asks for none.
+        Calls that still wait in the core are included while the thread requests none.
         """
         told = json.loads(cygrpc.channelz_get_server(self._number))["server"]["data"]
         return max(0, int(told.get("callsStarted", 0)) - self._taken)
@@ -142,7 +142,7 @@ class Core:
     def _requested(self, event: Any) -> None:
         self._awaited -= 1
         if not event.success:
-            return  # the server stops
+            return  # the server is stopping
         self._taken += 1
         self._line.arrived(Call(event))
         self._await_calls()
@@ -153,7 +153,7 @@ class Core:
     def _serve(self) -> None:
         while not self._ended.is_set() or self._awaited:
             due_s = self._line.due_s
-            # The core's clock is that of `time.time`; 0 is long ago.
+            # The core uses the clock of `time.time`. A due time of 0 lies in the past.
             event = self._queue.poll(due_s and time.time() + due_s - time.monotonic())
             try:
                 if event.completion_type == _NOTHING:
@@ -162,9 +162,9 @@ class Core:
                 else:
                     event.tag(event)
             except BaseException:
-                # Whatever it is: without this thread no call would be answered any more.
+                # The thread must survive any error, because without it no call would be answered.
                 logger.exception("an event of a call was not handled")
-            # An event holds its call, and the server's stop waits for every call.
+            # An event holds a reference to its call, and the stop of the server waits for every call.
             del event
 
 
@@ -174,19 +174,19 @@ _counting = threading.Lock()
 
 
 def _servers() -> set[int]:
-    """Return the numbers of the process's servers in the core."""
+    """Return the core's numbers of the servers in this process."""
     told = json.loads(cygrpc.channelz_get_servers(0))
     return {int(server["ref"]["serverId"]) for server in told.get("server", ())}
 
 
 class _Cancelled(Collector):
-    """Counts what the core cancels, when the metrics are read."""
+    """The metric of calls that the core cancelled, counted when the metrics are read."""
 
     def __init__(self) -> None:
         self._most = 0
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Yield the one metric."""
+        """Yield the counter."""
         self._most = max(self._most, sum(core.cancelled() for core in list(_cores)))
         text = "Calls that gRPC's core ended by itself: too many waited, or their headers were refused."
         yield CounterMetricFamily("headrace_rpc_server_calls_cancelled", text, self._most)

@@ -1,4 +1,4 @@
-"""Errors on their way to a gRPC caller: one table from the error tree to status codes, and who applies it."""
+"""The statuses of errors for gRPC callers: a table of the error tree, and the interceptor that applies it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.Unprocessable: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Corrupt: grpc.StatusCode.DATA_LOSS,
 }
-"""Status code of each branch of the error tree; an error takes the code of its nearest ancestor here."""
+"""Status code of each branch of the error tree. An error takes the code of its nearest ancestor in this table."""
 
 RETRY_S = 1.0
-"""How long clients that repeat calls on their own are asked to wait after UNAVAILABLE."""
+"""Seconds that clients with automatic retries are asked to wait after UNAVAILABLE."""
 
 
 def pushback(wait_s: float) -> tuple[tuple[str, str], ...]:
-    """Return the trailing metadata that asks clients who repeat calls on their own to wait so long first."""
+    """Return trailing metadata that asks clients with automatic retries to wait `wait_s` seconds first."""
     return (("grpc-retry-pushback-ms", str(max(1, round(wait_s * 1e3)))),)
 
 
 def status_of(error: BaseException) -> grpc.StatusCode | None:
-    """Return the status code of an error of the tree, or None for one whose text callers must not see."""
+    """Return the status code of an error of the tree. None means that callers must not see the error's text."""
     for ancestor in type(error).__mro__:
         if ancestor in STATUS_CODES:
             return STATUS_CODES[ancestor]
@@ -54,17 +54,17 @@ def status_of(error: BaseException) -> grpc.StatusCode | None:
 class ErrorInterceptor(CallInterceptor):
     """Ends a call with the status of the error that its method raised.
 
-    An error of the tree keeps its message. Any other becomes INTERNAL, tells the caller no more than the trace id (or
-    a reference, where nothing is recorded), and is logged with it and its traceback. Metadata that the method has set
-    goes out with the status.
+    An error of the tree keeps its message. Any other error becomes INTERNAL, and its message holds only the trace id,
+    or a reference when the trace is not recorded. The log shows the same id with the traceback. Metadata set by the
+    method is sent with the status.
     """
 
     def around(self, method: str, context: Call) -> AbstractAsyncContextManager[None]:
-        """Turn an error into a status."""
+        """Return a context manager that turns the error of a call into its status."""
         return _Translated(method, context)
 
     def surround_inline(self, method: str, behaviour: InlineMethod) -> InlineMethod:
-        """Turn errors into statuses, as of any other method."""
+        """Return the inline form of a method, with errors turned into statuses."""
 
         def answer(request: bytes, context: Call) -> bytes | None:
             try:
@@ -77,7 +77,7 @@ class ErrorInterceptor(CallInterceptor):
         return answer
 
     def surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
-        """Return the method with its errors turned into statuses; a call that has none costs nothing for it."""
+        """Return the method, with errors turned into statuses. Calls without an error have no extra cost."""
         if not inspect.iscoroutinefunction(behaviour):
             return super().surround(method, behaviour)
 
@@ -113,7 +113,7 @@ def _fail(method: str, error: Exception, call: Call) -> Never:
     if code is None:
         code = grpc.StatusCode.INTERNAL
         span = trace.get_current_span().get_span_context()
-        # Calls that are not recorded have no trace: what the caller can quote is then in the log alone.
+        # A call that is not recorded has no trace. The reference leads the caller to the log entry.
         known_as = f"trace {span.trace_id:032x}" if span.is_valid else f"reference {uuid.uuid4().hex}"
         logger.error("%s failed, %s", method, known_as, exc_info=error)
         message = f"internal error, {known_as}"

@@ -30,39 +30,41 @@ from headrace_runtime.service import Background
 
 try:
     from uvloop import new_event_loop
-except ImportError:  # not made for Windows
+except ImportError:  # uvloop does not support Windows
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
 PING_S = 60.0
-"""How often a quiet connection is asked for a sign of life. A caller whose machine or network is gone says no word:
-gRPC's core would keep its calls and watches, by its documented default for two hours."""
+"""Seconds between keepalive pings on a quiet connection. A caller whose machine or network has failed sends nothing.
+Without pings, gRPC's core would keep its calls and watches for two hours, the documented default."""
 PING_ANSWER_S = 60.0
-"""How long the answer may take."""
+"""Time-out of the answer to a keepalive ping, in seconds."""
 GIVE_BACK_S = 5.0
-"""How often memory is given back while calls are refused, and once after that."""
+"""Seconds between returns of memory to the system. They happen while calls are refused, and once afterwards."""
 LIVE = "live"
-"""The health name that serves for as long as the server answers, whatever its services wait for: for liveness probes,
-which restart a process, where "" is for readiness probes, which send it no calls."""
+"""The health name for liveness probes, which restart a process. It is serving as long as the server answers, also while
+its services wait. The name "" is for readiness probes, which take a process out of load balancing."""
 
 Register = Callable[[Any], None]
 """Adds a servicer to a server: `partial(add_XServicer_to_server, servicer)`."""
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
-"""Makes what must live in the server's event loop: entered before the server listens, left after the last call."""
+"""Makes resources bound to the server's event loop. Entered before the server listens, left after the last call."""
 
 
 class GrpcHost(Background):
-    """Serves methods where `listening` says (host:port; port 0 takes a free one, see `port`) until it is stopped.
+    """Serves methods on the address `listening` (host:port) until it is stopped. Port 0 takes a free port (see `port`).
 
-    `handlers` are functions that register a servicer, or generic handlers; methods are coroutines or asynchronous
-    generators and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection;
-    reflection looks them up in `descriptor_pool` first when they do not live in the default one. Larger messages than
-    `max_message_bytes` end with RESOURCE_EXHAUSTED. At `stop` health turns to not serving; for `drain_s` seconds calls
-    are still taken, so that callers and load balancers can move on. Where connections have a greatest age, it then
-    takes no new ones and answers until callers are gone or that age is over. At last no call is taken, and those in
-    flight have `grace_s` seconds to end.
+    `handlers` are functions that register a servicer, or generic handlers. Methods are coroutines or asynchronous
+    generators, and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection.
+    Reflection looks them up in `descriptor_pool` first, for names outside the default pool. A call with a message
+    larger than `max_message_bytes` ends with RESOURCE_EXHAUSTED.
+
+    `stop` drains the server. Health turns to not serving. Calls are still taken for `drain_s` seconds, so that callers
+    and load balancers can move on. If connections have a greatest age, the server then accepts no new connections, and
+    answers calls until the callers are gone or that age has passed. Finally no call is taken, and calls in flight have
+    `grace_s` seconds to end.
     """
 
     def __init__(
@@ -100,32 +102,32 @@ class GrpcHost(Background):
 
     @property
     def port(self) -> int:
-        """The port that the server listens on; known once it was started."""
+        """The port that the server listens on. Known once the server has started."""
         return self._listening.result(timeout=0)[0]
 
     @property
     def health_port(self) -> int | None:
-        """The port that answers health alone, None without one; known once it was started."""
+        """The port for health alone; None without one. Known once the server has started."""
         return self._listening.result(timeout=0)[1]
 
     def start(self) -> None:
-        """Listen. Raises Unavailable when the address cannot be had."""
+        """Start to listen. Raises Unavailable when the address cannot be bound."""
         super().start()
         self._listening.result()
 
     def stop(self) -> None:
-        """Let callers move on, take no more calls, wait for those in flight, end the thread."""
+        """Drain the server, take no more calls, wait for those in flight, and end the thread."""
         self.stopping.set()
         self._in_loop(self._stop_asked.set)
         super().stop()
 
     def set_serving(self, serving: bool | None, name: str = "") -> None:
-        """Change the health of a name, or forget it (None), from any thread; "" is the server with all its services."""
+        """Set the health of a name; None removes it. Thread-safe. The name "" means the server and all its services."""
         for each in (name,) if name else ("", *self._service_names):
             self._in_loop(partial(self._health.set, each, serving))
 
     def run(self) -> None:
-        """Serve until `stop`; the host's own thread runs it."""
+        """Serve until `stop`, in the host's own thread."""
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 runner.run(self._serve())
@@ -153,7 +155,7 @@ class GrpcHost(Background):
                 self._loop = None
 
     async def _give_memory_back(self) -> None:
-        """Return what overload and hostile callers have made the process hold, some seconds after they made it."""
+        """Return free memory to the system, some seconds after overload or hostile callers made the process grow."""
         while True:
             await asyncio.sleep(GIVE_BACK_S)
             pressed = [line for line in self._lines if line.pressed]
@@ -163,7 +165,7 @@ class GrpcHost(Background):
                 await asyncio.to_thread(give_back)
 
     def _listen(self, tasks: Tasks) -> tuple[list[Core], tuple[int, int | None]]:
-        """Start to take calls; return the servers and their ports. When one cannot listen, none does."""
+        """Start to take calls. Return the servers and their ports. When one of them cannot listen, none does."""
         with ExitStack() as unstarted:
             server, health_server = self._make_core(tasks, self._all_handlers()), self._make_health_core(tasks)
             servers = [each for each in (server, health_server) if each is not None]
@@ -179,7 +181,7 @@ class GrpcHost(Background):
     async def _let_callers_go(self, port: int) -> None:
         self._health.drain()
         await asyncio.sleep(self._drain_s)
-        # Only now: until load balancers have heard of the drain, they send new connections.
+        # Not earlier: load balancers open new connections until they have seen the drain.
         if self._drain_s and self._age_s and stop_listening(port):
             await quiet(lambda: self._telemetry.calls, self._age_s * AGE_JITTER)
         self._health.close()
@@ -194,7 +196,7 @@ class GrpcHost(Background):
     def _make_core(self, tasks: Tasks, handlers: Sequence[grpc.GenericRpcHandler]) -> Core:
         limits = self._at.limits
         options: list[Option] = [
-            ("grpc.so_reuseport", 0),  # otherwise a second server on the port takes half of the calls, silently
+            ("grpc.so_reuseport", 0),  # else a second server on the port silently takes half of the calls
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.max_send_message_length", self._max_message_bytes),
             ("grpc.max_allowed_incoming_connections", limits.connections),
@@ -206,8 +208,8 @@ class GrpcHost(Background):
             ("grpc.http2.ping_timeout_ms", round(PING_ANSWER_S * 1e3)),
         ]
         if self._age_s:
-            # Calls that are older than their connection may end in their own time: without a limit of its own, streams
-            # such as those of health watchers stay on the old connection.
+            # There is no limit for calls that outlast the age of their connection. Streams such as those of health
+            # watchers stay on the old connection.
             options.append(("grpc.max_connection_age_ms", round(self._age_s * 1e3)))
         methods = Methods(handlers, (self._telemetry, ErrorInterceptor()))
         line = Line(methods, tasks, limits.unfinished)
@@ -234,7 +236,7 @@ class GrpcHost(Background):
 
 
 class _Registered:
-    """Stands for a server where generated code registers a servicer, and keeps the handlers."""
+    """A stand-in for a server: generated code registers a servicer with it, and it keeps the handlers."""
 
     def __init__(self) -> None:
         self.handlers: list[grpc.GenericRpcHandler] = []
@@ -243,4 +245,4 @@ class _Registered:
         self.handlers += handlers
 
     def add_registered_method_handlers(self, _service: str, _handlers: object) -> None:
-        """Do nothing: these are the methods of the generic handlers once more."""
+        """Do nothing, because the generic handlers already hold these methods."""

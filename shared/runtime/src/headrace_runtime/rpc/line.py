@@ -1,7 +1,7 @@
-"""The line: calls that have arrived, and wait until the thread of gRPC's core answers them or hands them on.
+"""The line: a queue of arrived calls, until the thread of gRPC's core answers them or passes them to the event loop.
 
-A call waits as its headers alone. Its message is asked for when its turn has come: until then it stays with the caller,
-but for what gRPC reads ahead of every stream, 64 kB.
+A waiting call holds only its headers. Its message is requested at its turn, and stays with the caller until then. The
+exception is the first 64 kB, which gRPC reads ahead on every stream.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from headrace_runtime.rpc.methods import Method, Methods
 from headrace_runtime.rpc.tasks import Tasks
 
 AWAITED = 10_000
-"""Calls that the core may hand out before the thread asks for more."""
+"""Number of calls that the core may hand out without a further request."""
 CAPACITY = Capacity(calls=10_000, wait_s=30.0)
-"""What may wait in the line: 15 kB each in the core. Only calls without a deadline wait so long."""
+"""Limits of the line. Each call takes 15 kB in the core. Only calls without a deadline wait for so long."""
 PACE_S = 0.0005
-"""How long a call takes in this thread, until that is learnt."""
+"""Seconds per call in this thread, before any measurement."""
 UNFINISHED_S = 0.1
-"""Age at which an unfinished message may have to go for another, when there are too many."""
+"""Age in seconds from which another message may replace an unfinished one, when there are too many."""
 TURNS_TO_TELL = 4
-"""Turns after which one refused call is told so, while others wait."""
+"""Turns between two answers to refused calls, while other calls wait."""
 MOST_BEHIND, LOOK_S = 16, 0.0005
-"""Calls that may wait for the event loop: then the line stands still, and looks again after so many seconds."""
+"""Calls waiting for the event loop at which the line pauses, and the seconds until it checks again."""
 
 REFUSED = Counter(
     "headrace_rpc_server_calls_refused_total",
@@ -40,12 +40,12 @@ REFUSED = Counter(
     ("reason",),
 )
 _FIRST = "/grpc.health.v1.Health/"
-"""Who asks for health does not wait, unless too many messages are unfinished: a server that is restarted because it is
-overloaded answers even less."""
+"""Health calls skip the line, unless too many messages are unfinished. A restart due to failed health checks would make
+an overload worse."""
 
 
 class Line:
-    """Calls that arrive, in the order in which they came. Used in the thread of one `Core`."""
+    """Waiting calls, in order of arrival. Not thread-safe: only the thread of its `Core` uses it."""
 
     def __init__(self, methods: Methods, tasks: Tasks, most_unfinished: int) -> None:
         self._methods = methods
@@ -55,17 +55,17 @@ class Line:
         self._admission = Admission(CAPACITY, pace_s=PACE_S)
         self._intake = Intake(self._admission, AWAITED)
         self._refused: list[tuple[Call, Reason]] = []
-        """Calls that were refused and are told so when there is time, the last one first: to tell costs four times
-        what it costs to take a call, and when many are refused at once, those that wait would be late for it."""
+        """Refused calls without an answer yet. The newest is answered first. An answer costs four times as much as
+        taking a call. Many such answers at once would make waiting calls late."""
         self._turns = 0
         self.pressed = False
-        """Whether calls were refused or given up since this was last set to False."""
+        """Whether calls were refused or cancelled here since this was last set to False."""
         self._turned_s: float | None = None
-        """When the last turn began, if another call waited then: the next turn shows how long it took."""
+        """Start of the last turn, if another call was waiting then. The next turn measures its duration."""
 
     @property
     def room(self) -> int:
-        """Calls that the core may hand out before it is asked for more."""
+        """Number of calls that the core may hand out without a further request."""
         return self._intake.room
 
     @property
@@ -76,7 +76,7 @@ class Line:
         return time.monotonic() + LOOK_S if self._loop_is_behind else self._unfinished.due_s
 
     def arrived(self, call: Call) -> None:
-        """Take a call."""
+        """Accept a newly arrived call: ask for its message, queue it, or refuse it."""
         with _Ending(call):
             method = self._methods.find(call.method)
             if method is None:
@@ -89,13 +89,13 @@ class Line:
                 self._join(method, call)
 
     def _may_begin(self, method: Method) -> bool:
-        """Return whether a call need not wait."""
+        """Return whether a call may skip the line."""
         if method.path.startswith(_FIRST):
             return not self._unfinished.full
         return not (self._waiting or len(self._unfinished) or self._loop_is_behind)
 
     def turn(self) -> None:
-        """Go on with the call whose turn it is."""
+        """Process the next waiting call, or answer a refused one."""
         self._turns += 1
         if self._refused and (not self._waiting or self._turns % TURNS_TO_TELL == 0):
             self._refuse(*self._refused.pop())
@@ -151,16 +151,16 @@ class Line:
         call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "the message is not complete, and too many others are not")
 
     def _ask(self, method: Method, call: Call) -> None:
-        """Ask for the message of a call."""
+        """Request the message of a call."""
         self._unfinished.begin(call, time.monotonic())
         call.receive(partial(self._received, method, call))
 
     def _received(self, method: Method, call: Call, message: bytes | None) -> None:
         if not self._unfinished.end(call):
-            return  # it was given up
+            return  # the message took too long, and the call was refused
         with _Ending(call):
             if message is None:
-                # The caller left, or sent more than may come: then the core has told it so already.
+                # The caller sent no message, cancelled, or sent too large a message, which the core has answered.
                 call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{method.path} takes exactly one request")
             answer = method.inline and method.inline(message, call)
             if answer is None:
@@ -170,9 +170,10 @@ class Line:
 
 
 class _Ending(AbstractContextManager[None]):
-    """Ends the call when its handler raises: otherwise its caller would wait for ever.
+    """Ends the call when its handler raises an exception. Otherwise its caller would wait for ever.
 
-    No generator: from Python 3.13 on, its frame would keep the error, and with it the call, until garbage is collected.
+    It is not a generator. From Python 3.13 on, a generator's frame would keep the error and the call until the next
+    garbage collection.
     """
 
     __slots__ = ("_call",)

@@ -1,4 +1,4 @@
-"""The methods of a server by their paths: what answers a call, surrounded by what happens around every call."""
+"""The methods of a server by their paths, each wrapped in the interceptors."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 InlineMethod = Callable[[bytes, Call], bytes | None]
-"""Answers a serialised request in the thread in which it arrived, or returns None: then the method itself is asked.
+"""The inline form of a method: answers a serialised request in the thread that received it, or returns None.
 
-It must be quick, because no other call is looked at meanwhile, and must have done nothing when it returns None.
+After None, the method itself answers, so the inline form must not have had an effect. It must be quick, because the
+thread processes no other call in the meantime.
 """
 
 
 class WithInline(grpc.GenericRpcHandler):
-    """A generic handler together with inline forms of some of its methods, by path. Those must be of the unary kind."""
+    """A generic handler with inline forms of some of its methods, by path. These methods must be unary."""
 
     def __init__(self, handler: grpc.GenericRpcHandler, inline: Mapping[str, InlineMethod]) -> None:
         self._handler = handler
         self.inline = inline
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """Return what the handler returns."""
+        """Return the method that the handler finds, None without one."""
         return self._handler.service(handler_call_details)
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What answers the calls of one path."""
+    """The method of one path, and its serialisation."""
 
     path: str
     behaviour: Callable[[Any, Call], Any]
@@ -43,7 +44,7 @@ class Method:
     takes_stream: bool
     gives_stream: bool
     read: Callable[[bytes], Any]
-    """Makes a request of bytes; whatever it raises, the bytes are none."""
+    """Parses a request. Any exception means that the bytes are not a valid request."""
     write: Callable[[Any], bytes]
     inline: InlineMethod | None = None
 
@@ -54,7 +55,7 @@ class _Details(NamedTuple):
 
 
 class Methods:
-    """Finds methods, and keeps those that were found. The first interceptor is the outermost. Used in one thread."""
+    """Finds methods by path, and caches them. The first interceptor is the outermost. Not thread-safe."""
 
     def __init__(self, handlers: Sequence[grpc.GenericRpcHandler], interceptors: Sequence[CallInterceptor]) -> None:
         self._handlers = tuple(handlers)
@@ -62,7 +63,7 @@ class Methods:
         self._found: dict[bytes, Method] = {}
 
     def find(self, path: bytes) -> Method | None:
-        """Return the method of a path, None when no handler has it."""
+        """Return the method of a path; None when no handler has it."""
         method = self._found.get(path)
         if method is None and (method := self._look(path.decode(errors="replace"))) is not None:
             self._found[path] = method

@@ -1,4 +1,4 @@
-"""What is observed of every gRPC call: a server span that continues the caller's trace, and its duration."""
+"""Telemetry of gRPC calls: a server span that continues the caller's trace, and the duration."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ _SERVER_FAULTS = frozenset(
 
 
 class TelemetryInterceptor(CallInterceptor):
-    """Opens a server span and measures the duration of every call, health and reflection left out.
+    """Opens a server span for every call, and measures its duration. Health and reflection are left out.
 
-    Attributes and the choice of what counts as an error follow the OpenTelemetry semantic conventions for gRPC.
+    The attributes, and the status codes that count as errors, follow the OpenTelemetry semantic conventions for gRPC.
     """
 
     def __init__(self) -> None:
         self._methods: dict[str, _Method] = {}
         self.calls = 0
-        """How many calls came so far, health and reflection left out. Two threads count: it grows with each call, and
-        may miss some."""
+        """Number of calls so far, without health and reflection. Two threads count without a lock, so the number grows
+        but may miss some calls."""
 
     def around(self, method: str, context: Call) -> AbstractAsyncContextManager[None]:
-        """Observe one call."""
+        """Return a context manager that observes one call."""
         observed = self._observed(method)
         if observed.silent:
             return _Nothing()
@@ -63,7 +63,7 @@ class TelemetryInterceptor(CallInterceptor):
         return _Observed(observed, context)
 
     def surround(self, method: str, behaviour: Any) -> Callable[[Any, Any], Any]:
-        """Return the method, observed; a call whose trace nobody records costs little more than its duration."""
+        """Return the method with telemetry. A call whose trace is not recorded costs little more than its duration."""
         full, observed = super().surround(method, behaviour), self._observed(method)
         if observed.silent or not inspect.iscoroutinefunction(behaviour):
             return full
@@ -84,7 +84,7 @@ class TelemetryInterceptor(CallInterceptor):
         return answer
 
     def surround_inline(self, method: str, behaviour: InlineMethod) -> InlineMethod:
-        """Return the method, observed; it leaves calls whose trace is recorded to the other form."""
+        """Return the inline form with telemetry. It returns None for calls whose trace is recorded."""
         observed = self._observed(method)
 
         def answer(request: bytes, context: Call) -> bytes | None:
@@ -112,7 +112,7 @@ class TelemetryInterceptor(CallInterceptor):
 
 
 class _Method:
-    """What is the same in every call of a method."""
+    """The telemetry data shared by all calls of a method."""
 
     def __init__(self, path: str) -> None:
         service, _, name = path.lstrip("/").rpartition("/")
@@ -122,20 +122,20 @@ class _Method:
         self._durations = {code: CALL_DURATION.labels(service, name, code.name) for code in grpc.StatusCode}
 
     def ended(self, call: Call, error: BaseException | None, started_s: float) -> grpc.StatusCode:
-        """Count a call that began then; return its status."""
+        """Record the duration of a call that began at `started_s`. Return its status code."""
         code = _code(call, error)
         self._durations[code].observe(time.perf_counter() - started_s)
         return code
 
 
 def _is_recorded(call: Call) -> bool:
-    """Return whether a call's trace is recorded: what was found first holds for the whole call."""
+    """Return whether a call's trace is recorded. The first decision holds for the whole call."""
     if call.recorded is None:
-        # Meshes put a context on every call, and say in its flags that they record few.
+        # Service meshes add a trace context to every call. Its flags say that few of the calls are recorded.
         of_caller = recorded_by_caller(call.metadata)
         call.recorded = records_new_trace() if of_caller is None else of_caller
     elif call.recorded and recorded_by_caller(call.metadata) is None:
-        record_new_trace()  # in this thread: it was decided in another one
+        record_new_trace()  # set it in this thread too: another one decided
     return call.recorded
 
 
@@ -164,7 +164,7 @@ class _Observed(AbstractAsyncContextManager[None]):
         self._token = otel_context.attach(trace.set_span_in_context(self._span))
 
     async def __aexit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
-        # A stream that its caller left is closed from another task, whose context is another and knows no such token.
+        # A stream cancelled by its caller is closed in another task. The token is not valid in that task's context.
         if not isinstance(error, GeneratorExit):
             otel_context.detach(self._token)
         code = self._method.ended(self._context, error, self._started)

@@ -1,4 +1,4 @@
-"""TLS of a gRPC server: credentials that follow their files, so that a rotated certificate needs no restart."""
+"""TLS of a gRPC server. Credentials follow their files, so a rotated certificate needs no restart."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _State = tuple[tuple[int, int, int], ...]
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that take the files' new contents at the next handshake after they changed.
+    """Return credentials that reload changed files at the next handshake.
 
-    Contents that do not work, such as a certificate whose key is still to be written, are logged and passed over: the
-    ones before stay in force. Raises ValueError when the first ones do not work.
+    Invalid contents, such as a certificate without its new key, are logged and ignored. The previous contents then stay
+    in force. Raises ValueError when the first contents are invalid.
     """
     follower = _Follower(files)
-    fetch: Any = follower.changed  # None stands for no change; the types do not say so
+    fetch: Any = follower.changed  # None means no change, which grpc's types do not allow
     return grpc.dynamic_ssl_server_credentials(
         follower.first, fetch, require_client_authentication=files.client_ca_file is not None
     )
 
 
 class _Follower:
-    """Reads the files, and again when one of them changed. Asked at each handshake, by gRPC's threads."""
+    """Reads the files, and reads them again after a change. gRPC's threads call `changed` at each handshake."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
@@ -38,7 +38,7 @@ class _Follower:
         self.first = self._read()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what the files hold when that is new and works, else None: nothing changes."""
+        """Return the contents of the files when they are new and valid, else None."""
         with self._lock:
             try:
                 state = self._look()
@@ -53,7 +53,7 @@ class _Follower:
             return fresh
 
     def _look(self) -> _State:
-        """Return what changes when a file is written or replaced."""
+        """Return the inode, modification time and size of each file. A write or a replacement changes them."""
         paths = (self._files.cert_file, self._files.key_file, self._files.client_ca_file)
         seen = [path.stat() for path in paths if path is not None]
         return tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in seen)
