@@ -7,13 +7,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer, waiting
+from headrace.events.v1 import pipeline_pb2
+from headrace_runtime.kafka import Admin, CompactedView, GroupConsumer, LogReader, TransactionalProducer, views, waiting
 from headrace_runtime.kafka.ends import Ends
 from headrace_runtime.messages import Outgoing
 from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.topics import PIPELINE_APPLIED
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -109,6 +112,20 @@ def test_ends_do_not_wait_behind_the_fetch_of_an_idle_reader(
         assert reader.poll(0.5) == []
         send(settings, topic)
         assert reader.ends([place])[place] >= 1
+
+
+def test_nobody_waits_for_the_end_of_an_empty_topic(
+    settings: ServiceSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "POLL_TIMEOUT_S", 10 * LONG_S)
+    compacted = replace(PIPELINE_APPLIED, name=topic)
+    view = CompactedView(settings, compacted, pipeline_pb2.PipelineApplied, lambda *_: None, "test")
+    view.start()
+    try:
+        view.wait_ready(LONG_S)
+        view.catch_up(LONG_S)
+    finally:
+        view.stop()
 
 
 def test_the_consumers_of_a_process_ask_over_one_connection(settings: ServiceSettings, topic: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from headrace_inference.core.releases import CachePolicy, Graph, Release
+from headrace_inference.core.releases import CachePolicy, Failing, Graph, Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.core.signature import Signature
 from headrace_runtime.errors import HeadraceError, InvalidInput, NotFound, Unavailable
@@ -227,3 +227,13 @@ def test_automatic_caching_needs_a_model_slower_than_the_cache(
 def test_a_batch_takes_longer_by_each_row() -> None:
     assert Speed(0.001, 0.0001).of(1) == 0.001
     assert Speed(0.001, 0.0001).of(11) == pytest.approx(0.002)
+
+
+def test_a_release_that_does_not_load_hides_no_version_that_is_loaded(
+    shelf: Shelf, versions: dict[str, LoadedVersion], make_release: MakeRelease
+) -> None:
+    failing = [Failing(make_release(ordinal=ordinal), "its graph is gone") for ordinal in (12, 14)]
+    shelf.announce(["digits"], complete=True, failing=failing)
+    assert shelf.resolve("digits", "12") is versions["champion"]
+    with pytest.raises(Unavailable, match="version '14' is released but does not load: its graph is gone"):
+        shelf.resolve("digits", "14")

@@ -24,7 +24,9 @@ def why_below_baseline(metrics: Mapping[str, float], *, balanced: bool) -> str:
     if "accuracy" not in metrics:
         return ""
     classes = [value for name, value in metrics.items() if name.startswith(_ACCURACY)]
-    if balanced and len(classes) > 1:
+    if balanced and len(classes) == 1:
+        return ""
+    if balanced and classes:
         own, chance = fmean(classes), 1.0 / len(classes)
         told = f"the mean of the classes' accuracies is {own:.4f}, and {chance:.4f} with always the same answer"
         return _below(told) if own < chance * (1.0 - _ROUNDING) else ""
