@@ -114,6 +114,25 @@ def test_ends_do_not_wait_behind_the_fetch_of_an_idle_reader(
         assert reader.ends([place])[place] >= 1
 
 
+def test_a_view_that_catches_up_has_seen_what_is_being_committed(settings: ServiceSettings, topic: str) -> None:
+    seen: list[str] = []
+    compacted = replace(PIPELINE_APPLIED, name=topic)
+    view = CompactedView(settings, compacted, pipeline_pb2.PipelineApplied, lambda key, *_: seen.append(key), "test")
+    view.start()
+    try:
+        view.wait_ready(LONG_S)
+        with closing(TransactionalProducer(settings, f"tx.{topic}")) as producer:
+            with producer.transaction() as transaction:
+                transaction.send_now(Outgoing(topic, b"a", b""))
+                # As when the broker has answered a commit, and not yet written its markers.
+                asked = view.ask()
+                assert not asked.wait(1.0)
+            assert asked.wait(LONG_S)
+        assert seen == ["a"]
+    finally:
+        view.stop()
+
+
 def test_nobody_waits_for_the_end_of_an_empty_topic(
     settings: ServiceSettings, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
@@ -24,7 +24,11 @@ class _Shared:
 
 
 class Ends:
-    """Requests last stable offsets, over another connection than the consumers' fetches. Thread-safe.
+    """Requests end offsets, over another connection than the consumers' fetches. Thread-safe.
+
+    With `read_committed` they are last stable offsets: records of open transactions lie after them. A transaction is
+    committed a moment before its markers are written. So whatever was committed lies before the ends of
+    `read_uncommitted`, and may lie after the others.
 
     A broker answers the requests of one connection in order. On a consumer's own connection, a request would wait for
     the answer to the fetch before it, and that fetch waits for records.
@@ -33,14 +37,17 @@ class Ends:
     _clients: ClassVar[dict[str, _Shared]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(
+        self, settings: KafkaSettings, isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    ) -> None:
         """Store the settings. The first request opens the connection."""
         self._settings = settings
-        self._key = repr(sorted(settings.kafka_client().items()))
+        self._isolation = isolation
+        self._key = repr((isolation, sorted(settings.kafka_client().items())))
         self._shared: _Shared | None = None
 
     def of(self, places: Iterable[Place], timeout_ms: int) -> dict[Place, int]:
-        """Return the last stable offset of each partition. Records of open transactions lie after it.
+        """Return the end offset of each partition.
 
         Raises KafkaError when the broker does not answer within `timeout_ms` milliseconds.
         """
@@ -81,7 +88,7 @@ class Ends:
         return KafkaConsumer(
             client_id="headrace.ends",
             group_id=None,
-            isolation_level="read_committed",
+            isolation_level=self._isolation,
             allow_auto_create_topics=False,
             retry_backoff_ms=20,
             metrics_enabled=False,

@@ -6,11 +6,14 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from headrace_runtime.errors import Unavailable, Unprocessable
+from headrace_runtime.kafka.consumers import ANSWER_TIMEOUT_MS
+from headrace_runtime.kafka.ends import Ends
 from headrace_runtime.kafka.readers import LogReader
 from headrace_runtime.messages import Record, decode
 from headrace_runtime.service import Background
@@ -76,7 +79,9 @@ class CompactedView(Background, Generic[M]):
 
     def run(self) -> None:
         """Follow the topic until stopped."""
-        with LogReader(self._settings, self.name.replace(" ", "-")) as reader:
+        # What was committed a moment ago counts, too: its markers may not be written yet.
+        written = Ends(self._settings, "read_uncommitted")
+        with LogReader(self._settings, self.name.replace(" ", "-")) as reader, closing(written):
             places = reader.partitions(self._topic.name)
             reader.start_at(dict.fromkeys(places))
             self.wake = reader.wake
@@ -85,7 +90,7 @@ class CompactedView(Background, Generic[M]):
                 for record in reader.poll(LOOK_S if waiting else POLL_TIMEOUT_S, self._is_wanted):
                     self._deliver(record)
                 while not self._asked.empty():
-                    waiting.append((self._asked.get(), reader.ends(places)))
+                    waiting.append((self._asked.get(), written.of(places, ANSWER_TIMEOUT_MS)))
                 for seen, ends in waiting:
                     if reader.reached(ends):
                         if seen is self._ready:
