@@ -86,17 +86,20 @@ def test_a_member_whose_place_was_taken_notices(settings: KafkaSettings, topic: 
 def test_partitions_are_told_when_they_are_assigned(settings: KafkaSettings, topic: str) -> None:
     both = {(topic, 0), (topic, 1)}
     with closing(joined(settings, topic)) as consumer:
-        assert consumer.arrived() == both
+        arrivals = consumer.arrivals()
+        assert arrivals.new() == both
         consumer.poll(0.05)
-        assert consumer.arrived() == set()
+        assert arrivals.new() == set()
         with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="1")) as other:
             until(lambda: (consumer.poll(0.05), other.poll(0.05), other.assignment())[-1])
-            moved = other.arrived()
+            moved = other.arrivals().new()
             assert moved == other.assignment()
             assert consumer.assignment() == both - moved
-            assert consumer.arrived() == set()
+            assert arrivals.new() == set()
         until(lambda: consumer.poll(0.05) or consumer.assignment() == both)
-        assert consumer.arrived() == moved
+        assert arrivals.new() == moved
+        # Another reader has its own news.
+        assert consumer.arrivals().new() == both
 
 
 def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSettings) -> None:

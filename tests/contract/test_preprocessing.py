@@ -275,10 +275,11 @@ def test_a_partition_that_was_lost_for_a_moment_is_announced_again(lanes: Lanes,
     admin = KafkaAdminClient(**lane.settings.kafka_client())
     with closing(admin), closing(GroupConsumer(lane.settings, group=group, topics=[topic], instance="0")) as consumer:
         arrived: list[Any] = []
+        news = consumer.arrivals()
 
         def arrivals() -> int:
             consumer.poll(0.05)
-            arrived.extend(consumer.arrived())
+            arrived.extend(news.new())
             return len(arrived)
 
         until(lambda: arrivals() == PARTITIONS)

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +92,17 @@ def command(
     run_id: str | None = None,
     spec: bytes | None = None,
 ) -> str:
+    message = request(behaviour, flag, run_id, spec)
+    send(settings, encode(message, source="test"))
+    return message.run_id
+
+
+def request(
+    behaviour: str, flag: Path | None = None, run_id: str | None = None, spec: bytes | None = None
+) -> run_pb2.TrainingRequested:
     run_id = f"train-{uuid.uuid4()}" if run_id is None else run_id
     spec = json.dumps({"behaviour": behaviour, "flag": str(flag)}).encode() if spec is None else spec
-    message = run_pb2.TrainingRequested(run_id=run_id, pipeline="p", spec=pipeline_pb2.PipelineSpec(json=spec))
-    send(settings, encode(message, source="test"))
-    return run_id
+    return run_pb2.TrainingRequested(run_id=run_id, pipeline="p", spec=pipeline_pb2.PipelineSpec(json=spec))
 
 
 def send(settings: WorkerSettings, message: Outgoing) -> None:
@@ -143,6 +150,22 @@ def test_a_worker_that_has_done_everything_has_no_lag(settings: WorkerSettings, 
     with worker(settings):
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
         until(lambda: lag() == 0)
+
+
+def test_a_marker_in_another_partition_is_no_lag_after_a_run(
+    settings: WorkerSettings, until: Callable[..., None]
+) -> None:
+    """The run's lease and the commits past markers both must know which partitions came."""
+    first, second = (encode(request("fine"), source="test") for _ in range(2))
+    send(settings, replace(first, partition=0))
+    done = TopicPartition(TRAINING_REQUESTED.name, 0)
+    with closing(KafkaConsumer(group_id=GROUP, enable_auto_commit=False, **settings.kafka_client())) as consumer:
+        consumer.assign([done])
+        # Behind the command, and before the marker of its transaction.
+        consumer.commit({done: OffsetAndMetadata(consumer.end_offsets([done])[done] - 1, "", -1)})
+    send(settings, replace(second, partition=1))
+    with worker(settings), Admin(settings, "test") as admin:
+        until(lambda: sum(lag.messages for lag in admin.lags() if lag.group == GROUP) == 0)
 
 
 @pytest.mark.parametrize(

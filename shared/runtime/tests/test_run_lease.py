@@ -34,7 +34,10 @@ class Group:
     def assignment(self) -> set[Place]:
         return self.mine
 
-    def arrived(self) -> set[Place]:
+    def arrivals(self) -> Group:
+        return self
+
+    def new(self) -> set[Place]:
         came, self.came = self.came, set()
         return came
 

@@ -91,12 +91,13 @@ class TransactionLoop(Background):
                 stack.callback(caution.close)
             round_ = _Round(self.name, consumer, producer, self._handle, caution)
             restored: set[Place] = set()
+            arrivals = consumer.arrivals()
             self.wake = consumer.wake
             while not self.stopping.is_set():
                 watch.beat()
                 self.on_round()
                 records = consumer.poll(POLL_TIMEOUT_S, self.stopping.is_set)
-                arrived = consumer.arrived()
+                arrived = arrivals.new()
                 restored -= arrived
                 if caution:
                     caution.forget(arrived)

@@ -36,11 +36,12 @@ class Lease:
     def __init__(self, record: Record, consumer: GroupConsumer, clock: Callable[[], float] = time.monotonic) -> None:
         self._record = record
         self._consumer = consumer
+        self._arrivals = consumer.arrivals()
         self._clock = clock
         self._away_since_s: float | None = None
         self._returned = False
         # From here on only: it came with the poll that brought the command.
-        consumer.arrived()
+        self._arrivals.new()
 
     @property
     def command(self) -> str:
@@ -53,7 +54,7 @@ class Lease:
         # A rebalance may have given partitions that are not paused yet: what came from them is read again afterwards.
         self._consumer.pause()
         self._consumer.rewind(others)
-        back = self._record.place in self._consumer.arrived()
+        back = self._record.place in self._arrivals.new()
         held = self._record.place in self._consumer.assignment()
         if self._away_since_s is None and (back or not held):
             logger.info("%s: the partition is away, and its run goes on", self.command)

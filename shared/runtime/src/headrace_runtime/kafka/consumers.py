@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import queue
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState
 from prometheus_client import Counter
 
 from headrace_runtime.errors import Unavailable
+from headrace_runtime.kafka.arrivals import Arrivals, Assignments
 from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.ends import Ends
@@ -92,11 +92,11 @@ class GroupConsumer:
         self._ends = Ends(settings)
         self._consumer = _connect(settings, group, instance)
         self._patience = Patience(self._consumer)
-        self._arrivals = _Arrivals(self._patience.stir)
+        self._assignments = Assignments(self._patience.stir)
         self._mend(self._consumer._coordinator)  # noqa: SLF001
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
         self._gaps = Gaps(self._consumer)
-        self._consumer.subscribe(topics, listener=self._arrivals)
+        self._consumer.subscribe(topics, listener=self._assignments)
         self._joining = Joining(self._consumer)
         self._membership = self._joining.membership()
 
@@ -104,7 +104,7 @@ class GroupConsumer:
         coordinator._assignors[TruthfulAssignor.name].owned = self._owned  # noqa: SLF001 - made by kafka-python
         # kafka-python (3.0.12) caches an offset that was requested in an earlier membership until it is fetched. It
         # may then be older than the offset that another member has committed since.
-        self._arrivals.forget_offsets = coordinator._offset_fetch_futures.clear  # noqa: SLF001
+        self._assignments.forget_offsets = coordinator._offset_fetch_futures.clear  # noqa: SLF001
 
     def wake(self) -> None:
         """Make a poll ask at once whether it should end. For any thread."""
@@ -227,12 +227,9 @@ class GroupConsumer:
         """Return the partitions that this member owns."""
         return {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
 
-    def arrived(self) -> set[Place]:
-        """Return the partitions assigned since the last call, including those that were lost and assigned again."""
-        arrived: set[Place] = set()
-        while not self._arrivals.places.empty():
-            arrived.add(self._arrivals.places.get())
-        return arrived & self.assignment()
+    def arrivals(self) -> Arrivals:
+        """Return a reader of this member's assignments, from the first one on."""
+        return Arrivals(self._assignments, self.assignment)
 
     def gaps(self) -> list[Gap]:
         """Return what was deleted before it could be read, as far as polls have met it since the last call."""
@@ -285,26 +282,6 @@ class GroupConsumer:
             self._ends.close()
         finally:
             self._consumer.close(autocommit=False)
-
-
-class _Arrivals(ConsumerRebalanceListener):  # type: ignore[misc]
-    """A rebalance listener that records assigned partitions. kafka-python may call it from its own thread."""
-
-    def __init__(self, came: Callable[[], None]) -> None:
-        """Call `came` whenever partitions come."""
-        self._came = came
-        self.places: queue.SimpleQueue[Place] = queue.SimpleQueue()
-        self.forget_offsets: Callable[[], None] = lambda: None
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Record the partitions, and drop their committed offsets that were fetched before the assignment."""
-        self.forget_offsets()
-        self._came()
-        for partition in assigned:
-            self.places.put((partition.topic, partition.partition))
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Do nothing: partitions that return are assigned again."""
 
 
 def _connect(settings: KafkaSettings, group: str, instance: str) -> KafkaConsumer:

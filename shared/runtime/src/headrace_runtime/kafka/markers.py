@@ -21,6 +21,7 @@ class Markers:
 
     def __init__(self, consumer: GroupConsumer) -> None:
         self._consumer = consumer
+        self._arrivals = consumer.arrivals()
         self._committed: dict[Place, int] = {}
         self._unknown: set[Place] = set()
 
@@ -37,7 +38,7 @@ class Markers:
 
     def _ask(self) -> None:
         """Fetch the committed offsets of partitions that were assigned since."""
-        self._unknown |= self._consumer.arrived()
+        self._unknown |= self._arrivals.new()
         self._unknown &= self._consumer.assignment()
         if not self._unknown:
             return
