@@ -48,6 +48,26 @@ def make_release(graph: bytes) -> MakeRelease:
     return make
 
 
+@pytest.fixture
+def counting_loop() -> Any:
+    """A node that counts to `times`, from `start`, and calls the result `counted`."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["goes_on"], ["again"]), helper.make_node("Add", ["sum", "one"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("n", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])],
+    )
+    return helper.make_node("Loop", ["times", "", "start"], ["counted"], body=body)
+
+
 def digits_graph(seed: int = 0, *, classes: list[str] | None = None, work: int = 0) -> bytes:
     """Return a linear model of random weights; `work` more layers of 2048 make it slow."""
     rng = np.random.default_rng(seed)

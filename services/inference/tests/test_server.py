@@ -20,6 +20,7 @@ from headrace_inference.settings import Settings
 from headrace_inference.transport.predictor import PREDICTION_ID
 from headrace_inference.wiring import build_host, build_loader
 from headrace_runtime.object_store import ObjectStore
+from onnx import TensorProto, helper
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
@@ -43,6 +44,7 @@ class Server:
             work_dir=folder / "work",
             redis_url="",
             max_message_bytes=100_000,
+            run_timeout_s=3.0,
             drain_s=0.0,
         )
         self._store = ObjectStore(settings.store_url)
@@ -204,6 +206,29 @@ def test_no_call_fails_while_versions_change(serving: Server, make_graph: MakeGr
         caller.join()
     assert versions
     assert set(versions) <= set(range(1, last + 1))
+
+
+def test_a_call_that_loops_on_its_values_holds_up_no_other_model(serving: Server, counting_loop: Any) -> None:
+    times = helper.make_tensor_value_info("times", TensorProto.INT64, [])
+    counted = helper.make_tensor_value_info("counted", TensorProto.FLOAT, [])
+    start = helper.make_tensor("start", TensorProto.FLOAT, [], [0.0])
+    made = helper.make_model(
+        helper.make_graph([counting_loop], "counts", [times], [counted], [start]),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    made.ir_version = 10
+    serving.release(made.SerializeToString(), model="counts")
+    serving.wait_healthy("model/counts")
+    counting = oip.ModelInferRequest(model_name="counts", raw_input_contents=[(2**50).to_bytes(8, "little")])
+    counting.inputs.add(name="times", datatype="INT64", shape=[])
+    looping = serving.future("ModelInfer", counting)
+    until_it_runs = threading.Event()
+    while not serving.loader._run_limit._running:
+        until_it_runs.wait(0.005)
+    serving.call("ModelInfer", request())
+    assert not looping.done()
+    with pytest.raises(grpc.RpcError, match="the model computed for more than 3 s and was ended"):
+        looping.result()
 
 
 def test_a_call_is_one_trace(serving: Server) -> None:

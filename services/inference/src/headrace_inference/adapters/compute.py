@@ -19,8 +19,12 @@ AT_ONCE_S = 0.001
 
 
 def is_quick(version: LoadedVersion, rows: int) -> bool:
-    """Return whether a call of so many rows is computed at once."""
-    return version.speed.of(rows) <= AT_ONCE_S
+    """Return whether a call of so many rows is computed at once.
+
+    Never where its values decide how long it takes: one caller could hold up the thread that all others wait for.
+    """
+    speed = version.speed
+    return speed.is_steady and speed.of(rows) <= AT_ONCE_S
 
 
 class Compute:

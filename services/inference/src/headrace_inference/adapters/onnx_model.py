@@ -13,6 +13,7 @@ from headrace_runtime.errors import DeadlineExceeded, InvalidInput, TooLarge, Un
 from pydantic import TypeAdapter, ValidationError
 
 from headrace_inference.adapters.run_limit import RunLimit
+from headrace_inference.adapters.subgraphs import has_control_flow
 from headrace_inference.core.shelf import Speed
 from headrace_inference.core.signature import Signature, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, Array, Datatype
@@ -71,6 +72,7 @@ class OnnxModel:
             self._session = ort.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise Unprocessable(f"graph: ONNX Runtime cannot load it: {error}") from error
+        self._is_steady = not has_control_flow(graph)
         # The method around it looks at the inputs' names once more, in every call; the signature has checked them.
         self._run = self._session._sess.run  # noqa: SLF001
         self._limit = limit or RunLimit(LONGEST_RUN_S)
@@ -107,9 +109,9 @@ class OnnxModel:
         rows = min(WARM_ROWS, self.signature.max_rows)
         first_s = self._quickest_s(_zeros(self.signature.inputs, 1))
         if rows == 1:
-            return Speed(first_s, 0.0)
+            return Speed(first_s, 0.0, self._is_steady)
         batch_s = self._quickest_s(_zeros(self.signature.inputs, rows))
-        return Speed(first_s, max(0.0, batch_s - first_s) / (rows - 1))
+        return Speed(first_s, max(0.0, batch_s - first_s) / (rows - 1), self._is_steady)
 
     def _quickest_s(self, arrays: Mapping[str, Array]) -> float:
         """Return the least time of a run: what a busy machine adds says nothing about the model."""

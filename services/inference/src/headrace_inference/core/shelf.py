@@ -27,6 +27,8 @@ class Speed:
 
     first_row_s: float
     next_row_s: float
+    is_steady: bool = True
+    """Whether the number of rows decides; the values do where a graph has control flow."""
 
     def of(self, rows: int) -> float:
         """Return the seconds that a call of so many rows should take."""
