@@ -21,7 +21,7 @@ class Settings(GrpcSettings):
     max_message_bytes: int = Field(
         8 * 1024 * 1024,
         ge=1024,
-        description="Largest gRPC message, in bytes; a larger one is RESOURCE_EXHAUSTED, as is one that is larger than "
+        description="Largest request, in bytes; a larger one is RESOURCE_EXHAUSTED, as is one that is larger than "
         "the greatest number of rows of its model.",
     )
     max_rows: int = Field(4096, ge=1, description="Most rows in one call.")

@@ -11,7 +11,7 @@ class Settings(GrpcSettings):
 
     listen_address: str = Field("127.0.0.1:7010", description="Address of the gRPC server, host:port.")
     max_message_bytes: int = Field(
-        16 * 1024 * 1024, ge=1024, description="Largest gRPC message that Push takes, in bytes."
+        8 * 1024 * 1024, ge=1024, description="Largest gRPC message that Push takes, in bytes."
     )
     batch_bytes: int = Field(
         900_000,

@@ -133,6 +133,13 @@ class GrpcSettings(ServiceSettings):
         description="Messages that may arrive at the same time; of more, the oldest that is 0.1 s old is "
         "RESOURCE_EXHAUSTED. Times the largest message, this is what calls with one request can make the server hold.",
     )
+    max_request_streams: int = Field(
+        64,
+        ge=1,
+        description="Calls with a stream of requests that may be open at the same time; a further one is "
+        "RESOURCE_EXHAUSTED, or ends one that sent nothing for 10 s. Times the largest message, this is what such "
+        "calls can make the server hold.",
+    )
     handshake_timeout_s: float = Field(
         20.0, gt=0, description="Seconds that a new connection may take until it speaks TLS and HTTP/2."
     )
@@ -179,6 +186,7 @@ class GrpcSettings(ServiceSettings):
             self.max_calls_per_connection,
             self.max_unfinished_messages,
             self.handshake_timeout_s,
+            self.max_request_streams,
         )
         return Listening(
             self.listen_address,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import grpc
 from opentelemetry import trace
+from prometheus_client import Counter
 
 from headrace_runtime import errors
 from headrace_runtime.rpc.call import Aborted, Call
@@ -36,6 +37,13 @@ STATUS_CODES: dict[type[Exception], grpc.StatusCode] = {
 
 RETRY_S = 1.0
 """Seconds that clients with automatic retries are asked to wait after UNAVAILABLE."""
+
+
+REFUSED = Counter(
+    "headrace_rpc_server_calls_refused_total",
+    "Calls that were refused for what the server has to do or to hold: late, overloaded, unfinished, or streams.",
+    ("reason",),
+)
 
 
 def pushback(wait_s: float) -> tuple[tuple[str, str], ...]:

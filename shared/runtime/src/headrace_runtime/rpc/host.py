@@ -34,7 +34,11 @@ except ImportError:  # uvloop does not support Windows
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 MEBIBYTE = 1024 * 1024
-DEFAULT_MAX_MESSAGE_BYTES = 64 * MEBIBYTE
+DEFAULT_MAX_MESSAGE_BYTES = 4 * MEBIBYTE
+MAX_ANSWER_BYTES = 64 * MEBIBYTE
+"""Largest answer in bytes. A caller cannot choose it as freely as a request."""
+MAX_HEALTH_BYTES = 4096
+"""Largest request in bytes at an address that answers health alone."""
 PING_S = 60.0
 """Seconds between keepalive pings on a quiet connection. A caller whose machine or network has failed sends nothing.
 Without pings, gRPC's core would keep its calls and watches for two hours, the documented default."""
@@ -58,7 +62,7 @@ class GrpcHost(Background):
 
     `handlers` are functions that register a servicer, or generic handlers. Methods are coroutines or asynchronous
     generators, and raise errors of headrace_runtime.errors. `service_names` are full names, for health and reflection.
-    Reflection looks them up in `descriptor_pool` first, for names outside the default pool. A call with a message
+    Reflection looks them up in `descriptor_pool` first, for names outside the default pool. A call with a request
     larger than `max_message_bytes` ends with RESOURCE_EXHAUSTED.
 
     `stop` drains the server. Health turns to not serving. Calls are still taken for `drain_s` seconds, so that callers
@@ -141,7 +145,7 @@ class GrpcHost(Background):
             self._loop = asyncio.get_running_loop()
         try:
             async with self._lifespan():
-                tasks = Tasks()
+                tasks = Tasks(self._at.limits.streams)
                 servers, ports = self._listen(tasks)
                 self._listening.set_result(ports)
                 giving_back = asyncio.create_task(self._give_memory_back())
@@ -167,7 +171,10 @@ class GrpcHost(Background):
     def _listen(self, tasks: Tasks) -> tuple[list[Core], tuple[int, int | None]]:
         """Start to take calls. Return the servers and their ports. When one of them cannot listen, none does."""
         with ExitStack() as unstarted:
-            server, health_server = self._make_core(tasks, self._all_handlers()), self._make_health_core(tasks)
+            server, health_server = (
+                self._make_core(tasks, self._all_handlers(), self._max_message_bytes),
+                self._make_health_core(tasks),
+            )
             servers = [each for each in (server, health_server) if each is not None]
             for each in servers:
                 unstarted.callback(each.discard)
@@ -191,14 +198,14 @@ class GrpcHost(Background):
             return None
         registered = _Registered()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registered)
-        return self._make_core(tasks, registered.handlers)
+        return self._make_core(tasks, registered.handlers, MAX_HEALTH_BYTES)
 
-    def _make_core(self, tasks: Tasks, handlers: Sequence[grpc.GenericRpcHandler]) -> Core:
+    def _make_core(self, tasks: Tasks, handlers: Sequence[grpc.GenericRpcHandler], most_bytes: int) -> Core:
         limits = self._at.limits
         options: list[Option] = [
             ("grpc.so_reuseport", 0),  # else a second server on the port silently takes half of the calls
-            ("grpc.max_receive_message_length", self._max_message_bytes),
-            ("grpc.max_send_message_length", self._max_message_bytes),
+            ("grpc.max_receive_message_length", most_bytes),
+            ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
             ("grpc.max_allowed_incoming_connections", limits.connections),
             ("grpc.max_concurrent_streams", limits.calls_per_connection),
             ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1e3)),

@@ -13,11 +13,10 @@ from functools import partial
 from typing import Any
 
 import grpc
-from prometheus_client import Counter
 
 from headrace_runtime.admission import Admission, Capacity, Intake, Reason, Unfinished
 from headrace_runtime.rpc.call import Aborted, Call
-from headrace_runtime.rpc.errors import pushback
+from headrace_runtime.rpc.errors import REFUSED, pushback
 from headrace_runtime.rpc.methods import Method, Methods
 from headrace_runtime.rpc.tasks import Tasks
 
@@ -34,11 +33,6 @@ TURNS_TO_TELL = 4
 MOST_BEHIND, LOOK_S = 16, 0.0005
 """Calls waiting for the event loop at which the line pauses, and the seconds until it checks again."""
 
-REFUSED = Counter(
-    "headrace_rpc_server_calls_refused_total",
-    "Calls that were refused before their method was asked: late, overloaded, or unfinished for too long.",
-    ("reason",),
-)
 _FIRST = "/grpc.health.v1.Health/"
 """Health calls skip the line, unless too many messages are unfinished. A restart due to failed health checks would make
 an overload worse."""

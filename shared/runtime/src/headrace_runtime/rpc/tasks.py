@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -11,10 +12,15 @@ from typing import Any
 
 import grpc
 
+from headrace_runtime.admission import Unfinished
 from headrace_runtime.rpc.call import Aborted, Call
+from headrace_runtime.rpc.errors import REFUSED
 from headrace_runtime.rpc.methods import Method
 
 logger = logging.getLogger(__name__)
+
+SILENT_S = 10.0
+"""Seconds without a request after which a stream may lose its place, when there are too many."""
 
 
 class Tasks:
@@ -23,9 +29,12 @@ class Tasks:
     A call that is cancelled, by its caller or its deadline, cancels its task.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_streams: int) -> None:
+        """Accept so many streams of requests at a time: each may have an unfinished message as long as it is open."""
+        self._most_streams = most_streams
+        self._streams: Unfinished[Call] = Unfinished(most_streams, SILENT_S)
         self._loop = asyncio.get_running_loop()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[Call, asyncio.Task[None]] = {}
         self._given = self._begun = 0  # each counted in one thread
 
     @property
@@ -41,14 +50,35 @@ class Tasks:
     async def ended(self) -> None:
         """Wait until every task has ended."""
         while self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running.values())
 
     def _begin(self, method: Method, call: Call, message: bytes | None) -> None:
         self._begun += 1
+        if message is None:
+            self._end_silent_stream()
+            if self._streams.full:
+                self._refuse_stream(call, f"{self._most_streams} streams of requests are open, the most at a time")
+                return
+            self._streams.begin(call, time.monotonic())
         task = self._loop.create_task(self._run(method, call, message))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[call] = task
+        task.add_done_callback(partial(self._left, call))
         call.watch(partial(self._soon, task.cancel))
+
+    def _left(self, call: Call, _task: asyncio.Task[None]) -> None:
+        del self._running[call]
+        self._streams.end(call)
+
+    def _end_silent_stream(self) -> None:
+        """End the stream that was silent for longest, when its place is needed and it was silent for too long."""
+        if (silent := self._streams.overdue(time.monotonic())) is not None:
+            self._streams.end(silent)
+            self._refuse_stream(silent, f"nothing was sent for {SILENT_S:.0f} s, and another stream needs the place")
+            self._running[silent].cancel()
+
+    def _refuse_stream(self, call: Call, details: str) -> None:
+        REFUSED.labels("streams").inc()
+        call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
 
     def _soon(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function in the event loop. Does nothing once the loop is closed: its calls have ended with it."""
@@ -82,6 +112,8 @@ class Tasks:
 
     async def _requests(self, method: Method, call: Call) -> AsyncIterator[Any]:
         while (message := await self._told(call.receive)) is not None:
+            if self._streams.end(call):
+                self._streams.begin(call, time.monotonic())  # as the one that was silent for the shortest time
             yield _read(method, call, message)
         # A stream that was cancelled ends like one that is complete. Asked once more, the core answers only after it
         # has told of the cancellation, and then this task is cancelled first.

@@ -34,7 +34,9 @@ class Limits:
     """What the callers of a gRPC server may hold: one alone, and all together.
 
     Each of `connections` may have so many calls at a time, and `unfinished` messages of all callers may be on their
-    way: when there are more, the oldest one's call is refused. So messages hold no more than `unfinished` times the
+    way: when there are more, the oldest one's call is refused. A stream of requests may have a message on its way as
+    long as it is open, and is counted apart: when there are more than `streams`, a further one is refused, or takes the
+    place of one that was silent for long. So messages hold no more than `unfinished` and `streams` together times the
     largest message.
     """
 
@@ -43,6 +45,7 @@ class Limits:
     unfinished: int = 64
     handshake_s: float = 20.0
     """How long a new connection may take until it speaks HTTP/2."""
+    streams: int = 64
 
 
 @dataclass(frozen=True, slots=True)
