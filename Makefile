@@ -10,6 +10,9 @@ WORKERS ?= 3
 UNIT := not contract and not e2e and not chart
 QUICK := $(UNIT) and not slow
 PYTHONS ?= 3.11 3.13
+# Tests start many processes: bytecode is kept, even where the environment says not to, but not among the sources.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.venv/bytecode
 
 ##@ Use
 .PHONY: setup demo up down
@@ -36,7 +39,7 @@ test-quick: $(READY) ## Run the unit tests that take no time, within a minute
 	@$(BIN)/pytest --numprocesses 2 -m "$(QUICK)"
 
 test-matrix: $(READY) ## Run the unit tests with each Python (PYTHONS="3.11 3.13")
-	@$(BIN)/python scripts/matrix.py $(PYTHONS) -- -m "$(UNIT)"
+	@$(BIN)/python scripts/matrix.py --torch "$(TORCH)" $(PYTHONS) -- -m "$(UNIT)"
 
 test-cluster: $(READY) ## Try the chart on a real Kubernetes API server (needs Go, etcd and kubectl; 20 min once)
 	@$(BIN)/pytest tests/cluster --override-ini python_files="check_*.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _repeated(annotation: Any) -> str:
 def _section(part: Part, definitions: dict[str, Any], links: dict[str, Part], text: str) -> Iterator[str]:
     top = part.path.count(".") == 0 and not part.path.endswith("[]")
     yield f"{'##' if top else '###'} {part.title}\n"
-    yield f"{part.model.__doc__}\n"
+    yield f"{inspect.cleandoc(part.model.__doc__ or '')}\n"
     if part.path and top:
         yield f"```yaml\n{_block(text, part.path)}\n```\n"
     name = part.model.__name__

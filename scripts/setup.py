@@ -42,8 +42,16 @@ Setting up. What is not cached yet will be downloaded:
 }
 
 
-def sync_commands(uv: str, python: str, torch: str, lock: Mapping[str, Any]) -> list[list[str]]:
-    """Return the commands that fill the environment: the lock as it is, or all but PyTorch and then its CPU build."""
+def fill(environment: Path, python: str, torch: str) -> None:
+    """Fill an environment from the lock, with one build of PyTorch. Raises CalledProcessError."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    for command in sync_commands(find_uv(), python, environment, torch, lock):
+        run(command, UV_PROJECT_ENVIRONMENT=str(environment))
+    remove_unused(environment)
+
+
+def sync_commands(uv: str, python: str, environment: Path, torch: str, lock: Mapping[str, Any]) -> list[list[str]]:
+    """Return the commands that fill an environment: the lock as it is, or all but PyTorch and then its CPU build."""
     packages = {package["name"]: package for package in lock["package"]}
     exclusions = [argument for name in left_out(torch, packages) for argument in ("--no-install-package", name)]
     sync = [uv, "sync", "--locked", "--all-packages", "--python", python, *exclusions]
@@ -51,7 +59,7 @@ def sync_commands(uv: str, python: str, torch: str, lock: Mapping[str, Any]) -> 
         return [sync]
     # The sync takes an earlier CUDA build away; the other one then comes from its own index, or from uv's cache.
     build = f"torch=={packages['torch']['version']}"
-    install = [uv, "pip", "install", "--python", str(ENVIRONMENT), "--torch-backend", "cpu", build]
+    install = [uv, "pip", "install", "--python", str(environment), "--torch-backend", "cpu", build]
     return [sync, install]
 
 
@@ -142,13 +150,11 @@ def uv_version(uv: str) -> tuple[int, ...]:
     return tuple(int(number) for number in match.groups()) if match else ()
 
 
-def run(command: Sequence[str]) -> None:
-    """Run a command in the project's folder; end with its exit code when it fails."""
+def run(command: Sequence[str], **variables: str) -> None:
+    """Run a command in the project's folder, with more environment variables. Raises CalledProcessError."""
     # An active environment of the user's is not the one to fill.
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
-    if done.returncode:
-        sys.exit(f"setup failed: {' '.join(command[:4])} … ended with {done.returncode}")
+    subprocess.run(command, cwd=ROOT, env=environment | variables, check=True)
 
 
 def say(text: str) -> None:
@@ -167,12 +173,12 @@ def main() -> None:
     # From here on the environment is neither the old one nor the new one.
     for old in ENVIRONMENT.glob(".ready-*"):
         old.unlink()
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    # Resolved, so that an active environment of the user's does not become the base of this one.
-    for command in sync_commands(find_uv(), str(Path(sys.executable).resolve()), arguments.torch, lock):
-        run(command)
-    remove_unused(ENVIRONMENT)
-    run([str(ENVIRONMENT / "bin" / "python"), "-m", "headrace_local"])
+    try:
+        # Resolved, so that an active environment of the user's does not become the base of this one.
+        fill(ENVIRONMENT, str(Path(sys.executable).resolve()), arguments.torch)
+        run([str(ENVIRONMENT / "bin" / "python"), "-m", "headrace_local"])
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f"setup failed: {' '.join(failed.cmd[:4])} … ended with {failed.returncode}")
     arguments.stamp.touch()
     say("set up; `make` lists what can be done now")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -86,7 +87,7 @@ def lock() -> dict[str, Any]:
 
 
 def test_the_plain_setup_takes_the_lock_less_what_only_a_gpu_needs() -> None:
-    (command,) = script("setup").sync_commands("uv", "python3", "pypi", lock())
+    (command,) = script("setup").sync_commands("uv", "python3", Path("there"), "pypi", lock())
     assert command[:6] == ["uv", "sync", "--locked", "--all-packages", "--python", "python3"]
     left_out = {name for option, name in pairwise(command) if option == "--no-install-package"}
     locked = {package["name"] for package in lock()["package"]}
@@ -96,11 +97,12 @@ def test_the_plain_setup_takes_the_lock_less_what_only_a_gpu_needs() -> None:
 
 
 def test_the_cpu_setup_leaves_out_cuda_and_nothing_else() -> None:
-    sync, install = script("setup").sync_commands("uv", "python3", "cpu", lock())
+    sync, install = script("setup").sync_commands("uv", "python3", Path("there"), "cpu", lock())
     left_out = {name for option, name in pairwise(sync) if option == "--no-install-package"}
     locked = {package["name"]: package["version"] for package in lock()["package"] if "version" in package}
     assert {name for name in locked if name.startswith("nvidia-")} <= left_out
     assert left_out - {"torch", "triton"} == {name for name in left_out if re.match("nvidia-|cuda-", name)}
+    assert install[:5] == ["uv", "pip", "install", "--python", "there"]
     assert install[-3:] == ["--torch-backend", "cpu", f"torch=={locked['torch']}"]
 
 
@@ -112,6 +114,38 @@ def test_downloads_are_announced_with_their_size(build: str) -> None:
     assert ("3 GB" in text and "make setup TORCH=cpu" in text) == (build == "pypi")
 
 
+UV = """
+case "$1" in --version) echo 'uv 0.13.9'; exit ;; esac
+echo "$*" >> "$LOG"
+case "$*" in *3.0*) exit 1 ;; esac
+mkdir -p "$UV_PROJECT_ENVIRONMENT/bin" "$UV_PROJECT_ENVIRONMENT/lib/python3/site-packages/nvidia/cudnn/lib"
+touch "$UV_PROJECT_ENVIRONMENT/lib/python3/site-packages/nvidia/cudnn/lib/libcudnn_ops.so.9"
+printf '#!/bin/sh\\necho "$@" >> "$LOG"\\n' > "$UV_PROJECT_ENVIRONMENT/bin/pytest"
+chmod +x "$UV_PROJECT_ENVIRONMENT/bin/pytest"
+"""
+
+
+def test_other_pythons_get_what_setup_installs_and_one_that_fails_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, uv = tmp_path / "log", tmp_path / "uv"
+    uv.write_text(f"#!{SH}\n{UV}")
+    uv.chmod(0o755)
+    monkeypatch.setenv("LOG", str(log))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    matrix = script("matrix")
+    monkeypatch.setattr(matrix.setup, "TOOLS", tmp_path / "tools")
+    monkeypatch.setattr("sys.argv", ["matrix.py", "3.0", "3.13", "--", "-m", "quick"])
+    with pytest.raises(SystemExit, match=r"failed with Python 3\.0$"):
+        matrix.main()
+    refused, filled, tested = log.read_text().splitlines()
+    (expected,) = script("setup").sync_commands("uv", "3.13", Path("there"), "pypi", lock())
+    assert (refused, filled) == (" ".join(expected[1:]).replace("3.13", "3.0"), " ".join(expected[1:]))
+    assert tested == "--numprocesses 2 -m quick"
+    assert not list((tmp_path / "tools" / "python-3.13").rglob("libcudnn_*"))
+
+
 def make(*arguments: str) -> str:
     return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
 
@@ -120,6 +154,18 @@ def test_make_alone_lists_every_target() -> None:
     listed = set(re.findall(r"^  ([a-z-]+) ", make(), re.MULTILINE))
     assert listed >= {"setup", "demo", "test", "up", "down", "lint", "proto", "bench", "help", "clean"}
     assert listed == set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_make_keeps_bytecode_and_not_among_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    (tmp_path / "told.mk").write_text("told:\n\t@env\n")
+    told = dict(
+        line.partition("=")[::2]
+        for line in make("-f", "Makefile", "-f", str(tmp_path / "told.mk"), "told").splitlines()
+    )
+    assert "PYTHONDONTWRITEBYTECODE" not in told
+    assert told["PYTHONPYCACHEPREFIX"] == str(ROOT / ".venv" / "bytecode")
 
 
 def test_recipes_are_short() -> None:

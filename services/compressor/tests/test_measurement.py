@@ -25,6 +25,7 @@ _METRICS = {
 }
 
 
+@pytest.mark.slow
 def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: Version, rows: Rows) -> None:
     reports: list[tuple[int, int, Mapping[str, float], float]] = []
 
@@ -45,12 +46,14 @@ def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: 
     assert int8.metrics["relative_logit_error"] > 0.0
 
 
+@pytest.mark.slow
 def test_a_version_without_variants_is_still_measured(digits_mlp: Version, rows: Rows) -> None:
     (only,) = compress(digits_mlp.graph, [], rows, lambda *_: None)
 
     assert only.name == "fp32"
 
 
+@pytest.mark.slow
 def test_both_versions_are_evaluated_on_both_splits(digits_mlp: Version, digits_cnn: Version, rows: Rows) -> None:
     older = Rows("sha256:older", {"pixels": rows.columns["pixels"][:100]}, rows.truth[:100])
 
@@ -67,6 +70,7 @@ def test_both_versions_are_evaluated_on_both_splits(digits_mlp: Version, digits_
         assert each.metrics["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_version_is_not_evaluated_on_features_that_it_cannot_read(digits_mlp: Version, rows: Rows) -> None:
     wider = Rows("sha256:wider", {"pixels": np.zeros((3, 16, 16), dtype=np.float32)}, rows.truth[:3])
 

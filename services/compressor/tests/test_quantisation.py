@@ -30,6 +30,7 @@ def _operators(graph: bytes) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
 
 
+@pytest.mark.slow
 def test_a_quantised_network_is_as_good_and_smaller(trained: Version, rows: Rows) -> None:
     measured = dict(measure({"fp32": trained.graph, "int8": quantise_dynamic(trained.graph)}, rows))
 
@@ -42,6 +43,7 @@ def test_a_quantised_network_is_as_good_and_smaller(trained: Version, rows: Rows
     assert int8["size_bytes"] < 0.6 * fp32["size_bytes"]
 
 
+@pytest.mark.slow
 def test_inputs_outputs_and_classes_are_kept(trained: Version) -> None:
     before, after = (onnx.load_from_string(graph) for graph in (trained.graph, quantise_dynamic(trained.graph)))
 
@@ -51,6 +53,7 @@ def test_inputs_outputs_and_classes_are_kept(trained: Version) -> None:
     onnx.checker.check_model(after, full_check=True)
 
 
+@pytest.mark.slow
 def test_every_matrix_product_is_quantised_and_nothing_else(trained: Version) -> None:
     before, after = _operators(trained.graph), _operators(quantise_dynamic(trained.graph))
 
@@ -60,6 +63,7 @@ def test_every_matrix_product_is_quantised_and_nothing_else(trained: Version) ->
     assert not after["Gemm"] + after["MatMul"] + after["ConvInteger"]
 
 
+@pytest.mark.slow
 def test_weights_are_too_small_to_overflow_on_any_processor(trained: Version) -> None:
     weights = [
         numpy_helper.to_array(each)
@@ -72,6 +76,7 @@ def test_weights_are_too_small_to_overflow_on_any_processor(trained: Version) ->
         assert np.abs(each.astype(int)).max() == _MOST_WITHOUT_OVERFLOW
 
 
+@pytest.mark.slow
 def test_equal_graphs_give_equal_bytes_in_every_process(digits_mlp: Version, tmp_path: Path) -> None:
     file = tmp_path / "graph.onnx"
     file.write_bytes(digits_mlp.graph)
@@ -85,6 +90,7 @@ def test_equal_graphs_give_equal_bytes_in_every_process(digits_mlp: Version, tmp
     assert quantise_dynamic(digits_mlp.graph) == other
 
 
+@pytest.mark.slow
 def test_the_graph_tells_nothing_of_where_it_was_made(digits_mlp: Version) -> None:
     model = onnx.load_from_string(digits_mlp.graph)
     noted = model.graph.node[0]
@@ -126,6 +132,7 @@ def test_a_gemm_that_the_quantiser_would_skip_does_not_pass_for_quantised() -> N
         quantise_dynamic(model.SerializeToString())
 
 
+@pytest.mark.slow
 def test_one_row_gets_the_same_label_alone_as_among_others(digits_mlp: Version, rows: Rows) -> None:
     # Activations are scaled by the batch that they come in: this bounds how much a row's neighbours may matter.
     graph, pixels = quantise_dynamic(digits_mlp.graph), rows.columns["pixels"][:200]

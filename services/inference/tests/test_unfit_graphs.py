@@ -137,6 +137,7 @@ def pending(name: str) -> float:
     return float(metrics.PENDING.labels(name, "champion")._value.get())
 
 
+@pytest.mark.slow
 def test_unfit_graphs_leave_the_old_version_serving_and_later_releases_load(
     server: Server, graph: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

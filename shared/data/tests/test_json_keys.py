@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import orjson
@@ -72,11 +73,14 @@ def test_colons_quotes_and_equal_keys_of_other_objects_are_none(record: bytes) -
     assert rejected(SOUND, record, SOUND) == []
 
 
-def test_what_is_nested_too_deep_to_look_through_is_rejected() -> None:
+def test_what_is_nested_almost_too_deep_to_decode_is_rejected() -> None:
     deep = b'{"id":"1","f":1,"label":":","m":' + b'{"a":' * 1000 + b'"::"' + b"}" * 1000 + b', "f":1}'
     ((position, rule, field, reason),) = rejected(SOUND, deep, SOUND)
-    assert (position, rule, field) == (1, "json", "")
-    assert reason == "expected each key of an object once, got objects nested too deep to look"
+    # Python 3.11 looks no deeper than its functions may call each other; later ones do.
+    looks = sys.version_info >= (3, 12)
+    assert (position, rule, field) == (1, "json", "f" if looks else "")
+    got = '"f" more than once' if looks else "objects nested too deep to look"
+    assert reason == f"expected each key of an object once, got {got}"
 
 
 KEYS = st.sampled_from(["a", "b", "f", ":", '"', '":', "\\", " ", "é", ""])
