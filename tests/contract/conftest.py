@@ -76,6 +76,8 @@ class Lane:
             admin.ensure_topic(self.name, PARTITIONS)
             admin.ensure_record_topics(self.name, PARTITIONS)
             self.cluster_id, self.topic_id = admin.cluster_id(), admin.topic_id(self.name)
+        self.source_id = self.topic_id
+        """What batches name as the id of the producers' topic; older versions of ingestion name none."""
 
     def change(self, **rules: str) -> None:
         """Clean by other rules from now on; the new spec must still be applied."""
@@ -114,7 +116,11 @@ class Lane:
             spec_digest=self.pipeline.digest,
             arrow=to_ipc(checked.batch),
             rows=len(checked.batch),
-            sources=[record_pb2.SourceRange(partition=partition, start=start, end=end)],
+            sources=[
+                record_pb2.SourceRange(
+                    partition=partition, start=start, end=end, topic_id="" if is_pushed else self.source_id
+                )
+            ],
             rejected=Counter(rejection.rule for rejection in checked.rejected),
         )
         target = (-1 - partition if is_pushed else partition) % PARTITIONS

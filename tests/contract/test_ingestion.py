@@ -139,7 +139,10 @@ def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Runni
 
 def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running, until: Callable[..., None]) -> None:
     servers = running.settings.kafka_bootstrap_servers
+    ids: list[str] = []
     for wave in ("old", "new"):
+        with Admin(running.settings, "test") as admin:
+            ids.append(admin.topic_id(running.pipeline))
         with closing(KafkaProducer(bootstrap_servers=servers)) as producer:
             for number in range(20):
                 producer.send(running.pipeline, digit(f"{wave}{number}"), partition=number % 2)
@@ -156,6 +159,13 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running,
     rows = running.rows()
     assert len(rows) == 40
     assert sorted(row["_offset"] for row in rows) == sorted([*range(10)] * 4)
+    batches = [decode(each, record_pb2.RecordBatch) for each in running.read(raw_topic(running.pipeline))]
+    named = [
+        (batch.sources[0].topic_id, {row["id"][:3] for row in from_ipc(batch.arrow).to_pylist()}) for batch in batches
+    ]
+    assert {(topic_id, wave) for topic_id, waves in named for wave in waves} == set(
+        zip(ids, ("old", "new"), strict=True)
+    )
 
 
 def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running) -> None:

@@ -66,17 +66,21 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
         troubles.tell(pipeline.name, name, gap.reason, subject=str(gap))
         return gap_messages(gap, intake)
 
-    loop = TransactionLoop(
-        name,
-        partial(
-            GroupConsumer,
+    def open_consumer() -> GroupConsumer:
+        consumer = GroupConsumer(
             settings,
             group=name,
             topics=[pipeline.stream.topic],
             instance=settings.instance,
             max_records=settings.poll_records,
             partitions=applied.partitions,
-        ),
+        )
+        intake.topic_id = partial(consumer.topic_id, pipeline.stream.topic)
+        return consumer
+
+    loop = TransactionLoop(
+        name,
+        open_consumer,
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(intake),
         suspects=IntakeSuspects(intake),

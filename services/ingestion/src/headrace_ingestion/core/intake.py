@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -47,6 +47,8 @@ class Intake:
 
     def __init__(self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int) -> None:
         self.pipeline = pipeline
+        self.topic_id: Callable[[], str] = str
+        """Returns the broker's id of the producers' topic, empty when it is not known."""
         self.batch_bytes = batch_bytes
         self.max_record_bytes = max_record_bytes
         self._checker = RecordChecker(pipeline.stream)

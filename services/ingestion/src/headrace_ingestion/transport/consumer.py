@@ -12,7 +12,7 @@ from headrace_runtime.messages import Handle, Outgoing, Record
 from opentelemetry import trace
 from prometheus_client import Counter
 
-from headrace_ingestion.core.intake import Intake, Taken
+from headrace_ingestion.core.intake import Batch, Intake, Taken
 from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
 
 RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline", "outcome"])
@@ -20,18 +20,18 @@ RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline",
 
 def handler(intake: Intake) -> Handle:
     """Return what to do with a batch of the producers' records."""
-    pipeline = intake.pipeline
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        return messages_of(intake.take(records), pipeline)
+        return messages_of(intake.take(records), intake)
 
     return handle
 
 
-def messages_of(taken: Taken, pipeline: Pipeline) -> list[Outgoing]:
+def messages_of(taken: Taken, intake: Intake) -> list[Outgoing]:
     """Return what to write for a producer's records: raw batches, then dead letters."""
+    pipeline = intake.pipeline
     count(pipeline, taken, pipeline.stream.topic)
-    raw = [raw_message(batch, pipeline.own_name, pipeline.digest, batch.partition) for batch in taken.batches]
+    raw = [_raw(batch, intake) for batch in taken.batches]
     dead = [
         dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.own_name, record.partition)
         for record, rejection in taken.rejected
@@ -47,9 +47,14 @@ def gap_messages(gap: Gap, intake: Intake) -> list[Outgoing]:
         SOURCE, DELETED_UNREAD, "", gap.reason, topic, partition, gap.start, key=None, value=None, end=gap.end
     )
     return [
-        raw_message(batch, pipeline.own_name, pipeline.digest, partition),
+        _raw(batch, intake),
         letter.outgoing(pipeline.own_name, partition),
     ]
+
+
+def _raw(batch: Batch, intake: Intake) -> Outgoing:
+    pipeline = intake.pipeline
+    return raw_message(batch, pipeline.own_name, pipeline.digest, batch.partition, topic_id=intake.topic_id())
 
 
 def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:

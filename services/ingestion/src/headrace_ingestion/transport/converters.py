@@ -23,14 +23,21 @@ OUTCOMES = {
 }
 
 
-def raw_message(batch: Batch, pipeline: str, spec_digest: str, partition: int, headers: Headers = ()) -> Outgoing:
-    """Return a batch as a message for one partition of the raw topic, with some headers more."""
+def raw_message(
+    batch: Batch, pipeline: str, spec_digest: str, partition: int, headers: Headers = (), topic_id: str = ""
+) -> Outgoing:
+    """Return a batch as a message for one partition of the raw topic, with some headers more.
+
+    `topic_id` is the broker's id of the topic that its records came from; empty for pushed ones.
+    """
     message = record_pb2.RecordBatch(
         pipeline=pipeline,
         spec_digest=spec_digest,
         arrow=to_ipc(batch.rows),
         rows=batch.rows.num_rows,
-        sources=[record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end)],
+        sources=[
+            record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end, topic_id=topic_id)
+        ],
         rejected=batch.rejected,
     )
     told = [*event_headers(message, SOURCE), *headers]

@@ -37,7 +37,7 @@ class IntakeSuspects:
 
     def park(self, record: Record, reason: str) -> Sequence[Outgoing]:
         """Return the dead letter, and the batch that accounts for the record's place."""
-        return messages_of(self._intake.set_aside(record, reason), self._intake.pipeline)
+        return messages_of(self._intake.set_aside(record, reason), self._intake)
 
 
 def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
@@ -14,6 +14,8 @@ from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.messages import Record, decode
 from prometheus_client import Counter
+
+from headrace_preprocessing.transport.converters import topic_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +50,16 @@ class CleanMessages:
             self._pass_over(record, error)
             return None
 
-    def rows(self, record: Record) -> pa.RecordBatch | None:
-        """Return the rows of a message, None after a word about it when there are none to be had from it."""
+    def rows(self, record: Record, without: Collection[str] = ()) -> pa.RecordBatch | None:
+        """Return the rows of a message, None after a word about it when there are none to be had from it.
+
+        Messages of producers' topics with an id of `without` are passed over in silence.
+        """
         try:
-            rows = from_ipc(decode(record, record_pb2.RecordBatch).arrow)
+            message = decode(record, record_pb2.RecordBatch)
+            if without and topic_id_of(message) in without:
+                return None
+            rows = from_ipc(message.arrow)
             require_columns(rows, self._pipeline.stream.fields)
         except (Unprocessable, DataError) as error:
             self._pass_over(record, error)

@@ -128,6 +128,11 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
     return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.own_name, 0) for letter in letters.values()]
 
 
+def topic_id_of(message: record_pb2.RecordBatch) -> str:
+    """Return the id of the producers' topic that a batch came from; empty when it names none."""
+    return next((item.topic_id for item in message.sources if item.topic_id), "")
+
+
 def frozen_message(
     manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline
 ) -> dataset_pb2.DatasetFrozen:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
@@ -103,7 +104,8 @@ class Freezer(Background):
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
             places = reader.partitions(lease.place[0]) + reader.partitions(DATASET_REQUESTED.name)
-            watch = Watch(reader, self._pipeline, self._messages, lease.consumer.committed(places))
+            starts = lease.consumer.committed(places)
+            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id)
             for gap in watch.gaps:
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
@@ -193,7 +195,7 @@ class Freezer(Background):
             watch.starts,
             clean_ends,
             self._settings.stall_s,
-            self._messages.rows,
+            partial(self._messages.rows, without=watch.lives.gone),
         )
         for rows in read:
             kept, rejected = leave_out(rows, self._pipeline)
@@ -203,7 +205,9 @@ class Freezer(Background):
         if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
             self._tell_missing(watch, missing, clean_ends)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
-        source = provenance(watch.filling, self._pipeline, self._origin(), clean, left_out=len(letters))
+        origin = self._origin()
+        origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
+        source = provenance(watch.filling, self._pipeline, origin, clean, left_out=len(letters))
         return writer.finish(source, lease.keep)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:

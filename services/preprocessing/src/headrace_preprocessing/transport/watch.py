@@ -18,8 +18,9 @@ from headrace_runtime.topics import DATASET_REQUESTED
 from opentelemetry import trace
 
 from headrace_preprocessing.core.filling import Filling
+from headrace_preprocessing.core.lives import Lives
 from headrace_preprocessing.transport.clean_messages import UNREADABLE, CleanMessages
-from headrace_preprocessing.transport.converters import source_ranges
+from headrace_preprocessing.transport.converters import source_ranges, topic_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,19 @@ class Watch:
     """Reads clean batches and requests as they come, and counts what has not been cut yet."""
 
     def __init__(
-        self, reader: LogReader, pipeline: Pipeline, messages: CleanMessages, starts: Mapping[Place, int | None]
+        self,
+        reader: LogReader,
+        pipeline: Pipeline,
+        messages: CleanMessages,
+        starts: Mapping[Place, int | None],
+        topic_id: Callable[[], str],
     ) -> None:
-        """Count from these offsets on; None stands for the beginning."""
+        """Count from these offsets on; None stands for the beginning. `topic_id` asks for the producers' topic's id."""
         self._reader = reader
         self._pipeline = pipeline
         self._messages = messages
         self.filling = Filling()
+        self.lives = Lives(topic_id)
         self._recent: deque[Record] = deque(maxlen=MAX_LINKS)
         self._told_s = 0.0
         self._told_counts = (0, 0)
@@ -51,6 +58,8 @@ class Watch:
         self.starts = {place: reader.position(place) for place in starts}
         """Where the next dataset begins."""
         self._seen = dict(self.starts)
+        self._late = Filling()
+        """What came of a topic that was known to be gone."""
         self.left_out: list[str] = []
         """Why rows that waited are part of no dataset; whoever has told of it clears it."""
 
@@ -65,6 +74,7 @@ class Watch:
                 self.filling.rejected[UNREADABLE] += 1
             self._seen[record.place] = record.offset + 1
             self._recent.append(record)
+        self._tell_late()
 
     def _wait_s(self) -> float:
         """Return how long nothing can change but by what comes."""
@@ -75,22 +85,42 @@ class Watch:
         return min(IDLE_POLL_TIMEOUT_S, max(POLL_TIMEOUT_S, rest_s))
 
     def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:
-        sources = source_ranges(batch)
+        sources, topic_id, now_s = source_ranges(batch), topic_id_of(batch), time.monotonic()
+        if gone := self.lives.meet(topic_id):
+            self._leave_out(gone)
+        if topic_id in self.lives.gone:
+            self._late.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
+            if record.place not in self.lives.firsts():
+                self.starts[record.place] = record.offset + 1
+            return
         if self.filling.begins_anew(sources):
-            self._begin_anew()
-        self.filling.add(batch.rows, batch.rejected, sources, time.monotonic(), record.timestamp_ms)
+            # Of a topic without an id, or of one whose offsets were reset: what waits may be of either.
+            self.lives.clear()
+            self._leave_out(self.filling)
+        self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s)
+        self.filling.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
 
-    def _begin_anew(self) -> None:
-        """Leave out what waits: its offsets are of a topic that is gone, and mean other records now."""
-        before, topic = self.filling, self._pipeline.stream.topic
-        waited = ", ".join(f"{item.partition}:{item.start}-{item.end - 1}" for item in before.ranges())
+    def _leave_out(self, gone: Filling) -> None:
+        """Go on without what waited: its offsets are of a topic that is gone, and mean other records now."""
+        if gone.rows:
+            self._tell_left_out(gone)
+        seen = {place: offset for place, offset in self._seen.items() if place[0] != DATASET_REQUESTED.name}
+        self.starts |= seen | self.lives.firsts()
+        requests, self.filling = self.filling.requests, self.lives.waiting()
+        self.filling.requests = requests
+
+    def _tell_late(self) -> None:
+        if self._late.rows:
+            self._tell_left_out(self._late)
+        self._late = Filling()
+
+    def _tell_left_out(self, gone: Filling) -> None:
+        waited = ", ".join(f"{item.partition}:{item.start}-{item.end - 1}" for item in gone.ranges())
         self.left_out.append(
-            f"topic {topic} begins anew: it was made again under its name, or its offsets were reset. {before.rows} "
-            f"rows of the one before ({waited}) are part of no dataset; the next one begins with the new topic. "
-            "To have them in it, produce them again"
+            f"topic {self._pipeline.stream.topic} begins anew: it was made again under its name, or its offsets were "
+            f"reset. {gone.rows} rows of the one before ({waited}) are part of no dataset; the next one begins with "
+            "the new topic. To have them in it, produce them again"
         )
-        self.starts |= {place: offset for place, offset in self._seen.items() if place[0] != DATASET_REQUESTED.name}
-        self.filling = Filling(requests=before.requests)
 
     def _take_request(self, record: Record) -> None:
         try:
@@ -134,6 +164,7 @@ class Watch:
         self.starts |= ends
         if frozen:
             self.filling = Filling()
+            self.lives.clear()
         else:
             self.filling.requests.clear()
             self.filling.failed_rows = self.filling.rows

@@ -202,8 +202,9 @@ class Admin:
         return {topic: found.get(topic, 0) for topic in topics}
 
     def topic_id(self, topic: str) -> str:
-        """Return the topic's UUID at the broker. A topic that was deleted and created again has a new one."""
-        return str(self._client.describe_topics([topic])[0]["topic_id"])
+        """Return the topic's UUID at the broker, empty without a topic. One that was created again has a new one."""
+        (described,) = self._client.describe_topics([topic])
+        return "" if described["error_code"] else str(described["topic_id"])
 
     def cluster_id(self) -> str:
         """Return the cluster's id."""

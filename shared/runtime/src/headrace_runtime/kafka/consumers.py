@@ -231,6 +231,10 @@ class GroupConsumer:
         """Return a reader of this member's assignments, from the first one on."""
         return Arrivals(self._assignments, self.assignment)
 
+    def topic_id(self, topic: str) -> str:
+        """Return the broker's id of a topic as of the latest metadata; empty when it does not say."""
+        return str(self._consumer._client.cluster.topic_id(topic) or "")  # noqa: SLF001 - has no public way
+
     def gaps(self) -> list[Gap]:
         """Return what was deleted before it could be read, as far as polls have met it since the last call."""
         return self._gaps.taken()
