@@ -22,7 +22,7 @@ from kafka import KafkaProducer
 from benchmarks import figures, peers
 from benchmarks.serving import overload
 from benchmarks.serving.load import CLIENTS, Round, measure, requests, wait_answering
-from benchmarks.serving.network import MODEL, network
+from benchmarks.serving.network import MODEL, SLOW, network, slow_network
 
 SECONDS = 0.7
 DEFAULT = "inference, default settings"
@@ -54,9 +54,7 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
     graph.write_bytes(network())
     _release(platform, folder / "store")
     with ExitStack() as stack:
-        address = _free_address()
-        floor = [sys.executable, "-m", "benchmarks.serving.floor", address, str(graph)]
-        servers = [Server("floor: grpc.aio + onnxruntime", MODEL, stack.enter_context(_running(floor, {})), address)]
+        servers = [_floor(stack, graph, MODEL)]
         others, skipped = _others(stack, folder, graph)
         servers += others
         for name, settings in VARIANTS.items():
@@ -67,23 +65,30 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
         default = next(server for server in servers if server.name == DEFAULT)
         servers.append(Server("inference, every answer from Valkey", CACHED, default.pid, default.address))
         found = uvloop.run(_measure(servers, rounds))
+        (folder / "slow.onnx").write_bytes(slow_network())
+        floors = {MODEL: servers[0], SLOW: _floor(stack, folder / "slow.onnx", SLOW)}
         overloaded = {
-            each.name: overload.measure(
-                each.address, each.model, folder, max(one.calls_per_s for one in found[1][each.name])
-            )
-            for each in (servers[0], default)
+            case: {each.name: overload.measure(each.address, case, folder) for each in (floors[case.model], default)}
+            for case in overload.CASES
         }
-    tables = "\n\n".join(
-        [*(_table(rows, servers, found[rows]) for rows in CLIENTS), overload.table(overloaded), *skipped]
-    )
+    overloads = [overload.table(case, each) for case, each in overloaded.items()]
+    tables = "\n\n".join([*(_table(rows, servers, found[rows]) for rows in CLIENTS), *overloads, *skipped])
     raw: dict[str, Any] = {
         f"{rows} rows": {name: [figures.values(one) for one in done] for name, done in found[rows].items()}
         for rows in CLIENTS
     }
-    raw["overload"] = {
-        name: {times: figures.values(one) for times, one in outcomes.items()} for name, outcomes in overloaded.items()
-    }
+    for case, each in overloaded.items():
+        raw[f"overload of {case.model}"] = {
+            name: {times: figures.values(one) for times, one in done.outcomes.items()} for name, done in each.items()
+        }
     return figures.Measured(tables, raw)
+
+
+def _floor(stack: ExitStack, graph: Path, model: str) -> Server:
+    address = _free_address()
+    command = [sys.executable, "-m", "benchmarks.serving.floor", address, str(graph)]
+    pid = stack.enter_context(_running(command, {}))
+    return Server("floor: grpc.aio + onnxruntime", model, pid, address)
 
 
 def _others(stack: ExitStack, folder: Path, graph: Path) -> tuple[list[Server], list[str]]:
@@ -139,10 +144,12 @@ def _table(rows: int, servers: list[Server], found: Mapping[str, list[Round]]) -
 
 
 def _release(platform: Platform, store: Path) -> None:
-    """Release the network twice: never cached, and always."""
-    artifact = ObjectStore(str(store)).put(network())
+    """Release the small network twice, never cached and always, and the slow one."""
+    objects = ObjectStore(str(store))
+    small, slow = objects.put(network()), objects.put(slow_network())
+    released = ((MODEL, CACHE_POLICY_OFF, small), (CACHED, CACHE_POLICY_REDIS, small), (SLOW, CACHE_POLICY_OFF, slow))
     producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
-    for model, policy in ((MODEL, CACHE_POLICY_OFF), (CACHED, CACHE_POLICY_REDIS)):
+    for model, policy, artifact in released:
         event = ModelReleased(model=model, alias="champion", epoch=1, ordinal=1, variant="fp32", cache=policy)
         event.version_id = artifact.digest
         event.dataset_id, event.run_id = "sha256:" + "d" * 64, "sha256:" + "e" * 64

@@ -19,10 +19,11 @@ _DATA, _HEADERS, _RESET, _SETTINGS, _CONTINUATION = 0, 1, 3, 4, 9
 _END_HEADERS = 4
 _OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(_SETTINGS, 0, 0)
 CHUNK = bytes(16_000)
+STREAM_INFER = INFER.replace("ModelInfer", "ModelStreamInfer")
 
 
-def _block(**more: bytes) -> bytes:
-    fields = [(b":path", INFER.encode()), (b":authority", b"siege"), (b"te", b"trailers")]
+def _block(path: str = INFER, **more: bytes) -> bytes:
+    fields = [(b":path", path.encode()), (b":authority", b"siege"), (b"te", b"trailers")]
     fields += [(b"content-type", b"application/grpc")]
     fields += [(name.encode(), value) for name, value in more.items()]
     literals = (b"\0" + _length(name) + name + _length(value) + value for name, value in fields)
@@ -87,13 +88,22 @@ def slow_headers(address: Address, stop: threading.Event) -> None:
 
 
 def unfinished_messages(address: Address, stop: threading.Event) -> None:
-    """Messages of 50 MB and of just what is allowed, eight on each of eight connections, that stop before their end."""
+    """Messages of 50 MB or of just what is allowed that never end, eight on each of sixteen connections."""
+    _send_slowly(address, stop, _block())
+
+
+def unfinished_messages_of_streams(address: Address, stop: threading.Event) -> None:
+    """The same on streams of requests, which may be silent for as long as they like."""
+    _send_slowly(address, stop, _block(STREAM_INFER))
+
+
+def _send_slowly(address: Address, stop: threading.Event, block: bytes) -> None:
     sizes = (50 * MEBIBYTE, 8 * MEBIBYTE - 1024)
-    with _connections(address, 8) as made:
+    with _connections(address, 16) as made:
         for place, each in enumerate(made):
             for stream in range(1, 17, 2):
                 head = b"\0" + struct.pack(">I", sizes[place % 2])
-                _push(each, frame(_HEADERS, _END_HEADERS, stream, _block()) + frame(_DATA, 0, stream, head))
+                _push(each, frame(_HEADERS, _END_HEADERS, stream, block) + frame(_DATA, 0, stream, head))
         while not stop.wait(0.002):
             for each in made:
                 _drain(each)
@@ -103,7 +113,7 @@ def unfinished_messages(address: Address, stop: threading.Event) -> None:
 
 def metadata_floods(address: Address, stop: threading.Event) -> None:
     """Calls with 60 kB of metadata, of which the core takes 16, and headers that go on and on."""
-    large = _block(**{f"x-{number}": bytes(7_000).replace(b"\0", b"x") for number in range(8)})
+    large = _block(INFER, **{f"x-{number}": bytes(7_000).replace(b"\0", b"x") for number in range(8)})
     with _connections(address, 4) as made:
         stream = 1
         while not stop.wait(0.01):
@@ -135,6 +145,7 @@ ATTACKS: tuple[Attack, ...] = (
     silent_connections,
     slow_headers,
     unfinished_messages,
+    unfinished_messages_of_streams,
     metadata_floods,
     calls_taken_back,
 )

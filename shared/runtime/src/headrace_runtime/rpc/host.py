@@ -148,7 +148,7 @@ class GrpcHost(Background):
                 tasks = Tasks(self._at.limits.streams)
                 servers, ports = self._listen(tasks)
                 self._listening.set_result(ports)
-                giving_back = asyncio.create_task(self._give_memory_back())
+                giving_back = asyncio.create_task(self._give_memory_back(tasks))
                 await self._stop_asked.wait()
                 giving_back.cancel()
                 await self._let_callers_go(ports[0])
@@ -158,13 +158,14 @@ class GrpcHost(Background):
             with self._loop_lock:
                 self._loop = None
 
-    async def _give_memory_back(self) -> None:
+    async def _give_memory_back(self, tasks: Tasks) -> None:
         """Return free memory to the system, some seconds after overload or hostile callers made the process grow."""
         while True:
             await asyncio.sleep(GIVE_BACK_S)
-            pressed = [line for line in self._lines if line.pressed]
-            for line in pressed:
-                line.pressed = False
+            parts: tuple[Line | Tasks, ...] = (*self._lines, tasks)
+            pressed = [each for each in parts if each.pressed]
+            for each in pressed:
+                each.pressed = False
             if pressed:
                 await asyncio.to_thread(give_back)
 

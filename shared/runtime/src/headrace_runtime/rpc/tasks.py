@@ -33,6 +33,8 @@ class Tasks:
         """Accept so many streams of requests at a time: each may have an unfinished message as long as it is open."""
         self._most_streams = most_streams
         self._streams: Unfinished[Call] = Unfinished(most_streams, SILENT_S)
+        self.pressed = False
+        """Whether streams were refused here since this was last set to False."""
         self._loop = asyncio.get_running_loop()
         self._running: dict[Call, asyncio.Task[None]] = {}
         self._given = self._begun = 0  # each counted in one thread
@@ -78,6 +80,7 @@ class Tasks:
 
     def _refuse_stream(self, call: Call, details: str) -> None:
         REFUSED.labels("streams").inc()
+        self.pressed = True
         call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
 
     def _soon(self, function: Callable[..., object], *arguments: object) -> None:
