@@ -116,11 +116,8 @@ class Lane:
             spec_digest=self.pipeline.digest,
             arrow=to_ipc(checked.batch),
             rows=len(checked.batch),
-            sources=[
-                record_pb2.SourceRange(
-                    partition=partition, start=start, end=end, topic_id="" if is_pushed else self.source_id
-                )
-            ],
+            sources=[record_pb2.SourceRange(partition=partition, start=start, end=end)],
+            topic_id="" if is_pushed else self.source_id,
             rejected=Counter(rejection.rule for rejection in checked.rejected),
         )
         target = (-1 - partition if is_pushed else partition) % PARTITIONS

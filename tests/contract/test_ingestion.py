@@ -160,9 +160,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running,
     assert len(rows) == 40
     assert sorted(row["_offset"] for row in rows) == sorted([*range(10)] * 4)
     batches = [decode(each, record_pb2.RecordBatch) for each in running.read(raw_topic(running.pipeline))]
-    named = [
-        (batch.sources[0].topic_id, {row["id"][:3] for row in from_ipc(batch.arrow).to_pylist()}) for batch in batches
-    ]
+    named = [(batch.topic_id, {row["id"][:3] for row in from_ipc(batch.arrow).to_pylist()}) for batch in batches]
     assert {(topic_id, wave) for topic_id, waves in named for wave in waves} == set(
         zip(ids, ("old", "new"), strict=True)
     )

@@ -35,10 +35,9 @@ def raw_message(
         spec_digest=spec_digest,
         arrow=to_ipc(batch.rows),
         rows=batch.rows.num_rows,
-        sources=[
-            record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end, topic_id=topic_id)
-        ],
+        sources=[record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end)],
         rejected=batch.rejected,
+        topic_id=topic_id,
     )
     told = [*event_headers(message, SOURCE), *headers]
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)

@@ -15,8 +15,6 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.messages import Record, decode
 from prometheus_client import Counter
 
-from headrace_preprocessing.transport.converters import topic_id_of
-
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
@@ -57,7 +55,7 @@ class CleanMessages:
         """
         try:
             message = decode(record, record_pb2.RecordBatch)
-            if without and topic_id_of(message) in without:
+            if without and message.topic_id in without:
                 return None
             rows = from_ipc(message.arrow)
             require_columns(rows, self._pipeline.stream.fields)

@@ -57,6 +57,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         rows=cleaned.batch.num_rows,
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
+        topic_id=raw.topic_id,
     )
     topic = clean_topic(pipeline.own_name)
     return Outgoing(topic, None, message.SerializeToString(), event_headers(message, SOURCE), partition)
@@ -126,11 +127,6 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
         logger.warning("row %s:%s of %s is left out: %s", letter.partition, letter.offset, letter.topic, letter.reason)
     # Every pipeline's dead-letter topic has a first partition; which one the row was cleaned in is not known here.
     return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.own_name, 0) for letter in letters.values()]
-
-
-def topic_id_of(message: record_pb2.RecordBatch) -> str:
-    """Return the id of the producers' topic that a batch came from; empty when it names none."""
-    return next((item.topic_id for item in message.sources if item.topic_id), "")
 
 
 def frozen_message(

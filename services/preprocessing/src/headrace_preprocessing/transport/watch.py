@@ -20,7 +20,7 @@ from opentelemetry import trace
 from headrace_preprocessing.core.filling import Filling
 from headrace_preprocessing.core.lives import Lives
 from headrace_preprocessing.transport.clean_messages import UNREADABLE, CleanMessages
-from headrace_preprocessing.transport.converters import source_ranges, topic_id_of
+from headrace_preprocessing.transport.converters import source_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Watch:
         return min(IDLE_POLL_TIMEOUT_S, max(POLL_TIMEOUT_S, rest_s))
 
     def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:
-        sources, topic_id, now_s = source_ranges(batch), topic_id_of(batch), time.monotonic()
+        sources, topic_id, now_s = source_ranges(batch), batch.topic_id, time.monotonic()
         if gone := self.lives.meet(topic_id):
             self._leave_out(gone)
         if topic_id in self.lives.gone:

@@ -27,7 +27,6 @@ class SourceRange(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
-    TOPIC_ID_FIELD_NUMBER: _builtins.int
     partition: _builtins.int
     """Partition of the producers' topic. Records that came by Push have the partition -1 - p, where p is the partition of
     headrace.push.accepted.v1 that holds their batch.
@@ -36,22 +35,16 @@ class SourceRange(_message.Message):
     """First offset of the range, inclusive."""
     end: _builtins.int
     """End of the range, exclusive. The range may hold fewer records than end - start: transaction markers take offsets."""
-    topic_id: _builtins.str
-    """The broker's id (UUID) of the producers' topic, as far as the reader of it knows: a topic that is deleted and made
-    again has another one, and its offsets mean other records. Empty for records that came by Push, and in batches that
-    were written before this field was there.
-    """
     def __init__(
         self,
         *,
         partition: _builtins.int = ...,
         start: _builtins.int = ...,
         end: _builtins.int = ...,
-        topic_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "partition", b"partition", "start", b"start", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "partition", b"partition", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -89,6 +82,7 @@ class RecordBatch(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    TOPIC_ID_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     spec_digest: _builtins.str
@@ -99,6 +93,11 @@ class RecordBatch(_message.Message):
     """
     rows: _builtins.int
     """Number of rows in arrow. May be zero when every record of the ranges was rejected."""
+    topic_id: _builtins.str
+    """The broker's id (UUID) of the producers' topic, as far as the reader of it knows: a topic that is deleted and made
+    again has another one, and its offsets mean other records. Empty for records that came by Push, and in batches that
+    were written before this field was there.
+    """
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceRange]:
         """The producers' ranges that this batch covers, rejected records included."""
@@ -116,10 +115,11 @@ class RecordBatch(_message.Message):
         rows: _builtins.int = ...,
         sources: _abc.Iterable[Global___SourceRange] | None = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        topic_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
