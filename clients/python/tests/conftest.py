@@ -22,10 +22,7 @@ from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec, Pipel
 from headrace.events.v1.record_pb2 import SourceRange
 from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_TRAINING, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
-from headrace.registry.v1.registry_service_pb2_grpc import (
-    RegistryServiceServicer,
-    add_RegistryServiceServicer_to_server,
-)
+from headrace.registry.v1 import registry_service_pb2_grpc as services
 from headrace_client.cli.app import app
 from typer.testing import CliRunner, Result
 
@@ -186,7 +183,7 @@ State = messages.WatchPipelineResponse | grpc.StatusCode
 
 
 @dataclass
-class FakeRegistry(RegistryServiceServicer):
+class FakeRegistry(services.RegistryServiceServicer):
     """The registry's service over canned answers.
 
     `states` are streamed in order, then the stream stays open; a status code cuts it, and the next stream goes on
@@ -224,6 +221,9 @@ class FakeRegistry(RegistryServiceServicer):
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
         return self._seen(request, context, messages.DeletePipelineResponse(purged=request.purge))
+
+    def DeleteLeftovers(self, request: Any, context: Any) -> messages.DeleteLeftoversResponse:  # noqa: N802
+        return self._seen(request, context, messages.DeleteLeftoversResponse(topics=["penguins.raw"], in_force=True))
 
     def FreezeDataset(self, request: Any, context: Any) -> messages.FreezeDatasetResponse:  # noqa: N802
         return self._seen(request, context, messages.FreezeDatasetResponse(request_id="request-7"))
@@ -374,7 +374,7 @@ def canned() -> Canned:
 @pytest.fixture
 def registry(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
     fake = FakeRegistry(pipelines=[canned.pipeline()])
-    with served(lambda server: add_RegistryServiceServicer_to_server(fake, server)) as fake.address:
+    with served(lambda server: services.add_RegistryServiceServicer_to_server(fake, server)) as fake.address:
         monkeypatch.setenv("HEADRACE_REGISTRY_ADDRESS", fake.address)
         yield fake
 

@@ -45,6 +45,9 @@ class Cluster:
             f"ingestion.{each}" for each in pipelines
         ]
 
+    def left_of(self, pipelines):
+        return [topic for topic in self.belongings(pipelines)[0] if topic in self.topics]
+
     def purge(self, pipelines):
         topics, groups = self.belongings(pipelines)
         return [topic for topic in topics if self.topics.pop(topic, None)], groups
@@ -352,10 +355,26 @@ def test_a_pipeline_of_a_deleted_one_s_name_has_topics_of_its_own(registry, clus
     assert cluster.topics["digits.1.raw"] == 3
     assert not registry.apply_pipeline(world.document(width=100), create_topic=False).changed
     assert [lag.group for lag in registry.list_lags()] == ["ingestion.digits.1", "trainer"]
-    assert registry.delete_pipeline("digits", purge=True).topics == (
-        *("digits.raw", "digits.clean", "digits.dead"),
-        *("digits.1.raw", "digits.1.clean", "digits.1.dead"),
-    )
+
+
+def test_a_purge_never_takes_a_pipeline_that_was_applied_again(registry, cluster, state, world):
+    old, new = ([f"{name}.{stage}" for stage in ("raw", "clean", "dead")] for name in ("digits", "digits.1"))
+    registry.apply_pipeline(world.document(), create_topic=False)
+    with pytest.raises(NotFound, match="no pipeline 'digits' was deleted"):
+        registry.delete_leftovers("digits")
+    registry.delete_pipeline("digits", purge=False)
+    registry.apply_pipeline(world.document(), create_topic=False)
+    with pytest.raises(FailedPrecondition, match=r"'digits' is in force again, and digits.raw, .* delete leftovers"):
+        registry.delete_pipeline("digits", purge=True)
+    assert "digits" in state.catalogue.pipelines
+    assert set(cluster.topics) == {"digits", *old, *new}
+
+    purged = registry.delete_leftovers("digits")
+    assert (list(purged.topics), purged.in_force) == (old, True)
+    assert set(cluster.topics) == {"digits", *new}
+    answer = registry.delete_pipeline("digits", purge=True)
+    assert (answer.deleted, list(answer.topics)) == (PipelineDeleted("digits", 1), new)
     assert set(cluster.topics) == {"digits"}
     again = registry.delete_pipeline("digits", purge=True)
     assert (again.deleted, again.topics) == (None, ())
+    assert registry.delete_leftovers("digits").in_force is False

@@ -51,6 +51,15 @@ class RegistryClient(ServiceClient):
         with self._translated():
             return self._stub.DeletePipeline(request, timeout=timeout_s, metadata=trace_metadata())
 
+    def delete_leftovers(self, pipeline: str, *, timeout_s: float = 120.0) -> messages.DeleteLeftoversResponse:
+        """Delete the record topics and consumer groups of deleted pipelines of that name; one in force stays.
+
+        Raises NotFound when none was deleted.
+        """
+        request = messages.DeleteLeftoversRequest(pipeline=pipeline)
+        with self._translated():
+            return self._stub.DeleteLeftovers(request, timeout=timeout_s, metadata=trace_metadata())
+
     def freeze(self, pipeline: str) -> str:
         """Ask for a dataset now and return the request's id, which the frozen dataset repeats."""
         with _unsure("the dataset may be frozen all the same: look at `headrace get datasets` before you ask again"):

@@ -27,6 +27,9 @@ class Topics(Protocol):
     def belongings(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return the names of the topics and of the consumer groups that pipelines have of their own."""
 
+    def left_of(self, pipelines: Sequence[str]) -> list[str]:
+        """Return those of their own topics that exist."""
+
     def purge(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
         """Delete the topics and consumer groups of pipelines that have ended, and return the names of those deleted.
 

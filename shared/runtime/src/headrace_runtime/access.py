@@ -69,7 +69,7 @@ def permissions(service: str) -> list[Permission]:
     if service == "model-registry":
         # It tells how far everyone is behind: it looks at all groups and at the ends of all topics that they read.
         found.append(Permission(service, "group", EVERY, ("Describe",)))
-        # For `headrace delete pipeline --purge`.
+        # For `headrace delete`.
         found += _merged(service, "group", PIPELINE_GROUPS, "Delete")
     found += _merged(service, "transactional-id", TRANSACTIONAL_IDS[service], "Write")
     return found
@@ -96,7 +96,7 @@ def _record_topics(service: str) -> list[Permission]:
     together = [_operations(service, topic.producers, topic.consumers) for topic in RECORD_TOPICS]
     operations = tuple(sorted({operation for each in together for operation in each}))
     if service == "model-registry":
-        # They grow with the producers' topic, and go with `headrace delete pipeline --purge`.
+        # They grow with the producers' topic, and go with `headrace delete`.
         operations += ("Describe", "Create", "Alter", "Delete")
     prefix = RECORD_TOPICS[0].template.partition("{")[0]
     return [Permission(service, "topic", prefix, operations, prefixed=True)] if operations else []

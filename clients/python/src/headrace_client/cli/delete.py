@@ -24,7 +24,7 @@ def delete() -> None:
 def pipeline(
     name: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the pipeline.")],
     purge: Annotated[
-        bool, typer.Option("--purge", help="Delete its record topics and consumer groups too; also later, by itself.")
+        bool, typer.Option("--purge", help="Delete its record topics, with the dead letters, and consumer groups too.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
@@ -40,6 +40,27 @@ def pipeline(
         return
     for line in _told(name, answer):
         say(line)
+
+
+@app.command("leftovers")
+def leftovers(
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of the deleted pipeline.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the record topics and consumer groups that a deleted pipeline has left; one applied since stays."""
+    with RegistryClient(find_addresses().registry) as registry:
+        answer = registry.delete_leftovers(name)
+    topics, groups = list(answer.topics), list(answer.groups)
+    if as_json:
+        print_json({"pipeline": name, "purged": {"topics": topics, "groups": groups}, "in_force": answer.in_force})
+        return
+    say(f"deleted: {_named(topics, groups)}")
+    if answer.in_force:
+        say(f"stays: pipeline '{name}' as it is in force, with its topics and groups")
+
+
+def _named(topics: Sequence[str], groups: Sequence[str]) -> str:
+    return f"topics {', '.join(topics) or 'none'}; groups {', '.join(groups) or 'none'}"
 
 
 def _view(name: str, answer: messages.DeletePipelineResponse) -> dict[str, object]:
@@ -61,11 +82,11 @@ def _view(name: str, answer: messages.DeletePipelineResponse) -> dict[str, objec
 def _told(name: str, answer: messages.DeletePipelineResponse) -> Sequence[str]:
     lines = [f"pipeline '{name}' is deleted" if answer.HasField("deleted") else f"pipeline '{name}' was deleted before"]
     lines += [f"model '{each.model}' is no longer served as {each.alias}" for each in answer.withdrawn]
-    named = f"topics {', '.join(answer.topics) or 'none'}; groups {', '.join(answer.groups) or 'none'}"
+    named = _named(answer.topics, answer.groups)
     if answer.purged:
         lines.append(f"deleted: {named}")
     else:
-        lines.append(f"stays until `headrace delete pipeline {name} --purge`, before it is applied again: {named}")
+        lines.append(f"stays until `headrace delete leftovers {name}`: {named}")
     lines.append(
         f"stays: the producers' topic, {answer.datasets} datasets and {answer.versions} versions in the object store, "
         "and all that the registry recorded (`get --as-of`, `lineage`, `where`)"

@@ -58,6 +58,12 @@ class KafkaTopics:
         topics = [topic.name(pipeline) for pipeline in pipelines for topic in RECORD_TOPICS]
         return topics, [group.format(pipeline=pipeline) for pipeline in pipelines for group in PIPELINE_GROUPS]
 
+    def left_of(self, pipelines: Sequence[str]) -> list[str]:
+        """Return those of the topics that pipelines have of their own which exist."""
+        topics, _ = self.belongings(pipelines)
+        with self._admin() as admin:
+            return [topic for topic, partitions in admin.partition_counts(topics).items() if partitions]
+
     def purge(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
         """Delete the topics and consumer groups of pipelines that have ended, and return the names of those deleted.
 

@@ -48,6 +48,15 @@ class Deleted:
     versions: int
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """The topics and groups of deleted pipelines that are deleted now, and whether one of the name is in force."""
+
+    topics: tuple[str, ...]
+    groups: tuple[str, ...]
+    in_force: bool
+
+
 class Registry:
     """Catalogue of pipelines, datasets, runs, versions and releases. Safe for use by several threads.
 
@@ -85,16 +94,19 @@ class Registry:
     def delete_pipeline(self, pipeline: str, purge: bool) -> Deleted:
         """Delete a pipeline and withdraw its releases; with `purge` its record topics and consumer groups too.
 
-        A pipeline that was deleted before can still be purged. Raises NotFound for an unknown one, and Unavailable when
-        its loops have not ended in time: the pipeline is deleted then, and may be purged later.
+        A pipeline that was deleted before can still be purged. Raises NotFound for an unknown one, FailedPrecondition
+        when a pipeline is to be purged that was applied again while topics of the deleted one were there, and
+        Unavailable when its loops have not ended in time: the pipeline is deleted then, and may be purged later.
         """
         applied = self._state.catalogue.pipelines.get(pipeline)
         if applied is None and not (purge and self._state.catalogue.incarnation(pipeline)):
             self._must_know(pipeline)
+        if applied and purge:
+            self._require_one_meaning(pipeline)
         deleted = PipelineDeleted(pipeline, applied.incarnation) if applied else None
         events = [entry.event for entry in self._writer.write(deleted)] if deleted else []
-        gone = {number: each for (name, number), each in self._state.catalogue.departed.items() if name == pipeline}
-        names = [own_name(pipeline, number) for number in gone]
+        gone = [each for (name, _), each in self._state.catalogue.departed.items() if name == pipeline]
+        names = self._departed(pipeline)
         topics, groups = self._topics.purge(names) if purge else self._topics.belongings(names)
         return Deleted(
             deleted=deleted,
@@ -102,9 +114,34 @@ class Registry:
             purged=purge,
             topics=tuple(topics),
             groups=tuple(groups),
-            datasets=sum(len(each.datasets) for each in gone.values()),
-            versions=sum(len(each.versions) for each in gone.values()),
+            datasets=sum(len(each.datasets) for each in gone),
+            versions=sum(len(each.versions) for each in gone),
         )
+
+    def delete_leftovers(self, pipeline: str) -> Purged:
+        """Delete the record topics and consumer groups of deleted pipelines of that name, of none that is in force.
+
+        Raises NotFound when none of that name was deleted, and Unavailable when loops of one have not ended in time.
+        """
+        if not self._state.catalogue.incarnation(pipeline):
+            self._must_know(pipeline)
+            raise NotFound(f"no pipeline {pipeline!r} was deleted: the one in force is the first of its name")
+        topics, groups = self._topics.purge(self._departed(pipeline))
+        return Purged(tuple(topics), tuple(groups), pipeline in self._state.catalogue.pipelines)
+
+    def _departed(self, pipeline: str) -> list[str]:
+        """Return the own names of the deleted pipelines of that name, in the order in which they were applied."""
+        return [own_name(name, number) for name, number in self._state.catalogue.departed if name == pipeline]
+
+    def _require_one_meaning(self, pipeline: str) -> None:
+        """Raise FailedPrecondition when a purge may mean the pipeline in force, or one that was deleted before."""
+        departed = self._departed(pipeline)
+        if departed and (left := self._topics.left_of(departed)):
+            raise FailedPrecondition(
+                f"pipeline {pipeline!r} is in force again, and {', '.join(left)} of one that was deleted before are "
+                f"left: `headrace delete leftovers {pipeline}` deletes these alone; to delete the one in force too, "
+                "delete it without --purge first. Nothing was deleted"
+            )
 
     def freeze_dataset(self, pipeline: str) -> str:
         """Ask for a dataset now and return the request's id. Raises NotFound for an unknown pipeline."""

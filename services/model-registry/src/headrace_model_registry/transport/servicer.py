@@ -36,6 +36,11 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         deleted = await asyncio.to_thread(self._registry.delete_pipeline, request.pipeline, request.purge)
         return fill(pb.DeletePipelineResponse(), deleted)
 
+    async def DeleteLeftovers(self, request: pb.DeleteLeftoversRequest, context: Any) -> pb.DeleteLeftoversResponse:
+        """Delete what deleted pipelines have left."""
+        purged = await asyncio.to_thread(self._registry.delete_leftovers, request.pipeline)
+        return fill(pb.DeleteLeftoversResponse(), purged)
+
     async def FreezeDataset(self, request: pb.FreezeDatasetRequest, context: Any) -> pb.FreezeDatasetResponse:
         """Ask for a dataset now."""
         request_id = await asyncio.to_thread(self._registry.freeze_dataset, request.pipeline)

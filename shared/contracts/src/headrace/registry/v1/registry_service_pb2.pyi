@@ -159,7 +159,8 @@ class DeletePipelineRequest(_message.Message):
     """Name of the pipeline. Never empty."""
     purge: _builtins.bool
     """Whether to delete its record topics and consumer groups too, and those of pipelines of the name that were deleted
-    before. Asked of a deleted pipeline, this alone is done.
+    before. Asked of a deleted pipeline, this alone is done. Refused (FAILED_PRECONDITION, nothing is deleted) while a
+    pipeline is in force and one of its name that was deleted before has topics: it is not clear which is meant.
     """
     def __init__(
         self,
@@ -228,6 +229,62 @@ class DeletePipelineResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeletePipelineResponse: _TypeAlias = DeletePipelineResponse  # noqa: Y015
+
+@_typing.final
+class DeleteLeftoversRequest(_message.Message):
+    """DeleteLeftoversRequest names deleted pipelines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipelines. Never empty."""
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLeftoversRequest: _TypeAlias = DeleteLeftoversRequest  # noqa: Y015
+
+@_typing.final
+class DeleteLeftoversResponse(_message.Message):
+    """DeleteLeftoversResponse tells what was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPICS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    in_force: _builtins.bool
+    """Whether a pipeline of that name is in force, which stays."""
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the record topics that were deleted."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the consumer groups that were deleted."""
+
+    def __init__(
+        self,
+        *,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        in_force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "in_force", b"in_force", "topics", b"topics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLeftoversResponse: _TypeAlias = DeleteLeftoversResponse  # noqa: Y015
 
 @_typing.final
 class FreezeDatasetRequest(_message.Message):

@@ -45,6 +45,11 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineResponse.FromString,
                 _registered_method=True)
+        self.DeleteLeftovers = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/DeleteLeftovers',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeleteLeftoversRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeleteLeftoversResponse.FromString,
+                _registered_method=True)
         self.FreezeDataset = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/FreezeDataset',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetRequest.SerializeToString,
@@ -121,6 +126,14 @@ class RegistryServiceServicer:
     def DeletePipeline(self, request, context):
         """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
         object store. A pipeline that is applied under the name later begins anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLeftovers(self, request, context):
+        """Deletes the record topics and consumer groups that deleted pipelines of a name have left. A pipeline of that name which
+        is in force stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,6 +235,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.DeletePipeline,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineResponse.SerializeToString,
+            ),
+            'DeleteLeftovers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLeftovers,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeleteLeftoversRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeleteLeftoversResponse.SerializeToString,
             ),
             'FreezeDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.FreezeDataset,
@@ -339,6 +357,33 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/DeletePipeline',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeletePipelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLeftovers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/DeleteLeftovers',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeleteLeftoversRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.DeleteLeftoversResponse.FromString,
             options,
             channel_credentials,
             insecure,

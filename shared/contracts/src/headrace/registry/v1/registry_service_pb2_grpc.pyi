@@ -39,6 +39,10 @@ class RegistryServiceStub:
     """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
     object store. A pipeline that is applied under the name later begins anew.
     """
+    DeleteLeftovers: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.DeleteLeftoversRequest, _registry_service_pb2.DeleteLeftoversResponse]
+    """Deletes the record topics and consumer groups that deleted pipelines of a name have left. A pipeline of that name which
+    is in force stays as it is.
+    """
     FreezeDataset: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.FreezeDatasetRequest, _registry_service_pb2.FreezeDatasetResponse]
     """Asks for a dataset now, whatever the freeze policy says."""
     ListPipelines: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListPipelinesRequest, _registry_service_pb2.ListPipelinesResponse]
@@ -74,6 +78,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     DeletePipeline: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.DeletePipelineRequest, _registry_service_pb2.DeletePipelineResponse]  # type: ignore[assignment]
     """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
     object store. A pipeline that is applied under the name later begins anew.
+    """
+    DeleteLeftovers: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.DeleteLeftoversRequest, _registry_service_pb2.DeleteLeftoversResponse]  # type: ignore[assignment]
+    """Deletes the record topics and consumer groups that deleted pipelines of a name have left. A pipeline of that name which
+    is in force stays as it is.
     """
     FreezeDataset: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.FreezeDatasetRequest, _registry_service_pb2.FreezeDatasetResponse]  # type: ignore[assignment]
     """Asks for a dataset now, whatever the freeze policy says."""
@@ -119,6 +127,16 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_registry_service_pb2.DeletePipelineResponse, _abc.Awaitable[_registry_service_pb2.DeletePipelineResponse]]:
         """Deletes a pipeline: its loops stop and its releases are withdrawn. What it made stays in the registry's log and in the
         object store. A pipeline that is applied under the name later begins anew.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteLeftovers(
+        self,
+        request: _registry_service_pb2.DeleteLeftoversRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.DeleteLeftoversResponse, _abc.Awaitable[_registry_service_pb2.DeleteLeftoversResponse]]:
+        """Deletes the record topics and consumer groups that deleted pipelines of a name have left. A pipeline of that name which
+        is in force stays as it is.
         """
 
     @_abc_1.abstractmethod
