@@ -75,12 +75,13 @@ def left_out(torch: str, packages: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 
 def remove_unused(environment: Path) -> None:
-    """Remove the parts of cuDNN that it loads when it computes, which it never does here; its own front stays.
+    """Remove the parts of CUDA's libraries that they load when they compute, which they never do here.
 
     Files that other environments share by hard links are left to them.
     """
-    for part in environment.glob("lib/*/site-packages/nvidia/cudnn/lib/libcudnn_*.so*"):
-        part.unlink()
+    for files in UNUSED_FILES:
+        for part in environment.glob(f"lib/*/site-packages/nvidia/{files}"):
+            part.unlink()
 
 
 def only_for_torch(packages: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -136,6 +137,13 @@ UNUSED = frozenset(
     }
 )
 """What PyTorch's CUDA build loads only to compute on a GPU, or to compile for one."""
+
+UNUSED_FILES = (
+    "cudnn/lib/libcudnn_*.so*",  # what cuDNN computes with; its own front, libcudnn.so, is linked
+    "cu13/lib/libnvperf_*.so",  # counters of a GPU, for CUPTI
+    "nvshmem/lib/*.bc",  # code for a GPU
+)
+"""What the packages that stay load only on a GPU."""
 
 PIP_QUIET = ("--disable-pip-version-check", "--no-input")
 

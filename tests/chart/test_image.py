@@ -236,7 +236,9 @@ optimiser.step()
 assert not torch.equal(before, network[0].weight)
 assert torch.linalg.svdvals(torch.eye(3)).tolist() == [1.0, 1.0, 1.0]
 assert importlib.util.find_spec("triton") is None
+print(*{line.split()[-1] for line in open("/proc/self/maps") if "/nvidia/" in line}, sep="\\n")
 """
+LARGE_BYTES = 10_000_000
 
 
 def test_pytorch_computes_without_what_only_a_gpu_needs(
@@ -250,6 +252,8 @@ def test_pytorch_computes_without_what_only_a_gpu_needs(
     assert [path.name for path in packages.glob("nvidia/cudnn/lib/*.so*")] == ["libcudnn.so.9"]
     done = subprocess.run([folder / "bin" / "python", "-I", "-c", COMPUTE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    large = {str(path) for path in packages.glob("nvidia/*/lib/*") if path.stat().st_size > LARGE_BYTES}
+    assert large <= set(done.stdout.split()), "a library that PyTorch does not load is not needed"
 
 
 def test_a_service_that_is_told_nonsense_says_so(image: Callable[[str], Path], service: str) -> None:
