@@ -64,7 +64,7 @@ class Committed:
     def __init__(self, ledger, state):
         self.ledger, self.state, self.written, self.shown = ledger, state, [], 0
 
-    def write(self, fact):
+    def write(self, fact, _until_s=None):
         outcome = self.ledger.grant(fact) if isinstance(fact, Rollback) else self.ledger.learn(fact)
         assert not isinstance(outcome, Objection)
         self.written.append(fact)

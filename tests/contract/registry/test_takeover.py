@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +72,24 @@ def test_a_second_registry_takes_over_and_the_first_one_ends(
                 assert cluster.log(name).count("pipeline_applied") == 1
     finally:
         first.stop()
+
+
+def test_a_write_that_kafka_does_not_commit_is_answered_in_time_and_made_once(
+    broker: Any, settings: Settings, cluster: Any, running: Any, cast: Any
+) -> None:
+    with running(settings) as (_, registry):
+        cast.apply(registry, "registry-slow")
+        broker.signal("kafka", signal.SIGSTOP)
+        try:
+            with pytest.raises(grpc.RpcError) as raised:
+                registry.FreezeDataset(pb.FreezeDatasetRequest(pipeline="registry-slow"), timeout=3)
+        finally:
+            broker.signal("kafka", signal.SIGCONT)
+        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "Kafka did not commit within 2 s and may still: look whether it did" in (raised.value.details() or "")
+        cast.wait_until(lambda: cluster.log("registry-slow") == ["pipeline_applied", "dataset_requested"])
+        assert registry.FreezeDataset(pb.FreezeDatasetRequest(pipeline="registry-slow"), timeout=15).request_id
+        assert cluster.log("registry-slow").count("dataset_requested") == 2
 
 
 def test_a_stopped_registry_ends_its_streams_at_once(settings: Settings, running: Any, cast: Any) -> None:

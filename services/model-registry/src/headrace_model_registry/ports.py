@@ -43,11 +43,11 @@ class Topics(Protocol):
 class Writer(Protocol):
     """The one way into the log."""
 
-    def write(self, fact: Input) -> Sequence[LogEntry]:
+    def write(self, fact: Input, until_s: float | None = None) -> Sequence[LogEntry]:
         """Record a fact or grant a wish, with all that follows, and return what was written once that is committed.
 
         Returns nothing when the fact is known already. Raises FailedPrecondition when it cannot be recorded or granted,
-        and Unavailable when it is not known whether it was.
+        and Unavailable when it is not known whether it was: in time for a caller that waits `until_s` (time.monotonic).
         """
 
 

@@ -60,8 +60,9 @@ class Purged:
 class Registry:
     """Catalogue of pipelines, datasets, runs, versions and releases. Safe for use by several threads.
 
-    The methods that write, and `list_lags`, wait for Kafka. The other lists fold the log anew when they are asked for a
-    past moment (`as_of`, aware); None stands for now. `new_id` gives ids that nobody else has.
+    The methods that write, and `list_lags`, wait for Kafka; a caller of the former waits `until_s` (time.monotonic).
+    The other lists fold the log anew when they are asked for a past moment (`as_of`, aware); None stands for now.
+    `new_id` gives ids that nobody else has.
     """
 
     def __init__(self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str]) -> None:
@@ -70,7 +71,7 @@ class Registry:
         self._writer = writer
         self._new_id = new_id
 
-    def apply_pipeline(self, document: bytes, create_topic: bool) -> Applied:
+    def apply_pipeline(self, document: bytes, create_topic: bool, until_s: float | None = None) -> Applied:
         """Check a spec, create the pipeline's topics and put it in force; nothing is written when it is so already.
 
         Raises InvalidInput with every problem of the spec, and FailedPrecondition when the producers' topic is missing,
@@ -88,10 +89,10 @@ class Registry:
         wanted = PipelineApplied(pipeline.name, spec, partitions, incarnation)
         if self._state.catalogue.pipelines.get(pipeline.name) == wanted:
             return Applied(wanted, changed=False)
-        self._writer.write(wanted)
+        self._writer.write(wanted, until_s)
         return Applied(wanted, changed=True)
 
-    def delete_pipeline(self, pipeline: str, purge: bool) -> Deleted:
+    def delete_pipeline(self, pipeline: str, purge: bool, until_s: float | None = None) -> Deleted:
         """Delete a pipeline and withdraw its releases; with `purge` its record topics and consumer groups too.
 
         A pipeline that was deleted before can still be purged. Raises NotFound for an unknown one, FailedPrecondition
@@ -104,7 +105,7 @@ class Registry:
         if applied and purge:
             self._require_one_meaning(pipeline)
         deleted = PipelineDeleted(pipeline, applied.incarnation) if applied else None
-        events = [entry.event for entry in self._writer.write(deleted)] if deleted else []
+        events = [entry.event for entry in self._writer.write(deleted, until_s)] if deleted else []
         gone = [each for (name, _), each in self._state.catalogue.departed.items() if name == pipeline]
         names = self._departed(pipeline)
         topics, groups = self._topics.purge(names) if purge else self._topics.belongings(names)
@@ -143,14 +144,14 @@ class Registry:
                 "delete it without --purge first. Nothing was deleted"
             )
 
-    def freeze_dataset(self, pipeline: str) -> str:
+    def freeze_dataset(self, pipeline: str, until_s: float | None = None) -> str:
         """Ask for a dataset now and return the request's id. Raises NotFound for an unknown pipeline."""
         applied = self._must_know(pipeline)
         request = DatasetRequested(pipeline, self._new_id(), applied.incarnation)
-        self._writer.write(request)
+        self._writer.write(request, until_s)
         return request.request_id
 
-    def rollback_model(self, model: str, ordinal: int) -> Release:
+    def rollback_model(self, model: str, ordinal: int, until_s: float | None = None) -> Release:
         """Make an earlier release of a model again and return the new one; the one before the current for ordinal 0.
 
         Raises NotFound for an unknown model, and FailedPrecondition when there is no such release to go back to.
@@ -158,7 +159,7 @@ class Registry:
         known = {version.trained.model for version in self._state.catalogue.versions.values()}
         if model not in known:
             raise NotFound(f"model {model!r} has no version; known models: {', '.join(sorted(known)) or 'none'}")
-        for entry in self._writer.write(Rollback(model, ordinal)):
+        for entry in self._writer.write(Rollback(model, ordinal), until_s):
             if isinstance(entry.event, ModelReleased):
                 return Release(entry.event, entry.occur_time)
         raise FailedPrecondition(f"nothing followed from the rollback of model {model}")

@@ -2,6 +2,7 @@
 # ruff: noqa: N802 - the methods have the contract's names
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -28,12 +29,16 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def ApplyPipeline(self, request: pb.ApplyPipelineRequest, context: Any) -> pb.ApplyPipelineResponse:
         """Check a pipeline, create its topics and put it in force."""
-        applied = await asyncio.to_thread(self._registry.apply_pipeline, request.document, request.create_topic)
+        applied = await asyncio.to_thread(
+            self._registry.apply_pipeline, request.document, request.create_topic, _until_s(context)
+        )
         return fill(pb.ApplyPipelineResponse(), applied)
 
     async def DeletePipeline(self, request: pb.DeletePipelineRequest, context: Any) -> pb.DeletePipelineResponse:
         """Delete a pipeline and withdraw its releases."""
-        deleted = await asyncio.to_thread(self._registry.delete_pipeline, request.pipeline, request.purge)
+        deleted = await asyncio.to_thread(
+            self._registry.delete_pipeline, request.pipeline, request.purge, _until_s(context)
+        )
         return fill(pb.DeletePipelineResponse(), deleted)
 
     async def DeleteLeftovers(self, request: pb.DeleteLeftoversRequest, context: Any) -> pb.DeleteLeftoversResponse:
@@ -43,7 +48,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def FreezeDataset(self, request: pb.FreezeDatasetRequest, context: Any) -> pb.FreezeDatasetResponse:
         """Ask for a dataset now."""
-        request_id = await asyncio.to_thread(self._registry.freeze_dataset, request.pipeline)
+        request_id = await asyncio.to_thread(self._registry.freeze_dataset, request.pipeline, _until_s(context))
         return pb.FreezeDatasetResponse(request_id=request_id)
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, context: Any) -> pb.ListPipelinesResponse:
@@ -73,7 +78,9 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Any) -> pb.RollbackModelResponse:
         """Move a model's champion back to an earlier release."""
-        release = await asyncio.to_thread(self._registry.rollback_model, request.model, request.ordinal)
+        release = await asyncio.to_thread(
+            self._registry.rollback_model, request.model, request.ordinal, _until_s(context)
+        )
         return pb.RollbackModelResponse(release=fill(pb.Release(), release))
 
     async def GetLineage(self, request: pb.GetLineageRequest, context: Any) -> pb.GetLineageResponse:
@@ -100,3 +107,9 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         async with aclosing(self._watchers.watch(lambda: self._registry.status(request.pipeline))) as statuses:
             async for status in statuses:
                 yield fill(pb.WatchPipelineResponse(), status)
+
+
+def _until_s(context: Any) -> float | None:
+    """Return when the caller stops waiting (time.monotonic), None for a call without a deadline."""
+    left_s = context.time_remaining()
+    return None if left_s is None else time.monotonic() + left_s

@@ -9,8 +9,10 @@ Order of work, which is the guarantee:
 """
 
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -42,7 +44,10 @@ logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 5.0
 """Longest wait of a caller's write for the poll before it."""
-WRITE_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 10.0
+"""Longest wait of a caller for the commit (s): shorter than the usual deadline of a call, which would tell it less."""
+ANSWER_S = 0.5
+"""What an answer may take on its way (s): a write is given up so long before its caller stops waiting."""
 
 ENTRIES = Counter("headrace_registry_entries", "Entries written to the registry's log.", ["event"])
 PASSED_OVER = Counter("headrace_registry_facts_passed_over", "Facts that were not recorded.", ["fact", "why"])
@@ -87,18 +92,24 @@ class LogWriter(Background):
         super().start()
         self._ready.result()
 
-    def write(self, fact: Input) -> Sequence[LogEntry]:
-        """Record a fact or grant a wish, with all that follows, and return what was written once that is committed."""
+    def write(self, fact: Input, until_s: float | None = None) -> Sequence[LogEntry]:
+        """Record a fact or grant a wish, with all that follows, and return what was written once that is committed.
+
+        The caller waits until then (time.monotonic), or for long. Raises Unavailable before.
+        """
+        left_s = min(WRITE_TIMEOUT_S, math.inf if until_s is None else until_s - ANSWER_S - time.monotonic())
+        if left_s <= 0:
+            raise Unavailable("Kafka took all the time of the call before anything was written; try again")
         write = _Write(fact)
         self._writes.put(write)
         self.wake()
         if self._over.is_set():
             self._turn_away()
         try:
-            return write.answer.result(WRITE_TIMEOUT_S)
+            return write.answer.result(left_s)
         except TimeoutError:
             raise Unavailable(
-                f"Kafka did not commit within {WRITE_TIMEOUT_S:.0f} s and may still: look whether it did; "
+                f"Kafka did not commit within {left_s:.0f} s and may still: look whether it did; "
                 "applying a pipeline once more is safe"
             ) from None
 
