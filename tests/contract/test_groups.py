@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from headrace.events.v1 import record_pb2
-from headrace_data.batches import to_ipc
+from headrace_data.batches import from_ipc, to_ipc
 from headrace_preprocessing.adapters.clean_log import last_rows
-from headrace_preprocessing.transport.converters import record_batch
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled
 from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.loops import TransactionLoop
-from headrace_runtime.messages import Outgoing
+from headrace_runtime.messages import Outgoing, Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic
 from kafka import KafkaAdminClient
@@ -112,8 +111,11 @@ def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSett
     waited = threading.Event()
     place = (clean_topic(pipeline), 0)
 
+    def read_rows(record: Record) -> pa.RecordBatch:
+        return from_ipc(decode(record, record_pb2.RecordBatch).arrow)
+
     def read() -> None:
-        found.extend(last_rows(settings, place, 10, lambda record: record_batch(record)[1], waited.set))
+        found.extend(last_rows(settings, place, 10, read_rows, waited.set))
 
     reading = threading.Thread(target=read)
     with closing(TransactionalProducer(settings, f"tx.{pipeline}")) as producer:

@@ -196,7 +196,12 @@ def test_garbage_in_a_pipelines_own_topics_is_passed_over(streams: Streams, unti
     streams.send(name, "first", 20)
     until(lambda: len(streams.ids(name)) == 20)
     rubbish = record_pb2.RecordBatch(pipeline=name, arrow=b"rubbish", rows=7).SerializeToString()
-    streams.write(clean_topic(name), b"\xff garbage", rubbish)
+    # A batch of another pipeline, whose rows lie before those here, and rubbish that begins far behind them.
+    foreign = record_pb2.RecordBatch.FromString(streams.read(clean_topic(name))[0].value or b"")
+    foreign.pipeline = "another"
+    far = record_pb2.SourceRange(partition=0, start=10**12, end=10**12 + 9)
+    far_off = record_pb2.RecordBatch(pipeline=name, arrow=b"rubbish", rows=9, sources=[far])
+    streams.write(clean_topic(name), b"\xff garbage", rubbish, foreign.SerializeToString(), far_off.SerializeToString())
     # A changed spec starts the loops anew: what they remember is read back from the clean topic.
     streams.registry.apply(DOCUMENT.format(name=name, after=999_999))
     streams.send(name, "first", 20)
@@ -209,7 +214,7 @@ def test_garbage_in_a_pipelines_own_topics_is_passed_over(streams: Streams, unti
     until(lambda: streams.registry.datasets(name))
     frozen = streams.registry.datasets(name)[0].frozen
     assert frozen.rows.train + frozen.rows.validation + frozen.rows.test == 40
-    assert dict(frozen.rejected) == {"duplicates": 20, "unreadable": 1, "unfrozen": 7}
+    assert dict(frozen.rejected) == {"duplicates": 20, "unreadable": 3, "unfrozen": 7}
 
 
 def test_records_that_retention_took_unread_are_told(streams: Streams, until: Until) -> None:

@@ -76,9 +76,8 @@ def test_what_is_no_message_has_no_rows_and_is_parked_with_its_bytes() -> None:
 
 
 def test_rows_that_cannot_be_opened_are_accounted_for() -> None:
-    batch = record_pb2.RecordBatch(
-        arrow=b"none", rows=5, sources=[record_pb2.SourceRange(partition=3, start=7, end=12)]
-    )
+    source = record_pb2.SourceRange(partition=3, start=7, end=12)
+    batch = record_pb2.RecordBatch(pipeline="gauges", arrow=b"none", rows=5, sources=[source])
     outgoing = suspects().park(message(["a"])._replace(value=batch.SerializeToString()), "died")
     clean = record_pb2.RecordBatch.FromString(outgoing[0].value or b"")
     assert (clean.rows, dict(clean.rejected), clean.sources[0].end) == (0, {"crash": 5}, 12)
@@ -98,6 +97,25 @@ def test_a_message_that_tells_of_more_rows_than_it_holds_is_parked_as_a_whole(cl
     assert suspects().rows(lies) == (3 if claimed == 3 else 0)
     clean = record_pb2.RecordBatch.FromString(suspects().park(lies, "died")[0].value or b"")
     assert dict(clean.rejected) == {"crash": 3 if claimed == 3 else 1}
+
+
+def test_a_batch_of_another_pipeline_is_parked_and_its_ranges_are_not_taken_over() -> None:
+    sent = message(["a", "b"])
+    batch = record_pb2.RecordBatch.FromString(sent.value or b"")
+    batch.pipeline = "valves"
+    foreign = sent._replace(value=batch.SerializeToString())
+    with pytest.raises(Unprocessable, match="expected a batch of pipeline 'gauges', got one of 'valves'"):
+        attempt({"spec": PIPELINE.canonical_json().decode()})([foreign], None)
+    assert told(suspects().park(foreign, "died")) == ([], [("crash", raw_topic("gauges"), 40, foreign.value)])
+
+
+@pytest.mark.parametrize(("partition", "start", "end"), [(3, 7, 8), (3, 8, 9), (2, 7, 9)])
+def test_rows_from_outside_of_the_ranges_of_their_message_are_refused(partition: int, start: int, end: int) -> None:
+    sent = message(["a", "b"])
+    batch = record_pb2.RecordBatch.FromString(sent.value or b"")
+    batch.sources[0].CopyFrom(record_pb2.SourceRange(partition=partition, start=start, end=end))
+    with pytest.raises(Unprocessable, match=f"ranges \\({partition}:{start}-{end - 1}\\), got one of 3:"):
+        attempt({"spec": PIPELINE.canonical_json().decode()})([sent._replace(value=batch.SerializeToString())], None)
 
 
 def test_a_trial_handles_all_rows_or_some() -> None:

@@ -48,6 +48,13 @@ class Filling:
             )
         self.last_s = now_s
 
+    def goes_on(self, sources: Iterable[OffsetRange]) -> bool:
+        """Tell whether a batch begins where what waits of its partition ends; pushed records of others lie between."""
+        return all(
+            new.partition < 0 or ((known := self.sources.get(new.partition)) is not None and new.start == known.end)
+            for new in sources
+        )
+
     def begins_anew(self, sources: Iterable[OffsetRange]) -> bool:
         """Tell whether a batch goes back behind what waits: its topic is another one of the same name.
 

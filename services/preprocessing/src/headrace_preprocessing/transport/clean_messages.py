@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
-from headrace_data.batches import from_ipc, require_columns
 from headrace_data.errors import DataError
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.messages import Record
 from prometheus_client import Counter
+
+from headrace_preprocessing.transport.converters import own_message, record_batch
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class CleanMessages:
     def batch(self, record: Record) -> record_pb2.RecordBatch | None:
         """Return the message without a look at its rows, None after a word about it when it is none."""
         try:
-            return decode(record, record_pb2.RecordBatch)
+            return own_message(record, self._pipeline)
         except Unprocessable as error:
             self._pass_over(record, error)
             return None
@@ -54,15 +55,12 @@ class CleanMessages:
         Messages of producers' topics with an id of `without` are passed over in silence.
         """
         try:
-            message = decode(record, record_pb2.RecordBatch)
-            if without and message.topic_id in without:
+            if without and own_message(record, self._pipeline).topic_id in without:
                 return None
-            rows = from_ipc(message.arrow)
-            require_columns(rows, self._pipeline.stream.fields)
+            return record_batch(record, self._pipeline)[1]
         except (Unprocessable, DataError) as error:
             self._pass_over(record, error)
             return None
-        return rows
 
     def _pass_over(self, record: Record, error: Exception) -> None:
         """Count a message, once however often it is read."""

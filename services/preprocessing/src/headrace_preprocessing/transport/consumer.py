@@ -27,7 +27,7 @@ def handler(cleaner: Cleaner) -> Handle:
     """Return what to do with messages of a raw topic."""
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        done = [_clean(cleaner, record, *record_batch(record)) for record in records]
+        done = [_clean(cleaner, record, *record_batch(record, cleaner.pipeline)) for record in records]
         _count(cleaner, done)
         return [message for each in done for message in each.messages]
 
@@ -48,7 +48,7 @@ def gap_messages(gap: Gap, pipeline: Pipeline) -> list[Outgoing]:
 
 def handle_rows(cleaner: Cleaner, record: Record, rows: Sequence[int], faults: Mapping[int, str]) -> list[Outgoing]:
     """Clean some rows of a message; others are parked, each with the reason."""
-    raw, batch = record_batch(record)
+    raw, batch = record_batch(record, cleaner.pipeline)
     done = _clean(cleaner, record, raw, batch.take(pa.array(rows, pa.int64())), len(faults))
     _count(cleaner, [done])
     rejections = [Rejection(row, CRASH, "", reason) for row, reason in sorted(faults.items())]

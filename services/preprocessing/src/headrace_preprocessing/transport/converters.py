@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
-from headrace_data.batches import OFFSET, PARTITION, from_ipc, to_ipc
+from headrace_data.batches import OFFSET, PARTITION, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import OVERFLOW, Cleaned, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
@@ -34,12 +34,38 @@ MOST_ROWS = 8 * 1024 * 1024 // 16
 """A row takes at least the 16 bytes that tell where it comes from, and a message holds 8 MiB: it has no more rows."""
 
 
-def record_batch(record: Record) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
-    """Return a record batch message and its rows. Raises Unprocessable and BatchInvalid when it is none."""
+def own_message(record: Record, pipeline: Pipeline) -> record_pb2.RecordBatch:
+    """Return a record batch message without a look at its rows. Raises Unprocessable when it is no such message."""
     message = decode(record, record_pb2.RecordBatch)
+    if message.pipeline not in (pipeline.name, pipeline.own_name):
+        raise Unprocessable(
+            f"{record.coordinates}: expected a batch of pipeline {pipeline.name!r}, got one of {message.pipeline!r}"
+        )
+    return message
+
+
+def record_batch(record: Record, pipeline: Pipeline) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
+    """Return a record batch message of a pipeline and its rows.
+
+    Raises Unprocessable and BatchInvalid when it is none, or when its rows are not those that it tells of, by their
+    number and by the ranges that they come from.
+    """
+    message = own_message(record, pipeline)
     rows = from_ipc(message.arrow)
     if rows.num_rows != message.rows:
         raise Unprocessable(f"{record.coordinates}: expected {message.rows} rows, got {rows.num_rows}")
+    require_columns(rows, pipeline.stream.fields)
+    partitions, offsets, _ = lineage(rows)
+    inside = np.zeros(len(rows), bool)
+    for source in message.sources:
+        inside |= (partitions == source.partition) & (offsets >= source.start) & (offsets < source.end)
+    if not inside.all():
+        told = ", ".join(f"{source.partition}:{source.start}-{source.end - 1}" for source in message.sources) or "none"
+        row = int(np.argmin(inside))
+        raise Unprocessable(
+            f"{record.coordinates}: expected rows of the message's ranges ({told}), "
+            f"got one of {partitions[row]}:{offsets[row]}"
+        )
     return message, rows
 
 
@@ -94,7 +120,7 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
     )
     parked = [letter.outgoing(pipeline.own_name, record.partition)]
     try:
-        raw = decode(record, record_pb2.RecordBatch)
+        raw = own_message(record, pipeline)
     except Unprocessable:
         return parked
     rows = RecordChecker(pipeline.stream).check([], [], []).batch

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from headrace.events.v1 import dataset_pb2, record_pb2
+from headrace.events.v1 import dataset_pb2
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
@@ -68,9 +68,7 @@ class Watch:
         for record in self._reader.poll(self._wait_s(), until):
             if record.topic == DATASET_REQUESTED.name:
                 self._take_request(record)
-            elif batch := self._messages.batch(record):
-                self._take_batch(record, batch)
-            else:
+            elif not self._take_batch(record):
                 self.filling.rejected[UNREADABLE] += 1
             self._seen[record.place] = record.offset + 1
             self._recent.append(record)
@@ -84,21 +82,29 @@ class Watch:
         rest_s = self.filling.rest_s(self._pipeline.prepare.freeze, time.monotonic(), now_ms)
         return min(IDLE_POLL_TIMEOUT_S, max(POLL_TIMEOUT_S, rest_s))
 
-    def _take_batch(self, record: Record, batch: record_pb2.RecordBatch) -> None:
+    def _take_batch(self, record: Record) -> bool:
+        """Count one message; return False, and count nothing of it, when it is no batch of clean records."""
+        batch = self._messages.batch(record)
+        if batch is None:
+            return False
         sources, topic_id, now_s = source_ranges(batch), batch.topic_id, time.monotonic()
+        # Ranges alone are believed where they go on from those before. Others may end what waits: look at the rows too.
+        if not self.filling.goes_on(sources) and self._messages.rows(record) is None:
+            return False
         if gone := self.lives.meet(topic_id):
             self._leave_out(gone)
         if topic_id in self.lives.gone:
             self._late.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
             if record.place not in self.lives.firsts():
                 self.starts[record.place] = record.offset + 1
-            return
+            return True
         if self.filling.begins_anew(sources):
             # Of a topic without an id, or of one whose offsets were reset: what waits may be of either.
             self.lives.clear()
             self._leave_out(self.filling)
         self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s)
         self.filling.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
+        return True
 
     def _leave_out(self, gone: Filling) -> None:
         """Go on without what waited: its offsets are of a topic that is gone, and mean other records now."""
