@@ -208,6 +208,12 @@ def test_every_kind_of_bad_record_is_found_with_its_bytes_its_reason_and_its_ori
     (shown,) = running.letters(id=outside.id)
     assert (shown.value, shown.original) == (outside.value, BAD["outOfRange"])
     assert len(running.letters(limit=2)) == 2
+    wanted = messages.ListDeadLettersRequest(
+        pipeline=running.pipeline, filter=messages.DeadLetterFilter(stage="ingestion"), limit=2, count=True
+    )
+    *some, last = running.stub.ListDeadLetters(wanted, timeout=60)
+    assert (len(some), last.HasField("letter"), sum(last.counts.values())) == (2, False, 6)
+    assert last.counts["json"] == 2
     assert running.letters(id="0:999999") == []
     assert running.letters(rule="json", stage="preprocessing") == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ class FakeIngestion(services.IngestionServiceServicer):
     outcomes: dict[str, tuple[Any, str]] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
     refusal: tuple[grpc.StatusCode, str] | None = None
+    counts: bool = True
 
     def _chosen(self, request: Any, context: Any) -> list[messages.DeadLetter]:
         self.requests.append(request)
@@ -56,11 +58,14 @@ class FakeIngestion(services.IngestionServiceServicer):
         return [letter for letter in self.letters if request.filter.id in ("", letter.id)]
 
     def ListDeadLetters(self, request: Any, context: Any) -> Any:  # noqa: N802
-        for letter in self._chosen(request, context):
+        chosen = self._chosen(request, context)
+        for letter in chosen[: request.limit or None]:
             answer = messages.ListDeadLettersResponse(letter=letter)
             if request.filter.id and letter.stage == "preprocessing":
                 answer.letter.original = SENT
             yield answer
+        if request.count and self.counts:
+            yield messages.ListDeadLettersResponse(counts=Counter(letter.rule for letter in chosen))
 
     def ReplayDeadLetters(self, request: Any, context: Any) -> Any:  # noqa: N802
         for letter in self._chosen(request, context):
@@ -87,13 +92,20 @@ def test_letters_are_listed_with_rule_and_reason(headrace, ingestion):
     assert "0:4" in result.stdout
     assert "outOfRange" in result.stdout
     assert "2 in all: json 1, outOfRange 1" in result.stdout
-    assert (ingestion.requests[0].pipeline, ingestion.requests[0].limit) == ("digits", 8)
+    assert (ingestion.requests[0].pipeline, ingestion.requests[0].limit) == ("digits", 7)
 
 
-@pytest.mark.parametrize(("limit", "told"), [("1", "the first 1, there are more: json 1"), ("2", "2 in all: json 1")])
-def test_a_limit_says_whether_there_are_more(headrace, ingestion, limit, told):
+@pytest.mark.parametrize(
+    ("limit", "told"), [("1", "the first 1 of 2: json 1, outOfRange 1"), ("2", "2 in all: json 1, outOfRange 1")]
+)
+def test_a_limit_says_how_many_there_are(headrace, ingestion, limit, told):
     assert told in headrace("dead", "list", "digits", "--limit", limit).stdout
     assert len(json.loads(headrace("dead", "list", "digits", "--limit", limit, "--json").stdout)) == int(limit)
+
+
+def test_an_ingestion_of_before_does_not_count(headrace, ingestion):
+    ingestion.counts = False
+    assert "1 shown: json 1" in headrace("dead", "list", "digits", "--limit", "1").stdout
 
 
 def test_letters_as_json(headrace, ingestion):

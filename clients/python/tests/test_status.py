@@ -66,9 +66,17 @@ def test_what_waits_for_a_dataset_is_called_no_backlog(headrace, registry, infer
 
 def test_what_is_wrong_with_a_pipeline_is_told(headrace, registry, inference):
     registry.troubles = [PipelineTroubled(pipeline="grow", part="ingestion.grow", instance="0", reason="no topic")]
-    assert "pipeline grow (ingestion.grow, instance 0): no topic" in headrace("status").stdout
-    (trouble,) = json.loads(headrace("status", "--json").stdout)["troubles"]
+    lost = PipelineTroubled(pipeline="lost", part="ingestion.lost", subject="lost:0:0-9", reason="was deleted")
+    registry.troubles.append(lost)
+    result = headrace("status")
+    assert result.exit_code == 3
+    assert "pipeline lost (ingestion.lost, instance ): was deleted" in result.stdout
+    assert "pipeline grow (ingestion.grow, instance 0): no topic" in result.stdout
+    assert "pipelines that need a hand: grow" in result.stdout
+    trouble, _ = json.loads(headrace("status", "--json").stdout)["troubles"]
     assert (trouble["pipeline"], trouble["reason"]) == ("grow", "no topic")
+    registry.troubles = [lost]
+    assert headrace("status").exit_code == 0
 
 
 def test_a_model_that_is_not_served_yet(headrace, registry, inference, canned):

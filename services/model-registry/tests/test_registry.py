@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from headrace_model_registry.core.facts import (
     DatasetProgressed,
     DatasetRequested,
     PipelineDeleted,
+    PipelineTroubled,
     RunKind,
     RunProgressed,
 )
@@ -318,6 +319,14 @@ def test_a_stream_that_ends_is_woken_no_more(state):
     asyncio.run(look_once())
     state.show([DatasetProgressed("digits", 1, 10)])
     assert state.board.filling["digits"].rows == 1
+
+
+def test_the_status_tells_what_is_wrong_with_the_pipeline_alone(registry, state, world):
+    registry.apply_pipeline(world.document(), create_topic=False)
+    now = datetime.now(UTC)
+    mine, other = (PipelineTroubled(name, "ingestion", "0", "", "no topic", now, 0) for name in ("digits", "letters"))
+    state.show([mine, other])
+    assert registry.status("digits").troubles == (mine,)
 
 
 def test_a_stream_of_an_unknown_pipeline_is_refused(registry, state):

@@ -35,6 +35,21 @@ class IngestionClient(ServiceClient):
         for answer in self._streamed(call):
             yield answer.letter
 
+    def counted_dead_letters(
+        self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int
+    ) -> tuple[list[messages.DeadLetter], dict[str, int] | None]:
+        """Return the first letters, and how many there are in all by rule; None where ingestion cannot count."""
+        request = messages.ListDeadLettersRequest(pipeline=pipeline, filter=wanted, limit=limit, count=True)
+        call = self._stub.ListDeadLetters(request, timeout=self._timeout_s, metadata=trace_metadata())
+        letters: list[messages.DeadLetter] = []
+        counts: dict[str, int] | None = None
+        for answer in self._streamed(call):
+            if answer.HasField("letter"):
+                letters.append(answer.letter)
+            else:
+                counts = dict(answer.counts)
+        return letters, counts if letters else {}
+
     def replay(
         self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, dry_run: bool = False
     ) -> Iterator[messages.ReplayDeadLettersResponse]:

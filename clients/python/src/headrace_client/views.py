@@ -227,6 +227,11 @@ def trouble_view(trouble: PipelineTroubled) -> View:
     return {name: getattr(trouble, name) for name in names} | {"occur_time": _time(trouble, "occur_time")}
 
 
+def trouble_text(trouble: View) -> str:
+    """Return what is wrong with a pipeline as a sentence."""
+    return f"pipeline {trouble['pipeline']} ({trouble['part']}, instance {trouble['instance']}): {trouble['reason']}"
+
+
 def artifact_view(artifact: Artifact) -> View | None:
     """Return where bytes are; null when there are none."""
     if not artifact.uri:

@@ -93,8 +93,16 @@ def _whole_id(registry: RegistryClient, pipeline: str, beginning: str) -> str:
 
 
 def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelineResponse, until: float) -> bool:
-    """Return whether a pipeline's state changes before that moment."""
-    return any(current != state for current in _states(registry, pipeline, until))
+    """Return whether a pipeline's state changes before that moment; that a trouble is told once more is no change."""
+    before = _without_troubles(state)
+    return any(_without_troubles(current) != before for current in _states(registry, pipeline, until))
+
+
+def _without_troubles(state: messages.WatchPipelineResponse) -> messages.WatchPipelineResponse:
+    bare = messages.WatchPipelineResponse()
+    bare.CopyFrom(state)
+    bare.ClearField("troubles")
+    return bare
 
 
 def _wanted(spec: PipelineSpec, after: str) -> Wanted:

@@ -51,10 +51,8 @@ def list_letters(
     as_json: JsonOption = False,
 ) -> None:
     """List rejected records with the rule they broke, oldest first within each partition."""
-    # One more than is shown tells whether there are more.
-    found = _letters(pipeline, where, limit and limit + 1, timeout)
-    more = bool(limit) and len(found) > limit
-    found = found[:limit] if more else found
+    with IngestionClient(find_addresses().ingestion, timeout_s=seconds(timeout)) as client:
+        found, counts = client.counted_dead_letters(pipeline, _filter(where), limit=limit)
     if as_json:
         print_json([letter_view(letter) for letter in found])
     elif not found:
@@ -64,7 +62,7 @@ def list_letters(
             [letter.id, plain(letter.stage), plain(letter.rule), plain(letter.reason), str(letter.replays)]
             for letter in found
         ]
-        print_parts([table(["=id", "=stage", "=rule", "reason", ">replays"], rows), _by_rule(found, more=more)])
+        print_parts([table(["=id", "=stage", "=rule", "reason", ">replays"], rows), _by_rule(found, counts)])
 
 
 @app.command("show")
@@ -138,9 +136,13 @@ def _such(where: str) -> str:
     return f" with {where}" if where else ""
 
 
-def _by_rule(found: list[messages.DeadLetter], *, more: bool) -> str:
-    rules = Counter(letter.rule for letter in found)
-    shown = f"the first {len(found)}, there are more" if more else f"{len(found)} in all"
+def _by_rule(found: list[messages.DeadLetter], counts: dict[str, int] | None) -> str:
+    """Return how many letters there are; those shown are counted where ingestion, of before, counts none."""
+    rules = Counter(letter.rule for letter in found) if counts is None else counts
+    total = sum(rules.values())
+    shown = f"{total} in all" if total == len(found) else f"the first {len(found)} of {total}"
+    if counts is None:
+        shown = f"{len(found)} shown"
     return plain(f"{shown}: " + ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())))
 
 

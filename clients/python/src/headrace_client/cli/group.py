@@ -15,6 +15,8 @@ from headrace_client.errors import HeadraceClientError, SettingInvalid
 
 FAILED = 1
 WRONG_USAGE = 2
+TROUBLED = 3
+"""Everything runs, and a part of a pipeline does not work."""
 
 
 class HeadraceGroup(TyperGroup):

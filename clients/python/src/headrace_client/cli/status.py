@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
-from headrace_client.cli.group import FAILED
+from headrace_client.cli.group import FAILED, TROUBLED
 from headrace_client.cli.local import embedded_platform
 from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, print_parts, say, table
 from headrace_client.errors import (
@@ -24,7 +24,7 @@ from headrace_client.errors import (
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import duration_text
-from headrace_client.views import View, lag_view, trouble_view
+from headrace_client.views import View, lag_view, trouble_text, trouble_view
 
 LANE = "python"
 """The lane that serves requests and reads records."""
@@ -44,9 +44,18 @@ class Status:
     models: list[View] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def in_trouble(self) -> list[str]:
+        """The pipelines of which a part does not work; a trouble about one subject is over, such as a loss."""
+        return sorted({trouble["pipeline"] for trouble in self.troubles if not trouble["subject"]})
+
 
 def status(as_json: JsonOption = False) -> None:
-    """Show services, consumer lag, the lane and the versions served; ends with 1 when something is down."""
+    """Show services, consumer lag, the lane and the versions served.
+
+    Ends with 1 when something is down, with 3 when all runs and a part of a pipeline does not work. What was lost once,
+    such as records that were deleted unread, is told and changes no exit code.
+    """
     found = collect()
     if as_json:
         print_json(
@@ -65,6 +74,8 @@ def status(as_json: JsonOption = False) -> None:
             error_line(problem)
     if found.problems:
         raise typer.Exit(FAILED)
+    if found.in_trouble:
+        raise typer.Exit(TROUBLED)
 
 
 def collect() -> Status:
@@ -158,9 +169,9 @@ def _print(found: Status) -> None:
                 f"[yellow]{plain(lag['group'])}: processes died in {lag['suspected']} partitions of "
                 f"{plain(lag['topic'])}, whose messages are tried one by one[/]"
             )
-    for trouble in found.troubles:
-        where = f"{trouble['part']}, instance {trouble['instance']}"
-        parts.append(f"[yellow]pipeline {plain(trouble['pipeline'])} ({plain(where)}): {plain(trouble['reason'])}[/]")
+    parts += [f"[yellow]{plain(trouble_text(trouble))}[/]" for trouble in found.troubles]
+    if found.in_trouble:
+        parts.append(f"[yellow]pipelines that need a hand: {plain(', '.join(found.in_trouble))}[/]")
     print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])

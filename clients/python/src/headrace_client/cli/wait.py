@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.live import Live
 
 from headrace_client.addresses import find_addresses
@@ -18,7 +19,7 @@ from headrace_client.errors import HeadraceClientError, PipelineFailed, TimedOut
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import Goal, Mark, Stage
-from headrace_client.views import View, dataset_view, release_view, run_view, version_view
+from headrace_client.views import View, dataset_view, release_view, run_view, trouble_text, trouble_view, version_view
 from headrace_client.waiting import Progress, wait_for, wait_served
 
 
@@ -43,13 +44,18 @@ def wait(
 
             def on_progress(progress: Progress) -> None:
                 latest.state, latest.stages = progress.state, progress.stages
-                show(progress.stages)
+                show(progress.stages, _troubles(progress))
 
             wait_for(registry, pipeline, until, timeout_s=timeout_s, after=after, on_progress=on_progress)
     except (PipelineFailed, TimedOut) as error:
         _finish(pipeline, until, latest, as_json, error)
         raise
     _finish(pipeline, until, latest, as_json, None)
+
+
+def _troubles(progress: Progress) -> list[str]:
+    troubles = progress.state.troubles if progress.state else ()
+    return [trouble_text(trouble_view(trouble)) for trouble in troubles]
 
 
 def _served(until: Goal, latest: Progress) -> bool | None:
@@ -105,11 +111,12 @@ def _view(pipeline: str, until: Goal, latest: Progress, error: PipelineFailed | 
         "runs": [run_view(run) for run in state.runs] if state else [],
         "version": version_view(state.version) if state and state.HasField("version") else None,
         "release": release_view(state.release) if state and state.HasField("release") else None,
+        "troubles": [trouble_view(trouble) for trouble in state.troubles] if state else [],
     }
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[list[Stage]], None]]:
+def _shown() -> Iterator[Callable[[list[Stage], list[str]], None]]:
     """Yield what shows progress on standard error: a table that is redrawn on a terminal, plain lines elsewhere."""
     console = stderr()
     if not console.is_terminal:
@@ -117,9 +124,10 @@ def _shown() -> Iterator[Callable[[list[Stage]], None]]:
         return
     with Live(console=console, refresh_per_second=8) as live:
 
-        def redraw(stages: list[Stage]) -> None:
+        def redraw(stages: list[Stage], troubles: list[str]) -> None:
             rows = [[stage.name, coloured(stage.mark), plain(stage.text)] for stage in stages]
-            live.update(table(["=stage", "=state", "progress"], rows))
+            told = [f"[yellow]{plain(trouble)}[/]" for trouble in troubles]
+            live.update(Group(table(["=stage", "=state", "progress"], rows), *told))
 
         yield redraw
 
@@ -129,8 +137,13 @@ class _Lines:
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
+        self._troubles: set[str] = set()
 
-    def show(self, stages: list[Stage]) -> None:
+    def show(self, stages: list[Stage], troubles: list[str]) -> None:
+        for trouble in troubles:
+            if trouble not in self._troubles:
+                self._troubles.add(trouble)
+                note(trouble)
         for stage in stages:
             line = f"{stage.name:<12} {stage.mark:<8} {stage.text}"
             if stage.mark is not Mark.WAITING and self._said.get(stage.name) != line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
@@ -65,10 +66,13 @@ class DeadLetterDesk:
     async def listed(self, request: pb.ListDeadLettersRequest) -> AsyncIterator[pb.ListDeadLettersResponse]:
         """Yield the letters that are there now."""
         pipeline = entrance_of(self._entrances, request.pipeline).intake.pipeline
-        find = partial(self._find, pipeline.own_name, selection_of(request.filter), request.limit)
+        counts: Counter[str] | None = Counter() if request.count else None
+        find = partial(self._find, pipeline.own_name, selection_of(request.filter), request.limit, counts)
         async for found in _in_thread(find):
             for letter in found:
                 yield pb.ListDeadLettersResponse(letter=letter)
+        if counts:
+            yield pb.ListDeadLettersResponse(counts=counts)
 
     async def replayed(self, request: pb.ReplayDeadLettersRequest) -> AsyncIterator[pb.ReplayDeadLettersResponse]:
         """Send the letters that are there now, and yield what became of each; with dry_run send nothing."""
@@ -82,11 +86,16 @@ class DeadLetterDesk:
             for one in plans:
                 yield outcome_message(one, self._room)
 
-    def _find(self, pipeline: str, wanted: Selection, limit: int) -> Iterator[list[pb.DeadLetter]]:
+    def _find(
+        self, pipeline: str, wanted: Selection, limit: int, counts: Counter[str] | None
+    ) -> Iterator[list[pb.DeadLetter]]:
+        """Yield letters up to the limit, and count all of them by rule where `counts` is given."""
         taken = 0
         with DeadLog(self._settings, pipeline) as log:
             for letters in log.letters(wanted.place):
                 found = [stored for stored in letters if wanted.takes(stored)]
+                if counts is not None:
+                    counts.update(stored.letter.rule for stored in found)
                 if limit:
                     found = found[: limit - taken]
                 taken += len(found)
@@ -95,7 +104,7 @@ class DeadLetterDesk:
                     letter_message(stored, self._room, _original(log, stored) if wanted.place else None)
                     for stored in found
                 ]
-                if limit and taken >= limit:
+                if limit and taken >= limit and counts is None:
                     return
 
     def _plan(self, entrance: Entrance, wanted: Selection) -> Iterator[list[Plan]]:

@@ -44,6 +44,7 @@ class PipelineStatus:
     version: Version | None
     release: Release | None
     failure: str
+    troubles: tuple[PipelineTroubled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The registry as its callers see it: writes go through the log, reads come from what is committed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 
@@ -203,7 +203,9 @@ class Registry:
     def status(self, pipeline: str) -> PipelineStatus:
         """Return where a pipeline stands. Raises NotFound for an unknown one."""
         self._must_know(pipeline)
-        return queries.status(self._state.catalogue, self._state.board, pipeline)
+        status = queries.status(self._state.catalogue, self._state.board, pipeline)
+        troubles = [trouble for trouble in self.list_troubles() if trouble.pipeline == pipeline]
+        return replace(status, troubles=tuple(troubles))
 
     def _must_know(self, pipeline: str) -> PipelineApplied:
         known = self._state.catalogue.pipelines

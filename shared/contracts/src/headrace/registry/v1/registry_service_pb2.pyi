@@ -1176,6 +1176,7 @@ class WatchPipelineResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    TROUBLES_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
     @_builtins.property
@@ -1198,6 +1199,10 @@ class WatchPipelineResponse(_message.Message):
     def release(self) -> Global___Release:
         """The pipeline's latest release; unset before the first."""
 
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedCompositeFieldContainer[_pipeline_pb2.PipelineTroubled]:
+        """What services report to be wrong with the pipeline now."""
+
     def __init__(
         self,
         *,
@@ -1207,10 +1212,11 @@ class WatchPipelineResponse(_message.Message):
         version: Global___Version | None = ...,
         release: Global___Release | None = ...,
         failure: _builtins.str = ...,
+        troubles: _abc.Iterable[_pipeline_pb2.PipelineTroubled] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "release", b"release", "runs", b"runs", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

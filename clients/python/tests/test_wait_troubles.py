@@ -1,0 +1,31 @@
+"""`wait` beside a trouble of the pipeline."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.events.v1.pipeline_pb2 import PipelineTroubled
+from headrace_client import waiting
+
+
+def test_what_is_wrong_is_told_once_and_is_no_movement(headrace, registry, canned, monkeypatch):
+    monkeypatch.setattr(waiting, "HISTORY_S", 0.5)
+    told = [
+        PipelineTroubled(
+            pipeline="digits", part="ingestion.digits", reason="no topic", occur_time=Timestamp(seconds=at)
+        )
+        for at in range(3)
+    ]
+    # The trouble is told again while nothing moves: the failure is what the waiting ends with.
+    registry.states = {
+        0: [canned.state(failure="no rows", troubles=told[:1])],
+        1: [canned.state(failure="no rows", troubles=told[1:2]), canned.state(failure="no rows", troubles=told[2:])],
+    }
+    result = headrace("wait", "digits", "--timeout", "5s", "--json")
+    assert result.exit_code == 1
+    assert result.stderr.count("pipeline digits (ingestion.digits, instance ): no topic") == 1
+    assert "dataset failed: no rows" in result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["outcome"] == "failed"
+    assert answer["troubles"][0]["reason"] == "no topic"
