@@ -221,6 +221,15 @@ def test_pushed_rows_and_those_of_the_topic_are_one_dataset_in_order(lanes: Lane
     assert origin(letter) == ("duplicates", PUSH_ACCEPTED.name, "0", "12")
 
 
+def test_keys_that_repeat_in_other_partitions_are_counted(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 180}")
+    lane.apply()
+    lane.send(*((partition, sound(0, 60)) for partition in range(3)))
+    until(lane.frozen)
+    (frozen,) = lane.frozen()
+    assert (len(lane.dataset_rows(frozen)), frozen.repeated_keys, dict(frozen.rejected)) == (180, 120, {})
+
+
 def test_all_rows_of_a_topic_that_was_made_anew_are_in_its_dataset(lanes: Lanes, until: Until) -> None:
     lane = lanes("{afterRecords: 120}")
     lane.apply()

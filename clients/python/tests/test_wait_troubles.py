@@ -1,4 +1,4 @@
-"""`wait` beside a trouble of the pipeline."""
+"""`wait` beside a trouble of the pipeline, and a dataset that tells of repeated keys."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def test_what_is_wrong_is_told_once_and_is_no_movement(headrace, registry, canne
     answer = json.loads(result.stdout)
     assert answer["outcome"] == "failed"
     assert answer["troubles"][0]["reason"] == "no topic"
+
+
+def test_rows_with_the_key_of_another_are_told(headrace, registry, canned):
+    dataset = canned.dataset()
+    dataset.frozen.repeated_keys = 120
+    registry.states = [canned.state(dataset=dataset)]
+    result = headrace("wait", "digits", "--until", "frozen", "--timeout", "20s")
+    assert "1257 train, 270 validation, 265 test, 120 with the key of another row" in result.stderr

@@ -137,7 +137,8 @@ def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     if counts:
         frozen = state.dataset.frozen
         splits = f"{frozen.rows.train} train, {frozen.rows.validation} validation, {frozen.rows.test} test"
-        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {splits}")
+        repeated = f"{frozen.repeated_keys} with the key of another row" if frozen.repeated_keys else ""
+        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {_joined(splits, repeated)}")
     if state.failure:
         return Stage("dataset", Mark.FAILED, state.failure)
     return Stage("dataset", Mark.WAITING, "freezes when the pipeline's freeze policy says so, or on `headrace freeze`")

@@ -50,6 +50,7 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "spec_digest": frozen.spec_digest,
         "rows": {"train": frozen.rows.train, "validation": frozen.rows.validation, "test": frozen.rows.test},
         "rejected": dict(sorted(frozen.rejected.items())),
+        "repeated_keys": frozen.repeated_keys,
         "sources": [{"partition": part.partition, "start": part.start, "end": part.end} for part in frozen.sources],
         "manifest": artifact_view(frozen.manifest),
         "request_id": frozen.request_id or None,

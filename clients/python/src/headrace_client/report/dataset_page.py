@@ -54,6 +54,8 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("features", str(len(manifest.features)), _inputs(facts)),
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
+    if repeated := dataset["repeated_keys"]:
+        tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),

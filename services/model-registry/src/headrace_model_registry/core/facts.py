@@ -137,6 +137,7 @@ class DatasetFrozen:
     rejected: Mapping[str, int] = field(default_factory=dict)
     request_id: str = ""
     incarnation: int = 0
+    repeated_keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
 
 
 def frozen_message(
-    manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline
+    manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline, repeated_keys: int
 ) -> dataset_pb2.DatasetFrozen:
     """Return the announcement of a dataset; it answers the oldest request."""
     return dataset_pb2.DatasetFrozen(
@@ -172,6 +172,7 @@ def frozen_message(
         rejected=manifest.provenance.rejected,
         request_id=filling.requests[0] if filling.requests else "",
         incarnation=pipeline.incarnation,
+        repeated_keys=repeated_keys,
     )
 
 

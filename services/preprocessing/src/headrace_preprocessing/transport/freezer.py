@@ -18,6 +18,7 @@ from headrace.events.v1 import dataset_pb2
 from headrace_data.dataset import DatasetWriter
 from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.manifest import Manifest
+from headrace_data.repeats import Repeats
 from headrace_data.spec import Pipeline
 from headrace_runtime import telemetry_names as names
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
@@ -154,7 +155,8 @@ class Freezer(Background):
             facts: list[Message]
             letters: list[Outgoing] = []
             try:
-                manifest = self._write(watch, ends, lease, letters)
+                repeats = Repeats(self._pipeline)
+                manifest = self._write(watch, ends, lease, letters, repeats)
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
                 facts = self._failures(str(error), filling.requests or [""])
@@ -166,7 +168,7 @@ class Freezer(Background):
                     stored = self._store.put(manifest.to_json())
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
-                facts.append(frozen_message(manifest, stored, filling, self._pipeline))
+                facts.append(frozen_message(manifest, stored, filling, self._pipeline, repeats.rows))
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
@@ -182,8 +184,10 @@ class Freezer(Background):
             pipeline=self._pipeline.name, reason=reason, request_id=request, incarnation=self._pipeline.incarnation
         )
 
-    def _write(self, watch: Watch, ends: Mapping[Place, int], lease: Lease, letters: list[Outgoing]) -> Manifest:
-        """Write what waits as a dataset; add the dead letters of rows that no dataset can have to `letters`."""
+    def _write(
+        self, watch: Watch, ends: Mapping[Place, int], lease: Lease, letters: list[Outgoing], repeats: Repeats
+    ) -> Manifest:
+        """Write what waits as a dataset, whose keys go to `repeats`; rows that no dataset can have become `letters`."""
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.own_name)
@@ -201,6 +205,7 @@ class Freezer(Background):
             kept, rejected = leave_out(rows, self._pipeline)
             letters += rejected
             writer.add(kept)
+            repeats.add(kept)
             lease.keep()
         if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
             self._tell_missing(watch, missing, clean_ends)

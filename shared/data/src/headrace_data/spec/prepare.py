@@ -30,7 +30,8 @@ class Clean(Section):
     duplicates: Policy = pydantic.Field(
         default="drop",
         description="Rows whose key was seen among the last duplicateWindow accepted keys of the partition: a record "
-        "sent twice must land in one partition, as it does with its key as Kafka's message key.",
+        "sent twice must land in one partition, as it does with its key as Kafka's message key. What a dataset has "
+        "twice all the same is counted: `headrace wait` and the report tell.",
     )
     out_of_range: Policy = pydantic.Field(default="drop", description="Rows with a value outside its field's range.")
     duplicate_window: Annotated[int, pydantic.Field(ge=1, le=10_000_000)] = pydantic.Field(

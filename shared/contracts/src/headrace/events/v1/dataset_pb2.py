@@ -26,7 +26,7 @@ from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_ar
 from headrace.events.v1 import record_pb2 as headrace_dot_events_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/dataset.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a\x1fheadrace/events/v1/record.proto\"M\n\x10\x44\x61tasetRequested\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\r\"\xd5\x01\n\x11\x44\x61tasetProgressed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x13\n\x0brows_wanted\x18\x03 \x01(\x04\x12\x45\n\x08rejected\x18\x04 \x03(\x0b\x32\x33.headrace.events.v1.DatasetProgressed.RejectedEntry\x12\x13\n\x0bincarnation\x18\x05 \x01(\r\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"<\n\tSplitRows\x12\r\n\x05train\x18\x01 \x01(\x04\x12\x12\n\nvalidation\x18\x02 \x01(\x04\x12\x0c\n\x04test\x18\x03 \x01(\x04\"\xf6\x02\n\rDatasetFrozen\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12.\n\x08manifest\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x04rows\x18\x05 \x01(\x0b\x32\x1d.headrace.events.v1.SplitRows\x12\x30\n\x07sources\x18\x06 \x03(\x0b\x32\x1f.headrace.events.v1.SourceRange\x12\x41\n\x08rejected\x18\x07 \x03(\x0b\x32/.headrace.events.v1.DatasetFrozen.RejectedEntry\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x13\n\x0bincarnation\x18\t \x01(\r\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"Z\n\rDatasetFailed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/dataset.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a\x1fheadrace/events/v1/record.proto\"M\n\x10\x44\x61tasetRequested\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\r\"\xd5\x01\n\x11\x44\x61tasetProgressed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x13\n\x0brows_wanted\x18\x03 \x01(\x04\x12\x45\n\x08rejected\x18\x04 \x03(\x0b\x32\x33.headrace.events.v1.DatasetProgressed.RejectedEntry\x12\x13\n\x0bincarnation\x18\x05 \x01(\r\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"<\n\tSplitRows\x12\r\n\x05train\x18\x01 \x01(\x04\x12\x12\n\nvalidation\x18\x02 \x01(\x04\x12\x0c\n\x04test\x18\x03 \x01(\x04\"\x8d\x03\n\rDatasetFrozen\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12.\n\x08manifest\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x04rows\x18\x05 \x01(\x0b\x32\x1d.headrace.events.v1.SplitRows\x12\x30\n\x07sources\x18\x06 \x03(\x0b\x32\x1f.headrace.events.v1.SourceRange\x12\x41\n\x08rejected\x18\x07 \x03(\x0b\x32/.headrace.events.v1.DatasetFrozen.RejectedEntry\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x13\n\x0bincarnation\x18\t \x01(\r\x12\x15\n\rrepeated_keys\x18\n \x01(\x04\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"Z\n\rDatasetFailed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,9 +46,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPLITROWS']._serialized_start=419
   _globals['_SPLITROWS']._serialized_end=479
   _globals['_DATASETFROZEN']._serialized_start=482
-  _globals['_DATASETFROZEN']._serialized_end=856
+  _globals['_DATASETFROZEN']._serialized_end=879
   _globals['_DATASETFROZEN_REJECTEDENTRY']._serialized_start=370
   _globals['_DATASETFROZEN_REJECTEDENTRY']._serialized_end=417
-  _globals['_DATASETFAILED']._serialized_start=858
-  _globals['_DATASETFAILED']._serialized_end=948
+  _globals['_DATASETFAILED']._serialized_start=881
+  _globals['_DATASETFAILED']._serialized_end=971
 # @@protoc_insertion_point(module_scope)

@@ -175,6 +175,7 @@ class DatasetFrozen(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    REPEATED_KEYS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -185,6 +186,10 @@ class DatasetFrozen(_message.Message):
     """Id of the request that led to it; empty when a number of rows or idle time did."""
     incarnation: _builtins.int
     """Which pipeline of that name: as in PipelineApplied."""
+    repeated_keys: _builtins.int
+    """Rows whose key another row of the dataset has too, though duplicates are to be dropped: they came in different
+    partitions, or too far apart. An estimate above a million rows; zero where there is no key or duplicates are kept.
+    """
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The manifest: canonical JSON with splits, parts, fitted transforms and provenance."""
@@ -213,10 +218,11 @@ class DatasetFrozen(_message.Message):
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         request_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        repeated_keys: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
