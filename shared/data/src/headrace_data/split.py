@@ -5,7 +5,7 @@ All rows with the same value, such as one writer's, land in the same split, in w
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 from typing import Final, Literal
 
 import numpy as np
@@ -33,14 +33,11 @@ def assign_splits(keys: pa.Array, rule: Split) -> npt.NDArray[np.int8]:
     if keys.null_count:
         raise BatchInvalid(f"expected a value to split by in every row, got {keys.null_count} nulls")
     encoded = keys.dictionary_encode()
-    salted = hashlib.blake2b(f"{rule.salt}|".encode(), digest_size=8)
-    buckets = np.array([_bucket(salted.copy(), key) for key in encoded.dictionary.to_pylist()], dtype=np.int64)
+    salt = f"{rule.salt}|".encode()
+    texts = encoded.dictionary.cast(pa.string()).cast(pa.binary()).to_pylist()
+    hashes = b"".join([blake2b(salt + text, digest_size=8).digest() for text in texts])
+    buckets = np.frombuffer(hashes, ">u8") % BUCKETS
     ends = [round(rule.train * BUCKETS), round((rule.train + rule.validation) * BUCKETS)]
     of_key = np.searchsorted(ends, buckets, side="right").astype(np.int8)
     splits: npt.NDArray[np.int8] = of_key[encoded.indices.to_numpy()]
     return splits
-
-
-def _bucket(salted: hashlib.blake2b, key: int | str) -> int:
-    salted.update(str(key).encode())
-    return int.from_bytes(salted.digest(), "big") % BUCKETS
