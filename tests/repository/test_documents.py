@@ -105,6 +105,7 @@ def test_an_example_names_the_schema_that_editors_complete_it_by(path: Path) -> 
     assert (path.parent / named[1]).resolve() == ROOT / "docs" / "pipeline.schema.json"
 
 
+@pytest.mark.slow
 def test_generated_pages_are_current() -> None:
     script = ROOT / "scripts" / "generate_docs.py"
     result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)

@@ -307,6 +307,7 @@ def test_a_time_out_says_what_it_waited_for(headrace, registry, canned, parts, a
     assert "'digits' was not released after 1 min 30 s" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_registry_that_restarts_does_not_end_the_wait(headrace, registry, canned):
     registry.states = [
         canned.state(filling=canned.filling(5)),

@@ -13,6 +13,7 @@ from headrace_learning.networks import mlp
 from headrace_learning.served import ServedRegressor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mean", "deviation"), [(1e12, 1.0), (1.7e9, 30.0)])
 def test_variants_answer_in_float64_and_are_measured_in_the_label_s_unit(mean, deviation):
     torch.manual_seed(1)

@@ -34,6 +34,7 @@ def regressor() -> Version:
     return Version("sha256:number", "sha256:table", export_graph(model, (), columns(5)).data)
 
 
+@pytest.mark.slow
 def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version) -> None:
     table = columns(200)
     truth = predict_numbers(regressor.graph, table) + 2.0

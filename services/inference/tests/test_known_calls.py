@@ -122,6 +122,7 @@ def test_statistics_count_both_ways_alike(world: World) -> None:
     assert (counted.success.count, counted.queue.count, counted.by_rows[3].count) == (5, 5, 5)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from headrace_ingestion.core.intake import Intake
 from headrace_runtime.messages import Record
 from hypothesis import given, settings
@@ -48,6 +49,7 @@ def test_when_every_record_is_bad_the_range_is_still_accounted_for(new_intake: C
     assert (batch.start, batch.end, batch.rows.num_rows, sum(batch.rejected.values())) == (10, 12, 0, 2)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1024, 4096), st.integers(1, 3))
 def test_batches_cover_each_offset_once_and_keep_every_record(

@@ -114,6 +114,7 @@ def test_the_manifest_survives_its_json(mixed: Pipeline, store: MemoryStore, pro
     assert json.loads(manifest.to_json())["splits"]["train"]["parts"][0]["partition"] == -1
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(30, 120), st.lists(st.integers(0, 120), max_size=6))
 def test_a_dataset_does_not_depend_on_batches(

@@ -114,6 +114,7 @@ def repeats(value: Any) -> bool:
     return len(set(keys)) < len(keys) or any(repeats(one) for _, one in value[1])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=5), st.sampled_from(["", " ", "\t\n"]))
 def test_exactly_the_objects_with_a_key_twice_are_found(objects: list[Any], blank: str) -> None:

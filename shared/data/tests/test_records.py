@@ -216,6 +216,7 @@ def simple_verdict(value: bytes | None) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(RECORDS, max_size=12))
 def test_a_batch_is_judged_like_each_record_alone(mixed: Pipeline, values: list[bytes | None]) -> None:

@@ -365,6 +365,7 @@ PLACES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(PLACES, JSON)
 def test_any_value_anywhere_ends_in_a_pipeline_or_in_problems(place: str, value: object) -> None:

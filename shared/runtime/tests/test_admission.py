@@ -139,6 +139,7 @@ class Thread:
             self.good_in_time += self.now_s <= self.end_s
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.0001, 0.001), st.sampled_from([1.2, 2.0, 5.0]), st.floats(0.2, 2.0), st.integers(0, 100))
 def test_goodput_is_kept_under_overload(answer_s: float, times: float, left_s: float, seed: int) -> None:

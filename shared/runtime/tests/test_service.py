@@ -53,6 +53,7 @@ def test_an_error_in_the_background_ends_the_service_with_1() -> None:
     assert service.run() == 1
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_service_in_whichever_moment_it_comes() -> None:
     # In a process of its own, so that a signal that is missed ends in a failure and not in a test that hangs.
     subprocess.run([sys.executable, "-c", ENDED_OFTEN], check=True, timeout=60)

@@ -72,6 +72,7 @@ def test_a_death_is_told_and_the_next_trial_has_a_new_process(trial: Trial, valu
     assert trial.attempt([record(b"")]) is None
 
 
+@pytest.mark.slow
 def test_what_is_no_fault_of_the_messages_tells_nothing(trial: Trial) -> None:
     for value in (b"full", b"stopped"):
         with pytest.raises(Unavailable):

@@ -275,6 +275,7 @@ def test_an_answer_that_cannot_be_sent_ends_its_call(channel: Any, method: str, 
     assert caught.value.code() is code
 
 
+@pytest.mark.slow
 def test_nothing_of_many_calls_is_kept(channel: Any, service: Service, caplog: pytest.LogCaptureFixture) -> None:
     def call(number: int) -> None:
         request = (b"", b"later", b"wrong")[number % 3]

@@ -51,6 +51,7 @@ def host() -> Iterator[GrpcHost]:
     host.stop()
 
 
+@pytest.mark.slow
 def test_a_burst_of_calls_waits_for_its_turn(host: GrpcHost) -> None:
     dial: Any = grpc.insecure_channel(f"127.0.0.1:{host.port}")
     with dial as channel:

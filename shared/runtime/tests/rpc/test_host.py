@@ -316,6 +316,7 @@ def test_stop_lets_calls_in_flight_end(host: GrpcHost, gate: Gate, channel: Any)
     assert gate.lived == [f"grpc {host._at.address}", "left"]
 
 
+@pytest.mark.slow
 def test_calls_are_taken_while_callers_move_on(gate: Gate) -> None:
     host = GrpcHost("127.0.0.1:0", [gate.handler()], ["test.Gate"], drain_s=2.0)
     host.start()
@@ -352,6 +353,7 @@ def test_a_server_that_is_not_ready_is_alive(host: GrpcHost, channel: Any) -> No
     assert [check(channel, name) for name in ("", LIVE)] == [health.NOT_SERVING, health.SERVING]
 
 
+@pytest.mark.slow
 def test_callers_that_do_not_watch_health_lose_no_call(gate: Gate) -> None:
     hosts = [
         GrpcHost(Listening("127.0.0.1:0", max_connection_age_s=0.5), [gate.handler()], ["test.Gate"], drain_s=0.1)

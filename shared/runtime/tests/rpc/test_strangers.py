@@ -143,7 +143,7 @@ def test_metadata_that_is_no_text_is_taken_and_fills_no_log(host: GrpcHost, capl
         pytest.param(OPENING + call(b"/test.Strange/Echo") + frame(DATA, 0, 1, MESSAGE[:3]), id="half a message"),
         pytest.param(OPENING + call(b"/test.Strange/Join") + frame(DATA, 0, 1, MESSAGE * 3), id="half a stream"),
         pytest.param(OPENING + call(b"/\xff\0/\xfe"), id="a path that is none"),
-        pytest.param(OPENING + TAKEN_BACK, id="calls that are taken back at once"),
+        pytest.param(OPENING + TAKEN_BACK, id="calls that are taken back at once", marks=pytest.mark.slow),
     ],
 )
 def test_connections_that_break_off_leave_nothing(

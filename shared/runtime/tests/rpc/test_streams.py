@@ -60,7 +60,9 @@ def channel(sums: Sums) -> Iterator[Any]:
     host.stop()
 
 
-@pytest.mark.parametrize(("how", "calls"), [("the caller left", 300), ("a message was too large", 10)])
+@pytest.mark.parametrize(
+    ("how", "calls"), [("the caller left", 300), pytest.param("a message was too large", 10, marks=pytest.mark.slow)]
+)
 def test_a_stream_that_was_cut_is_never_taken_for_a_complete_one(
     sums: Sums, channel: Any, how: str, calls: int
 ) -> None:
