@@ -65,7 +65,7 @@ chart: $(READY) ## Render the Helm chart's examples
 bench: $(READY) ## Measure serving, streaming and training beside others, and print the tables
 	@$(BIN)/python -m benchmarks
 
-chaos: $(READY) ## Kill and pause instances while records flow, then ask where each went (SEED, MINUTES, BACKLOG_GB)
+chaos: $(READY) ## Kill instances, change topics and fill the disk while records flow, then audit (SEED, MINUTES, BACKLOG_GB)
 	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))
 
 siege: $(READY) ## Overload inference and attack it with hostile connections, on this machine only (SECONDS)

@@ -1,9 +1,10 @@
-"""Kills, pauses, restarts, adds and removes instances while records flow, then asks where every record went.
+"""Kills, pauses and adds instances, changes topics, poisons them and fills a disk while records flow, then audits.
 
     python tests/chaos --seed 7 --minutes 20
 
 prints the schedule, what happens, and at the end one line of figures; exits 1 with the first differences when a record
-was lost, doubled or rejected for the wrong reason.
+was lost, doubled or rejected for the wrong reason, is not in one dataset once it is clean, or a command or a request
+did not end in one fact.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import backlog
+import datasets
 import poison
+from anew import Anew
 from audit import Verdict, audit
 from headrace_client import RegistryClient
 from headrace_local.launcher import Platform
@@ -30,7 +33,7 @@ from headrace_runtime.settings import KafkaSettings
 from memory import high_water_marks
 from progress import Progress, drained
 from records import PARTITIONS, PIPELINE, PRODUCERS, SPEC
-from schedule import ADD, BROKER, KILL, PAUSE, POISON, REMOVE, RESTART, plan
+from schedule import ADD, ANEW, BROKER, FILL, FREEZE, GROW, KILL, PAUSE, POISON, REMOVE, RESTART, plan
 from stage import Stage
 
 NEEDED = ("ingestion", "preprocessing", "model-registry", "trainer")
@@ -91,7 +94,7 @@ def main() -> int:
         home = told.home or Path(folder)
         with Platform.on_free_ports(home, services=services) as platform:
             settings = KafkaSettings.model_validate({"kafka_bootstrap_servers": platform.bootstrap_servers})
-            differences = run(told, platform, settings, Stage(platform, say))
+            differences = run(told, platform, settings)
             if told.backlog_bytes:
                 differences += backlog.run(platform, settings, told.backlog_bytes, say)
     for difference in differences:
@@ -99,12 +102,15 @@ def main() -> int:
     return 1 if differences else 0
 
 
-def run(told: Options, platform: Platform, settings: KafkaSettings, stage: Stage) -> list[str]:
+def run(told: Options, platform: Platform, settings: KafkaSettings) -> list[str]:
     """Play the schedule on a platform that runs, tell how it went, and return what is wrong."""
+    anew = Anew(settings, told.seed)
+    stage = Stage(platform, anew, settings, say)
     with Admin(settings, "chaos") as admin:
         admin.ensure_topic(PIPELINE, PARTITIONS)
     with RegistryClient(platform.addresses["registry"]) as registry:
         registry.apply(SPEC)
+        anew.begin(registry)
     progress = Progress(settings)
     progress.start()
     began = time.monotonic()
@@ -125,10 +131,13 @@ def run(told: Options, platform: Platform, settings: KafkaSettings, stage: Stage
             producer.wait()
         progress.stop()
     lasted_s = time.monotonic() - began
+    datasets.ask(settings, "last")
     verdict = audit(settings, told.records)
-    commands, wrong = poison.audit(settings)
-    verdict.differences += wrong
-    say(f"{commands} commands that cannot be carried out")
+    wrong = poison.audit(settings, stage.done[POISON])
+    topics, unread = anew.audit(platform.connections.store_url)
+    frozen, unfrozen = datasets.audit(settings, platform.connections.store_url, verdict.clean)
+    verdict.differences += [*wrong, *unfrozen, *unread]
+    say(f"{frozen} datasets, {topics}")
     if stuck:
         verdict.differences.insert(0, stuck)
     marks = high_water_marks(platform)
@@ -176,9 +185,11 @@ def figures(told: Options, stage: Stage, verdict: Verdict, measured: Sequence[fl
     """Print the one line that sums up a run."""
     done, (stall_s, lasted_s, peak_mib) = stage.done, measured
     say(
-        f"chaos seed={told.seed} records={verdict.records} clean={verdict.clean} dead={verdict.dead} "
+        f"chaos seed={told.seed} records={verdict.records} clean={len(verdict.clean)} dead={verdict.dead} "
         f"kills={done[KILL]} broker_kills={done[BROKER]} pauses={done[PAUSE]} restarts={done[RESTART]} "
         f"added={done[ADD]} removed={done[REMOVE]} poisoned={done[POISON]} "
+        f"grown={done[GROW]} made_anew={done[ANEW]} freezes={done[FREEZE]} full_disks={done[FILL]} "
+        f"refused_writes={stage.refusals()} "
         f"longest_stall={stall_s:.1f}s peak_memory={peak_mib:.0f}MiB "
         f"duration={lasted_s:.0f}s wrong={len(verdict.differences)}"
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from headrace.events.v1 import record_pb2
-from headrace_data.batches import from_ipc
-from headrace_runtime.kafka import LogReader
+from headrace_data.batches import from_ipc, lineage
 from headrace_runtime.messages import Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic, dead_topic
-from records import PIPELINE, RULE_HEADER
+from reading import read
+from records import PIPELINE, POISON_KEY, RULE_HEADER
 
 SHOWN = 5
 """How many differences of a kind are told."""
@@ -28,7 +29,8 @@ class Verdict:
     """The outcome of an audit."""
 
     records: int = 0
-    clean: int = 0
+    clean: Origins = field(default_factory=lambda: np.empty(0, np.int64))
+    """Where the rows that were kept come from."""
     dead: int = 0
     rules: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
@@ -42,20 +44,22 @@ def audit(settings: KafkaSettings, sent: int) -> Verdict:
     dead = [
         (place(int(record.header("dead-partition") or -1), int(record.header("dead-offset") or -1)), record)
         for record in read(settings, dead_topic(PIPELINE))
+        if record.key != POISON_KEY
     ]
-    verdict = Verdict(len(expected), len(clean), len(dead))
+    verdict = Verdict(len(expected), clean, len(dead))
     verdict.rules.update(str(record.header("dead-rule")) for _, record in dead)
     if len(expected) != sent:
         verdict.differences.append(f"producers' topic: expected {sent} messages, found {len(expected)}")
     found = np.concatenate([clean, np.array([where for where, _ in dead], np.int64)])
     everything = np.array(sorted(expected), np.int64)
-    _tell(verdict, "lost", np.setdiff1d(everything, found))
-    _tell(verdict, "from nowhere", np.setdiff1d(found, everything))
-    _tell(verdict, "more than once", _repeated(found))
-    _tell(verdict, "bad but kept", np.array([where for where in clean.tolist() if expected.get(where)], np.int64))
-    repeated = _repeated(ids)
-    if len(repeated):
-        verdict.differences.append(f"ids kept twice: {len(repeated)}, such as {repeated[:SHOWN].tolist()}")
+    verdict.differences += tell("lost", np.setdiff1d(everything, found))
+    verdict.differences += tell("from nowhere", np.setdiff1d(found, everything))
+    verdict.differences += tell("more than once", repeated(found))
+    verdict.differences += tell(
+        "bad but kept", np.array([where for where in clean.tolist() if expected.get(where)], np.int64)
+    )
+    if len(twice := repeated(ids)):
+        verdict.differences.append(f"ids kept twice: {len(twice)}, such as {twice[:SHOWN].tolist()}")
     wrong = [(where, record) for where, record in dead if expected.get(where) != record.header("dead-rule")]
     verdict.differences += [
         f"{_named(where)}: expected rule {expected.get(where)!r}, rejected for {record.header('dead-rule')!r}"
@@ -65,18 +69,15 @@ def audit(settings: KafkaSettings, sent: int) -> Verdict:
     return verdict
 
 
-def read(settings: KafkaSettings, topic: str) -> Iterator[Record]:
-    """Yield every committed record that a topic holds now."""
-    with LogReader(settings, "audit") as reader:
-        places = reader.partitions(topic)
-        reader.start_at(dict.fromkeys(places))
-        for records in reader.read_to(reader.ends(places)):
-            yield from records
-
-
 def place(partition: int, offset: int) -> int:
     """Return one origin as a number."""
     return (partition << 48) + offset
+
+
+def origins_of(rows: pa.RecordBatch) -> Origins:
+    """Return where rows come from."""
+    partitions, offsets, _ = lineage(rows)
+    return (partitions.astype(np.int64) << 48) + offsets
 
 
 def origin(record: Record) -> int:
@@ -93,24 +94,27 @@ def _clean(settings: KafkaSettings) -> tuple[Origins, npt.NDArray[np.int64], lis
     origins, ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     ranges: list[record_pb2.SourceRange] = []
     for record in read(settings, clean_topic(PIPELINE)):
+        if record.key == POISON_KEY:
+            continue
         message = decode(record, record_pb2.RecordBatch)
         rows = from_ipc(message.arrow)
-        partitions = rows.column("_partition").to_numpy(zero_copy_only=False).astype(np.int64)
-        origins.append((partitions << 48) + rows.column("_offset").to_numpy(zero_copy_only=False))
+        origins.append(origins_of(rows))
         ids.append(rows.column("id").to_numpy(zero_copy_only=False))
         ranges += message.sources
     return np.concatenate(origins), np.concatenate(ids), ranges
 
 
-def _repeated(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def repeated(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the values that occur more than once."""
     found, times = np.unique(values, return_counts=True)
     return np.asarray(found[times > 1])
 
 
-def _tell(verdict: Verdict, what: str, origins: Origins) -> None:
-    if len(origins):
-        shown = ", ".join(_named(where) for where in origins[:SHOWN].tolist())
-        verdict.differences.append(f"{what}: {len(origins)} records, such as {shown}")
+def tell(what: str, origins: Origins) -> list[str]:
+    """Return the difference that some records make; none when there are none."""
+    if not len(origins):
+        return []
+    return [f"{what}: {len(origins)} records, such as {', '.join(_named(where) for where in origins[:SHOWN].tolist())}"]
 
 
 def _gaps(ranges: Sequence[record_pb2.SourceRange]) -> list[str]:

@@ -30,16 +30,26 @@ def main() -> None:
         # Longer than any disturbance: whatever was sent arrives once.
         delivery_timeout_ms=600_000,
         metrics_enabled=False,
+        # The topic may have more partitions every moment.
+        metadata_max_age_ms=5_000,
     )
     failed: list[BaseException] = []
     began = time.monotonic()
     sent = 0
+    placed: dict[bytes, int] = {}
     for number, message in enumerate(messages(options.seed, options.producer, options.count)):
         ahead = began + number / options.rate - time.monotonic()
         if ahead > CHUNK_S:
             time.sleep(ahead)
+        # A key stays in its partition when the topic grows, or its duplicates would be no duplicates any more.
+        partitions = producer.partitions_for(options.topic)
+        partition = placed.setdefault(message.key, number % len(partitions))
         future = producer.send(
-            options.topic, message.value, key=message.key, headers=[(RULE_HEADER, message.rule.encode())]
+            options.topic,
+            message.value,
+            key=message.key,
+            headers=[(RULE_HEADER, message.rule.encode())],
+            partition=partition,
         )
         future.add_errback(failed.append)
         sent += 1

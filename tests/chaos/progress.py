@@ -8,12 +8,15 @@ from collections import Counter
 
 from headrace.events.v1 import record_pb2
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import decode
+from headrace_runtime.messages import Place, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
-from records import PIPELINE
+from records import PIPELINE, POISON_KEY
+
+GROWN_EVERY_S = 5.0
+"""How often the topics are asked for partitions that are new."""
 
 
 class Progress:
@@ -27,6 +30,7 @@ class Progress:
         """Longest time without any news of one partition, while `watching`."""
         self.last_news_s: dict[int, float] = {}
         self.watching = True
+        self._read: list[Place] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -50,20 +54,34 @@ class Progress:
     def _run(self) -> None:
         clean = clean_topic(PIPELINE)
         with LogReader(self._settings, "progress") as reader:
-            places = reader.partitions(clean) + reader.partitions(dead_topic(PIPELINE))
-            reader.start_at(dict.fromkeys(places))
-            self.last_news_s = {partition: time.monotonic() for topic, partition in places if topic == clean}
+            grown_s = 0.0
             while not self._stopping.is_set():
                 try:
+                    if time.monotonic() > grown_s:
+                        self._grow(reader)
+                        grown_s = time.monotonic() + GROWN_EVERY_S
                     records = reader.poll(0.1)
                 except KafkaError:
                     # The broker is being killed: this reader waits for it like everybody else.
                     self._stopping.wait(0.2)
                     continue
                 for record in records:
+                    if record.key == POISON_KEY:
+                        continue
                     rows = decode(record, record_pb2.RecordBatch).rows if record.topic == clean else 1
                     self.seen[record.partition] += rows
                 self._note({record.partition for record in records})
+
+    def _grow(self, reader: LogReader) -> None:
+        """Read the partitions too that have come since the last time."""
+        places = [
+            place for topic in (clean_topic(PIPELINE), dead_topic(PIPELINE)) for place in reader.partitions(topic)
+        ]
+        if new := set(places) - set(self._read):
+            reader.start_at({place: None if place in new else reader.position(place) for place in places})
+            self._read = places
+            for _, partition in new:
+                self.last_news_s.setdefault(partition, time.monotonic())
 
     def _note(self, moved: set[int]) -> None:
         now = time.monotonic()

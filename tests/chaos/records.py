@@ -10,6 +10,9 @@ from dataclasses import dataclass
 PIPELINE = "chaos"
 PARTITIONS = 3
 PRODUCERS = 3
+MOST_PARTITIONS = 8
+POISON_KEY = b"poison"
+"""Key of what somebody else writes into a pipeline's own topics; Headrace knows nothing of it."""
 RULE_HEADER = "expected-rule"
 """Header in which a producer tells the audit what it has done to a record; Headrace knows nothing of it."""
 

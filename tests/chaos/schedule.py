@@ -1,4 +1,4 @@
-"""What happens to which process when, all of it derived from a seed."""
+"""What happens to which process or topic when, all of it derived from a seed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ SERVICES = ("ingestion", "preprocessing")
 MOST_INSTANCES = 3
 QUIET_S = 4.0
 """The shortest time between two events."""
+FILL_S = (4.0, 7.0)
+"""How long a disk stays full: as long as a freeze needs to meet it, and to be tried again."""
 PAUSE_S = (7.5, 12.0)
 """How long a process stands still: always longer than its session, so that its partitions move on."""
 
 KILL, PAUSE, RESTART, ADD, REMOVE, BROKER = "kill", "pause", "restart", "add", "remove", "kill broker"
-POISON = "poison"
-ROUND = (KILL, PAUSE, ADD, KILL, RESTART, REMOVE, PAUSE, ADD, KILL, POISON)
+POISON, GROW, ANEW, FREEZE, FILL = "poison", "grow", "make anew", "freeze", "fill disk of"
+ROUND = (KILL, PAUSE, ADD, KILL, RESTART, REMOVE, PAUSE, ADD, KILL, POISON, GROW, ANEW, FREEZE, FILL)
 """One round of events; its order is shuffled, except that an instance is added before one is removed."""
 ROUND_S = 70.0
+TARGETS = {
+    BROKER: "kafka",
+    POISON: "topics",
+    GROW: "the producers' topic",
+    ANEW: "a topic",
+    FREEZE: "a dataset",
+    FILL: "preprocessing",
+}
+"""What meets no instance in particular, and what it meets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +39,14 @@ class Event:
     at_s: float
     """Seconds after the start."""
     action: str
-    process: str
+    target: str
+    """The process that it meets, or what else."""
     for_s: float = 0.0
-    """How long a pause lasts."""
+    """How long a pause lasts, or a disk is full."""
 
     def __str__(self) -> str:
         length = f" for {self.for_s:.1f} s" if self.for_s else ""
-        return f"{self.at_s:7.1f} s  {self.action} {self.process}{length}".rstrip()
+        return f"{self.at_s:7.1f} s  {self.action} {self.target}{length}".rstrip()
 
 
 @dataclass(slots=True)
@@ -90,10 +102,9 @@ def _actions(dice: random.Random, length_s: float, *, broker: bool) -> Iterator[
 
 def _cast_event(dice: random.Random, cast: _Cast, at_s: float, action: str) -> Event | None:
     """Choose whom it meets; None when there is nobody, as when every instance has been removed already."""
-    if action == BROKER:
-        return Event(at_s, action, "kafka")
-    if action == POISON:
-        return Event(at_s, action, "trainer")
+    if action in TARGETS:
+        length = dice.uniform(*FILL_S) if action == FILL else 0.0
+        return Event(at_s, action, TARGETS[action], length)
     services = dice.sample(SERVICES, len(SERVICES))
     if action == ADD:
         service = min(services, key=lambda name: len(cast.names[name]))

@@ -7,11 +7,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
+import datasets
 import poison
+from anew import Anew, patiently
+from disk import FullDisk, refusals
 from headrace_local.launcher import Platform
+from headrace_runtime.kafka import Admin
 from headrace_runtime.settings import KafkaSettings
-from schedule import ADD, BROKER, KILL, PAUSE, POISON, REMOVE, RESTART, Event
+from kafka import KafkaAdminClient
+from records import MOST_PARTITIONS, PIPELINE
+from schedule import ADD, ANEW, BROKER, FILL, FREEZE, GROW, KILL, PAUSE, POISON, REMOVE, RESTART, Event
 
 Say = Callable[[str], None]
 
@@ -19,10 +26,26 @@ Say = Callable[[str], None]
 class Stage:
     """Does to the platform's processes what the schedule says, one event after the other."""
 
-    def __init__(self, platform: Platform, say: Say) -> None:
+    def __init__(self, platform: Platform, anew: Anew, settings: KafkaSettings, say: Say) -> None:
         self._platform = platform
+        self._anew = anew
+        self._settings = settings
         self._say = say
         self._paused: dict[str, tuple[int, threading.Timer]] = {}
+        self._full: list[tuple[FullDisk, threading.Timer]] = []
+        self._carry_out: dict[str, Callable[[Event], str | None]] = {
+            KILL: self._kill,
+            BROKER: self._kill,
+            PAUSE: self._pause,
+            RESTART: self._restart,
+            ADD: self._add,
+            REMOVE: lambda event: platform.remove_instance(event.target),
+            POISON: lambda _: poison.send(settings, self.done[POISON]),
+            GROW: self._grow,
+            ANEW: lambda _: anew.again(),
+            FREEZE: lambda _: datasets.ask(settings, f"freeze-{self.done[FREEZE]}"),
+            FILL: self._fill,
+        }
         self.done: Counter[str] = Counter()
         """How often each action was carried out."""
 
@@ -36,38 +59,33 @@ class Stage:
             self._do(event)
 
     def settle(self) -> None:
-        """Let everything that stands still go on."""
+        """Let everything that stands still go on, and make room."""
         for name in list(self._paused):
             self._go_on(name)
+        for disk, timer in self._full:
+            timer.cancel()
+            disk.make_room()
+
+    def refusals(self) -> int:
+        """Return how often full disks have refused what preprocessing wrote, by its logs."""
+        return refusals(self._platform.home.glob("logs/preprocessing*"))
 
     def _do(self, event: Event) -> None:
-        name = event.process
-        platform = self._platform
-        if event.action in (KILL, BROKER):
-            self._say(f"{event}: pid {platform.signal(name, signal.SIGKILL)}")
-        elif event.action == PAUSE:
-            pid = platform.signal(name, signal.SIGSTOP)
-            self._say(f"{event}: pid {pid}")
-            timer = threading.Timer(event.for_s, self._go_on, [name])
-            timer.daemon = True
-            self._paused[name] = (pid, timer)
-            timer.start()
-        elif event.action == RESTART:
-            platform.stop_process(name)
-            platform.start_process(name)
-            self._say(str(event))
-        elif event.action == ADD:
-            added = platform.add_instance(name.rpartition("-")[0], wait=False)
-            assert added == name, f"expected {name}, got {added}"
-            self._say(str(event))
-        elif event.action == REMOVE:
-            platform.remove_instance(name)
-            self._say(str(event))
-        elif event.action == POISON:
-            settings = KafkaSettings.model_validate({"kafka_bootstrap_servers": platform.bootstrap_servers})
-            poison.send(settings, self.done[POISON])
-            self._say(str(event))
+        told = self._carry_out[event.action](event)
+        self._say(f"{event}: {told}" if told else str(event))
         self.done[event.action] += 1
+
+    def _kill(self, event: Event) -> str:
+        return f"pid {self._platform.signal(event.target, signal.SIGKILL)}"
+
+    def _pause(self, event: Event) -> str:
+        name = event.target
+        pid = self._platform.signal(name, signal.SIGSTOP)
+        timer = threading.Timer(event.for_s, self._go_on, [name])
+        timer.daemon = True
+        self._paused[name] = (pid, timer)
+        timer.start()
+        return f"pid {pid}"
 
     def _go_on(self, name: str) -> None:
         pid, timer = self._paused.pop(name, (0, None))
@@ -76,3 +94,35 @@ class Stage:
         if pid and self._platform.pid(name) == pid:
             self._platform.signal(name, signal.SIGCONT)
             self._say(f"           {name} goes on")
+
+    def _restart(self, event: Event) -> None:
+        self._platform.stop_process(event.target)
+        self._platform.start_process(event.target)
+
+    def _add(self, event: Event) -> None:
+        added = self._platform.add_instance(event.target.rpartition("-")[0], wait=False)
+        assert added == event.target, f"expected {event.target}, got {added}"
+
+    def _grow(self, event: Event) -> str:
+        grown = 0
+
+        def grow() -> None:
+            nonlocal grown
+            with Admin(self._settings, "chaos") as admin:
+                grown = min(MOST_PARTITIONS, admin.partitions_of(PIPELINE) + 1)
+            with closing(KafkaAdminClient(client_id="chaos", **self._settings.kafka_client())) as client:
+                client.create_partitions({PIPELINE: grown})
+
+        patiently(grow)
+        return f"{grown} partitions"
+
+    def _fill(self, event: Event) -> str:
+        """Fill the disk of every instance of a service, and ask for a dataset that meets it."""
+        pids = [status.pid for status in self._platform.status() if status.pid and status.name.startswith(event.target)]
+        disk = FullDisk(pids)
+        timer = threading.Timer(event.for_s, disk.make_room)
+        timer.daemon = True
+        self._full.append((disk, timer))
+        timer.start()
+        datasets.ask(self._settings, f"full-{self.done[FILL]}")
+        return f"pids {', '.join(map(str, pids))}"
