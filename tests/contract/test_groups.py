@@ -22,7 +22,7 @@ from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing, Record, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import ConsumerGroupMetadata
 
 if TYPE_CHECKING:
@@ -99,6 +99,24 @@ def test_partitions_are_told_when_they_are_assigned(settings: KafkaSettings, top
         assert arrivals.new() == moved
         # Another reader has its own news.
         assert consumer.arrivals().new() == both
+
+
+@pytest.mark.timeout(120)
+def test_a_topic_that_was_made_anew_and_is_longer_already_is_read_from_its_beginning(
+    settings: KafkaSettings, topic: str
+) -> None:
+    with closing(joined(settings, topic)) as consumer, Admin(settings, "test") as admin:
+        for count in (20, 100):
+            with closing(KafkaProducer(**settings.kafka_client())) as producer:
+                for number in range(count):
+                    producer.send(topic, f"{count}/{number}".encode(), partition=number % 2)
+            read: list[bytes] = []
+            while len(read) < count:
+                read += [record.value or b"" for record in consumer.poll(0.2)]
+            assert sorted(read) == sorted(f"{count}/{number}".encode() for number in range(count))
+            admin.delete_topics([topic])
+            until(lambda: not admin.partitions_of(topic))
+            admin.ensure_topic(topic, 2)
 
 
 def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSettings) -> None:

@@ -20,6 +20,7 @@ from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.ends import Ends
 from headrace_runtime.kafka.gaps import Gap, Gaps
 from headrace_runtime.kafka.joining import REST_S, Joining
+from headrace_runtime.kafka.renewal import Renewal
 from headrace_runtime.kafka.waiting import Patience, never
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.messages import Offsets, Place, Record, by_place
@@ -96,6 +97,7 @@ class GroupConsumer:
         self._mend(self._consumer._coordinator)  # noqa: SLF001
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
         self._gaps = Gaps(self._consumer)
+        self._renewal = Renewal(self._consumer, self.arrivals())
         self._consumer.subscribe(topics, listener=self._assignments)
         self._joining = Joining(self._consumer)
         self._membership = self._joining.membership()
@@ -134,7 +136,9 @@ class GroupConsumer:
         membership = self._joining.membership()
         if not self._joining.owns(membership):
             return []
-        records = self._let_rest(self._patience.poll(timeout_s, self.max_records, until))
+        self._renewal.before_poll()
+        polled = self._patience.poll(timeout_s, self.max_records, until)
+        records = self._let_rest(self._renewal.after_poll(polled))
         self._gaps.look(self.assignment())
         self._membership = membership
         if records and not self._joining.owns(self._joining.membership()):
@@ -233,7 +237,7 @@ class GroupConsumer:
 
     def topic_id(self, topic: str) -> str:
         """Return the broker's id of a topic as of the latest metadata; empty when it does not say."""
-        return str(self._consumer._client.cluster.topic_id(topic) or "")  # noqa: SLF001 - has no public way
+        return self._renewal.topic_id(topic)
 
     def gaps(self) -> list[Gap]:
         """Return what was deleted before it could be read, as far as polls have met it since the last call."""

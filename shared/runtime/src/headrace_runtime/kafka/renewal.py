@@ -1,0 +1,83 @@
+"""Topics that were deleted and created again: the broker's id of a topic tells one from the next of its name."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from kafka import KafkaConsumer
+
+from headrace_runtime.kafka.arrivals import Arrivals
+from headrace_runtime.messages import Place, Record
+
+logger = logging.getLogger(__name__)
+
+SILENCE_S = 0.25
+"""Seconds without a poll after which the metadata is asked for again.
+
+A fetch that waits at the broker fails when its topic is deleted. But none waits while records are handled, and to
+delete, create and fill a topic takes about as long."""
+REFRESH_TIMEOUT_S = 2.0
+REFRESH_POLL_S = 0.002
+REFRESH_REST_S = 30.0
+"""Seconds without a wait after one in vain. Metadata stays to be refreshed for as long as any topic is missing."""
+
+
+class Renewal:
+    """Lets a consumer begin again with a topic that is another one of the same name.
+
+    kafka-python (3.0.12) fetches by name: it goes on at the old position as soon as the new topic is that long, and the
+    records before it are never read.
+    """
+
+    def __init__(self, consumer: KafkaConsumer, arrivals: Arrivals) -> None:
+        """`arrivals` tells of the partitions that are assigned to the consumer."""
+        self._consumer = consumer
+        self._arrivals = arrivals
+        self._cluster = consumer._client.cluster  # noqa: SLF001 - the ids have no public way
+        self._ids: dict[Place, str] = {}
+        """The id of the topic to which the position in each partition belongs."""
+        self._polled_s = time.monotonic()
+        self._rests_until_s = 0.0
+
+    def topic_id(self, topic: str) -> str:
+        """Return the broker's id of a topic as of the latest metadata; empty when it does not say."""
+        return str(self._cluster.topic_id(topic) or "")
+
+    def before_poll(self) -> None:
+        """Have the metadata refreshed when nothing was polled for some time."""
+        if time.monotonic() - self._polled_s > SILENCE_S:
+            self._refresh()
+
+    def after_poll(self, records: Sequence[Record]) -> list[Record]:
+        """Return the records of the topics that positions belong to, and begin again with what is of others."""
+        if arrived := self._arrivals.new():
+            # Another member may have committed an offset of a new topic that this one has not heard of.
+            self._refresh()
+            self._ids |= {place: self.topic_id(place[0]) for place in arrived}
+        elif records:
+            # The metadata is refreshed after errors: the topic may be another one by now.
+            self._settle()
+        anew: set[Place] = set()
+        for partition in self._consumer.assignment():
+            place, topic_id = (partition.topic, partition.partition), self.topic_id(partition.topic)
+            if topic_id and topic_id != (self._ids.get(place) or topic_id):
+                logger.warning("%s:%s is of a topic that was made anew, and is read from its beginning", *place)
+                self._consumer.seek_to_beginning(partition)
+                anew.add(place)
+            self._ids[place] = topic_id or self._ids.get(place, "")
+        self._polled_s = time.monotonic()
+        return [record for record in records if record.place not in anew]
+
+    def _refresh(self) -> None:
+        self._cluster.request_update()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for a refresh of the metadata that is under way."""
+        began_s = time.monotonic()
+        while self._cluster.need_update and time.monotonic() > self._rests_until_s:
+            if time.monotonic() - began_s > REFRESH_TIMEOUT_S:
+                self._rests_until_s = time.monotonic() + REFRESH_REST_S
+            time.sleep(REFRESH_POLL_S)
