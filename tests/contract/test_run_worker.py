@@ -36,11 +36,17 @@ GROUP = "test-worker"
 @pytest.fixture(scope="module", autouse=True)
 def _begins_here(broker: Platform) -> None:
     """Let the worker begin behind the commands that other tests left on the same broker."""
-    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap_servers, group_id=GROUP, enable_auto_commit=False)
+    begin_at_the_end(broker.bootstrap_servers, GROUP)
+
+
+def begin_at_the_end(servers: str, group: str, before_end: int = 0) -> None:
+    """Commit the ends of all partitions, that of the first by so many offsets before; the group has no member."""
+    consumer = KafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
     places = [TopicPartition(TRAINING_REQUESTED.name, number) for number in range(TRAINING_REQUESTED.partitions)]
     consumer.assign(places)
     ends = consumer.end_offsets(places).items()
-    consumer.commit({place: OffsetAndMetadata(end, "", -1) for place, end in ends})
+    offsets = {place: end - before_end * (place.partition == 0) for place, end in ends}
+    consumer.commit({place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()})
     consumer.close()
 
 
@@ -73,9 +79,9 @@ JOB = Job(
 
 
 @contextmanager
-def worker(settings: WorkerSettings) -> Iterator[RunWorker[run_pb2.TrainingRequested]]:
+def worker(settings: WorkerSettings, group: str = GROUP) -> Iterator[RunWorker[run_pb2.TrainingRequested]]:
     events = EventProducer(settings, "test")
-    running = RunWorker(GROUP, JOB, settings, events)
+    running = RunWorker(group, JOB, settings, events)
     events.start()
     running.start()
     try:
@@ -158,14 +164,11 @@ def test_a_marker_in_another_partition_is_no_lag_after_a_run(
     """The run's lease and the commits past markers both must know which partitions came."""
     first, second = (encode(request("fine"), source="test") for _ in range(2))
     send(settings, replace(first, partition=0))
-    done = TopicPartition(TRAINING_REQUESTED.name, 0)
-    with closing(KafkaConsumer(group_id=GROUP, enable_auto_commit=False, **settings.kafka_client())) as consumer:
-        consumer.assign([done])
-        # Behind the command, and before the marker of its transaction.
-        consumer.commit({done: OffsetAndMetadata(consumer.end_offsets([done])[done] - 1, "", -1)})
+    # Behind the command, and before the marker of its transaction.
+    begin_at_the_end(settings.kafka_bootstrap_servers, group := f"{GROUP}-{uuid.uuid4()}", before_end=1)
     send(settings, replace(second, partition=1))
-    with worker(settings), Admin(settings, "test") as admin:
-        until(lambda: sum(lag.messages for lag in admin.lags() if lag.group == GROUP) == 0)
+    with worker(settings, group), Admin(settings, "test") as admin:
+        until(lambda: sum(lag.messages for lag in admin.lags() if lag.group == group) == 0)
 
 
 @pytest.mark.parametrize(
