@@ -12,7 +12,7 @@ QUICK := $(UNIT) and not slow
 PYTHONS ?= 3.11 3.13
 # Tests start many processes: bytecode is kept, even where the environment says not to, but not among the sources.
 unexport PYTHONDONTWRITEBYTECODE
-export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.venv/bytecode
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.bytecode
 
 ##@ Use
 .PHONY: setup demo up down
@@ -77,7 +77,7 @@ release: $(READY) ## Make wheels, the chart's package and SBOMs in dist; publish
 ##@ Help
 .PHONY: clean help
 clean: down ## Stop the platform; remove the environment, caches and the platform's state
-	@rm -rf .venv .tools .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
+	@rm -rf .venv .tools .bytecode .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
 
 help: ## Show this list
 	@awk -f scripts/help.awk $(MAKEFILE_LIST)
