@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -101,6 +101,11 @@ def test_partitions_are_told_when_they_are_assigned(settings: KafkaSettings, top
         assert consumer.arrivals().new() == both
 
 
+def _knows(cluster: Any, topic: str, topic_id: str) -> bool:
+    cluster.request_update()
+    return str(cluster.topic_id(topic)) == topic_id
+
+
 @pytest.mark.timeout(120)
 def test_a_topic_that_was_made_anew_and_is_longer_already_is_read_from_its_beginning(
     settings: KafkaSettings, topic: str
@@ -114,9 +119,14 @@ def test_a_topic_that_was_made_anew_and_is_longer_already_is_read_from_its_begin
             while len(read) < count:
                 read += [record.value or b"" for record in consumer.poll(0.2)]
             assert sorted(read) == sorted(f"{count}/{number}".encode() for number in range(count))
+            topic_id = consumer.topic_id(topic)
+            assert topic_id == admin.topic_id(topic)
             admin.delete_topics([topic])
             until(lambda: not admin.partitions_of(topic))
             admin.ensure_topic(topic, 2)
+            cluster, latest = consumer._consumer._client.cluster, admin.topic_id(topic)
+            until(partial(_knows, cluster, topic, latest))
+            assert consumer.topic_id(topic) == topic_id, "the records of the last poll are of the topic before"
 
 
 def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSettings) -> None:

@@ -236,7 +236,7 @@ class GroupConsumer:
         return Arrivals(self._assignments, self.assignment)
 
     def topic_id(self, topic: str) -> str:
-        """Return the broker's id of a topic as of the latest metadata; empty when it does not say."""
+        """Return the broker's id of the topic that the records of the last poll are of; empty when it does not say."""
         return self._renewal.topic_id(topic)
 
     def gaps(self) -> list[Gap]:

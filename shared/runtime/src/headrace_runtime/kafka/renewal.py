@@ -42,8 +42,11 @@ class Renewal:
         self._rests_until_s = 0.0
 
     def topic_id(self, topic: str) -> str:
-        """Return the broker's id of a topic as of the latest metadata; empty when it does not say."""
-        return str(self._cluster.topic_id(topic) or "")
+        """Return the broker's id of the topic that the records of the last poll are of; empty when it does not say.
+
+        The metadata may tell of the next topic of that name while these records are handled.
+        """
+        return next((topic_id for (name, _), topic_id in self._ids.items() if name == topic), "")
 
     def before_poll(self) -> None:
         """Have the metadata refreshed when nothing was polled for some time."""
@@ -55,20 +58,25 @@ class Renewal:
         if arrived := self._arrivals.new():
             # Another member may have committed an offset of a new topic that this one has not heard of.
             self._refresh()
-            self._ids |= {place: self.topic_id(place[0]) for place in arrived}
+            self._ids |= {place: self._latest_id(place[0]) for place in arrived}
         elif records:
             # The metadata is refreshed after errors: the topic may be another one by now.
             self._settle()
+        before, self._ids = self._ids, {}
         anew: set[Place] = set()
         for partition in self._consumer.assignment():
-            place, topic_id = (partition.topic, partition.partition), self.topic_id(partition.topic)
-            if topic_id and topic_id != (self._ids.get(place) or topic_id):
+            place = (partition.topic, partition.partition)
+            known, latest = before.get(place, ""), self._latest_id(partition.topic)
+            if known and latest and known != latest:
                 logger.warning("%s:%s is of a topic that was made anew, and is read from its beginning", *place)
                 self._consumer.seek_to_beginning(partition)
                 anew.add(place)
-            self._ids[place] = topic_id or self._ids.get(place, "")
+            self._ids[place] = latest or known
         self._polled_s = time.monotonic()
         return [record for record in records if record.place not in anew]
+
+    def _latest_id(self, topic: str) -> str:
+        return str(self._cluster.topic_id(topic) or "")
 
     def _refresh(self) -> None:
         self._cluster.request_update()
