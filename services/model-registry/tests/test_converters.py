@@ -9,20 +9,25 @@ from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from google.protobuf.message import Message
-from headrace.events.v1 import dataset_pb2, model_pb2, run_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_model_registry.core import catalogue, facts, fate, lineage, queries, registry
 from headrace_model_registry.core.facts import Event, LogEntry
+from headrace_model_registry.transport.consumer import to_progress
 from headrace_model_registry.transport.converters import (
     _MESSAGES,
     fill,
     from_log_entry,
     from_message,
     listing,
+    moment_of,
     to_log_entry,
     to_message,
 )
-from headrace_runtime.errors import Unprocessable
+from headrace_runtime.errors import InvalidInput, Unprocessable
+from headrace_runtime.messages import Record
+from headrace_runtime.topics import PIPELINE_TROUBLED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -170,3 +175,27 @@ def test_an_unknown_enum_value_is_named():
 def test_an_entry_of_a_newer_registry_is_not_guessed_at():
     with pytest.raises(Unprocessable, match="no event"):
         from_log_entry(registry_log_pb2.LogEntry())
+
+
+NO_TIMES = [
+    Timestamp(seconds=2**60),
+    Timestamp(seconds=-(2**63)),
+    Timestamp(seconds=253_402_300_800),
+    Timestamp(nanos=-1),
+    Timestamp(nanos=2**31 - 1),
+]
+"""Times that no calendar has: a message may hold any number."""
+
+
+@pytest.mark.parametrize("stamp", NO_TIMES, ids=str)
+def test_a_time_that_no_calendar_has_is_named(stamp):
+    troubled = pipeline_pb2.PipelineTroubled(pipeline="digits", occur_time=stamp)
+    with pytest.raises(Unprocessable, match=r"PipelineTroubled\.occur_time: expected a time between the years"):
+        from_message(facts.PipelineTroubled, troubled)
+    # One such message is passed over, and no other with it.
+    assert to_progress(Record(PIPELINE_TROUBLED.name, 0, 7, None, troubled.SerializeToString())) is None
+    entry = registry_log_pb2.LogEntry(occur_time=stamp, dataset_requested=dataset_pb2.DatasetRequested(pipeline="p"))
+    with pytest.raises(Unprocessable, match=r"LogEntry\.occur_time: expected a time between the years"):
+        from_log_entry(entry)
+    with pytest.raises(InvalidInput, match=r"as_of: expected a time between the years"):
+        moment_of(registry_service_pb2.ListVersionsRequest(as_of=stamp))

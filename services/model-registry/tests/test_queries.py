@@ -142,3 +142,9 @@ def test_a_trouble_is_shown_until_it_is_over_or_not_told_again(story, ledger):
     assert told == [["fails", "lost"], ["lost"]]
     over = board.showing(trouble(""))
     assert [one.reason for one in queries.troubles(ledger.catalogue, over, START + SOON)] == ["lost"]
+
+
+def test_a_trouble_of_the_last_year_is_shown_like_any_other(story, ledger):
+    last = datetime.max.replace(tzinfo=UTC)
+    trouble = PipelineTroubled("digits", "ingestion.digits", "0", "", "fails", last, 2**32 - 1)
+    assert queries.troubles(ledger.catalogue, EMPTY.showing(trouble), START) == [trouble]

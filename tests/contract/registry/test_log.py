@@ -21,15 +21,15 @@ pytestmark = pytest.mark.contract
 
 @pytest.fixture
 def offsets(lane_settings: Settings) -> Iterator[list[int]]:
-    """An entry, three messages that are none, and an entry: their offsets. No registry runs on this broker."""
+    """An entry, four messages that are none, and an entry: their offsets. No registry runs on this broker."""
     producer = KafkaProducer(**lane_settings.kafka_client())
 
     def written(value: bytes, **headers: bytes) -> int:
         return int(producer.send(REGISTRY_LOG.name, value, headers=list(headers.items())).get(timeout=30).offset)
 
-    def entry(request: str) -> bytes:
+    def entry(request: str, seconds: int = 1) -> bytes:
         requested = DatasetRequested(pipeline="p", request_id=request)
-        message = LogEntry(occur_time=Timestamp(seconds=1), dataset_requested=requested)
+        message = LogEntry(occur_time=Timestamp(seconds=seconds), dataset_requested=requested)
         return encode(message, source="test").value or b""
 
     yield [
@@ -37,6 +37,7 @@ def offsets(lane_settings: Settings) -> Iterator[list[int]]:
         written(b"\xff garbage", ce_source=b"/somebody"),
         written(LogEntry(occur_time=Timestamp(seconds=1)).SerializeToString()),
         written(entry("")[:-3]),
+        written(entry("of no time", 2**62)),
         written(entry("last")),
     ]
     producer.close()
@@ -52,6 +53,7 @@ def test_what_is_no_entry_is_named_and_only_that_can_be_passed_over(
     assert f"{REGISTRY_LOG.name}:0:{bad[0]} (written 20" in told
     assert "by /somebody, 9 bytes)" in told
     assert "one of a newer registry" in told
+    assert "LogEntry.occur_time: expected a time between the years 1 and 9999" in told
     # The way out is what it says.
     setting = f"HEADRACE_SKIP_LOG_OFFSETS={','.join(map(str, bad))}"
     assert setting in told

@@ -52,7 +52,7 @@ def read_log(settings: KafkaSettings, skipped: Collection[int] = ()) -> Iterator
 
 
 def _described(record: Record, error: Unprocessable) -> str:
-    written = datetime.fromtimestamp(record.timestamp_ms / 1_000, UTC).isoformat(timespec="seconds")
+    written = datetime.fromtimestamp(record.time_ms / 1_000, UTC).isoformat(timespec="seconds")
     writer = record.header("ce_source") or "somebody who does not say who he is"
     return f"{record.coordinates} (written {written} by {writer}, {len(record.value or b'')} bytes): {error}"
 

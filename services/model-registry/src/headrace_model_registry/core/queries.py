@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Release, RunRecord, RunState, Version
@@ -94,7 +94,7 @@ def troubles(catalogue: Catalogue, board: ProgressBoard, now: datetime) -> list[
             trouble
             for trouble in board.troubles.values()
             if trouble.pipeline in catalogue.pipelines
-            and (not trouble.valid_s or now < trouble.occur_time + timedelta(seconds=trouble.valid_s))
+            and (not trouble.valid_s or (now - trouble.occur_time).total_seconds() < trouble.valid_s)
         ),
         key=lambda trouble: (trouble.pipeline, trouble.part, trouble.instance, trouble.subject),
     )

@@ -10,10 +10,9 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import artifact_pb2, dataset_pb2, model_pb2, pipeline_pb2, prediction_pb2, record_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
@@ -66,7 +65,8 @@ def listing(response: M, values: Iterable[Any]) -> M:
 def from_message(kind: type[T], message: Message) -> T:
     """Return a dataclass with the values of a message of the same fields.
 
-    Raises Unprocessable when a message that the dataclass needs is not set, or a number is none of an enum's.
+    Raises Unprocessable when a message that the dataclass needs is not set, a number is none of an enum's, or a time is
+    none that a calendar has.
     """
     return kind(**{name: read(message, name) for name, read in _readers(kind).items()})
 
@@ -82,13 +82,13 @@ def to_log_entry(entry: LogEntry) -> registry_log_pb2.LogEntry:
 
 
 def from_log_entry(message: registry_log_pb2.LogEntry) -> LogEntry:
-    """Return a line of the log. Raises Unprocessable when it holds no event that this registry knows."""
+    """Return a line of the log. Raises Unprocessable when it holds no event that this registry knows, or no time."""
     name = message.WhichOneof("event")
     if name is None:
         raise Unprocessable("the entry holds no event, or one of a newer registry")
     event = getattr(message, name)
     kinds = {kind.__name__: kind for kind in get_args(Event)}
-    return LogEntry(_from_timestamp(message.occur_time), from_message(kinds[event.DESCRIPTOR.name], event))
+    return LogEntry(_moment(message, "occur_time"), from_message(kinds[event.DESCRIPTOR.name], event))
 
 
 def _set(message: Message, name: str, value: Any) -> None:
@@ -136,10 +136,10 @@ def _reader(hint: Any) -> _Reader:
     if origin is Mapping:
         return lambda message, name: dict(getattr(message, name))
     if hint is datetime:
-        return _needed(_from_timestamp)
+        return _needed(_moment)
     if is_dataclass(hint):
         kind: type[Any] = hint if isinstance(hint, type) else type(hint)
-        return _needed(lambda part: from_message(kind, part))
+        return _needed(lambda message, name: from_message(kind, getattr(message, name)))
     if issubclass(hint, IntEnum):
         return lambda message, name: _member(hint, message, name)
     return getattr
@@ -149,13 +149,22 @@ def _optional(read: _Reader) -> _Reader:
     return lambda message, name: read(message, name) if message.HasField(name) else None
 
 
-def _needed(convert: Callable[[Any], Any]) -> _Reader:
+def _needed(convert: _Reader) -> _Reader:
     def read(message: Message, name: str) -> Any:
         if not message.HasField(name):
             raise Unprocessable(f"{message.DESCRIPTOR.full_name}.{name} is not set")
-        return convert(getattr(message, name))
+        return convert(message, name)
 
     return read
+
+
+def _moment(message: Message, name: str) -> datetime:
+    try:
+        return cast("datetime", getattr(message, name).ToDatetime(UTC))
+    except (ValueError, OverflowError) as error:
+        raise Unprocessable(
+            f"{message.DESCRIPTOR.full_name}.{name}: expected a time between the years 1 and 9999: {error}"
+        ) from error
 
 
 def _member(kind: type[IntEnum], message: Message, name: str) -> IntEnum:
@@ -172,10 +181,6 @@ def moment_of(request: Message) -> datetime | None:
     if not request.HasField("as_of"):
         return None
     try:
-        return _from_timestamp(getattr(request, "as_of"))  # noqa: B009 - a field of some messages only
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"as_of: expected a time between the years 1 and 9999: {error}") from error
-
-
-def _from_timestamp(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(UTC)
+        return _moment(request, "as_of")
+    except Unprocessable as error:
+        raise InvalidInput(str(error)) from error
