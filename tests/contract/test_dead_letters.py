@@ -231,6 +231,29 @@ def test_a_record_that_no_topic_of_the_pipeline_can_hold_stops_nothing(
     assert shown.value == huge
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"dead-partition": "9" * 30, "dead-offset": "9" * 25, "dead-replays": "9" * 5_000},
+        {"dead-stage": "preprocessing", "dead-topic": "no/topic at all", "dead-partition": "0", "dead-offset": "1"},
+        {"dead-stage": "preprocessing", "dead-topic": "headrace.push.requested.v1", "dead-partition": "0"},
+    ],
+)
+def test_what_others_wrote_among_the_letters_hides_no_letter(
+    running: Running, until: Callable[..., None], headers: dict[str, str]
+) -> None:
+    running.send(BAD["type"])
+    until(lambda: len(running.letters()) == 1)
+    producer = KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)
+    told = [(name, text.encode()) for name, text in headers.items()]
+    place = producer.send(dead_topic(running.pipeline), b"{", headers=told).get(timeout=30)
+    producer.close()
+    foreign = f"{place.partition}:{place.offset}"
+    assert {letter.id: letter.rule for letter in running.letters()}.pop(foreign) == ""
+    assert [letter.value for letter in running.letters(id=foreign)] == [b"{"]
+    assert running.replay()[foreign][0] == REJECTED
+
+
 def test_a_replay_passes_once_the_pipeline_is_mended_and_is_never_repeated(
     running: Running, until: Callable[..., None]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from headrace_client import sampling
@@ -44,3 +45,9 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_KAFKA_SECURITY_PROTOCOL", "TLS")
     with pytest.raises(SettingInvalid, match="HEADRACE_KAFKA_SECURITY_PROTOCOL"):
         sampling.newest_records("t", 1)
+
+
+@pytest.mark.parametrize("timestamp", [-(2**63), -1, 0, 2**63 - 1])
+def test_a_record_is_shown_whatever_time_its_producer_sent(timestamp: int) -> None:
+    record = SimpleNamespace(topic="t", partition=0, offset=7, timestamp=timestamp, key=None, value=b"1", headers=[])
+    assert sampling.record_view(record)["time"] in ("1970-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z")

@@ -116,3 +116,19 @@ def test_a_trace_that_was_not_recorded_is_none(traceparent: str) -> None:
 def test_a_foreign_message_is_read_as_far_as_it_goes() -> None:
     found = read_letter(Record("dead", 2, 5, None, b"?", [("dead-partition", b"x")]))
     assert (found.id, found.letter.stage, found.letter.topic, found.letter.partition) == ("2:5", "", "", -1)
+
+
+@pytest.mark.parametrize("number", ["9" * 25, str(2**63), "9" * 5_000, "-1", "1e3", "", "٣" * 30])
+def test_a_number_that_can_be_none_is_read_as_none(number: str) -> None:
+    names = ("partition", "offset", "end", "replays", "value-bytes")
+    headers = [(f"dead-{name}", number.encode()) for name in names]
+    found = read_letter(Record("dead", 0, 5, None, b"?", [*headers, ("dead-rule", b"json")], 2**62))
+    letter = found.letter
+    assert (letter.partition, letter.offset, letter.end, letter.replays, found.value_bytes) == (-1, -1, 0, 0, 1)
+    assert (letter.rule, found.time_ms) == ("json", 253_402_300_799_999)
+
+
+def test_a_partition_is_no_larger_than_kafka_has() -> None:
+    headers = [("dead-partition", str(2**31).encode()), ("dead-offset", str(2**31).encode())]
+    letter = read_letter(Record("dead", 0, 5, None, b"?", headers)).letter
+    assert (letter.partition, letter.offset) == (-1, 2**31)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STALL_S = 30.0
 """Longest wait for the next record."""
+LAST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999: a producer may send any number as a time."""
 ANSWER_TIMEOUT_MS = 15_000
 """Longest wait for what a broker knows about a topic."""
 
@@ -63,7 +65,7 @@ def record_view(record: ConsumerRecord) -> View:
     Bytes are text where they are UTF-8; others stand under `…_base64`, and the text is null.
     """
     stamp = Timestamp()
-    stamp.FromMilliseconds(max(0, record.timestamp))
+    stamp.FromMilliseconds(min(max(0, record.timestamp), LAST_MS))
     return {
         "topic": record.topic,
         "partition": record.partition,

@@ -19,6 +19,7 @@ MAX_OWN_HEADERS_BYTES = 64 * 1024
 MAX_VALUE_BYTES = 8 * 1024 * 1024 - 256 * 1024
 """What fits, with key and headers, into a message of the dead-letter topic."""
 
+_INT32, _INT64 = 2**31 - 1, 2**63 - 1
 _PREFIX = "dead-"
 _OWN_TRACE = "dead-traceparent"
 _TRACE = "traceparent"
@@ -81,7 +82,7 @@ class DeadLetter:
         # A message without key and value cannot be written; such a record, and a range that is gone, has neither.
         kept = value[:MAX_VALUE_BYTES] if self.value is not None or key is None else None
         if self.replay_of:
-            partition = _number(self.replay_of.partition(":")[0], partition or 0)
+            partition = _number(self.replay_of.partition(":")[0], partition or 0, _INT32)
         return Outgoing(dead_topic(pipeline), key, kept, headers, partition)
 
     def after_replay(self, headers: Headers) -> DeadLetter:
@@ -159,7 +160,10 @@ class StoredLetter:
 
 
 def read_letter(record: Record) -> StoredLetter:
-    """Return a message of a dead-letter topic as a letter; what its headers do not tell is empty or -1."""
+    """Return a message of a dead-letter topic as a letter; what its headers do not tell is empty or -1.
+
+    Anybody may have written it: numbers are none where no partition, offset or count can be that large.
+    """
     told = _told(record.headers)
     own = [
         (_TRACE if name == _OWN_TRACE else name, value)
@@ -180,9 +184,9 @@ def read_letter(record: Record) -> StoredLetter:
         letter,
         record.partition,
         record.offset,
-        record.timestamp_ms,
+        record.time_ms,
         record.header(_TRACE) or "",
-        _number(told.get("dead-value-bytes"), len(record.value or b"")),
+        _number(told.get("dead-value-bytes"), len(record.value or b""), _INT64),
     )
 
 
@@ -198,13 +202,16 @@ def _told(headers: Headers) -> dict[str, str]:
 def _origin_of(told: Mapping[str, str]) -> dict[str, Any]:
     return {
         "topic": told.get("dead-topic", ""),
-        "partition": _number(told.get("dead-partition"), -1),
-        "offset": _number(told.get("dead-offset"), -1),
-        "end": _number(told.get("dead-end"), 0),
-        "replays": _number(told.get("dead-replays"), 0),
+        "partition": _number(told.get("dead-partition"), -1, _INT32),
+        "offset": _number(told.get("dead-offset"), -1, _INT64),
+        "end": _number(told.get("dead-end"), 0, _INT64),
+        "replays": _number(told.get("dead-replays"), 0, _INT32),
         "replay_of": told.get("dead-replay-of", ""),
     }
 
 
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and text.isdecimal() else otherwise
+def _number(text: str | None, otherwise: int, most: int) -> int:
+    if text is None or not text.isdecimal() or len(text) > len(str(most)):
+        return otherwise
+    number = int(text)
+    return number if number <= most else otherwise

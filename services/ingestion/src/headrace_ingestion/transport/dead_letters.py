@@ -157,7 +157,7 @@ def _dies(trial: Trial, stored: StoredLetter, record: Record) -> str | None:
 def _original(log: DeadLog, stored: StoredLetter) -> bytes | None:
     """Return what the producer sent, None when the letter holds it itself or it is no longer there."""
     letter = stored.letter
-    if not needs_original(stored) or letter.topic in ("", PUSH_ACCEPTED.name):
+    if not needs_original(stored) or letter.topic in ("", PUSH_ACCEPTED.name) or letter.offset < 0:
         return None
     sent = log.sent(letter.topic, letter.partition, letter.offset)
     return sent if is_original(sent, stored) else None
