@@ -159,6 +159,7 @@ def fates(registry, canned):
         messages.RecordFate(pipeline="c", waiting=True),
         messages.RecordFate(pipeline="d"),
         messages.RecordFate(pipeline="e", rejection=why, dataset_id=canned.digest("d"), split="test"),
+        messages.RecordFate(pipeline="f", deleted_unread=True),
     ]
     return registry
 
@@ -166,7 +167,14 @@ def fates(registry, canned):
 def test_fates_as_json(headrace, fates, canned):
     found = json.loads(headrace("where", "scans:1:17", "--json").stdout)
     assert fates.requests == [messages.GetRecordFateRequest(topic="scans", partition=1, offset=17)]
-    assert [fate["fate"] for fate in found] == ["rejected", "in_dataset", "waiting", "left_out", "in_dataset"]
+    assert [fate["fate"] for fate in found] == [
+        "rejected",
+        "in_dataset",
+        "waiting",
+        "left_out",
+        "in_dataset",
+        "deleted_unread",
+    ]
     assert found[0]["rejection"] == {
         "stage": "ingestion",
         "rule": "type",
@@ -194,6 +202,7 @@ def test_fates_as_a_table(headrace, fates):
     assert "train split of dataset dddddddddddd, learned by digits 1" in text
     assert "waiting" in text
     assert "no dead letter tells why" in text
+    assert "deleted unread it was deleted from the topic before the pipeline began to read there" in text
 
 
 @pytest.mark.parametrize("place", ["scans", "scans:1", "scans:one:2", "scans:1:-2", ":1:2", "scans:1:2:"])

@@ -24,15 +24,15 @@ class Kept:
     """Predictions, records and rows that Kafka and the store still hold."""
 
     def __init__(self):
-        self.predictions, self.rejections, self.rows, self.ends = {}, {}, {}, {("digits", 0): 1000}
+        self.predictions, self.rejections, self.rows, self.bounds = {}, {}, {}, {("digits", 0): (0, 1000)}
         self.windows = []
 
     def starting_with(self, beginning, first_ms, last_ms):
         self.windows.append((first_ms, last_ms))
         return {key: served for key, served in self.predictions.items() if key.startswith(beginning)}
 
-    def end_of(self, topic, partition):
-        return self.ends.get((topic, partition))
+    def bounds_of(self, topic, partition):
+        return self.bounds.get((topic, partition))
 
     def rejection_of(self, pipeline, place):
         return self.rejections.get((pipeline, place))
@@ -216,6 +216,25 @@ def test_a_record_with_a_dead_letter_and_a_row_has_both(story, kept, stories, wo
 def test_a_record_of_a_range_that_was_cut_without_it_waits_for_nothing(story, stories):
     story.train()
     assert stories.fates(HERE) == [NOWHERE]
+
+
+def test_a_record_that_was_deleted_before_the_first_read_waits_for_nothing(story, kept, stories, ledger, world):
+    dataset = world.frozen(story.applied)
+    ledger.learn(replace(dataset, sources=(facts.SourceRange(0, 8, 1000), facts.SourceRange(1, 0, 5))))
+    before, first = RecordPlace("digits", 0, 7), RecordPlace("digits", 0, 8)
+    kept.bounds |= {("digits", 0): (8, 2000), ("digits", 2): (8, 2000)}
+    assert stories.fates(before) == [replace(NOWHERE, deleted_unread=True)]
+    assert stories.fates(first) == [NOWHERE]
+    kept.rejections[("digits", before)] = WHY
+    assert stories.fates(before) == [replace(NOWHERE, rejection=WHY)]
+    # What was read may be deleted before its dataset is cut, and of a partition without a dataset nothing is known.
+    kept.bounds[("digits", 0)] = (1500, 2000)
+    for waits in (RecordPlace("digits", 0, 1200), RecordPlace("digits", 2, 7)):
+        assert stories.fates(waits) == [replace(NOWHERE, waiting=True)]
+    # The records of a topic that was made anew begin at zero.
+    kept.rejections.clear()
+    kept.bounds[("digits", 0)] = (0, 20)
+    assert stories.fates(before) == [replace(NOWHERE, waiting=True)]
 
 
 def test_every_pipeline_of_the_topic_tells_its_own(story, kept, stories, ledger, world):

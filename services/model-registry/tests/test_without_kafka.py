@@ -24,7 +24,7 @@ ASKED: dict[str, Ask] = {
     "create a topic": lambda at: KafkaTopics(at, 1).create("orders"),
     "create a pipeline's topics": lambda at: KafkaTopics(at, 1).create_record_topics("orders", 1),
     "lags": lambda at: KafkaTopics(at, 1).lags([]),
-    "end of a partition": lambda at: KafkaRecords(at).end_of("orders", 0),
+    "bounds of a partition": lambda at: KafkaRecords(at).bounds_of("orders", 0),
     "a rejection": lambda at: KafkaRecords(at).rejection_of("orders", RecordPlace("orders", 0, 7)),
     "predictions": lambda at: KafkaPredictions(at).starting_with("0190", 0, 1),
 }

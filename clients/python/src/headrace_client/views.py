@@ -214,6 +214,8 @@ def _fate_word(fate: messages.RecordFate) -> str:
         return "in_dataset"
     if fate.HasField("rejection"):
         return "rejected"
+    if fate.deleted_unread:
+        return "deleted_unread"
     return "waiting" if fate.waiting else "left_out"
 
 

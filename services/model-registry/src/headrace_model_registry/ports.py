@@ -61,8 +61,11 @@ class Predictions(Protocol):
 class Records(Protocol):
     """The producers' records and the dead letters of them."""
 
-    def end_of(self, topic: str, partition: int) -> int | None:
-        """Return the offset behind the last committed record, None when there is no such partition."""
+    def bounds_of(self, topic: str, partition: int) -> tuple[int, int] | None:
+        """Return the first offset that is still there and the one behind the last committed record.
+
+        None when there is no such partition.
+        """
 
     def rejection_of(self, pipeline: str, place: RecordPlace) -> RecordRejection | None:
         """Return why a record was last rejected in a pipeline, None when no dead letter tells."""

@@ -14,7 +14,13 @@ from headrace_client.views import View, short_id
 
 PUSHED = "headrace.push.accepted.v1"
 """The topic that places pushed records."""
-FATES = {"in_dataset": "in a dataset", "rejected": "rejected", "waiting": "waiting", "left_out": "left out"}
+FATES = {
+    "in_dataset": "in a dataset",
+    "rejected": "rejected",
+    "waiting": "waiting",
+    "left_out": "left out",
+    "deleted_unread": "deleted unread",
+}
 """What the fates of a record are called."""
 
 
@@ -209,6 +215,8 @@ def _fate(view: View) -> str:
         )
     if view["fate"] == "waiting":
         told.append("no dataset has been cut from its range yet")
+    if view["fate"] == "deleted_unread":
+        told.append("it was deleted from the topic before the pipeline began to read there")
     if view["fate"] == "left_out":
         told.append("a dataset was cut from its range without it, and no dead letter tells why any more")
     return "; ".join(told)

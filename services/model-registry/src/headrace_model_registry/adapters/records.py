@@ -23,11 +23,16 @@ class KafkaRecords:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
-    def end_of(self, topic: str, partition: int) -> int | None:
-        """Return the offset behind the last committed record, None when there is no such partition."""
+    def bounds_of(self, topic: str, partition: int) -> tuple[int, int] | None:
+        """Return the first offset that is still there and the one behind the last committed record.
+
+        None when there is no such partition.
+        """
         place = (topic, partition)
         with self._reader() as reader:
-            return reader.ends([place])[place] if place in _partitions(reader, topic) else None
+            if place not in _partitions(reader, topic):
+                return None
+            return reader.beginnings([place])[place], reader.ends([place])[place]
 
     def rejection_of(self, pipeline: str, place: RecordPlace) -> RecordRejection | None:
         """Return why a record was last rejected in a pipeline, None when no dead letter tells.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Version
+from headrace_model_registry.core.facts import SourceRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class RecordFate:
     waiting: bool
     deleted: bool = False
     """Whether the pipeline was deleted since."""
+    deleted_unread: bool = False
+    """Whether the record was deleted from its topic before the pipeline began to read there."""
 
 
 def readers(catalogue: Catalogue, topic: str) -> list[str]:
@@ -71,16 +74,21 @@ def fate(
     rejection: RecordRejection | None,
     held: tuple[Dataset, str] | None,
     *,
+    beginning: int,
     deleted: bool = False,
 ) -> RecordFate:
     """Return the fate of a record; `held` is the newest dataset with it and its split, None when there is none.
+
+    `beginning` is the first offset that the record's partition still has.
 
     Both are told where both are found. A replayed record goes on under a new place and stays rejected at its old one.
     """
     read_now = not deleted and specs.topic(catalogue.pipelines[pipeline].spec) == place.topic
     if held is None:
-        waiting = read_now and rejection is None and not covering(catalogue, pipeline, place)
-        return RecordFate(pipeline, rejection, "", "", (), waiting, deleted)
+        unknown = read_now and rejection is None and not covering(catalogue, pipeline, place)
+        # A topic that was made anew has records before those that were read of the old one: these do wait.
+        gone = unknown and place.offset < beginning and _began_after(catalogue, pipeline, place)
+        return RecordFate(pipeline, rejection, "", "", (), unknown and not gone, deleted, gone)
     dataset, split = held
     trained = tuple(
         version
@@ -90,11 +98,25 @@ def fate(
     return RecordFate(pipeline, rejection, dataset.frozen.dataset_id, split, trained, waiting=False, deleted=deleted)
 
 
+def _began_after(catalogue: Catalogue, pipeline: str, place: RecordPlace) -> bool:
+    """Tell whether a pipeline's datasets show that it began to read the partition behind the record."""
+    starts = [
+        source.start
+        for (name, _), dataset in catalogue.datasets.items()
+        if name == pipeline
+        for source in _sources(catalogue, dataset, place)
+    ]
+    return bool(starts) and place.offset < min(starts)
+
+
 def _was_cut_from(catalogue: Catalogue, dataset: Dataset, place: RecordPlace) -> bool:
+    return any(source.start <= place.offset < source.end for source in _sources(catalogue, dataset, place))
+
+
+def _sources(catalogue: Catalogue, dataset: Dataset, place: RecordPlace) -> list[SourceRange]:
+    """Return the ranges of the record's partition that a dataset was cut from."""
     frozen = dataset.frozen
     spec = catalogue.specs.get((frozen.pipeline, frozen.spec_digest))
     if spec is None or specs.topic(spec) != place.topic:
-        return False
-    return any(
-        source.partition == place.partition and source.start <= place.offset < source.end for source in frozen.sources
-    )
+        return []
+    return [source for source in frozen.sources if source.partition == place.partition]

@@ -63,19 +63,21 @@ class Stories:
         if not readers:
             known = ", ".join(sorted({topic for home in homes for topic in fate.topics(home)})) or "none"
             raise NotFound(f"no pipeline reads topic {place.topic!r}; topics that are read: {known}")
-        end = self._records.end_of(place.topic, place.partition)
-        if end is None:
+        bounds = self._records.bounds_of(place.topic, place.partition)
+        if bounds is None:
             raise NotFound(f"topic {place.topic} has no partition {place.partition}")
+        beginning, end = bounds
         if not 0 <= place.offset < end:
             raise NotFound(f"there is no record {place} yet: partition {place.partition} ends before offset {end}")
-        found = [self._fate(home, pipeline, place) for home, pipeline in readers]
+        found = [self._fate(home, pipeline, place, beginning) for home, pipeline in readers]
         return sorted(found, key=lambda each: (each.pipeline, each.deleted))
 
-    def _fate(self, home: Catalogue, pipeline: str, place: RecordPlace) -> RecordFate:
+    def _fate(self, home: Catalogue, pipeline: str, place: RecordPlace, beginning: int) -> RecordFate:
         applied = home.pipelines[pipeline]
         rejection = self._records.rejection_of(own_name(pipeline, applied.incarnation), place)
         held = self._held(fate.covering(home, pipeline, place), place)
-        return fate.fate(home, pipeline, place, rejection, held, deleted=home is not self._state.catalogue)
+        deleted = home is not self._state.catalogue
+        return fate.fate(home, pipeline, place, rejection, held, beginning=beginning, deleted=deleted)
 
     def _held(self, newest_first: list[Dataset], place: RecordPlace) -> tuple[Dataset, str] | None:
         for dataset in newest_first:

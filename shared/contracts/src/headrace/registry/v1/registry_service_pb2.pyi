@@ -931,6 +931,7 @@ class RecordFate(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    DELETED_UNREAD_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -941,6 +942,8 @@ class RecordFate(_message.Message):
     """Whether the record has not reached the clean topic, or waits there for the next dataset."""
     deleted: _builtins.bool
     """Whether the pipeline was deleted since."""
+    deleted_unread: _builtins.bool
+    """Whether the record was deleted from its topic before the pipeline began to read there."""
     @_builtins.property
     def rejection(self) -> Global___RecordRejection:
         """Why it was rejected, and by which stage; unset unless it was."""
@@ -959,10 +962,11 @@ class RecordFate(_message.Message):
         versions: _abc.Iterable[Global___Version] | None = ...,
         waiting: _builtins.bool = ...,
         deleted: _builtins.bool = ...,
+        deleted_unread: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
