@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,7 +19,7 @@ from headrace_runtime.kafka import Admin, EventProducer, LogReader, Transactiona
 from headrace_runtime.messages import Outgoing, decode, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.run_worker import COMMANDS_PASSED_OVER, Job, RunWorker
-from headrace_runtime.runs import RunFolder, output_prefix, result_name
+from headrace_runtime.runs import MOST_ATTEMPTS, RunFolder, output_prefix, result_name
 from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -297,6 +299,57 @@ def test_a_result_that_is_not_what_a_child_wrote_is_made_again(
     (fact,) = facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id)
     assert (fact.version_id, fact.attempt) == (f"v-{run_id}", 4)
     assert not facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+
+
+def in_the_way(store: ObjectStore, run_id: str) -> None:
+    store.write(f"runs/{run_id}", b"")
+
+
+def in_the_way_of_the_result(store: ObjectStore, run_id: str) -> None:
+    store.write(f"{result_name(run_id)}/a", b"")
+
+
+def at_the_last_attempt(store: ObjectStore, run_id: str) -> None:
+    store.write(f"{output_prefix(run_id, MOST_ATTEMPTS)}a", b"")
+
+
+def ended_in_no_text(store: ObjectStore, run_id: str) -> None:
+    for attempt in (1, 2):
+        store.write(f"{output_prefix(run_id, attempt)}end.json", b'{"ending": "failed", "reason": "\\ud800"}')
+
+
+def ended_in_too_much(store: ObjectStore, run_id: str) -> None:
+    noise = b64encode(random.Random(1).randbytes(1_200_000)).decode()
+    RunFolder(store, run_id).write_result({"version": noise, "run_id": run_id, "attempt": 1})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (in_the_way, "something else lies in the way"),
+        (in_the_way_of_the_result, "something else lies in the way"),
+        (at_the_last_attempt, "expected attempts up to 999999999"),
+        (ended_in_no_text, "?"),
+        (ended_in_too_much, "the result makes an event of 1600"),
+    ],
+)
+def test_whatever_lies_in_a_runs_folder_ends_in_one_fact(
+    settings: WorkerSettings, spoil: Callable[[ObjectStore, str], None], reason: str, until: Callable[..., None]
+) -> None:
+    run_id = command(settings, "fine")
+    store = ObjectStore(settings.store_url)
+    spoil(store, run_id)
+    if spoil is ended_in_no_text:
+        begun = json.dumps({"command": coordinates(settings, run_id)}).encode()
+        for attempt in (1, 2):
+            store.write(f"{output_prefix(run_id, attempt)}assignment.json", begun)
+    with worker(settings) as running:
+        failures: list[BaseException] = []
+        running.on_failure = failures.append
+        until(lambda: failures or facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id))
+    assert not failures
+    (fact,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
+    assert reason in fact.reason
 
 
 @pytest.mark.parametrize("behaviour", ["no fact", "no result"])

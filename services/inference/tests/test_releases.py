@@ -44,6 +44,8 @@ def test_a_failure_is_tried_again_ever_more_rarely(make_release: MakeRelease) ->
         now_s += waits[-1]
         assert book.due(now_s) == release
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, LAST_RETRY_S, LAST_RETRY_S]
+    # A power of two is no float any more after a thousand failures, which take a night.
+    assert {book.failed(release, now_s, "reason", Fault.AROUND) for _ in range(1_100)} == {LAST_RETRY_S}
 
 
 def test_one_that_fails_does_not_hold_up_the_next(make_release: MakeRelease) -> None:

@@ -27,7 +27,7 @@ stream:
     - {{name: id, type: string, role: id}}
     - {{name: x, type: {feature}, role: feature}}
     - {{name: y, type: {label}, role: label}}
-prepare: {{transform: {{x: {{scale: standard}}}}}}
+prepare: {{{gaps}transform: {{x: {{scale: standard{impute}}}}}}}
 train:
   task: regression
   network: {{kind: mlp, hidden: [16]}}
@@ -50,7 +50,8 @@ class Forgetful:
 
 
 def pipeline_of(label: str = "float64", prediction: str = "", feature: str = "float32") -> Pipeline:
-    document = DOCUMENT.format(feature=feature, label=label)
+    gaps, impute = ("clean: {missing: keep}, ", ", impute: mean") if "nullable" in feature else ("", "")
+    document = DOCUMENT.format(feature=feature, label=label, gaps=gaps, impute=impute)
     return load_pipeline(document + (f"  predictionType: {prediction}\n" if prediction else ""))
 
 
@@ -128,8 +129,9 @@ def test_whole_labels_beyond_float64_are_refused_by_name(store: ObjectStore) -> 
     assert outcome.metrics["rmse"] < 0.5 * outcome.metrics["baseline_rmse"]
 
 
-def test_whole_features_beyond_float64_are_refused_by_name(store: ObjectStore) -> None:
-    pipeline = pipeline_of(feature="int64")
+@pytest.mark.parametrize("feature", ["int64", "int64, nullable: true"])
+def test_whole_features_beyond_float64_are_refused_by_name(store: ObjectStore, feature: str) -> None:
+    pipeline = pipeline_of(feature=feature)
     with pytest.raises(TooManyDigits, match="feature 'x': expected whole numbers up to 9007199254740992"):
         train(pipeline, store, 0.0, 1.0, far=2**60)
     outcome, _ = train(pipeline, store, 0.0, 1.0, far=2**52)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from headrace_runtime.errors import Corrupt, Unprocessable
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs import Past, RunFolder, attempt_of, check_run_id, output_prefix, result_name
+from headrace_runtime.runs import MOST_ATTEMPTS, Past, RunFolder, attempt_of, check_run_id, output_prefix, result_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +119,28 @@ def test_attempts_without_an_end_are_deaths(folder: RunFolder) -> None:
     folder.end(1, "interrupted", "the worker stops")
     folder.end(3, "failed", "the disk is full")
     assert folder.past("t:0:5") == Past(4, failures=1, deaths=2, reason="the disk is full")
+
+
+def test_a_file_in_the_place_of_an_attempt_takes_its_number(store: ObjectStore, folder: RunFolder) -> None:
+    store.write("runs/run-1/attempt-1", b"")
+    assert folder.past("t:0:5") == Past(1, failures=0, deaths=0, reason="")
+    begin(folder, 2)
+    assert folder.past("t:0:5") == Past(2, failures=0, deaths=1, reason="")
+
+
+def test_there_is_no_attempt_after_the_last_one(store: ObjectStore, folder: RunFolder) -> None:
+    store.write(f"{output_prefix('run-1', MOST_ATTEMPTS)}a", b"")
+    assert folder.past("t:0:5").latest == MOST_ATTEMPTS
+    with pytest.raises(Unprocessable, match="expected attempts up to 999999999"):
+        begin(folder, MOST_ATTEMPTS + 1)
+
+
+def test_what_lies_in_the_way_of_a_run_is_told(store: ObjectStore, folder: RunFolder) -> None:
+    store.write("runs/run-1", b"")
+    for attempted in (folder.result, lambda: begin(folder, 1), lambda: folder.write_result({})):
+        with pytest.raises(Unprocessable, match="something else lies in the way"):
+            attempted()
+    assert folder.past("t:0:5") == Past(0, 0, 0, "")
 
 
 def test_an_attempt_that_got_on_wipes_out_what_was_before(store: ObjectStore, folder: RunFolder) -> None:

@@ -82,5 +82,6 @@ def _data(texts: pa.StringArray) -> _Bytes:
     _, offsets, data = texts.buffers()
     if not len(texts) or data is None:
         return np.empty(0, dtype=np.uint8)
-    first, *_, last = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    # The buffer of a batch that came from elsewhere may be longer than its offsets.
+    first, *_, last = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
     return np.frombuffer(data, np.uint8)[first:last]

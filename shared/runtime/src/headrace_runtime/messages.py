@@ -15,11 +15,17 @@ from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 import uuid_utils
+import zstandard
 from google.protobuf.message import DecodeError, Message
 
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.telemetry import inject
 from headrace_runtime.topics import topic_of
+
+LARGEST_BYTES = 1_000_000
+"""Largest value of an event (bytes, compressed): brokers take messages of 1 MiB by default."""
+LARGEST_PLAIN_BYTES = 8 * 1024 * 1024 - 65_536
+"""Largest value of an event (bytes, before compression): what the producers send at most, less the headers."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -60,6 +66,13 @@ class Record(NamedTuple):
         """Return the last header of that name as text, None when there is none."""
         values = [value for key, value in self.headers if key == name]
         return values[-1].decode(errors="replace") if values else None
+
+
+def fits(value: bytes) -> bool:
+    """Return whether Kafka takes an event with this value."""
+    if len(value) <= LARGEST_BYTES:
+        return True
+    return len(value) <= LARGEST_PLAIN_BYTES and len(zstandard.compress(value)) <= LARGEST_BYTES
 
 
 @dataclass(frozen=True, slots=True)

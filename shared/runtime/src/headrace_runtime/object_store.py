@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -15,10 +16,12 @@ from typing import Protocol
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable
+from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable, Unprocessable
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TEMPORARY = ".writing-"
+_BLOCKED = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""Errors of a file system that works, and where something else lies in the way: no later attempt does better."""
 
 
 class ArtifactRef(Protocol):
@@ -77,7 +80,8 @@ class ObjectStore:
     service read anything else. Every write is whole or absent: local files are written aside, flushed and renamed; the
     remote file systems of fsspec put whole objects. Safe for use by many threads and processes.
 
-    Every method raises `Unavailable` when the file system fails.
+    Every method raises `Unavailable` when the file system fails, and `Unprocessable` when something that is no file of
+    ours lies in the way.
     """
 
     def __init__(self, url: str) -> None:
@@ -177,6 +181,8 @@ class ObjectStore:
         except HeadraceError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _BLOCKED and self._fs.isdir(self._root):
+                raise Unprocessable(f"object store: {place}: something else lies in the way: {error}") from error
             # Remote file systems let errors of their own clients through, which need not be OSErrors.
             if isinstance(error, OSError) or not isinstance(self._fs, LocalFileSystem):
                 raise Unavailable(f"object store: {place}: {error}") from error

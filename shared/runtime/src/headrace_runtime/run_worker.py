@@ -32,7 +32,7 @@ from headrace_runtime.kafka.consumers import GroupConsumer
 from headrace_runtime.kafka.events import EventProducer
 from headrace_runtime.kafka.markers import Markers
 from headrace_runtime.kafka.producers import MembershipLost, TransactionalProducer
-from headrace_runtime.messages import Outgoing, Record, decode, encode, next_offsets
+from headrace_runtime.messages import LARGEST_BYTES, Outgoing, Record, decode, encode, fits, next_offsets
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.run_lease import Interrupted, Lease, Moved
 from headrace_runtime.runs import ASSIGNMENT, RunFolder, output_prefix
@@ -140,21 +140,21 @@ class RunWorker(Background, Generic[C]):
         with _paused(consumer):
             try:
                 return [self._finish(command, lease)]
-            except _GivenUp as end:
+            except Unprocessable as end:
                 logger.warning("%s: run %.80r failed: %s", self.name, command.run_id, end)
                 failed = run_pb2.RunFailed(
                     run_id=command.run_id,
                     pipeline=command.pipeline,
                     kind=self._job.kind,
-                    reason=str(end)[:LONGEST_REASON],
-                    attempt=end.attempt,
+                    reason=str(end)[:LONGEST_REASON].encode(errors="replace").decode(),
+                    attempt=end.attempt if isinstance(end, _GivenUp) else 0,
                 )
         return [encode(failed, source=self.name)]
 
     def _finish(self, command: C, lease: Lease) -> Outgoing:
         """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes.
 
-        Raises _GivenUp when there is no such fact, and none to be had.
+        Raises Unprocessable when there is no such fact, and none to be had.
         """
         with _blamed_on_the_command():
             folder = RunFolder(self._store, command.run_id)
@@ -180,14 +180,23 @@ class RunWorker(Background, Generic[C]):
             self._attempt(command, folder, past.latest + 1, lease)
 
     def _fact(self, command: C, folder: RunFolder) -> Outgoing | None:
-        """Return the fact that the run's result makes, None without a result. Raises Corrupt when it makes none."""
+        """Return the fact that the run's result makes, None without a result.
+
+        Raises Corrupt when it makes none, and _GivenUp when it makes one that Kafka does not take.
+        """
         result = folder.result()
         if result is None:
             return None
         try:
-            return encode(self._job.fact(command, result), source=self.name)
+            fact = encode(self._job.fact(command, result), source=self.name)
         except Exception as error:
             raise Corrupt(f"the result of {command.run_id} makes no fact: {reason_of(error)}") from error
+        if fact.value is not None and not fits(fact.value):
+            raise _GivenUp(
+                f"the result makes an event of {len(fact.value)} bytes, and Kafka takes {LARGEST_BYTES} after "
+                "compression: have labels of fewer classes or shorter texts"
+            )
+        return fact
 
     def _attempt(self, command: C, folder: RunFolder, attempt: int, lease: Lease) -> None:
         """Run one child to its end. Raises Interrupted, and _GivenUp when no further attempt can succeed."""
@@ -262,7 +271,7 @@ class RunWorker(Background, Generic[C]):
         )
 
 
-class _GivenUp(Exception):
+class _GivenUp(Unprocessable):
     """The run ends in `run.failed`; the message is the reason, and `attempt` the one that failed last."""
 
     def __init__(self, reason: str, attempt: int = 0) -> None:

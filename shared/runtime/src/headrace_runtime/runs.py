@@ -28,6 +28,8 @@ ASSIGNMENT = "assignment.json"
 _END = "end.json"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ATTEMPT = re.compile(r"attempt-([1-9][0-9]{0,8})")
+MOST_ATTEMPTS = 999_999_999
+"""The highest number that an attempt can have: one of a stray folder may be as high."""
 _SHOWN = 40
 """Characters of a bad id that a message shows."""
 
@@ -77,7 +79,10 @@ class Past:
 
 
 class RunFolder:
-    """The files of one run. Every method raises Unavailable when the object store fails."""
+    """The files of one run.
+
+    Every method raises Unavailable when the object store fails, and Unprocessable when something lies in the way.
+    """
 
     def __init__(self, store: ObjectStore, run_id: str) -> None:
         self._store = store
@@ -102,13 +107,14 @@ class RunFolder:
         """
         files: dict[int, set[str]] = {}
         for name in self._store.list(f"runs/{self._run_id}"):
-            files.setdefault(attempt_of(name), set()).add(name.rpartition("/")[2])
+            # With a slash, because a file in the place of an attempt's folder takes its number as well.
+            files.setdefault(attempt_of(f"{name}/"), set()).add(name.rpartition("/")[2])
         files.pop(0, None)
         failures, deaths, reason = 0, 0, ""
         for attempt in sorted(files, reverse=True):
             if any(name.startswith(CHECKPOINT) for name in files[attempt]):
                 break
-            if self._read(attempt, ASSIGNMENT).get("command") != command:
+            if ASSIGNMENT not in files[attempt] or self._read(attempt, ASSIGNMENT).get("command") != command:
                 continue
             end = self._read(attempt, _END) if _END in files[attempt] else {}
             failures += end.get("ending") == "failed"
@@ -117,7 +123,9 @@ class RunFolder:
         return Past(max(files, default=0), failures, deaths, reason)
 
     def begin(self, attempt: int, assignment: bytes) -> None:
-        """Note that an attempt begins."""
+        """Note that an attempt begins. Raises Unprocessable when there can be no further one."""
+        if attempt > MOST_ATTEMPTS:
+            raise Unprocessable(f"runs/{self._run_id}: expected attempts up to {MOST_ATTEMPTS}, got one more")
         self._store.write(f"{output_prefix(self._run_id, attempt)}{ASSIGNMENT}", assignment)
 
     def end(self, attempt: int, ending: Ending, reason: str) -> None:

@@ -150,7 +150,7 @@ class ReleaseBook:
         if not self.wants(release):
             return first_s
         wanted = self._wanted[release.place]
-        wait_s = min(last_s, first_s * 2.0**wanted.failures)
+        wait_s = min(last_s, first_s * 2.0 ** min(wanted.failures, 20))
         wanted.failures += 1
         wanted.due_s = now_s + wait_s
         wanted.reason, wanted.fault = reason, fault

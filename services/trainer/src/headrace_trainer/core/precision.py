@@ -11,7 +11,7 @@ from headrace_learning.graphs import Array
 
 from headrace_trainer.errors import TooManyDigits
 
-_EXACT = 2**53
+EXACT = 2**53
 """Up to here float64 holds every whole number."""
 _FEWEST_STEPS = 100
 """So many steps of float64 a standard deviation is at least."""
@@ -33,11 +33,11 @@ def require_whole_numbers(field: Field, values: Array) -> None:
     largest = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
     # Differences of 64 bits are exact in unsigned numbers, wherever they begin.
     spread = (columns.view(np.uint64) - low.view(np.uint64)).astype(np.float64).std(axis=0)
-    lost = (largest > _EXACT) & (spread > 0) & (spread < _FEWEST_STEPS * np.spacing(largest))
+    lost = (largest > EXACT) & (spread > 0) & (spread < _FEWEST_STEPS * np.spacing(largest))
     if lost.any():
         place = int(np.argmax(lost))
         raise TooManyDigits(
-            f"{field.role} {field.name!r}: expected whole numbers up to {_EXACT}, or that differ by far more than "
+            f"{field.role} {field.name!r}: expected whole numbers up to {EXACT}, or that differ by far more than "
             f"{np.spacing(largest[place]):g}, got some around {largest[place]:.6g} with a deviation of "
             f"{spread[place]:.6g}: numbers are computed in float64, which cannot tell them apart. Have the producer "
             "send them less a constant, such as the first one; names that are numbers are better sent as texts"

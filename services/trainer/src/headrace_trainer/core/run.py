@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from headrace_data.batches import elements
 from headrace_data.canonical import sha256_digest
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
-from headrace_data.spec import Pipeline
+from headrace_data.spec import Field, Pipeline
 from headrace_learning.building import LabelScale, build_model, input_shape
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import evaluate
@@ -22,7 +23,7 @@ from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_trainer.core.baseline import baseline
 from headrace_trainer.core.memory import require_room
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
-from headrace_trainer.core.precision import require_float32, require_whole_numbers
+from headrace_trainer.core.precision import EXACT, require_float32, require_whole_numbers
 from headrace_trainer.core.randomness import seed_weights
 from headrace_trainer.core.training import Outcome, Rows, Training
 from headrace_trainer.errors import NotMeasurable, WrongDataset
@@ -93,7 +94,7 @@ def run(
     columns = reader.columns("train")
     labels = columns[plan.dataset.label.name]
     for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):
-        require_whole_numbers(field, columns[field.name])
+        require_whole_numbers(field, _whole_numbers(reader, field, columns[field.name]))
     empty = {f"missing/{field.name}": 1.0 for field in plan.dataset.features if not _any(columns[field.name])}
     learned = _learned(plan, labels)
     seed_weights(pipeline.train.seed)
@@ -121,6 +122,14 @@ def run(
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
     )
+
+
+def _whole_numbers(reader: DatasetReader, field: Field, values: Array) -> Array:
+    """Return a field's values as they were sent: whole numbers that may be missing are float64 in `values`."""
+    if field.type != "int64" or values.dtype == np.int64 or not (np.abs(values) > EXACT).any():
+        return values
+    batches = (batch.filter(batch.column(field.name).is_valid()) for batch in reader.batches("train"))
+    return np.concatenate([elements(batch, field) for batch in batches])
 
 
 def _require_room(plan: Plan, total_bytes: int) -> None:
