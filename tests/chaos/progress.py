@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from headrace.events.v1 import record_pb2
-from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka import Admin, LogReader
 from headrace_runtime.messages import Place, decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
@@ -109,9 +109,14 @@ def waits(settings: KafkaSettings, group: str, topic: str) -> bool:
         offsets = {(known.topic, known.partition): item.offset for known, item in committed.items()}
         with LogReader(settings, "chaos") as reader:
             places = reader.partitions(topic)
+            ends = reader.ends(places)
+            with Admin(settings, "chaos") as written:
+                # Whatever lies behind an open transaction waits for its end, which a broker's death may delay.
+                if any(ends[place] < end for place, end in written.written_ends(places).items()):
+                    return True
             reader.start_at({place: offsets.get(place) for place in places})
             # Markers of transactions lie behind the last message: only reading tells them from messages.
-            return any(reader.read_to(reader.ends(places)))
+            return any(reader.read_to(ends))
     except KafkaError:
         # The broker has just come back and does not know the group yet.
         return True
