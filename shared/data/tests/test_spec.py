@@ -2,9 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from headrace_data.spec import Pipeline, Problem, SpecInvalid, json_schema, load_pipeline, parse_canonical
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from headrace_data.spec import SpecInvalid, json_schema, load_pipeline, parse_canonical
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
 MINIMAL = """\
@@ -26,13 +24,6 @@ def problems(document: bytes | str) -> list[str]:
     with pytest.raises(SpecInvalid) as caught:
         load_pipeline(document)
     return [str(problem) for problem in caught.value.problems]
-
-
-def loaded(document: str) -> Pipeline | list[Problem]:
-    try:
-        return load_pipeline(document)
-    except SpecInvalid as invalid:
-        return invalid.problems
 
 
 def with_line(old: str, new: str) -> str:
@@ -162,6 +153,11 @@ bogus: 1
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
+        (
+            "network: {kind: mlp}",
+            "task: [regression]\n  network: {kind: mlp}",
+            "line 11: train.task: expected 'classification' or 'regression', got [\"regression\"]",
+        ),
         ("role: label", "role: feature", "line 6: stream.schema: expected one field with role label, got none"),
         (
             "role: feature",
@@ -314,6 +310,13 @@ def test_yaml_words_mean_what_people_mean() -> None:
         ("[1]", "line 1: expected an object, got [1]"),
         ("null", "line 1: expected an object, got null"),
         (b"a: 1\nb: \xff\n", "line 2: expected UTF-8, got the byte 0xff"),
+        ('a: 1\nb: "\\U00110000"\n', "line 2: bad YAML: a number is too large: chr() arg not in range(0x110000)"),
+        ('a: "\\UFFFFFFFF"\n', "line 1: bad YAML: a number is too large: Python int too large to convert to C int"),
+        (
+            f"%YAML 1.{'9' * 5_000}\n---\n",
+            "line 1: bad YAML: a number is too large: Exceeds the limit (4300 digits) for "
+            "integer string conversion: value has 5000 digits; use sys.set_int_max_str_digits() to increase the limit",
+        ),
         ("a: &x [1]\nb: *x\n", "line 2: anchors and aliases are not supported: write the value of 'x' out"),
     ],
 )
@@ -329,58 +332,6 @@ def test_a_byte_order_mark_is_no_problem() -> None:
 def test_bad_canonical_json_is_refused(data: bytes) -> None:
     with pytest.raises(SpecInvalid):
         parse_canonical(data)
-
-
-@settings(deadline=None)
-@given(st.text(max_size=200) | st.binary(max_size=200))
-def test_any_document_ends_in_a_pipeline_or_in_problems(document: bytes | str) -> None:
-    with pytest.raises(SpecInvalid) as caught:
-        load_pipeline(document)
-    assert caught.value.problems
-    assert all(problem.line >= 1 and problem.message for problem in caught.value.problems)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=5,
-)
-PLACES = st.sampled_from(
-    [
-        "metadata.name",
-        "stream",
-        "stream.key",
-        "stream.schema",
-        "stream.schema.1",
-        "stream.schema.1.range",
-        "stream.schema.1.shape",
-        "prepare.split",
-        "prepare.transform",
-        "prepare.freeze",
-        "train.network",
-        "train.network.kind",
-        "compress.variants",
-        "serve",
-    ]
-)
-
-
-@pytest.mark.slow
-@settings(deadline=None)
-@given(PLACES, JSON)
-def test_any_value_anywhere_ends_in_a_pipeline_or_in_problems(place: str, value: object) -> None:
-    document = json.loads(load_pipeline(EXAMPLE.read_bytes()).canonical_json())
-    *around, last = place.split(".")
-    here = document
-    for part in around:
-        here = here[int(part)] if isinstance(here, list) else here[part]
-    here[int(last) if isinstance(here, list) else last] = value
-
-    outcome = loaded(json.dumps(document, ensure_ascii=False))
-    if isinstance(outcome, Pipeline):
-        assert parse_canonical(outcome.canonical_json()) == outcome
-    else:
-        assert outcome
 
 
 def test_the_json_schema_is_stable_and_documents_every_key() -> None:

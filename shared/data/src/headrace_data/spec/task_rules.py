@@ -59,8 +59,8 @@ def _label(draft: Draft) -> Field | None:
 def _task(draft: Draft) -> str | None:
     """Return the task that a document asks for, or that its label suggests; None when that cannot be told."""
     task, label = draft.at("train", "task"), _label(draft)
-    if task in _GATES_OF:
-        return str(task)
+    if isinstance(task, str) and task in _GATES_OF:
+        return task
     if task is not None or label is None:
         return None
     return "regression" if label.type in _FLOATS else "classification"

@@ -96,7 +96,7 @@ def _is_tame(text: str, tree: Tree) -> bool:
     """Report anchors, aliases and tags; return whether the document may be composed at all."""
     depth = 0
     tame = True
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+    for token in _tokens(text):
         line = token.start_mark.line + 1
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
         if depth > MAX_DEPTH:
@@ -108,6 +108,18 @@ def _is_tame(text: str, tree: Tree) -> bool:
         elif isinstance(token, yaml.TagToken):
             tree.report((), f"tags are not supported, got {''.join(part or '' for part in token.value)!r}", line)
     return tame
+
+
+def _tokens(text: str) -> Iterator[yaml.Token]:
+    """Yield the tokens. Raises MarkedYAMLError and ReaderError."""
+    last: yaml.Mark | None = None
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            last = token.end_mark
+            yield token
+    except (ValueError, OverflowError) as error:
+        # Numbers in escapes and directives are converted unchecked.
+        raise yaml.MarkedYAMLError(problem=f"a number is too large: {error}", problem_mark=last) from error
 
 
 def _decode(document: bytes | str, tree: Tree) -> str | None:
