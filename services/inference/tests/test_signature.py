@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.signature import Call, Signature, TensorSpec
-from headrace_inference.core.tensors import DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
+from headrace_inference.core.tensors import (
+    DATATYPES,
+    InputTensor,
+    OutputTensor,
+    decode_output,
+    encode_raw,
+    with_known_gaps,
+)
 from headrace_runtime.errors import InvalidInput
 
 PIXELS = TensorSpec("pixels", DATATYPES["FP32"], ("batch", 2, 2))
@@ -207,6 +214,13 @@ def test_what_is_optional_may_be_missing(typed: bool) -> None:
             {"sort": ""},
             "input 'sort': expected a text in element [0], got an empty one: this feature may not be missing",
         ),
+        *(
+            (
+                {"sort": blank},
+                "input 'sort': expected a text in element [0], got a blank one: this feature may not be missing",
+            )
+            for blank in (" ", "\t\n", "\u3000")
+        ),
     ],
 )
 def test_what_is_not_optional_may_not_be_missing(typed: bool, missing: dict[str, Any], message: str) -> None:
@@ -214,6 +228,13 @@ def test_what_is_not_optional_may_not_be_missing(typed: bool, missing: dict[str,
         TABLE.arrays(table_call(**missing, typed=typed))
 
     assert str(caught.value) == message
+
+
+def test_the_first_text_that_is_missing_is_named() -> None:
+    texts = np.array([["a ", " b"], ["c", "\u00a0"]], object)
+    assert with_known_gaps("sort", texts[:1], optional=False) is not None
+    with pytest.raises(InvalidInput, match=r"input 'sort': expected a text in element \[1, 1\], got a blank one"):
+        with_known_gaps("sort", texts, optional=False)
 
 
 def test_infinity_is_a_number() -> None:

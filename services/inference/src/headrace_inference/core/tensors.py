@@ -129,8 +129,10 @@ def with_known_gaps(name: str, array: Array, *, optional: bool) -> Array:
         raise InvalidInput(_gap(name, "a number", "NaN", missing))
     if array.dtype == object:
         texts = array.ravel().tolist()
-        if not optional and "" in texts:
-            raise InvalidInput(_gap(name, "a text", "an empty one", array == ""))
+        # A text is blank when nothing is left of it without its blanks, as in records.
+        if not optional and not all(map(str.strip, texts)):
+            blank = np.array([not text.strip() for text in texts]).reshape(array.shape)
+            raise InvalidInput(_gap(name, "a text", "an empty one" if not array[blank][0] else "a blank one", blank))
         if optional and any(map(str.isspace, texts)):
             known = np.empty(len(texts), dtype=object)
             known[:] = ["" if text.isspace() else text for text in texts]
