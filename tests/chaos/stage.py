@@ -109,7 +109,10 @@ class Stage:
         def grow() -> None:
             nonlocal grown
             with Admin(self._settings, "chaos") as admin:
-                grown = min(MOST_PARTITIONS, admin.partitions_of(PIPELINE) + 1)
+                grown = admin.partitions_of(PIPELINE)
+            if grown >= MOST_PARTITIONS:
+                return
+            grown += 1
             with closing(KafkaAdminClient(client_id="chaos", **self._settings.kafka_client())) as client:
                 client.create_partitions({PIPELINE: grown})
 
