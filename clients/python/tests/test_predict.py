@@ -170,36 +170,6 @@ def test_a_long_list_of_wrong_rows_is_cut(headrace, inference):
     assert result.stderr.splitlines()[-1] == "and 30 more"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "there is no row"),
-        ("[]", "there is no row: the array is empty"),
-        ("[{]", "not a JSON array"),
-        (lines(ROW) + "\n{oops", "line 2: not JSON"),
-        ('{"pixels": NaN}', "NaN is no JSON number"),
-        ("[1, {}]", "row 1: expected an object, got 1"),
-        (lines(ROW) + "\n[1]", "row 2: expected an object, got [1]"),
-    ],
-)
-def test_text_that_holds_no_rows(headrace, inference, text, message):
-    result = headrace("predict", "digits", stdin=text)
-    assert result.exit_code == 1
-    assert message in result.stderr
-
-
-def test_a_file_that_is_not_there_is_wrong_usage(headrace, tmp_path):
-    assert headrace("predict", "digits", str(tmp_path / "none.json")).exit_code == 2
-
-
-def test_a_file_that_is_no_text(headrace, tmp_path):
-    path = tmp_path / "rows.json"
-    path.write_bytes(b"\xff\xfe")
-    result = headrace("predict", "digits", str(path))
-    assert result.exit_code == 1
-    assert "is not UTF-8 text" in result.stderr
-
-
 def test_an_unknown_model_is_said_in_the_servers_words(headrace, inference):
     result = headrace("predict", "letters", stdin=lines(ROW))
     assert result.exit_code == 1

@@ -72,6 +72,8 @@ def arrays_from_rows(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorS
                 columns[tensor.name].append(_row_array(row, tensor))
             except ValueError as error:
                 problems.append(RowProblem(number, tensor.name, str(error)))
+            except RecursionError:
+                problems.append(RowProblem(number, tensor.name, "it is nested too deep"))
     if not problems:
         problems = [problem for tensor in inputs for problem in _unequal_shapes(tensor.name, columns[tensor.name])]
     if problems:
@@ -141,6 +143,8 @@ def _flat(value: Any) -> list[Any]:
 def _element_problem(item: Any, dtype: np.dtype[Any]) -> str:
     """Return what came instead of an element of dtype; empty when it is one."""
     if dtype.kind == "O":
+        if isinstance(item, str) and not _is_whole(item):
+            return "half of a surrogate pair"
         fits = isinstance(item, str)
     elif isinstance(item, bool) and dtype in _FLAGS:
         fits = True
@@ -153,6 +157,10 @@ def _element_problem(item: Any, dtype: np.dtype[Any]) -> str:
         bounds = np.iinfo(dtype)
         fits = isinstance(item, int) and not isinstance(item, bool) and bounds.min <= item <= bounds.max
     return "" if fits else _json_text(item)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _json_text(item: Any) -> str:
@@ -189,8 +197,12 @@ def to_raw(array: Array, datatype: str) -> bytes:
 
 
 def _encoded(item: object) -> bytes:
-    if isinstance(item, str | bytes):
-        return item.encode() if isinstance(item, str) else item
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, str):
+        if not _is_whole(item):
+            raise InputInvalid(f"expected texts, got one with half of a surrogate pair: {_json_text(item)}")
+        return item.encode()
     # Libraries of tables have either for a text that is missing.
     if item is None or (isinstance(item, float) and math.isnan(item)):
         return b""

@@ -99,7 +99,8 @@ def parse_rows(text: str) -> Rows:
 
 
 def _lines(text: str) -> Iterator[Any]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # JSON ends no line where Python does: a text may hold other separators, such as U+2028, as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 yield _loads(line)
@@ -110,7 +111,10 @@ def _lines(text: str) -> Iterator[Any]:
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse, object_pairs_hook=unique_object)
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=unique_object)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _refuse(constant: str) -> NoReturn:
