@@ -197,6 +197,10 @@ def test_schemes_that_are_not_spoken_say_what_is() -> None:
             RedisCache(f"{scheme}://user:secret@127.0.0.1:26379/mymaster", prefix=PREFIX, ttl_s=1.0)
 
 
+def test_options_and_the_scheme_of_valkey(start: Start) -> None:
+    assert set(used(f"valkey://127.0.0.1:{start()}?db=1&client_name=cache")) == {Outcome.HIT}
+
+
 def test_a_server_that_does_not_answer_may_come() -> None:
     assert set(used(f"redis://127.0.0.1:{free_port()}/0", values=3)) == {Outcome.ERROR}
 
@@ -239,6 +243,7 @@ def test_tls(start: Start, tmp_path: Path) -> None:
             url = f"rediss://127.0.0.1:{port}/0"
             outcomes = await using(f"{url}?ssl_ca_certs={certificate}")
             assert set(outcomes) == {Outcome.HIT}
+            assert set(await using(f"{url}?ssl_cert_reqs=none")) == {Outcome.HIT}
             for wrong in (url, f"{url}?ssl_ca_certs={tmp_path / 'gone.crt'}"):
                 with pytest.raises(FailedPrecondition, match="cannot be used: TLS failed"):
                     await using(wrong)

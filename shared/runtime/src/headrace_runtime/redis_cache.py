@@ -19,6 +19,7 @@ from redis.exceptions import ReadOnlyError
 
 from headrace_runtime.errors import InvalidInput
 from headrace_runtime.redis_check import check_redis
+from headrace_runtime.redis_url import client_url
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +113,10 @@ class RedisCache:
         breaker: CircuitBreaker | None = None,
         max_waiting: int = 1000,
     ) -> None:
+        self._url = client_url(url)
         try:
             self._client = redis.Redis.from_url(
-                url,
+                self._url,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
                 retry=Retry(NoBackoff(), 0),
@@ -123,7 +125,6 @@ class RedisCache:
         except ValueError as error:
             # The URL itself may hold a password.
             raise InvalidInput(f"Redis URL: {error}; Sentinels and clusters are not spoken to") from error
-        self._url = url
         self._prefix = prefix
         self._ttl_s = ttl_s
         self._breaker = breaker or CircuitBreaker(failures=5, pause_s=2.0)
