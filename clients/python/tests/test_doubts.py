@@ -19,7 +19,7 @@ from headrace_data.twins import near_twins, twins_text
         ({"missing/a": 1.0}, ["trained on no value of 'a', missing in every row of the training split"]),
         (
             {"accuracy/yes": 1.0, "accuracy/ yes": 1.0, "accuracy/Yes": 1.0, "accuracy/no": 1.0},
-            ["trained to tell apart 'yes', ' yes' and 'Yes', which differ by blanks or case only"],
+            ["trained to tell apart 'yes', ' yes' and 'Yes', which differ by blanks, case or hidden characters only"],
         ),
         (
             {"accuracy": 0.5, "baseline_accuracy/a": 0.5},
@@ -31,10 +31,15 @@ def test_each_doubt_is_told_in_one_sentence(metrics, told):
     assert doubts(metrics) == told
 
 
-def test_twins_differ_by_blanks_or_case_only():
+def test_twins_look_alike():
     assert near_twins(["a", "b", "A ", "\u00a0a", "ab", "STRASSE", "stra\u00dfe", "a"]) == [
         ("a", "A ", "\u00a0a"),
         ("STRASSE", "stra\u00dfe"),
     ]
+    unseen = ("yes", "yes\u200b", "\ufeffYes")
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert near_twins([*unseen, composed, "cafe", apart]) == [unseen, (composed, apart)]
+    assert twins_text((composed, apart)) == r"'café' and 'cafe\u0301'"
+    assert twins_text(unseen) == r"'yes', 'yes\u200b' and '\ufeffYes'"
     assert near_twins([]) == []
     assert twins_text(tuple(" " * place + "x" for place in range(9)), 2) == "'x', ' x' and 7 more"

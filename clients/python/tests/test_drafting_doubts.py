@@ -49,7 +49,7 @@ def test_texts_that_are_nearly_alike_are_pointed_out() -> None:
     labels = ["yes", "no", "Yes ", "y es"]
     records = [{"id": f"r{row}", "x": row / 7, "label": labels[row % 4]} for row in range(400)]
     text = draft_pipeline("penguins", encoded(records)).text
-    assert "differ by blanks or case only: 'yes', 'Yes ' and 'y es'" in text
+    assert "differ by blanks, case or hidden characters only: 'yes', 'Yes ' and 'y es'" in text
 
 
 @pytest.mark.parametrize(("rows", "role"), [(400, "feature"), (100, None)])

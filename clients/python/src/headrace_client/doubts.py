@@ -27,4 +27,6 @@ def doubts(metrics: Mapping[str, float]) -> list[str]:
         found.append(f"trained on no value of {names}{more}, missing in every row of the training split{hint}")
     classes = [name.removeprefix(_OF_CLASS) for name in metrics if name.startswith(_OF_CLASS)]
     twins = [twins_text(group) for group in near_twins(classes)]
-    return found + [f"trained to tell apart {group}, which differ by blanks or case only" for group in twins]
+    return found + [
+        f"trained to tell apart {group}, which differ by blanks, case or hidden characters only" for group in twins
+    ]

@@ -74,7 +74,9 @@ def _tell(draft: Draft) -> None:
         note(f"id '{roles.id.field.name}': {repeated(roles.id.field)}, and are dropped as duplicates")
     for placed in (roles.label, *roles.features):
         for group in near_twins(placed.field.texts):
-            told = f"{placed.role} '{placed.field.name}' has values that differ by blanks or case only"
+            told = (
+                f"{placed.role} '{placed.field.name}' has values that differ by blanks, case or hidden characters only"
+            )
             note(f"{told}: {twins_text(group)}")
     if roles.label.why.startswith("guessed"):
         note("the label is a guess: --label FIELD names another")

@@ -97,7 +97,7 @@ def _field_remarks(placed: Placed, roles: Roles) -> Iterator[str]:
         yield "another in each record: if it names them, its role is id"
     if placed.role in ("feature", "label"):
         for group in near_twins(field.texts):
-            yield f"differ by blanks or case only: {comment_text(twins_text(group), 120)}"
+            yield f"differ by blanks, case or hidden characters only: {comment_text(twins_text(group), 120)}"
     if field.missing:
         kept = field.nullable and placed.role == "feature"
         yield f"missing in {field.missing} of {field.records}{'' if kept else ', which are rejected'}"

@@ -64,7 +64,7 @@ def dataset_page(facts: DatasetFacts) -> str:
         ("Provenance", "Where the rows came from: the same range gives the same id.", _origin(facts)),
     ]
     if alike := _alike(facts):
-        lead = "Texts that differ by blanks or case only, and are told apart all the same."
+        lead = "Texts that differ by blanks, case or hidden characters only, and are told apart all the same."
         parts.insert(1, ("Nearly alike", lead, alike))
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
     lead = joined(
