@@ -146,7 +146,7 @@ class RunWorker(Background, Generic[C]):
                     run_id=command.run_id,
                     pipeline=command.pipeline,
                     kind=self._job.kind,
-                    reason=str(end)[:LONGEST_REASON].encode(errors="replace").decode(),
+                    reason=str(end)[:LONGEST_REASON],
                     attempt=end.attempt if isinstance(end, _GivenUp) else 0,
                 )
         return [encode(failed, source=self.name)]

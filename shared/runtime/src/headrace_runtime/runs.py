@@ -119,7 +119,8 @@ class RunFolder:
             end = self._read(attempt, _END) if _END in files[attempt] else {}
             failures += end.get("ending") == "failed"
             deaths += "ending" not in end
-            reason = reason or str(end.get("reason", ""))
+            # Half of a surrogate pair is text to JSON, and none to a fact.
+            reason = reason or str(end.get("reason", "")).encode(errors="replace").decode()
         return Past(max(files, default=0), failures, deaths, reason)
 
     def begin(self, attempt: int, assignment: bytes) -> None:
