@@ -15,7 +15,7 @@ from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.loops import TransactionLoop
 from headrace_runtime.messages import Outgoing
 from headrace_runtime.pipelines import PipelineParts
-from headrace_runtime.rpc.host import GrpcHost
+from headrace_runtime.rpc.host import MAX_ANSWER_BYTES, GrpcHost
 from headrace_runtime.service import Component, Service, settle
 from headrace_runtime.topics import group_of
 
@@ -43,7 +43,7 @@ def build(settings: Settings) -> Service:
     pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances), forget)
     # Transactions of one producer come one after another anyway.
     writing = ThreadPoolExecutor(1, thread_name_prefix="push")
-    letters = DeadLetterDesk(settings, entrances, log, writing, pipelines.catch_up, settings.max_message_bytes)
+    letters = DeadLetterDesk(settings, entrances, log, writing, pipelines.catch_up, MAX_ANSWER_BYTES)
     servicer = IngestionServicer(PushDesk(entrances, log, writing), letters)
     host = GrpcHost(
         settings.listening(),

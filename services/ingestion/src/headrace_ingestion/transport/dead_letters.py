@@ -43,7 +43,7 @@ T = TypeVar("T")
 class DeadLetterDesk:
     """Lists and replays dead letters, in threads of their own; writes in the executor of everything that is accepted.
 
-    `max_message_bytes` is the largest answer. `catch_up` returns once every pipeline applied before is in force here: a
+    `max_answer_bytes` is the largest answer. `catch_up` returns once every pipeline applied before is in force here: a
     replay meant for a mended one must not meet the old one.
     """
 
@@ -54,14 +54,14 @@ class DeadLetterDesk:
         log: PushLog,
         writing: Executor,
         catch_up: Callable[[float], None],
-        max_message_bytes: int,
+        max_answer_bytes: int,
     ) -> None:
         self._settings = settings
         self._entrances = entrances
         self._log = log
         self._writing = writing
         self._catch_up = catch_up
-        self._room = max(0, max_message_bytes - ENVELOPE_BYTES)
+        self._room = max(0, max_answer_bytes - ENVELOPE_BYTES)
 
     async def listed(self, request: pb.ListDeadLettersRequest) -> AsyncIterator[pb.ListDeadLettersResponse]:
         """Yield the letters that are there now."""
