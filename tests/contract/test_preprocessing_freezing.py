@@ -261,19 +261,20 @@ def test_all_rows_of_a_topic_that_was_made_anew_are_in_its_dataset(lanes: Lanes,
 
 def test_a_topic_that_was_made_anew_begins_a_new_dataset(lanes: Lanes, until: Until) -> None:
     lane = lanes("{afterRecords: 100}")
+    # Batches from before they named their topic: a partition that goes back tells it, so one partition is all there is.
     lane.source_id = ""
     lane.apply()
-    lane.send((0, sound(0, 40)), (1, sound(100, 120)))
+    lane.send((0, sound(0, 60)))
     until(lambda: len(lane.rows()) == 60)
     lane.offsets.clear()
     topic_id = made_anew(lane, until)
-    lane.send((0, sound(1_000, 1_060)), (1, sound(2_000, 2_010)))
+    lane.send((0, sound(1_000, 1_060)))
     until(lane.failed)
-    lane.send((1, sound(2_010, 2_050)))
+    lane.send((0, sound(1_060, 1_110)))
     until(lane.frozen)
     (frozen,) = lane.frozen()
-    assert sorted(keys(lane.dataset_rows(frozen))) == [*range(1_000, 1_060), *range(2_000, 2_050)]
-    assert ranges(frozen.sources) == [(0, 0, 60), (1, 0, 50)]
+    assert sorted(keys(lane.dataset_rows(frozen))) == [*range(1_000, 1_110)]
+    assert ranges(frozen.sources) == [(0, 0, 110)]
     assert lane.manifest(frozen).provenance.topic_id == topic_id
     ((request, reason),) = lane.failed()
     assert request == ""

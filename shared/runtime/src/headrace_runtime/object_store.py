@@ -80,8 +80,8 @@ class ObjectStore:
     service read anything else. Every write is whole or absent: local files are written aside, flushed and renamed; the
     remote file systems of fsspec put whole objects. Safe for use by many threads and processes.
 
-    Every method raises `Unavailable` when the file system fails, and `Unprocessable` when something that is no file of
-    ours lies in the way.
+    Every method raises `Unavailable` when the file system fails. Those for named files raise `Unprocessable` when
+    something that is no file of ours lies in the way.
     """
 
     def __init__(self, url: str) -> None:
@@ -126,19 +126,19 @@ class ObjectStore:
         told to be whole and done without.
         """
         path = self._named_path(name)
-        with self._translated(path):
+        with self._unblocked(path):
             self._replace(path, data, flushed=flushed)
 
     def read(self, name: str) -> bytes | None:
         """Return a named file's bytes, or None when there is no such file."""
         path = self._named_path(name)
-        with self._translated(path):
+        with self._unblocked(path):
             return self._read(path)
 
     def list(self, prefix: str) -> Sequence[str]:
         """Return the names, sorted, of all files in the folder `prefix` and below; empty without such a folder."""
         path = self._named_path(prefix)
-        with self._translated(path):
+        with self._unblocked(path):
             self._fs.invalidate_cache()
             found = self._fs.find(path) if self._fs.isdir(path) else ()
         names = (str(PurePosixPath(item).relative_to(self._root)) for item in found)
@@ -175,14 +175,23 @@ class ObjectStore:
             self._fs.pipe_file(path, data)
 
     @contextmanager
+    def _unblocked(self, place: str) -> Iterator[None]:
+        """Raise Unprocessable where something else lies in the way of a named file, in a store that is there."""
+        with self._translated(place):
+            try:
+                yield
+            except OSError as error:
+                if error.errno in _BLOCKED and self._fs.isdir(self._root):
+                    raise Unprocessable(f"object store: {place}: something else lies in the way: {error}") from error
+                raise
+
+    @contextmanager
     def _translated(self, place: str) -> Iterator[None]:
         try:
             yield
         except HeadraceError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _BLOCKED and self._fs.isdir(self._root):
-                raise Unprocessable(f"object store: {place}: something else lies in the way: {error}") from error
             # Remote file systems let errors of their own clients through, which need not be OSErrors.
             if isinstance(error, OSError) or not isinstance(self._fs, LocalFileSystem):
                 raise Unavailable(f"object store: {place}: {error}") from error
