@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 GOOD: dict[str, Any] = {"id": "a", "team": 1, "image": [[1, 2, 3], [4, 5, 6.5]], "amount": 1.5, "age": 30, "kind": "x"}
+MOMENT = datetime(2026, 11, 29, 1, 2, 3, 456_789, UTC)
+TIME = np.datetime64(MOMENT.replace(tzinfo=None), "us")
 
 
 def check(pipeline: Pipeline, *values: bytes | None) -> Checked:
@@ -28,13 +31,15 @@ def record(**changes: Any) -> bytes:
 def test_good_records_become_columns(mixed: Pipeline) -> None:
     checker = RecordChecker(mixed.stream)
 
-    checked = checker.check([record(), record(id="b", image=None, age=None, kind=None)], [3, 4], [10, 11], [0, 7])
+    values = [record(), record(id="b", image=None, age=None, kind=None)]
+    checked = checker.check(values, [3, 4], [10, 11], [0, 7], np.array([TIME, "NaT"], "M8[us]"))
 
     assert checked.rejected == []
     assert checked.batch.schema == arrow_schema(mixed.stream.fields)
     assert checked.batch.to_pylist() == [
-        {**GOOD, "image": [1, 2, 3, 4, 5, 6.5], "_partition": 3, "_offset": 10, "_index": 0},
-        {**GOOD, "id": "b", "image": None, "age": None, "kind": None, "_partition": 4, "_offset": 11, "_index": 7},
+        {**GOOD, "image": [1, 2, 3, 4, 5, 6.5]} | {"_partition": 3, "_offset": 10, "_index": 0, "_time": MOMENT},
+        {**GOOD, "id": "b", "image": None, "age": None, "kind": None}
+        | {"_partition": 4, "_offset": 11, "_index": 7, "_time": None},
     ]
 
 
@@ -142,7 +147,7 @@ def test_no_records_make_an_empty_batch(mixed: Pipeline) -> None:
 
 
 def test_places_must_match_values(mixed: Pipeline) -> None:
-    with pytest.raises(ValueError, match=r"got \[1, 2, 1, 1\]"):
+    with pytest.raises(ValueError, match=r"got \[1, 2, 1, 1, 1\]"):
         RecordChecker(mixed.stream).check([b""], [1, 2], [3])
 
 
@@ -323,11 +328,13 @@ def test_a_stream_holds_one_batch(mixed: Pipeline, count: int) -> None:
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_damaged_arrow_bytes_never_lead_astray(mixed: Pipeline, place: int, change: int) -> None:
-    data = bytearray(to_ipc(check(mixed, record(), record(id="b" * 40)).batch))
+    values, times = [record(), record(id="b" * 40)], np.array([TIME, "NaT"], "M8[us]")
+    data = bytearray(to_ipc(RecordChecker(mixed.stream).check(values, [0, 0], [0, 1], None, times).batch))
     data[place % len(data)] ^= change
 
     try:
         batch = from_ipc(bytes(data))
+        require_columns(batch, mixed.stream.fields)
     except BatchInvalid:
         return
     batch.to_pydict()

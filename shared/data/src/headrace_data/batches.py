@@ -1,7 +1,8 @@
 """Record batches: the Arrow columns that carry a stream's records from service to service.
 
 One column per schema field, in schema order: single values as their own type, shaped fields as fixed-size lists of
-their elements, row-major. Then the lineage: which message of the producers' topic a row came from.
+their elements, row-major. Then the lineage: which message of the producers' topic a row came from, and when what it
+tells of happened.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ OFFSET: Final = "_offset"
 """Column: offset of the producers' message."""
 INDEX: Final = "_index"
 """Column: position of the row in its message, from 0."""
+TIME: Final = "_time"
+"""Column: event time of the row, microseconds in UTC; null where nobody knows it."""
+TIME_TYPE: Final = pa.timestamp("us", tz="UTC")
 _LINEAGE: Final = (
     pa.field(PARTITION, pa.int32(), nullable=False),
     pa.field(OFFSET, pa.int64(), nullable=False),
     pa.field(INDEX, pa.int32(), nullable=False),
+    pa.field(TIME, TIME_TYPE),
 )
+_FIRST_US: Final = -62_135_596_800_000_000
+_LAST_US: Final = 253_402_300_799_999_999
+"""The years 1 to 9999, which are those of Python's datetime."""
 
 
 def arrow_type(field: Field) -> pa.DataType:
@@ -50,8 +58,12 @@ def to_ipc(batch: pa.RecordBatch) -> bytes:
     return bytes(sink.getvalue())
 
 
-def from_ipc(data: bytes) -> pa.RecordBatch:
-    """Return the batch of an Arrow IPC stream. Raises BatchInvalid when the bytes are no stream of one sound batch."""
+def from_ipc(data: bytes, sent_ms: int | None = None) -> pa.RecordBatch:
+    """Return the batch of an Arrow IPC stream. Raises BatchInvalid when the bytes are no stream of one sound batch.
+
+    Rows of before event times were kept get `sent_ms`: when the message that carries them was written, in milliseconds
+    since the epoch. Without it, or when that is no time after the epoch, theirs is null.
+    """
     try:
         with pa.ipc.open_stream(data) as reader:
             batches = list(reader)
@@ -66,7 +78,16 @@ def from_ipc(data: bytes) -> pa.RecordBatch:
         batch.schema.names  # noqa: B018  # raises when a name is no UTF-8, which validate does not look at
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise BatchInvalid(f"expected a sound Arrow batch: {error}") from error
-    return batch
+    sent_us = (sent_ms or 0) * 1000
+    return timed(batch, sent_us if 0 < sent_us <= _LAST_US else None)
+
+
+def timed(batch: pa.RecordBatch, time_us: int | None = None) -> pa.RecordBatch:
+    """Return a batch with event times: its own, or this one for every row when it is of before they were kept."""
+    if batch.schema.names[-1:] != [INDEX]:
+        return batch
+    times = pa.repeat(pa.scalar(time_us, TIME_TYPE), batch.num_rows)
+    return batch.append_column(_LINEAGE[-1], times)
 
 
 def require_columns(batch: pa.RecordBatch, fields: Sequence[Field]) -> None:
@@ -79,6 +100,15 @@ def require_columns(batch: pa.RecordBatch, fields: Sequence[Field]) -> None:
             raise BatchInvalid(f"expected column {field.name!r} of type {field.type}, got {column.type}")
         if column.null_count and not field.nullable:
             raise BatchInvalid(f"expected no null in column {field.name!r}, got {column.null_count}")
+    _require_times(batch)
+
+
+def _require_times(batch: pa.RecordBatch) -> None:
+    """Raise BatchInvalid for a time that Python has no name for: whoever shows the row would fail."""
+    ends = pc.min_max(batch.column(TIME).cast(pa.int64())).as_py()
+    wrong = [time for time in ends.values() if time is not None and not _FIRST_US <= time <= _LAST_US]
+    if wrong:
+        raise BatchInvalid(f"expected times of the years 1 to 9999 in column {TIME!r}, got {wrong[0]} microseconds")
 
 
 def elements(batch: pa.RecordBatch, field: Field) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace_data.batches import arrow_schema
+from headrace_data.batches import arrow_schema, timed
 from headrace_data.errors import DatasetInvalid
 from headrace_data.manifest import Part
 from headrace_data.spec import Field
@@ -68,11 +68,14 @@ def write_part(rows: pa.RecordBatch) -> bytes:
 
 
 def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.RecordBatch:
-    """Return the rows of a part. Raises DatasetInvalid when they are not what the manifest says."""
+    """Return the rows of a part; those of before event times were kept have none.
+
+    Raises DatasetInvalid when they are not what the manifest says.
+    """
     data = store.get(part)
     try:
         schema = arrow_schema(fields)
-        table = pq.read_table(pa.BufferReader(data)).combine_chunks()
+        table = timed(pq.read_table(pa.BufferReader(data)).combine_chunks())
         table = _with_names_of_lists(table, schema).cast(schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error

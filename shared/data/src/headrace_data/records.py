@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from headrace_data.batches import arrow_schema
+from headrace_data.batches import TIME_TYPE, arrow_schema
 from headrace_data.columns import Piece, column_for, describe
 from headrace_data.json_keys import KeyRepeated, repeated_keys
 from headrace_data.spec import Stream
@@ -28,6 +28,8 @@ _SMALL_CHUNK: Final = 64
 """The same for records with lists. More lists alive at a time would send Python's garbage collector looking."""
 
 Numbers = Sequence[int] | npt.NDArray[np.signedinteger[Any]]
+Times = npt.NDArray[np.datetime64]
+"""Event times in microseconds, UTC; NaT where nobody knows one."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,19 @@ class RecordChecker:
         partitions: Numbers,
         offsets: Numbers,
         indexes: Numbers | None = None,
+        times: Times | None = None,
     ) -> Checked:
         """Check records, one JSON object each; None is a message without a value.
 
-        `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. Raises
-        ValueError when their lengths differ. A bad record never stops the good ones.
+        `partitions`, `offsets` and `indexes` say where each record came from, `times` of when it tells; without
+        `indexes` all are 0, and without `times` none is known. Raises ValueError when their lengths differ. A bad
+        record never stops the good ones.
         """
         indexes = [0] * len(values) if indexes is None else indexes
-        if not len(values) == len(partitions) == len(offsets) == len(indexes):
-            lengths = [len(values), len(partitions), len(offsets), len(indexes)]
-            raise ValueError(f"expected one partition, offset and index per value, got {lengths}")
+        times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
+        if not len(values) == len(partitions) == len(offsets) == len(indexes) == len(times):
+            lengths = [len(values), len(partitions), len(offsets), len(indexes), len(times)]
+            raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
         rejected: list[Rejection] = []
         pieces: list[list[Piece]] = [[] for _ in self._columns]
         size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
@@ -95,6 +100,7 @@ class RecordChecker:
         arrays += [pa.array(np.asarray(partitions, dtype=np.int32)[kept])]
         arrays += [pa.array(np.asarray(offsets, dtype=np.int64)[kept])]
         arrays += [pa.array(np.asarray(indexes, dtype=np.int32)[kept])]
+        arrays += [pa.array(times[kept], TIME_TYPE)]
         return Checked(pa.RecordBatch.from_arrays(arrays, schema=self._schema), rejected)
 
     def _decode(

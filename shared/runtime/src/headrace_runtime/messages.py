@@ -32,7 +32,7 @@ Headers = Sequence[tuple[str, bytes]]
 Place = tuple[str, int]
 """A topic and a partition of it."""
 
-_LAST_MS = 253_402_300_799_999
+LAST_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
 
@@ -60,7 +60,7 @@ class Record(NamedTuple):
     @property
     def time_ms(self) -> int:
         """Its timestamp, or the nearest of the years 1970 to 9999: a producer may have sent any number."""
-        return min(max(self.timestamp_ms, 0), _LAST_MS)
+        return min(max(self.timestamp_ms, 0), LAST_MS)
 
     def header(self, name: str) -> str | None:
         """Return the last header of that name as text, None when there is none."""

@@ -11,11 +11,11 @@ from operator import attrgetter
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
-from headrace_data.records import RecordChecker, Rejection
+from headrace_data.records import RecordChecker, Rejection, Times
 from headrace_data.spec import Pipeline
 from headrace_runtime.bisection import CRASH
 from headrace_runtime.dead_letters import DELETED_UNREAD
-from headrace_runtime.messages import Record
+from headrace_runtime.messages import LAST_MS, Record
 
 OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""
@@ -87,10 +87,18 @@ class Intake:
             values = [values[at] for at in places.tolist()]
         offsets = np.array([record.offset for record in group])[places]
         partitions = np.full(len(places), group[0].partition)
-        checked = self._checker.check(values, partitions, offsets, places if numbered else None)
+        times = _times([record.timestamp_ms for record in group])[places]
+        checked = self._checker.check(values, partitions, offsets, places if numbered else None, times)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return checked.batch, sorted(faults, key=lambda fault: fault.position)
+
+
+def _times(stamps_ms: Sequence[int]) -> Times:
+    """Return the times of messages; NaT for what is none, such as Kafka's -1 for a message without a time."""
+    stamps = np.array(stamps_ms, np.int64)
+    stamps[(stamps <= 0) | (stamps > LAST_MS)] = np.iinfo(np.int64).min
+    return stamps.view("datetime64[ms]").astype("datetime64[us]")
 
 
 def _by_partition(records: Sequence[Record]) -> list[list[Record]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ class Answer:
 
 
 def to_check(batch_id: str, values: Sequence[bytes]) -> list[Record]:
-    """Return the records of a pushed batch, not yet placed; they are taken as numbered ones.
+    """Return the records of a pushed batch, not yet placed; they are taken as numbered ones. Their time is now.
 
     Raises InvalidInput for a bad id and for no record.
     """
@@ -38,7 +39,8 @@ def to_check(batch_id: str, values: Sequence[bytes]) -> list[Record]:
         raise InvalidInput(f"batch_id: expected one that does not begin with {REPLAY_PREFIX}, got {batch_id!r}")
     if not values:
         raise InvalidInput("records: expected at least one record, got none")
-    return [Record("", partition=-1, offset=0, key=None, value=value) for value in values]
+    now_ms = int(time.time() * 1000)
+    return [Record("", partition=-1, offset=0, key=None, value=value, timestamp_ms=now_ms) for value in values]
 
 
 def answer_to(taken: Taken) -> Answer:

@@ -45,13 +45,13 @@ def own_message(record: Record, pipeline: Pipeline) -> record_pb2.RecordBatch:
 
 
 def record_batch(record: Record, pipeline: Pipeline) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
-    """Return a record batch message of a pipeline and its rows.
+    """Return a record batch message of a pipeline and its rows; those of before event times have the message's own.
 
     Raises Unprocessable and BatchInvalid when it is none, or when its rows are not those that it tells of, by their
     number and by the ranges that they come from.
     """
     message = own_message(record, pipeline)
-    rows = from_ipc(message.arrow)
+    rows = from_ipc(message.arrow, record.timestamp_ms)
     if rows.num_rows != message.rows:
         raise Unprocessable(f"{record.coordinates}: expected {message.rows} rows, got {rows.num_rows}")
     require_columns(rows, pipeline.stream.fields)

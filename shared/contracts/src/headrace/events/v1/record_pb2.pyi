@@ -89,7 +89,7 @@ class RecordBatch(_message.Message):
     """Digest of the pipeline spec that the records were checked against."""
     arrow: _builtins.bytes
     """The rows as an Arrow IPC stream: one column per schema field, and _partition, _offset and _index, which name the
-    producer's message and the row in it.
+    producer's message and the row in it, and _time, the event time. Messages of before event times have no _time.
     """
     rows: _builtins.int
     """Number of rows in arrow. May be zero when every record of the ranges was rejected."""
