@@ -1,4 +1,4 @@
-"""Training as in production, with a checkpoint and a report after each epoch, beside a plain loop; in turns."""
+"""Training as in production, with checkpoints by time and a report after each epoch, beside a plain loop; in turns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from benchmarks import figures
 from benchmarks.training import plain
 
 PLAIN = "plain PyTorch loop"
-OURS = "Headrace, checkpoint and report each epoch"
+OURS = "Headrace, checkpoints by time, report each epoch"
+CHECKPOINT_S = 60.0
 CLASSES = 10
 
 
@@ -83,7 +84,7 @@ def _measure(task: Task, folder: Path, rounds: int) -> dict[str, list[Round]]:
 
     def ours(network: nn.Module) -> None:
         run_id = uuid.uuid4().hex
-        checkpoints = StoredCheckpoints(store, run_id, output_prefix(run_id, 1))
+        checkpoints = StoredCheckpoints(store, run_id, output_prefix(run_id, 1), CHECKPOINT_S)
         Training(
             network, settings, Classification(), train, validation, "sha256:", checkpoints, Reporter(io.StringIO())
         ).run()

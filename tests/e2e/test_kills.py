@@ -128,6 +128,7 @@ def story(
     holds = tmp_path_factory.mktemp("holds")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADRACE_HOLD_DIR", str(holds))
+        patch.setenv("HEADRACE_CHECKPOINT_S", "0")  # after each epoch: the trainer is killed after the third
         platform = Platform.on_free_ports(tmp_path_factory.mktemp("killed"))
         platform.start()
     try:

@@ -1,17 +1,19 @@
+import pytest
 import torch
-from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.checkpoint import Checkpoint, Midway
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 
 
-def _checkpoint(epoch: int, subject: str = "s") -> Checkpoint:
+def _checkpoint(epoch: int, subject: str = "s", batches: int = 0) -> Checkpoint:
     weights = {"w": torch.full((2,), float(epoch))}
-    return Checkpoint(subject, epoch, weights, weights, epoch, 0.5, {"steps": torch.tensor(epoch)})
+    midway = Midway(batches, 1.5, torch.get_rng_state()) if batches else None
+    return Checkpoint(subject, epoch, weights, weights, epoch, 0.5, {"steps": torch.tensor(epoch)}, midway)
 
 
-def _attempt(store: ObjectStore, number: int, run_id: str = "run") -> StoredCheckpoints:
-    return StoredCheckpoints(store, run_id, output_prefix(run_id, number))
+def _attempt(store: ObjectStore, number: int, run_id: str = "run", interval_s: float = 0) -> StoredCheckpoints:
+    return StoredCheckpoints(store, run_id, output_prefix(run_id, number), interval_s)
 
 
 def _epoch(checkpoint: Checkpoint | None) -> int | None:
@@ -21,8 +23,9 @@ def _epoch(checkpoint: Checkpoint | None) -> int | None:
 def test_an_attempt_finds_the_newest_checkpoint_of_all_attempts(store: ObjectStore) -> None:
     assert _attempt(store, 1).newest("s") is None
 
+    first = _attempt(store, 1)
     for epoch in (1, 2, 3, 4, 5):
-        _attempt(store, 1).save(_checkpoint(epoch))
+        first.save(_checkpoint(epoch))
     _attempt(store, 2).save(_checkpoint(2))
 
     found = _attempt(store, 3).newest("s")
@@ -35,8 +38,13 @@ def test_an_attempt_finds_the_newest_checkpoint_of_all_attempts(store: ObjectSto
 
 
 def test_only_two_checkpoints_are_kept(store: ObjectStore) -> None:
-    for epoch in range(1, 10):
-        _attempt(store, 1).save(_checkpoint(epoch))
+    attempt = _attempt(store, 1)
+    # By time, any epochs may follow each other: two of even numbers must not write over each other.
+    for epoch in (1, 2, 4, 6):
+        attempt.save(_checkpoint(epoch))
+        assert _epoch(_attempt(store, 2).newest("s")) == epoch
+    store.write("runs/run/attempt-1/checkpoint-1.json", b"cut")
+    assert _epoch(_attempt(store, 2).newest("s")) == 4
 
     assert store.list("runs/run") == [
         f"runs/run/attempt-1/checkpoint-{slot}.{end}" for slot in (0, 1) for end in ("json", "safetensors")
@@ -44,8 +52,9 @@ def test_only_two_checkpoints_are_kept(store: ObjectStore) -> None:
 
 
 def test_a_crash_in_the_middle_of_writing_leaves_the_one_before(store: ObjectStore) -> None:
+    attempt = _attempt(store, 1)
     for epoch in (4, 5):
-        _attempt(store, 1).save(_checkpoint(epoch))
+        attempt.save(_checkpoint(epoch))
 
     # Epoch 6 would replace epoch 4; its tensors were written and its sidecar was not.
     store.write("runs/run/attempt-1/checkpoint-0.safetensors", b"tensors of epoch 6")
@@ -53,3 +62,32 @@ def test_a_crash_in_the_middle_of_writing_leaves_the_one_before(store: ObjectSto
 
     store.write("runs/run/attempt-1/checkpoint-1.json", b'{"format":')
     assert _attempt(store, 2).newest("s") is None
+
+
+def test_of_one_epoch_the_checkpoint_of_more_batches_is_newer(store: ObjectStore) -> None:
+    attempt = _attempt(store, 1)
+    for batches in (3, 9):
+        attempt.save(_checkpoint(2, batches=batches))
+    _attempt(store, 2).save(_checkpoint(2))
+
+    found = _attempt(store, 3).newest("s")
+    assert found is not None
+    assert found.midway is not None
+    assert (found.place, found.midway.loss) == ((2, 9), 1.5)
+    assert torch.equal(found.midway.generator, torch.get_rng_state())
+
+
+def test_checkpoints_are_due_after_a_time_or_after_each_epoch(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("headrace_trainer.adapters.checkpoints.time.monotonic", lambda: now[0])
+    timed, each = _attempt(store, 1, interval_s=60), _attempt(store, 2, interval_s=0)
+
+    assert (each.due(midway=False), each.due(midway=True)) == (True, False)
+    assert not timed.due(midway=False)
+    now[0] += 60
+    assert timed.due(midway=False)
+    assert timed.due(midway=True)
+    timed.save(_checkpoint(1))
+    assert not timed.due(midway=True)

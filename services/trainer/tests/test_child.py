@@ -49,7 +49,13 @@ class Steps:
 def assign(store: ObjectStore, freeze: Callable[[Pipeline], Manifest]) -> Callable[..., dict[str, Any]]:
     """Makes an assignment as the worker does."""
 
-    def build(pipeline: Pipeline, run_id: str, attempt: int = 1, dataset: Manifest | None = None) -> dict[str, Any]:
+    def build(
+        pipeline: Pipeline,
+        run_id: str,
+        attempt: int = 1,
+        dataset: Manifest | None = None,
+        checkpoint_s: float = 0,
+    ) -> dict[str, Any]:
         dataset = dataset or freeze(pipeline)
         return {
             "run_id": run_id,
@@ -58,6 +64,7 @@ def assign(store: ObjectStore, freeze: Callable[[Pipeline], Manifest]) -> Callab
             "output": output_prefix(run_id, attempt),
             "spec": pipeline.canonical_json().decode(),
             "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
+            "checkpoint_s": checkpoint_s,
         }
 
     return build
@@ -127,6 +134,30 @@ def test_a_run_gives_the_same_version_whether_it_was_stopped_or_not(
     }
     manifests = [json.loads(store.get(Artifact(**each["manifest"]))) for each in (straight, stopped)]
     assert manifests[0] | {"run_id": "stopped"} == manifests[1]
+
+
+@pytest.mark.parametrize("checkpoint_s", [3600.0, 1e-6])
+def test_a_run_that_is_killed_between_checkpoints_gives_the_same_version(
+    assign: Assign, digits: Pipeline, store: ObjectStore, tmp_path: Path, checkpoint_s: float
+) -> None:
+    quick = _changed(digits, network=MlpNetwork(kind="mlp", hidden=(32,), dropout=0.2), epochs=5)
+    straight = work(assign(quick, "straight", checkpoint_s=3600.0), Steps())
+
+    with _start(assign(quick, "killed", checkpoint_s=checkpoint_s), tmp_path) as child:
+        assert child.stdout is not None
+        for _ in range(2):
+            assert isinstance(parse_line(child.stdout.readline()), Progress)
+        child.kill()
+        told = 2 + len(child.stdout.readlines())
+    steps = Steps()
+    again = work(assign(quick, "killed", attempt=2, checkpoint_s=checkpoint_s), steps)
+
+    # Without a checkpoint it begins anew; with one after each batch it goes on from what was told last, or later.
+    assert steps.seen == list(range(6 - len(steps.seen), 6))
+    assert len(steps.seen) == 5 if checkpoint_s > 1 else len(steps.seen) <= 5 - told
+    assert {name: again[name] for name in ("graph", "weights", "metrics", "epochs")} == {
+        name: straight[name] for name in ("graph", "weights", "metrics", "epochs")
+    }
 
 
 @pytest.mark.parametrize(("salt", "seed"), [("headrace", 7), ("another", 1), ("third", 2)])

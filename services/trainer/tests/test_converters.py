@@ -1,7 +1,8 @@
 from headrace.events.v1 import artifact_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.topics import MODEL_TRAINED, TRAINING_REQUESTED, topic_of
-from headrace_trainer.transport.consumer import TRAINING
+from headrace_trainer.transport.consumer import training
 
+TRAINING = training(checkpoint_s=2.5)
 COMMAND = run_pb2.TrainingRequested(
     run_id="run",
     pipeline="digits",
@@ -23,6 +24,7 @@ def test_the_child_is_told_spec_and_dataset() -> None:
             "dataset_id": "sha256:d",
             "manifest": {"uri": "file:///m", "digest": "sha256:m", "size_bytes": 3},
         },
+        "checkpoint_s": 2.5,
     }
 
 

@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
         run(
             plan,
             DatasetReader(dataset, store),
-            StoredCheckpoints(store, "run", "runs/run/attempt-1/"),
+            StoredCheckpoints(store, "run", "runs/run/attempt-1/", 0),
             steps,
             8 * 10**9,
         )

@@ -42,6 +42,9 @@ class Forgetful:
     def newest(self, subject: str) -> Checkpoint | None:
         return None
 
+    def due(self, *, midway: bool) -> bool:
+        return not midway
+
     def save(self, checkpoint: Checkpoint) -> None:
         pass
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from headrace_data.spec import EarlyStop, MlpNetwork, Optimizer, Train
-from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.networks import mlp, weights_of
 from headrace_trainer.core.objectives import Classification
 from headrace_trainer.core.randomness import order_of_rows, seed_for, seed_weights
@@ -17,12 +17,19 @@ from headrace_trainer.errors import Diverged
 class Notebook:
     """Keeps checkpoints and progress in memory."""
 
-    def __init__(self, checkpoints: list[Checkpoint] | None = None) -> None:
+    def __init__(self, checkpoints: list[Checkpoint] | None = None, every: int = 0) -> None:
+        """Keep one after each epoch, or, whether an epoch ends there or not, after `every` times it was asked."""
         self.checkpoints = checkpoints or []
+        self.every = every
+        self.asked = 0
         self.steps: list[tuple[int, int, Mapping[str, float], float]] = []
 
     def newest(self, subject: str) -> Checkpoint | None:
         return next((each for each in reversed(self.checkpoints) if each.subject == subject), None)
+
+    def due(self, *, midway: bool) -> bool:
+        self.asked += 1
+        return self.asked % self.every == 0 if self.every else not midway
 
     def save(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.append(checkpoint)
@@ -113,6 +120,33 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_the_same(stopped_after: int) 
     assert outcome == expected
     assert _equal(again, weights)
     assert [step for step, _, _, _ in resumed.steps] == list(range(stopped_after + 1, 13))
+
+
+def test_a_run_that_goes_on_in_the_midst_of_an_epoch_ends_the_same() -> None:
+    expected, weights = _train(_settings(), Notebook())
+    # Seven batches of 16 make an epoch of 100 rows.
+    straight = Notebook(every=5)
+    _train(_settings(), straight)
+    places = [each.place for each in straight.checkpoints]
+    assert places[:4] == [(0, 5), (1, 3), (2, 1), (2, 6)]
+    assert places[-1] == (12, 0)
+
+    for number, place in enumerate(places):
+        resumed = Notebook([from_bytes(*to_bytes(straight.checkpoints[number]))], every=10**6)
+        outcome, again = _train(_settings(), resumed)
+
+        assert outcome == expected, place
+        assert _equal(again, weights), place
+        assert [step for step, _, _, _ in resumed.steps] == list(range(place[0] + 1, 13))
+        # Of a run that was done nothing is kept again.
+        assert [each.place for each in resumed.checkpoints[1:]] == ([(12, 0)] if place != (12, 0) else [])
+
+
+def test_the_last_state_is_kept_when_no_checkpoint_was_due() -> None:
+    notebook = Notebook(every=10**6)
+    outcome, _ = _train(_settings(epochs=500, early_stop=EarlyStop(patience=3)), notebook)
+
+    assert [each.place for each in notebook.checkpoints] == [(outcome.epochs, 0)]
 
 
 def test_the_checkpoint_of_another_subject_is_left_alone() -> None:

@@ -1,10 +1,11 @@
 import json
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 import torch
-from headrace_learning.checkpoint import Checkpoint, from_bytes, tensors_to_bytes, to_bytes
+from headrace_learning.checkpoint import Checkpoint, Midway, from_bytes, tensors_to_bytes, to_bytes
 from headrace_learning.errors import BrokenCheckpoint, NotLearnable
 from headrace_learning.networks import mlp, weights_of
 from headrace_learning.optimizers import Optimizer, build_optimizer
@@ -100,6 +101,29 @@ def test_a_checkpoint_that_is_not_whole_is_refused() -> None:
     ):
         with pytest.raises(BrokenCheckpoint):
             from_bytes(*broken)
+
+
+def test_a_checkpoint_of_before_is_read() -> None:
+    tensor = {"w": torch.ones(3)}
+    data, sidecar = to_bytes(Checkpoint("s", 1, tensor, tensor, 1, 0.1, {}))
+    values = json.loads(sidecar) | {"format": "headrace-checkpoint/2"}
+    del values["midway"]
+
+    read = from_bytes(data, json.dumps(values).encode())
+
+    assert (read.place, read.best_loss, read.midway) == ((1, 0), 0.1, None)
+
+
+def test_a_checkpoint_within_the_first_epoch_knows_no_best_loss() -> None:
+    tensor = {"w": torch.ones(3)}
+    midway = Midway(7, 12.5, torch.get_rng_state())
+
+    read = from_bytes(*to_bytes(Checkpoint("s", 0, tensor, tensor, 0, math.inf, {}, midway)))
+
+    assert (read.place, read.best_epoch, read.best_loss) == ((0, 7), 0, math.inf)
+    assert read.midway is not None
+    assert read.midway.loss == 12.5
+    assert torch.equal(read.midway.generator, midway.generator)
 
 
 def test_the_bytes_of_tensors_do_not_depend_on_their_order() -> None:

@@ -10,7 +10,10 @@ class Checkpoints(Protocol):
     """Where a run's state is kept between attempts."""
 
     def newest(self, subject: str) -> Checkpoint | None:
-        """Return the valid checkpoint of this subject with the most epochs, of any attempt; None if there is none."""
+        """Return the valid checkpoint of this subject that is furthest, of any attempt; None if there is none."""
+
+    def due(self, *, midway: bool) -> bool:
+        """Return whether it is time for another checkpoint: in the midst of an epoch, or after one."""
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint: whole, or not at all."""

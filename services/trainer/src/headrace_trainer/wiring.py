@@ -5,7 +5,7 @@ from headrace_runtime.run_worker import RunWorker
 from headrace_runtime.service import Service
 
 from headrace_trainer.settings import Settings
-from headrace_trainer.transport.consumer import TRAINING
+from headrace_trainer.transport.consumer import training
 
 NAME = "trainer"
 
@@ -13,5 +13,5 @@ NAME = "trainer"
 def build(settings: Settings) -> Service:
     """Return the service: a worker that runs one training at a time, and the producer of its progress."""
     events = EventProducer(settings, source=NAME)
-    worker = RunWorker(NAME, TRAINING, settings, events)
+    worker = RunWorker(NAME, training(settings.checkpoint_s), settings, events)
     return Service(NAME, [events, worker])

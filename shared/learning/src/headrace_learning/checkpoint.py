@@ -1,13 +1,16 @@
-"""A training run's state after an epoch, as safetensors with a JSON sidecar.
+"""A training run's state after an epoch or in the midst of one, as safetensors with a JSON sidecar.
 
-Nothing random is kept: the order of the rows and the units that dropout silences are functions of (seed, epoch), so a
-run that goes on from a checkpoint ends with the same weights as one that was never stopped. The sidecar names the
-digest of the tensors and is written after them: who finds a sidecar that fits its tensors has a whole checkpoint.
+The order of the rows and the units that dropout silences are functions of (seed, epoch), so a run that goes on from a
+checkpoint ends with the same weights as one that was never stopped. Only in the midst of an epoch the generator's state
+is kept, which dropout has drawn from by then. The sidecar names the digest of the tensors and is written after them:
+who finds a sidecar that fits its tensors has a whole checkpoint.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,30 +19,52 @@ from headrace_data.canonical import sha256_digest
 
 from headrace_learning.errors import BrokenCheckpoint
 
-FORMAT = "headrace-checkpoint/2"
+FORMAT = "headrace-checkpoint/3"
+_READ = ("headrace-checkpoint/2", FORMAT)
+"""The formats that are read: the second knew no place within an epoch."""
 
 _WEIGHTS = "weights/"
 _BEST = "best/"
 _OPTIMIZER = "optimizer/"
+_GENERATOR = "generator"
+
+
+@dataclass(frozen=True)
+class Midway:
+    """How far a run is in an epoch that is not done."""
+
+    batches: int
+    """Batches of the epoch that are done; at least one."""
+    loss: float
+    """Sum of the losses of their rows."""
+    generator: torch.Tensor
+    """State of PyTorch's global generator after them, [bytes] uint8."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a run needs to go on after `epoch`."""
+    """Everything that a run needs to go on after `epoch`, or after some batches of the next."""
 
     subject: str
     """What is trained on what: a checkpoint of another subject is of no use. A digest."""
     epoch: int
     """Epochs done."""
     weights: Mapping[str, torch.Tensor]
-    """The network's parameters and buffers by name, after `epoch`."""
+    """The network's parameters and buffers by name, as they are now."""
     best_weights: Mapping[str, torch.Tensor]
     """The same after `best_epoch`."""
     best_epoch: int
     best_loss: float
-    """Validation loss after `best_epoch`, in nats."""
+    """Validation loss after `best_epoch`, in nats; infinite before the first epoch is done, when `best_epoch` is 0."""
     optimizer: Mapping[str, torch.Tensor]
     """The optimiser's memory: tensors by name."""
+    midway: Midway | None = None
+    """How far the run is in the epoch after `epoch`; None between two epochs."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """How far the run is, to compare: epochs done, then batches of the next."""
+        return self.epoch, self.midway.batches if self.midway else 0
 
 
 def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
@@ -47,13 +72,17 @@ def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
     tensors = {f"{_WEIGHTS}{name}": tensor for name, tensor in checkpoint.weights.items()}
     tensors |= {f"{_BEST}{name}": tensor for name, tensor in checkpoint.best_weights.items()}
     tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in checkpoint.optimizer.items()}
+    if checkpoint.midway:
+        tensors[_GENERATOR] = checkpoint.midway.generator
     data = tensors_to_bytes(tensors)
+    midway = checkpoint.midway and {"batches": checkpoint.midway.batches, "loss": checkpoint.midway.loss}
     sidecar = {
         "format": FORMAT,
         "subject": checkpoint.subject,
         "epoch": checkpoint.epoch,
         "best_epoch": checkpoint.best_epoch,
-        "best_loss": checkpoint.best_loss,
+        "best_loss": checkpoint.best_loss if checkpoint.best_epoch else None,
+        "midway": midway,
         "tensors": sha256_digest(data),
     }
     return data, json.dumps(sidecar, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
@@ -63,8 +92,8 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
     """Read what `to_bytes` wrote. Raise `BrokenCheckpoint` when the two are not whole or do not belong together."""
     try:
         values = json.loads(sidecar)
-        if values["format"] != FORMAT:
-            raise BrokenCheckpoint(f"checkpoint: expected format {FORMAT}, got {values['format']!r}")
+        if values["format"] not in _READ:
+            raise BrokenCheckpoint(f"checkpoint: expected one of the formats {_READ}, got {values['format']!r}")
         if values["tensors"] != sha256_digest(data):
             raise BrokenCheckpoint(f"checkpoint: expected tensors {values['tensors']}, got {sha256_digest(data)}")
         tensors = safetensors.torch.load(data)
@@ -74,13 +103,18 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
             weights=_below(tensors, _WEIGHTS),
             best_weights=_below(tensors, _BEST),
             best_epoch=int(values["best_epoch"]),
-            best_loss=float(values["best_loss"]),
+            best_loss=math.inf if values["best_loss"] is None else float(values["best_loss"]),
             optimizer=_below(tensors, _OPTIMIZER),
+            midway=_midway(values.get("midway"), tensors),
         )
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise BrokenCheckpoint(
             f"checkpoint: expected tensors and a sidecar that can be read, got {type(error).__name__}: {error}"
         ) from error
+
+
+def _midway(values: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> Midway | None:
+    return None if values is None else Midway(int(values["batches"]), float(values["loss"]), tensors[_GENERATOR])
 
 
 def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 
 from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.errors import BrokenCheckpoint
@@ -18,33 +19,45 @@ class StoredCheckpoints:
     An attempt keeps two and writes over the older one, so that a crash in the middle of writing leaves the other.
     """
 
-    def __init__(self, store: ObjectStore, run_id: str, output: str) -> None:
+    def __init__(self, store: ObjectStore, run_id: str, output: str, interval_s: float) -> None:
+        """Write one every `interval_s` seconds, be it in the midst of an epoch; one after each epoch when that is 0."""
         self._store = store
         self._run_prefix = f"runs/{run_id}/"
         self._output = output
+        self._interval_s = interval_s
+        self._saves = 0
+        self._saved_s = time.monotonic()
 
     def newest(self, subject: str) -> Checkpoint | None:
-        """Return the valid checkpoint of this subject with the most epochs, of any attempt; None if there is none."""
+        """Return the valid checkpoint of this subject that is furthest, of any attempt; None if there is none."""
         newest: Checkpoint | None = None
         for name in self._store.list(self._run_prefix):
             if match := _SIDECAR.fullmatch(name):
                 checkpoint = self._read(match["stem"])
                 if checkpoint is None or checkpoint.subject != subject:
                     continue
-                if newest is None or checkpoint.epoch > newest.epoch:
+                if newest is None or checkpoint.place > newest.place:
                     newest = checkpoint
         return newest
+
+    def due(self, *, midway: bool) -> bool:
+        """Return whether it is time for another checkpoint: in the midst of an epoch, or after one."""
+        if not self._interval_s:
+            return not midway
+        return time.monotonic() - self._saved_s >= self._interval_s
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint: the tensors first, then the sidecar that makes them count.
 
-        Nothing waits for the disk: a machine that fails costs a run some epochs, and a file in pieces does not match
+        Nothing waits for the disk: a machine that fails costs a run some progress, and a file in pieces does not match
         its digest.
         """
-        stem = f"{self._output}checkpoint-{checkpoint.epoch % 2}"
+        stem = f"{self._output}checkpoint-{self._saves % 2}"
         tensors, sidecar = to_bytes(checkpoint)
         self._store.write(f"{stem}.safetensors", tensors, flushed=False)
         self._store.write(f"{stem}.json", sidecar, flushed=False)
+        self._saves += 1
+        self._saved_s = time.monotonic()
 
     def _read(self, stem: str) -> Checkpoint | None:
         tensors, sidecar = self._store.read(f"{stem}.safetensors"), self._store.read(f"{stem}.json")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from headrace_data.spec import Train
-from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.checkpoint import Checkpoint, Midway
 from headrace_learning.networks import weights_of
 from headrace_learning.optimizers import build_optimizer
 from torch import nn
@@ -78,6 +78,8 @@ class Training:
         self._best_epoch = 0
         self._best_loss = math.inf
         self._best_weights = weights_of(network)
+        self._midway: Midway | None = None
+        self._kept = (0, 0)
 
     def run(self) -> Outcome:
         """Train until the epochs are used up or the validation loss stands still. Raises Diverged."""
@@ -85,14 +87,17 @@ class Training:
         started, first = time.monotonic(), self._epoch
 
         while self._epochs_remain() and not self._stands_still():
-            self._epoch += 1
             train_loss = self._train_one_epoch()
+            self._epoch += 1
             validation = self._validate()
             self._keep_if_best(validation)
-            self._save_checkpoint()
+            if self._checkpoints.due(midway=False):
+                self._save_checkpoint()
             seconds = (time.monotonic() - started) / (self._epoch - first)
             self._report(train_loss, validation, seconds)
 
+        if self._kept != (self._epoch, 0):
+            self._save_checkpoint()
         self._network.load_state_dict(self._best_weights)
         self._network.eval()
         return Outcome(self._epoch, self._best_epoch, self._best_loss)
@@ -105,18 +110,27 @@ class Training:
         return stop is not None and self._epoch - self._best_epoch >= stop.patience
 
     def _train_one_epoch(self) -> float:
-        """Make one pass over the training split. Returns the mean loss over its rows."""
-        seed_epoch(self._settings.seed, self._epoch)
+        """Make one pass over the training split, or what is left of one. Returns the mean loss over its rows."""
+        epoch, seed = self._epoch + 1, self._settings.seed
+        seed_epoch(seed, epoch)
+        done, total = 0, 0.0
+        if self._midway:
+            done, total = self._midway.batches, self._midway.loss
+            torch.set_rng_state(self._midway.generator)
+            self._midway = None
         self._network.train()
         rows = len(self._train.targets)
-        total = 0.0
-        for places in torch.split(order_of_rows(rows, self._settings.seed, self._epoch), self._settings.batch_size):
+        batches = torch.split(order_of_rows(rows, seed, epoch), self._settings.batch_size)
+        for places in batches[done:]:
             loss = self._objective.loss(self._network(self._train.inputs[places]), self._train.targets[places])
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
             self._optimizer.step()
             total += float(loss.detach()) * len(places)
-        return self._finite(total / rows)
+            done += 1
+            if done < len(batches) and self._checkpoints.due(midway=True):
+                self._save_checkpoint(Midway(done, self._finite(epoch, total), torch.get_rng_state()))
+        return self._finite(epoch, total / rows)
 
     @torch.no_grad()
     def _validate(self) -> _Validation:
@@ -125,13 +139,13 @@ class Training:
         outputs = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, MEASURED_AT_ONCE)])
         targets = self._validation.targets
         return _Validation(
-            loss=self._finite(float(self._objective.loss(outputs, targets))),
+            loss=self._finite(self._epoch, float(self._objective.loss(outputs, targets))),
             measures=self._objective.measure(outputs, targets),
         )
 
-    def _finite(self, loss: float) -> float:
+    def _finite(self, epoch: int, loss: float) -> float:
         if not math.isfinite(loss):
-            raise Diverged(self._epoch, loss, self._settings.optimizer.learning_rate)
+            raise Diverged(epoch, loss, self._settings.optimizer.learning_rate)
         return loss
 
     def _keep_if_best(self, validation: _Validation) -> None:
@@ -140,18 +154,19 @@ class Training:
             self._best_epoch, self._best_loss = self._epoch, validation.loss
             self._best_weights = weights_of(self._network)
 
-    def _save_checkpoint(self) -> None:
-        self._checkpoints.save(
-            Checkpoint(
-                subject=self._subject,
-                epoch=self._epoch,
-                weights=weights_of(self._network),
-                best_weights=self._best_weights,
-                best_epoch=self._best_epoch,
-                best_loss=self._best_loss,
-                optimizer=self._optimizer.memory(),
-            )
+    def _save_checkpoint(self, midway: Midway | None = None) -> None:
+        checkpoint = Checkpoint(
+            subject=self._subject,
+            epoch=self._epoch,
+            weights=weights_of(self._network),
+            best_weights=self._best_weights,
+            best_epoch=self._best_epoch,
+            best_loss=self._best_loss,
+            optimizer=self._optimizer.memory(),
+            midway=midway,
         )
+        self._checkpoints.save(checkpoint)
+        self._kept = checkpoint.place
 
     def _take_up_checkpoint(self) -> None:
         checkpoint = self._checkpoints.newest(self._subject)
@@ -162,6 +177,7 @@ class Training:
         self._epoch = checkpoint.epoch
         self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
         self._best_weights = dict(checkpoint.best_weights)
+        self._midway, self._kept = checkpoint.midway, checkpoint.place
 
     def _report(self, train_loss: float, validation: _Validation, seconds_per_epoch: float) -> None:
         metrics = {

@@ -36,7 +36,7 @@ def _train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     pipeline = parse_canonical(assignment["spec"].encode())
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset)
-    checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"])
+    checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"], assignment["checkpoint_s"])
 
     curve = StoredCurve(progress, store, assignment["output"])
 

@@ -1,15 +1,22 @@
 """What the trainer does with its command."""
 
+from functools import partial
+
 from headrace.events.v1 import run_pb2
 from headrace_runtime.run_worker import Job
 
 from headrace_trainer.transport.converters import to_assignment, to_fact
 
-TRAINING: Job[run_pb2.TrainingRequested] = Job(
-    command=run_pb2.TrainingRequested,
-    kind=run_pb2.RUN_KIND_TRAINING,
-    module="headrace_trainer.child",
-    assignment=to_assignment,
-    fact=to_fact,
-)
-"""Training of one version in a child process: ends in ModelTrained or RunFailed."""
+
+def training(checkpoint_s: float) -> Job[run_pb2.TrainingRequested]:
+    """Return the training of one version in a child process, which ends in ModelTrained or RunFailed.
+
+    Seconds between checkpoints; 0 for one after each epoch.
+    """
+    return Job(
+        command=run_pb2.TrainingRequested,
+        kind=run_pb2.RUN_KIND_TRAINING,
+        module="headrace_trainer.child",
+        assignment=partial(to_assignment, checkpoint_s=checkpoint_s),
+        fact=to_fact,
+    )

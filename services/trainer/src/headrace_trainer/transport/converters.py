@@ -6,8 +6,8 @@ from typing import Any
 from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
 
-def to_assignment(command: run_pb2.TrainingRequested) -> dict[str, Any]:
-    """Return what the child must know of a command."""
+def to_assignment(command: run_pb2.TrainingRequested, checkpoint_s: float) -> dict[str, Any]:
+    """Return what the child must know of a command; `checkpoint_s` are the seconds between checkpoints."""
     manifest = command.dataset.manifest
     return {
         "spec": command.spec.json.decode(),
@@ -15,6 +15,7 @@ def to_assignment(command: run_pb2.TrainingRequested) -> dict[str, Any]:
             "dataset_id": command.dataset.dataset_id,
             "manifest": {"uri": manifest.uri, "digest": manifest.digest, "size_bytes": manifest.size_bytes},
         },
+        "checkpoint_s": checkpoint_s,
     }
 
 
