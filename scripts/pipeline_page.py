@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import pydantic
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.spec.scalars import DNS_LABEL, DURATION, FIELD_NAME
 from headrace_data.spec.section import Section
@@ -135,7 +136,11 @@ def _default(model: type[Section], name: str, field: FieldInfo) -> str:
     if field.default is None:
         return "unset"
     plain = model.model_construct().model_dump(mode="json", by_alias=True)
-    value = plain.get(field.alias or name, field.default)
+    # A default that specs leave out of their digest is left out here too.
+    written = next(
+        (each.func for each in field.metadata if isinstance(each, pydantic.PlainSerializer)), lambda value: value
+    )
+    value = plain.get(field.alias or name, written(field.default))
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return "empty" if value in ([], ()) else f"`{list(value) if isinstance(value, tuple) else value}`"

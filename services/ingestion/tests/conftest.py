@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -31,9 +32,14 @@ train:
 
 @pytest.fixture(scope="session")
 def new_intake() -> Callable[..., Intake]:
-    """Make an intake of meters: an id, a level from 0 to 10 and a state; records of up to 1,000 bytes."""
+    """Make an intake of meters: an id, a level from 0 to 10 and a state; records of up to 1,000 bytes.
 
-    def make(batch_bytes: int = 900_000) -> Intake:
-        return Intake(load_pipeline(DOCUMENT), batch_bytes, max_record_bytes=1_000)
+    `stream` is more of the stream's section, and `now_s` what the intake's clock shows.
+    """
+
+    def make(batch_bytes: int = 900_000, stream: str = "", now_s: float | None = None) -> Intake:
+        pipeline = load_pipeline(DOCUMENT.replace("  format: json\n", f"  format: json\n  {stream}\n"))
+        clock = time.time if now_s is None else lambda: now_s
+        return Intake(pipeline, batch_bytes, 1_000, clock)
 
     return make

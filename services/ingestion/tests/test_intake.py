@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -42,20 +41,6 @@ def test_records_of_a_partition_stay_in_order_and_apart(new_intake: Callable[...
         0: list(range(6)),
         2: list(range(6)),
     }
-
-
-def test_a_row_has_the_time_of_its_message_and_none_when_kafka_has_none(new_intake: Callable[..., Intake]) -> None:
-    stamps = [1_764_374_400_123, -1, 2**62, 1_764_374_400_000]
-    records = [
-        Record("meters", 0, number, None, good(number), timestamp_ms=stamp) for number, stamp in enumerate(stamps)
-    ]
-    records[2] = records[2]._replace(value=b"none")
-    (batch,) = new_intake().take(records).batches
-    assert batch.rows.column("_time").to_pylist() == [
-        datetime(2025, 11, 29, 0, 0, 0, 123_000, UTC),
-        None,
-        datetime(2025, 11, 29, tzinfo=UTC),
-    ]
 
 
 def test_when_every_record_is_bad_the_range_is_still_accounted_for(new_intake: Callable[..., Intake]) -> None:

@@ -15,6 +15,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka.record.legacy_records import LegacyRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
 
 CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}
@@ -41,7 +42,11 @@ def plainly(data: bytes) -> list[Record] | str:
     batch = DefaultRecordBatch(data)
     try:
         return [
-            Record("t", 3, one.offset, one.key, one.value, tuple((n, v or b"") for n, v in one.headers), one.timestamp)
+            Record(
+                *("t", 3, one.offset, one.key, one.value, tuple((n, v or b"") for n, v in one.headers)),
+                one.timestamp,
+                one.timestamp_type == 1,
+            )
             for one in batch
         ]
     except (CorruptRecordError, UnicodeDecodeError):
@@ -53,6 +58,11 @@ def quickly(data: bytes) -> list[Record] | str:
         return list(chain.from_iterable(unpack(DefaultRecordBatch(data), "t", 3)))
     except CorruptRecordError:
         return "corrupt"
+
+
+def _batches(data: bytes) -> list[Any]:
+    records = MemoryRecords(data)
+    return list(iter(records.next_batch, None))
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,9 +81,22 @@ def test_offsets_and_times_are_those_of_the_log() -> None:
     written: list[Any] = [(None, b"v", [], 1_700_000_000_000 + place) for place in range(FEWEST)]
     data = bytearray(encoded(written, first=2**40))
 
-    assert [record.offset for record in quickly(bytes(data))] == [2**40 + place for place in range(FEWEST)]
+    found = quickly(bytes(data))
+    assert [record.offset for record in found] == [2**40 + place for place in range(FEWEST)]
+    assert [record.timestamp_ms for record in found] == [1_700_000_000_000 + place for place in range(FEWEST)]
+    assert not any(record.is_append_time for record in found)
     data[22] |= 0x08  # the broker's time stands for all
     assert quickly(bytes(data)) == plainly(bytes(data))
+    assert {(record.timestamp_ms, record.is_append_time) for record in quickly(bytes(data))} == {
+        (1_700_000_000_000 + FEWEST - 1, True)
+    }
+
+
+def test_a_message_of_the_oldest_format_has_no_time() -> None:
+    builder = LegacyRecordBatchBuilder(magic=0, compression_type=0, batch_size=1 << 16)
+    builder.append(0, timestamp=None, key=b"k", value=b"v")
+    (batch,) = _batches(bytes(builder.build()))
+    assert list(chain.from_iterable(unpack(batch, "t", 3))) == [Record("t", 3, 0, b"k", b"v", (), -1)]
 
 
 def test_many_records_are_made_in_several_rounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,8 @@ _LINEAGE: Final = (
     pa.field(INDEX, pa.int32(), nullable=False),
     pa.field(TIME, TIME_TYPE),
 )
-_FIRST_US: Final = -62_135_596_800_000_000
-_LAST_US: Final = 253_402_300_799_999_999
+FIRST_US: Final = -62_135_596_800_000_000
+LAST_US: Final = 253_402_300_799_999_999
 """The years 1 to 9999, which are those of Python's datetime."""
 
 
@@ -79,7 +79,7 @@ def from_ipc(data: bytes, sent_ms: int | None = None) -> pa.RecordBatch:
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise BatchInvalid(f"expected a sound Arrow batch: {error}") from error
     sent_us = (sent_ms or 0) * 1000
-    return timed(batch, sent_us if 0 < sent_us <= _LAST_US else None)
+    return timed(batch, sent_us if 0 < sent_us <= LAST_US else None)
 
 
 def timed(batch: pa.RecordBatch, time_us: int | None = None) -> pa.RecordBatch:
@@ -106,7 +106,7 @@ def require_columns(batch: pa.RecordBatch, fields: Sequence[Field]) -> None:
 def _require_times(batch: pa.RecordBatch) -> None:
     """Raise BatchInvalid for a time that Python has no name for: whoever shows the row would fail."""
     ends = pc.min_max(batch.column(TIME).cast(pa.int64())).as_py()
-    wrong = [time for time in ends.values() if time is not None and not _FIRST_US <= time <= _LAST_US]
+    wrong = [time for time in ends.values() if time is not None and not FIRST_US <= time <= LAST_US]
     if wrong:
         raise BatchInvalid(f"expected times of the years 1 to 9999 in column {TIME!r}, got {wrong[0]} microseconds")
 

@@ -2,25 +2,30 @@
 
 The rules: `json` (the bytes are one JSON object, and no object in it has a key twice), and then per field, in schema
 order: `missing` (a field that may not be null is there, and no blank text), `type`, `shape` and `overflow` (the value
-fits its type, and a float64 is at most 1e250 in size). The first fault of a record is the one that is told. Ranges are
-looked at by cleaning, because the pipeline says whether they count.
+fits its type, and a float64 is at most 1e250 in size). Then `time` (the field of the event time, where the stream names
+one, holds a time) and `future` (the event time is not far ahead of the clock). The first fault of a record is the one
+that is told. Ranges are looked at by cleaning, because the pipeline says whether they count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from headrace_data.batches import TIME_TYPE, arrow_schema
-from headrace_data.columns import Piece, column_for, describe
+from headrace_data.batches import TIME, TIME_TYPE, arrow_schema
+from headrace_data.columns import Column, Piece, column_for, describe
+from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.json_keys import KeyRepeated, repeated_keys
 from headrace_data.spec import Stream
+from headrace_data.spec.scalars import format_duration
 
 _LARGE_CHUNK: Final = 512
 """Records decoded at a time."""
@@ -58,8 +63,12 @@ class RecordChecker:
     """Checks the records of one stream against its schema. Holds no state between batches."""
 
     def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._names = [field.name for field in stream.fields]
-        self._columns = [column_for(field) for field in stream.fields]
+        self._columns: list[Column] = [column_for(field) for field in stream.fields]
+        if stream.time is not None:
+            self._names.append(stream.time)
+            self._columns.append(TimeColumn())
         self._schema = arrow_schema(stream.fields)
         self._has_lists = any(field.shape for field in stream.fields)
 
@@ -70,12 +79,14 @@ class RecordChecker:
         offsets: Numbers,
         indexes: Numbers | None = None,
         times: Times | None = None,
+        now_s: float | None = None,
     ) -> Checked:
         """Check records, one JSON object each; None is a message without a value.
 
-        `partitions`, `offsets` and `indexes` say where each record came from, `times` of when it tells; without
-        `indexes` all are 0, and without `times` none is known. Raises ValueError when their lengths differ. A bad
-        record never stops the good ones.
+        `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. `times` say
+        when what they tell of happened, unless the stream names a field that does. `now_s` is the clock (seconds since
+        1970) that no time may be far ahead of; without it any may. Raises ValueError when lengths differ. A bad record
+        never stops the good ones.
         """
         indexes = [0] * len(values) if indexes is None else indexes
         times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
@@ -83,6 +94,23 @@ class RecordChecker:
             lengths = [len(values), len(partitions), len(offsets), len(indexes), len(times)]
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
         rejected: list[Rejection] = []
+        arrays = self._arrays(values, rejected)
+        kept = np.ones(len(values), dtype=np.bool_)
+        kept[[rejection.position for rejection in rejected]] = False
+        lineage = [
+            pa.array(np.asarray(partitions, dtype=np.int32)[kept]),
+            pa.array(np.asarray(offsets, dtype=np.int64)[kept]),
+            pa.array(np.asarray(indexes, dtype=np.int32)[kept]),
+            arrays.pop() if self._stream.time is not None else pa.array(times[kept], TIME_TYPE),
+        ]
+        batch = pa.RecordBatch.from_arrays([*arrays, *lineage], schema=self._schema)
+        if now_s is not None:
+            batch = self._without_future(batch, np.flatnonzero(kept), now_s, rejected)
+        rejected.sort(key=lambda rejection: rejection.position)
+        return Checked(batch, rejected)
+
+    def _arrays(self, values: Sequence[bytes | None], rejected: list[Rejection]) -> list[pa.Array]:
+        """Return the columns of the good records; add the bad ones to `rejected`."""
         pieces: list[list[Piece]] = [[] for _ in self._columns]
         size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
         for start in range(0, len(values), size):
@@ -93,15 +121,25 @@ class RecordChecker:
             for read in self._read(records, positions, rejected, booleans=booleans):
                 for of_field, piece in zip(pieces, read, strict=True):
                     of_field.append(piece)
-        rejected.sort(key=lambda rejection: rejection.position)
-        kept = np.ones(len(values), dtype=np.bool_)
-        kept[[rejection.position for rejection in rejected]] = False
-        arrays = [column.build(of_field) for column, of_field in zip(self._columns, pieces, strict=True)]
-        arrays += [pa.array(np.asarray(partitions, dtype=np.int32)[kept])]
-        arrays += [pa.array(np.asarray(offsets, dtype=np.int64)[kept])]
-        arrays += [pa.array(np.asarray(indexes, dtype=np.int32)[kept])]
-        arrays += [pa.array(times[kept], TIME_TYPE)]
-        return Checked(pa.RecordBatch.from_arrays(arrays, schema=self._schema), rejected)
+        return [column.build(of_field) for column, of_field in zip(self._columns, pieces, strict=True)]
+
+    def _without_future(
+        self, batch: pa.RecordBatch, positions: npt.NDArray[np.intp], now_s: float, rejected: list[Rejection]
+    ) -> pa.RecordBatch:
+        """Return a batch without rows far ahead of the clock, which are added to `rejected`."""
+        latest = datetime.fromtimestamp(now_s + self._stream.max_ahead, UTC)
+        ahead = pc.fill_null(pc.greater(batch.column(TIME), pa.scalar(latest, TIME_TYPE)), False)
+        if not pc.any(ahead).as_py():
+            return batch
+        of = self._stream.time or "timestamp of the message"
+        wanted = (
+            f"a time up to {_shown(latest)}, which is maxAhead ({format_duration(self._stream.max_ahead)}) from now"
+        )
+        for row in np.flatnonzero(ahead.to_numpy(zero_copy_only=False)).tolist():
+            got = _shown(batch.column(TIME)[row].as_py())
+            reason = f"{of}: expected {wanted}, got {got}"
+            rejected.append(Rejection(int(positions[row]), FUTURE, self._stream.time or "", reason))
+        return batch.filter(pc.invert(ahead))
 
     def _decode(
         self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]
@@ -151,6 +189,10 @@ class RecordChecker:
             if fault := column.fault(record.get(name)):
                 return Rejection(position, fault.rule, name, f"{name}: {fault.reason}")
         raise AssertionError("a column refused a value without a fault")
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _has_booleans(values: Sequence[bytes | None]) -> bool:

@@ -46,6 +46,8 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = 0
+    is_append_time: bool = False
+    """Whether the timestamp is when the broker took the message; else its producer set it."""
 
     @property
     def place(self) -> Place:

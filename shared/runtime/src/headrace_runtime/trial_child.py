@@ -94,6 +94,7 @@ def _record(values: Mapping[str, Any]) -> Record:
         _bytes(values["value"]),
         [(name, _bytes(value) or b"") for name, value in values["headers"]],
         values["timestamp_ms"],
+        values["is_append_time"],
     )
 
 

@@ -201,6 +201,7 @@ def _values(record: Record) -> dict[str, Any]:
         "value": _text(record.value),
         "headers": [[name, _text(value)] for name, value in record.headers],
         "timestamp_ms": record.timestamp_ms,
+        "is_append_time": record.is_append_time,
     }
 
 

@@ -39,6 +39,8 @@ _RULES: Final = {
     "overflow": "a number does not fit its type",
     "outOfRange": "a value lies outside of its field's range",
     "duplicates": "a record with this key was there already",
+    "time": "the field of the event time holds none",
+    "future": "the event time lies too far ahead",
     "oversized": "the record is too large",
 }
 

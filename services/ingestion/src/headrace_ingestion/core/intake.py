@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import groupby, pairwise
 from operator import attrgetter
 
@@ -21,6 +23,19 @@ OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""
 
 
+class TimeSource(Enum):
+    """What says when a row's event happened."""
+
+    CREATE = "create"
+    """Its producer, by the timestamp of the Kafka record."""
+    APPEND = "append"
+    """The broker, by the same."""
+    FIELD = "field"
+    """A field of the record."""
+    ACCEPT = "accept"
+    """The moment at which ingestion accepted it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows of one source partition that belong in one message."""
@@ -31,6 +46,8 @@ class Batch:
     """The range of source offsets that the batch accounts for, rejected records included; the end is exclusive."""
     rows: pa.RecordBatch
     rejected: Mapping[str, int] = field(default_factory=dict)
+    time_sources: Collection[TimeSource] = ()
+    """Where the times of the rows come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +60,17 @@ class Taken:
 
 
 class Intake:
-    """The entrance of one pipeline. Sizes are in bytes: at which a batch is closed, and of the largest record."""
+    """The entrance of one pipeline."""
 
-    def __init__(self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Take the sizes (bytes) at which a batch is closed, and of the largest record.
+
+        `clock` returns seconds since 1970; no event is far ahead of it.
+        """
         self.pipeline = pipeline
+        self._clock = clock
         self.topic_id: Callable[[], str] = str
         """Returns the broker's id of the producers' topic, empty when it is not known."""
         self.batch_bytes = batch_bytes
@@ -63,8 +87,19 @@ class Intake:
         for group in _by_partition(records):
             rows, faults = self._check(group, numbered=numbered)
             rejected += [(group[fault.position], fault) for fault in faults]
-            batches += _split(group, rows, Counter(fault.rule for fault in faults), self.batch_bytes)
+            sources = self._time_sources(group, numbered=numbered)
+            counts = Counter(fault.rule for fault in faults)
+            batches += [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
         return Taken(batches, rejected)
+
+    def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
+        if self.pipeline.stream.time is not None:
+            return (TimeSource.FIELD,)
+        if not group[0].topic:
+            # Pushed, or a dead letter that is replayed, whose time is that of its record.
+            return (TimeSource.ACCEPT,) if numbered else ()
+        appended = {record.is_append_time for record in group if record.timestamp_ms > 0}
+        return [TimeSource.APPEND if kind else TimeSource.CREATE for kind in sorted(appended)]
 
     def set_aside(self, record: Record, reason: str) -> Taken:
         """Reject a record that nobody can check without dying, unread; its place is accounted for."""
@@ -88,7 +123,8 @@ class Intake:
         offsets = np.array([record.offset for record in group])[places]
         partitions = np.full(len(places), group[0].partition)
         times = _times([record.timestamp_ms for record in group])[places]
-        checked = self._checker.check(values, partitions, offsets, places if numbered else None, times)
+        indexes = places if numbered else None
+        checked = self._checker.check(values, partitions, offsets, indexes, times, self._clock())
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return checked.batch, sorted(faults, key=lambda fault: fault.position)
@@ -96,8 +132,8 @@ class Intake:
 
 def _times(stamps_ms: Sequence[int]) -> Times:
     """Return the times of messages; NaT for what is none, such as Kafka's -1 for a message without a time."""
-    stamps = np.array(stamps_ms, np.int64)
-    stamps[(stamps <= 0) | (stamps > LAST_MS)] = np.iinfo(np.int64).min
+    stamps = np.minimum(np.array(stamps_ms, np.int64), LAST_MS)
+    stamps[stamps <= 0] = np.iinfo(np.int64).min
     return stamps.view("datetime64[ms]").astype("datetime64[us]")
 
 

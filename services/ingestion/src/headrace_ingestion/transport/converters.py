@@ -11,10 +11,16 @@ from headrace_runtime.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.messages import Headers, Outgoing, Record, event_headers
 from headrace_runtime.topics import raw_topic
 
-from headrace_ingestion.core.intake import Batch
+from headrace_ingestion.core.intake import Batch, TimeSource
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
+TIME_SOURCES = {
+    TimeSource.CREATE: record_pb2.TIME_SOURCE_CREATE,
+    TimeSource.APPEND: record_pb2.TIME_SOURCE_APPEND,
+    TimeSource.FIELD: record_pb2.TIME_SOURCE_FIELD,
+    TimeSource.ACCEPT: record_pb2.TIME_SOURCE_ACCEPT,
+}
 OUTCOMES = {
     Outcome.ACCEPTED: pb.REPLAY_OUTCOME_ACCEPTED,
     Outcome.REJECTED: pb.REPLAY_OUTCOME_REJECTED,
@@ -38,6 +44,7 @@ def raw_message(
         sources=[record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end)],
         rejected=batch.rejected,
         topic_id=topic_id,
+        time_sources=[TIME_SOURCES[source] for source in batch.time_sources],
     )
     told = [*event_headers(message, SOURCE), *headers]
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)

@@ -84,6 +84,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
         topic_id=raw.topic_id,
+        time_sources=raw.time_sources,
     )
     topic = clean_topic(pipeline.own_name)
     return Outgoing(topic, None, message.SerializeToString(), event_headers(message, SOURCE), partition)

@@ -128,7 +128,8 @@ class Pipeline(Section):
     @property
     def preparation(self) -> tuple[str, ...]:
         """What makes a dataset of records: pipelines with the same one make the same dataset of the same records."""
-        return (self.stream.topic, self.schema_digest, self.prepare_digest, self.split_digest)
+        time = self.stream.time or ""
+        return (self.stream.topic, time, self.schema_digest, self.prepare_digest, self.split_digest)
 
     @cached_property
     def split_digest(self) -> str:

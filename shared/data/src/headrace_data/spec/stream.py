@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import pydantic
 
-from headrace_data.spec.scalars import ElementType, FieldName, PositiveInt, Range, TopicName, dtype_of
+from headrace_data.spec.scalars import Duration, ElementType, FieldName, PositiveInt, Range, TopicName, dtype_of
 from headrace_data.spec.section import Section
 
+MAX_AHEAD_S: Final = 3600.0
+"""How far a time may be ahead where nothing is said: what brokers take, too (`message.timestamp.after.max.ms`)."""
 Role = Literal["feature", "label", "id", "group"]
 """What a field is for."""
 
@@ -60,6 +62,18 @@ class Stream(Section):
         default=None,
         description="Field that identifies a record; duplicates are found by it within each partition. Default: the "
         "field with role id.",
+    )
+    time: FieldName | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before there were times
+        description="Field that says when what a record tells of happened; it need not be in the schema. A text in ISO "
+        "8601 with a zone, or a number since 1970: seconds below 1e11, milliseconds below 1e14, else microseconds. A "
+        "record without a time there is rejected. Default: the timestamp of the record in Kafka.",
+    )
+    max_ahead: Duration = pydantic.Field(
+        default=MAX_AHEAD_S,
+        exclude_if=lambda value: value == MAX_AHEAD_S,  # as for time
+        description="How far a record's time may be ahead of ingestion's clock; one further ahead is rejected.",
     )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."

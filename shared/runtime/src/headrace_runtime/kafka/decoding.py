@@ -26,6 +26,8 @@ from headrace_runtime.messages import Headers, Record
 logger = logging.getLogger(__name__)
 
 _VERSION = 2
+APPEND_TIME = 1
+"""The type of timestamps that the broker sets; those of producers have 0."""
 FEWEST = 24
 """Smallest batch (records) for which decoding in numpy is faster."""
 AT_ONCE = 1024
@@ -141,7 +143,11 @@ def _plainly(batch: Any, topic: str, partition: int) -> Iterator[Record]:
         if not one.validate_crc():
             raise CorruptRecordError(f"{topic}:{partition}: the record at offset {one.offset} fails its checksum")
         headers = tuple((name, value or b"") for name, value in one.headers)
-        yield Record(topic, partition, one.offset, one.key, one.value, headers, one.timestamp)
+        # Messages of the oldest format have no time, for which later ones write -1.
+        stamp = -1 if one.timestamp is None else one.timestamp
+        yield Record(
+            topic, partition, one.offset, one.key, one.value, headers, stamp, one.timestamp_type == APPEND_TIME
+        )
 
 
 def _bodies(data: bytes, position: int, count: int) -> tuple[list[int], list[int]]:
@@ -182,7 +188,7 @@ def _records(data: bytes, starts: list[int], ends: list[int], batch: Any, topic:
     counts, at = _varints(view, at)
     if (counts < 0).any():
         raise ValueError("a negative number of headers")
-    if batch.timestamp_type:  # the broker's time
+    if batch.timestamp_type == APPEND_TIME:
         stamps[:] = batch.max_timestamp
     else:
         stamps += batch.first_timestamp
@@ -190,7 +196,9 @@ def _records(data: bytes, starts: list[int], ends: list[int], batch: Any, topic:
     headers, found = _headers(data, counts, at)
     if found != ends:
         raise ValueError("a record that does not end where its length says")
-    fields = zip(repeat(topic), repeat(partition), offsets, keys, values, headers, stamps.tolist(), strict=False)
+    appended = repeat(batch.timestamp_type == APPEND_TIME)
+    stamped = stamps.tolist()
+    fields = zip(repeat(topic), repeat(partition), offsets, keys, values, headers, stamped, appended, strict=False)
     # Record's own constructor is a Python function and too slow here.
     records: list[Record] = list(map(tuple.__new__, repeat(Record), fields))
     return records

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TimeSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TimeSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIME_SOURCE_UNSPECIFIED: _TimeSource.ValueType  # 0
+    """Not said."""
+    TIME_SOURCE_CREATE: _TimeSource.ValueType  # 1
+    """The producer set the timestamp of its Kafka record."""
+    TIME_SOURCE_APPEND: _TimeSource.ValueType  # 2
+    """The broker set the timestamp of the Kafka record when it appended it."""
+    TIME_SOURCE_FIELD: _TimeSource.ValueType  # 3
+    """A field of the record, stream.time of the pipeline's spec."""
+    TIME_SOURCE_ACCEPT: _TimeSource.ValueType  # 4
+    """Ingestion accepted the record by Push."""
+
+class TimeSource(_TimeSource, metaclass=_TimeSourceEnumTypeWrapper):
+    """TimeSource says where an event time comes from."""
+
+TIME_SOURCE_UNSPECIFIED: TimeSource.ValueType  # 0
+"""Not said."""
+TIME_SOURCE_CREATE: TimeSource.ValueType  # 1
+"""The producer set the timestamp of its Kafka record."""
+TIME_SOURCE_APPEND: TimeSource.ValueType  # 2
+"""The broker set the timestamp of the Kafka record when it appended it."""
+TIME_SOURCE_FIELD: TimeSource.ValueType  # 3
+"""A field of the record, stream.time of the pipeline's spec."""
+TIME_SOURCE_ACCEPT: TimeSource.ValueType  # 4
+"""Ingestion accepted the record by Push."""
+Global___TimeSource: _TypeAlias = TimeSource  # noqa: Y015
 
 @_typing.final
 class SourceRange(_message.Message):
@@ -83,6 +116,7 @@ class RecordBatch(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     TOPIC_ID_FIELD_NUMBER: _builtins.int
+    TIME_SOURCES_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     spec_digest: _builtins.str
@@ -106,6 +140,12 @@ class RecordBatch(_message.Message):
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Number of records of these ranges that were rejected so far, by reason. Empty when none was."""
 
+    @_builtins.property
+    def time_sources(self) -> _containers.RepeatedScalarFieldContainer[Global___TimeSource.ValueType]:
+        """Where the event times of the rows come from, each source once. Empty in batches of before event times, and where it is
+        not known, as of replayed dead letters.
+        """
+
     def __init__(
         self,
         *,
@@ -116,10 +156,11 @@ class RecordBatch(_message.Message):
         sources: _abc.Iterable[Global___SourceRange] | None = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         topic_id: _builtins.str = ...,
+        time_sources: _abc.Iterable[Global___TimeSource.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "time_sources", b"time_sources", "topic_id", b"topic_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
