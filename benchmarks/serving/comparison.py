@@ -15,7 +15,7 @@ import uvloop
 from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, CACHE_POLICY_REDIS, ModelReleased
 from headrace_local.launcher import Platform
 from headrace_local.ports import find_free
-from headrace_runtime.messages import encode
+from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.object_store import ObjectStore
 from kafka import KafkaProducer
 

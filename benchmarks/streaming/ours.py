@@ -18,9 +18,9 @@ from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.consumer import handler
 from headrace_ingestion.transport.suspects import IntakeSuspects
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
-from headrace_runtime.loops import TransactionLoop
-from headrace_runtime.messages import Outgoing, Record
-from headrace_runtime.service import settle
+from headrace_runtime.process.service import settle
+from headrace_runtime.records import Outgoing, Record
+from headrace_runtime.stream.loops import TransactionLoop
 from prometheus_client import REGISTRY
 
 from benchmarks.streaming.records import PIPELINE

@@ -13,9 +13,9 @@ import torch
 from headrace_data.spec import Optimizer, Train
 from headrace_learning.networks import mlp
 from headrace_local.launcher import Platform
-from headrace_runtime.child import Reporter
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs import output_prefix
+from headrace_runtime.runs.child import Reporter
+from headrace_runtime.runs.folder import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 from headrace_trainer.core.objectives import Classification
 from headrace_trainer.core.randomness import make_deterministic

@@ -18,7 +18,7 @@ from headrace.events.v1 import record_pb2
 from headrace_client import RegistryClient
 from headrace_data.batches import from_ipc
 from headrace_runtime.kafka import Admin
-from headrace_runtime.messages import decode
+from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import clean_topic, dead_topic
 from kafka import KafkaProducer

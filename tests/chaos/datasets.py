@@ -15,7 +15,7 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.split import SPLITS
 from headrace_runtime.kafka import TransactionalProducer
-from headrace_runtime.messages import decode, encode
+from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DATASET_FAILED, DATASET_FROZEN, DATASET_REQUESTED

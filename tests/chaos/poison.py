@@ -8,9 +8,10 @@ from contextlib import closing
 import pyarrow as pa
 from headrace.events.v1 import dataset_pb2, pipeline_pb2, record_pb2, run_pb2
 from headrace_data.batches import to_ipc
-from headrace_runtime.bisection import CRASH
 from headrace_runtime.kafka import TransactionalProducer
-from headrace_runtime.messages import Outgoing, encode
+from headrace_runtime.kafka.envelopes import encode
+from headrace_runtime.poison.bisection import CRASH
+from headrace_runtime.records import Outgoing
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import (
     DATASET_REQUESTED,

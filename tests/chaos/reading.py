@@ -10,7 +10,8 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 
 FACTS_WAIT_S = 120.0

@@ -29,7 +29,9 @@ GROUPED = re.compile(r"by \(([^)]*)\)")
 def metrics() -> dict[str, set[str]]:
     """Return the labels of every series that a service can have, by its name at the endpoint."""
     for path in sorted(ROOT.glob("*/*/src/headrace_*/**/*.py")):
-        if re.search(r"^from (prometheus_client|headrace_runtime\.quick_histogram) import", path.read_text(), re.M):
+        if re.search(
+            r"^from (prometheus_client|headrace_runtime\.telemetry\.quick_histogram) import", path.read_text(), re.M
+        ):
             importlib.import_module(".".join(path.with_suffix("").parts[path.parts.index("src") + 1 :]))
     found: dict[str, set[str]] = {}
     for collector in REGISTRY._collector_to_names:

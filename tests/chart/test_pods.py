@@ -8,9 +8,9 @@ import re
 from typing import Any
 
 import pytest
+from headrace_runtime.process.service import STOP_TIMEOUT_S
 from headrace_runtime.rpc.host import LIVE
 from headrace_runtime.rpc.leaving import AGE_JITTER
-from headrace_runtime.service import STOP_TIMEOUT_S
 from headrace_runtime.topic_plan import TopicPlan
 
 Manifest = dict[str, Any]

@@ -23,10 +23,11 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 from headrace_data.batches import from_ipc
 from headrace_data.spec import load_pipeline
-from headrace_runtime.dead_letters import MAX_VALUE_BYTES
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
-from headrace_runtime.messages import Record, decode, encode
-from headrace_runtime.pipelines import PipelineParts
+from headrace_runtime.kafka.envelopes import decode, encode
+from headrace_runtime.records import Record
+from headrace_runtime.stream.dead_letters import MAX_VALUE_BYTES
+from headrace_runtime.stream.pipelines import PipelineParts
 from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic, dead_topic, raw_topic
 from kafka import KafkaProducer
 

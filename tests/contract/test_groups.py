@@ -17,10 +17,11 @@ from headrace_data.batches import from_ipc, to_ipc
 from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled
+from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.loops import TransactionLoop
-from headrace_runtime.messages import Outgoing, Record, decode
+from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.topics import clean_topic
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import ConsumerGroupMetadata

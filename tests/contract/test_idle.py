@@ -14,7 +14,7 @@ import pytest
 from headrace.events.v1 import pipeline_pb2
 from headrace_runtime.kafka import Admin, CompactedView, GroupConsumer, LogReader, TransactionalProducer, views, waiting
 from headrace_runtime.kafka.ends import Ends
-from headrace_runtime.messages import Outgoing
+from headrace_runtime.records import Outgoing
 from headrace_runtime.settings import ServiceSettings
 from headrace_runtime.topics import PIPELINE_APPLIED
 

@@ -19,7 +19,7 @@ from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServe
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import decode, encode
+from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.settings import KafkaSettings

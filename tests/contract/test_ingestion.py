@@ -21,7 +21,8 @@ from headrace_data.spec import load_pipeline
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.wiring import build
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
-from headrace_runtime.messages import Record, decode, encode
+from headrace_runtime.kafka.envelopes import decode, encode
+from headrace_runtime.records import Record
 from headrace_runtime.topics import dead_topic, raw_topic
 from kafka import KafkaAdminClient, KafkaProducer
 

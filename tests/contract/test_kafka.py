@@ -24,10 +24,11 @@ from headrace_runtime.kafka import (
     TransactionalProducer,
 )
 from headrace_runtime.kafka import events as events_module
+from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.kafka.events import MESSAGE_BYTES, MOST_HELD_BYTES
-from headrace_runtime.loops import TransactionLoop
-from headrace_runtime.messages import Outgoing, Record, decode, encode
+from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.topics import PIPELINE_APPLIED, REGISTRY_LOG, RUN_PROGRESSED
 
 if TYPE_CHECKING:

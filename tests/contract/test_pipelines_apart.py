@@ -20,15 +20,16 @@ from headrace.events.v1 import record_pb2
 from headrace_client import IngestionClient, RegistryClient
 from headrace_data.batches import from_ipc
 from headrace_local.ports import find_free
-from headrace_runtime import recovery
 from headrace_runtime.kafka import LogReader, producers
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.records import Record
+from headrace_runtime.stream import recovery
 from headrace_runtime.topics import RECORD_TOPICS, clean_topic, raw_topic
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
-    from headrace_runtime.service import Service
+    from headrace_runtime.process.service import Service
     from headrace_runtime.settings import KafkaSettings
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]

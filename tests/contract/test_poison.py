@@ -25,12 +25,13 @@ from headrace_ingestion.transport.consumer import handler
 from headrace_ingestion.transport.suspects import IntakeSuspects
 from headrace_local.ports import find_free
 from headrace_preprocessing.settings import Settings
-from headrace_runtime.dead_letters import StoredLetter, read_letter
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, Transaction, TransactionalProducer
+from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.loops import TransactionLoop
-from headrace_runtime.messages import Outgoing, Record, decode, encode
+from headrace_runtime.records import Outgoing, Record
+from headrace_runtime.stream.dead_letters import StoredLetter, read_letter
+from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.topics import dead_topic, raw_topic
 from kafka.errors import CoordinatorLoadInProgressError, KafkaConnectionError
 

@@ -13,7 +13,7 @@ from headrace_inference.core.served import Served
 from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import decode, new_id
+from headrace_runtime.kafka.envelopes import decode, new_id
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 from kafka import KafkaProducer

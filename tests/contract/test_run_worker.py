@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headrace.events.v1 import model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.kafka import Admin, EventProducer, LogReader, TransactionalProducer
-from headrace_runtime.messages import Outgoing, decode, encode
+from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.run_worker import COMMANDS_PASSED_OVER, Job, RunWorker
-from headrace_runtime.runs import MOST_ATTEMPTS, RunFolder, output_prefix, result_name
+from headrace_runtime.records import Outgoing
+from headrace_runtime.runs.folder import MOST_ATTEMPTS, RunFolder, output_prefix, result_name
+from headrace_runtime.runs.worker import COMMANDS_PASSED_OVER, Job, RunWorker
 from headrace_runtime.settings import WorkerSettings
 from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -220,7 +221,7 @@ def test_a_run_goes_on_after_its_worker_was_stopped(
 def test_a_worker_that_was_thrown_out_keeps_its_attempt_and_goes_on_with_the_next(
     settings: WorkerSettings, tmp_path: Path, until: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "headrace_runtime.run_lease")
+    caplog.set_level(logging.INFO, "headrace_runtime.runs.lease")
     flag = tmp_path / "held"
     first, second = command(settings, "hold", flag), command(settings, "fine")
     with worker(settings), closing(KafkaAdminClient(**settings.kafka_client())) as admin:

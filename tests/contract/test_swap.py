@@ -25,7 +25,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
 from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, ModelReleased
-from headrace_runtime.messages import encode
+from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.object_store import Artifact, ObjectStore
 from kafka import KafkaProducer
 from onnx import TensorProto, helper

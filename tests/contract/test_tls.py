@@ -26,8 +26,8 @@ from headrace_client.errors import NotFound, SettingInvalid, Unreachable
 from headrace_client.tls import Tls, find_tls
 from headrace_runtime.errors import SettingsInvalid
 from headrace_runtime.rpc.host import LIVE, GrpcHost
-from headrace_runtime.rpc.tls_files import Listening, TlsFiles
 from headrace_runtime.settings import GrpcSettings, load_settings
+from headrace_runtime.tls_files import Listening, TlsFiles
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform

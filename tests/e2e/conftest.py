@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headrace_client import InferenceClient, RegistryClient
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 
 if TYPE_CHECKING:

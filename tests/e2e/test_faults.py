@@ -23,8 +23,8 @@ from headrace_client.errors import HeadraceClientError, Unreachable
 from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.records import Record
 from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
 from prometheus_client.parser import text_string_to_metric_families
 

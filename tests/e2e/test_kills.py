@@ -24,9 +24,9 @@ from headrace_client.waiting import wait_for
 from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_runtime.hold import Held, point
-from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.records import Record
+from headrace_runtime.telemetry.hold import Held, point
 from headrace_runtime.topics import REGISTRY_LOG, clean_topic, dead_topic, raw_topic, topic_of
 from kafka import KafkaConsumer, TopicPartition
 

@@ -13,8 +13,8 @@ import pytest
 from headrace_client import InferenceClient, RegistryClient
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.records import Record
 from headrace_runtime.topics import dead_topic
 
 if TYPE_CHECKING:

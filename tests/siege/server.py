@@ -15,8 +15,8 @@ from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build_host, build_loader
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.service import settle
-from headrace_runtime.telemetry import configure
+from headrace_runtime.process.service import settle
+from headrace_runtime.telemetry.setup import configure
 from opentelemetry.context import Context
 
 from benchmarks.serving.network import MODEL, network

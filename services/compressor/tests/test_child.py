@@ -15,9 +15,9 @@ from headrace_data.dataset import DatasetWriter
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_runtime.child import DONE, REFUSED, Failure, Progress, parse_line
 from headrace_runtime.object_store import Artifact, ObjectStore
-from headrace_runtime.runs import RunFolder, output_prefix
+from headrace_runtime.runs.child import DONE, REFUSED, Failure, Progress, parse_line
+from headrace_runtime.runs.folder import RunFolder, output_prefix
 from sklearn.datasets import load_digits
 
 pytestmark = pytest.mark.slow

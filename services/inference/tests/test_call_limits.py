@@ -19,8 +19,8 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
-from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import DeadlineExceeded, InvalidInput
+from headrace_runtime.rpc.admission import Capacity
 
 MakeRelease = Callable[..., Release]
 

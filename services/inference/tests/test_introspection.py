@@ -18,9 +18,9 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
-from headrace_runtime.admission import Capacity
+from headrace_runtime.cache.redis_cache import Lookup, Outcome
 from headrace_runtime.errors import InvalidInput, NotFound, NotSupported
-from headrace_runtime.redis_cache import Lookup, Outcome
+from headrace_runtime.rpc.admission import Capacity
 
 MakeGraph = Callable[..., bytes]
 MakeRelease = Callable[..., Release]

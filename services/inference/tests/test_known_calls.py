@@ -18,8 +18,8 @@ from headrace_inference.transport import converters, known_calls, wire
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.known_calls import KnownCalls
 from headrace_inference.transport.predictor import Predictor
-from headrace_runtime.admission import Capacity
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput
+from headrace_runtime.rpc.admission import Capacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

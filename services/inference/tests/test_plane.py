@@ -23,9 +23,9 @@ from headrace_inference.transport.converters import (
 )
 from headrace_inference.transport.plane import EXTENSIONS, Plane
 from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
-from headrace_runtime.admission import Capacity
+from headrace_runtime.cache.redis_cache import Lookup, Outcome
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
-from headrace_runtime.redis_cache import Lookup, Outcome
+from headrace_runtime.rpc.admission import Capacity
 
 MakeGraph = Callable[..., bytes]
 MakeRelease = Callable[..., Release]

@@ -18,8 +18,8 @@ from headrace_inference.core.shelf import Shelf
 from headrace_inference.transport.consumer import on_released
 from headrace_inference.transport.converters import to_release
 from headrace_runtime.errors import Unavailable, Unprocessable
-from headrace_runtime.messages import Record
 from headrace_runtime.object_store import ObjectStore, digest_of
+from headrace_runtime.records import Record
 from opentelemetry.context import Context
 
 MakeGraph = Callable[..., bytes]

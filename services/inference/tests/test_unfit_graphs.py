@@ -17,9 +17,9 @@ from headrace_inference.adapters.run_limit import RunLimit
 from headrace_inference.core.releases import Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.transport.introspection import to_index
-from headrace_runtime import trials
 from headrace_runtime.errors import DeadlineExceeded, InvalidInput, Unavailable
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.poison import trials
 from onnx import TensorProto, helper
 from opentelemetry.context import Context
 

@@ -9,7 +9,7 @@ from headrace.events.v1 import record_pb2
 from headrace_ingestion.core.intake import Intake, TimeSource
 from headrace_ingestion.core.push import placed, to_check
 from headrace_ingestion.transport.converters import raw_message
-from headrace_runtime.messages import LAST_MS, Record
+from headrace_runtime.records import LAST_MS, Record
 
 MS = 1_764_374_400_123
 NOW_S = MS / 1_000

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from headrace_ingestion.core.intake import Intake
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ import pytest
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_runtime.errors import Unavailable
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DAY_MS, DEAD, PUSH_ACCEPTED
 from kafka.errors import KafkaTimeoutError

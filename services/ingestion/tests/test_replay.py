@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import Outcome, is_original, needs_original, plan, selection
-from headrace_runtime.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
+from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
 
 
 def sent(**other: object) -> bytes:

@@ -26,7 +26,7 @@ from headrace_model_registry.transport.converters import (
     to_message,
 )
 from headrace_runtime.errors import InvalidInput, Unprocessable
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from headrace_runtime.topics import PIPELINE_TROUBLED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

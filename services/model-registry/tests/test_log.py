@@ -3,7 +3,7 @@
 import pytest
 from headrace_model_registry.adapters.log import _described
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from headrace_model_registry.core.lineage import Lineage
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories
 from headrace_runtime.errors import InvalidInput, NotFound
-from headrace_runtime.messages import new_id
+from headrace_runtime.kafka.envelopes import new_id
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@ import threading
 
 from headrace.events.v1 import record_pb2
 from headrace_preprocessing.transport.awaited_specs import KNOWN_FOR_S, AwaitedSpecs
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 
 
 class View:

@@ -1,6 +1,6 @@
 from headrace_data.manifest import OffsetRange
 from headrace_preprocessing.core.lives import Lives
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 
 PUSHED = ""
 

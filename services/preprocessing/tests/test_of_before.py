@@ -9,7 +9,7 @@ from headrace_data.spec import load_pipeline
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.consumer import handler
 from headrace_preprocessing.transport.converters import record_batch
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 
 OF_BEFORE = Path(__file__).parent / "of_before"
 PIPELINE = load_pipeline((OF_BEFORE / "pipeline.yaml").read_bytes())

@@ -14,16 +14,9 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.spec import MlpNetwork, Pipeline
 from headrace_learning.evaluation import evaluate
-from headrace_runtime.child import (
-    ABANDONED,
-    DONE,
-    Failure,
-    Progress,
-    WorkRefused,
-    parse_line,
-)
 from headrace_runtime.object_store import Artifact, ObjectStore
-from headrace_runtime.runs import RunFolder, output_prefix
+from headrace_runtime.runs.child import ABANDONED, DONE, Failure, Progress, WorkRefused, parse_line
+from headrace_runtime.runs.folder import RunFolder, output_prefix
 from headrace_trainer.child import work
 
 pytestmark = pytest.mark.slow

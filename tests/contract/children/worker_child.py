@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headrace_runtime.child import Reporter, WorkRefused, run_child
+from headrace_runtime.runs.child import Reporter, WorkRefused, run_child
 
 
 def work(assignment: dict[str, Any], reporter: Reporter) -> dict[str, Any]:

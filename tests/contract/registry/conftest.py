@@ -22,9 +22,10 @@ from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from headrace_model_registry.settings import Settings
 from headrace_model_registry.wiring import build
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import Outgoing, Record, decode, encode
+from headrace_runtime.kafka.envelopes import decode, encode
+from headrace_runtime.process.service import Service
+from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.service import Service
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG, topic_of
 from kafka import KafkaProducer

@@ -12,7 +12,7 @@ from headrace_model_registry.adapters.log import read_log
 from headrace_model_registry.settings import Settings as RegistrySettings
 from headrace_preprocessing.settings import Settings
 from headrace_runtime.errors import FailedPrecondition
-from headrace_runtime.messages import encode
+from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.topics import REGISTRY_LOG
 from kafka import KafkaProducer
 

@@ -22,9 +22,10 @@ from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.spec import parse_canonical
 from headrace_model_registry.settings import Settings
-from headrace_runtime.dead_letters import DeadLetter
-from headrace_runtime.messages import Outgoing, new_id
+from headrace_runtime.kafka.envelopes import new_id
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.records import Outgoing
+from headrace_runtime.stream.dead_letters import DeadLetter
 
 pytestmark = pytest.mark.contract
 

@@ -1,6 +1,6 @@
 """Runs the compressor until it is told to stop."""
 
-from headrace_runtime.service import main
+from headrace_runtime.process.service import main
 
 from headrace_compressor.settings import Settings
 from headrace_compressor.wiring import NAME, build

@@ -1,6 +1,6 @@
 """The child process of one compression run: assignment in, variants and a result in the object store out.
 
-The protocol is headrace_runtime.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
+The protocol is headrace_runtime.runs.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
 canonical JSON), ``candidate`` and ``champion`` (null when nothing is served), each ``{"version_id", "graph", "dataset":
 {"dataset_id", "manifest"}}``; artifacts are ``{"uri", "digest", "size_bytes"}``. The result has ``cpu_class``,
 ``variants`` and ``evaluations``.
@@ -8,7 +8,7 @@ canonical JSON), ``candidate`` and ``champion`` (null when nothing is served), e
 
 from typing import Any
 
-from headrace_runtime.child import Assignment, Reporter, run_child
+from headrace_runtime.runs.child import Assignment, Reporter, run_child
 
 _IMPORTS = ("headrace_compressor.transport.assignments",)
 """What measuring imports, which takes a while: a child that waits has done it."""

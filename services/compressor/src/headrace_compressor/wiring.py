@@ -1,8 +1,8 @@
 """Puts the compressor together."""
 
 from headrace_runtime.kafka import EventProducer
-from headrace_runtime.run_worker import RunWorker
-from headrace_runtime.service import Service
+from headrace_runtime.process.service import Service
+from headrace_runtime.runs.worker import RunWorker
 
 from headrace_compressor.settings import Settings
 from headrace_compressor.transport.consumer import COMPRESSION

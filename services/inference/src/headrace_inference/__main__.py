@@ -1,6 +1,6 @@
 """Run inference until it is told to stop."""
 
-from headrace_runtime.service import main
+from headrace_runtime.process.service import main
 
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import NAME, build

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from headrace_runtime.trial_child import Handle, serve_requests
+from headrace_runtime.poison.trial_child import Handle, serve_requests
 
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.adapters.run_limit import RunLimit

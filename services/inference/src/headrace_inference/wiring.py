@@ -10,12 +10,12 @@ from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
-from headrace_runtime.admission import Capacity
+from headrace_runtime.cache.redis_cache import RedisCache
 from headrace_runtime.kafka import CompactedView
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.redis_cache import RedisCache
+from headrace_runtime.process.service import Component, Service, settle
+from headrace_runtime.rpc.admission import Capacity
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.service import Component, Service, settle
 from headrace_runtime.topics import MODEL_RELEASED
 
 from headrace_inference.adapters.compute import Compute

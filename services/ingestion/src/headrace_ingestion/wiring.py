@@ -12,11 +12,11 @@ from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
-from headrace_runtime.loops import TransactionLoop
-from headrace_runtime.messages import Outgoing
-from headrace_runtime.pipelines import PipelineParts
+from headrace_runtime.process.service import Component, Service, settle
+from headrace_runtime.records import Outgoing
 from headrace_runtime.rpc.host import MAX_ANSWER_BYTES, GrpcHost
-from headrace_runtime.service import Component, Service, settle
+from headrace_runtime.stream.loops import TransactionLoop
+from headrace_runtime.stream.pipelines import PipelineParts
 from headrace_runtime.topics import group_of
 
 from headrace_ingestion.adapters.push_log import PushLog

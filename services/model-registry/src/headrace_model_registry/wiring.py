@@ -4,10 +4,10 @@ from functools import partial
 
 from headrace.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
-from headrace_runtime.messages import new_id
+from headrace_runtime.kafka.envelopes import new_id
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.process.service import Service
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.service import Service
 
 from headrace_model_registry.adapters.datasets import StoredDatasets
 from headrace_model_registry.adapters.log import read_log

@@ -1,6 +1,6 @@
 """Runs the preprocessing service until it is told to stop."""
 
-from headrace_runtime.service import main
+from headrace_runtime.process.service import main
 
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.wiring import NAME, build

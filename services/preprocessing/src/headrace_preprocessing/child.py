@@ -1,6 +1,6 @@
-"""The child process in which rows are tried on which others may have died; see headrace_runtime.trials."""
+"""The child process in which rows are tried on which others may have died; see headrace_runtime.poison.trials."""
 
-from headrace_runtime.trial_child import serve
+from headrace_runtime.poison.trial_child import serve
 
 from headrace_preprocessing.transport.suspects import attempt
 

@@ -12,10 +12,10 @@ from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
-from headrace_runtime.loops import Restore, TransactionLoop
-from headrace_runtime.messages import Outgoing, Place
-from headrace_runtime.pipelines import PipelineParts
-from headrace_runtime.service import Component, Service, settle
+from headrace_runtime.process.service import Component, Service, settle
+from headrace_runtime.records import Outgoing, Place
+from headrace_runtime.stream.loops import Restore, TransactionLoop
+from headrace_runtime.stream.pipelines import PipelineParts
 from headrace_runtime.topics import clean_topic, group_of, raw_topic
 
 from headrace_preprocessing.adapters.clean_log import last_rows

@@ -1,6 +1,6 @@
 """Runs the trainer until it is told to stop."""
 
-from headrace_runtime.service import main
+from headrace_runtime.process.service import main
 
 from headrace_trainer.settings import Settings
 from headrace_trainer.wiring import NAME, build

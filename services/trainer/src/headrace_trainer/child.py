@@ -1,6 +1,6 @@
 """The child process of one training run: assignment in, a version and a result in the object store out.
 
-The protocol is headrace_runtime.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
+The protocol is headrace_runtime.runs.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
 canonical JSON), ``dataset`` (``{"dataset_id", "manifest"}``) and ``checkpoint_s`` (seconds between checkpoints, 0 for
 one after each epoch); artifacts are ``{"uri", "digest", "size_bytes"}``.
 A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headrace_runtime.child import Assignment, run_child
+from headrace_runtime.runs.child import Assignment, run_child
 
 if TYPE_CHECKING:
     from headrace_trainer.ports import Progress

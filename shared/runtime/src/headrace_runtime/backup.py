@@ -27,8 +27,8 @@ from kafka.structs import OffsetAndMetadata
 from headrace_runtime.errors import FailedPrecondition, HeadraceError, InvalidInput
 from headrace_runtime.kafka import Admin, LogReader
 from headrace_runtime.kafka.producers import best_effort_producer
-from headrace_runtime.messages import Place, Record
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings, ServiceSettings, load_settings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 from headrace_runtime.topics import INSTALLATION_CLAIMED

@@ -11,12 +11,12 @@ HeadraceError
 │   └── Stalled           a consumer stands still: the process must begin anew (`kafka.consumers`)
 ├── DeadlineExceeded      the caller's time was over before the work began
 ├── Unprocessable         an event or record that can never be handled
-│   └── WorkRefused       a run that can never succeed as it was asked for (`child`)
+│   └── WorkRefused       a run that can never succeed as it was asked for (`runs.child`)
 ├── Corrupt               bytes that do not match their digest
 ├── SettingsInvalid       settings that stop the start
 ├── Fenced                another process took over the transactional id (`kafka.producers`)
 ├── MembershipLost        the group moved on during a transaction: read again (`kafka.producers`)
-└── FaultEverywhere       so many records in a row die that the fault is the service's own (`caution`)
+└── FaultEverywhere       so many records in a row die that the fault is the service's own (`poison.caution`)
 
 The core raises those that stand here with the data in the message; `rpc` turns them into status codes. The others stand
 beside what raises them.

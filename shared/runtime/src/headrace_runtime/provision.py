@@ -2,7 +2,7 @@
 
 Run before services start, by the Helm chart's hook or by hand; running it again changes nothing. Topics that exist are
 never changed: it says where they differ from the plan. With `--owner NAME` it makes nothing where the topics belong to
-another installation (see `claims`).
+another installation (see `kafka.claims`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from headrace_runtime.claims import claim
 from headrace_runtime.errors import HeadraceError, InvalidInput
 from headrace_runtime.kafka import Admin
+from headrace_runtime.kafka.claims import claim
 from headrace_runtime.settings import KafkaSettings, load_settings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 from headrace_runtime.topics import INSTALLATION_CLAIMED

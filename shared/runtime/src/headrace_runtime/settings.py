@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_runtime.errors import SettingsInvalid
-from headrace_runtime.rpc.tls_files import Limits, Listening, TlsFiles, check_certificates, check_key
+from headrace_runtime.tls_files import Limits, Listening, TlsFiles, check_certificates, check_key
 
 PREFIX = "HEADRACE_"
 

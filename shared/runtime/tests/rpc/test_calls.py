@@ -17,12 +17,13 @@ from typing import Any
 import grpc
 import pytest
 from headrace.ingestion.v1.ingestion_service_pb2 import PushRequest
-from headrace_runtime import errors, telemetry
+from headrace_runtime import errors
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.core import Core
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.rpc.methods import WithInline
-from headrace_runtime.rpc.tls_files import Listening
+from headrace_runtime.telemetry import setup as telemetry
+from headrace_runtime.tls_files import Listening
 from prometheus_client import REGISTRY
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

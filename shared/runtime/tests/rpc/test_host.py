@@ -18,7 +18,7 @@ from headrace.open_inference import POOL, SERVICE
 from headrace_runtime import errors
 from headrace_runtime.rpc.host import LIVE, GrpcHost
 from headrace_runtime.rpc.leaving import stop_listening
-from headrace_runtime.rpc.tls_files import Listening
+from headrace_runtime.tls_files import Listening
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor

@@ -29,7 +29,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from headrace_runtime.rpc import host as host_module
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.rpc.tls_files import Listening
+from headrace_runtime.tls_files import Listening
 
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
@@ -252,7 +252,7 @@ FAILED_HANDSHAKES = """
 import socket, sys
 from pathlib import Path
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.rpc.tls_files import Listening, TlsFiles
+from headrace_runtime.tls_files import Listening, TlsFiles
 
 host = GrpcHost(Listening("127.0.0.1:0", TlsFiles(Path(sys.argv[1]), Path(sys.argv[2]))), [], [])
 host.start()

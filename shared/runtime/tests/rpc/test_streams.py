@@ -11,7 +11,7 @@ import grpc
 import pytest
 from headrace_runtime.rpc import tasks
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.rpc.tls_files import Limits, Listening
+from headrace_runtime.tls_files import Limits, Listening
 
 MEBIBYTE = 1024 * 1024
 

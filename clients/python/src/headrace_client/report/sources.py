@@ -164,7 +164,7 @@ def _shortened(manifest: Manifest) -> Manifest:
 
 def _curve(store: ObjectStore, run_id: str) -> Iterator[Mapping[str, float]]:
     """Yield a run's measurements by epoch; what a later attempt measured again counts."""
-    from headrace_runtime.runs import attempt_of
+    from headrace_runtime.runs.folder import attempt_of
 
     found: dict[float, Mapping[str, float]] = {}
     names = [name for name in store.list(f"runs/{run_id}") if name.endswith("/curve.json")]

@@ -10,8 +10,8 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
-from headrace_runtime.child import Assignment, Reporter, WorkRefused
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
 from headrace_compressor.core.compression import Version, compare, compress
 from headrace_compressor.core.measurement import Rows

@@ -1,7 +1,7 @@
 """What the compressor does with its command."""
 
 from headrace.events.v1 import run_pb2
-from headrace_runtime.run_worker import Job
+from headrace_runtime.runs.worker import Job
 
 from headrace_compressor.transport.converters import to_assignment, to_fact
 

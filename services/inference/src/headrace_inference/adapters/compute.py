@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from headrace_runtime.admission import Admission, Capacity, Reason
 from headrace_runtime.errors import DeadlineExceeded, Overloaded
+from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.tensors import Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.trials import Trial
+from headrace_runtime.poison.trials import Trial
 
 from headrace_inference.core.releases import Graph
 

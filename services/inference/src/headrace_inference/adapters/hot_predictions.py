@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from headrace_runtime import telemetry_names as names
-from headrace_runtime.redis_cache import Outcome, RedisCache
+from headrace_runtime.cache.redis_cache import Outcome, RedisCache
+from headrace_runtime.telemetry import names
 
 from headrace_inference.adapters.metrics import CACHE
 from headrace_inference.adapters.spans import child_span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from headrace_runtime.quick_histogram import QuickHistogram
+from headrace_runtime.telemetry.quick_histogram import QuickHistogram
 from prometheus_client import Counter, Gauge, Histogram
 
 _FAST = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)

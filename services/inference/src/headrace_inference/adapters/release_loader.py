@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import Corrupt, DeadlineExceeded, HeadraceError, NotFound, Unprocessable
-from headrace_runtime.service import Background
-from headrace_runtime.telemetry import tracer
+from headrace_runtime.process.service import Background
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import tracer
 from opentelemetry.context import Context
 
 from headrace_inference.adapters import metrics

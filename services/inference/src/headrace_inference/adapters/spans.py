@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from headrace_runtime.telemetry import tracer
+from headrace_runtime.telemetry.traces import tracer
 from opentelemetry import trace
 
 

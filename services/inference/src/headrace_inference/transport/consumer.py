@@ -6,8 +6,8 @@ import logging
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record
-from headrace_runtime.telemetry import extract
+from headrace_runtime.records import Record
+from headrace_runtime.telemetry.traces import extract
 
 from headrace_inference.adapters.release_loader import ReleaseLoader
 from headrace_inference.transport.converters import to_release

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from headrace_runtime import errors
-from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import DeadlineExceeded
-from headrace_runtime.messages import new_id
+from headrace_runtime.kafka.envelopes import new_id
+from headrace_runtime.telemetry import names
 from opentelemetry import trace
 
 from headrace_inference.adapters import metrics

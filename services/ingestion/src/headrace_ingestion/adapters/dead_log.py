@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from headrace_runtime.dead_letters import StoredLetter, read_letter
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
-from headrace_runtime.messages import Place, Record
+from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.stream.dead_letters import StoredLetter, read_letter
 from headrace_runtime.topics import DEAD, dead_topic
 
 STALL_S = 20.0

@@ -12,7 +12,7 @@ from itertools import takewhile
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import CompactedView, Transaction, TransactionalProducer
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import DAY_MS, PUSH_ACCEPTED
 from kafka.errors import KafkaError

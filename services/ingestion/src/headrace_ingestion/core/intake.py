@@ -15,9 +15,9 @@ import pyarrow as pa
 from headrace_data.batches import OFFSET
 from headrace_data.records import RecordChecker, Rejection, Times
 from headrace_data.spec import Pipeline
-from headrace_runtime.bisection import CRASH
-from headrace_runtime.dead_letters import DELETED_UNREAD
-from headrace_runtime.messages import LAST_MS, Record
+from headrace_runtime.poison.bisection import CRASH
+from headrace_runtime.records import LAST_MS, Record
+from headrace_runtime.stream.dead_letters import DELETED_UNREAD
 
 OVERSIZED = "oversized"
 """Rule: a record is larger than the limit. It is not even parsed."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from headrace_data.batches import OFFSET, PARTITION
 from headrace_data.records import Rejection
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 
 from headrace_ingestion.core.intake import Batch, Taken
 

@@ -10,10 +10,10 @@ from enum import Enum
 from headrace_data.cleaning import DUPLICATES, SeenKeys, clean
 from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
-from headrace_runtime.bisection import CRASH
-from headrace_runtime.dead_letters import DELETED_UNREAD, StoredLetter
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.messages import Record
+from headrace_runtime.poison.bisection import CRASH
+from headrace_runtime.records import Record
+from headrace_runtime.stream.dead_letters import DELETED_UNREAD, StoredLetter
 
 from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX

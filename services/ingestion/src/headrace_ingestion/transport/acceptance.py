@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.events.v1.record_pb2 import PushAccepted, RecordRejected
-from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import Transaction
-from headrace_runtime.messages import encode
+from headrace_runtime.kafka.envelopes import encode
+from headrace_runtime.stream.dead_letters import StoredLetter
 from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_ingestion.core.intake import Intake, Taken

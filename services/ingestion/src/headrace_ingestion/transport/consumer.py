@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace_data.spec import Pipeline
-from headrace_runtime import telemetry_names as names
-from headrace_runtime.dead_letters import DELETED_UNREAD, DeadLetter
 from headrace_runtime.kafka.gaps import Gap
-from headrace_runtime.messages import Handle, Outgoing, Record
+from headrace_runtime.records import Handle, Outgoing, Record
+from headrace_runtime.stream.dead_letters import DELETED_UNREAD, DeadLetter
+from headrace_runtime.telemetry import names
 from opentelemetry import trace
 from prometheus_client import Counter
 

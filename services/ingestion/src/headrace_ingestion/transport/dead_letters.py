@@ -13,15 +13,15 @@ from functools import partial
 from typing import TypeVar
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
-from headrace_runtime import telemetry_names as names
-from headrace_runtime.dead_letters import StoredLetter
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Fenced
-from headrace_runtime.messages import Record
+from headrace_runtime.poison.trials import Trial
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.telemetry import links_to, tracer
+from headrace_runtime.stream.dead_letters import StoredLetter
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import links_to, tracer
 from headrace_runtime.topics import PUSH_ACCEPTED
-from headrace_runtime.trials import Trial
 
 from headrace_ingestion.adapters.dead_log import DeadLog
 from headrace_ingestion.adapters.push_log import PushLog

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace_data.spec import parse_canonical
-from headrace_runtime.messages import Outgoing, Record
-from headrace_runtime.trial_child import Attempt
-from headrace_runtime.trials import Trial
+from headrace_runtime.poison.trial_child import Attempt
+from headrace_runtime.poison.trials import Trial
+from headrace_runtime.records import Outgoing, Record
 
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import dropped

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from headrace.registry.v1 import registry_log_pb2
 from headrace_runtime.errors import FailedPrecondition, Unprocessable
 from headrace_runtime.kafka import LogReader
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG
 

@@ -9,7 +9,8 @@ from headrace.events.v1.prediction_pb2 import PredictionsServed
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
-from headrace_runtime.messages import Place, Record, decode
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 

@@ -4,7 +4,8 @@ import logging
 from typing import TypeVar
 
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.records import Record
 from headrace_runtime.topics import (
     COMPRESSION_REQUESTED,
     DATASET_FAILED,

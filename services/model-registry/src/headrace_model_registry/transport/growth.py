@@ -8,7 +8,7 @@ from headrace_data.spec import own_name
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.troubles import Troubles
-from headrace_runtime.service import Background
+from headrace_runtime.process.service import Background
 from headrace_runtime.settings import ServiceSettings
 from headrace_runtime.topics import record_topics
 from kafka.errors import KafkaError

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from headrace_runtime.kafka import Fenced, LogReader
-from headrace_runtime.messages import Record
-from headrace_runtime.service import Background
+from headrace_runtime.process.service import Background
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG
 

@@ -19,14 +19,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.envelopes import encode, event_headers
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.loops import RECORDS_CONSUMED, TRANSACTION_SECONDS
-from headrace_runtime.messages import Outgoing, Record, encode, event_headers, next_offsets
-from headrace_runtime.service import Background
-from headrace_runtime.telemetry import extract, links_to, tracer
+from headrace_runtime.process.service import Background
+from headrace_runtime.records import Outgoing, Record, next_offsets
+from headrace_runtime.stream.loops import RECORDS_CONSUMED, TRANSACTION_SECONDS
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import extract, links_to, tracer
 from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge

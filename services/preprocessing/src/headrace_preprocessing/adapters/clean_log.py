@@ -9,7 +9,7 @@ import pyarrow as pa
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Admin, LogReader
 from headrace_runtime.kafka.producers import TRANSACTION_TIMEOUT_MS
-from headrace_runtime.messages import Place, Record
+from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
 
 FIRST_STEP = 64

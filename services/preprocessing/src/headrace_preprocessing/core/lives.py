@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headrace_data.manifest import OffsetRange
-from headrace_runtime.messages import Place, Record
+from headrace_runtime.records import Place, Record
 
 from headrace_preprocessing.core.filling import Filling
 

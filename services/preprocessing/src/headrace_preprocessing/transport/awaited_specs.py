@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from headrace.events.v1 import record_pb2
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record, decode
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.records import Record
 
 KNOWN_FOR_S = 1.0
 """How long a digest stays known as an older one: the spec of that digest may be applied once more."""

@@ -11,7 +11,7 @@ from headrace.events.v1 import record_pb2
 from headrace_data.errors import DataError
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 from prometheus_client import Counter
 
 from headrace_preprocessing.transport.converters import own_message, record_batch

@@ -16,11 +16,12 @@ from headrace_data.cleaning import OVERFLOW, Cleaned, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
-from headrace_runtime.bisection import CRASH
-from headrace_runtime.dead_letters import DeadLetter
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Headers, Outgoing, Record, decode, event_headers
+from headrace_runtime.kafka.envelopes import decode, event_headers
 from headrace_runtime.object_store import Artifact
+from headrace_runtime.poison.bisection import CRASH
+from headrace_runtime.records import Headers, Outgoing, Record
+from headrace_runtime.stream.dead_letters import DeadLetter
 from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic
 
 from headrace_preprocessing.core.filling import Filling

@@ -20,14 +20,15 @@ from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.manifest import Manifest
 from headrace_data.repeats import Repeats
 from headrace_data.spec import Pipeline
-from headrace_runtime import telemetry_names as names
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
+from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.messages import Outgoing, Place, encode
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.service import Background
-from headrace_runtime.telemetry import tracer
+from headrace_runtime.process.service import Background
+from headrace_runtime.records import Outgoing, Place
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import tracer
 from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
 from prometheus_client import Counter
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from headrace_runtime.kafka import GroupConsumer
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.messages import Place
+from headrace_runtime.records import Place
 
 KEEP_EVERY_S = 1.0
 POLL_TIMEOUT_S = 0.05

@@ -8,9 +8,10 @@ from typing import Any
 from headrace.events.v1 import record_pb2
 from headrace_data.spec import parse_canonical
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.messages import Outgoing, Record, decode
-from headrace_runtime.trial_child import Attempt
-from headrace_runtime.trials import Trial
+from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.poison.trial_child import Attempt
+from headrace_runtime.poison.trials import Trial
+from headrace_runtime.records import Outgoing, Record
 
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.consumer import handle_rows, handler

@@ -11,9 +11,10 @@ from headrace.events.v1 import dataset_pb2
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
+from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.kafka.gaps import Gap
-from headrace_runtime.messages import Place, Record, decode
-from headrace_runtime.telemetry import MAX_LINKS, links_to
+from headrace_runtime.records import Place, Record
+from headrace_runtime.telemetry.traces import MAX_LINKS, links_to
 from headrace_runtime.topics import DATASET_REQUESTED
 from opentelemetry import trace
 

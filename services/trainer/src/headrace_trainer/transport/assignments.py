@@ -8,9 +8,9 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
-from headrace_runtime.child import Assignment, WorkRefused
-from headrace_runtime.memory import total_bytes
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.process.memory import total_bytes
+from headrace_runtime.runs.child import Assignment, WorkRefused
 
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 from headrace_trainer.adapters.curve import StoredCurve

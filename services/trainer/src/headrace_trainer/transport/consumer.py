@@ -3,7 +3,7 @@
 from functools import partial
 
 from headrace.events.v1 import run_pb2
-from headrace_runtime.run_worker import Job
+from headrace_runtime.runs.worker import Job
 
 from headrace_trainer.transport.converters import to_assignment, to_fact
 

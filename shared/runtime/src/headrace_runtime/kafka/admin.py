@@ -11,9 +11,9 @@ from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from headrace_runtime.bisection import Mark
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, Unavailable
-from headrace_runtime.messages import Place
+from headrace_runtime.poison.bisection import Mark
+from headrace_runtime.records import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 from headrace_runtime.topics import RECORD_TOPICS, record_topics
@@ -33,7 +33,7 @@ class GroupLag:
     topic: str
     messages: int
     suspected: int = 0
-    """Partitions in which a poison message is suspected (see `caution`)."""
+    """Partitions in which a poison message is suspected (see `poison.caution`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 
-from headrace_runtime.messages import Place
+from headrace_runtime.records import Place
 
 
 class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.renewal import Renewal
 from headrace_runtime.kafka.waiting import Patience, never
 from headrace_runtime.kafka.watchdog import Watchdog
-from headrace_runtime.messages import Offsets, Place, Record, by_place
+from headrace_runtime.records import Offsets, Place, Record, by_place
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)

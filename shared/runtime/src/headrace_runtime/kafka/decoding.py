@@ -21,7 +21,7 @@ from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record.util import decode_varint
 
-from headrace_runtime.messages import Headers, Record
+from headrace_runtime.records import Headers, Record
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class QuickRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """An iterator that decodes the fetched batches of a partition into records of headrace_runtime.messages."""
+    """An iterator that decodes the fetched batches of a partition into records of headrace_runtime.records."""
 
     def __init__(self, fetch_offset: int, tp: Any, records: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(fetch_offset, tp, records, *arguments, **options)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-from headrace_runtime.messages import Place
+from headrace_runtime.records import Place
 from headrace_runtime.settings import KafkaSettings
 
 

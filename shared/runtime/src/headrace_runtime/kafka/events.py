@@ -15,9 +15,9 @@ from kafka import errors as kafka_errors
 from opentelemetry import context as otel_context
 from prometheus_client import Counter
 
+from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.producers import best_effort_producer, send
-from headrace_runtime.messages import encode
-from headrace_runtime.service import Background
+from headrace_runtime.process.service import Background
 from headrace_runtime.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from prometheus_client import Counter
 
-from headrace_runtime.messages import Place
+from headrace_runtime.records import Place
 
 logger = logging.getLogger(__name__)
 

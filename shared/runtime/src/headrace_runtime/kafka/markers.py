@@ -7,7 +7,7 @@ import logging
 from kafka.errors import KafkaError
 
 from headrace_runtime.kafka.consumers import GroupConsumer
-from headrace_runtime.messages import Offsets, Place
+from headrace_runtime.records import Offsets, Place
 
 logger = logging.getLogger(__name__)
 

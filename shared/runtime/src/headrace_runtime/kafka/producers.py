@@ -12,12 +12,12 @@ from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from headrace_runtime import telemetry_names as names
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka.watchdog import HangWatch
-from headrace_runtime.messages import Offsets, Outgoing, Place
+from headrace_runtime.records import Offsets, Outgoing, Place
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.telemetry import tracer
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import tracer
 
 logger = logging.getLogger(__name__)
 

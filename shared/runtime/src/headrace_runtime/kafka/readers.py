@@ -13,7 +13,7 @@ from headrace_runtime.kafka.consumers import ANSWER_TIMEOUT_MS, READING
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.ends import Ends
 from headrace_runtime.kafka.waiting import Patience, never
-from headrace_runtime.messages import Place, Record
+from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from kafka import KafkaConsumer
 
 from headrace_runtime.kafka.arrivals import Arrivals
-from headrace_runtime.messages import Place, Record
+from headrace_runtime.records import Place, Record
 
 logger = logging.getLogger(__name__)
 

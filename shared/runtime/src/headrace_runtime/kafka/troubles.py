@@ -7,8 +7,8 @@ import logging
 from headrace.events.v1.pipeline_pb2 import PipelineTroubled
 from kafka import KafkaProducer
 
+from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.producers import send
-from headrace_runtime.messages import encode
 from headrace_runtime.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ from google.protobuf.message import Message
 from headrace_runtime.errors import Unavailable, Unprocessable
 from headrace_runtime.kafka.consumers import ANSWER_TIMEOUT_MS
 from headrace_runtime.kafka.ends import Ends
+from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.kafka.readers import LogReader
-from headrace_runtime.messages import Record, decode
-from headrace_runtime.service import Background
+from headrace_runtime.process.service import Background
+from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import Topic
 

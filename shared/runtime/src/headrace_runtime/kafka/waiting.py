@@ -9,7 +9,7 @@ from itertools import chain
 
 from kafka import KafkaConsumer
 
-from headrace_runtime.messages import Record
+from headrace_runtime.records import Record
 
 LOOK_EVERY_S = 1.0
 """Seconds between two checks for an early end of a wait, unless `Patience.wake` is called."""

@@ -14,7 +14,8 @@ import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 
-from headrace_runtime.memory import give_back
+from headrace_runtime.process.memory import give_back
+from headrace_runtime.process.service import Background
 from headrace_runtime.rpc.core import Core, Option
 from headrace_runtime.rpc.errors import ErrorInterceptor
 from headrace_runtime.rpc.health import HealthServicer
@@ -25,8 +26,7 @@ from headrace_runtime.rpc.reflect import reflection_handlers
 from headrace_runtime.rpc.tasks import Tasks
 from headrace_runtime.rpc.telemetry import TelemetryInterceptor
 from headrace_runtime.rpc.tls import server_credentials
-from headrace_runtime.rpc.tls_files import Listening
-from headrace_runtime.service import Background
+from headrace_runtime.tls_files import Listening
 
 try:
     from uvloop import new_event_loop

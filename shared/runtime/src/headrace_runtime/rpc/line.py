@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from headrace_runtime.admission import Admission, Capacity, Intake, Reason, Unfinished
+from headrace_runtime.rpc.admission import Admission, Capacity, Intake, Reason, Unfinished
 from headrace_runtime.rpc.call import Aborted, Call
 from headrace_runtime.rpc.errors import REFUSED, pushback
 from headrace_runtime.rpc.methods import Method, Methods

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from headrace_runtime.admission import Unfinished
+from headrace_runtime.rpc.admission import Unfinished
 from headrace_runtime.rpc.call import Aborted, Call
 from headrace_runtime.rpc.errors import REFUSED
 from headrace_runtime.rpc.methods import Method

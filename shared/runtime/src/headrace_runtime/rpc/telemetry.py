@@ -13,11 +13,12 @@ import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from headrace_runtime import telemetry_names as names
-from headrace_runtime.quick_histogram import QuickHistogram
 from headrace_runtime.rpc.call import Call
 from headrace_runtime.rpc.interceptor import CallInterceptor
-from headrace_runtime.telemetry import extract, record_new_trace, recorded_by_caller, records_new_trace, tracer
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.quick_histogram import QuickHistogram
+from headrace_runtime.telemetry.setup import record_new_trace, records_new_trace
+from headrace_runtime.telemetry.traces import extract, recorded_by_caller, tracer
 
 if TYPE_CHECKING:
     from headrace_runtime.rpc.methods import InlineMethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from headrace_runtime.rpc.tls_files import TlsFiles
+from headrace_runtime.tls_files import TlsFiles
 
 logger = logging.getLogger(__name__)
 

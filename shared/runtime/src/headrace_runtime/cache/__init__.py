@@ -1,0 +1,1 @@
+"""The cache in Redis or Valkey, which may be lost at any moment."""

@@ -1,0 +1,1 @@
+"""Poison messages, on which processes die: finding them, trying them apart, setting them aside."""
