@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from google.protobuf.message import Message
@@ -99,7 +100,10 @@ class Lane:
         self._write(*(encode(request, source="test") for request in requests))
 
     def send(self, *batches: tuple[int, Sequence[Mapping[str, Any]]]) -> None:
-        """Write one raw message for each batch: a partition, and the records in it. Negative partitions are pushed."""
+        """Write one raw message for each batch: a partition, and the records in it. Negative partitions are pushed.
+
+        A record's `at_s` is its event time, in seconds since 1970.
+        """
         self._write(*(self._raw(partition, records) for partition, records in batches))
 
     def _raw(self, partition: int, records: Sequence[Mapping[str, Any]]) -> Outgoing:
@@ -111,7 +115,8 @@ class Lane:
         self.offsets[partition] = end + 3 if is_pushed else end
         values = [json.dumps(record).encode() for record in records]
         indexes = range(count) if is_pushed else [0] * count
-        checked = self._checker.check(values, [partition] * count, offsets, indexes)
+        times = np.array([record.get("at_s", "NaT") for record in records], "M8[s]").astype("M8[us]")
+        checked = self._checker.check(values, [partition] * count, offsets, indexes, times)
         message = record_pb2.RecordBatch(
             pipeline=self.name,
             spec_digest=self.pipeline.digest,

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.records import Record
 from headrace_runtime.topics import dead_topic, raw_topic
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -73,11 +75,15 @@ def ingestion(
 
 @pytest.fixture
 def running(ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub]) -> Running:
+    return run(ingestion)
+
+
+def run(ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub], stream: str = "") -> Running:
+    """Apply a pipeline of its own; `stream` is more of its stream's section."""
     settings, stub = ingestion
     name = f"p{uuid.uuid4().hex[:8]}"
-    pipeline = load_pipeline(
-        DIGITS.replace("{name: digits}", f"{{name: {name}}}").replace("topic: digits", f"topic: {name}")
-    )
+    document = DIGITS.replace("{name: digits}", f"{{name: {name}}}")
+    pipeline = load_pipeline(document.replace("topic: digits", f"topic: {name}\n  {stream}"))
     with Admin(settings, "test") as admin:
         admin.ensure_topic(name, 2)
         admin.ensure_record_topics(name, 2)
@@ -97,8 +103,8 @@ def broker_free_port() -> int:
     return int(find_free(1)[0])
 
 
-def digit(name: str) -> bytes:
-    return json.dumps({"id": name, "image": name, "pixels": [[1.0] * 8] * 8, "digit": 3}).encode()
+def digit(name: str, **more: object) -> bytes:
+    return json.dumps({"id": name, "image": name, "pixels": [[1.0] * 8] * 8, "digit": 3, **more}).encode()
 
 
 def pushed(running: Running, batch_id: str, records: list[bytes]) -> ingestion_service_pb2.PushResponse:
@@ -165,6 +171,62 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running,
     assert {(topic_id, wave) for topic_id, waves in named for wave in waves} == set(
         zip(ids, ("old", "new"), strict=True)
     )
+
+
+def test_rows_have_the_time_of_their_producer_or_of_the_broker(running: Running, until: Callable[..., None]) -> None:
+    servers = running.settings.kafka_bootstrap_servers
+    now_ms = int(time.time() * 1_000)
+    yesterday_ms = now_ms - 86_400_000
+    ahead = {"message.timestamp.after.max.ms": str(2**62)}
+    with closing(KafkaAdminClient(bootstrap_servers=servers)) as client:
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, running.pipeline, configs=ahead)])
+        with closing(KafkaProducer(bootstrap_servers=servers)) as producer:
+            for name, stamp_ms in (("set", yesterday_ms), ("future", now_ms + 7_200_000), ("seconds", 10**15)):
+                producer.send(running.pipeline, digit(name), partition=0, timestamp_ms=stamp_ms)
+        until(lambda: len(running.rows()) == 1 and len(running.read(dead_topic(running.pipeline))) == 2)
+        broker_s = {"message.timestamp.type": "LogAppendTime"}
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, running.pipeline, configs=broker_s)])
+    with closing(KafkaProducer(bootstrap_servers=servers)) as producer:
+        for number in range(40):
+            producer.send(running.pipeline, digit(f"told{number}"), partition=0, timestamp_ms=yesterday_ms)
+    until(lambda: len(running.rows()) == 41)
+
+    first, *others = running.rows()
+    assert first["_time"] == datetime.fromtimestamp(yesterday_ms / 1_000, UTC)
+    logged = {record.offset: record.timestamp_ms for record in running.read(running.pipeline)}
+    assert {row["_offset"]: row["_time"].timestamp() * 1_000 for row in others} == {
+        row["_offset"]: logged[row["_offset"]] for row in others
+    }
+    assert all(logged[row["_offset"]] >= now_ms for row in others)
+    batches = [decode(each, record_pb2.RecordBatch) for each in running.read(raw_topic(running.pipeline))]
+    told = {source for batch in batches if batch.rows for source in batch.time_sources}
+    assert told == {record_pb2.TIME_SOURCE_CREATE, record_pb2.TIME_SOURCE_APPEND}
+    letters = running.read(dead_topic(running.pipeline))
+    assert [letter.header("dead-rule") for letter in letters] == ["future"] * 2
+    assert letters[0].header("dead-time") == str(now_ms + 7_200_000)
+
+
+def test_rows_have_the_time_of_a_field(
+    ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub], until: Callable[..., None]
+) -> None:
+    running = run(ingestion, "time: at")
+    day = "2025-11-29T00:00:00.250000"
+    with closing(KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)) as producer:
+        for name, at in (("z", f"{day}Z"), ("ms", 1_764_374_400_250), ("local", day), ("far", "2099-01-01T00:00:00Z")):
+            producer.send(running.pipeline, digit(name, at=at), partition=0)
+        producer.send(running.pipeline, digit("none"), partition=0)
+    until(lambda: len(running.rows()) == 2 and len(running.read(dead_topic(running.pipeline))) == 3)
+    assert {row["_time"].isoformat() for row in running.rows()} == {f"{day}+00:00"}
+    letters = running.read(dead_topic(running.pipeline))
+    assert [(letter.header("dead-rule"), letter.header("dead-field")) for letter in letters] == [
+        ("time", "at"),
+        ("future", "at"),
+        ("time", "at"),
+    ]
+    assert 'got "2025-11-29T00:00:00.250000"' in (letters[0].header("dead-reason") or "")
+    answer = pushed(running, "batch-1", [digit("pushed", at=f"{day}Z"), digit("late")])
+    assert [(item.index, item.rule) for item in answer.rejected] == [(1, "time")]
+    assert {row["_time"].isoformat() for row in running.rows()} == {f"{day}+00:00"}
 
 
 def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -228,6 +229,23 @@ def test_keys_that_repeat_in_other_partitions_are_counted(lanes: Lanes, until: U
     until(lane.frozen)
     (frozen,) = lane.frozen()
     assert (len(lane.dataset_rows(frozen)), frozen.repeated_keys, dict(frozen.rejected)) == (180, 120, {})
+
+
+def test_late_rows_are_kept_with_their_time_and_counted(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 60}")
+    lane.apply()
+    day = 86_400
+    lane.send(
+        (0, [{**row, "at_s": 5 * day} for row in sound(0, 20)]),
+        (1, [{**row, "at_s": 2 * day} for row in sound(20, 40)]),
+        (0, [{**row, "at_s": 3 * day} for row in sound(40, 45)]),
+        (0, sound(45, 60)),
+    )
+    until(lane.frozen)
+    (frozen,) = lane.frozen()
+    assert frozen.late_rows == 5
+    days = Counter(row["_time"] and row["_time"].timestamp() / day for row in lane.dataset_rows(frozen))
+    assert days == {5.0: 20, 2.0: 20, 3.0: 5, None: 15}
 
 
 def test_all_rows_of_a_topic_that_was_made_anew_are_in_its_dataset(lanes: Lanes, until: Until) -> None:

@@ -78,6 +78,7 @@ def test_datasets_as_json(headrace, full, canned):
         "rows": {"train": 1257, "validation": 270, "test": 265},
         "rejected": {"range": 2, "type": 1},
         "repeated_keys": 0,
+        "late_rows": 0,
         "sources": [{"partition": 0, "start": 0, "end": 1800}],
         "manifest": artifact(canned, "a"),
         "request_id": "request-7",

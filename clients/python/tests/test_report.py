@@ -52,6 +52,7 @@ def dataset_of(manifest: Manifest) -> View:
         "rows": {split: manifest.splits[split].rows for split in SPLITS},
         "rejected": dict(manifest.provenance.rejected),
         "repeated_keys": 7,
+        "late_rows": 12,
         "sources": [{"partition": 0, "start": 0, "end": 348}],
         "freeze_time": "2026-05-17T14:30:00.000Z",
     }
@@ -165,6 +166,7 @@ def test_a_dataset_is_told_whole(pages: dict[str, str], species: DatasetFacts) -
     assert "bill_length_mm 2 (0.6%)" in text
     assert "rejected 4" in text
     assert "repeated keys 7 rows with the key of another row" in text
+    assert "late 12 rows over a minute older than others before them" in text
 
 
 def test_a_label_of_numbers_is_drawn_as_a_distribution(pages: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""`wait` beside a trouble of the pipeline, and a dataset that tells of repeated keys."""
+"""`wait` beside a trouble of the pipeline, and a dataset that tells of repeated keys and late rows."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_what_is_wrong_is_told_once_and_is_no_movement(headrace, registry, canne
     assert answer["troubles"][0]["reason"] == "no topic"
 
 
-def test_rows_with_the_key_of_another_are_told(headrace, registry, canned):
+def test_rows_with_the_key_of_another_and_late_ones_are_told(headrace, registry, canned):
     dataset = canned.dataset()
-    dataset.frozen.repeated_keys = 120
+    dataset.frozen.repeated_keys, dataset.frozen.late_rows = 120, 31
     registry.states = [canned.state(dataset=dataset)]
     result = headrace("wait", "digits", "--until", "frozen", "--timeout", "20s")
-    assert "1257 train, 270 validation, 265 test, 120 with the key of another row" in result.stderr
+    assert "1257 train, 270 validation, 265 test, 120 with the key of another row, 31 late" in result.stderr

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from headrace.events.v1 import record_pb2
 from headrace_ingestion.core.intake import Intake, TimeSource
 from headrace_ingestion.core.push import placed, to_check
-from headrace_ingestion.transport.converters import raw_message
-from headrace_runtime.records import LAST_MS, Record
+from headrace_ingestion.core.replay import Outcome, plan
+from headrace_ingestion.transport.consumer import LATE, WATERMARK, handler
+from headrace_ingestion.transport.converters import dead_letter, raw_message
+from headrace_runtime.records import LAST_MS, Outgoing, Record
+from headrace_runtime.stream.dead_letters import read_letter
 
 MS = 1_764_374_400_123
 NOW_S = MS / 1_000
@@ -83,3 +87,53 @@ def test_pushed_rows_have_the_moment_of_their_acceptance(
         [(MS - 1_000) * 1_000],
         (TimeSource.FIELD,),
     )
+
+
+def kept(letter: Outgoing, written_ms: int) -> Record:
+    """A letter as it lies in its topic."""
+    return Record(letter.topic, 0, 3, letter.key, letter.value, letter.headers, written_ms)
+
+
+def test_a_replayed_record_has_the_time_that_it_had(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake(now_s=NOW_S + 86_400)
+    record = sent(MS)[0]._replace(value=good(0, state="deep"))
+    ((_, rejection),) = intake.take([record]).rejected
+    letter = dead_letter(record, rejection, "meters").outgoing("meters", 0)
+    found = plan(read_letter(kept(letter, MS + 5_000)), good(0), intake, known=False)
+    (batch,) = found.taken.batches
+    assert (found.outcome, batch.rows.column("_time").to_pylist()) == (Outcome.ACCEPTED, [MOMENT])
+    assert batch.time_sources == ()
+    # An earlier version's letter does not tell: it was written soon after.
+    silent = [item for item in letter.headers if item[0] != "dead-time"]
+    assert len(silent) == len(letter.headers) - 1
+    found = plan(read_letter(kept(replace(letter, headers=silent), MS)), good(0), intake, known=False)
+    assert found.taken.batches[0].rows.column("_time").to_pylist() == [MOMENT]
+
+
+def test_what_is_too_far_ahead_stays_so_until_the_pipeline_allows_it(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake(now_s=NOW_S)
+    record = sent(MS + 86_400_000)[0]
+    ((_, rejection),) = intake.take([record]).rejected
+    stored = read_letter(kept(dead_letter(record, rejection, "meters").outgoing("meters", 0), MS))
+    assert plan(stored, None, intake, known=False).outcome is Outcome.REJECTED
+    mended = plan(stored, None, new_intake(stream="maxAhead: 48h", now_s=NOW_S), known=False)
+    assert mended.outcome is Outcome.ACCEPTED
+    assert mended.taken.batches[0].rows.column("_time").to_pylist() == [datetime(2025, 11, 30, 0, 0, 0, 123_000, UTC)]
+
+
+def test_late_rows_are_kept_and_counted_and_the_future_moves_no_watermark(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake(now_s=NOW_S)
+    late = LATE.labels("meters")._value.get
+    before = late()
+    minute = 60_000
+    handle = handler(intake)
+    records = sent(MS, MS + 10 * 365 * 86_400_000, MS - minute, MS - minute - 1, MS + minute, MS - 1)
+    messages = handle(records)
+    raw = record_pb2.RecordBatch.FromString(messages[0].value or b"")
+    assert (raw.rows, dict(raw.rejected)) == (5, {"future": 1})
+    assert late() - before == 2
+    watermark = WATERMARK.labels("meters", 0)._value.get
+    assert watermark() == (MS + minute) / 1_000
+    # An aborted transaction's records come once more: none is late by itself.
+    handle(records[:3])
+    assert (late() - before, watermark()) == (2, MS / 1_000)

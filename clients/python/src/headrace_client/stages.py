@@ -138,7 +138,8 @@ def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         frozen = state.dataset.frozen
         splits = f"{frozen.rows.train} train, {frozen.rows.validation} validation, {frozen.rows.test} test"
         repeated = f"{frozen.repeated_keys} with the key of another row" if frozen.repeated_keys else ""
-        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {_joined(splits, repeated)}")
+        late = f"{frozen.late_rows} late" if frozen.late_rows else ""
+        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {_joined(splits, repeated, late)}")
     if state.failure:
         return Stage("dataset", Mark.FAILED, state.failure)
     return Stage("dataset", Mark.WAITING, "freezes when the pipeline's freeze policy says so, or on `headrace freeze`")

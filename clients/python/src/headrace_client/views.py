@@ -51,6 +51,7 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "rows": {"train": frozen.rows.train, "validation": frozen.rows.validation, "test": frozen.rows.test},
         "rejected": dict(sorted(frozen.rejected.items())),
         "repeated_keys": frozen.repeated_keys,
+        "late_rows": frozen.late_rows,
         "sources": [{"partition": part.partition, "start": part.start, "end": part.end} for part in frozen.sources],
         "manifest": artifact_view(frozen.manifest),
         "request_id": frozen.request_id or None,

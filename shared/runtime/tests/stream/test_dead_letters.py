@@ -35,6 +35,7 @@ def headers_of(outgoing: Outgoing) -> dict[str, bytes]:
         key=st.none() | st.binary(max_size=20),
         value=st.none() | st.binary(max_size=200),
         end=st.just(0) | st.integers(1, 2**63 - 1),
+        timestamp_ms=st.just(0) | st.integers(1, 2**63 - 1),
         headers=st.lists(st.tuples(st.sampled_from(["own", "other"]), st.binary(max_size=9)), max_size=3),
     )
 )
@@ -45,6 +46,16 @@ def test_a_letter_is_read_as_it_was_written(letter: DeadLetter) -> None:
     written = letter if outgoing.value == letter.value else replace(letter, value=b"")
     assert replace(found.letter, headers=list(found.letter.headers)) == replace(written, headers=list(letter.headers))
     assert (found.id, found.time_ms, found.is_cut) == ("0:3", 1_700, False)
+
+
+def test_a_replayed_record_keeps_its_time_also_from_a_letter_that_tells_none() -> None:
+    timed = replace(LETTER, timestamp_ms=1_764_374_400_123)
+    again = replace(LETTER, timestamp_ms=5).after_replay(stored(timed.outgoing("p")).replay_headers())
+    assert again.timestamp_ms == 1_764_374_400_123
+    again = replace(LETTER, timestamp_ms=5).after_replay(stored(LETTER.outgoing("p")).replay_headers())
+    assert again.timestamp_ms == 5
+    # A producer's word for no time, or for one before 1970, is none of a letter's.
+    assert stored(replace(LETTER, timestamp_ms=-1).outgoing("p")).letter.timestamp_ms == 0
 
 
 def test_a_letter_may_stand_for_a_range_of_records() -> None:

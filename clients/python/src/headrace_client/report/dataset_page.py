@@ -58,6 +58,8 @@ def dataset_page(facts: DatasetFacts) -> str:
     ]
     if repeated := dataset["repeated_keys"]:
         tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
+    if late := dataset["late_rows"]:
+        tiles.append(page.Tile("late", f"{late:,}", "rows over a minute older than others before them"))
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),

@@ -13,6 +13,7 @@ from operator import attrgetter
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
+from headrace_data.lateness import Lateness
 from headrace_data.records import RecordChecker, Rejection, Times
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
@@ -70,6 +71,8 @@ class Intake:
         `clock` returns seconds since 1970; no event is far ahead of it.
         """
         self.pipeline = pipeline
+        self.lateness = Lateness()
+        """Of the rows that were written since this process began."""
         self._clock = clock
         self.topic_id: Callable[[], str] = str
         """Returns the broker's id of the producers' topic, empty when it is not known."""

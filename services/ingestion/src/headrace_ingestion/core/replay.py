@@ -152,7 +152,9 @@ def plan(
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
     value = letter.value if original is None else original
-    record = Record("", -1, 0, letter.key, value, letter.headers)
+    # Letters of before times were kept say only when they were written, which was soon after.
+    timestamp_ms = letter.timestamp_ms or stored.time_ms
+    record = Record("", -1, 0, letter.key, value, letter.headers, timestamp_ms)
     if letter.rule == CRASH and (death := dies(record)):
         return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
     taken = intake.take([record])

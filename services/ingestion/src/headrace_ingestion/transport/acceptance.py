@@ -14,6 +14,7 @@ from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.push import answer_to, placed
+from headrace_ingestion.transport.consumer import count_late
 from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
 
 
@@ -48,6 +49,8 @@ def write_accepted(
     target = partition % entrance.partitions
     replay = replayed.replay_headers() if replayed else ()
     rows = [placed(batch, partition, offset) for batch in taken.batches]
+    for batch in rows:
+        count_late(batch, entrance.intake)
     transaction.send(raw_message(batch, pipeline.own_name, pipeline.digest, target, replay) for batch in rows)
     dead = [
         dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name)

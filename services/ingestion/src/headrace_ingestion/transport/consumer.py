@@ -10,12 +10,22 @@ from headrace_runtime.records import Handle, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD, DeadLetter
 from headrace_runtime.telemetry import names
 from opentelemetry import trace
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from headrace_ingestion.core.intake import Batch, Intake, Taken
 from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
 
 RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline", "outcome"])
+LATE = Counter(
+    "headrace_ingestion_rows_late",
+    "Rows over a minute older than the newest before them in their partition.",
+    ["pipeline"],
+)
+WATERMARK = Gauge(
+    "headrace_ingestion_watermark_seconds",
+    "Newest event time so far, since 1970, by partition; below zero of pushed rows.",
+    ["pipeline", "partition"],
+)
 
 
 def handler(intake: Intake) -> Handle:
@@ -54,7 +64,17 @@ def gap_messages(gap: Gap, intake: Intake) -> list[Outgoing]:
 
 def _raw(batch: Batch, intake: Intake) -> Outgoing:
     pipeline = intake.pipeline
+    count_late(batch, intake)
     return raw_message(batch, pipeline.own_name, pipeline.digest, batch.partition, topic_id=intake.topic_id())
+
+
+def count_late(batch: Batch, intake: Intake) -> None:
+    """Tell metrics how far event time has come where a batch is from, and which of its rows come late."""
+    name = intake.pipeline.name
+    LATE.labels(name).inc(intake.lateness.add(batch.rows))
+    newest_us = intake.lateness.watermarks_us.get(batch.partition)
+    if newest_us is not None:
+        WATERMARK.labels(name, batch.partition).set(newest_us / 1_000_000)
 
 
 def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:

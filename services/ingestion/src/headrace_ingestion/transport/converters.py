@@ -64,6 +64,7 @@ def dead_letter(record: Record, rejection: Rejection, topic: str) -> DeadLetter:
         key=record.key,
         value=record.value,
         headers=record.headers,
+        timestamp_ms=record.timestamp_ms,
     )
 
 

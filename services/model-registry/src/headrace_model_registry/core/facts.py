@@ -138,6 +138,7 @@ class DatasetFrozen:
     request_id: str = ""
     incarnation: int = 0
     repeated_keys: int = 0
+    late_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

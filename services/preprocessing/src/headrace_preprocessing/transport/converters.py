@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
-from headrace_data.batches import OFFSET, PARTITION, from_ipc, lineage, require_columns, to_ipc
+from headrace_data.batches import OFFSET, PARTITION, TIME, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import OVERFLOW, Cleaned, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
@@ -97,6 +97,11 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
     partition, offset = row[PARTITION], row[OFFSET]
     # As a producer would send it: a batch holds arrays flat.
     values = {field.name: _shaped(row[field.name], field) for field in pipeline.stream.fields}
+    seconds = row[TIME].timestamp() if row[TIME] else 0.0
+    time = pipeline.stream.time
+    if time is not None and row[TIME]:
+        # As a float, which nobody compares with what the producer sent: that may be another form of the same time.
+        values.setdefault(time, seconds)
     key = pipeline.stream.key_field
     letter = DeadLetter(
         stage=SOURCE,
@@ -108,6 +113,7 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         offset=offset,
         key=str(row[key.name]).encode() if key else None,
         value=json.dumps(values, separators=(",", ":")).encode(),
+        timestamp_ms=round(seconds * 1_000),
     )
     return letter.after_replay(headers)
 
@@ -158,7 +164,7 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
 
 
 def frozen_message(
-    manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline, repeated_keys: int
+    manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline, repeated_keys: int, late_rows: int
 ) -> dataset_pb2.DatasetFrozen:
     """Return the announcement of a dataset; it answers the oldest request."""
     return dataset_pb2.DatasetFrozen(
@@ -175,6 +181,7 @@ def frozen_message(
         request_id=filling.requests[0] if filling.requests else "",
         incarnation=pipeline.incarnation,
         repeated_keys=repeated_keys,
+        late_rows=late_rows,
     )
 
 

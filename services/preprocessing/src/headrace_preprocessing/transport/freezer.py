@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
 from headrace_data.dataset import DatasetWriter
 from headrace_data.errors import DataError, DatasetUnusable
+from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
 from headrace_data.repeats import Repeats
 from headrace_data.spec import Pipeline
@@ -156,8 +157,8 @@ class Freezer(Background):
             facts: list[Message]
             letters: list[Outgoing] = []
             try:
-                repeats = Repeats(self._pipeline)
-                manifest = self._write(watch, ends, lease, letters, repeats)
+                repeats, lateness = Repeats(self._pipeline), Lateness()
+                manifest = self._write(watch, ends, lease, letters, (repeats, lateness))
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
                 facts = self._failures(str(error), filling.requests or [""])
@@ -169,7 +170,7 @@ class Freezer(Background):
                     stored = self._store.put(manifest.to_json())
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
-                facts.append(frozen_message(manifest, stored, filling, self._pipeline, repeats.rows))
+                facts.append(frozen_message(manifest, stored, filling, self._pipeline, repeats.rows, lateness.rows))
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
@@ -186,9 +187,14 @@ class Freezer(Background):
         )
 
     def _write(
-        self, watch: Watch, ends: Mapping[Place, int], lease: Lease, letters: list[Outgoing], repeats: Repeats
+        self,
+        watch: Watch,
+        ends: Mapping[Place, int],
+        lease: Lease,
+        letters: list[Outgoing],
+        counts: Sequence[Repeats | Lateness],
     ) -> Manifest:
-        """Write what waits as a dataset, whose keys go to `repeats`; rows that no dataset can have become `letters`."""
+        """Write what waits as a dataset, whose rows go to `counts`; rows that no dataset can have become `letters`."""
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.own_name)
@@ -206,7 +212,8 @@ class Freezer(Background):
             kept, rejected = leave_out(rows, self._pipeline)
             letters += rejected
             writer.add(kept)
-            repeats.add(kept)
+            for count in counts:
+                count.add(kept)
             lease.keep()
         if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
             self._tell_missing(watch, missing, clean_ends)

@@ -54,6 +54,8 @@ class DeadLetter:
     """Id of the letter that was replayed last; empty when none was."""
     end: int = 0
     """The offset behind the last record of a range that the letter stands for; 0 for a single record."""
+    timestamp_ms: int = 0
+    """Of when the record tells, in milliseconds since 1970; 0 where nobody knows."""
 
     def holds(self, topic: str, partition: int, offset: int) -> bool:
         """Tell whether the letter stands for the record at a place."""
@@ -91,7 +93,10 @@ class DeadLetter:
         if "dead-replay-of" not in told:
             return self
         own = [(_TRACE, told[_OWN_TRACE].encode())] if _OWN_TRACE in told else []
-        return replace(self, headers=self.headers or own, **_origin_of(told))
+        origin = _origin_of(told)
+        # A letter of before times were kept tells none.
+        origin["timestamp_ms"] = origin["timestamp_ms"] or self.timestamp_ms
+        return replace(self, headers=self.headers or own, **origin)
 
     def origin_headers(self) -> dict[str, str]:
         """Return the headers that tell where the record came from, and which letter was replayed last."""
@@ -102,6 +107,8 @@ class DeadLetter:
         }
         if self.end:
             origin["dead-end"] = str(self.end)
+        if self.timestamp_ms > 0:
+            origin["dead-time"] = str(self.timestamp_ms)
         replay = {"dead-replays": str(self.replays), "dead-replay-of": self.replay_of} if self.replay_of else {}
         return origin | replay
 
@@ -205,6 +212,7 @@ def _origin_of(told: Mapping[str, str]) -> dict[str, Any]:
         "partition": _number(told.get("dead-partition"), -1, _INT32),
         "offset": _number(told.get("dead-offset"), -1, _INT64),
         "end": _number(told.get("dead-end"), 0, _INT64),
+        "timestamp_ms": _number(told.get("dead-time"), 0, _INT64),
         "replays": _number(told.get("dead-replays"), 0, _INT32),
         "replay_of": told.get("dead-replay-of", ""),
     }

@@ -176,6 +176,7 @@ class DatasetFrozen(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     REPEATED_KEYS_FIELD_NUMBER: _builtins.int
+    LATE_ROWS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -190,6 +191,8 @@ class DatasetFrozen(_message.Message):
     """Rows whose key another row of the dataset has too, though duplicates are to be dropped: they came in different
     partitions, or too far apart. An estimate above a million rows; zero where there is no key or duplicates are kept.
     """
+    late_rows: _builtins.int
+    """Rows that came late: over a minute older than the newest before them in their partition, as far as this range tells."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The manifest: canonical JSON with splits, parts, fitted transforms and provenance."""
@@ -219,10 +222,11 @@ class DatasetFrozen(_message.Message):
         request_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         repeated_keys: _builtins.int = ...,
+        late_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
