@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrace_runtime.access import GROUPS, SERVICES, TRANSACTIONAL_IDS, Permission, permissions
+from headrace_runtime.access import Permission, permissions
+from headrace_runtime.services import SERVICES
 
 
 def access_tables() -> str:
@@ -10,7 +11,7 @@ def access_tables() -> str:
     names = [
         "| service | consumer groups | transactional ids |",
         "|---|---|---|",
-        *(f"| {service} | {_names(GROUPS[service])} | {_names(TRANSACTIONAL_IDS[service])} |" for service in SERVICES),
+        *(f"| {name} | {_names(each.groups)} | {_names(each.transactional_ids)} |" for name, each in SERVICES.items()),
     ]
     needed = [
         "| service | resource | name | operations |",

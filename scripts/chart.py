@@ -1,4 +1,4 @@
-"""What the Helm chart takes from the code: topics, the settings that values may hold; and its README's table."""
+"""What the Helm chart takes from the code: services, topics, what settings values may hold, and its README's table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from headrace_runtime.services import SERVICES, ServiceShape
 from headrace_runtime.settings import ServiceSettings
 from headrace_runtime.topic_plan import TopicPlan
 
@@ -17,6 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "deploy" / "helm" / "headrace"
 TABLE = re.compile(r"(<!-- values:begin -->\n).*?(<!-- values:end -->)", re.DOTALL)
 KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z][\w-]*):")
+
+FACTS = """\
+# What the code fixes about each service, which is nobody's choice. Generated from `headrace_runtime.services` by
+# `make docs`.
+#
+# workload    the kind of its pods' owner
+# grpcPort    the port of the gRPC server; left out where there is none
+# workDir     whether HEADRACE_WORK_DIR is written to
+# store       whether objects are read or written
+# redis       whether hot predictions are kept
+# single      whether a second instance would take the first one's place
+# lag         where KEDA finds the work that waits: a group and its topic, or `{pipeline}` in both for one each
+"""
 
 GOVERNED = frozenset(
     {
@@ -49,10 +63,31 @@ GOVERNED = frozenset(
 def pages() -> Mapping[Path, str]:
     """Return the chart's generated files."""
     return {
+        CHART / "files" / "services.yaml": services(),
         CHART / "files" / "topics.json": topics(),
         CHART / "values.schema.json": schema(),
         CHART / "README.md": readme(),
     }
+
+
+def services() -> str:
+    """Return what the code fixes about each service, as the templates read it."""
+    facts = {name: service_facts(shape) for name, shape in sorted(SERVICES.items())}
+    return FACTS + yaml.safe_dump(facts, sort_keys=False)
+
+
+def service_facts(shape: ServiceShape) -> dict[str, Any]:
+    """Return the facts about a service that hold for it: what it has not is left out."""
+    facts = {
+        "workload": shape.workload,
+        "grpcPort": shape.grpc_port,
+        "workDir": shape.uses_work_dir,
+        "store": shape.uses_store,
+        "redis": shape.uses_cache,
+        "single": shape.is_single,
+        "lag": shape.work_waits_in and {"group": shape.groups[0], "topic": shape.work_waits_in},
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def topics() -> str:

@@ -27,8 +27,8 @@ from anew import Anew
 from audit import Verdict, audit
 from headrace_client import RegistryClient
 from headrace_local.launcher import Platform
-from headrace_local.processes import SERVICES
 from headrace_runtime.kafka import Admin
+from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import KafkaSettings
 from memory import high_water_marks
 from progress import Progress, drained
@@ -89,7 +89,7 @@ def main() -> int:
     say(f"seed {told.seed}: {told.records} records in {told.length_s:.0f} s")
     for event in events:
         say(f"  {event}")
-    services = [shape for shape in SERVICES if shape.name in NEEDED]
+    services = [SERVICES[name] for name in NEEDED]
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         home = told.home or Path(folder)
         with Platform.on_free_ports(home, services=services) as platform:

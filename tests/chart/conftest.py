@@ -14,6 +14,7 @@ from typing import Any
 import kubernetes_validate.utils  # type: ignore[import-untyped]
 import pytest
 import yaml
+from headrace_runtime.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "headrace"
@@ -35,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "example" in metafunc.fixturenames:
         metafunc.parametrize("example", EXAMPLES)
     if "service" in metafunc.fixturenames:
-        metafunc.parametrize("service", sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml")))
+        metafunc.parametrize("service", sorted(SERVICES))
 
 
 @pytest.fixture(scope="session")

@@ -147,16 +147,14 @@ def test_the_job_that_applies_speaks_tls_where_the_registry_does(rendering: Call
 def test_the_job_applies_every_pipeline_and_fails_for_one_that_cannot_be(added: list[Manifest], tmp_path: Path) -> None:
     from headrace_client import RegistryClient
     from headrace_local.launcher import Platform
-    from headrace_local.processes import SERVICES
+    from headrace_runtime.services import SERVICES
 
     (container,) = workload(added, "pipelines", "Job")["spec"]["template"]["spec"]["containers"]
     folder = tmp_path / "pipelines"
     folder.mkdir()
     (folder / "bad.yaml").write_text(SPEC.replace("kind: Pipeline", "kind: Pipelines"))
     (folder / "digits.yaml").write_text(SPEC)
-    with Platform.on_free_ports(
-        tmp_path / "home", services=[shape for shape in SERVICES if shape.name == "model-registry"]
-    ) as platform:
+    with Platform.on_free_ports(tmp_path / "home", services=[SERVICES["model-registry"]]) as platform:
         address = platform.addresses["registry"]
         moved = {
             "/app/bin": str(Path(sys.executable).parent),

@@ -29,6 +29,7 @@ import grpc
 import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from headrace_runtime.services import SERVICES
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 IGNORED = DOCKERFILE.with_suffix(".dockerignore").read_text().split()
-WITH_TORCH = ("compressor", "trainer")
+WITH_TORCH = [name for name, shape in SERVICES.items() if shape.uses_torch]
 START_S = 120.0
 LOOK_EVERY_S = 0.05
 

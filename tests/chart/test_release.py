@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from headrace_runtime.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +57,8 @@ def test_each_sbom_names_what_is_installed_with_its_hash(release: ModuleType, di
     found = {name: {each["name"] for each in bill["components"]} for name, bill in bills.items()}
     assert {bill["bomFormat"] for bill in bills.values()} == {"CycloneDX"}
     assert all({"kafka-python", "headrace-contracts"} <= names for names in found.values())
-    assert {name for name, names in found.items() if "torch" in names} == {"trainer", "compressor"}
+    learners = {name for name, shape in SERVICES.items() if shape.uses_torch}
+    assert {name for name, names in found.items() if "torch" in names} == learners
     assert not {"pytest", "ruff"} & set().union(*found.values())
     (kafka,) = (each for each in bills["ingestion"]["components"] if each["name"] == "kafka-python")
     assert kafka["purl"].startswith("pkg:pypi/kafka-python@")

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.contract
 def test_instances_come_are_restarted_and_go(broker: Platform, platform_home: Path, until: Callable[..., None]) -> None:
     from headrace_local.errors import PlatformError
     from headrace_local.launcher import Platform
-    from headrace_local.processes import SERVICES
+    from headrace_runtime.services import SERVICES
 
-    ingestion = [shape for shape in SERVICES if shape.name == "ingestion"]
+    ingestion = [SERVICES["ingestion"]]
     with Platform.on_free_ports(
         platform_home,
         services=ingestion,

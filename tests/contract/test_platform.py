@@ -17,7 +17,8 @@ import redis
 from headrace_local import ports
 from headrace_local.errors import AlreadyRunning, NotRunning, PortBusy, StartFailed
 from headrace_local.launcher import Platform
-from headrace_local.processes import MARK, ServiceShape
+from headrace_local.processes import MARK
+from headrace_runtime.services import ServiceShape
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
@@ -140,7 +141,7 @@ def test_a_busy_port_names_port_holder_and_setting(platform_home: Path) -> None:
 
 
 def test_a_service_that_keeps_dying_fails_the_start_with_its_log(platform_home: Path) -> None:
-    broken = Platform.on_free_ports(platform_home, services=(ServiceShape("does-not-exist", 0),))
+    broken = Platform.on_free_ports(platform_home, services=(ServiceShape(name="does-not-exist", metrics_offset=0),))
     with pytest.raises(StartFailed, match="No module named headrace_does_not_exist"):
         broken.start()
     assert marked(platform_home) == []

@@ -26,6 +26,7 @@ from headrace_client.errors import NotFound, SettingInvalid, Unreachable
 from headrace_client.tls import Tls, find_tls
 from headrace_runtime.errors import SettingsInvalid
 from headrace_runtime.rpc.host import LIVE, GrpcHost
+from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import GrpcSettings, load_settings
 from headrace_runtime.tls_files import Listening, TlsFiles
 
@@ -36,7 +37,6 @@ pytestmark = pytest.mark.contract
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 DAY = dt.timedelta(days=1)
-SERVICES = ("inference", "ingestion", "model-registry")
 
 
 def subject(name: str) -> x509.Name:
@@ -139,7 +139,7 @@ def ask(service: str, port: int, tls: Tls | None) -> None:
             registry.releases()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [name for name, shape in SERVICES.items() if shape.grpc_port])
 def test_a_service_answers_only_callers_that_it_can_trust(
     service: str, broker: Platform, new_authority: Callable[[], Authority], tmp_path: Path
 ) -> None:

@@ -137,9 +137,9 @@ class Sender:
 @pytest.fixture
 def river(tmp_path: Path) -> Iterator[Platform]:
     from headrace_local.launcher import Platform
-    from headrace_local.processes import SERVICES
+    from headrace_runtime.services import SERVICES
 
-    needed = [shape for shape in SERVICES if shape.name in ("ingestion", "preprocessing", "model-registry")]
+    needed = [SERVICES[name] for name in ("ingestion", "preprocessing", "model-registry")]
     with Platform.on_free_ports(tmp_path, services=needed) as started:
         yield started
 

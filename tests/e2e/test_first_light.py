@@ -138,9 +138,9 @@ def test_the_same_records_give_the_same_dataset_on_another_platform(
     tmp_path: Path, manifest: Manifest, produce: Callable[..., None]
 ) -> None:
     from headrace_local.launcher import Platform
-    from headrace_local.processes import SERVICES
+    from headrace_runtime.services import SERVICES
 
-    needed = [shape for shape in SERVICES if shape.name in ("ingestion", "preprocessing", "model-registry")]
+    needed = [SERVICES[name] for name in ("ingestion", "preprocessing", "model-registry")]
     with (
         Platform.on_free_ports(tmp_path, services=needed) as other,
         RegistryClient(other.addresses["registry"]) as registry,

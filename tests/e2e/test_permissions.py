@@ -17,9 +17,10 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 from headrace_client import Goal, InferenceClient, IngestionClient, RegistryClient, freeze, predict_rows, wait_for
 from headrace_client.waiting import wait_served
-from headrace_runtime.access import EVERY, PRODUCERS_TOPIC, SERVICES, Permission, permissions
+from headrace_runtime.access import EVERY, PRODUCERS_TOPIC, Permission, permissions
 from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.provision import provision
+from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 from headrace_runtime.topics import INSTALLATION_CLAIMED

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from headrace_runtime.services import SERVICES
 
 pytestmark = pytest.mark.slow
 
@@ -27,19 +28,18 @@ def requirements(package: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+)==", listed, re.MULTILINE))
 
 
-@pytest.mark.parametrize("service", ["ingestion", "preprocessing", "model-registry", "inference"])
+@pytest.mark.parametrize("service", [name for name, shape in SERVICES.items() if not shape.uses_torch])
 def test_a_service_that_does_not_learn_installs_no_torch(service: str) -> None:
     found = requirements(f"headrace-{service}")
     assert "kafka-python" in found
     assert not {name for name in found if name.startswith(("torch", "nvidia", "triton"))}
 
 
-def test_the_trainer_installs_torch() -> None:
-    assert "torch" in requirements("headrace-trainer")
+@pytest.mark.parametrize("service", [name for name, shape in SERVICES.items() if shape.uses_torch])
+def test_a_service_that_learns_installs_torch(service: str) -> None:
+    assert "torch" in requirements(f"headrace-{service}")
 
 
-@pytest.mark.parametrize(
-    "service", ["ingestion", "preprocessing", "model-registry", "inference", "trainer", "compressor"]
-)
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_service_has_the_fast_record_layer(service: str) -> None:
     assert {"crc32c", "lz4", "zstandard"} <= requirements(f"headrace-{service}")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from headrace_local.kafka import new_cluster_id, properties
-from headrace_local.processes import GRPC_PROTECTION, KAFKA_SECURITY, SERVICES, service_process, valkey_process
+from headrace_local.processes import GRPC_PROTECTION, KAFKA_SECURITY, service_process, valkey_process
 from headrace_local.settings import PlatformSettings
 from headrace_runtime.errors import SettingsInvalid
+from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import load_settings
 
 EMBEDDED = PlatformSettings.model_validate({"home": "/home/of/platform"})
@@ -18,12 +19,11 @@ EXTERNAL = PlatformSettings.model_validate(
 
 
 def environment(settings: PlatformSettings, name: str) -> dict[str, str]:
-    shape = next(shape for shape in SERVICES if shape.name == name)
-    return dict(service_process(settings, shape).environment)
+    return dict(service_process(settings, SERVICES[name]).environment)
 
 
 def test_default_addresses() -> None:
-    listens = {name: environment(EMBEDDED, name).get("HEADRACE_LISTEN_ADDRESS") for name in map(str, names())}
+    listens = {name: environment(EMBEDDED, name).get("HEADRACE_LISTEN_ADDRESS") for name in SERVICES}
     assert listens == {
         "ingestion": "127.0.0.1:7010",
         "preprocessing": None,
@@ -32,12 +32,8 @@ def test_default_addresses() -> None:
         "compressor": None,
         "inference": "127.0.0.1:8001",
     }
-    metrics = [environment(EMBEDDED, name)["HEADRACE_METRICS_ADDRESS"] for name in names()]
+    metrics = [environment(EMBEDDED, name)["HEADRACE_METRICS_ADDRESS"] for name in SERVICES]
     assert metrics == [f"127.0.0.1:{port}" for port in range(8002, 8008)]
-
-
-def names() -> list[str]:
-    return [shape.name for shape in SERVICES]
 
 
 def test_services_use_the_embedded_broker_cache_and_folder() -> None:
@@ -50,7 +46,7 @@ def test_services_use_the_embedded_broker_cache_and_folder() -> None:
 
 
 def test_tls_and_sasl_reach_the_services_for_an_external_broker_only() -> None:
-    shape = SERVICES[0]
+    shape = SERVICES["ingestion"]
     assert service_process(EXTERNAL, shape).unset == GRPC_PROTECTION
     assert service_process(EMBEDDED, shape).unset == (*GRPC_PROTECTION, *KAFKA_SECURITY)
     assert environment(EXTERNAL, "inference")["HEADRACE_KAFKA_BOOTSTRAP_SERVERS"] == "a:1,b:2"
@@ -59,7 +55,7 @@ def test_tls_and_sasl_reach_the_services_for_an_external_broker_only() -> None:
 
 
 def test_modules_are_named_after_services() -> None:
-    assert [service_process(EMBEDDED, shape).command[1:] for shape in SERVICES][2] == ("-m", "headrace_model_registry")
+    assert service_process(EMBEDDED, SERVICES["model-registry"]).command[1:] == ("-m", "headrace_model_registry")
 
 
 def test_valkey_is_a_cache_on_the_loopback() -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from headrace_runtime.access import EVERY, GROUPS, SERVICES, TRANSACTIONAL_IDS, Permission, permissions
+from headrace_runtime.access import EVERY, Permission, permissions
+from headrace_runtime.services import SERVICES
 from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
 
 
@@ -30,8 +31,8 @@ def test_a_service_may_do_what_its_topics_say_and_no_more(service: str) -> None:
 def test_its_groups_and_transactional_ids_are_granted(service: str) -> None:
     values = {"pipeline": "digits", "instance": "3"}
     for resource, operation, templates in (
-        ("group", "Read", GROUPS[service]),
-        ("transactional-id", "Write", TRANSACTIONAL_IDS[service]),
+        ("group", "Read", SERVICES[service].groups),
+        ("transactional-id", "Write", SERVICES[service].transactional_ids),
     ):
         for template in templates:
             name = template.format(**values)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 from headrace_data.records import RecordChecker
 from headrace_data.spec import load_pipeline
-from headrace_runtime.access import SERVICES, commands, permissions
+from headrace_runtime.access import commands, permissions
 from headrace_runtime.kafka import Admin, LogReader
+from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import KafkaSettings
 
 if TYPE_CHECKING:

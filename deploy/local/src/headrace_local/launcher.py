@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
 from headrace_runtime.kafka import Admin
+from headrace_runtime.services import SERVICES, ServiceShape
 from headrace_runtime.settings import KafkaSettings, load_settings
 
 from headrace_local import ports, readiness
@@ -28,10 +29,8 @@ from headrace_local.jars import jar_cache
 from headrace_local.kafka import EmbeddedKafka
 from headrace_local.private import make_private
 from headrace_local.processes import (
-    SERVICES,
     Connections,
     Process,
-    ServiceShape,
     connections,
     further_instance,
     metrics_address,
@@ -46,6 +45,8 @@ STATE = (STATE_FILE, "kafka", "valkey", "objects", "work", "telemetry", "logs", 
 """Everything that a platform writes into its home; `fresh` removes these and nothing else."""
 
 STOP_TIMEOUT_S = 45.0
+
+EVERY = tuple(SERVICES.values())
 
 Progress = Callable[[str], None]
 
@@ -71,7 +72,7 @@ class Platform:
         self,
         settings: PlatformSettings | None = None,
         *,
-        services: Sequence[ServiceShape] = SERVICES,
+        services: Sequence[ServiceShape] = EVERY,
         attached: bool = False,
     ) -> None:
         """Take services=() for broker and cache alone; attached ends the platform with this process."""
@@ -82,7 +83,7 @@ class Platform:
         self._supervisor = Supervisor(self.home)
 
     @classmethod
-    def on_free_ports(cls, home: Path, *, services: Sequence[ServiceShape] = SERVICES, **settings: Any) -> Self:
+    def on_free_ports(cls, home: Path, *, services: Sequence[ServiceShape] = EVERY, **settings: Any) -> Self:
         """Return a platform in home that takes free ports, ignores the environment and ends with this process."""
         taken = ports.find_free(6)
         names = ("kafka", "kafka_controller", "valkey", "ingestion", "registry", "inference")
@@ -106,7 +107,7 @@ class Platform:
         state = state_file.read(home)
         if not state or not state_file.is_alive(state):
             raise NotRunning(home)
-        shapes = tuple(shape for shape in SERVICES if shape.name in state["processes"])
+        shapes = tuple(shape for name, shape in SERVICES.items() if name in state["processes"])
         return cls(PlatformSettings.model_validate(state["settings"]), services=shapes)
 
     @property
@@ -129,7 +130,7 @@ class Platform:
         """The gRPC addresses: ingestion, registry, inference."""
         return {
             str(shape.address_field).removesuffix("_address"): getattr(self.settings, str(shape.address_field))
-            for shape in SERVICES
+            for shape in SERVICES.values()
             if shape.address_field
         }
 
@@ -196,7 +197,7 @@ class Platform:
     def log_path(self, name: str) -> Path:
         """Return the log file of a process by its name, such as kafka or model-registry. Raises PlatformError."""
         added = (process.name for process in self._supervisor.processes())
-        known = dict.fromkeys(("kafka", "valkey", "supervisor", *(shape.name for shape in SERVICES), *added))
+        known = dict.fromkeys(("kafka", "valkey", "supervisor", *SERVICES, *added))
         if name not in known:
             raise PlatformError(f"no process is called {name!r}: expected one of {', '.join(known)}")
         return self._supervisor.log_path(name)

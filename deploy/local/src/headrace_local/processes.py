@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace_runtime.services import ServiceShape
+
 from headrace_local.settings import PlatformSettings, split_address, variable
 
 MARK = "HEADRACE_PLATFORM_ID"
@@ -28,33 +30,6 @@ class Process:
     listens: Mapping[str, str] = field(default_factory=dict)
     """Address by the setting that moves it."""
     stop_wait_s: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceShape:
-    """What the platform must know of a service beyond its name."""
-
-    name: str
-    metrics_offset: int
-    """The service's Prometheus port, counted from the first one."""
-    address_field: str | None = None
-    """The platform's setting that holds the service's gRPC address."""
-    uses_cache: bool = False
-
-    @property
-    def module(self) -> str:
-        """The service's import package."""
-        return f"headrace_{self.name.replace('-', '_')}"
-
-
-SERVICES = (
-    ServiceShape("ingestion", 0, "ingestion_address"),
-    ServiceShape("preprocessing", 1),
-    ServiceShape("model-registry", 2, "registry_address"),
-    ServiceShape("trainer", 3),
-    ServiceShape("compressor", 4),
-    ServiceShape("inference", 5, "inference_address", uses_cache=True),
-)
 
 
 @dataclass(frozen=True, slots=True)

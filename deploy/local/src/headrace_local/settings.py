@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import PREFIX, address
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +19,10 @@ ADDRESSES = (
     "inference_address",
     "metrics_address",
 )
+
+
+def _listens(service: str) -> str:
+    return f"127.0.0.1:{SERVICES[service].grpc_port}"
 
 
 class PlatformSettings(BaseSettings):
@@ -35,9 +40,9 @@ class PlatformSettings(BaseSettings):
         "127.0.0.1:9093", description="Address of the embedded Kafka's controller, which only Kafka itself calls."
     )
     valkey_address: str = Field("127.0.0.1:6379", description="Address of the embedded Valkey.")
-    ingestion_address: str = Field("127.0.0.1:7010", description="gRPC address of ingestion.")
-    registry_address: str = Field("127.0.0.1:7020", description="gRPC address of the model registry.")
-    inference_address: str = Field("127.0.0.1:8001", description="gRPC address of inference.")
+    ingestion_address: str = Field(_listens("ingestion"), description="gRPC address of ingestion.")
+    registry_address: str = Field(_listens("model-registry"), description="gRPC address of the model registry.")
+    inference_address: str = Field(_listens("inference"), description="gRPC address of inference.")
     metrics_address: str = Field(
         "127.0.0.1:8002", description="First Prometheus address; each further service takes the next port."
     )

@@ -1,16 +1,17 @@
-"""What each service does in Kafka: the groups and transactional ids it uses, and the permissions that it needs.
+"""What each service may do in Kafka: the permissions that its topics, groups and transactional ids need.
 
-Topics and who reads or writes them come from `headrace_runtime.topics`. In names `{pipeline}` and `{instance}` stand
-for a pipeline's name and for `HEADRACE_INSTANCE`. Run as a program it prints the commands that grant the permissions.
+What a service uses comes from `headrace_runtime.services` and `headrace_runtime.topics`.
+Run as a program it prints the commands that grant the permissions.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from headrace_runtime.services import PIPELINE_GROUPS, SERVICES
 from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS, REGISTRY_LOG
 
 Resource = Literal["topic", "group", "transactional-id"]
@@ -21,30 +22,8 @@ PRODUCERS_TOPIC = "<topic>"
 EVERY = "*"
 """Stands for every name."""
 
-SERVICES = ("ingestion", "preprocessing", "model-registry", "trainer", "compressor", "inference")
-
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "ingestion": ("ingestion.{pipeline}",),
-    "preprocessing": ("preprocessing.{pipeline}", "freeze.{pipeline}"),
-    "model-registry": ("registry",),
-    "trainer": ("trainer",),
-    "compressor": ("compressor",),
-    "inference": (),
-}
-"""Consumer groups by service. Inference has none: every replica reads all releases."""
-
-PIPELINE_GROUPS = tuple(group for groups in GROUPS.values() for group in groups if "{pipeline}" in group)
-"""The consumer groups that each pipeline has."""
-
-TRANSACTIONAL_IDS: Mapping[str, tuple[str, ...]] = {
-    "ingestion": ("ingestion.{pipeline}.{instance}", "ingestion.push"),
-    "preprocessing": ("preprocessing.{pipeline}.{instance}", "freeze.{pipeline}"),
-    "model-registry": ("registry",),
-    "trainer": ("trainer.{instance}",),
-    "compressor": ("compressor.{instance}",),
-    "inference": (),
-}
-"""Transactional ids by service."""
+REGISTRY = "model-registry"
+"""It makes and deletes topics, and tells how far everyone is behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +44,26 @@ def permissions(service: str) -> list[Permission]:
     are granted by their beginning, so that a new pipeline needs no new permission but for its producers' topic.
     """
     found = [*_producers_topic(service), *_control_topics(service), *_record_topics(service)]
-    found += _merged(service, "group", GROUPS[service], "Read")
-    if service == "model-registry":
+    found += _merged(service, "group", SERVICES[service].groups, "Read")
+    if service == REGISTRY:
         # It tells how far everyone is behind: it looks at all groups and at the ends of all topics that they read.
         found.append(Permission(service, "group", EVERY, ("Describe",)))
         # For `headrace delete`.
         found += _merged(service, "group", PIPELINE_GROUPS, "Delete")
-    found += _merged(service, "transactional-id", TRANSACTIONAL_IDS[service], "Write")
+    found += _merged(service, "transactional-id", SERVICES[service].transactional_ids, "Write")
     return found
 
 
 def _producers_topic(service: str) -> list[Permission]:
-    # The registry creates it only for `headrace apply --create-topic`.
-    wanted = {"ingestion": ("Read",), "preprocessing": ("Describe",), "model-registry": ("Describe", "Create")}
-    return [Permission(service, "topic", PRODUCERS_TOPIC, wanted[service])] if service in wanted else []
+    operations = SERVICES[service].on_producers_topics
+    return [Permission(service, "topic", PRODUCERS_TOPIC, operations)] if operations else []
 
 
 def _control_topics(service: str) -> list[Permission]:
     found: list[Permission] = []
     for topic in CONTROL_TOPICS:
         operations = _operations(service, topic.producers, topic.consumers)
-        if service == "model-registry":
+        if service == REGISTRY:
             operations += ("DescribeConfigs",) if topic is REGISTRY_LOG else () if operations else ("Describe",)
         if operations:
             found.append(Permission(service, "topic", topic.name, operations))
@@ -95,7 +73,7 @@ def _control_topics(service: str) -> list[Permission]:
 def _record_topics(service: str) -> list[Permission]:
     together = [_operations(service, topic.producers, topic.consumers) for topic in RECORD_TOPICS]
     operations = tuple(sorted({operation for each in together for operation in each}))
-    if service == "model-registry":
+    if service == REGISTRY:
         # They grow with the producers' topic, and go with `headrace delete`.
         operations += ("Describe", "Create", "Alter", "Delete")
     prefix = RECORD_TOPICS[0].template.partition("{")[0]

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from headrace_runtime.access import PIPELINE_GROUPS
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
+from headrace_runtime.services import PIPELINE_GROUPS
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import RECORD_TOPICS, REGISTRY_LOG, record_topics
 
