@@ -16,8 +16,9 @@ import dashboard
 import versions
 from access_page import access_tables
 from headrace_data.spec import json_schema
+from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.settings import settings_table
-from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, RECORD_TOPICS, Topic
+from headrace_runtime.topics import CONTROL_TOPICS, DAY_MS, FOREVER, Topic
 from pipeline_page import pipeline_page
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ import psutil  # type: ignore[import-untyped]
 from headrace_client.registry import RegistryClient
 from headrace_local.launcher import Platform
 from headrace_runtime.kafka import Admin, LogReader
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import clean_topic
 from kafka import KafkaProducer
 
 from benchmarks import figures

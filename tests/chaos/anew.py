@@ -19,8 +19,8 @@ from headrace_client import RegistryClient
 from headrace_data.batches import from_ipc
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.record_topics import clean_topic, dead_topic
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import clean_topic, dead_topic
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from reading import read

@@ -12,9 +12,9 @@ import pyarrow as pa
 from headrace.events.v1 import record_pb2
 from headrace_data.batches import from_ipc, lineage
 from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.record_topics import clean_topic, dead_topic
 from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import clean_topic, dead_topic
 from reading import read
 from records import PIPELINE, POISON_KEY, RULE_HEADER
 

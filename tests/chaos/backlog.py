@@ -12,8 +12,8 @@ from pathlib import Path
 from headrace_client import RegistryClient
 from headrace_local.launcher import Platform
 from headrace_runtime.kafka import Admin
+from headrace_runtime.record_topics import raw_topic
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import raw_topic
 from memory import high_water_marks
 from progress import waits
 from records import PARTITIONS, SPEC

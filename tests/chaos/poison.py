@@ -11,16 +11,10 @@ from headrace_data.batches import to_ipc
 from headrace_runtime.kafka import TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.poison.bisection import CRASH
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Outgoing
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import (
-    DATASET_REQUESTED,
-    RUN_FAILED,
-    TRAINING_REQUESTED,
-    clean_topic,
-    dead_topic,
-    raw_topic,
-)
+from headrace_runtime.topics import DATASET_REQUESTED, RUN_FAILED, TRAINING_REQUESTED
 from reading import named, read, unequal, until
 from records import PARTITIONS, PIPELINE, POISON_KEY
 

@@ -9,9 +9,9 @@ from collections import Counter
 from headrace.events.v1 import record_pb2
 from headrace_runtime.kafka import Admin, LogReader
 from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Place
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from records import PIPELINE, POISON_KEY

@@ -14,8 +14,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from headrace_runtime.record_topics import group_of, raw_topic
 from headrace_runtime.settings import PREFIX, KafkaSettings, ServiceSettings, load_settings
-from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED, group_of, raw_topic
+from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED
 
 ROOT = Path(__file__).parents[2]
 Facts = dict[str, dict[str, Any]]

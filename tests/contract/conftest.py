@@ -26,9 +26,10 @@ from headrace_preprocessing.settings import Settings
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import PIPELINE_APPLIED, clean_topic, dead_topic, raw_topic, topic_of
+from headrace_runtime.topics import PIPELINE_APPLIED, topic_of
 
 DOCUMENT = """
 apiVersion: headrace/v1

@@ -25,10 +25,11 @@ from headrace_data.batches import from_ipc
 from headrace_data.spec import load_pipeline
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Record
 from headrace_runtime.stream.dead_letters import MAX_VALUE_BYTES
 from headrace_runtime.stream.pipelines import PipelineParts
-from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic, dead_topic, raw_topic
+from headrace_runtime.topics import PUSH_ACCEPTED
 from kafka import KafkaProducer
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, Transactiona
 from headrace_runtime.kafka.consumers import Stalled
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.loops import TransactionLoop
-from headrace_runtime.topics import clean_topic
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import ConsumerGroupMetadata
 

@@ -23,8 +23,8 @@ from headrace_ingestion.settings import Settings
 from headrace_ingestion.wiring import build
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
+from headrace_runtime.record_topics import dead_topic, raw_topic
 from headrace_runtime.records import Record
-from headrace_runtime.topics import dead_topic, raw_topic
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 

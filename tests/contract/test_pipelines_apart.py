@@ -22,9 +22,9 @@ from headrace_data.batches import from_ipc
 from headrace_local.ports import find_free
 from headrace_runtime.kafka import LogReader, producers
 from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.record_topics import RECORD_TOPICS, clean_topic, raw_topic
 from headrace_runtime.records import Record
 from headrace_runtime.stream import recovery
-from headrace_runtime.topics import RECORD_TOPICS, clean_topic, raw_topic
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, Transaction, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.kafka.producers import MembershipLost
+from headrace_runtime.record_topics import dead_topic, raw_topic
 from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.stream.dead_letters import StoredLetter, read_letter
 from headrace_runtime.stream.loops import TransactionLoop
-from headrace_runtime.topics import dead_topic, raw_topic
 from kafka.errors import CoordinatorLoadInProgressError, KafkaConnectionError
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headrace.events.v1 import dataset_pb2
 from headrace_runtime.kafka import GroupConsumer
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.telemetry.hold import Held
-from headrace_runtime.topics import clean_topic
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 

@@ -21,7 +21,8 @@ from headrace_ingestion.wiring import build
 from headrace_local.ports import find_free
 from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
-from headrace_runtime.topics import PUSH_ACCEPTED, raw_topic
+from headrace_runtime.record_topics import raw_topic
+from headrace_runtime.topics import PUSH_ACCEPTED
 from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 

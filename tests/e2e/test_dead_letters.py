@@ -14,8 +14,8 @@ from headrace.events.v1 import record_pb2
 from headrace_data.batches import from_ipc
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.envelopes import decode
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import clean_topic
 from kafka import KafkaProducer
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Record
-from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:

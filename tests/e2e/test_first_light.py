@@ -18,7 +18,7 @@ from headrace_client.waiting import wait_for
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.topics import dead_topic
+from headrace_runtime.record_topics import dead_topic
 from kafka import KafkaConsumer, TopicPartition
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Record
 from headrace_runtime.telemetry.hold import Held, point
-from headrace_runtime.topics import REGISTRY_LOG, clean_topic, dead_topic, raw_topic, topic_of
+from headrace_runtime.topics import REGISTRY_LOG, topic_of
 from kafka import KafkaConsumer, TopicPartition
 
 if TYPE_CHECKING:

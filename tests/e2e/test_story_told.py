@@ -14,8 +14,8 @@ from headrace_client import InferenceClient, RegistryClient
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.record_topics import dead_topic
 from headrace_runtime.records import Record
-from headrace_runtime.topics import dead_topic
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from headrace_client.cli.app import app
-from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
+from headrace_runtime.record_topics import RECORD_TOPICS
+from headrace_runtime.topics import CONTROL_TOPICS
 from typer.main import get_command
 
 ROOT = Path(__file__).parents[2]

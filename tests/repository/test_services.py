@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 from headrace_client import addresses
+from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.services import SERVICES
-from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
+from headrace_runtime.topics import CONTROL_TOPICS
 
 ROOT = Path(__file__).parents[2]
 

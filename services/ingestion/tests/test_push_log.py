@@ -5,9 +5,10 @@ import pytest
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_runtime.errors import Unavailable
+from headrace_runtime.record_topics import DEAD
 from headrace_runtime.records import Record
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import DAY_MS, DEAD, PUSH_ACCEPTED
+from headrace_runtime.topics import DAY_MS, PUSH_ACCEPTED
 from kafka.errors import KafkaTimeoutError
 
 

@@ -12,9 +12,9 @@ from headrace_data.spec import load_pipeline
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.suspects import BatchSuspects, attempt
 from headrace_runtime.errors import Unprocessable
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.stream.dead_letters import read_letter
-from headrace_runtime.topics import clean_topic, dead_topic, raw_topic
 
 PIPELINE = load_pipeline("""
 apiVersion: headrace/v1

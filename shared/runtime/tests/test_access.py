@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 from headrace_runtime.access import EVERY, Permission, permissions
+from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.services import SERVICES
-from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS
+from headrace_runtime.topics import CONTROL_TOPICS
 
 
 def allows(service: str, resource: str, name: str, operation: str) -> bool:

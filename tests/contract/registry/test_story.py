@@ -22,8 +22,9 @@ from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from headrace_model_registry.settings import Settings
 from headrace_runtime.kafka import Admin
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.telemetry.traces import extract, tracer
-from headrace_runtime.topics import clean_topic, dead_topic, raw_topic, topic_of
+from headrace_runtime.topics import topic_of
 from kafka import KafkaAdminClient, KafkaProducer
 from opentelemetry import trace
 

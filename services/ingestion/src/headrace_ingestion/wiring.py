@@ -13,11 +13,11 @@ from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.process.service import Component, Service, settle
+from headrace_runtime.record_topics import group_of
 from headrace_runtime.records import Outgoing
 from headrace_runtime.rpc.host import MAX_ANSWER_BYTES, GrpcHost
 from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
-from headrace_runtime.topics import group_of
 
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake

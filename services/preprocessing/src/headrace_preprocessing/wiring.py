@@ -13,10 +13,10 @@ from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, Transact
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.process.service import Component, Service, settle
+from headrace_runtime.record_topics import clean_topic, group_of, raw_topic
 from headrace_runtime.records import Outgoing, Place
 from headrace_runtime.stream.loops import Restore, TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
-from headrace_runtime.topics import clean_topic, group_of, raw_topic
 
 from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_preprocessing.core.cleaner import Cleaner

@@ -11,8 +11,9 @@ Rooms, each of which imports only those above it:
     stream      records in, records out: the loop of each pipeline, its recovery, dead letters
     runs        commands that take hours: worker, lease, child process, folder of a run
 
-Beside the rooms lies their ground, which imports none of them: errors, records, settings, topics and the object store.
-The commands lie there too (`python -m headrace_runtime.provision`, access, backup, health_check): nothing imports them.
+Beside the rooms lies their ground, which imports none of them: errors, settings, records, services, topics and the
+object store. The commands lie there too (`python -m headrace_runtime.provision`, access, backup, health_check): nothing
+imports them.
 """
 
 import os

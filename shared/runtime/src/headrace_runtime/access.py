@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.services import PIPELINE_GROUPS, SERVICES
-from headrace_runtime.topics import CONTROL_TOPICS, RECORD_TOPICS, REGISTRY_LOG
+from headrace_runtime.topics import CONTROL_TOPICS, REGISTRY_LOG
 
 Resource = Literal["topic", "group", "transactional-id"]
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED, raw_topic
+from headrace_runtime.record_topics import raw_topic
+from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED
 
 SOURCE = "{source}"
 """Stands for each pipeline's `stream.topic` where a service finds its work."""

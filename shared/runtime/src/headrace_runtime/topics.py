@@ -1,4 +1,4 @@
-"""The topics of Headrace, declared once.
+"""The control topics of Headrace, declared once, each with its message; for the rest see `record_topics`.
 
 Keys name the aggregate, so order holds for each pipeline, run or model. Compacted topics keep the newest message of
 each key.
@@ -7,7 +7,7 @@ each key.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
@@ -279,79 +279,3 @@ _BY_MESSAGE = {topic.message: topic for topic in CONTROL_TOPICS}
 def topic_of(message: type[Message]) -> Topic:
     """Return the control topic that carries messages of this class. Raises KeyError for others."""
     return _BY_MESSAGE[message]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordTopic:
-    """One of a pipeline's own topics; `{pipeline}` in the name stands for the name that the pipeline alone ever has."""
-
-    template: str
-    key: str
-    value: str
-    producers: tuple[str, ...]
-    consumers: tuple[str, ...]
-    purpose: str
-    config: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "cleanup.policy": "delete",
-            "retention.ms": str(7 * DAY_MS),
-            "max.message.bytes": str(8 * 1024 * 1024),
-        }
-    )
-
-    def name(self, pipeline: str) -> str:
-        """Return the topic's name for one pipeline."""
-        return self.template.format(pipeline=pipeline)
-
-
-RAW = RecordTopic(
-    "headrace.records.{pipeline}.raw.v1",
-    "none",
-    "RecordBatch",
-    ("ingestion",),
-    ("preprocessing",),
-    "records that match the schema, in Arrow batches",
-)
-CLEAN = RecordTopic(
-    "headrace.records.{pipeline}.clean.v1",
-    "none",
-    "RecordBatch",
-    ("preprocessing",),
-    ("preprocessing",),
-    "records that passed the cleaning rules, in Arrow batches",
-)
-DEAD = RecordTopic(
-    "headrace.records.{pipeline}.dead.v1",
-    "the producer's key",
-    "the producer's bytes",
-    ("ingestion", "preprocessing"),
-    ("ingestion", "model-registry"),
-    "rejected records with the reason in the headers",
-)
-RECORD_TOPICS: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)
-"""The topics of each pipeline, with as many partitions as its producers' topic."""
-
-
-def group_of(service: str, pipeline: str) -> str:
-    """Return the consumer group in which a service reads the records of a pipeline."""
-    return f"{service}.{pipeline}"
-
-
-def record_topics(pipeline: str) -> list[str]:
-    """Return the names of a pipeline's own topics."""
-    return [topic.name(pipeline) for topic in RECORD_TOPICS]
-
-
-def raw_topic(pipeline: str) -> str:
-    """Return the name of the topic of checked records."""
-    return RAW.name(pipeline)
-
-
-def clean_topic(pipeline: str) -> str:
-    """Return the name of the topic of cleaned records."""
-    return CLEAN.name(pipeline)
-
-
-def dead_topic(pipeline: str) -> str:
-    """Return the name of the dead-letter topic."""
-    return DEAD.name(pipeline)

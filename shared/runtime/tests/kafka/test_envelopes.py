@@ -5,6 +5,7 @@ from headrace.events.v1 import model_pb2, run_pb2
 from headrace_runtime import topics
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode, encode, new_id
+from headrace_runtime.record_topics import record_topics
 from headrace_runtime.records import Record, by_place, next_offsets
 from headrace_runtime.telemetry.traces import extract, inject, links_to
 from opentelemetry import trace
@@ -83,7 +84,7 @@ def test_ids_are_unique_and_in_order() -> None:
 def test_topics_are_declared_once_and_well_named() -> None:
     names = [topic.name for topic in topics.CONTROL_TOPICS]
     assert len(set(names)) == len(names)
-    for name in [*names, topics.raw_topic("digits"), topics.clean_topic("digits"), topics.dead_topic("digits")]:
+    for name in [*names, *record_topics("digits")]:
         assert name.startswith("headrace.")
         assert name.endswith((".v1", ".v2"))
         assert "_" not in name

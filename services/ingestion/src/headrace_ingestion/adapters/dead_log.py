@@ -9,10 +9,10 @@ from typing import Self
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
+from headrace_runtime.record_topics import DEAD, dead_topic
 from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.dead_letters import StoredLetter, read_letter
-from headrace_runtime.topics import DEAD, dead_topic
 
 STALL_S = 20.0
 KEPT_MS = int(DEAD.config["retention.ms"])

@@ -8,9 +8,9 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_data.batches import to_ipc
 from headrace_data.records import Rejection
 from headrace_runtime.kafka.envelopes import event_headers
+from headrace_runtime.record_topics import raw_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
-from headrace_runtime.topics import raw_topic
 
 from headrace_ingestion.core.intake import Batch, TimeSource
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection

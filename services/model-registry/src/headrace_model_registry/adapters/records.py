@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
+from headrace_runtime.record_topics import dead_topic
 from headrace_runtime.records import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.dead_letters import DeadLetter, read_letter
-from headrace_runtime.topics import dead_topic
 
 from headrace_model_registry.core.fate import RecordPlace, RecordRejection
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
+from headrace_runtime.record_topics import RECORD_TOPICS, record_topics
 from headrace_runtime.services import PIPELINE_GROUPS
 from headrace_runtime.settings import KafkaSettings
-from headrace_runtime.topics import RECORD_TOPICS, REGISTRY_LOG, record_topics
+from headrace_runtime.topics import REGISTRY_LOG
 
 from headrace_model_registry.core.queries import Lag
 

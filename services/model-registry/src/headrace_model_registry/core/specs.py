@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, own_name, parse_canonical
-from headrace_runtime.topics import group_of, raw_topic
+from headrace_runtime.record_topics import group_of, raw_topic
 
 from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
 from headrace_model_registry.core.gates import Limits

@@ -9,8 +9,8 @@ from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.process.service import Background
+from headrace_runtime.record_topics import record_topics
 from headrace_runtime.settings import ServiceSettings
-from headrace_runtime.topics import record_topics
 from kafka.errors import KafkaError
 
 from headrace_model_registry.core import specs

@@ -20,9 +20,10 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode, event_headers
 from headrace_runtime.object_store import Artifact
 from headrace_runtime.poison.bisection import CRASH
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DeadLetter
-from headrace_runtime.topics import PUSH_ACCEPTED, clean_topic
+from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_preprocessing.core.filling import Filling
 

@@ -27,10 +27,11 @@ from headrace_runtime.kafka.gaps import DELETED_UNREAD
 from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Background
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Outgoing, Place
 from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import tracer
-from headrace_runtime.topics import DATASET_REQUESTED, clean_topic
+from headrace_runtime.topics import DATASET_REQUESTED
 from prometheus_client import Counter
 
 from headrace_preprocessing.adapters.clean_log import rows_between

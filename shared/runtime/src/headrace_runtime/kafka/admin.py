@@ -13,10 +13,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, Unavailable
 from headrace_runtime.poison.bisection import Mark
+from headrace_runtime.record_topics import RECORD_TOPICS, record_topics
 from headrace_runtime.records import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
-from headrace_runtime.topics import RECORD_TOPICS, record_topics
 
 GROWN_TIMEOUT_S = 15.0
 GROWN_POLL_S = 0.1

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from headrace_runtime.record_topics import dead_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.telemetry.traces import inject
-from headrace_runtime.topics import dead_topic
 
 DELETED_UNREAD = "deletedUnread"
 """Rule: a range of records was deleted from the topic before it was read. There are no bytes to keep."""
