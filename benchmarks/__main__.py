@@ -1,6 +1,6 @@
 """Measures serving, streaming, training and an idle platform with a broker and a cache of its own, and prints tables.
 
-python -m benchmarks [serving] [streaming] [training] [idle] [--rounds N] [--results FILE]
+python -m benchmarks [serving] [streaming] [training] [streamed] [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
+from benchmarks.training import streamed
 
-PARTS = {"serving": serving.run, "streaming": streaming.run, "training": training.run, "idle": idle.run}
+PARTS = {
+    "serving": serving.run,
+    "streaming": streaming.run,
+    "training": training.run,
+    "streamed": streamed.run_rounds,
+    "idle": idle.run,
+}
 
 
 def main() -> None:

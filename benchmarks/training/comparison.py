@@ -19,7 +19,8 @@ from headrace_runtime.runs.folder import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 from headrace_trainer.core.objectives import Classification
 from headrace_trainer.core.randomness import make_deterministic
-from headrace_trainer.core.training import Rows, Training
+from headrace_trainer.core.rows import Rows
+from headrace_trainer.core.training import Training
 from torch import nn
 
 from benchmarks import figures

@@ -52,7 +52,7 @@ def _shuffled_digits() -> tuple[Array, Array]:
 def rows() -> Rows:
     """The digits that no network here has seen."""
     pixels, digits = (each[_TRAINING_ROWS:] for each in _shuffled_digits())
-    return Rows("sha256:digits", {"pixels": pixels}, digits)
+    return Rows("sha256:digits", [({"pixels": pixels}, digits)], len(digits))
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from headrace_compressor.core.compression import Version, compare, compress
-from headrace_compressor.core.measurement import Rows, kl_divergence, reads
+from headrace_compressor.core.measurement import Rows, kl_divergence, measure, reads
+from headrace_compressor.core.quantisation import quantise_dynamic
 from headrace_compressor.errors import NothingToMeasure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,8 @@ def test_a_version_without_variants_is_still_measured(digits_mlp: Version, rows:
 
 @pytest.mark.slow
 def test_both_versions_are_evaluated_on_both_splits(digits_mlp: Version, digits_cnn: Version, rows: Rows) -> None:
-    older = Rows("sha256:older", {"pixels": rows.columns["pixels"][:100]}, rows.truth[:100])
+    ((features, truth),) = rows.batches
+    older = Rows("sha256:older", [({"pixels": features["pixels"][:100]}, truth[:100])], 100)
 
     found = list(compare([digits_mlp, digits_cnn], [rows, older]))
 
@@ -71,8 +74,28 @@ def test_both_versions_are_evaluated_on_both_splits(digits_mlp: Version, digits_
 
 
 @pytest.mark.slow
+def test_rows_that_come_in_batches_measure_the_same(digits_mlp: Version, rows: Rows) -> None:
+    ((features, truth),) = rows.batches
+    # Of 256 rows each, as a graph is run: an int8 graph's scales are those of the rows that it sees at once.
+    cut = [0, 256, 512, 597]
+    batches = [({"pixels": features["pixels"][a:b]}, truth[a:b]) for a, b in pairwise(cut)]
+    graphs = {"fp32": digits_mlp.graph, "int8": quantise_dynamic(digits_mlp.graph)}
+    measured = {
+        "batches": dict(measure(graphs, Rows("sha256:digits", batches, 597))),
+        "once": dict(measure(graphs, rows)),
+    }
+
+    for name in graphs:
+        once, found = (
+            {metric: value for metric, value in each[name].items() if "latency" not in metric}
+            for each in (measured["once"], measured["batches"])
+        )
+        assert found == pytest.approx(once, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.slow
 def test_a_version_is_not_evaluated_on_features_that_it_cannot_read(digits_mlp: Version, rows: Rows) -> None:
-    wider = Rows("sha256:wider", {"pixels": np.zeros((3, 16, 16), dtype=np.float32)}, rows.truth[:3])
+    wider = Rows("sha256:wider", [({"pixels": np.zeros((3, 16, 16), dtype=np.float32)}, np.arange(3))], 3)
 
     found = list(compare([digits_mlp], [rows, wider]))
 
@@ -96,7 +119,7 @@ def test_reading_needs_name_shape_and_type(
 
 def test_an_empty_test_split_is_refused_with_its_cure() -> None:
     with pytest.raises(NothingToMeasure, match=r"dataset sha256:1: .*raise prepare\.split\.test"):
-        Rows("sha256:1", {"pixels": np.zeros((0, 8, 8))}, np.zeros(0))
+        Rows("sha256:1", [({"pixels": np.zeros((0, 8, 8))}, np.zeros(0))], 0)
 
 
 def test_divergence_of_two_coins() -> None:

@@ -24,7 +24,7 @@ def test_variants_answer_in_float64_and_are_measured_in_the_label_s_unit(mean, d
         expected = model(*model.tensors(columns)).numpy()
     graph = export_graph(model, (), columns).data
 
-    variants = compress(graph, ["int8-dynamic"], Rows("d", columns, expected), lambda *_: None)
+    variants = compress(graph, ["int8-dynamic"], Rows("d", [(columns, expected)], len(expected)), lambda *_: None)
 
     assert [variant.name for variant in variants] == ["fp32", "int8"]
     for variant in variants:

@@ -135,7 +135,7 @@ def test_a_gemm_that_the_quantiser_would_skip_does_not_pass_for_quantised() -> N
 @pytest.mark.slow
 def test_one_row_gets_the_same_label_alone_as_among_others(digits_mlp: Version, rows: Rows) -> None:
     # Activations are scaled by the batch that they come in: this bounds how much a row's neighbours may matter.
-    graph, pixels = quantise_dynamic(digits_mlp.graph), rows.columns["pixels"][:200]
+    graph, pixels = quantise_dynamic(digits_mlp.graph), rows.first["pixels"][:200]
     together = predict(graph, {"pixels": pixels})
     alone = [predict(graph, {"pixels": pixels[row : row + 1]}) for row in range(len(pixels))]
 

@@ -39,7 +39,9 @@ def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version)
     table = columns(200)
     truth = predict_numbers(regressor.graph, table) + 2.0
 
-    fp32, int8 = compress(regressor.graph, ["int8-dynamic"], Rows("sha256:table", table, truth), lambda *_: None)
+    fp32, int8 = compress(
+        regressor.graph, ["int8-dynamic"], Rows("sha256:table", [(table, truth)], len(truth)), lambda *_: None
+    )
 
     expected = {"size_bytes", "latency_ms_batch_1", "latency_ms_batch_32", "rmse", "mae", "r2"}
     assert fp32.metrics.keys() == int8.metrics.keys() == expected
@@ -53,7 +55,8 @@ def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version)
 
 def test_a_regression_is_compared_by_its_errors(regressor: Version) -> None:
     table = columns(30)
-    rows = Rows("sha256:table", table, predict_numbers(regressor.graph, table))
+    truth = predict_numbers(regressor.graph, table)
+    rows = Rows("sha256:table", [(table, truth)], len(truth))
 
     (found,) = compare([regressor], [rows])
 

@@ -13,7 +13,7 @@ from headrace_data.spec.network_size import count_parameters
 from headrace_learning import networks
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
-from headrace_trainer.core.memory import least_bytes
+from headrace_trainer.core.memory import Memory, least_bytes
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.errors import DoesNotFit
 
@@ -48,15 +48,15 @@ def test_parameters_of_convolutions_too(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(("kind", "copies"), [("sgd", 8), ("momentum", 12), ("adam", 16)])
 def test_copies_of_the_parameters(kind: str, copies: int) -> None:
     linear = train(MlpNetwork(kind="mlp", hidden=()), kind)
-    assert least_bytes(linear, (1_000_000,), 1, (0, 0)) == 4 * copies * 1_000_001
+    assert least_bytes(linear, (1_000_000,), 1, (0, 0), 0) == 4 * copies * 1_000_001
 
 
 def test_rows_and_what_they_leave_in_the_layers() -> None:
     wide = train(MlpNetwork(kind="mlp", hidden=(1_000_000,)), batch_size=10)
     parameters = 4 * 16 * 3_000_001
-    assert least_bytes(wide, (1,), 1, (100, 0)) == parameters + 4 * (100 + 10 * 1_000_002)
+    assert least_bytes(wide, (1,), 1, (100, 0), 400) == parameters + 4 * (100 + 10 * 1_000_002)
     # Validation takes many rows at once, whatever the batch is.
-    assert least_bytes(wide, (1,), 1, (100, 5000)) == parameters + 4 * (5100 + 4096 * 1_000_001)
+    assert least_bytes(wide, (1,), 1, (100, 5000), 4 * 5100) == parameters + 4 * (5100 + 4096 * 1_000_001)
 
 
 def test_what_does_not_fit_is_refused_before_it_is_built(
@@ -75,6 +75,6 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
             DatasetReader(dataset, store),
             StoredCheckpoints(store, "run", "runs/run/attempt-1/", 0),
             steps,
-            8 * 10**9,
+            Memory(8 * 10**9),
         )
     assert steps.seen == []

@@ -106,7 +106,7 @@ def test_the_refusal_names_steps_errors_and_a_narrow_label() -> None:
     label = pipeline_of(label="float32").stream.label
     predictions = 1.7e9 + np.linspace(-60, 60, 50)
     with pytest.raises(TooManyDigits) as refused:
-        require_float32(label, predictions, predictions, 30.0)
+        require_float32(label, [(predictions[:20], predictions[:20]), (predictions[20:], predictions[20:])], 30.0)
     assert "have steps of 128, where the label's deviation is 30: rmse 3" in str(refused.value)
     assert "as float32 rounds the label itself, give it the type float64" in str(refused.value)
 

@@ -10,7 +10,8 @@ from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.networks import mlp, weights_of
 from headrace_trainer.core.objectives import Classification
 from headrace_trainer.core.randomness import order_of_rows, seed_for, seed_weights
-from headrace_trainer.core.training import Outcome, Rows, Training
+from headrace_trainer.core.rows import Rows
+from headrace_trainer.core.training import Outcome, Training
 from headrace_trainer.errors import Diverged
 
 

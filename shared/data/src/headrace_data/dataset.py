@@ -7,6 +7,7 @@ partition; the manifest lists a split's parts in that order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +20,15 @@ from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
 from headrace_data.identity import RowsIdentity, dataset_id
 from headrace_data.manifest import Manifest, Part, Provenance, SplitParts
-from headrace_data.parts import BlobStore, default_part_rows, read_part, write_part
+from headrace_data.parts import BlobStore, default_part_rows, read_groups, read_part, write_part
 from headrace_data.spec import Field, Pipeline
 from headrace_data.split import SPLITS, SplitName, assign_splits
 from headrace_data.transforms import FittedCategory, FittedTransforms
 
 MAX_CLASSES: Final = 10_000
 """Most distinct labels of a dataset to classify by."""
+_TEXT_BYTES: Final = 100
+"""What a text is taken to need as a Python object."""
 _Place = tuple[int, int]
 """Where rows belong: the number of their split, and their producer partition."""
 
@@ -190,6 +193,14 @@ class DatasetReader:
         for part in self.manifest.splits[split].parts:
             yield read_part(part, self.manifest.fields, self._store)
 
+    def parts(self, split: SplitName) -> Sequence[Callable[[], Iterator[pa.RecordBatch]]]:
+        """Return what reads a split's rows, part by part in canonical order: each yields one row group after another.
+
+        They raise DatasetInvalid as `batches` does.
+        """
+        manifest = self.manifest
+        return [partial(read_groups, part, manifest.fields, self._store) for part in manifest.splits[split].parts]
+
     def columns(self, split: SplitName) -> dict[str, npt.NDArray[Any]]:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
 
@@ -206,17 +217,50 @@ class DatasetReader:
         }
         start = 0
         for batch in self.batches(split):
-            for field in fields:
-                values = _values(batch, field, columns[field.name].dtype)
-                columns[field.name][start : start + len(batch)] = self._without_blanks(field, values)
+            for name, values in self.arrays(batch).items():
+                columns[name][start : start + len(batch)] = values
             start += len(batch)
         return columns
+
+    def arrays(self, batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
+        """Return the features and the label of some of the dataset's rows, as `columns` does of all rows of a split."""
+        return {
+            field.name: self._without_blanks(
+                field, _values(batch, field, served_dtype(field, self.manifest.transforms))
+            )
+            for field in (*self.manifest.features, self.manifest.label)
+        }
+
+    def encoded(self, batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
+        """Return what `arrays` does, with the codes of categories, [rows] int64, in the place of their texts.
+
+        Codes are made of the distinct texts alone, without a Python object for each row.
+        """
+        transforms = self.manifest.transforms
+        encoded = {}
+        for field in (*self.manifest.features, self.manifest.label):
+            fitted = transforms[field.name] if field.role == "feature" else None
+            encoded[field.name] = (
+                fitted.codes_of(batch.column(field.name))
+                if isinstance(fitted, FittedCategory)
+                else _values(batch, field, served_dtype(field, transforms))
+            )
+        return encoded
+
+    @property
+    def row_bytes(self) -> int:
+        """About how much memory a row of `columns` takes."""
+        fields = (*self.manifest.features, self.manifest.label)
+        dtypes = [served_dtype(field, self.manifest.transforms) for field in fields]
+        return sum(
+            _TEXT_BYTES if field.type == "string" else field.size * dtype.itemsize
+            for field, dtype in zip(fields, dtypes, strict=True)
+        )
 
     def _without_blanks(self, field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         fitted = self.manifest.transforms[field.name] if field.role == "feature" else None
         if isinstance(fitted, FittedCategory) and fitted.optional:
-            blank = [text.isspace() and text not in fitted.categories for text in values]
-            values = np.where(blank, "", values)
+            values = np.where([fitted.is_blank(text) for text in values], "", values)
         return values
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -73,16 +74,43 @@ def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.Recor
     Raises DatasetInvalid when they are not what the manifest says.
     """
     data = store.get(part)
-    try:
-        schema = arrow_schema(fields)
-        table = timed(pq.read_table(pa.BufferReader(data)).combine_chunks())
-        table = _with_names_of_lists(table, schema).cast(schema)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
+    with _naming(part):
+        table = _of_fields(pq.read_table(pa.BufferReader(data)), fields)
     if table.num_rows != part.rows:
         raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {table.num_rows}")
     batches = table.combine_chunks().to_batches()
     return batches[0]
+
+
+def read_groups(part: Part, fields: Sequence[Field], store: BlobStore) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a part as `read_part` returns them, one row group after another, decoded one at a time.
+
+    Raises DatasetInvalid when they are not what the manifest says.
+    """
+    data = store.get(part)
+    with _naming(part):
+        file = pq.ParquetFile(pa.BufferReader(data))
+    if file.metadata.num_rows != part.rows:
+        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {file.metadata.num_rows}")
+    for number in range(file.num_row_groups):
+        with _naming(part):
+            table = _of_fields(file.read_row_group(number, use_threads=False), fields)
+        yield from table.combine_chunks().to_batches()
+
+
+@contextmanager
+def _naming(part: Part) -> Iterator[None]:
+    """Raise DatasetInvalid, which names the part, for whatever is wrong with its file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
+
+
+def _of_fields(table: pa.Table, fields: Sequence[Field]) -> pa.Table:
+    """Return what a Parquet file holds as rows of these fields."""
+    schema = arrow_schema(fields)
+    return _with_names_of_lists(timed(table.combine_chunks()), schema).cast(schema)
 
 
 def _with_names_of_lists(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from headrace_data.errors import ManifestInvalid
 from headrace_data.spec import Encode, Scale
@@ -120,6 +121,17 @@ class FittedCategory:
         """Return the place of each category in `categories`, `UNSEEN` for others; None and "" are missing."""
         code_of = self.code_of
         return np.fromiter((code_of.get(value or "", UNSEEN) for value in values), dtype=np.int64, count=len(values))
+
+    def codes_of(self, column: pa.Array) -> npt.NDArray[np.int64]:
+        """Return the codes of texts as a dataset holds them: a null is missing, and so is what `is_blank` tells."""
+        encoded = column.dictionary_encode()
+        texts = ["" if self.is_blank(text) else text for text in encoded.dictionary.to_pylist()]
+        codes: npt.NDArray[np.int64] = self.codes([*texts, ""])[encoded.indices.fill_null(len(texts)).to_numpy()]
+        return codes
+
+    def is_blank(self, text: str) -> bool:
+        """Return whether a text stands for a missing one: white space alone, and no category of its own when fitted."""
+        return self.optional and text.isspace() and text not in self.code_of
 
     def apply(self, values: Sequence[str | None] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return encoded categories: [rows, categories] (onehot) or [rows] (ordinal)."""

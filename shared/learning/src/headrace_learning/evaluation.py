@@ -5,12 +5,15 @@ compressor made of it, and an older version on newer rows. Accuracies are in 0 t
 of predicted numbers in the label's unit, latencies in milliseconds.
 """
 
+import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnxruntime as ort
 
 from headrace_learning.graphs import (
     LABEL,
@@ -44,23 +47,141 @@ class Predictions:
     """Label values in the order of the probabilities' columns."""
 
 
+Labelled = Iterable[tuple[Columns, Array]]
+"""Rows in batches: raw features by name, and the label's values, [rows]."""
+
+
+class Classifier:
+    """A classification's graph, ready to run."""
+
+    def __init__(self, graph: bytes) -> None:
+        self._session = cpu_session(graph)
+        self.classes = class_values(graph)
+
+    def predict(self, columns: Columns) -> Predictions:
+        """Run every row through the graph."""
+        probabilities, labels = run_in_batches(self._session, columns, [PROBABILITIES, LABEL])
+        return Predictions(probabilities, labels, self.classes)
+
+
 def predict(graph: bytes, columns: Columns) -> Predictions:
     """Run every row through the graph."""
-    probabilities, labels = run_in_batches(cpu_session(graph), columns, [PROBABILITIES, LABEL])
-    return Predictions(probabilities, labels, class_values(graph))
+    return Classifier(graph).predict(columns)
 
 
 def predict_numbers(graph: bytes, columns: Columns) -> Array:
     """Run every row through a regression's graph: [rows] float64, in the label's unit."""
-    (predictions,) = run_in_batches(cpu_session(graph), columns, [PREDICTION])
+    return _numbers(cpu_session(graph), columns)
+
+
+def _numbers(session: ort.InferenceSession, columns: Columns) -> Array:
+    (predictions,) = run_in_batches(session, columns, [PREDICTION])
     return predictions.astype(np.float64)
 
 
 def evaluate(graph: bytes, columns: Columns, truth: Array) -> dict[str, float]:
     """Measure the graph on labelled rows: what `metrics_of` returns, or `errors_of` for a regression."""
+    return evaluate_batches(graph, [(columns, truth)])
+
+
+def evaluate_batches(graph: bytes, rows: Labelled) -> dict[str, float]:
+    """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them."""
     if predicts_numbers(graph):
-        return errors_of(predict_numbers(graph, columns), truth)
-    return metrics_of(predict(graph, columns), truth)
+        session, errors = cpu_session(graph), Errors()
+        for columns, truth in rows:
+            errors.add(_numbers(session, columns), truth)
+        return errors.metrics()
+    classifier = Classifier(graph)
+    scores = Scores(classifier.classes)
+    for columns, truth in rows:
+        scores.add(classifier.predict(columns), truth)
+    return scores.metrics()
+
+
+class Mean:
+    """A mean of rows that come batch by batch. Of one batch it is that batch's mean, to the last bit."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._weight = 0.0
+
+    def add(self, mean: float, weight: float) -> None:
+        """Add rows: their mean and their weight, such as their number; above zero."""
+        self._weight += weight
+        self.value += (mean - self.value) * (weight / self._weight)
+
+
+class Errors:
+    """Errors of predicted numbers that come batch by batch. Of one batch they are what they are of all rows at once.
+
+    Deviations are merged as in Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+    Sample Variances" (1979).
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._absolute = 0.0
+        self._squares = 0.0
+        self._mean = 0.0
+        self._spread = 0.0
+
+    def add(self, predictions: Array, truth: Array) -> None:
+        """Add rows, in the label's unit; at least one."""
+        _check_rows(predictions, truth)
+        expected = truth.astype(np.float64)
+        errors = predictions.astype(np.float64) - expected
+        self._absolute += float(np.abs(errors).sum())
+        self._squares += float(np.square(errors).sum())
+        mean, rows = float(expected.mean()), len(truth)
+        delta, total = mean - self._mean, self._rows + rows
+        self._spread += float(np.square(expected - mean).sum()) + delta * delta * (self._rows * rows / total)
+        self._mean += delta * (rows / total)
+        self._rows = total
+
+    def metrics(self) -> dict[str, float]:
+        """Return what `errors_of` says."""
+        unexplained = self._squares / self._spread if self._spread > 0 else float(self._squares > 0)
+        return {
+            "rmse": float(np.sqrt(self._squares / self._rows)),
+            "mae": self._absolute / self._rows,
+            "r2": 1.0 - unexplained,
+        }
+
+
+class Scores:
+    """Measurements of classified rows that come batch by batch. Of one batch they are those of all rows at once."""
+
+    def __init__(self, classes: Sequence[int] | Sequence[str]) -> None:
+        self._classes = classes
+        self._rows = 0
+        self._accuracy, self._log_loss = Mean(), Mean()
+        self._gaps = np.zeros(CALIBRATION_BINS)
+        self._of_class: defaultdict[int | str, Mean] = defaultdict(Mean)
+
+    def add(self, predictions: Predictions, truth: Array) -> None:
+        """Add rows; at least one."""
+        rows = len(truth)
+        self._rows += rows
+        self._accuracy.add(accuracy(predictions.labels, truth), rows)
+        self._log_loss.add(log_loss(predictions, truth), rows)
+        self._gaps += _calibration_gaps(predictions, truth, CALIBRATION_BINS)
+        for value in self._classes:
+            of_class = truth == value
+            if count := int(np.count_nonzero(of_class)):
+                self._of_class[value].add(accuracy(predictions.labels[of_class], truth[of_class]), count)
+
+    def quality(self) -> dict[str, float]:
+        """Return accuracy, log_loss and calibration_error."""
+        return {
+            "accuracy": self._accuracy.value,
+            "log_loss": self._log_loss.value,
+            "calibration_error": float(np.abs(self._gaps).sum() / self._rows),
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Return what `metrics_of` says."""
+        found = {value: self._of_class[value].value for value in self._classes if value in self._of_class}
+        return self.quality() | {f"accuracy/{value}": share for value, share in found.items()}
 
 
 def errors_of(predictions: Array, truth: Array) -> dict[str, float]:
@@ -69,41 +190,22 @@ def errors_of(predictions: Array, truth: Array) -> dict[str, float]:
     r2 is the share of the label's variance that the predictions explain: 1 - squared errors / squared deviations from
     the rows' mean. Where all rows have one label it is 1 when all are right, and 0 otherwise.
     """
-    _check_rows(predictions, truth)
-    expected = truth.astype(np.float64)
-    errors = predictions.astype(np.float64) - expected
-    squares, spread = float(np.square(errors).sum()), float(np.square(expected - expected.mean()).sum())
-    unexplained = squares / spread if spread > 0 else float(squares > 0)
-    return {
-        "rmse": float(np.sqrt(squares / len(truth))),
-        "mae": float(np.abs(errors).mean()),
-        "r2": 1.0 - unexplained,
-    }
+    errors = Errors()
+    errors.add(predictions, truth)
+    return errors.metrics()
 
 
 def metrics_of(predictions: Predictions, truth: Array) -> dict[str, float]:
     """Return accuracy, log_loss, calibration_error, and accuracy/<class> for each class that has rows."""
-    return {
-        "accuracy": accuracy(predictions.labels, truth),
-        "log_loss": log_loss(predictions, truth),
-        "calibration_error": calibration_error(predictions, truth),
-        **{f"accuracy/{name}": value for name, value in accuracy_per_class(predictions, truth).items()},
-    }
+    scores = Scores(predictions.classes)
+    scores.add(predictions, truth)
+    return scores.metrics()
 
 
 def accuracy(labels: Array, truth: Array) -> float:
     """Return the share of rows whose label is the true one. Raise ValueError when there are no rows."""
     _check_rows(labels, truth)
     return float(np.mean(labels == truth))
-
-
-def accuracy_per_class(predictions: Predictions, truth: Array) -> dict[str, float]:
-    """Return the share of right labels among the rows of each class. Classes without rows are left out."""
-    return {
-        str(value): accuracy(predictions.labels[truth == value], truth[truth == value])
-        for value in predictions.classes
-        if np.any(truth == value)
-    }
 
 
 def log_loss(predictions: Predictions, truth: Array) -> float:
@@ -125,13 +227,17 @@ def calibration_error(predictions: Predictions, truth: Array, bins: int = CALIBR
     Equal-width bins over the highest probability, as in Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern
     Neural Networks", ICML 2017, equation 3.
     """
+    return float(np.abs(_calibration_gaps(predictions, truth, bins)).sum() / len(truth))
+
+
+def _calibration_gaps(predictions: Predictions, truth: Array, bins: int) -> Array:
+    """Return by how much right answers fall short of confidence in each bin, summed over its rows."""
     _check_rows(predictions.labels, truth)
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
     right = (predictions.labels == truth).astype(np.float64)
     # The bins are open at the left and closed at the right, ((m - 1) / M, m / M], as in the paper.
     places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(places, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    return np.bincount(places, weights=right - confidence, minlength=bins)
 
 
 def agreement(labels: Array, others: Array) -> float:
@@ -144,17 +250,40 @@ def relative_logit_error(reference: bytes, other: bytes, columns: Columns) -> fl
 
     Norms are Frobenius norms over all rows. Accuracy hides flips that cancel each other; this does not.
     """
-    expected, given = logits_of(reference, columns), logits_of(other, columns)
-    norm = float(np.linalg.norm(expected))
-    difference = float(np.linalg.norm(given - expected))
-    if norm == 0.0:
-        return 0.0 if difference == 0.0 else float("inf")
-    return difference / norm
+    error = LogitError(reference, other)
+    error.add(columns)
+    return error.relative
+
+
+class LogitError:
+    """How far the logits of two graphs are apart on rows that come batch by batch."""
+
+    def __init__(self, reference: bytes, other: bytes) -> None:
+        self._sessions = [cpu_session(with_logits(graph)) for graph in (reference, other)]
+        self._norm = 0.0
+        self._difference = 0.0
+
+    def add(self, columns: Columns) -> None:
+        """Run rows through both."""
+        expected, given = (_logits(session, columns) for session in self._sessions)
+        self._norm = math.hypot(self._norm, float(np.linalg.norm(expected)))
+        self._difference = math.hypot(self._difference, float(np.linalg.norm(given - expected)))
+
+    @property
+    def relative(self) -> float:
+        """What `relative_logit_error` says."""
+        if self._norm == 0.0:
+            return 0.0 if self._difference == 0.0 else float("inf")
+        return self._difference / self._norm
 
 
 def logits_of(graph: bytes, columns: Columns) -> Array:
     """Return what the graph computes before the softmax, [rows, classes] float64."""
-    (logits,) = run_in_batches(cpu_session(with_logits(graph)), columns, [LOGITS])
+    return _logits(cpu_session(with_logits(graph)), columns)
+
+
+def _logits(session: ort.InferenceSession, columns: Columns) -> Array:
+    (logits,) = run_in_batches(session, columns, [LOGITS])
     return logits.astype(np.float64)
 
 

@@ -130,8 +130,8 @@ class CategoryFeature:
         return torch.int64
 
     def tensor(self, column: Array) -> torch.Tensor:
-        """Return a column of texts as a tensor of codes."""
-        return torch.from_numpy(self.fitted.codes(column))
+        """Return a column of texts, or of their codes, as a tensor of codes."""
+        return torch.from_numpy(self.fitted.codes(column) if column.dtype == object else column)
 
     def transform(self) -> nn.Module:
         """Return the encoding: codes -> [batch, width] or, for one number, [batch] float32."""

@@ -77,8 +77,8 @@ def compare(versions: Sequence[Version], splits: Sequence[Rows]) -> Iterator[Eva
     """
     for rows in splits:
         for version in versions:
-            if reads(version.graph, rows.columns):
+            if reads(version.graph, rows.first):
                 metrics = evaluate(version.graph, rows)
-                yield Evaluation(version.version_id, rows.dataset_id, len(rows.truth), metrics)
+                yield Evaluation(version.version_id, rows.dataset_id, rows.count, metrics)
             else:
                 logger.warning("version %s cannot read the features of %s", version.version_id, rows.dataset_id)

@@ -1,12 +1,13 @@
 """What a variant is measured by, and how versions are compared on equal rows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import onnx
 from headrace_learning import evaluation
+from headrace_learning.evaluation import Labelled
 from headrace_learning.graphs import Array, Columns, predicts_numbers
 
 from headrace_compressor.errors import NothingToMeasure
@@ -20,17 +21,22 @@ class Rows:
 
     dataset_id: str
     """Id of the dataset."""
-    columns: Columns
-    """Raw features by name, each [rows, *shape of the field]."""
-    truth: Array
-    """[rows], label values."""
+    batches: Labelled
+    """Raw features by name, each [rows, *shape of the field], and label values, [rows]. Read again and again."""
+    count: int
+    """How many rows there are."""
 
     def __post_init__(self) -> None:
-        if len(self.truth) == 0:
+        if self.count == 0:
             raise NothingToMeasure(
                 f"dataset {self.dataset_id}: expected rows in the test split to measure on, got none; "
                 "raise prepare.split.test or freeze more records"
             )
+
+    @property
+    def first(self) -> Columns:
+        """The features of the first batch."""
+        return next(iter(self.batches))[0]
 
 
 def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict[str, float]]]:
@@ -41,14 +47,13 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
     agreement (share of equal labels), relative_logit_error and kl_divergence (in nats). Of a regression rmse, mae and
     r2 in the place of the last six.
     """
+    first = rows.first
     latencies = {
-        f"latency_ms_batch_{batch}": evaluation.median_latencies_ms(list(graphs.values()), rows.columns, batch)
+        f"latency_ms_batch_{batch}": evaluation.median_latencies_ms(list(graphs.values()), first, batch)
         for batch in _BATCHES
     }
     reference = next(iter(graphs.values()))
-    scores: Callable[[bytes, Rows], dict[str, float]] = _errors
-    if not predicts_numbers(reference):
-        scores = partial(_beside, reference, evaluation.predict(reference, rows.columns))
+    scores = evaluate if predicts_numbers(reference) else partial(_beside, reference)
     for place, (name, graph) in enumerate(graphs.items()):
         yield (
             name,
@@ -60,26 +65,29 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
         )
 
 
-def _errors(graph: bytes, rows: Rows) -> dict[str, float]:
-    return evaluation.errors_of(evaluation.predict_numbers(graph, rows.columns), rows.truth)
-
-
-def _beside(reference: bytes, expected: evaluation.Predictions, graph: bytes, rows: Rows) -> dict[str, float]:
+def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
     """Return how good a classification's answers are, and how far from those that the reference gives."""
-    given = evaluation.predict(graph, rows.columns)
+    expected, given = evaluation.Classifier(reference), evaluation.Classifier(graph)
+    scores, logits = evaluation.Scores(given.classes), evaluation.LogitError(reference, graph)
+    agreement, divergence = evaluation.Mean(), evaluation.Mean()
+    for features, truth in rows.batches:
+        wanted, got = expected.predict(features), given.predict(features)
+        scores.add(got, truth)
+        logits.add(features)
+        agreement.add(evaluation.agreement(wanted.labels, got.labels), len(truth))
+        divergence.add(kl_divergence(wanted.probabilities, got.probabilities), len(truth))
     return {
-        **_quality(given, rows.truth),
-        "agreement": evaluation.agreement(expected.labels, given.labels),
-        "relative_logit_error": evaluation.relative_logit_error(reference, graph, rows.columns),
-        "kl_divergence": kl_divergence(expected.probabilities, given.probabilities),
+        **scores.quality(),
+        "agreement": agreement.value,
+        "relative_logit_error": logits.relative,
+        "kl_divergence": divergence.value,
     }
 
 
 def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
     """Return a version's accuracy, log_loss and calibration_error on the rows, or rmse, mae and r2."""
-    if predicts_numbers(graph):
-        return _errors(graph, rows)
-    return _quality(evaluation.predict(graph, rows.columns), rows.truth)
+    measured = evaluation.evaluate_batches(graph, rows.batches)
+    return {name: value for name, value in measured.items() if not name.startswith("accuracy/")}
 
 
 def reads(graph: bytes, columns: Columns) -> bool:
@@ -105,11 +113,3 @@ def _fits(feature: onnx.ValueInfoProto, columns: Columns) -> bool:
     # The first dimension is the batch.
     shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)[1:]
     return column.shape[1:] == shape and bool(column.dtype == onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-
-
-def _quality(given: evaluation.Predictions, truth: Array) -> dict[str, float]:
-    return {
-        "accuracy": evaluation.accuracy(given.labels, truth),
-        "log_loss": evaluation.log_loss(given, truth),
-        "calibration_error": evaluation.calibration_error(given, truth),
-    }

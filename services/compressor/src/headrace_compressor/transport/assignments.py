@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
@@ -57,6 +58,5 @@ def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
 
 def _rows(reference: dict[str, Any], store: ObjectStore) -> Rows:
     manifest = Manifest.from_json(store.get(Artifact(**reference["manifest"])))
-    columns = DatasetReader(manifest, store).columns("test")
-    truth = columns.pop(manifest.label.name)
-    return Rows(reference["dataset_id"], columns, truth)
+    chunks = Chunks(DatasetReader(manifest, store), "test")
+    return Rows(reference["dataset_id"], chunks, len(chunks))

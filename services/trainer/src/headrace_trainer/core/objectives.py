@@ -1,5 +1,6 @@
 """What a network is trained for: the loss that it lowers, and what is told of it after each epoch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +14,14 @@ class Objective(Protocol):
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of some rows, a scalar."""
 
+    def weight(self, targets: torch.Tensor) -> float:
+        """Return how much some rows count in a mean loss of more rows."""
+
     def measure(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-        """Return what else is worth telling of some rows, by name."""
+        """Return means over some rows, by name, of what else is worth telling."""
+
+    def told(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Return what is told of such means over all rows, by name."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,17 @@ class Classification:
         """Return the mean cross-entropy, a row weighing as much as its class does."""
         return functional.cross_entropy(outputs, targets, weight=self.weights)
 
+    def weight(self, targets: torch.Tensor) -> float:
+        """Return the sum of what the rows' classes count."""
+        return float(len(targets) if self.weights is None else self.weights[targets].sum())
+
     def measure(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         """Return the accuracy, unweighted."""
         return {"accuracy": float((outputs.argmax(dim=1) == targets).float().mean())}
+
+    def told(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Return the accuracy."""
+        return dict(means)
 
 
 @dataclass(frozen=True)
@@ -44,16 +59,26 @@ class Regression:
         """Return the mean squared error, in variances of the label."""
         return functional.mse_loss(outputs.squeeze(1), targets)
 
+    def weight(self, targets: torch.Tensor) -> float:
+        """Return the number of rows."""
+        return float(len(targets))
+
     def measure(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+        """Return the mean squared error, in variances of the label."""
+        return {"mse": float(self.loss(outputs, targets))}
+
+    def told(self, means: Mapping[str, float]) -> dict[str, float]:
         """Return the root of the mean squared error, in the label's unit."""
-        return {"rmse": float(self.loss(outputs, targets).sqrt()) * self.deviation}
+        return {"rmse": float(torch.tensor(means["mse"], dtype=torch.float32).sqrt()) * self.deviation}
 
 
-def balanced_weights(targets: torch.Tensor, classes: int) -> torch.Tensor:
+def balanced_weights(counts: torch.Tensor) -> torch.Tensor:
     """Return weights by which each class counts alike: rows / (classes * rows of the class), [classes] float32.
+
+    `counts` are the rows of each class, [classes] int64.
 
     The heuristic of King and Zeng, "Logistic Regression in Rare Events Data" (2001), as scikit-learn has it. A class
     without rows counts as if it had one.
     """
-    counts = torch.bincount(targets, minlength=classes).clamp(min=1)
-    return (len(targets) / (classes * counts.to(torch.float64))).to(torch.float32)
+    rows, held = int(counts.sum()), counts.clamp(min=1).to(torch.float64)
+    return (rows / (len(counts) * held)).to(torch.float32)

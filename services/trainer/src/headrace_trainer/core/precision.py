@@ -4,9 +4,11 @@ Around a large number a float has wide steps: float32 of 128 around 1.7e9, float
 differ by little more than a step, a model learns and answers the steps, and no measurement of it says why.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from headrace_data.spec import Field
-from headrace_learning.evaluation import errors_of
+from headrace_learning.evaluation import Errors
 from headrace_learning.graphs import Array
 
 from headrace_trainer.errors import TooManyDigits
@@ -21,41 +23,74 @@ _LEAST_ERROR = 0.1
 """The error, in deviations of the label, below which what rounding adds is held against this."""
 
 
-def require_whole_numbers(field: Field, values: Array) -> None:
-    """Raise TooManyDigits where whole numbers of 64 bits differ by less than float64 can tell.
+class WholeNumbers:
+    """Whether whole numbers of 64 bits, which come batch by batch, differ by less than float64 can tell."""
 
-    `values` are a field's in the training split, [rows, *shape of the field]. Numbers that are all equal pass.
-    """
-    if values.dtype != np.int64 or not len(values):
-        return
-    columns = values.reshape(len(values), -1)
-    low, high = columns.min(axis=0), columns.max(axis=0)
-    largest = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
-    # Differences of 64 bits are exact in unsigned numbers, wherever they begin.
-    spread = (columns.view(np.uint64) - low.view(np.uint64)).astype(np.float64).std(axis=0)
-    lost = (largest > EXACT) & (spread > 0) & (spread < _FEWEST_STEPS * np.spacing(largest))
-    if lost.any():
-        place = int(np.argmax(lost))
-        raise TooManyDigits(
-            f"{field.role} {field.name!r}: expected whole numbers up to {EXACT}, or that differ by far more than "
-            f"{np.spacing(largest[place]):g}, got some around {largest[place]:.6g} with a deviation of "
-            f"{spread[place]:.6g}: numbers are computed in float64, which cannot tell them apart. Have the producer "
-            "send them less a constant, such as the first one; names that are numbers are better sent as texts"
-        )
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._count = 0
+        self._largest = np.zeros(field.size)
+        self._first = np.zeros(field.size, dtype=np.int64)
+        self._mean = np.zeros(field.size)
+        self._squares = np.zeros(field.size)
+
+    def add(self, values: Array) -> None:
+        """Add a field's values as they were sent, [rows, *shape of the field]; other numbers are passed over."""
+        if values.dtype != np.int64 or not len(values):
+            return
+        columns = values.reshape(len(values), -1)
+        low, high = columns.min(axis=0), columns.max(axis=0)
+        self._largest = np.maximum.reduce([self._largest, *(np.abs(each.astype(np.float64)) for each in (low, high))])
+        if not self._count:
+            self._first = low
+        # Differences of 64 bits are exact in unsigned numbers, wherever they begin.
+        above = (columns.view(np.uint64) - low.view(np.uint64)).astype(np.float64)
+        count, total = len(values), self._count + len(values)
+        mean = above.mean(axis=0)
+        delta = mean + _difference(low, self._first) - self._mean
+        # Merged as in Chan, Golub and LeVeque (1979); means are counted from the first batch's smallest number.
+        self._squares += np.square(above - mean).sum(axis=0) + np.square(delta) * (self._count * count / total)
+        self._mean += delta * (count / total)
+        self._count = total
+
+    def require(self) -> None:
+        """Raise TooManyDigits where they do. Numbers that are all equal pass."""
+        if not self._count:
+            return
+        field, largest, spread = self.field, self._largest, np.sqrt(self._squares / self._count)
+        lost = (largest > EXACT) & (spread > 0) & (spread < _FEWEST_STEPS * np.spacing(largest))
+        if lost.any():
+            place = int(np.argmax(lost))
+            raise TooManyDigits(
+                f"{field.role} {field.name!r}: expected whole numbers up to {EXACT}, or that differ by far more than "
+                f"{np.spacing(largest[place]):g}, got some around {largest[place]:.6g} with a deviation of "
+                f"{spread[place]:.6g}: numbers are computed in float64, which cannot tell them apart. Have the "
+                "producer send them less a constant, such as the first one; names that are numbers are better sent as "
+                "texts"
+            )
 
 
-def require_float32(label: Field, predictions: Array, truth: Array, deviation: float) -> None:
+def _difference(one: Array, other: Array) -> Array:
+    """Return one less the other, int64 both, as float64 that is exact before it is rounded."""
+    ones, others = one.view(np.uint64), other.view(np.uint64)
+    return np.where(one >= other, (ones - others).astype(np.float64), -(others - ones).astype(np.float64))
+
+
+def require_float32(label: Field, answers: Iterable[tuple[Array, Array]], deviation: float) -> None:
     """Raise TooManyDigits where answers in float32 are much further from the truth than the model is.
 
-    `predictions` are the model's in float64 and `truth` the label's values, both [rows]; `deviation` is the label's.
+    `answers` are batches of the model's in float64 and of the label's values, both [rows]; `deviation` is the label's.
     """
+    exactly, coarsely, largest = Errors(), Errors(), 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        rounded = predictions.astype(np.float32)
-        exact, coarse = (errors_of(values, truth)["rmse"] for values in (predictions, rounded))
+        for predictions, truth in answers:
+            exactly.add(predictions, truth)
+            coarsely.add(predictions.astype(np.float32), truth)
+            largest = max(largest, float(np.abs(predictions).max()))
+        exact, coarse = exactly.metrics()["rmse"], coarsely.metrics()["rmse"]
         # Written so that a model without a finite error passes: what is wrong with it is told elsewhere.
         if not coarse - exact > _MOST_RISE * max(exact, _LEAST_ERROR * deviation):
             return
-        largest = float(np.abs(predictions).max())
         step = float(np.spacing(np.float32(largest)))
     what = f"have steps of {step:.6g}" if np.isfinite(step) else "are infinite"
     also = (

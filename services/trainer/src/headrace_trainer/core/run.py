@@ -1,31 +1,34 @@
 """One training run: a dataset and a spec in; weights, a graph and its test metrics out."""
 
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from headrace_data.batches import elements
 from headrace_data.canonical import sha256_digest
+from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
-from headrace_data.spec import Field, Pipeline
+from headrace_data.spec import Pipeline
 from headrace_learning.building import LabelScale, build_model, input_shape
 from headrace_learning.checkpoint import tensors_to_bytes
-from headrace_learning.evaluation import evaluate
+from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import export_graph
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.networks import count_parameters, weights_of
 from headrace_learning.served import ServedModel, ServedRegressor
 
-from headrace_trainer.core.baseline import baseline
-from headrace_trainer.core.memory import require_room
+from headrace_trainer.core.baseline import Baseline
+from headrace_trainer.core.memory import Memory, require_room
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
-from headrace_trainer.core.precision import EXACT, require_float32, require_whole_numbers
+from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.randomness import seed_weights
-from headrace_trainer.core.training import Outcome, Rows, Training
+from headrace_trainer.core.rows import Rows
+from headrace_trainer.core.splits import Splits
+from headrace_trainer.core.summary import Summary
+from headrace_trainer.core.training import Outcome, Training
 from headrace_trainer.errors import NotMeasurable, WrongDataset
 from headrace_trainer.ports import Checkpoints, Progress
 
@@ -83,80 +86,63 @@ class Trained:
 
 
 def run(
-    plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress, total_bytes: int = sys.maxsize
+    plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress, memory: Memory | None = None
 ) -> Trained:
-    """Train, export and measure, in as much memory as is free.
+    """Train, export and measure, in as much memory as there is.
 
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
-    pipeline = plan.pipeline
-    _require_room(plan, total_bytes)
-    columns = reader.columns("train")
-    labels = columns[plan.dataset.label.name]
-    for field in (*plan.dataset.features, *([plan.dataset.label] if pipeline.task == "regression" else [])):
-        require_whole_numbers(field, _whole_numbers(reader, field, columns[field.name]))
-    empty = {f"missing/{field.name}": 1.0 for field in plan.dataset.features if not _any(columns[field.name])}
-    learned = _learned(plan, labels)
+    pipeline, memory = plan.pipeline, memory or Memory()
+    shape = input_shape(pipeline, plan.dataset.transforms)
+    splits = Splits(reader, shape, memory)
+    outputs = len(plan.classes) or 1
+    require_room(pipeline.train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
+
+    summary = splits.summary(regression=pipeline.task == "regression")
+    learned = _learned(plan, summary)
     seed_weights(pipeline.train.seed)
     model = build_model(pipeline, plan.dataset.transforms, learned.answers)
-    train = _prepare(model, columns, learned, plan.dataset)
-    del columns  # raw rows take as much memory as prepared ones
-
-    validation = _prepare(model, reader.columns("validation"), learned, plan.dataset)
+    prepare = partial(_prepare, model, learned, plan.dataset)
+    train, validation = splits.source("train", prepare), splits.source("validation", prepare)
 
     training = Training(
         model.network, pipeline.train, learned.objective, train, validation, plan.subject, checkpoints, progress
     )
     outcome = training.run()
 
-    test = reader.columns("test")
-    compared = {name: column[:_COMPARED_ROWS] for name, column in test.items()}
+    test = Chunks(reader, "test")
+    features, _ = next(iter(test))
+    compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
-        _require_float32(plan.dataset, model, test)
+        require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation))
     exported = export_graph(model, plan.classes, compared)
     return Trained(
         weights=tensors_to_bytes(weights_of(model)),
         graph=exported.data,
-        metrics=_measured(plan, exported.data, test, labels) | empty,
+        metrics=_measured(exported.data, test, summary.baseline()) | summary.missing,
         outcome=outcome,
         parameters=count_parameters(model.network),
         export_difference=exported.difference,
     )
 
 
-def _whole_numbers(reader: DatasetReader, field: Field, values: Array) -> Array:
-    """Return a field's values as they were sent: whole numbers that may be missing are float64 in `values`."""
-    if field.type != "int64" or values.dtype == np.int64 or not (np.abs(values) > EXACT).any():
-        return values
-    batches = (batch.filter(batch.column(field.name).is_valid()) for batch in reader.batches("train"))
-    return np.concatenate([elements(batch, field) for batch in batches])
+def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, Array]]:
+    """Yield a model's answers before they take on their type, and the truth."""
+    for features, truth in rows:
+        with torch.no_grad():
+            answers = model.unrounded(*model.tensors(features)).numpy()
+        yield answers, truth
 
 
-def _require_room(plan: Plan, total_bytes: int) -> None:
-    shape = input_shape(plan.pipeline, plan.dataset.transforms)
-    rows = plan.dataset.splits["train"].rows, plan.dataset.splits["validation"].rows
-    require_room(plan.pipeline.train, shape, len(plan.classes) or 1, rows, total_bytes)
+def _measured(graph: bytes, test: Labelled, baseline: Baseline) -> dict[str, float]:
+    """Return `Trained.metrics`. The graph is measured and not the network: it is what will be served."""
 
+    def rows() -> Iterator[tuple[Columns, Array]]:
+        for features, truth in test:
+            baseline.add(truth)
+            yield features, truth
 
-@torch.no_grad()
-def _require_float32(dataset: Manifest, model: ServedRegressor, test: Columns) -> None:
-    predictions = model.unrounded(*model.tensors(test)).numpy()
-    require_float32(dataset.label, predictions, test[dataset.label.name], float(model.deviation))
-
-
-def _any(values: Array) -> bool:
-    """Return whether any row has a value of a feature."""
-    return bool((values != "").any() if values.dtype == object else (values == values).any())
-
-
-def _measured(plan: Plan, graph: bytes, test: Columns, labels: Array) -> dict[str, float]:
-    """Return `Trained.metrics`; `labels` are those of the training split, of which the baseline is made.
-
-    The graph is measured and not the network: it is what will be served.
-    """
-    truth = test[plan.dataset.label.name]
-    regression = plan.pipeline.task == "regression"
-    metrics = evaluate(graph, test, truth) | baseline(labels, truth, regression=regression)
+    metrics = evaluate_batches(graph, rows()) | baseline.metrics()
     if not all(math.isfinite(value) for value in metrics.values()):
         raise NotMeasurable(metrics)
     return metrics
@@ -173,10 +159,10 @@ class _Learned:
     """Labels as the objective takes them."""
 
 
-def _learned(plan: Plan, labels: Array) -> _Learned:
+def _learned(plan: Plan, summary: Summary) -> _Learned:
     """Return what the labels of the training split ask for."""
     if plan.pipeline.task == "regression":
-        scale = _label_scale(labels)
+        scale = summary.scale
 
         def standardised(values: Array) -> torch.Tensor:
             return torch.from_numpy(((values.astype(np.float64) - scale.mean) / scale.deviation).astype(np.float32))
@@ -186,18 +172,13 @@ def _learned(plan: Plan, labels: Array) -> _Learned:
     def places(values: Array) -> torch.Tensor:
         return torch.from_numpy(class_indexes(values, plan.classes))
 
-    count, balanced = len(plan.classes), plan.pipeline.train.class_weights == "balanced"
-    weights = balanced_weights(places(labels), count) if balanced else None
-    return _Learned(count, Classification(weights), places)
-
-
-def _label_scale(labels: Array) -> LabelScale:
-    values = labels.astype(np.float64)
-    # Where all labels are equal, the mean says it all.
-    return LabelScale(float(values.mean()), float(values.std()) or 1.0)
+    weights = None
+    if plan.pipeline.train.class_weights == "balanced":
+        weights = balanced_weights(torch.tensor([summary.counts[value] for value in plan.classes]))
+    return _Learned(len(plan.classes), Classification(weights), places)
 
 
 @torch.no_grad()
-def _prepare(model: ServedModel, columns: Columns, learned: _Learned, dataset: Manifest) -> Rows:
-    """Apply the transforms once: they do not change while the network learns."""
+def _prepare(model: ServedModel, learned: _Learned, dataset: Manifest, columns: Columns) -> Rows:
+    """Apply the transforms, which do not change while the network learns."""
     return Rows(inputs=model.prepare(*model.tensors(columns)), targets=learned.targets(columns[dataset.label.name]))

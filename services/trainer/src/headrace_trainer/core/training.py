@@ -2,33 +2,25 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from headrace_data.spec import Train
 from headrace_learning.checkpoint import Checkpoint, Midway
+from headrace_learning.evaluation import Mean
 from headrace_learning.networks import weights_of
 from headrace_learning.optimizers import build_optimizer
 from torch import nn
 
 from headrace_trainer.core.objectives import Objective
-from headrace_trainer.core.randomness import order_of_rows, seed_epoch
+from headrace_trainer.core.randomness import seed_epoch
+from headrace_trainer.core.rows import MEASURED_AT_ONCE, Source
 from headrace_trainer.errors import Diverged
 from headrace_trainer.ports import Checkpoints, Progress
-
-MEASURED_AT_ONCE = 4096
-"""Rows that a forward pass without gradients takes."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Prepared rows of one split."""
-
-    inputs: torch.Tensor
-    """[rows, *input shape of the network] float32, transforms applied."""
-    targets: torch.Tensor
-    """[rows], as the objective takes them."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +51,8 @@ class Training:
         network: nn.Module,
         settings: Train,
         objective: Objective,
-        train: Rows,
-        validation: Rows,
+        train: Source,
+        validation: Source,
         subject: str,
         checkpoints: Checkpoints,
         progress: Progress,
@@ -119,28 +111,32 @@ class Training:
             torch.set_rng_state(self._midway.generator)
             self._midway = None
         self._network.train()
-        rows = len(self._train.targets)
-        batches = torch.split(order_of_rows(rows, seed, epoch), self._settings.batch_size)
-        for places in batches[done:]:
-            loss = self._objective.loss(self._network(self._train.inputs[places]), self._train.targets[places])
-            self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self._optimizer.step()
-            total += float(loss.detach()) * len(places)
-            done += 1
-            if done < len(batches) and self._checkpoints.due(midway=True):
-                self._save_checkpoint(Midway(done, self._finite(epoch, total), torch.get_rng_state()))
-        return self._finite(epoch, total / rows)
+        count, size = len(self._train), self._settings.batch_size
+        with closing(self._train.batches(size, seed, epoch)) as batches:
+            for rows in islice(batches, done, None):
+                loss = self._objective.loss(self._network(rows.inputs), rows.targets)
+                self._optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                self._optimizer.step()
+                total += float(loss.detach()) * len(rows)
+                done += 1
+                if done * size < count and self._checkpoints.due(midway=True):
+                    self._save_checkpoint(Midway(done, self._finite(epoch, total), torch.get_rng_state()))
+        return self._finite(epoch, total / count)
 
     @torch.no_grad()
     def _validate(self) -> _Validation:
         """Measure the network as it is on the validation split."""
         self._network.eval()
-        outputs = torch.cat([self._network(part) for part in torch.split(self._validation.inputs, MEASURED_AT_ONCE)])
-        targets = self._validation.targets
+        loss, measures = Mean(), defaultdict[str, Mean](Mean)
+        for rows in self._validation.chunks():
+            outputs = torch.cat([self._network(part) for part in torch.split(rows.inputs, MEASURED_AT_ONCE)])
+            loss.add(float(self._objective.loss(outputs, rows.targets)), self._objective.weight(rows.targets))
+            for name, value in self._objective.measure(outputs, rows.targets).items():
+                measures[name].add(value, len(rows))
         return _Validation(
-            loss=self._finite(self._epoch, float(self._objective.loss(outputs, targets))),
-            measures=self._objective.measure(outputs, targets),
+            loss=self._finite(self._epoch, loss.value),
+            measures=self._objective.told({name: mean.value for name, mean in measures.items()}),
         )
 
     def _finite(self, epoch: int, loss: float) -> float:

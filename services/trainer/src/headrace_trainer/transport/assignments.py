@@ -14,6 +14,7 @@ from headrace_runtime.runs.child import Assignment, WorkRefused
 
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 from headrace_trainer.adapters.curve import StoredCurve
+from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.randomness import make_deterministic
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.core.version import version_manifest
@@ -40,7 +41,7 @@ def _train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
 
     curve = StoredCurve(progress, store, assignment["output"])
 
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, total_bytes())
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, Memory(total_bytes()))
 
     curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)

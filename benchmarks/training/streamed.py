@@ -1,0 +1,204 @@
+"""Training on rows that are held in memory beside training on the same rows streamed from their parts; in turns.
+
+Each training is a process of its own, so that the most memory it ever held is its own: `python -m
+benchmarks.training.streamed FILE`, where the file is the JSON of a `Job`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from headrace_data.batches import arrow_schema
+from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.manifest import Manifest, Provenance
+from headrace_data.spec import Pipeline, load_pipeline
+from headrace_learning.checkpoint import Checkpoint
+from headrace_local.launcher import Platform
+from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.core.memory import Memory
+from headrace_trainer.core.randomness import make_deterministic
+from headrace_trainer.core.run import Plan, run
+
+from benchmarks import figures
+
+HELD = "in memory"
+STREAMED = "streamed"
+ROWS = 1_000_000
+NUMBERS = 32
+EPOCHS = 3
+NETWORKS = ((64, 32, 256), (256, 128, 64))
+"""Two hidden layers and the rows of a batch: one that learns faster than most, and that of the digits."""
+_PIECE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training."""
+
+    store: str
+    manifest: str
+    spec: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one training took."""
+
+    rows_per_s: float
+    """Rows that it learned from by the second, from the first epoch's end to the last one's."""
+    run_s: float
+    """From the dataset to the measured graph."""
+    cpu_s: float
+    peak_mb: float
+    """The most memory that it ever held, the libraries included."""
+    libraries_mb: float
+    """What it held before it read anything."""
+
+
+def run_rounds(_platform: Platform, folder: Path, rounds: int) -> figures.Measured:
+    """Return the tables, one for each network."""
+    store = ObjectStore(str(folder / "streamed"))
+    manifest = _frozen(store)
+    place = folder / "manifest.json"
+    place.write_bytes(manifest.to_json())
+    tables, raw = [], {}
+    for network in NETWORKS:
+        spec = _pipeline(network).canonical_json().decode()
+        jobs = {name: Job(store.url, str(place), spec, held=name == HELD) for name in (HELD, STREAMED)}
+        found: dict[str, list[Round]] = {name: [] for name in jobs}
+        for number in range(rounds):
+            # Who comes first changes from round to round.
+            for name in sorted(jobs, reverse=bool(number % 2)):
+                found[name].append(_trained(jobs[name], folder))
+        task = f"{network[0]}-{network[1]} on {manifest.splits['train'].rows:,} rows, batch {network[2]}"
+        tables.append(_table(task, found))
+        raw[task] = {name: [figures.values(one) for one in done] for name, done in found.items()}
+    return figures.Measured("\n\n".join(tables), raw)
+
+
+def _trained(job: Job, folder: Path) -> Round:
+    file = folder / "job.json"
+    file.write_text(json.dumps(asdict(job)))
+    told = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training.streamed", str(file)], check=True, capture_output=True, text=True
+    )
+    return Round(**json.loads(told.stdout))
+
+
+def _pipeline(network: tuple[int, int, int]) -> Pipeline:
+    numbers = [{"name": f"x{number}", "type": "float32", "role": "feature"} for number in range(NUMBERS)]
+    places = [{"name": f"place{number}", "type": "string", "role": "feature"} for number in range(2)]
+    ends = [{"name": "id", "type": "string", "role": "id"}, {"name": "label", "type": "int64", "role": "label"}]
+    document = {
+        "apiVersion": "headrace/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": "streamed"},
+        "stream": {"topic": "streamed", "schema": [*ends, *numbers, *places]},
+        "prepare": {
+            "transform": {
+                **{each["name"]: {"scale": "standard"} for each in numbers},
+                **{each["name"]: {"encode": "onehot"} for each in places},
+            }
+        },
+        "train": {
+            "network": {"kind": "mlp", "hidden": network[:2]},
+            "batchSize": network[2],
+            "epochs": EPOCHS,
+        },
+    }
+    return load_pipeline(json.dumps(document))
+
+
+def _frozen(store: ObjectStore) -> Manifest:
+    pipeline = _pipeline(NETWORKS[0])
+    random = np.random.default_rng(7)
+    writer = DatasetWriter(pipeline, store)
+    names = np.array([f"place number {number}" for number in range(12)])
+    for start in range(0, ROWS, _PIECE):
+        values = random.normal(size=(_PIECE, NUMBERS)).astype(np.float32)
+        found = {f"x{number}": pa.array(values[:, number]) for number in range(NUMBERS)}
+        found |= {f"place{number}": pa.array(random.choice(names, _PIECE)) for number in range(2)}
+        found["label"] = pa.array((values[:, :4].sum(axis=1) > 0).astype(np.int64) + (values[:, 5] > 1))
+        found["id"] = pa.array([f"r{number}" for number in range(start, start + _PIECE)])
+        found["_offset"] = pa.array(np.arange(start, start + _PIECE))
+        found |= {name: pa.array(np.zeros(_PIECE, dtype=np.int32)) for name in ("_partition", "_index")}
+        schema = arrow_schema(pipeline.stream.fields)
+        columns = [found.get(each.name, pa.nulls(_PIECE, each.type)).cast(each.type) for each in schema]
+        writer.add(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return writer.finish(Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={}))
+
+
+def _table(task: str, found: Mapping[str, list[Round]]) -> str:
+    held = [one.rows_per_s for one in found[HELD]]
+    lines = [
+        [
+            name,
+            figures.spread([one.rows_per_s for one in done]),
+            figures.share([one.rows_per_s for one in done], held),
+            figures.spread([one.run_s for one in done]),
+            figures.spread([one.peak_mb for one in done]),
+            figures.spread([one.peak_mb - one.libraries_mb for one in done]),
+        ]
+        for name, done in found.items()
+    ]
+    return figures.table(
+        [task, "rows/s", "of in memory", "whole run, s", "peak, MB", "peak without libraries, MB"], lines
+    )
+
+
+class _Clock:
+    """Keeps no checkpoints, and when each epoch ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        return None
+
+    def due(self, *, midway: bool) -> bool:
+        return False
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def _memory_mb(kind: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(kind))
+
+
+def main() -> None:
+    """Do the job in the file that is named, and print a `Round` as JSON."""
+    job = Job(**json.loads(Path(sys.argv[1]).read_text()))
+    make_deterministic()
+    libraries_mb, clock = _memory_mb("VmRSS"), _Clock()
+    manifest = Manifest.from_json(Path(job.manifest).read_bytes())
+    plan = Plan("run", load_pipeline(job.spec), manifest)
+    memory = replace(Memory(), rows_bytes=sys.maxsize if job.held else 0)
+    began, cpu_s = time.perf_counter(), time.process_time()
+    run(plan, DatasetReader(manifest, ObjectStore(job.store)), clock, clock, memory)
+    learned = manifest.splits["train"].rows * (len(clock.ends) - 1)
+    done = Round(
+        rows_per_s=learned / (clock.ends[-1] - clock.ends[0]),
+        run_s=time.perf_counter() - began,
+        cpu_s=time.process_time() - cpu_s,
+        peak_mb=_memory_mb("VmHWM"),
+        libraries_mb=libraries_mb,
+    )
+    print(json.dumps(asdict(done)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The prepared rows of a split: in memory, or streamed from its parts where they are too many for that."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import pyarrow as pa
+import torch
+from headrace_data.errors import DatasetInvalid
+from headrace_data.shuffling import Arrays, in_multiples, read_ahead, shuffled
+
+from headrace_trainer.core.randomness import order_of_rows, seed_for
+
+MEASURED_AT_ONCE = 4096
+"""Rows that a forward pass without gradients takes."""
+_PIECE_BYTES = 4 * 2**20
+"""What the rows that are prepared at once take, about."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prepared rows, in memory."""
+
+    inputs: torch.Tensor
+    """[rows, *input shape of the network] float32, transforms applied."""
+    targets: torch.Tensor
+    """[rows], as the objective takes them."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.targets)
+
+    def batches(self, size: int, seed: int, epoch: int) -> Generator["Rows", None, None]:
+        """Yield each row once, in an order that is a function of (seed, epoch), `size` rows at a time."""
+        for places in torch.split(order_of_rows(len(self), seed, epoch), size):
+            yield Rows(self.inputs[places], self.targets[places])
+
+    def chunks(self) -> Iterator["Rows"]:
+        """Yield all rows at once."""
+        yield self
+
+
+class Source(Protocol):
+    """The rows of a split, wherever they are."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def batches(self, size: int, seed: int, epoch: int) -> Generator[Rows, None, None]:
+        """Yield each row once, in an order that is a function of (seed, epoch), `size` rows at a time."""
+
+    def chunks(self) -> Iterator[Rows]:
+        """Yield each row once, in canonical order."""
+
+
+class StreamedRows:
+    """Rows that are read, prepared and shuffled anew in each epoch, by a thread that is ahead of training."""
+
+    def __init__(
+        self,
+        parts: Sequence[Callable[[], Iterator[pa.RecordBatch]]],
+        prepare: Callable[[pa.RecordBatch], Rows],
+        rows: int,
+        row_bytes: int,
+        buffer_bytes: int,
+    ) -> None:
+        """Shuffle through a buffer of about `buffer_bytes`; `row_bytes` is the size of a prepared row.
+
+        `parts` yield `rows` rows in all.
+        """
+        self._parts = parts
+        self._prepare = prepare
+        self._rows = rows
+        self._piece = max(_PIECE_BYTES // row_bytes, 1)
+        self._capacity = max(min(buffer_bytes // row_bytes, rows), 1)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._rows
+
+    def batches(self, size: int, seed: int, epoch: int) -> Generator[Rows, None, None]:
+        """Yield each row once, in an order that is a function of (seed, epoch), `size` rows at a time."""
+        parts = [partial(self._arrays, part) for part in self._parts]
+        pieces = shuffled(parts, self._capacity, seed_for("stream", seed, epoch))
+        read = 0
+        for arrays in read_ahead(in_multiples(pieces, size)):
+            inputs, targets = map(torch.from_numpy, arrays)
+            read += len(targets)
+            for start in range(0, len(targets), size):
+                yield Rows(inputs[start : start + size], targets[start : start + size])
+        self._require_all(read)
+
+    def chunks(self) -> Iterator[Rows]:
+        """Yield each row once, in canonical order, as many at a time as a forward pass takes."""
+        read = 0
+        for piece in read_ahead(piece for part in self._parts for piece in self._pieces(part)):
+            read += len(piece)
+            inputs, targets = torch.split(piece.inputs, MEASURED_AT_ONCE), torch.split(piece.targets, MEASURED_AT_ONCE)
+            yield from map(Rows, inputs, targets)
+        self._require_all(read)
+
+    def _arrays(self, part: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Arrays]:
+        for piece in self._pieces(part):
+            yield piece.inputs.numpy(), piece.targets.numpy()
+
+    def _pieces(self, part: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Rows]:
+        for group in part():
+            for start in range(0, len(group), self._piece):
+                yield self._prepare(group.slice(start, self._piece))
+
+    def _require_all(self, read: int) -> None:
+        if read != self._rows:
+            raise DatasetInvalid(f"expected {self._rows} rows in the parts of a split, got {read}")

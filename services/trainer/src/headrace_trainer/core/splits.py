@@ -1,0 +1,86 @@
+"""The splits that a run learns from: read into memory, or streamed where they are too large for that."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from headrace_data.batches import elements
+from headrace_data.dataset import DatasetReader
+from headrace_data.spec import Field
+from headrace_data.split import SplitName
+from headrace_learning.graphs import Array, Columns
+
+from headrace_trainer.core.memory import Memory
+from headrace_trainer.core.precision import EXACT
+from headrace_trainer.core.rows import Rows, Source, StreamedRows
+from headrace_trainer.core.summary import Summary
+
+_NUMBER_BYTES = 4
+
+
+class Splits:
+    """The training and the validation split of a dataset."""
+
+    def __init__(self, reader: DatasetReader, shape: Sequence[int], memory: Memory) -> None:
+        """`shape` is that of one prepared row."""
+        self._reader = reader
+        self._row_bytes = _NUMBER_BYTES * math.prod(shape)
+        self._buffer_bytes = memory.buffer_bytes
+        self._in_memory = memory.holds(self.rows, reader.row_bytes, self._row_bytes)
+        self._training: Columns | None = None
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows of the training and of the validation split."""
+        splits = self._reader.manifest.splits
+        return splits["train"].rows, splits["validation"].rows
+
+    @property
+    def held_bytes(self) -> int:
+        """What prepared rows take of memory all the time."""
+        everything = sum(self.rows) * self._row_bytes
+        return everything if self._in_memory else min(everything, self._buffer_bytes)
+
+    def summary(self, *, regression: bool) -> Summary:
+        """Return what must be known of the training split before anything is learned. Raises TooManyDigits."""
+        reader = self._reader
+        summary = Summary(reader.manifest.features, reader.manifest.label, regression=regression)
+        if self._in_memory:
+            # Kept until `source` prepares it.
+            self._training = columns = reader.columns("train")
+            summary.add(columns, lambda field: _sent(reader, field, columns[field.name]))
+        else:
+            for group in (group for part in reader.parts("train") for group in part()):
+                summary.add(reader.arrays(group), partial(_whole_numbers, [group]))
+        summary.require_digits()
+        return summary
+
+    def source(self, split: SplitName, prepare: Callable[[Columns], Rows]) -> Source:
+        """Return a split's prepared rows. The training split comes first: what was read of it is given up."""
+        reader = self._reader
+        if self._in_memory:
+            columns, self._training = self._training, None
+            return prepare(reader.columns(split) if columns is None else columns)
+
+        def prepared(group: pa.RecordBatch) -> Rows:
+            return prepare(reader.encoded(group))
+
+        rows = reader.manifest.splits[split].rows
+        return StreamedRows(reader.parts(split), prepared, rows, self._row_bytes, self._buffer_bytes)
+
+
+def _sent(reader: DatasetReader, field: Field, values: Array) -> Array:
+    """Return a field's values as they were sent: whole numbers that may be missing are float64 in `values`."""
+    if field.type != "int64" or values.dtype == np.int64 or not (np.abs(values) > EXACT).any():
+        return values
+    return _whole_numbers(reader.batches("train"), field)
+
+
+def _whole_numbers(batches: Iterable[pa.RecordBatch], field: Field) -> Array:
+    """Return the values of a field that are there, of int64; none of another type."""
+    if field.type != "int64":
+        return np.empty(0)
+    valid = (batch.filter(batch.column(field.name).is_valid()) for batch in batches)
+    return np.concatenate([elements(batch, field) for batch in valid])
