@@ -10,17 +10,11 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
-from headrace.events.v1 import record_pb2
-from headrace_data.batches import from_ipc, to_ipc
-from headrace_preprocessing.adapters.clean_log import last_rows
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled
-from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.record_topics import clean_topic
-from headrace_runtime.records import Outgoing, Record
+from headrace_runtime.records import Outgoing
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.loops import TransactionLoop
 from kafka import KafkaAdminClient, KafkaProducer
@@ -128,34 +122,6 @@ def test_a_topic_that_was_made_anew_and_is_longer_already_is_read_from_its_begin
             cluster, latest = consumer._consumer._client.cluster, admin.topic_id(topic)
             until(partial(_knows, cluster, topic, latest))
             assert consumer.topic_id(topic) == topic_id, "the records of the last poll are of the topic before"
-
-
-def test_the_last_rows_hold_what_an_open_transaction_commits(settings: KafkaSettings) -> None:
-    pipeline = f"p{uuid.uuid4().hex[:8]}"
-    with Admin(settings, "test") as admin:
-        admin.ensure_record_topics(pipeline, 1)
-    rows = pa.RecordBatch.from_pydict({"id": ["a", "b"]})
-    message = record_pb2.RecordBatch(pipeline=pipeline, arrow=to_ipc(rows), rows=2)
-    found: list[pa.RecordBatch] = []
-    waited = threading.Event()
-    place = (clean_topic(pipeline), 0)
-
-    def read_rows(record: Record) -> pa.RecordBatch:
-        return from_ipc(decode(record, record_pb2.RecordBatch).arrow)
-
-    def read() -> None:
-        found.extend(last_rows(settings, place, 10, read_rows, waited.set))
-
-    reading = threading.Thread(target=read)
-    with closing(TransactionalProducer(settings, f"tx.{pipeline}")) as producer:
-        with producer.transaction() as transaction:
-            transaction.send_now(Outgoing(clean_topic(pipeline), None, message.SerializeToString(), (), 0))
-            reading.start()
-            reading.join(1.0)
-            assert reading.is_alive(), "the rows were read without waiting for the transaction"
-            assert waited.is_set(), "whoever watches the reading was not told that it lives"
-        reading.join(60.0)
-    assert [batch.column("id").to_pylist() for batch in found] == [["a", "b"]]
 
 
 class Copying:

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
+from headrace_data.cleaning import keys_of
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_preprocessing.core.cleaner import Cleaner
@@ -44,7 +45,7 @@ def kept(cleaner: Cleaner, gauges: Sequence[str], partition: int = 0, level: flo
 
 def restored(of: Pipeline, *accepted: str, partition: int = 0) -> Cleaner:
     cleaner = Cleaner(of)
-    cleaner.restore(partition, [rows(of, gauges) for gauges in accepted])
+    cleaner.restore(partition, [keys_of(rows(of, gauges), of) for gauges in accepted], 0)
     return cleaner
 
 
@@ -69,13 +70,13 @@ def test_a_duplicate_tells_its_rule_and_the_window() -> None:
 def test_restoring_forgets_what_was_not_committed() -> None:
     cleaner = restored(pipeline(), "a")
     assert kept(cleaner, "b") == "b"
-    cleaner.restore(0, [rows(cleaner.pipeline, "a")])
+    cleaner.restore(0, [], 0, anew=False)
     assert kept(cleaner, "ab") == "b"
 
 
 def test_partitions_have_keys_of_their_own() -> None:
     cleaner = restored(pipeline(), "a")
-    cleaner.restore(1, [])
+    cleaner.restore(1, [], 0)
     assert kept(cleaner, "a", partition=1) == "a"
     assert kept(cleaner, "a", partition=0) == ""
 

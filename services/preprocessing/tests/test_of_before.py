@@ -32,7 +32,7 @@ def test_rows_of_before_have_the_time_of_the_message_that_carries_them(name: str
 
 def test_a_raw_message_of_before_is_cleaned_as_it_was_and_its_rows_get_its_time() -> None:
     cleaner = Cleaner(PIPELINE)
-    cleaner.restore(1, [])
+    cleaner.restore(1, [], 0)
     written, *_ = handler(cleaner)([message("raw")])
     # The clean message is read an hour later: the time is that of the raw one.
     told, rows = record_batch(Record("topic", 1, 0, None, written.value, (), SENT_MS + 3_600_000), PIPELINE)

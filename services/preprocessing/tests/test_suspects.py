@@ -33,7 +33,7 @@ train:
 
 def suspects() -> BatchSuspects:
     cleaner = Cleaner(PIPELINE)
-    cleaner.restore(3, [])
+    cleaner.restore(3, [], 0)
     return BatchSuspects(cleaner)
 
 

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.cleaning import SeenKeys, clean
+from headrace_data.cleaning import clean
 from headrace_data.dataset import DatasetReader, DatasetWriter
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline, load_pipeline
 
 from .conftest import MemoryStore

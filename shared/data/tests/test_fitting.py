@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.cleaning import SeenKeys, clean
+from headrace_data.cleaning import clean
 from headrace_data.dataset import MAX_CLASSES, DatasetReader, DatasetWriter
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
 from headrace_data.fitting import MAX_CATEGORIES, fit
@@ -17,6 +17,7 @@ from headrace_data.manifest import Manifest, Provenance
 from headrace_data.parts import Blob
 from headrace_data.records import RecordChecker
 from headrace_data.sampling import RowSample, capacity_of, most_frequent
+from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.transforms import UNSEEN, FittedCategory, FittedTransform, FittedTransforms
 from hypothesis import given, settings

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-import pyarrow as pa
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.process.service import Component, Service, settle
-from headrace_runtime.record_topics import clean_topic, group_of, raw_topic
-from headrace_runtime.records import Outgoing, Place
-from headrace_runtime.stream.loops import Restore, TransactionLoop
+from headrace_runtime.record_topics import group_of, raw_topic
+from headrace_runtime.records import Outgoing
+from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
 
-from headrace_preprocessing.adapters.clean_log import last_rows
+from headrace_preprocessing.adapters.seen_log import SeenLog
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.awaited_specs import AwaitedSpecs
@@ -72,7 +71,7 @@ def _pipeline_parts(
         ),
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(cleaner),
-        _restorer(settings, cleaner, messages),
+        SeenLog(settings, cleaner, messages.keys),
         BatchSuspects(cleaner),
         AwaitedSpecs(pipeline.digest, ask).ready,
         account,
@@ -84,19 +83,3 @@ def _pipeline_parts(
 def _origin(settings: Settings, topic: str) -> Origin:
     with Admin(settings, NAME) as admin:
         return Origin(admin.cluster_id(), admin.topic_id(topic))
-
-
-def _restorer(settings: Settings, cleaner: Cleaner, messages: CleanMessages) -> Restore:
-    def restore(places: set[Place], beat: Callable[[], None]) -> None:
-        topic, window = clean_topic(cleaner.pipeline.own_name), cleaner.window
-        for _, partition in places:
-            rows = last_rows(settings, (topic, partition), window, messages.rows, beat) if window else []
-            cleaner.restore(partition, _beating(rows, beat))
-
-    return restore
-
-
-def _beating(batches: Iterable[pa.RecordBatch], beat: Callable[[], None]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        beat()
-        yield batch

@@ -12,8 +12,7 @@ The rules, in this order; a row is counted under the first that it breaks:
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -25,53 +24,15 @@ import pyarrow.compute as pc
 
 from headrace_data.batches import blank, elements, require_columns
 from headrace_data.columns import LARGEST_FLOAT64, LARGEST_SQUARED
+from headrace_data.key_digests import Digests, key_digests
 from headrace_data.records import Rejection
+from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Field, Pipeline
 
-Key = int | str
-"""What identifies a record."""
 OVERFLOW: Final = "overflow"
 MISSING: Final = "missing"
 OUT_OF_RANGE: Final = "outOfRange"
 DUPLICATES: Final = "duplicates"
-_LONGEST_KEY: Final = 64
-
-
-class SeenKeys:
-    """The last `window` accepted keys, exactly.
-
-    Bounded: a text longer than 64 characters is held as its 256-bit digest. Restorable: the same keys remembered in the
-    same order give the same state, so the keys at the end of the clean topic bring it back after a restart.
-    """
-
-    def __init__(self, window: int) -> None:
-        if window < 1:
-            raise ValueError(f"expected a window of at least 1 key, got {window}")
-        self.window = window
-        self._order: deque[int | str | bytes] = deque()
-        self._keys: set[int | str | bytes] = set()
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __contains__(self, key: Key) -> bool:
-        return _compact(key) in self._keys
-
-    def accept(self, key: Key) -> bool:
-        """Remember a key and return True; return False, and change nothing, when it is among those remembered."""
-        compact = _compact(key)
-        if compact in self._keys:
-            return False
-        self._keys.add(compact)
-        self._order.append(compact)
-        if len(self._order) > self.window:
-            self._keys.remove(self._order.popleft())
-        return True
-
-    def remember(self, keys: Iterable[Key]) -> None:
-        """Remember keys that were accepted before, oldest first."""
-        for key in keys:
-            self.accept(key)
 
 
 @dataclass(frozen=True)
@@ -88,8 +49,8 @@ class Cleaned:
 def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     """Return the rows of a batch that the pipeline's cleaning rules leave, in order.
 
-    The keys of these rows are added to `seen`. The result does not depend on how rows are divided into batches. Raises
-    BatchInvalid when the batch has not the stream's columns.
+    The keys of these rows are added to `seen`, to be committed or taken back. The result does not depend on how rows
+    are divided into batches. Raises BatchInvalid when the batch has not the stream's columns.
     """
     require_columns(batch, pipeline.stream.fields)
     rules = pipeline.prepare.clean
@@ -125,17 +86,10 @@ def too_large(batch: pa.RecordBatch, pipeline: Pipeline) -> Iterator[Rejection]:
             yield Rejection(int(position), OVERFLOW, field.name, reason)
 
 
-def keys_of(batch: pa.RecordBatch, pipeline: Pipeline) -> list[Key]:
-    """Return the keys of a batch's rows, in order; empty when the pipeline's records have no identity."""
+def keys_of(batch: pa.RecordBatch, pipeline: Pipeline) -> Digests:
+    """Return the digests of the keys of a batch's rows, in order; none when the pipeline's records have no identity."""
     field = pipeline.stream.key_field
-    keys: list[Key] = [] if field is None else batch.column(field.name).to_pylist()
-    return keys
-
-
-def _compact(key: Key) -> int | str | bytes:
-    if isinstance(key, int) or len(key) <= _LONGEST_KEY:
-        return key
-    return hashlib.blake2b(key.encode(), digest_size=32).digest()
+    return key_digests(pa.array([], pa.string()) if field is None else batch.column(field.name))
 
 
 def _drop(dropped: dict[int, Rejection], rejections: Iterable[Rejection]) -> None:
@@ -180,7 +134,9 @@ def _duplicates(
 ) -> Iterator[Rejection]:
     reason = f"{field.name}: expected a new key, got one that is among the last {seen.window}"
     # Rows that were dropped already leave no key behind: a sound row with their key may follow.
-    before = frozenset(dropped)
-    for position, key in enumerate(batch.column(field.name).to_pylist()):
-        if position not in before and not seen.accept(key):
-            yield Rejection(position, DUPLICATES, field.name, reason)
+    rows, digests = np.arange(len(batch)), key_digests(batch.column(field.name))
+    if dropped:
+        rows = np.delete(rows, list(dropped))
+        digests = digests[rows]
+    for position in rows[~seen.accept(digests)].tolist():
+        yield Rejection(position, DUPLICATES, field.name, reason)

@@ -13,9 +13,6 @@ from headrace_data.spec import Pipeline
 
 MOST_HASHES: Final = 1 << 20
 """Keys up to which the count is exact; beyond, it is an estimate from as many (8 MiB)."""
-_ALL_BITS: Final = 2**64 - 1
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-"""Spreads hashes of small numbers over all bits (Knuth, The Art of Computer Programming, vol. 3, 6.4)."""
 
 
 class Repeats:
@@ -34,10 +31,7 @@ class Repeats:
         """Count the rows of a batch."""
         if not self._counts or not len(batch):
             return
-        # Of whole numbers, -1 and -2 have one hash in Python.
-        keys = (key if isinstance(key, int) else hash(key) for key in keys_of(batch, self._pipeline))
-        hashes = np.fromiter((key & _ALL_BITS for key in keys), np.uint64, len(batch))
-        self._hold(self._sampled(hashes * _MIX))
+        self._hold(self._sampled(keys_of(batch, self._pipeline)[:, 0]))
         while self._held > self._most:
             self._shift += 1
             kept = self._sampled(np.concatenate(self._hashes))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from headrace_data.cleaning import DUPLICATES, SeenKeys, clean
+from headrace_data.cleaning import DUPLICATES, clean
 from headrace_data.records import Rejection
+from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import InvalidInput
 from headrace_runtime.poison.bisection import CRASH

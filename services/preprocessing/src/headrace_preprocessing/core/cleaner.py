@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
-from headrace_data.cleaning import Cleaned, SeenKeys, clean, keys_of
+from headrace_data.cleaning import Cleaned, clean
+from headrace_data.key_digests import Digests
+from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline
+
+
+@dataclass(slots=True)
+class _Partition:
+    seen: SeenKeys
+    end: int
+    """The offset in the clean topic up to which the keys are those of its rows."""
 
 
 class Cleaner:
     """Applies the cleaning rules, with the keys that each partition has seen.
 
     The state of a partition is a function of its clean topic: the last accepted keys, in order. So it can be restored
-    from there at any time, and a duplicate is one whichever instance looks.
+    from there at any time, and a duplicate is one whichever instance looks. What a partition has seen is kept when it
+    moves to another instance: should it come back, only the keys that were accepted meanwhile are missing.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self._seen: dict[int, SeenKeys] = {}
+        self._partitions: dict[int, _Partition] = {}
 
     @property
     def window(self) -> int:
@@ -26,13 +37,29 @@ class Cleaner:
         rules = self.pipeline.prepare.clean
         return rules.duplicate_window if rules.duplicates == "drop" and self.pipeline.stream.key_field else 0
 
-    def restore(self, partition: int, accepted: Iterable[pa.RecordBatch]) -> None:
-        """Forget a partition's keys and remember those of these accepted rows, oldest first."""
-        seen = SeenKeys(self.pipeline.prepare.clean.duplicate_window)
-        for rows in accepted:
-            seen.remember(keys_of(rows, self.pipeline))
-        self._seen[partition] = seen
+    def known(self, partition: int) -> int | None:
+        """Return the offset in the clean topic up to which a partition's keys are known, None when none are."""
+        known = self._partitions.get(partition)
+        return known.end if known else None
+
+    def restore(self, partition: int, accepted: Iterable[Digests], end: int, *, anew: bool = True) -> None:
+        """Remember accepted keys up to an offset of the clean topic, oldest first.
+
+        They are all, or when not `anew` those behind the known ones. What was not committed is forgotten.
+        """
+        known = None if anew else self._partitions.get(partition)
+        seen = known.seen if known else SeenKeys(self.pipeline.prepare.clean.duplicate_window)
+        seen.rollback()
+        for digests in accepted:
+            seen.remember(digests)
+        self._partitions[partition] = _Partition(seen, end)
 
     def clean(self, partition: int, rows: pa.RecordBatch) -> Cleaned:
         """Return the rows that pass the rules, and why the others do not."""
-        return clean(rows, self.pipeline, self._seen[partition])
+        return clean(rows, self.pipeline, self._partitions[partition].seen)
+
+    def commit(self, partition: int, end: int) -> None:
+        """Take note that what was cleaned of a partition is committed, up to an offset of the clean topic."""
+        if known := self._partitions.get(partition):
+            known.seen.commit()
+            known.end = end

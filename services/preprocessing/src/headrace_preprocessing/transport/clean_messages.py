@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection
 
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
+from headrace_data.cleaning import keys_of
 from headrace_data.errors import DataError
+from headrace_data.key_digests import Digests
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.records import Record
@@ -61,6 +63,11 @@ class CleanMessages:
         except (Unprocessable, DataError) as error:
             self._pass_over(record, error)
             return None
+
+    def keys(self, record: Record) -> Digests | None:
+        """Return the keys of a message's rows, None after a word about it when there are none to be had from it."""
+        rows = self.rows(record)
+        return None if rows is None else keys_of(rows, self._pipeline)
 
     def _pass_over(self, record: Record, error: Exception) -> None:
         """Count a message, once however often it is read."""

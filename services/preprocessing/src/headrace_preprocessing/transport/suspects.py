@@ -54,7 +54,7 @@ def attempt(setup: Mapping[str, Any]) -> Attempt:
 
     def clean(records: Sequence[Record], rows: Sequence[int] | None) -> None:
         for record in records:
-            cleaner.restore(record.partition, [])
+            cleaner.restore(record.partition, [], 0)
         if rows is None:
             handle(records)
         else:

@@ -62,11 +62,20 @@ class Transaction:
 
     def __init__(self, producer: KafkaProducer) -> None:
         self._producer = producer
+        self._sent: list[Any] = []
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write messages."""
-        for message in messages:
-            send(self._producer, message)
+        self._sent += [send(self._producer, message) for message in messages]
+
+    def written(self) -> dict[Place, int]:
+        """Return the next offset behind what `send` wrote to each partition, once the transaction is committed."""
+        ends: dict[Place, int] = {}
+        for future in self._sent:
+            found = future.get(timeout=ANSWER_TIMEOUT_S)
+            place = (found.topic, found.partition)
+            ends[place] = max(ends.get(place, 0), found.offset + 1)
+        return ends
 
     def send_now(self, message: Outgoing) -> tuple[int, int]:
         """Write one message, wait for the broker, and return its partition and offset."""

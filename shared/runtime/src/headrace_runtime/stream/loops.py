@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Protocol
 
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
@@ -30,8 +31,32 @@ POSTPONE_S = 0.05
 HANG_S = 180.0
 """Seconds after which a step counts as hanging: a batch with its transaction, or one part of restoring state."""
 
-Restore = Callable[[set[Place], Callable[[], None]], None]
-"""Reads the state of partitions anew, which may take minutes. Sends a heartbeat by calling its second argument."""
+
+class State(Protocol):
+    """What a handler remembers of partitions."""
+
+    def restore(self, places: Collection[Place], beat: Callable[[], None]) -> Collection[Place]:
+        """Make the state of partitions agree with what is committed; return those for which that is done.
+
+        Takes back what was handled and not committed. Returns some of them after a few seconds: the loop polls, which
+        keeps its membership, and asks for the others again. Sends a heartbeat by calling `beat` within each part.
+        """
+
+    def committed(self, written: Mapping[Place, int]) -> None:
+        """Take note that what was handled in these partitions is committed.
+
+        `written` names the next offset of each partition that the transaction wrote to, its marker left out.
+        """
+
+
+class _Stateless:
+    def restore(self, places: Collection[Place], beat: Callable[[], None]) -> Collection[Place]:
+        beat()
+        return places
+
+    def committed(self, written: Mapping[Place, int]) -> None:
+        pass
+
 
 RECORDS_CONSUMED = Counter("headrace_records_consumed", "Kafka messages consumed and committed.", ["topic"])
 TRANSACTION_SECONDS = Histogram("headrace_transaction_seconds", "Duration of Kafka transactions.", ["loop"])
@@ -43,10 +68,11 @@ class TransactionLoop(Background):
     An error leaves the batch uncommitted and ends the loop. The next run of the loop reads the batch again. A rebalance
     during the transaction aborts it, and the partition's next owner reads the batch again.
 
-    A handler with state provides `restore`. The loop calls it for every partition whose state must be read anew: newly
-    assigned partitions, and all partitions after an aborted transaction. The call happens when the first records of the
-    partition arrive. The broker has then returned the committed offset, which it does only once the former owner's
-    transaction has ended. `restore` must send heartbeats, or the loop counts as hanging.
+    A handler with state provides it as `state`. The loop has it restored for every partition in which it may not agree
+    with the committed offset: newly assigned partitions, and all partitions after an aborted transaction. That happens
+    when the first records of the partition arrive. The broker has then returned the committed offset, which it does
+    only once the former owner's transaction has ended. Records of partitions that take longer are read again later. A
+    state must send heartbeats while it is restored, or the loop counts as hanging.
 
     Messages that are not `ready` are read again later. Nothing is handled, restored or counted in the meantime.
 
@@ -63,14 +89,14 @@ class TransactionLoop(Background):
         open_consumer: Callable[[], GroupConsumer],
         open_producer: Callable[[], TransactionalProducer],
         handle: Handle,
-        restore: Restore = lambda _places, _beat: None,
+        state: State | None = None,
         suspects: Suspects | None = None,
         ready: Callable[[Sequence[Record]], bool] = lambda _: True,
         account: Callable[[Gap], Sequence[Outgoing]] = lambda _: (),
     ) -> None:
         super().__init__(name)
         self._account = account
-        self._restore = restore
+        self._state: State = state or _Stateless()
         self._open_consumer = open_consumer
         self._open_producer = open_producer
         self._handle = handle
@@ -89,7 +115,7 @@ class TransactionLoop(Background):
             if self._suspects:
                 caution = Caution(self.name, self._suspects, self._handle, consumer.max_records)
                 stack.callback(caution.close)
-            round_ = _Round(self.name, consumer, producer, self._handle, caution)
+            round_ = _Round(self.name, consumer, producer, self._handle, caution, self._state)
             restored: set[Place] = set()
             arrivals = consumer.arrivals()
             self.wake = consumer.wake
@@ -108,11 +134,11 @@ class TransactionLoop(Background):
                     consumer.rewind(records)
                     self.stopping.wait(POSTPONE_S)
                     continue
-                unknown = by_place(records).keys() - restored
-                if unknown:
-                    self._restore(unknown, watch.beat)
-                    restored |= unknown
+                if unknown := by_place(records).keys() - restored:
+                    restored |= set(self._state.restore(unknown, watch.beat))
                     watch.beat()
+                    consumer.rewind(record for record in records if record.place not in restored)
+                    records = [record for record in records if record.place in restored]
                 if records and not round_.process(records):
                     restored = set()
 
@@ -126,6 +152,7 @@ class _Round:
     producer: TransactionalProducer
     handle: Handle
     caution: Caution | None
+    state: State
 
     def process(self, records: Sequence[Record]) -> bool:
         """Return whether the handler's state agrees with the committed offsets."""
@@ -216,6 +243,7 @@ class _Round:
                 transaction.commit_offsets(next_offsets(records), self.consumer.group_metadata(), notes or {})
         except MembershipLost as error:
             return self._again(records, error)
+        self.state.committed(transaction.written())
         RECORDS_CONSUMED.labels(records[0].topic).inc(len(records))
         return True
 
