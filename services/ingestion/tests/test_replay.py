@@ -107,6 +107,12 @@ def test_another_record_at_the_same_place_is_not_taken_for_the_original(found: b
     assert is_original(found, row) is expected
 
 
+def test_the_original_may_say_its_time_in_another_form_than_the_row_in_the_letter() -> None:
+    row = letter(sent(level=0.1, at=1_764_374_400.25), "preprocessing")
+    for at in ("2025-11-29T00:00:00.25Z", 1_764_374_400_250, 1_764_374_400_250_000):
+        assert is_original(sent(at=at), row)
+
+
 def test_a_selection_takes_what_fits_all_of_it() -> None:
     one = letter(sent())
     for wanted in (("", "", "", ""), ("ingestion", "type", "state", "1:5"), ("", "type", "", "")):
