@@ -41,6 +41,8 @@ PLACES = st.sampled_from(
         "metadata.name",
         "stream",
         "stream.key",
+        "stream.time",
+        "stream.maxAhead",
         "stream.schema",
         "stream.schema.1",
         "stream.schema.1.range",

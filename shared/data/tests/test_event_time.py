@@ -83,6 +83,13 @@ def test_a_time_that_is_none_stops_its_record_alone_and_is_named(written: object
     assert rejection.reason.endswith(got)
 
 
+def test_the_key_may_be_any_text() -> None:
+    pipeline = timed(time='"@timestamp"')
+    value = json.dumps(ROW | {"@timestamp": "2026-11-29T12:00:00.250+02:00"}).encode()
+    assert RecordChecker(pipeline.stream).check([value], [0], [0]).batch.column("_time").to_pylist() == [MOMENT]
+    assert check(pipeline, SECONDS).rejected[0].reason == "@timestamp: expected a time, got none"
+
+
 def test_the_field_may_be_one_of_the_schema() -> None:
     pipeline = timed(time="amount")
     document = MIXED.replace("range: [0, 100]}", "unit: s}").replace(

@@ -94,6 +94,8 @@ FieldName = Annotated[
     pydantic.WithJsonSchema({"type": "string", "pattern": f"^{FIELD_NAME.pattern}$"}),
 ]
 """Name of a field: the key in a record, the column in a dataset and the tensor of a model."""
+RecordKey = Annotated[str, pydantic.Field(min_length=1, max_length=256)]
+"""Key of a value in a record, such as ``@timestamp``: any text, as it names nothing else."""
 TopicName = Annotated[
     str,
     pydantic.AfterValidator(_topic_name),

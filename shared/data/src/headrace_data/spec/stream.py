@@ -9,7 +9,16 @@ from typing import Annotated, Final, Literal
 import numpy as np
 import pydantic
 
-from headrace_data.spec.scalars import Duration, ElementType, FieldName, PositiveInt, Range, TopicName, dtype_of
+from headrace_data.spec.scalars import (
+    Duration,
+    ElementType,
+    FieldName,
+    PositiveInt,
+    Range,
+    RecordKey,
+    TopicName,
+    dtype_of,
+)
 from headrace_data.spec.section import Section
 
 MAX_AHEAD_S: Final = 3600.0
@@ -63,12 +72,13 @@ class Stream(Section):
         description="Field that identifies a record; duplicates are found by it within each partition. Default: the "
         "field with role id.",
     )
-    time: FieldName | None = pydantic.Field(
+    time: RecordKey | None = pydantic.Field(
         default=None,
         exclude_if=lambda value: value is None,  # so that specs keep the digests they had before there were times
-        description="Field that says when what a record tells of happened; it need not be in the schema. A text in ISO "
-        "8601 with a zone, or a number since 1970: seconds below 1e11, milliseconds below 1e14, else microseconds. A "
-        "record without a time there is rejected. Default: the timestamp of the record in Kafka.",
+        description="Key of the value that says when what a record tells of happened, in the schema or not, such as "
+        "`measured_at` or `@timestamp`. A text in ISO 8601 with a zone, or a number since 1970: seconds below 1e11, "
+        "milliseconds below 1e14, else microseconds. A record without a time there is rejected. Default: the "
+        "timestamp of the record in Kafka.",
     )
     max_ahead: Duration = pydantic.Field(
         default=MAX_AHEAD_S,
