@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServed
@@ -12,6 +13,8 @@ from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import Served
 from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES
 from headrace_model_registry.adapters.predictions import KafkaPredictions
+from headrace_model_registry.core import facts
+from headrace_model_registry.transport.converters import from_message
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.envelopes import decode, new_id
 from headrace_runtime.settings import KafkaSettings
@@ -89,5 +92,6 @@ def test_what_is_no_prediction_is_passed_over(settings: KafkaSettings) -> None:
     send_strange()
     producer.close()
     now_ms = round(time.time() * 1000)
-    found = KafkaPredictions(settings).starting_with(one.prediction_id[:-1], began_ms, now_ms)
+    predictions = KafkaPredictions(settings, partial(from_message, facts.PredictionServed))
+    found = predictions.starting_with(one.prediction_id[:-1], began_ms, now_ms)
     assert list(found) == [one.prediction_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,11 +13,14 @@ from headrace_model_registry.adapters import predictions, records, topics
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_model_registry.adapters.records import KafkaRecords
 from headrace_model_registry.adapters.topics import KafkaTopics
+from headrace_model_registry.core.facts import PredictionServed
 from headrace_model_registry.core.fate import RecordPlace
+from headrace_model_registry.transport.converters import from_message
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.rpc.errors import status_of
 from headrace_runtime.settings import KafkaSettings
 
+SERVED = partial(from_message, PredictionServed)
 Ask = Callable[[KafkaSettings], Any]
 
 ASKED: dict[str, Ask] = {
@@ -26,7 +30,7 @@ ASKED: dict[str, Ask] = {
     "lags": lambda at: KafkaTopics(at, 1).lags([]),
     "bounds of a partition": lambda at: KafkaRecords(at).bounds_of("orders", 0),
     "a rejection": lambda at: KafkaRecords(at).rejection_of("orders", RecordPlace("orders", 0, 7)),
-    "predictions": lambda at: KafkaPredictions(at).starting_with("0190", 0, 1),
+    "predictions": lambda at: KafkaPredictions(at, SERVED).starting_with("0190", 0, 1),
 }
 
 

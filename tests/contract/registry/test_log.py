@@ -10,6 +10,7 @@ from headrace.events.v1.dataset_pb2 import DatasetRequested
 from headrace.registry.v1.registry_log_pb2 import LogEntry
 from headrace_model_registry.adapters.log import read_log
 from headrace_model_registry.settings import Settings as RegistrySettings
+from headrace_model_registry.transport.converters import from_log_entry
 from headrace_preprocessing.settings import Settings
 from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.kafka.envelopes import encode
@@ -48,7 +49,7 @@ def test_what_is_no_entry_is_named_and_only_that_can_be_passed_over(
 ) -> None:
     first, *bad, _ = offsets
     with pytest.raises(FailedPrecondition) as refused:
-        list(read_log(lane_settings))
+        list(read_log(lane_settings, from_log_entry))
     told = str(refused.value)
     assert f"{REGISTRY_LOG.name}:0:{bad[0]} (written 20" in told
     assert "by /somebody, 9 bytes)" in told
@@ -58,9 +59,9 @@ def test_what_is_no_entry_is_named_and_only_that_can_be_passed_over(
     setting = f"HEADRACE_SKIP_LOG_OFFSETS={','.join(map(str, bad))}"
     assert setting in told
     settings = RegistrySettings(skip_log_offsets=setting.partition("=")[2])
-    read = [entry.event.request_id for entry in read_log(lane_settings, settings.skipped())]
+    read = [entry.event.request_id for entry in read_log(lane_settings, from_log_entry, settings.skipped())]
     assert read == ["first", "last"]
     with pytest.raises(FailedPrecondition, match=f":{bad[2]} "):
-        list(read_log(lane_settings, bad[:2]))
+        list(read_log(lane_settings, from_log_entry, bad[:2]))
     with pytest.raises(FailedPrecondition, match=f":{first} holds an entry: take it out of HEADRACE_SKIP_LOG_OFFSETS"):
-        list(read_log(lane_settings, offsets))
+        list(read_log(lane_settings, from_log_entry, offsets))

@@ -14,12 +14,15 @@ from headrace_model_registry.adapters.log import read_log
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_model_registry.adapters.records import KafkaRecords
 from headrace_model_registry.adapters.topics import KafkaTopics
+from headrace_model_registry.core.facts import PredictionServed
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories
 from headrace_model_registry.settings import Settings
-from headrace_model_registry.transport.consumer import EMITTED, FACTS, PROGRESS
+from headrace_model_registry.transport.consumer import FACTS, PROGRESS
+from headrace_model_registry.transport.converters import from_log_entry, from_message
 from headrace_model_registry.transport.growth import Growth
+from headrace_model_registry.transport.outgoing import EMITTED
 from headrace_model_registry.transport.servicer import SERVICE_NAME, RegistryServicer
 from headrace_model_registry.transport.tail import Tail
 from headrace_model_registry.transport.watch import Watchers
@@ -47,11 +50,12 @@ def build(settings: Settings) -> Service:
         state,
         take_over,
         partial(GroupConsumer, settings, group=GROUP, topics=[topic.name for topic in FACTS], instance=SINGLE),
-        partial(read_log, settings, settings.skipped()),
+        partial(read_log, settings, from_log_entry, settings.skipped()),
     )
     watchers = Watchers(state)
     datasets = StoredDatasets(ObjectStore(settings.store_url))
-    stories = Stories(state, KafkaPredictions(settings), KafkaRecords(settings), datasets)
+    predictions = KafkaPredictions(settings, partial(from_message, PredictionServed))
+    stories = Stories(state, predictions, KafkaRecords(settings), datasets)
     servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     growth = Growth(settings, state, writer)

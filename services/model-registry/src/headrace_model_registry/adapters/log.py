@@ -1,7 +1,7 @@
 """The registry's log, read from its first entry to its end."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 
 from headrace.registry.v1 import registry_log_pb2
@@ -13,7 +13,6 @@ from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG
 
 from headrace_model_registry.core.facts import LogEntry
-from headrace_model_registry.transport.converters import from_log_entry
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +22,12 @@ _NAMED = 20
 """Most unreadable entries that are described; the offsets of all are listed."""
 
 
-def read_log(settings: KafkaSettings, skipped: Collection[int] = ()) -> Iterator[LogEntry]:
+def read_log(
+    settings: KafkaSettings, to_entry: Callable[[registry_log_pb2.LogEntry], LogEntry], skipped: Collection[int] = ()
+) -> Iterator[LogEntry]:
     """Yield every committed entry up to the end that the log has now; `skipped` offsets hold none.
+
+    `to_entry` returns what a message says, and raises Unprocessable where it says nothing that is known.
 
     Raises FailedPrecondition when the beginning is gone, when entries cannot be read, which it names all at once, and
     when one of the skipped can: a registry that forgets would decide wrongly, so it does not start.
@@ -39,7 +42,7 @@ def read_log(settings: KafkaSettings, skipped: Collection[int] = ()) -> Iterator
         for records in reader.read_to(reader.ends(places)):
             for record in records:
                 try:
-                    entry = from_log_entry(decode(record, registry_log_pb2.LogEntry))
+                    entry = to_entry(decode(record, registry_log_pb2.LogEntry))
                 except Unprocessable as error:
                     unreadable[record.offset] = _described(record, error)
                     continue

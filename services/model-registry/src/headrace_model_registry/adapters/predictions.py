@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headrace.events.v1.prediction_pb2 import PredictionServed as PredictionMessage
 from headrace.events.v1.prediction_pb2 import PredictionsServed
@@ -16,7 +16,6 @@ from headrace_runtime.topics import PREDICTION_SERVED
 
 from headrace_model_registry.core import prediction_ids
 from headrace_model_registry.core.facts import PredictionServed
-from headrace_model_registry.transport.converters import from_message
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +34,10 @@ class KafkaPredictions:
     Raises Unavailable when Kafka does not answer.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, to_served: Callable[[PredictionMessage], PredictionServed]) -> None:
+        """`to_served` returns what a message says."""
         self._settings = settings
+        self._to_served = to_served
 
     def starting_with(self, beginning: str, first_ms: int, last_ms: int) -> dict[str, PredictionServed]:
         """Return the predictions whose ids begin so, by id; ids tell that they were made from first_ms to last_ms."""
@@ -62,7 +63,7 @@ class KafkaPredictions:
             for record in records:
                 for served in _predictions(record):
                     if served.prediction_id.startswith(beginning):
-                        found[served.prediction_id] = from_message(PredictionServed, served)
+                        found[served.prediction_id] = self._to_served(served)
             if found and complete:
                 break
         return found

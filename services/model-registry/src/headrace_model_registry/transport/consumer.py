@@ -7,20 +7,14 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.records import Record
 from headrace_runtime.topics import (
-    COMPRESSION_REQUESTED,
     DATASET_FAILED,
     DATASET_FROZEN,
     DATASET_PROGRESSED,
-    DATASET_REQUESTED,
     MODEL_COMPRESSED,
-    MODEL_REFUSED,
-    MODEL_RELEASED,
     MODEL_TRAINED,
-    PIPELINE_APPLIED,
     PIPELINE_TROUBLED,
     RUN_FAILED,
     RUN_PROGRESSED,
-    TRAINING_REQUESTED,
     Topic,
 )
 
@@ -47,22 +41,6 @@ PROGRESS: dict[Topic, type[Progress]] = {
     PIPELINE_TROUBLED: facts.PipelineTroubled,
 }
 """What it shows and never records."""
-
-EMITTED: dict[type[facts.Event], Topic] = {
-    facts.PipelineApplied: PIPELINE_APPLIED,
-    facts.DatasetRequested: DATASET_REQUESTED,
-    facts.TrainingRequested: TRAINING_REQUESTED,
-    facts.CompressionRequested: COMPRESSION_REQUESTED,
-    facts.ModelReleased: MODEL_RELEASED,
-    facts.ModelRefused: MODEL_REFUSED,
-}
-"""What it tells other services."""
-
-ENDED: dict[type[facts.Event], Topic] = {
-    facts.PipelineDeleted: PIPELINE_APPLIED,
-    facts.ModelWithdrawn: MODEL_RELEASED,
-}
-"""What ends a message of a compacted topic: a tombstone under its key tells other services."""
 
 _FACTS_BY_NAME = {topic.name: (topic, kind) for topic, kind in FACTS.items()}
 _PROGRESS_BY_NAME = {topic.name: (topic, kind) for topic, kind in PROGRESS.items()}

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
-from headrace_runtime.kafka.envelopes import encode, event_headers
 from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.process.service import Background
 from headrace_runtime.records import Outgoing, Record, next_offsets
@@ -38,8 +37,8 @@ from headrace_model_registry.core.facts import LogEntry
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Input
-from headrace_model_registry.transport.consumer import EMITTED, ENDED, to_fact
-from headrace_model_registry.transport.converters import to_log_entry, to_message
+from headrace_model_registry.transport.consumer import to_fact
+from headrace_model_registry.transport.outgoing import outgoing_of
 
 logger = logging.getLogger(__name__)
 
@@ -238,13 +237,7 @@ class LogWriter(Background):
                 logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
                 PASSED_OVER.labels(type(fact).__name__, why).inc()
                 return outcome
-            for entry in outcome:
-                outgoing.append(encode(to_log_entry(entry), source=self._source))
-                if type(entry.event) in EMITTED:
-                    outgoing.append(encode(to_message(entry.event), source=self._source))
-                if topic := ENDED.get(type(entry.event)):
-                    headers = event_headers(to_message(entry.event), self._source)
-                    outgoing.append(Outgoing(topic.name, topic.key_of(entry.event).encode(), None, headers))
+            outgoing += (message for entry in outcome for message in outgoing_of(entry, self._source))
             return outcome
         finally:
             otel_context.detach(token)
