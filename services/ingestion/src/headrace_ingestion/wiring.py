@@ -19,6 +19,7 @@ from headrace_runtime.rpc.host import MAX_ANSWER_BYTES, GrpcHost
 from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
 
+from headrace_ingestion.adapters.dead_log import DeadLog
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.settings import Settings
@@ -43,7 +44,7 @@ def build(settings: Settings) -> Service:
     pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances), forget)
     # Transactions of one producer come one after another anyway.
     writing = ThreadPoolExecutor(1, thread_name_prefix="push")
-    letters = DeadLetterDesk(settings, entrances, log, writing, pipelines.catch_up, MAX_ANSWER_BYTES)
+    letters = DeadLetterDesk(partial(DeadLog, settings), entrances, log, writing, pipelines.catch_up, MAX_ANSWER_BYTES)
     servicer = IngestionServicer(PushDesk(entrances, log, writing), letters)
     host = GrpcHost(
         settings.listening(),

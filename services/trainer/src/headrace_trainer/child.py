@@ -12,21 +12,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.child import Assignment, run_child
 
 if TYPE_CHECKING:
     from headrace_trainer.ports import Progress
 
-_IMPORTS = ("torch", "headrace_trainer.transport.assignments")
+_IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer.adapters.checkpoints")
 """What training imports, which takes seconds: a child that waits has done it."""
 
 
 def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
     # Imported late: the process holds its lease from its first moment.
+    from headrace_trainer.adapters.checkpoints import StoredCheckpoints
+    from headrace_trainer.adapters.curve import StoredCurve
     from headrace_trainer.transport.assignments import train
 
-    return train(assignment, progress)
+    store, output = ObjectStore(assignment["store_url"]), assignment["output"]
+    checkpoints = StoredCheckpoints(store, assignment["run_id"], output, assignment["checkpoint_s"])
+    return train(assignment, store, checkpoints, StoredCurve(progress, store, output))
 
 
 if __name__ == "__main__":

@@ -24,3 +24,10 @@ class Progress(Protocol):
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
         """Tell that `step` of `steps` epochs are done, with `eta_s` seconds to go."""
+
+
+class Curve(Progress, Protocol):
+    """Keeps the learning curve of a run, and hands its progress on."""
+
+    def write(self) -> None:
+        """Write what was kept so far."""

@@ -17,16 +17,14 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.poison.trials import Trial
 from headrace_runtime.records import Record
-from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.dead_letters import StoredLetter
 from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import links_to, tracer
 from headrace_runtime.topics import PUSH_ACCEPTED
 
-from headrace_ingestion.adapters.dead_log import DeadLog
-from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Taken
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, batch_id, is_original, needs_original, plan
+from headrace_ingestion.ports import Accepted, DeadLetters, OpenDeadLetters
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
 from headrace_ingestion.transport.consumer import count
 from headrace_ingestion.transport.converters import letter_message, outcome_message, selection_of
@@ -49,14 +47,14 @@ class DeadLetterDesk:
 
     def __init__(
         self,
-        settings: KafkaSettings,
+        open_letters: OpenDeadLetters,
         entrances: Mapping[str, Entrance],
-        log: PushLog,
+        log: Accepted,
         writing: Executor,
         catch_up: Callable[[float], None],
         max_answer_bytes: int,
     ) -> None:
-        self._settings = settings
+        self._open_letters = open_letters
         self._entrances = entrances
         self._log = log
         self._writing = writing
@@ -91,7 +89,7 @@ class DeadLetterDesk:
     ) -> Iterator[list[pb.DeadLetter]]:
         """Yield letters up to the limit, and count all of them by rule where `counts` is given."""
         taken = 0
-        with DeadLog(self._settings, pipeline) as log:
+        with self._open_letters(pipeline) as log:
             for letters in log.letters(wanted.place):
                 found = [stored for stored in letters if wanted.takes(stored)]
                 if counts is not None:
@@ -110,14 +108,14 @@ class DeadLetterDesk:
     def _plan(self, entrance: Entrance, wanted: Selection) -> Iterator[list[Plan]]:
         pipeline = entrance.intake.pipeline.own_name
         # What others have died of is tried elsewhere first; the process is started when there is any.
-        with DeadLog(self._settings, pipeline) as log, closing(open_trial(entrance.intake, cleans=True)) as trial:
+        with self._open_letters(pipeline) as log, closing(open_trial(entrance.intake, cleans=True)) as trial:
             for letters in log.letters(wanted.place):
                 chosen = [stored for stored in letters if wanted.takes(stored)]
                 for start in range(0, len(chosen), LETTERS_PER_TRANSACTION):
                     chunk = chosen[start : start + LETTERS_PER_TRANSACTION]
                     yield [self._plan_one(entrance, log, trial, stored) for stored in chunk]
 
-    def _plan_one(self, entrance: Entrance, log: DeadLog, trial: Trial, stored: StoredLetter) -> Plan:
+    def _plan_one(self, entrance: Entrance, log: DeadLetters, trial: Trial, stored: StoredLetter) -> Plan:
         known = self._log.answer(entrance.intake.pipeline.own_name, batch_id(stored)) is not None
         original = None if known else _original(log, stored)
         return plan(stored, original, entrance.intake, known=known, dies=partial(_dies, trial, stored))
@@ -154,7 +152,7 @@ def _dies(trial: Trial, stored: StoredLetter, record: Record) -> str | None:
     return trial.attempt([Record(letter.topic, letter.partition, letter.offset, record.key, record.value)])
 
 
-def _original(log: DeadLog, stored: StoredLetter) -> bytes | None:
+def _original(log: DeadLetters, stored: StoredLetter) -> bytes | None:
     """Return what the producer sent, None when the letter holds it itself or it is no longer there."""
     letter = stored.letter
     if not needs_original(stored) or letter.topic in ("", PUSH_ACCEPTED.name) or letter.offset < 0:

@@ -14,8 +14,8 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.topics import PUSH_ACCEPTED
 
-from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.push import to_check
+from headrace_ingestion.ports import Accepted
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
 from headrace_ingestion.transport.consumer import count
 
@@ -26,7 +26,7 @@ RESTS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 class PushDesk:
     """Takes pushed batches; checks and writes them in the executor of everything that is accepted."""
 
-    def __init__(self, entrances: Mapping[str, Entrance], log: PushLog, writing: Executor) -> None:
+    def __init__(self, entrances: Mapping[str, Entrance], log: Accepted, writing: Executor) -> None:
         self._entrances = entrances
         self._log = log
         self._writing = writing

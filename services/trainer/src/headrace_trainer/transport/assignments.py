@@ -12,34 +12,28 @@ from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.memory import total_bytes
 from headrace_runtime.runs.child import Assignment, WorkRefused
 
-from headrace_trainer.adapters.checkpoints import StoredCheckpoints
-from headrace_trainer.adapters.curve import StoredCurve
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.randomness import make_deterministic
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.core.version import version_manifest
 from headrace_trainer.errors import TrainingError
-from headrace_trainer.ports import Progress
+from headrace_trainer.ports import Checkpoints, Curve
 
 
-def train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
+def train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
     make_deterministic()
     try:
-        return _train(assignment, progress)
+        return _train(assignment, store, checkpoints, curve)
     except (TrainingError, DataError, LearningError) as error:
         # Specs and datasets are read by their digests, and training repeats itself: what is wrong stays wrong.
         raise WorkRefused(str(error)) from error
 
 
-def _train(assignment: Assignment, progress: Progress) -> dict[str, Any]:
-    store = ObjectStore(assignment["store_url"])
+def _train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve) -> dict[str, Any]:
     pipeline = parse_canonical(assignment["spec"].encode())
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset)
-    checkpoints = StoredCheckpoints(store, plan.run_id, assignment["output"], assignment["checkpoint_s"])
-
-    curve = StoredCurve(progress, store, assignment["output"])
 
     trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, Memory(total_bytes()))
 
