@@ -86,9 +86,15 @@ def _parts(part: Part) -> Iterator[Part]:
     for name, field in part.model.model_fields.items():
         inner = list(dict.fromkeys(_models(field.annotation)))
         for model in inner:
-            kind = get_args(model.model_fields["kind"].annotation)[0] if len(inner) > 1 else ""
+            kind = _kind(model) if len(inner) > 1 else ""
             path = f"{part.path}.{field.alias or name}".lstrip(".") + _repeated(field.annotation)
             yield from _parts(Part(model, path, kind))
+
+
+def _kind(model: type[Section]) -> str:
+    """Return what tells a model from the others that may stand in its place: its kind, or its first key."""
+    field = model.model_fields.get("kind")
+    return str(get_args(field.annotation)[0]) if field else next(iter(model.model_fields))
 
 
 def _models(annotation: Any) -> Iterator[type[Section]]:

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import arrow_schema
-from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, Provenance
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.windows import only_dataset
 from headrace_learning.checkpoint import Checkpoint
 from headrace_local.launcher import Platform
 from headrace_runtime.object_store import ObjectStore
@@ -121,7 +123,7 @@ def _pipeline(network: tuple[int, int, int]) -> Pipeline:
 def _frozen(store: ObjectStore) -> Manifest:
     pipeline = _pipeline(NETWORKS[0])
     random = np.random.default_rng(7)
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     names = np.array([f"place number {number}" for number in range(12)])
     for start in range(0, ROWS, _PIECE):
         values = random.normal(size=(_PIECE, NUMBERS)).astype(np.float32)
@@ -134,7 +136,8 @@ def _frozen(store: ObjectStore) -> Manifest:
         schema = arrow_schema(pipeline.stream.fields)
         columns = [found.get(each.name, pa.nulls(_PIECE, each.type)).cast(each.type) for each in schema]
         writer.add(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return writer.finish(Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={}))
+    origin = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
+    return only_dataset(writer.finish(origin), pipeline, store)
 
 
 def _table(task: str, found: Mapping[str, list[Round]]) -> str:

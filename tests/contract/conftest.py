@@ -84,9 +84,11 @@ class Lane:
 
     def change(self, **rules: str) -> None:
         """Clean by other rules from now on; the new spec must still be applied."""
-        clean = ", ".join(f"{name}: {rule}" for name, rule in rules.items())
-        changed = self._document.replace("prepare:\n", f"prepare:\n  clean: {{{clean}}}\n")
-        self.pipeline = load_pipeline(changed)
+        self.prepare("clean", "{" + ", ".join(f"{name}: {rule}" for name, rule in rules.items()) + "}")
+
+    def prepare(self, key: str, value: str) -> None:
+        """Prepare in another way from now on; the new spec must still be applied."""
+        self.pipeline = load_pipeline(self._document.replace("prepare:\n", f"prepare:\n  {key}: {value}\n"))
 
     def apply(self) -> None:
         spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)

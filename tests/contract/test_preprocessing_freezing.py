@@ -98,6 +98,55 @@ def test_enough_records_make_a_dataset_and_the_next_one_holds_only_new_ones(lane
     assert [new.start for new in following] == [old.stop for old in covered]
 
 
+def test_a_window_of_all_rows_grows_by_each_cut_and_shares_their_files(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 40}")
+    lane.prepare("window", "all")
+    lane.apply()
+    lane.send((0, sound(0, 40)))
+    until(lane.frozen)
+    # Too few for each split to have a row of its own: a window has those of earlier cuts.
+    lane.send((1, sound(40, 42)))
+    until(lambda: len(lane.rows()) == 42)
+    lane.request("few")
+    until(lambda: len(lane.frozen()) == 2)
+
+    first, second = lane.frozen()
+    assert sorted(keys(lane.dataset_rows(second))) == list(range(42))
+    manifests = [lane.manifest(each) for each in (first, second)]
+    assert [len(manifest.slices) for manifest in manifests] == [1, 2]
+    assert first.dataset_id == manifests[1].slices[0].segment_id != second.dataset_id
+    assert {part.digest for part in manifests[0].parts} < {part.digest for part in manifests[1].parts}
+    assert ranges(second.sources) == [(0, 0, 40), (1, 0, 2)]
+    assert sum(getattr(second.rows, name) for name in ("train", "validation", "test")) == 42
+
+
+def test_a_changed_split_makes_a_dataset_of_the_segments_that_exist(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 40}")
+    lane.apply()
+    for start in (0, 40):
+        lane.send((0, sound(start, start + 40)))
+        until(lambda start=start: len(lane.frozen()) == start // 40 + 1)
+    lane.prepare("split", "{salt: other}")
+    lane.apply()
+    until(lambda: len(lane.frozen()) == 3)
+    lane.prepare("window", "{rows: 60}")
+    lane.apply()
+    until(lambda: len(lane.frozen()) == 4)
+
+    _, before, moved, wider = lane.frozen()
+    assert sorted(keys(lane.dataset_rows(moved))) == list(range(40, 80))
+    assert moved.dataset_id != before.dataset_id
+    assert {part.digest for part in lane.manifest(moved).parts} == {part.digest for part in lane.manifest(before).parts}
+    assert sum(getattr(wider.rows, name) for name in ("train", "validation", "test")) == 60
+    assert set(range(40, 80)) < set(keys(lane.dataset_rows(wider)))
+    assert not lane.failed()
+    # What was applied and is there already is not made once more.
+    lane.request("more")
+    until(lane.failed)
+    assert lane.failed() == [("more", NOTHING_NEW)]
+    assert len(lane.frozen()) == 4
+
+
 def test_a_dataset_of_one_class_fails_and_its_rows_wait_for_more(lanes: Lanes, until: Until) -> None:
     lane = lanes("{afterIdle: 1s}")
     lane.apply()

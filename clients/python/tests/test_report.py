@@ -20,11 +20,12 @@ from headrace_client.report.dataset_page import dataset_page
 from headrace_client.report.facts import Answers, DatasetFacts, Estimates, VersionFacts
 from headrace_client.report.version_page import version_page
 from headrace_client.views import View
-from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
-from headrace_data.split import SPLITS
+from headrace_data.windows import only_dataset
 from headrace_runtime.object_store import ObjectStore
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -37,19 +38,18 @@ def freeze(store: ObjectStore, spec: str, **same: str) -> DatasetFacts:
     pipeline = load_pipeline(spec)
     lines = (EXAMPLES / "penguins" / "rows.jsonl").read_bytes().splitlines()
     records = [json.dumps(json.loads(line) | same).encode() for line in lines]
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     writer.add(RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records))).batch)
-    sources = (OffsetRange(partition=0, start=0, end=348),)
-    origin: dict[str, Any] = {"cluster_id": "c-1", "topic": "penguins", "topic_id": "t-1", "clean_ranges": ()}
-    manifest = writer.finish(Provenance(**origin, sources=sources, rejected=REJECTED))
-    reader = DatasetReader(manifest, store)
-    return DatasetFacts(dataset_of(manifest), manifest, {split: reader.columns(split) for split in SPLITS})
+    told: dict[str, Any] = {"cluster_id": "c-1", "topic": "penguins", "topic_id": "t-1", "clean_ranges": ()}
+    told |= {"sources": (OffsetRange(partition=0, start=0, end=348),), "rejected": REJECTED}
+    manifest = only_dataset(writer.finish(Provenance(**told)), pipeline, store)
+    return DatasetFacts(dataset_of(manifest), manifest, DatasetReader(manifest, store).columns_of())
 
 
 def dataset_of(manifest: Manifest) -> View:
     return {
         "dataset_id": manifest.dataset_id,
-        "rows": {split: manifest.splits[split].rows for split in SPLITS},
+        "rows": {name: split.rows for name, split in manifest.splits.items()},
         "rejected": dict(manifest.provenance.rejected),
         "repeated_keys": 7,
         "late_rows": 12,

@@ -106,6 +106,7 @@ def test_apply_again_changes_nothing(headrace, registry, write):
 
 FREEZE = GOOD.replace("  split:", "  freeze: {afterIdle: 9s}\n  split:")
 TRAIN = GOOD.replace("epochs: 2", "epochs: 3")
+ELSEWHERE = GOOD.replace("topic: scans", "topic: elsewhere")
 PREPARE = GOOD.replace("train: 0.7, validation: 0.15", "train: 0.8, validation: 0.05")
 
 
@@ -119,11 +120,12 @@ def applied(text):
     ("dataset_of", "before", "after", "said"),
     [
         (GOOD, GOOD, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
-        (GOOD, GOOD, PREPARE, applying.NEW_ROWS),
+        (GOOD, GOOD, PREPARE, applying.PREPARED_AGAIN),
+        (GOOD, GOOD, ELSEWHERE, applying.NEW_ROWS),
         (GOOD, GOOD, FREEZE, applying.SAME_ROWS),
         (GOOD, FREEZE, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
-        # The rows that a change before this one waits for have not come yet.
-        (GOOD, PREPARE, PREPARE.replace("epochs: 2", "epochs: 3"), applying.NEW_ROWS),
+        # The dataset that a change before this one leads to is not there yet.
+        (GOOD, PREPARE, PREPARE.replace("epochs: 2", "epochs: 3"), applying.PREPARED_AGAIN),
         (None, GOOD, TRAIN, applying.NO_DATASET),
     ],
 )

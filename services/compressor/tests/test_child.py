@@ -11,10 +11,11 @@ import onnx
 import pyarrow as pa
 import pytest
 from headrace_compressor.core.compression import Version
-from headrace_data.dataset import DatasetWriter
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.windows import only_dataset
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import DONE, REFUSED, Failure, Progress, parse_line
 from headrace_runtime.runs.folder import RunFolder, output_prefix
@@ -54,9 +55,9 @@ def _freeze(pipeline: Pipeline, store: ObjectStore, rows: slice) -> dict[str, An
         [value.encode() for value in values], [0] * len(values), list(range(len(values))), None
     )
     assert isinstance(checked.batch, pa.RecordBatch)
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     writer.add(checked.batch)
-    manifest = writer.finish(_PROVENANCE)
+    manifest = only_dataset(writer.finish(_PROVENANCE), pipeline, store)
     return {"dataset_id": manifest.dataset_id, "manifest": asdict(store.put(manifest.to_json()))}
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from headrace_data.dataset import DatasetWriter
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.windows import only_dataset
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.randomness import make_deterministic
 from sklearn.datasets import load_digits
@@ -55,10 +56,14 @@ def freeze(records: list[bytes], store: ObjectStore) -> Freeze:
 
     def run(pipeline: Pipeline) -> Manifest:
         checked = RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records)))
-        writer = DatasetWriter(pipeline, store)
+        writer = SegmentWriter(pipeline, store)
         writer.add(checked.batch)
-        return writer.finish(
-            Provenance(cluster_id="c", topic="digits", topic_id="", sources=(), clean_ranges=(), rejected={})
+        return only_dataset(
+            writer.finish(
+                Provenance(cluster_id="c", topic="digits", topic_id="", sources=(), clean_ranges=(), rejected={})
+            ),
+            pipeline,
+            store,
         )
 
     return run

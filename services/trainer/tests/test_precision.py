@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import orjson
 import pytest
-from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.windows import only_dataset
 from headrace_learning.checkpoint import Checkpoint
 from headrace_learning.evaluation import predict_numbers
 from headrace_runtime.object_store import ObjectStore
@@ -70,10 +72,12 @@ def train(pipeline: Pipeline, store: ObjectStore, offset: float, spread: float, 
         rows.append({"id": f"r{number}", "x": feature, "y": int(offset) + int(spread * x) if whole else y})
     checked = RecordChecker(pipeline.stream).check([orjson.dumps(row) for row in rows], [0] * 400, range(400))
     assert not checked.rejected
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     writer.add(checked.batch)
-    manifest = writer.finish(
-        Provenance(cluster_id="c", topic="large", topic_id="", sources=(), clean_ranges=(), rejected={})
+    manifest = only_dataset(
+        writer.finish(Provenance(cluster_id="c", topic="large", topic_id="", sources=(), clean_ranges=(), rejected={})),
+        pipeline,
+        store,
     )
     plan = Plan("train-1", pipeline, manifest)
     return run(plan, DatasetReader(manifest, store), Forgetful(), Forgetful()), plan

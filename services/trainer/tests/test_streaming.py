@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from headrace_data.chunks import Chunks
-from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DatasetInvalid
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.windows import only_dataset
 from headrace_learning.checkpoint import Checkpoint
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.memory import Memory
@@ -89,12 +91,13 @@ def frozen(pipeline: Pipeline, store: ObjectStore, far: int = 0) -> Manifest:
         label = ("high" if y > 1005 else "low") if pipeline.task == "classification" else y
         row = {"id": f"r{number}", "x": x, "n": far + number % 50, "place": place, "y": label}
         rows.append(json.dumps({name: value for name, value in row.items() if name != "x" or number % 9}).encode())
-    writer = DatasetWriter(pipeline, store, part_rows=150)
+    writer = SegmentWriter(pipeline, store, part_rows=150)
     for partition in range(3):
         offsets = range(partition, len(rows), 3)
         checked = RecordChecker(pipeline.stream).check([rows[each] for each in offsets], [partition] * 1000, offsets)
         writer.add(checked.batch)
-    return writer.finish(Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={}))
+    origin = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
+    return only_dataset(writer.finish(origin), pipeline, store)
 
 
 def trained(
@@ -112,7 +115,7 @@ def test_a_stream_is_learned_as_well_as_rows_in_memory(task: str, store: ObjectS
 
     streamed, notebook = trained(pipeline, manifest, store, STREAMED)
 
-    assert len(manifest.splits["train"].parts) > 10
+    assert len(manifest.parts) > 10
     assert streamed.metrics.keys() == held.metrics.keys()
     assert streamed.metrics["missing/never"] == 1.0
     # The order of the rows is another one, and the rest is the same to the last digits.
@@ -191,7 +194,7 @@ def test_a_part_that_is_damaged_ends_the_stream(store: ObjectStore) -> None:
     pipeline = pipeline_of("classification")
     manifest = frozen(pipeline, store)
     reader = DatasetReader(manifest, store)
-    part = manifest.splits["train"].parts[3]
+    part = manifest.parts[3]
     lost = manifest.model_copy(
         update={
             "splits": manifest.splits

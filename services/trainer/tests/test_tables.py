@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline, parse_canonical
+from headrace_data.windows import only_dataset
 from headrace_learning.checkpoint import Checkpoint
 from headrace_learning.evaluation import evaluate, predict_numbers
 from headrace_runtime.object_store import ObjectStore
@@ -55,10 +57,14 @@ def changed(pipeline: Pipeline, **train: object) -> Pipeline:
 def frozen(pipeline: Pipeline, store: ObjectStore) -> Manifest:
     lines = (EXAMPLES / "penguins" / "rows.jsonl").read_bytes().splitlines()
     checked = RecordChecker(pipeline.stream).check(lines, [0] * len(lines), range(len(lines)))
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     writer.add(checked.batch)
-    return writer.finish(
-        Provenance(cluster_id="c", topic="penguins", topic_id="", sources=(), clean_ranges=(), rejected={})
+    return only_dataset(
+        writer.finish(
+            Provenance(cluster_id="c", topic="penguins", topic_id="", sources=(), clean_ranges=(), rejected={})
+        ),
+        pipeline,
+        store,
     )
 
 

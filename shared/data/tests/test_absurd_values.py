@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from headrace_data.cleaning import clean
-from headrace_data.dataset import DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.windows import only_dataset
 
 from .conftest import MemoryStore
 
@@ -85,10 +87,12 @@ def test_whatever_is_taken_in_can_be_frozen(scale: str, label: str) -> None:
     batch, faults = check(pipeline, *rows)
     assert not faults
 
-    writer = DatasetWriter(pipeline, store := MemoryStore())
+    writer = SegmentWriter(pipeline, store := MemoryStore())
     writer.add(batch)
-    manifest = writer.finish(
-        Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
+    manifest = only_dataset(
+        writer.finish(Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})),
+        pipeline,
+        store,
     )
 
     columns = DatasetReader(manifest, store).columns("train")
@@ -132,10 +136,12 @@ def test_a_blank_category_that_may_be_missing_is_filled(blank: str) -> None:
     pipeline = pipeline_of()
     batch, faults = check(pipeline, *(row(number, colour=blank if number % 3 else "red") for number in range(90)))
     assert not faults
-    writer = DatasetWriter(pipeline, store := MemoryStore())
+    writer = SegmentWriter(pipeline, store := MemoryStore())
     writer.add(clean(batch, pipeline, SeenKeys(100)).batch)
-    manifest = writer.finish(
-        Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
+    manifest = only_dataset(
+        writer.finish(Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})),
+        pipeline,
+        store,
     )
 
     assert manifest.transforms["colour"].to_plain()["categories"] == ["red", "unknown"]

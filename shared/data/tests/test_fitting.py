@@ -1,6 +1,5 @@
 """Filling, encoding and robust scaling: what is fitted on a table with gaps, and what a dataset makes of it."""
 
-import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +8,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from headrace_data.cleaning import clean
-from headrace_data.dataset import MAX_CLASSES, DatasetReader, DatasetWriter
+from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
-from headrace_data.fitting import MAX_CATEGORIES, fit
+from headrace_data.fitting import fit
 from headrace_data.identity import RowsIdentity
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.parts import Blob
 from headrace_data.records import RecordChecker
-from headrace_data.sampling import RowSample, capacity_of, most_frequent
+from headrace_data.sampling import most_frequent
 from headrace_data.seen_keys import SeenKeys
+from headrace_data.segments import SegmentWriter
+from headrace_data.sketches import MAX_CATEGORIES, MAX_CLASSES, Sketch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.transforms import UNSEEN, FittedCategory, FittedTransform, FittedTransforms
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from headrace_data.windows import only_dataset
 
 TABLE = """\
 apiVersion: headrace/v1
@@ -91,15 +91,17 @@ def batch_of(pipeline: Pipeline, rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def fitted(pipeline: Pipeline, rows: Sequence[Row]) -> FittedTransforms:
-    return fit([batch_of(pipeline, rows)], pipeline)
+    batch, sketch = batch_of(pipeline, rows), Sketch(pipeline)
+    sketch.add(batch, 0, np.zeros(len(batch), np.int8))
+    return fit(sketch.sides["train"], pipeline)
 
 
 def frozen(pipeline: Pipeline, rows: Sequence[Row]) -> DatasetReader:
     store = Memory()
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     writer.add(batch_of(pipeline, rows))
     empty = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
-    manifest = Manifest.from_json(writer.finish(empty).to_json())
+    manifest = Manifest.from_json(only_dataset(writer.finish(empty), pipeline, store).to_json())
     return DatasetReader(manifest, store)
 
 
@@ -179,56 +181,6 @@ def test_too_many_categories_and_nothing_at_all_are_errors() -> None:
         fitted(table(length="{constant: 1}"), [row(0, length=None)])
     assert number(fitted(table(length="{constant: 1}", scale="none"), [row(0, length=None)]), "length").fill == 1
     assert category(fitted(table(colour="{constant: x}"), [row(0, colour=None)])).categories == ("x",)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 300), st.lists(st.integers(0, 300), max_size=5))
-def test_fitting_does_not_depend_on_batches(count: int, cuts: list[int]) -> None:
-    random = np.random.default_rng(count)
-    gap = random.random((count, 3)) < 0.3
-    rows = [
-        row(
-            place,
-            length=None if gap[place, 0] and place else float(random.normal()),
-            rooms=None if gap[place, 1] and place else int(random.integers(0, 4)),
-            colour=None if gap[place, 2] and place else "abcdé"[random.integers(0, 5)],
-        )
-        for place in range(count)
-    ]
-    pipeline = table()
-    batch = batch_of(pipeline, rows)
-    ends = sorted({0, count, *(cut for cut in cuts if cut <= count)})
-    pieces = [batch.slice(start, end - start) for start, end in itertools.pairwise(ends)]
-
-    assert fit(pieces, pipeline) == fit([batch], pipeline)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 50), st.lists(st.integers(1, 90), min_size=1, max_size=12))
-def test_a_sample_does_not_depend_on_batches_and_is_whole_while_it_fits(capacity: int, sizes: list[int]) -> None:
-    values = np.arange(sum(sizes), dtype=np.float32)[:, np.newaxis]
-    at_once, in_parts = RowSample(capacity), RowSample(capacity)
-    at_once.add(values)
-    for end, size in zip(itertools.accumulate(sizes), sizes, strict=True):
-        in_parts.add(values[end - size : end])
-
-    kept = sorted(in_parts.values().ravel().tolist())
-
-    assert kept == sorted(at_once.values().ravel().tolist())
-    assert len(kept) == len(set(kept)) == min(capacity, len(values))
-
-
-def test_a_sample_of_many_rows_is_close() -> None:
-    sample = RowSample(2**12)
-    for start in range(0, 2**17, 2**13):
-        sample.add(np.arange(start, start + 2**13, dtype=np.float64)[:, np.newaxis])
-
-    shares = np.quantile(sample.values(), [0.25, 0.5, 0.75]) / 2**17
-
-    np.testing.assert_allclose(shares, [0.25, 0.5, 0.75], atol=0.02)
-    assert capacity_of(1) == 2**18
-    assert capacity_of(2**10) == 2**14
-    assert capacity_of(2**20) == 2**10
 
 
 def test_fitted_transforms_survive_json_and_older_ones_can_be_read() -> None:

@@ -1,4 +1,3 @@
-import itertools
 import json
 from typing import Any
 
@@ -9,10 +8,9 @@ import pytest
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
 from headrace_data.fitting import fit
 from headrace_data.records import RecordChecker
+from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.transforms import FittedTransforms
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def batch_of(
@@ -28,11 +26,18 @@ def batch_of(
     return checked.batch
 
 
+def fitted_on(pipeline: Pipeline, *batches: pa.RecordBatch) -> FittedTransforms:
+    sketch = Sketch(pipeline)
+    for batch in batches:
+        sketch.add(batch, 0, np.zeros(len(batch), np.int8))
+    return fit(sketch.sides["train"], pipeline)
+
+
 def test_standard_has_mean_zero_and_deviation_one(mixed: Pipeline) -> None:
     images = np.random.default_rng(1).normal(3, 2, (500, 2, 3)).astype(np.float32).astype(np.float64)
     images[:, 0, 0] = np.float32(0.1)
 
-    fitted = fit([batch_of(mixed, images)], mixed)["image"]
+    fitted = fitted_on(mixed, batch_of(mixed, images))["image"]
     scaled = fitted.apply(images)
 
     assert fitted.kind == "standard"
@@ -48,15 +53,15 @@ def test_standard_has_mean_zero_and_deviation_one(mixed: Pipeline) -> None:
 def test_minmax_reaches_from_zero_to_one(mixed: Pipeline) -> None:
     amounts = np.array([5.0, 10.0, 7.5])
 
-    fitted = fit([batch_of(mixed, np.zeros((3, 6)), amounts)], mixed)["amount"]
+    fitted = fitted_on(mixed, batch_of(mixed, np.zeros((3, 6)), amounts))["amount"]
 
     assert fitted.apply(amounts).tolist() == [0, 1, 0.5]
-    constant = fit([batch_of(mixed, np.zeros((3, 6)), np.full(3, 5.0))], mixed)["amount"]
+    constant = fitted_on(mixed, batch_of(mixed, np.zeros((3, 6)), np.full(3, 5.0)))["amount"]
     assert constant.apply(np.array([5.0, 6.0])).tolist() == [0, 1]
 
 
 def test_a_feature_without_a_transform_stays_as_it_is(mixed: Pipeline) -> None:
-    fitted = fit([batch_of(mixed, np.zeros((1, 6)))], mixed)
+    fitted = fitted_on(mixed, batch_of(mixed, np.zeros((1, 6))))
 
     assert fitted["age"].kind == "none"
     assert fitted["age"].apply(np.array([0, 255], dtype=np.uint8)).tolist() == [0, 255]
@@ -71,30 +76,8 @@ def test_a_feature_without_a_transform_stays_as_it_is(mixed: Pipeline) -> None:
     }
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(1, 400), st.lists(st.integers(0, 400), max_size=5))
-def test_fitting_does_not_depend_on_batches(mixed: Pipeline, rows: int, cuts: list[int]) -> None:
-    images = np.random.default_rng(rows).normal(1e6, 3, (rows, 6))
-    batch = batch_of(mixed, images, np.abs(images[:, 0]))
-    ends = sorted({0, rows, *(cut for cut in cuts if cut <= rows)})
-    pieces = [batch.slice(start, end - start) for start, end in itertools.pairwise(ends)]
-
-    assert fit(pieces, mixed) == fit([batch], mixed)
-
-
-def test_chunks_are_fixed(mixed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace_data.fitting._CHUNK", 16)
-    images = np.random.default_rng(5).normal(0, 1, (100, 6))
-    batch = batch_of(mixed, images)
-    whole = fit([batch], mixed)
-
-    for size in (1, 7, 16, 33):
-        assert fit([batch.slice(start, size) for start in range(0, 100, size)], mixed) == whole
-    np.testing.assert_allclose(whole["image"].scale.reshape(-1), images.astype(np.float32).std(axis=0), rtol=1e-6)
-
-
 def test_json_keeps_every_bit(mixed: Pipeline) -> None:
-    fitted = fit([batch_of(mixed, np.random.default_rng(2).normal(0, 1, (9, 6)))], mixed)
+    fitted = fitted_on(mixed, batch_of(mixed, np.random.default_rng(2).normal(0, 1, (9, 6))))
 
     again = FittedTransforms.from_plain(json.loads(json.dumps(fitted.to_plain())))
 
@@ -105,7 +88,7 @@ def test_json_keeps_every_bit(mixed: Pipeline) -> None:
 
 def test_nothing_to_fit_on_is_an_error(mixed: Pipeline) -> None:
     with pytest.raises(DatasetUnusable, match="split train"):
-        fit([], mixed)
+        fitted_on(mixed)
 
 
 def test_values_too_large_to_scale_are_an_error(mixed: Pipeline) -> None:
@@ -116,7 +99,7 @@ def test_values_too_large_to_scale_are_an_error(mixed: Pipeline) -> None:
     batch = batch_of(pipeline, np.zeros((2, 6)), np.array([-1e250, 1e250]))
 
     with pytest.raises(DatasetUnusable, match="'amount' that can be scaled"):
-        fit([batch], pipeline)
+        fitted_on(pipeline, batch)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from headrace_data.fitting import fit
 from headrace_data.records import RecordChecker
+from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.transforms import FittedCategory, FittedTransform, FittedTransforms
@@ -110,7 +111,9 @@ def fitted(pipeline: Pipeline) -> FittedTransforms:
     values = records()
     checked = RecordChecker(pipeline.stream).check(values, [0] * len(values), range(len(values)))
     assert checked.rejected == []
-    return fit([checked.batch], pipeline)
+    sketch = Sketch(pipeline)
+    sketch.add(checked.batch, 0, np.zeros(len(checked.batch), np.int8))
+    return fit(sketch.sides["train"], pipeline)
 
 
 @pytest.fixture(scope="module")

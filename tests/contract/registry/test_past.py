@@ -17,10 +17,11 @@ from headrace.events.v1.record_pb2 import SourceRange
 from headrace.events.v1.run_pb2 import RUN_KIND_TRAINING, CompressionRequested, RunFailed, TrainingRequested
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from headrace_data.dataset import DatasetWriter
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import parse_canonical
+from headrace_data.windows import only_dataset
 from headrace_model_registry.settings import Settings
 from headrace_runtime.kafka.envelopes import new_id
 from headrace_runtime.object_store import ObjectStore
@@ -161,11 +162,15 @@ def dataset(settings: Settings, registry: RegistryServiceStub, cluster: Any, cas
     checked = RecordChecker(pipeline.stream).check([values[n] for n in kept], [1] * len(kept), kept, None)
     assert not checked.rejected
     store = ObjectStore(settings.store_url)
-    writer = DatasetWriter(pipeline, store)
+    writer = SegmentWriter(pipeline, store)
     writer.add(checked.batch)
     source = OffsetRange(partition=1, start=0, end=WAITING)
-    manifest = writer.finish(
-        Provenance(cluster_id="", topic=name, topic_id="", sources=(source,), clean_ranges=(), rejected={"type": 1})
+    manifest = only_dataset(
+        writer.finish(
+            Provenance(cluster_id="", topic=name, topic_id="", sources=(source,), clean_ranges=(), rejected={"type": 1})
+        ),
+        pipeline,
+        store,
     )
     cluster.publish(_announced(manifest, store, applied))
     cluster.publish(cast.trained(cluster.wait_for(TrainingRequested, name)))

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 NO_DATASET: Final = "there is no dataset yet: the first one is made by it"
 NEW_ROWS: Final = (
-    "the newest dataset was made by another stream or prepare section: it waits for new records, as rows of earlier "
-    "datasets are not used again"
+    "the newest dataset was made of another topic, or with other event times: rows of before stay as they are, and it "
+    "holds for records that come from now on"
+)
+PREPARED_AGAIN: Final = (
+    "the newest dataset was prepared in another way: the rows that there are, are prepared again as it says, and a "
+    "model is trained on them"
 )
 SAME_ROWS: Final = "neither rows nor training changed: it holds for what is made from now on"
 
@@ -34,12 +38,18 @@ def consequence(registry: RegistryClient, before: PipelineApplied, after: Pipeli
     if frozen.spec_digest != before.spec.digest:
         then = registry.pipelines(after.pipeline, as_of=datasets[-1].freeze_time.ToDatetime(tzinfo=UTC))
         prepared_with = next((_parsed(one.spec) for one in then if one.spec.digest == frozen.spec_digest), old)
-    if prepared_with is None or prepared_with.preparation != new.preparation:
+    if prepared_with is None or _source(prepared_with) != _source(new):
         return NEW_ROWS
+    if prepared_with.preparation != new.preparation:
+        return PREPARED_AGAIN
     if old.train != new.train:
         newest = short_id(frozen.dataset_id)
         return f"its train section changed: the newest dataset, {newest}, is trained on next"
     return SAME_ROWS
+
+
+def _source(pipeline: Pipeline) -> tuple[str, str | None]:
+    return pipeline.stream.topic, pipeline.stream.time
 
 
 def _parsed(spec: PipelineSpec) -> Pipeline | None:

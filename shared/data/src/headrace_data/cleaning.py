@@ -13,7 +13,7 @@ The rules, in this order; a row is counted under the first that it breaks:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +27,7 @@ from headrace_data.columns import LARGEST_FLOAT64, LARGEST_SQUARED
 from headrace_data.key_digests import Digests, key_digests
 from headrace_data.records import Rejection
 from headrace_data.seen_keys import SeenKeys
-from headrace_data.spec import Field, Pipeline
+from headrace_data.spec import Clean, Field, Pipeline
 
 OVERFLOW: Final = "overflow"
 MISSING: Final = "missing"
@@ -54,12 +54,7 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     """
     require_columns(batch, pipeline.stream.fields)
     rules = pipeline.prepare.clean
-    dropped: dict[int, Rejection] = {}
-    _drop(dropped, too_large(batch, pipeline))
-    if rules.missing == "drop":
-        _drop(dropped, _missing(batch, pipeline.stream.fields))
-    if rules.out_of_range == "drop":
-        _drop(dropped, _out_of_range(batch, pipeline.stream.fields))
+    dropped = broken(batch, pipeline.stream.fields, rules, squared_fields(pipeline))
     if rules.duplicates == "drop" and pipeline.stream.key_field is not None:
         _drop(dropped, _duplicates(batch, pipeline.stream.key_field, dropped, seen))
     counts = Counter(rejection.rule for rejection in dropped.values())
@@ -70,14 +65,39 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     return Cleaned(batch, [dropped[position] for position in sorted(dropped)], dict(sorted(counts.items())))
 
 
-def too_large(batch: pa.RecordBatch, pipeline: Pipeline) -> Iterator[Rejection]:
-    """Yield the rows of a batch with a float64 that the pipeline cannot scale anything beside."""
-    for field in pipeline.stream.fields:
+def broken(
+    batch: pa.RecordBatch, fields: Iterable[Field], rules: Clean, squared: Collection[str]
+) -> dict[int, Rejection]:
+    """Return the rows that break a rule which looks at a row alone, by position; `squared` as of `squared_fields`."""
+    fields, dropped = list(fields), dict[int, Rejection]()
+    _drop(dropped, too_large(batch, fields, squared))
+    if rules.missing == "drop":
+        _drop(dropped, _missing(batch, fields))
+    if rules.out_of_range == "drop":
+        _drop(dropped, _out_of_range(batch, fields))
+    return dropped
+
+
+def squared_fields(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the names of the float64 fields whose values are squared: labels, and what needs a mean or deviation."""
+    return tuple(
+        field.name
+        for field in pipeline.stream.fields
+        if field.type == "float64"
+        and (
+            field.role == "label"
+            or (each := pipeline.transform(field.name)).scale == "standard"
+            or each.impute == "mean"
+        )
+    )
+
+
+def too_large(batch: pa.RecordBatch, fields: Iterable[Field], squared: Collection[str]) -> Iterator[Rejection]:
+    """Yield the rows of a batch with a float64 that a pipeline cannot scale anything beside."""
+    for field in fields:
         if field.type != "float64":
             continue
-        transform = pipeline.transform(field.name)
-        squared = field.role == "label" or transform.scale == "standard" or transform.impute == "mean"
-        largest = LARGEST_SQUARED if squared else LARGEST_FLOAT64
+        largest = LARGEST_SQUARED if field.name in squared else LARGEST_FLOAT64
         beyond = np.abs(elements(batch, field)) > largest
         beyond &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)[:, np.newaxis]
         for position in np.flatnonzero(beyond.any(axis=1)):

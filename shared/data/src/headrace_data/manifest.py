@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import orjson
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import ManifestInvalid
-from headrace_data.spec import Field
+from headrace_data.spec import Clean, Field, Split
 from headrace_data.split import SPLITS, SplitName
 from headrace_data.transforms import FittedTransforms
 
@@ -17,12 +18,36 @@ Digest = Annotated[str, pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Count = Annotated[int, pydantic.Field(ge=0)]
 
 
-class _Document(pydantic.BaseModel):
+def is_none(value: object) -> bool:
+    """Return whether a value is left out of documents."""
+    return value is None
+
+
+class Document(pydantic.BaseModel):
+    """Base of every document and its parts: frozen, strict, unknown keys refused."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
-class Part(_Document):
-    """One Parquet file: rows of one split and one producer partition, in the order of (offset, index)."""
+_Parsed = TypeVar("_Parsed", bound=Document)
+
+
+class Ref(Document):
+    """Bytes in the object store."""
+
+    uri: str
+    """Where they are, as the object store understands it."""
+    digest: Digest
+    """Their SHA-256."""
+    size_bytes: Count
+    """How many they are."""
+
+
+class Part(Document):
+    """One Parquet file: rows of one producer partition, in the order of (offset, index).
+
+    In datasets of before there were segments it holds the rows of one split only.
+    """
 
     uri: str
     """Where it is, as the object store understands it."""
@@ -38,18 +63,61 @@ class Part(_Document):
     """Producer offset of its first row."""
     last_offset: int
     """Producer offset of its last row."""
+    first_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
+    """Earliest event time of its rows, in microseconds since the epoch; None when none has a time."""
+    last_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
+    """Latest event time of its rows."""
 
 
-class SplitParts(_Document):
+class SplitParts(Document):
     """The rows of one split."""
 
     rows: Count
     """How many there are."""
+    parts: tuple[Part, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """Where they are, in canonical order, in a dataset of before there were segments."""
+
+
+class Bound(Document):
+    """A place in the order of event time: that of a row. Rows without a time come before all others."""
+
+    time: int
+    """Event time, in microseconds since the epoch."""
+    partition: int = -(2**31)
+    """Producer partition."""
+    offset: int = -(2**63)
+    """Producer offset."""
+    index: int = -(2**31)
+    """Position in the producer's message."""
+
+
+class Slice(Document):
+    """The rows that a dataset takes of a segment."""
+
+    segment_id: Digest
+    """The segment."""
     parts: tuple[Part, ...]
-    """Where they are, in canonical order."""
+    """The segment's parts, in canonical order."""
+    since: Bound | None = pydantic.Field(default=None, exclude_if=is_none)
+    """The first row by event time that is taken; None when all are."""
+    strict: bool = pydantic.Field(default=False, exclude_if=lambda value: not value)
+    """Whether the dataset's cleaning rules still have to be applied: the segment was cut under others."""
 
 
-class OffsetRange(_Document):
+class Reading(Document):
+    """How rows of segments become those of a dataset."""
+
+    split: Split
+    """The split rule."""
+    split_field: str
+    """The field whose value decides a row's split."""
+    clean: Clean
+    """The cleaning rules. Duplicates are dropped before rows come into segments."""
+    squared: tuple[str, ...]
+    """The float64 fields whose values are squared, and so must be smaller than others."""
+
+
+class OffsetRange(Document):
     """A half-open range of offsets in one partition."""
 
     partition: int
@@ -60,7 +128,7 @@ class OffsetRange(_Document):
     """Last offset, exclusive."""
 
 
-class Provenance(_Document):
+class Provenance(Document):
     """Where the rows came from. Not part of a dataset's id."""
 
     cluster_id: str
@@ -77,6 +145,67 @@ class Provenance(_Document):
     """Records of these ranges that are not in the dataset, by rule."""
 
 
+class SegmentManifest(Document):
+    """What a cut wrote: rows since the cut before it, unsplit."""
+
+    segment_id: Digest
+    """Names the content: rows, and the schema, preparation and split rule under which they were cut."""
+    pipeline: str
+    """Name of the pipeline."""
+    schema_digest: Digest
+    """Digest of the schema under which it was cut."""
+    prepare_digest: Digest
+    """Digest of the cleaning rules and the transforms under which it was cut."""
+    split_digest: Digest
+    """Digest of the split rule under which it was cut."""
+    rows: Count
+    """How many rows it holds."""
+    parts: tuple[Part, ...]
+    """Where they are, in canonical order."""
+    provenance: Provenance
+    """Where the rows came from."""
+
+    def to_json(self) -> bytes:
+        """Return the manifest as canonical JSON."""
+        return canonical(self.model_dump(mode="json"))
+
+    @staticmethod
+    def from_json(data: bytes) -> SegmentManifest:
+        """Return the manifest of canonical JSON: a segment's, or that of a dataset of before there were segments.
+
+        Raises ManifestInvalid.
+        """
+        if b'"dataset_id"' in data:
+            return _as_segment(Manifest.from_json(data))
+        return parsed(SegmentManifest, data, "a segment's manifest")
+
+
+def _as_segment(dataset: Manifest) -> SegmentManifest:
+    return SegmentManifest(
+        segment_id=dataset.dataset_id,
+        **{name: getattr(dataset, name) for name in ("pipeline", "schema_digest", "prepare_digest", "split_digest")},
+        rows=dataset.rows,
+        parts=tuple(sorted(dataset.parts, key=lambda part: (part.partition, part.first_offset))),
+        provenance=dataset.provenance,
+    )
+
+
+def parsed(document: type[_Parsed], data: bytes, name: str) -> _Parsed:
+    """Return a document of JSON. Raises ManifestInvalid, naming each fault, whatever the bytes are."""
+    try:
+        return document.model_validate_json(data)
+    except ManifestInvalid:
+        raise
+    except pydantic.ValidationError as invalid:
+        errors = invalid.errors(include_url=False, include_input=False, include_context=False)
+        faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
+        raise ManifestInvalid(f"expected {name}, got another document: {faults}") from invalid
+    except Exception as error:
+        # Numbers beyond every range, lists where keys are looked up: JSON holds what no validator thinks of.
+        reason = f"{type(error).__name__}: {error}"
+        raise ManifestInvalid(f"expected {name}, got what cannot be read: {reason}") from error
+
+
 def _transforms(value: object) -> FittedTransforms:
     if isinstance(value, FittedTransforms):
         return value
@@ -85,7 +214,7 @@ def _transforms(value: object) -> FittedTransforms:
     return FittedTransforms.from_plain(value)
 
 
-class Manifest(_Document):
+class Manifest(Document):
     """A frozen dataset."""
 
     dataset_id: Digest
@@ -104,6 +233,10 @@ class Manifest(_Document):
     """The schema of a row."""
     splits: dict[SplitName, SplitParts]
     """Training, validation and test rows."""
+    slices: tuple[Slice, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """The segments that the dataset takes rows of, oldest first; none in a dataset of before there were segments."""
+    reading: Reading | None = pydantic.Field(default=None, exclude_if=is_none)
+    """How rows are read from segments; there when `slices` are."""
     classes: tuple[int, ...] | tuple[str, ...]
     """The label's distinct values over all splits, sorted; none of a float label, or of more than 10,000 values."""
     transforms: Annotated[
@@ -119,7 +252,11 @@ class Manifest(_Document):
     def _agrees_with_itself(self) -> Manifest:
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"expected the splits {', '.join(SPLITS)}, got {', '.join(sorted(self.splits))}")
+        if bool(self.slices) != (self.reading is not None):
+            raise ValueError("expected slices of segments and how to read them, got one without the other")
         for name, split in self.splits.items():
+            if self.slices:
+                continue
             held = sum(part.rows for part in split.parts)
             if split.rows != held:
                 raise ValueError(f"expected {split.rows} rows in the parts of split {name}, got {held}")
@@ -134,6 +271,21 @@ class Manifest(_Document):
     def rows(self) -> int:
         """Rows of all splits."""
         return sum(split.rows for split in self.splits.values())
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The files that hold the rows: those of the segments, or of one split after another."""
+        held = [each.parts for each in self.slices] or [self.splits[name].parts for name in SPLITS]
+        return tuple(part for parts in held for part in parts)
+
+    def reaching(self, wanted: Callable[[Part], bool]) -> Manifest:
+        """Return a manifest of these files alone, for a reader that looks for some rows; its counts are not theirs."""
+        splits = {
+            name: split.model_copy(update={"parts": tuple(filter(wanted, split.parts))})
+            for name, split in self.splits.items()
+        }
+        slices = tuple(each.model_copy(update={"parts": tuple(filter(wanted, each.parts))}) for each in self.slices)
+        return self.model_copy(update={"splits": splits, "slices": slices})
 
     @property
     def features(self) -> tuple[Field, ...]:
@@ -153,18 +305,7 @@ class Manifest(_Document):
     @staticmethod
     def from_json(data: bytes) -> Manifest:
         """Return the manifest of canonical JSON. Raises ManifestInvalid, naming each fault, whatever the bytes are."""
-        try:
-            manifest = Manifest.model_validate_json(data)
-        except ManifestInvalid:
-            raise
-        except pydantic.ValidationError as invalid:
-            errors = invalid.errors(include_url=False, include_input=False, include_context=False)
-            faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
-            raise ManifestInvalid(f"expected a dataset's manifest, got another document: {faults}") from invalid
-        except Exception as error:
-            # Numbers beyond every range, lists where keys are looked up: JSON holds what no validator thinks of.
-            reason = f"{type(error).__name__}: {error}"
-            raise ManifestInvalid(f"expected a dataset's manifest, got what cannot be read: {reason}") from error
+        manifest = parsed(Manifest, data, "a dataset's manifest")
         fitted = {feature.name for feature in manifest.transforms.features}
         if missing := sorted({field.name for field in manifest.features} - fitted):
             raise ManifestInvalid(f"expected a fitted transform of each feature, got none of {', '.join(missing)}")

@@ -15,9 +15,11 @@ from headrace_data.manifest import Part
 from headrace_data.spec import Field
 
 _PART_BYTES: Final = 8 * 2**20
-"""About how large a part is in memory: this much may wait per split and producer partition."""
+"""About how large a part is in memory."""
 _TEXT_BYTES: Final = 32
 """What a text is taken to need, for that sum."""
+_CHUNK_BYTES: Final = 2**20
+"""About how large a chunk is in memory: a part is written in whole chunks while others wait."""
 _DICTIONARY_BYTES: Final = 16_384
 """Largest dictionary of a column. With the default of 1 MiB, columns of many different values take three times as long
 to write and half as much space again, because their dictionary is given up late."""
@@ -51,8 +53,17 @@ class BlobStore(Protocol):
 
 def default_part_rows(fields: Sequence[Field]) -> int:
     """Return how many rows make a part of about 8 MiB in memory: between 256 and 262,144."""
-    width = sum(_TEXT_BYTES if field.type == "string" else field.size * field.dtype.itemsize for field in fields)
-    return min(max(_PART_BYTES // (width + 16), 256), 262_144)
+    return min(max(_PART_BYTES // row_bytes(fields), 256), 262_144)
+
+
+def default_chunk_rows(fields: Sequence[Field]) -> int:
+    """Return how many rows make a chunk, which takes about 1 MiB in memory: between 64 and 8,192."""
+    return min(max(_CHUNK_BYTES // row_bytes(fields), 64), 8_192)
+
+
+def row_bytes(fields: Sequence[Field]) -> int:
+    """Return about how many bytes a row takes in memory."""
+    return 16 + sum(_TEXT_BYTES if field.type == "string" else field.size * field.dtype.itemsize for field in fields)
 
 
 def write_part(rows: pa.RecordBatch) -> bytes:
@@ -69,9 +80,10 @@ def write_part(rows: pa.RecordBatch) -> bytes:
 
 
 def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.RecordBatch:
-    """Return the rows of a part; those of before event times were kept have none.
+    """Return the rows of a part with these fields; those of before event times were kept have none.
 
-    Raises DatasetInvalid when they are not what the manifest says.
+    A nullable field that the part does not have is null, and a number of a narrower type is widened. Raises
+    DatasetInvalid when the rows are not what the manifest says.
     """
     data = store.get(part)
     with _naming(part):
@@ -110,7 +122,15 @@ def _naming(part: Part) -> Iterator[None]:
 def _of_fields(table: pa.Table, fields: Sequence[Field]) -> pa.Table:
     """Return what a Parquet file holds as rows of these fields."""
     schema = arrow_schema(fields)
-    return _with_names_of_lists(timed(table.combine_chunks()), schema).cast(schema)
+    return _with_names_of_lists(_projected(timed(table.combine_chunks()), schema), schema).cast(schema)
+
+
+def _projected(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the columns of a schema, in its order; those that are not there are null where they may be."""
+    for field in schema:
+        if field.name not in table.column_names and field.nullable:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select([name for name in schema.names if name in table.column_names])
 
 
 def _with_names_of_lists(table: pa.Table, schema: pa.Schema) -> pa.Table:

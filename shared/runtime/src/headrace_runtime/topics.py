@@ -19,6 +19,7 @@ from headrace.events.v1 import (
     prediction_pb2,
     record_pb2,
     run_pb2,
+    segment_pb2,
 )
 from headrace.registry.v1 import registry_log_pb2
 
@@ -131,13 +132,26 @@ DATASET_PROGRESSED = Topic(
     partitions=1,
     retention_ms=DAY_MS,
 )
+SEGMENT_CUT = Topic(
+    "headrace.segment.cut.v1",
+    segment_pb2.SegmentCut,
+    "pipeline",
+    lambda message: f"{message.pipeline}.{message.incarnation}" if message.incarnation else str(message.pipeline),
+    ("preprocessing",),
+    ("preprocessing",),
+    "the segments of each pipeline, of which its datasets are made",
+    partitions=1,
+    production_partitions=1,
+    compacted=True,
+    retention_ms=FOREVER,
+)
 DATASET_FROZEN = Topic(
     "headrace.dataset.frozen.v1",
     dataset_pb2.DatasetFrozen,
     "pipeline",
     _field("pipeline"),
     ("preprocessing",),
-    ("model-registry",),
+    ("model-registry", "preprocessing"),
     "an immutable dataset exists",
 )
 DATASET_FAILED = Topic(
@@ -258,6 +272,7 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     PUSH_ACCEPTED,
     DATASET_REQUESTED,
     DATASET_PROGRESSED,
+    SEGMENT_CUT,
     DATASET_FROZEN,
     DATASET_FAILED,
     TRAINING_REQUESTED,

@@ -239,7 +239,7 @@ def _rejected(facts: DatasetFacts) -> Html:
 def _origin(facts: DatasetFacts) -> Html:
     manifest, origin = facts.manifest, facts.manifest.provenance
     ranges = [[str(part.partition), f"{part.start:,}", f"{part.end:,}"] for part in origin.sources]
-    parts = [part for split in manifest.splits.values() for part in split.parts]
+    parts = manifest.parts
     rows: list[Sequence[Any]] = [
         ["cluster", page.identity(origin.cluster_id)],
         ["topic", joined(origin.topic, " ", page.identity(origin.topic_id))],

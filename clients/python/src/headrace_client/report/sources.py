@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
-from headrace_data.manifest import Manifest, Part, SplitParts
+from headrace_data.manifest import Manifest
+from headrace_data.parts import row_bytes
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.split import SPLITS
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
@@ -77,8 +77,7 @@ def dataset_facts(registry: RegistryClient, dataset: messages.Dataset) -> Datase
     frozen = dataset.frozen
     with _store(frozen.manifest.uri) as store:
         manifest = Manifest.from_json(store.get(frozen.manifest))
-        reader = DatasetReader(_shortened(manifest), store)
-        columns = {split: reader.columns(split) for split in SPLITS}
+        columns = DatasetReader(manifest, store).head(_most_rows(manifest))
     trained = [one for one in registry.versions() if one.trained.dataset_id == frozen.dataset_id]
     return DatasetFacts(dataset_view(dataset), manifest, columns, [version_view(one) for one in trained])
 
@@ -96,7 +95,7 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
     with _store(trained.manifest.uri) as store:
         manifest = json.loads(store.get(trained.manifest))
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
-        columns = DatasetReader(_shortened(data), store).columns("test")
+        columns = DatasetReader(data, store).head(_most_rows(data))["test"]
         answers = answers_of(store.get(graph), variant, columns, data, manifest)
         curve = list(_curve(store, trained.run_id))
     label = data.label
@@ -148,18 +147,9 @@ def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
 
 
-def _shortened(manifest: Manifest) -> Manifest:
-    """Return a manifest with the first files of each split, so that a report of any dataset fits into memory."""
-    width = sum(32 if field.type == "string" else field.size * field.dtype.itemsize for field in manifest.fields)
-    enough = min(MOST_ROWS, MOST_BYTES // width)
-    splits = {}
-    for name, split in manifest.splits.items():
-        kept: list[Part] = []
-        for part in split.parts:
-            if sum(one.rows for one in kept) < enough or not kept:
-                kept.append(part)
-        splits[name] = SplitParts(rows=sum(part.rows for part in kept), parts=tuple(kept))
-    return manifest.model_copy(update={"splits": splits})
+def _most_rows(manifest: Manifest) -> int:
+    """Return of how many rows of each split a report is, so that one of any dataset fits into memory."""
+    return min(MOST_ROWS, MOST_BYTES // row_bytes(manifest.fields))
 
 
 def _curve(store: ObjectStore, run_id: str) -> Iterator[Mapping[str, float]]:

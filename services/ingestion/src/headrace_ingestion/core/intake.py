@@ -12,7 +12,7 @@ from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
-from headrace_data.batches import OFFSET, TIME
+from headrace_data.batches import OFFSET
 from headrace_data.lateness import Lateness
 from headrace_data.records import RecordChecker, Rejection, Times
 from headrace_data.spec import Pipeline
@@ -90,21 +90,19 @@ class Intake:
         for group in _by_partition(records):
             rows, faults = self._check(group, numbered=numbered)
             rejected += [(group[fault.position], fault) for fault in faults]
-            sources = self._time_sources(group, rows, numbered=numbered)
+            sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
             batches += [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
         return Taken(batches, rejected)
 
-    def _time_sources(self, group: Sequence[Record], rows: pa.RecordBatch, *, numbered: bool) -> Collection[TimeSource]:
+    def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
         if self.pipeline.stream.time is not None:
             return (TimeSource.FIELD,)
         if not group[0].topic:
             # Pushed, or a dead letter that is replayed, whose time is that of its record.
             return (TimeSource.ACCEPT,) if numbered else ()
-        if rows.column(TIME).null_count == len(rows):
-            return ()
-        kinds = sorted(set(map(attrgetter("is_append_time"), group)))
-        return [TimeSource.APPEND if appended else TimeSource.CREATE for appended in kinds]
+        appended = {record.is_append_time for record in group if record.timestamp_ms > 0}
+        return [TimeSource.APPEND if kind else TimeSource.CREATE for kind in sorted(appended)]
 
     def set_aside(self, record: Record, reason: str) -> Taken:
         """Reject a record that nobody can check without dying, unread; its place is accounted for."""
@@ -127,7 +125,7 @@ class Intake:
             values = [values[at] for at in places.tolist()]
         offsets = np.array([record.offset for record in group])[places]
         partitions = np.full(len(places), group[0].partition)
-        times = _times(group)[places]
+        times = _times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
         checked = self._checker.check(values, partitions, offsets, indexes, times, self._clock())
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
@@ -135,10 +133,9 @@ class Intake:
         return checked.batch, sorted(faults, key=lambda fault: fault.position)
 
 
-def _times(records: Sequence[Record]) -> Times:
+def _times(stamps_ms: Sequence[int]) -> Times:
     """Return the times of messages; NaT for what is none, such as Kafka's -1 for a message without a time."""
-    stamps = np.fromiter(map(attrgetter("timestamp_ms"), records), np.int64, len(records))
-    stamps = np.minimum(stamps, LAST_MS)
+    stamps = np.minimum(np.array(stamps_ms, np.int64), LAST_MS)
     stamps[stamps <= 0] = np.iinfo(np.int64).min
     return stamps.view("datetime64[ms]").astype("datetime64[us]")
 

@@ -2,10 +2,9 @@
 
 import pyarrow.compute as pc
 from headrace_data.batches import OFFSET
+from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part
-from headrace_data.parts import read_part
-from headrace_data.split import SPLITS
 from headrace_runtime.errors import Corrupt
 from headrace_runtime.object_store import ObjectStore
 
@@ -26,17 +25,13 @@ class StoredDatasets:
         """
         try:
             manifest = Manifest.from_json(self._store.get(frozen.manifest))
-            for split in SPLITS:
-                for part in manifest.splits[split].parts:
-                    if _reaches_over(part, place) and self._holds(manifest, part, place):
-                        return split
+            held = manifest.reaching(lambda part: _reaches_over(part, place))
+            for split, rows in DatasetReader(held, self._store).rows():
+                if pc.any(pc.equal(rows.column(OFFSET), place.offset)).as_py():
+                    return split
         except DataError as error:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
         return None
-
-    def _holds(self, manifest: Manifest, part: Part, place: RecordPlace) -> bool:
-        rows = read_part(part, manifest.fields, self._store)
-        return bool(pc.any(pc.equal(rows.column(OFFSET), place.offset)).as_py())
 
 
 def _reaches_over(part: Part, place: RecordPlace) -> bool:

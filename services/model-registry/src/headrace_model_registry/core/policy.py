@@ -189,14 +189,15 @@ def _comparable_champion(trained: ModelTrained, catalogue: Catalogue) -> Version
     """Return the version that the candidate must not be worse than.
 
     None when nothing is served yet, and when what is served was made for rows of another schema or for another task:
-    the two cannot answer the same question, and the pipeline's owner changed it knowing that.
+    the two cannot answer the same question, and the pipeline's owner changed it knowing that. So it is after a changed
+    split: the rows that the one is tested on are rows that the other learned from.
     """
     champion = catalogue.champion(trained.model)
     if champion is None:
         return None
     own = catalogue.spec_of(trained.pipeline, trained.dataset_id)
     served = catalogue.spec_of(champion.trained.pipeline, champion.trained.dataset_id)
-    if not (own and served and specs.same_rows(own, served)):
+    if not (own and served and specs.same_rows(own, served) and specs.same_split(own, served)):
         return None
     return champion if _regression(trained) == _regression(champion.trained) else None
 

@@ -50,6 +50,11 @@ def same_preparation(one: PipelineSpec, other: PipelineSpec) -> bool:
     return parse(one).preparation == parse(other).preparation
 
 
+def same_split(one: PipelineSpec, other: PipelineSpec) -> bool:
+    """Tell whether both specs keep the same rows apart for tests."""
+    return parse(one).split_digest == parse(other).split_digest
+
+
 def topic(spec: PipelineSpec) -> str:
     """Return the producers' topic that a pipeline reads."""
     return parse(spec).stream.topic

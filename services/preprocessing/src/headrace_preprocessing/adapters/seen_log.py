@@ -7,23 +7,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
 from headrace_data.key_digests import Digests
-from headrace_runtime.errors import Unavailable
-from headrace_runtime.kafka import Admin, LogReader
-from headrace_runtime.kafka.producers import TRANSACTION_TIMEOUT_MS
+from headrace_runtime.kafka import LogReader
 from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
 from prometheus_client import Counter
 
+from headrace_preprocessing.adapters.settled import settled_ends
 from headrace_preprocessing.core.cleaner import Cleaner
 
 FIRST_STEP = 64
 """Messages of a clean partition that are gone back first."""
 STEP_S = 5.0
 """Seconds after which no further partition is begun: the loop is to poll, which keeps its membership."""
-SETTLE_S = 2 * TRANSACTION_TIMEOUT_MS / 1_000
-"""Longest wait for the transactions of former owners: twice what the broker grants one before it aborts it."""
-SETTLE_POLL_S = 0.02
 
 KEYS_RESTORED = Counter(
     "headrace_preprocessing_keys_restored", "Keys that were read back from clean topics.", ["pipeline"]
@@ -56,7 +52,7 @@ class SeenLog:
         until_s = time.monotonic() + STEP_S
         with LogReader(self._settings, f"preprocessing.restore.{self._topic}") as reader:
             clean = [(self._topic, partition) for _, partition in places]
-            ends, beginnings = self._settled_ends(reader, clean, beat), reader.beginnings(clean)
+            ends, beginnings = settled_ends(self._settings, reader, clean, beat), reader.beginnings(clean)
             for topic, partition in sorted(places):
                 place = (self._topic, partition)
                 self._restore(reader, place, beginnings[place], ends[place], beat)
@@ -82,26 +78,6 @@ class SeenLog:
             keys = last_keys(reader, place, (start, end), self._cleaner.window, self._read, beat)
         KEYS_RESTORED.labels(self._cleaner.pipeline.name).inc(sum(map(len, keys)))
         self._cleaner.restore(place[1], keys, end, anew=anew)
-
-    def _settled_ends(self, reader: LogReader, places: Collection[Place], beat: Callable[[], None]) -> dict[Place, int]:
-        """Return the last stable offsets once they have passed all that is written now.
-
-        A former owner's transaction may be committed and its offsets valid while its marker has not reached a
-        partition: its rows lie behind the last stable offset then, and would be missed.
-        """
-        with Admin(self._settings, "preprocessing.restore") as admin:
-            written = admin.written_ends(places)
-        deadline = time.monotonic() + SETTLE_S
-        while True:
-            ends = reader.ends(places)
-            unsettled = [place for place in places if ends[place] < written[place]]
-            if not unsettled:
-                return ends
-            if time.monotonic() > deadline:
-                where = f"{self._topic}:{unsettled[0][1]}: a transaction before offset {written[unsettled[0]]}"
-                raise Unavailable(f"{where} stays open for {SETTLE_S:.0f} s")
-            beat()
-            time.sleep(SETTLE_POLL_S)
 
 
 def last_keys(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, from_ipc, lineage, require_columns, to_ipc
-from headrace_data.cleaning import OVERFLOW, Cleaned, too_large
+from headrace_data.cleaning import OVERFLOW, Cleaned, squared_fields, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
@@ -150,7 +150,7 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
 
     Rows are checked for them when they come in and when they are cleaned; what was clean before that check is not.
     """
-    rejections = list(too_large(rows, pipeline))
+    rejections = list(too_large(rows, pipeline.stream.fields, squared_fields(pipeline)))
     if not rejections:
         return rows, []
     kept = np.ones(len(rows), dtype=np.bool_)
@@ -164,10 +164,22 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch,
     return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.own_name, 0) for letter in letters.values()]
 
 
+class Seen(NamedTuple):
+    """What was counted of the rows of a cut."""
+
+    repeated_keys: int = 0
+    """Rows whose key another row has."""
+    late_rows: int = 0
+    """Rows that came after later ones of their partition."""
+
+
+NOTHING_SEEN = Seen()
+
+
 def frozen_message(
-    manifest: Manifest, stored: Artifact, filling: Filling, pipeline: Pipeline, repeated_keys: int, late_rows: int
+    manifest: Manifest, stored: Artifact, pipeline: Pipeline, request: str = "", seen: Seen = NOTHING_SEEN
 ) -> dataset_pb2.DatasetFrozen:
-    """Return the announcement of a dataset; it answers the oldest request."""
+    """Return the announcement of a dataset; it answers a request."""
     return dataset_pb2.DatasetFrozen(
         pipeline=pipeline.name,
         dataset_id=manifest.dataset_id,
@@ -176,13 +188,13 @@ def frozen_message(
         rows=dataset_pb2.SplitRows(**{name: split.rows for name, split in manifest.splits.items()}),
         sources=[
             record_pb2.SourceRange(partition=item.partition, start=item.start, end=item.end)
-            for item in filling.ranges()
+            for item in manifest.provenance.sources
         ],
         rejected=manifest.provenance.rejected,
-        request_id=filling.requests[0] if filling.requests else "",
+        request_id=request,
         incarnation=pipeline.incarnation,
-        repeated_keys=repeated_keys,
-        late_rows=late_rows,
+        repeated_keys=seen.repeated_keys,
+        late_rows=seen.late_rows,
     )
 
 

@@ -15,12 +15,14 @@ from functools import partial
 
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
-from headrace_data.dataset import DatasetWriter
 from headrace_data.errors import DataError, DatasetUnusable
+from headrace_data.history import History, keep
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
 from headrace_data.repeats import Repeats
+from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
+from headrace_data.windows import Windows, prepared_under
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
@@ -35,12 +37,15 @@ from headrace_runtime.topics import DATASET_REQUESTED
 from prometheus_client import Counter
 
 from headrace_preprocessing.adapters.clean_log import rows_between
+from headrace_preprocessing.adapters.histories import Histories
 from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.converters import (
+    NOTHING_SEEN,
     SOURCE,
     Origin,
+    Seen,
     frozen_message,
     leave_out,
     provenance,
@@ -84,6 +89,8 @@ class Freezer(Background):
         self._messages = messages
         self._tell_trouble = tell
         self._store = ObjectStore(settings.store_url)
+        self._histories = Histories(settings, pipeline, self._store)
+        self._history = History(pipeline=pipeline.name)
 
     def run(self) -> None:
         """Compete for the lease, and freeze while it is held, until stopped."""
@@ -115,6 +122,9 @@ class Freezer(Background):
                 logger.warning("%s: %s", self.name, gap.reason)
                 self._tell_trouble(str(gap), f"clean rows are part of no dataset: {gap.reason}")
             self.wake = reader.wake
+            # What a former owner wrote is committed or aborted by now: the producer has fenced it.
+            self._history = self._histories.latest(lease.keep)
+            self._prepare_again(lease, producer)
             while lease.held() and not self.stopping.is_set():
                 self.on_round()
                 watch.look(self.stopping.is_set)
@@ -149,6 +159,26 @@ class Freezer(Background):
             transaction.commit_offsets(watch.starts, lease.consumer.group_metadata())
         watch.left_out.clear()
 
+    def _prepare_again(self, lease: Lease, producer: TransactionalProducer) -> None:
+        """Make a dataset of the segments that exist, when the newest one was prepared in another way."""
+        history = self._history
+        if not history.prepared or history.prepared == prepared_under(self._pipeline):
+            return
+        attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name}
+        with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes):
+            try:
+                manifest, history = Windows(self._pipeline, self._store, lease.keep).dataset(history)
+                facts: list[Message] = [self._frozen(manifest)]
+            except DataError as error:
+                logger.warning("%s: no dataset of the segments that exist: %s", self.name, error)
+                # It is not tried again before the next cut.
+                history = history.model_copy(update={"prepared": prepared_under(self._pipeline)})
+                facts = [self._failure(f"of the rows that there are: {error}")]
+            with producer.transaction() as transaction:
+                facts.append(self._histories.keep(history))
+                transaction.send(encode(fact, source=SOURCE) for fact in facts)
+        self._history = history
+
     def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""
         filling = watch.filling
@@ -159,7 +189,7 @@ class Freezer(Background):
             letters: list[Outgoing] = []
             try:
                 repeats, lateness = Repeats(self._pipeline), Lateness()
-                manifest = self._write(watch, ends, lease, letters, (repeats, lateness))
+                manifest, history = self._write(watch, ends, lease, letters, (repeats, lateness))
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
                 facts = self._failures(str(error), filling.requests or [""])
@@ -167,17 +197,24 @@ class Freezer(Background):
                 ends = {place: end for place, end in ends.items() if place[0] == DATASET_REQUESTED.name}
             else:
                 span.set_attribute(names.DATASET_ID, manifest.dataset_id)
-                with tracer.start_as_current_span(names.SPAN_MANIFEST):
-                    stored = self._store.put(manifest.to_json())
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
-                facts.append(frozen_message(manifest, stored, filling, self._pipeline, repeats.rows, lateness.rows))
+                request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows)
+                facts += [self._histories.keep(history), self._frozen(manifest, request, seen)]
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *(letters if frozen else [])])
                 transaction.commit_offsets(ends, lease.consumer.group_metadata())
         watch.done(ends, frozen=frozen)
+        if frozen:
+            self._history = history
+
+    def _frozen(self, manifest: Manifest, request: str = "", seen: Seen = NOTHING_SEEN) -> Message:
+        """Keep a manifest, and return what announces it."""
+        with tracer.start_as_current_span(names.SPAN_MANIFEST):
+            stored = self._store.put(manifest.to_json())
+        return frozen_message(manifest, stored, self._pipeline, request, seen)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
         return [self._failure(reason, request) for request in requests]
@@ -194,13 +231,16 @@ class Freezer(Background):
         lease: Lease,
         letters: list[Outgoing],
         counts: Sequence[Repeats | Lateness],
-    ) -> Manifest:
-        """Write what waits as a dataset, whose rows go to `counts`; rows that no dataset can have become `letters`."""
+    ) -> tuple[Manifest, History]:
+        """Write what waits as a segment, and return the dataset that it completes, and the history with it.
+
+        Its rows go to `counts`; rows that no dataset can have become `letters`.
+        """
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.own_name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
-        writer = DatasetWriter(self._pipeline, self._store)
+        writer = SegmentWriter(self._pipeline, self._store)
         read = rows_between(
             self._settings,
             self._pipeline.own_name,
@@ -222,7 +262,12 @@ class Freezer(Background):
         origin = self._origin()
         origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
         source = provenance(watch.filling, self._pipeline, origin, clean, left_out=len(letters))
-        return writer.finish(source, lease.keep)
+        return self._completed(writer.finish(source, lease.keep), lease)
+
+    def _completed(self, segment: Segment, lease: Lease) -> tuple[Manifest, History]:
+        entry = keep(segment, self._pipeline, self._store)
+        windows = Windows(self._pipeline, self._store, lease.keep, fresh={entry.segment_id: segment.sketch})
+        return windows.dataset(self._history.and_cut(entry))
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

@@ -16,7 +16,20 @@ from headrace_data.spec.learn import (
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
 from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
-from headrace_data.spec.prepare import Clean, Constant, Encode, Freeze, Impute, Prepare, Scale, Split, Transform
+from headrace_data.spec.prepare import (
+    Clean,
+    Constant,
+    Encode,
+    Freeze,
+    Impute,
+    Last,
+    Newest,
+    Prepare,
+    Scale,
+    Split,
+    Transform,
+    Window,
+)
 from headrace_data.spec.stream import Field, Stream
 
 __all__ = [
@@ -31,8 +44,10 @@ __all__ = [
     "Freeze",
     "Gates",
     "Impute",
+    "Last",
     "Metadata",
     "MlpNetwork",
+    "Newest",
     "Optimizer",
     "Pipeline",
     "Prepare",
@@ -46,6 +61,7 @@ __all__ = [
     "Train",
     "Transform",
     "Variant",
+    "Window",
     "json_schema",
     "load_pipeline",
     "own_name",

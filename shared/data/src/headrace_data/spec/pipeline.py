@@ -128,8 +128,13 @@ class Pipeline(Section):
     @property
     def preparation(self) -> tuple[str, ...]:
         """What makes a dataset of records: pipelines with the same one make the same dataset of the same records."""
-        time = self.stream.time or ""
-        return (self.stream.topic, time, self.schema_digest, self.prepare_digest, self.split_digest)
+        time, digests = self.stream.time or "", (self.schema_digest, self.prepare_digest, self.split_digest)
+        return (self.stream.topic, time, *digests, self.window_digest)
+
+    @cached_property
+    def window_digest(self) -> str:
+        """Digest of which rows of the stream a dataset takes."""
+        return sha256_digest(canonical(self.prepare.plain().get("window", "new")))
 
     @cached_property
     def split_digest(self) -> str:

@@ -136,6 +136,49 @@ class Freeze(Section):
     )
 
 
+Whole = Literal["new", "all"]
+"""A window that is named by a word."""
+
+
+class Last(Section):
+    """A window of time."""
+
+    last: Duration = pydantic.Field(
+        description="Rows whose event time is at most this long before the newest row's at the cut; never counted from "
+        "the clock on the wall."
+    )
+
+
+class Newest(Section):
+    """A window of a number of rows."""
+
+    rows: PositiveInt = pydantic.Field(description="The newest so many rows by event time.")
+
+
+def _form_of_window(value: object) -> str | None:
+    if isinstance(value, Last | Newest):
+        return "last" if isinstance(value, Last) else "rows"
+    if isinstance(value, str):
+        return "a word" if value in get_args(Whole) else None
+    if isinstance(value, dict) and len(value) == 1:
+        return next((form for form in ("last", "rows") if form in value), None)
+    return None
+
+
+# Told apart by form, as impute is.
+Window = Annotated[
+    Annotated[Whole, pydantic.Tag("a word")]
+    | Annotated[Last, pydantic.Tag("last")]
+    | Annotated[Newest, pydantic.Tag("rows")],
+    pydantic.Discriminator(
+        _form_of_window,
+        custom_error_type="window",
+        custom_error_message="expected new, all, {last: DURATION} or {rows: NUMBER}",
+    ),
+]
+"""Which of a stream's rows make a dataset."""
+
+
 class Prepare(Section):
     """From records to datasets."""
 
@@ -146,3 +189,10 @@ class Prepare(Section):
     )
     split: Split = pydantic.Field(default_factory=Split, description="Training, validation and test rows.")
     freeze: Freeze = pydantic.Field(default_factory=Freeze, description="When a dataset is cut.")
+    window: Window = pydantic.Field(
+        default="new",
+        exclude_if=lambda value: value == "new",  # so that specs keep the digests they had before there were windows
+        description="Which rows a dataset is made of when one is cut: the new ones since the last cut, all that were "
+        "ever cut, the last ones by event time ({last: 30d}), or so many of the newest ({rows: 100000}). Left out: "
+        "new.",
+    )

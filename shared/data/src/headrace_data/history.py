@@ -1,0 +1,114 @@
+"""The history of a pipeline: the segments that its cuts wrote. Canonical JSON in the object store.
+
+Each cut writes the history anew, as one document that refers to the segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pydantic
+
+from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, is_none, parsed
+from headrace_data.parts import Blob, BlobStore
+from headrace_data.segments import Segment
+from headrace_data.sketch_files import from_bytes, to_bytes
+from headrace_data.sketches import Sketch
+from headrace_data.spec import Pipeline
+
+
+class Entry(Document):
+    """One segment."""
+
+    segment_id: Digest
+    """The segment."""
+    manifest: Ref
+    """Its manifest."""
+    rows: Count
+    """How many rows it holds."""
+    first_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
+    """Earliest event time of its rows, in microseconds since the epoch; None when none has a time."""
+    last_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
+    """Latest event time of its rows."""
+    sketch: Ref | None = pydantic.Field(default=None, exclude_if=is_none)
+    """Its sketch; None when there is none yet."""
+    sketched: str = ""
+    """What the sketch was made under, as `preparation_of` has it."""
+
+
+class History(Document):
+    """The segments of a pipeline, oldest first."""
+
+    pipeline: str
+    """Name of the pipeline."""
+    entries: tuple[Entry, ...] = ()
+    """The segments."""
+    prepared: str = ""
+    """What the newest dataset was prepared under, as `dataset_of` has it; empty when there is none."""
+
+    @property
+    def watermark(self) -> int | None:
+        """The latest event time of all rows, in microseconds since the epoch; None when none has a time."""
+        return max((entry.last_time for entry in self.entries if entry.last_time is not None), default=None)
+
+    def and_cut(self, entry: Entry) -> History:
+        """Return the history with one more segment."""
+        return self.model_copy(update={"entries": (*self.entries, entry)})
+
+    def renewed(self, entries: Sequence[Entry]) -> History:
+        """Return the history with these entries in place of those of the same manifests."""
+        new = {entry.manifest.digest: entry for entry in entries}
+        kept = tuple(new.get(entry.manifest.digest, entry) for entry in self.entries)
+        return self.model_copy(update={"entries": kept})
+
+    def to_json(self) -> bytes:
+        """Return the history as canonical JSON."""
+        return canonical(self.model_dump(mode="json"))
+
+    @staticmethod
+    def from_json(data: bytes) -> History:
+        """Return the history of canonical JSON. Raises ManifestInvalid."""
+        return parsed(History, data, "a pipeline's history")
+
+
+def preparation_of(pipeline: Pipeline) -> str:
+    """Return the digest of what decides a row's side, and how it is sketched: schema, preparation and split rule."""
+    return sha256_digest(canonical([pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest]))
+
+
+def ref(blob: Blob) -> Ref:
+    """Return where bytes are, for a document."""
+    return Ref(uri=blob.uri, digest=blob.digest, size_bytes=blob.size_bytes)
+
+
+def entry_of(manifest: SegmentManifest, stored: Blob) -> Entry:
+    """Return the entry of a segment whose manifest is kept, without a sketch."""
+    firsts = [part.first_time for part in manifest.parts if part.first_time is not None]
+    lasts = [part.last_time for part in manifest.parts if part.last_time is not None]
+    return Entry(
+        segment_id=manifest.segment_id,
+        manifest=ref(stored),
+        rows=manifest.rows,
+        first_time=min(firsts, default=None),
+        last_time=max(lasts, default=None),
+    )
+
+
+def keep(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Entry:
+    """Keep a segment's manifest and sketch, and return its entry."""
+    entry = entry_of(segment.manifest, store.put(segment.manifest.to_json()))
+    return sketched(entry, segment.sketch, pipeline, store)
+
+
+def sketched(entry: Entry, sketch: Sketch, pipeline: Pipeline, store: BlobStore) -> Entry:
+    """Keep a sketch, made under this pipeline, and return the entry with it."""
+    stored = ref(store.put(to_bytes(sketch)))
+    return entry.model_copy(update={"sketch": stored, "sketched": preparation_of(pipeline)})
+
+
+def kept_sketch(entry: Entry, pipeline: Pipeline, store: BlobStore) -> Sketch | None:
+    """Return the sketch that was made of a segment under this pipeline, None when there is none."""
+    if entry.sketch is None or entry.sketched != preparation_of(pipeline):
+        return None
+    return from_bytes(store.get(entry.sketch), pipeline)

@@ -1,0 +1,97 @@
+"""Sketches as files: NumPy's .npz, with what is no array as JSON in one of them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from headrace_data.errors import DatasetInvalid
+from headrace_data.sampling import RowSample
+from headrace_data.sketches import Moments, NumberSketch, Side, Sketch, Values, sample_capacity
+from headrace_data.spec import Pipeline
+from headrace_data.split import SPLITS
+
+KEPT_ROWS: Final = 2**16
+"""Most rows of a segment's sample that are kept on disk: the medians of windows of larger segments are estimates."""
+KEPT_VALUES: Final = 2**20
+"""Most values of all features' samples together that are kept on disk."""
+_MOMENTS: Final = ("means", "squares", "low", "high")
+_PLAIN: Final = "plain"
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def to_bytes(sketch: Sketch) -> bytes:
+    """Return a sketch as a file."""
+    arrays: Arrays = {}
+    plain = {
+        "labels": _plain_values(sketch.labels),
+        "sides": {name: _plain_side(f"{name}/", sketch.sides[name], arrays) for name in SPLITS},
+    }
+    arrays[_PLAIN] = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), np.uint8)
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def from_bytes(data: bytes, pipeline: Pipeline) -> Sketch:
+    """Return the sketch of a file, of rows of this pipeline. Raises DatasetInvalid."""
+    sketch = Sketch(pipeline)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        plain = orjson.loads(arrays[_PLAIN].tobytes())
+        _restore_values(sketch.labels, plain["labels"])
+        for name, side in sketch.sides.items():
+            _restore_side(f"{name}/", side, plain["sides"][name], arrays, sample_capacity(pipeline))
+    except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetInvalid(f"expected the sketch of a segment, got what cannot be read: {error!r}") from error
+    return sketch
+
+
+def _plain_side(prefix: str, side: Side, arrays: Arrays) -> dict[str, Any]:
+    samples = sum(number.field.size for number in side.numbers.values() if number.sample is not None)
+    most = min(KEPT_ROWS, max(1, KEPT_VALUES // max(samples, 1)))
+    numbers = {name: _plain_number(prefix + name, number, most, arrays) for name, number in side.numbers.items()}
+    return {
+        "rows": side.rows,
+        "numbers": numbers,
+        "texts": {name: _plain_values(values) for name, values in side.texts.items()},
+    }
+
+
+def _plain_number(name: str, number: NumberSketch, most: int, arrays: Arrays) -> dict[str, Any]:
+    moments = number.moments()
+    arrays |= {f"{name}/{each}": getattr(moments, each) for each in _MOMENTS}
+    plain: dict[str, Any] = {"count": moments.count}
+    if number.sample is not None and moments.count:
+        highest, arrays[f"{name}/ranks"], arrays[f"{name}/sample"] = number.sample.kept(most)
+        plain["highest"] = str(highest)
+    return plain
+
+
+def _plain_values(values: Values) -> dict[str, Any]:
+    counts = [[value, count] for value, count in values.counts.items()]
+    return {"counts": counts, "missing": values.missing, "beyond": values.beyond}
+
+
+def _restore_side(prefix: str, side: Side, plain: dict[str, Any], arrays: Arrays, capacity: int) -> None:
+    side.rows = int(plain["rows"])
+    for name, values in side.texts.items():
+        _restore_values(values, plain["texts"][name])
+    for name, number in side.numbers.items():
+        told, place = plain["numbers"][name], prefix + name
+        number.settle(Moments(int(told["count"]), *(arrays[f"{place}/{each}"] for each in _MOMENTS)))
+        if "highest" in told:
+            ranks, sample = arrays[f"{place}/ranks"], arrays[f"{place}/sample"]
+            number.sample = RowSample.restored(capacity, int(told["highest"]), ranks, sample)
+
+
+def _restore_values(values: Values, plain: dict[str, Any]) -> None:
+    values.counts = Counter({value: int(count) for value, count in plain["counts"]})
+    values.missing, values.beyond = int(plain["missing"]), str(plain["beyond"])

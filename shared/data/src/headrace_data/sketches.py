@@ -1,0 +1,246 @@
+"""Sketches: what is known of rows without reading them again, for each side of the split.
+
+The sketches of two sets of rows merge into that of both, so a window is fitted from its segments' sketches. Counts,
+means, deviations, extremes, categories and labels are exact, but for rounding; what needs the order of values is kept
+in samples, see sampling.py. Moments are taken in float64 over chunks of fixed size in the order of the producers'
+partitions, and merged as in Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+Variances" (1979); they do not depend on how rows were batched or stored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace_data.batches import elements, lineage, place_of
+from headrace_data.sampling import Ranks, RowSample, capacity_of, ranks_of
+from headrace_data.spec import Field, Pipeline, Transform
+from headrace_data.split import SPLITS, SplitName
+
+Floats = npt.NDArray[np.float64]
+MAX_CATEGORIES: Final = 1000
+"""Most categories of one feature: each is a column of the model's input."""
+MAX_CLASSES: Final = 10_000
+"""Most distinct labels of a dataset to classify by."""
+
+
+@dataclass
+class Moments:
+    """Count, mean, squared deviations and extremes of one feature's elements."""
+
+    count: int
+    means: Floats
+    squares: Floats
+    low: Floats
+    high: Floats
+
+    @staticmethod
+    def none(size: int) -> Moments:
+        """Return the moments of no rows of `size` elements."""
+        return Moments(0, np.zeros(size), np.zeros(size), np.full(size, np.inf), np.full(size, -np.inf))
+
+    @staticmethod
+    def of(chunk: Floats) -> Moments:
+        """Return the moments of rows, shape [rows, elements]; at least one."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            means = chunk.mean(axis=0)
+            squares = np.square(chunk - means).sum(axis=0)
+        return Moments(len(chunk), means, squares, chunk.min(axis=0), chunk.max(axis=0))
+
+    def merge(self, other: Moments) -> None:
+        """Take in the moments of other rows."""
+        if not other.count:
+            return
+        total = self.count + other.count
+        with np.errstate(over="ignore", invalid="ignore"):
+            delta = other.means - self.means
+            self.squares = self.squares + other.squares + np.square(delta) * (self.count * other.count / total)
+            self.means = self.means + delta * (other.count / total)
+        self.count = total
+        self.low = np.minimum(self.low, other.low)
+        self.high = np.maximum(self.high, other.high)
+
+    @property
+    def mean(self) -> Floats:
+        """The mean of each element."""
+        # Rounding may move the mean of equal values a little: the extremes know better.
+        return np.where(self.low == self.high, self.low, self.means)
+
+    @property
+    def deviation(self) -> Floats:
+        """The population's standard deviation of each element; at least one row must have come."""
+        return np.where(self.low == self.high, 0.0, np.sqrt(self.squares / self.count))
+
+
+class NumberSketch:
+    """What is known of a number feature. Missing values have no part in it."""
+
+    def __init__(self, field: Field, capacity: int) -> None:
+        """Keep a sample of `capacity` rows, or none."""
+        self.field = field
+        self.sample = RowSample(capacity) if capacity else None
+        self._whole = Moments.none(field.size)
+        self._parts: dict[int, Moments] = {}
+        """Moments by producers' partition, which come in any order."""
+
+    def add(self, batch: pa.RecordBatch, partition: int, ranks: Ranks | None) -> None:
+        """Take in rows of one producers' partition, with their ranks where a sample is kept."""
+        values = elements(batch, self.field)
+        column = batch.column(self.field.name)
+        if column.null_count:
+            present = column.is_valid().to_numpy(zero_copy_only=False)
+            values, ranks = values[present], ranks[present] if ranks is not None else None
+        if not len(values):
+            return
+        self._parts.setdefault(partition, Moments.none(self.field.size)).merge(Moments.of(values.astype(np.float64)))
+        if self.sample is not None and ranks is not None:
+            self.sample.add(values, ranks)
+
+    def merge(self, other: NumberSketch) -> None:
+        """Take in what is known of other rows."""
+        self._whole, self._parts = self.moments(), {}
+        self._whole.merge(other.moments())
+        if self.sample is not None and other.sample is not None:
+            self.sample.merge(other.sample)
+
+    def moments(self) -> Moments:
+        """Return the moments of all rows."""
+        whole = Moments.none(self.field.size)
+        for each in (self._whole, *(self._parts[partition] for partition in sorted(self._parts))):
+            whole.merge(each)
+        return whole
+
+    def settle(self, moments: Moments) -> None:
+        """Begin with these moments."""
+        self._whole = moments
+
+
+@dataclass
+class Values:
+    """The distinct values of a column and how often each occurs, up to a number of them."""
+
+    name: str
+    most: int
+    counts: Counter[Any] = field(default_factory=Counter)
+    missing: int = 0
+    """Rows with a null or a blank text."""
+    beyond: str = ""
+    """Where the first value came from that there was no room for, in words; empty while all are known."""
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in rows. Once there are too many values, nobody asks for their counts."""
+        if self.beyond:
+            return
+        for found in pc.value_counts(batch.column(self.name)).to_pylist():
+            value, count = found["values"], found["counts"]
+            if value is None or (isinstance(value, str) and (not value or value.isspace())):
+                self.missing += count
+            elif value in self.counts or len(self.counts) < self.most:
+                self.counts[value] += count
+            elif not self.beyond:
+                self.beyond = place_of(batch, self.name, value)
+
+    def merge(self, other: Values) -> None:
+        """Take in what is known of other rows."""
+        self.missing += other.missing
+        self.beyond = self.beyond or other.beyond
+        for value, count in other.counts.items():
+            if value in self.counts or len(self.counts) < self.most:
+                self.counts[value] += count
+            else:
+                self.beyond = self.beyond or f"with the rows of another segment: {value!r}"
+
+
+@dataclass
+class Side:
+    """What is known of the rows of one split."""
+
+    rows: int
+    numbers: dict[str, NumberSketch]
+    """By feature."""
+    texts: dict[str, Values]
+    """By feature."""
+
+    def add(self, batch: pa.RecordBatch, partition: int) -> None:
+        """Take in rows of one producers' partition."""
+        self.rows += len(batch)
+        ranks = ranks_of(*lineage(batch)) if any(number.sample for number in self.numbers.values()) else None
+        for number in self.numbers.values():
+            number.add(batch, partition, ranks)
+        for values in self.texts.values():
+            values.add(batch)
+
+    def merge(self, other: Side) -> None:
+        """Take in what is known of other rows."""
+        self.rows += other.rows
+        for name, number in self.numbers.items():
+            number.merge(other.numbers[name])
+        for name, values in self.texts.items():
+            values.merge(other.texts[name])
+
+
+class Sketch:
+    """What is known of the rows of a pipeline, by split, and of their labels over all splits."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.labels = Values(pipeline.stream.label.name, MAX_CLASSES)
+        self.sides = {name: _side(pipeline, name) for name in SPLITS}
+
+    @property
+    def rows(self) -> int:
+        """Rows of all splits."""
+        return sum(side.rows for side in self.sides.values())
+
+    def add(self, batch: pa.RecordBatch, partition: int, splits: npt.NDArray[np.int8]) -> None:
+        """Take in rows of one producers' partition, in their order, with the number of each one's split.
+
+        The moments depend in their last bits on how rows are divided into calls.
+        """
+        self.labels.add(batch)
+        for number, name in enumerate(SPLITS):
+            if (mine := splits == number).any():
+                self.sides[name].add(batch if mine.all() else batch.filter(pa.array(mine)), partition)
+
+    def merge(self, other: Sketch) -> None:
+        """Take in what is known of other rows of the same pipeline."""
+        self.labels.merge(other.labels)
+        for name, side in self.sides.items():
+            side.merge(other.sides[name])
+
+
+def needs_order(transform: Transform) -> bool:
+    """Return whether a transform is fitted from the order of values."""
+    return transform.scale == "robust" or transform.impute in ("median", "mostFrequent")
+
+
+def sample_capacity(pipeline: Pipeline) -> int:
+    """Return how many rows are kept of each number feature of a pipeline that needs the order of its values."""
+    return capacity_of(sum(field.size for field in _ordered(pipeline)))
+
+
+def _ordered(pipeline: Pipeline) -> Sequence[Field]:
+    features = pipeline.stream.features
+    return [each for each in features if each.type != "string" and needs_order(pipeline.transform(each.name))]
+
+
+def _side(pipeline: Pipeline, name: SplitName) -> Side:
+    # Transforms are fitted on the training split: of the others no order is needed.
+    ordered = {each.name for each in _ordered(pipeline)} if name == "train" else set()
+    capacity = sample_capacity(pipeline)
+    features = pipeline.stream.features
+    return Side(
+        rows=0,
+        numbers={
+            each.name: NumberSketch(each, capacity if each.name in ordered else 0)
+            for each in features
+            if each.type != "string"
+        },
+        texts={each.name: Values(each.name, MAX_CATEGORIES) for each in features if each.type == "string"},
+    )

@@ -1,0 +1,89 @@
+"""Slices: rows read from the parts of a segment, as the dataset that takes them has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace_data.batches import TIME, lineage
+from headrace_data.cleaning import broken
+from headrace_data.manifest import Bound, Part, Reading, Slice
+from headrace_data.parts import BlobStore, read_groups, read_part
+from headrace_data.spec import Field
+from headrace_data.split import assign_splits
+
+_NO_TIME: Final = -(2**63)
+"""Stands for the event time of rows that have none: before all others."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+def rows_of(taken: Slice, fields: Sequence[Field], reading: Reading, store: BlobStore) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that a dataset takes of a segment, in canonical order, one batch per part.
+
+    Raises DatasetInvalid when a part is not what the manifest says.
+    """
+    for part in taken.parts:
+        yield _taken_of(read_part(part, fields, store), taken, fields, reading)
+
+
+def groups_of(
+    part: Part, taken: Slice, fields: Sequence[Field], reading: Reading, store: BlobStore
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that a dataset takes of one part of a segment, one row group after another.
+
+    Raises DatasetInvalid when the part is not what the manifest says.
+    """
+    for rows in read_groups(part, fields, store):
+        yield _taken_of(rows, taken, fields, reading)
+
+
+def _taken_of(rows: pa.RecordBatch, taken: Slice, fields: Sequence[Field], reading: Reading) -> pa.RecordBatch:
+    if taken.since is not None:
+        rows = rows.filter(pa.array(_from_bound_on(rows, taken.since)))
+    if taken.strict and (dropped := broken(rows, fields, reading.clean, reading.squared)):
+        kept = np.ones(len(rows), dtype=np.bool_)
+        kept[list(dropped)] = False
+        rows = rows.filter(pa.array(kept))
+    return rows
+
+
+def splits_of(rows: pa.RecordBatch, reading: Reading) -> npt.NDArray[np.int8]:
+    """Return the number of the split of each row."""
+    return assign_splits(rows.column(reading.split_field), reading.split)
+
+
+def reaches(part: Part, since: Bound) -> bool:
+    """Return whether a part may hold a row from a bound on."""
+    return since.time == _NO_TIME or (part.last_time is not None and part.last_time >= since.time)
+
+
+def bound_of_newest(batches: Iterator[pa.RecordBatch], count: int) -> Bound:
+    """Return the bound from which on there are `count` rows by event time, of at least so many."""
+    found = [(_times(rows), *lineage(rows)) for rows in batches]
+    times, partitions, offsets, indexes = (np.concatenate(column) for column in zip(*found, strict=True))
+    row = np.lexsort((indexes, offsets, partitions, times))[-count]
+    return Bound(
+        time=int(times[row]), partition=int(partitions[row]), offset=int(offsets[row]), index=int(indexes[row])
+    )
+
+
+def _from_bound_on(rows: pa.RecordBatch, since: Bound) -> Mask:
+    columns: list[npt.NDArray[Any]] = [_times(rows), *lineage(rows)]
+    first = (since.time, since.partition, since.offset, since.index)
+    after = np.zeros(len(rows), dtype=np.bool_)
+    equal = np.ones(len(rows), dtype=np.bool_)
+    for column, least in zip(columns, first, strict=True):
+        after |= equal & (column > least)
+        equal &= column == least
+    return after | equal
+
+
+def _times(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    times: npt.NDArray[np.int64] = pc.fill_null(rows.column(TIME).cast(pa.int64()), _NO_TIME).to_numpy()
+    return times

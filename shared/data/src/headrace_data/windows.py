@@ -1,0 +1,255 @@
+"""Windows: which rows of a pipeline's segments make a dataset, and the dataset that they make.
+
+A window is counted back from the watermark of the cut, so the same segments give the same dataset at any time. It takes
+whole segments, but for those that its bound lies in: these are read to find what is taken of them. Everything else is
+known from sketches, unless the schema, the preparation or the split rule changed since they were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+
+from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.cleaning import squared_fields
+from headrace_data.errors import DatasetUnusable
+from headrace_data.fitting import fit
+from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, sketched
+from headrace_data.manifest import (
+    Bound,
+    Manifest,
+    OffsetRange,
+    Provenance,
+    Reading,
+    SegmentManifest,
+    Slice,
+    SplitParts,
+)
+from headrace_data.parts import BlobStore, default_chunk_rows
+from headrace_data.segments import Segment
+from headrace_data.sketches import MAX_CLASSES, Sketch
+from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
+from headrace_data.spec import Last, Newest, Pipeline
+from headrace_data.split import SPLITS
+
+_FORMAT: Final = "headrace.window.v1"
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a window takes of one segment."""
+
+    manifest: SegmentManifest
+    rows: Slice
+    sketch: Sketch
+
+
+@dataclass
+class Windows:
+    """Makes the datasets of one pipeline."""
+
+    pipeline: Pipeline
+    store: BlobStore
+    keep_alive: Callable[[], None] = lambda: None
+    """Called for each part that is read: many take minutes."""
+    fresh: dict[str, Sketch] = field(default_factory=dict)
+    """Sketches that need not be read, by segment."""
+    renewed: list[Entry] = field(default_factory=list)
+    """Entries whose sketches were made anew."""
+
+    def dataset(self, history: History) -> tuple[Manifest, History]:
+        """Return the dataset of the pipeline's window over these segments, and the history with what was renewed.
+
+        Raises DatasetUnusable when the window has no rows, a split has none, or they cannot be learned from, and
+        DatasetInvalid when segments are not what the history says.
+        """
+        self.renewed.clear()
+        taken = list(self._taken(history))
+        whole = Sketch(self.pipeline)
+        for each in taken:
+            whole.merge(each.sketch)
+        self._require_usable(whole)
+        manifest = self._manifest(taken, whole)
+        history = history.renewed(self.renewed)
+        return manifest, history.model_copy(update={"prepared": prepared_under(self.pipeline)})
+
+    def _taken(self, history: History) -> Iterator[_Taken]:
+        """Return what the window takes, oldest segment first."""
+        window, entries = self.pipeline.prepare.window, history.entries
+        if isinstance(window, Newest):
+            return reversed(list(self._newest(entries, window.rows)))
+        if isinstance(window, Last):
+            return self._since(entries, self._watermark(history) - round(window.last * 1_000_000))
+        return (self._whole(entry) for entry in (entries[-1:] if window == "new" else entries))
+
+    def _watermark(self, history: History) -> int:
+        if history.watermark is None:
+            raise DatasetUnusable("expected rows with an event time to count a window back from, got none with one")
+        return history.watermark
+
+    def _since(self, entries: Sequence[Entry], time: int) -> Iterator[_Taken]:
+        for entry in entries:
+            if entry.last_time is None or entry.last_time < time:
+                continue
+            if entry.first_time is not None and entry.first_time >= time:
+                yield self._whole(entry)
+            else:
+                yield self._part(entry, Bound(time=time))
+
+    def _newest(self, entries: Sequence[Entry], count: int) -> Iterator[_Taken]:
+        """Yield what makes the newest so many rows, newest segment first."""
+        for entry in reversed(entries):
+            taken = self._whole(entry)
+            if taken.sketch.rows > count:
+                rows = rows_of(taken.rows, self.pipeline.stream.fields, self._reading(), self.store)
+                taken = self._part(entry, bound_of_newest(self._beating(rows), count))
+            yield taken
+            count -= taken.sketch.rows
+            if count <= 0:
+                return
+
+    def _whole(self, entry: Entry) -> _Taken:
+        manifest = self._segment(entry)
+        rows = self._slice(manifest, None)
+        sketch = self.fresh.get(entry.segment_id) or kept_sketch(entry, self.pipeline, self.store)
+        if sketch is None:
+            sketch = self._sketch(rows)
+            self.renewed.append(sketched(entry, sketch, self.pipeline, self.store))
+        return _Taken(manifest, rows, sketch)
+
+    def _part(self, entry: Entry, since: Bound) -> _Taken:
+        manifest = self._segment(entry)
+        rows = self._slice(manifest, since)
+        return _Taken(manifest, rows, self._sketch(rows))
+
+    def _segment(self, entry: Entry) -> SegmentManifest:
+        self.keep_alive()
+        return SegmentManifest.from_json(self.store.get(entry.manifest))
+
+    def _slice(self, segment: SegmentManifest, since: Bound | None) -> Slice:
+        return Slice(
+            segment_id=segment.segment_id,
+            parts=tuple(part for part in segment.parts if since is None or reaches(part, since)),
+            since=since,
+            strict=(segment.schema_digest, segment.prepare_digest)
+            != (self.pipeline.schema_digest, self.pipeline.prepare_digest),
+        )
+
+    def _sketch(self, rows: Slice) -> Sketch:
+        """Read rows, and return what is known of them."""
+        sketch, reading = Sketch(self.pipeline), self._reading()
+        size = default_chunk_rows(self.pipeline.stream.fields)
+        batches = self._beating(rows_of(rows, self.pipeline.stream.fields, reading, self.store))
+        for part, batch in zip(rows.parts, batches, strict=True):
+            for start in range(0, len(batch), size):
+                chunk = batch.slice(start, size)
+                sketch.add(chunk, part.partition, splits_of(chunk, reading))
+        return sketch
+
+    def _beating(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self.keep_alive()
+            yield batch
+
+    def _reading(self) -> Reading:
+        return Reading(
+            split=self.pipeline.prepare.split,
+            split_field=self.pipeline.split_field.name,
+            clean=self.pipeline.prepare.clean,
+            squared=squared_fields(self.pipeline),
+        )
+
+    def _require_usable(self, sketch: Sketch) -> None:
+        for name, side in sketch.sides.items():
+            if side.rows == 0:
+                raise DatasetUnusable(f"expected rows in split {name}, got none among {sketch.rows}")
+        labels, label = sketch.labels, self.pipeline.stream.label.name
+        if (count := len(labels.counts)) < 2:
+            raise DatasetUnusable(f"expected at least two distinct values of label {label!r}, got {count}")
+        if labels.beyond and self.pipeline.task == "classification":
+            raise DatasetUnusable(
+                f"expected at most {MAX_CLASSES} distinct values of label {label!r}, got more; the next one came "
+                f"{labels.beyond}. Numbers to come close to are learned with train.task: regression; other labels "
+                "need fewer values, or a schema with another label under another name"
+            )
+
+    def _manifest(self, taken: Sequence[_Taken], sketch: Sketch) -> Manifest:
+        pipeline, label = self.pipeline, self.pipeline.stream.label
+        countable = label.type not in ("float32", "float64") and not sketch.labels.beyond
+        return Manifest(
+            dataset_id=self._id(taken),
+            pipeline=pipeline.name,
+            spec_digest=pipeline.digest,
+            schema_digest=pipeline.schema_digest,
+            prepare_digest=pipeline.prepare_digest,
+            split_digest=pipeline.split_digest,
+            fields=pipeline.stream.fields,
+            splits={name: SplitParts(rows=sketch.sides[name].rows) for name in SPLITS},
+            slices=tuple(each.rows for each in taken),
+            reading=self._reading(),
+            classes=tuple(sorted(sketch.labels.counts)) if countable else (),
+            transforms=fit(sketch.sides["train"], pipeline),
+            provenance=_joined([each.manifest.provenance for each in taken]),
+        )
+
+    def _id(self, taken: Sequence[_Taken]) -> str:
+        """Return the id of a dataset: its segment's when it is one, as it was cut; else a digest of what it takes."""
+        pipeline, only = self.pipeline, taken[0]
+        cut_under = (only.manifest.schema_digest, only.manifest.prepare_digest, only.manifest.split_digest)
+        read_under = (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest)
+        if len(taken) == 1 and only.rows.since is None and cut_under == read_under:
+            return only.manifest.segment_id
+        segments = [[each.rows.segment_id, each.rows.since and each.rows.since.model_dump()] for each in taken]
+        return sha256_digest(
+            canonical(
+                {
+                    "format": _FORMAT,
+                    "segments": segments,
+                    "schema": read_under[0],
+                    "prepare": read_under[1],
+                    "split": read_under[2],
+                }
+            )
+        )
+
+
+def only_dataset(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Manifest:
+    """Return the dataset of a pipeline that has one segment. Raises DatasetUnusable."""
+    entry = keep(segment, pipeline, store)
+    windows = Windows(pipeline, store, fresh={entry.segment_id: segment.sketch})
+    return windows.dataset(History(pipeline=pipeline.name).and_cut(entry))[0]
+
+
+def prepared_under(pipeline: Pipeline) -> str:
+    """Return the digest of what decides which rows of which segments a dataset takes, and how they are read."""
+    return sha256_digest(canonical([preparation_of(pipeline), pipeline.window_digest]))
+
+
+def _joined(provenances: Sequence[Provenance]) -> Provenance:
+    """Return the provenance of several segments' rows as one: cluster and topic are those of the newest."""
+    rejected: dict[str, int] = {}
+    for each in provenances:
+        for rule, count in each.rejected.items():
+            rejected[rule] = rejected.get(rule, 0) + count
+    return provenances[-1].model_copy(
+        update={
+            "sources": _ranges([span for each in provenances for span in each.sources]),
+            "clean_ranges": _ranges([span for each in provenances for span in each.clean_ranges]),
+            "rejected": rejected,
+        }
+    )
+
+
+def _ranges(spans: Sequence[OffsetRange]) -> tuple[OffsetRange, ...]:
+    """Return ranges with those joined that touch, by partition."""
+    joined: list[OffsetRange] = []
+    for span in sorted(spans, key=lambda each: (each.partition, each.start, each.end)):
+        last = joined[-1] if joined else None
+        if last is not None and last.partition == span.partition and span.start <= last.end:
+            joined[-1] = last.model_copy(update={"end": max(last.end, span.end)})
+        else:
+            joined.append(span)
+    return tuple(joined)

@@ -1,0 +1,291 @@
+"""Windows over segments: which rows they take, what is known of them, and what they are called."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from headrace_data.batches import TIME, TIME_TYPE
+from headrace_data.dataset import DatasetReader
+from headrace_data.errors import DatasetInvalid, DatasetUnusable, ManifestInvalid
+from headrace_data.history import History, keep
+from headrace_data.manifest import Manifest, Provenance
+from headrace_data.records import RecordChecker
+from headrace_data.segments import Segment, SegmentWriter
+from headrace_data.sketch_files import from_bytes, to_bytes
+from headrace_data.sketches import MAX_CATEGORIES, Sketch
+from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.split import SPLITS
+from headrace_data.windows import Windows, only_dataset, prepared_under
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .conftest import MemoryStore
+
+SPEC = """\
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: days}}
+stream:
+  topic: days
+  schema:
+    - {{name: id, type: int64, role: id}}
+    - {{name: x, type: float32, role: feature, range: [0, {high}], nullable: true}}
+    - {{name: kind, type: string, role: feature, nullable: true}}
+    - {{name: y, type: int64, role: label}}
+prepare:
+  clean: {{missing: {missing}}}
+  split: {{train: 0.6, validation: 0.2, test: 0.2, salt: {salt}}}
+  transform:
+    x: {{impute: median, scale: {scale}}}
+    kind: {{impute: mostFrequent, encode: onehot}}
+  window: {window}
+train: {{network: {{kind: mlp}}}}
+"""
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = 60
+"""Rows of a day."""
+NOWHERE = Provenance(cluster_id="c", topic="days", topic_id="t", sources=(), clean_ranges=(), rejected={})
+
+
+def days(window: str = "new", **choices: Any) -> Pipeline:
+    return load_pipeline(
+        SPEC.format(window=window, **({"high": 1000, "missing": "keep", "salt": "a", "scale": "standard"} | choices))
+    )
+
+
+def rows_of(pipeline: Pipeline, day: int, partitions: int = 3, *, timed: bool = True) -> pa.RecordBatch:
+    """A day's rows, in turns of several partitions, one event every 24 minutes."""
+    random = np.random.default_rng(day)
+    values = [
+        json.dumps(
+            {
+                "id": day * DAY + row,
+                "x": None if row % 7 == 0 else float(random.integers(0, 100)),
+                "kind": "abc"[row % 3],
+                "y": row % 2,
+            }
+        ).encode()
+        for row in range(DAY)
+    ]
+    offsets = [day * DAY + row for row in range(DAY)]
+    checked = RecordChecker(pipeline.stream).check(values, [row % partitions for row in range(DAY)], offsets)
+    assert checked.rejected == []
+    times = [START + timedelta(days=day) + row * timedelta(minutes=24) if timed else None for row in range(DAY)]
+    return checked.batch.set_column(
+        checked.batch.schema.get_field_index(TIME), pa.field(TIME, TIME_TYPE), pa.array(times, TIME_TYPE)
+    )
+
+
+def segment_of(pipeline: Pipeline, store: MemoryStore, *batches: pa.RecordBatch) -> Segment:
+    writer = SegmentWriter(pipeline, store)
+    for batch in batches:
+        writer.add(batch)
+    return writer.finish(NOWHERE)
+
+
+def history_of(pipeline: Pipeline, store: MemoryStore, count: int, *, timed: bool = True) -> History:
+    history = History(pipeline=pipeline.name)
+    for day in range(count):
+        segment = segment_of(pipeline, store, rows_of(pipeline, day, timed=timed))
+        history = history.and_cut(keep(segment, pipeline, store))
+    return history
+
+
+def ids(manifest: Manifest, store: MemoryStore) -> list[int]:
+    reader = DatasetReader(manifest, store)
+    return sorted(row for split in SPLITS for batch in reader.batches(split) for row in batch.column("id").to_pylist())
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.mark.parametrize(
+    ("window", "taken"),
+    [
+        ("new", range(4 * DAY, 5 * DAY)),
+        ("all", range(5 * DAY)),
+        # Counted from the newest row, which is 24 minutes before the end of its day.
+        ("{last: 2d}", range(3 * DAY - 1, 5 * DAY)),
+        ("{last: 24h}", range(4 * DAY - 1, 5 * DAY)),
+        ("{last: 365d}", range(5 * DAY)),
+        ("{rows: 60}", range(4 * DAY, 5 * DAY)),
+        ("{rows: 100}", range(5 * DAY - 100, 5 * DAY)),
+        ("{rows: 1000}", range(5 * DAY)),
+    ],
+)
+def test_a_window_takes_its_rows(store: MemoryStore, window: str, taken: range) -> None:
+    pipeline = days(window)
+    manifest, _ = Windows(pipeline, store).dataset(history_of(pipeline, store, 5))
+
+    assert ids(manifest, store) == list(taken)
+    assert manifest.rows == len(taken)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    columns = DatasetReader(manifest, store).columns_of(SPLITS)
+    for name, split in manifest.splits.items():
+        assert len(columns[name]["y"]) == split.rows > 0
+
+
+def test_a_window_is_fitted_as_if_its_rows_were_one_segment(store: MemoryStore) -> None:
+    pipeline = days("all", scale="robust")
+    manifest, _ = Windows(pipeline, store).dataset(history_of(pipeline, store, 4))
+
+    whole = only_dataset(segment_of(pipeline, store, *(rows_of(pipeline, day) for day in range(4))), pipeline, store)
+
+    assert manifest.transforms == whole.transforms
+    assert manifest.classes == whole.classes == (0, 1)
+    assert manifest.splits == whole.splits
+    assert {part.digest for part in manifest.parts}.isdisjoint(part.digest for part in whole.parts)
+
+
+def test_one_whole_segment_keeps_its_id_and_any_other_dataset_has_one_of_its_own(store: MemoryStore) -> None:
+    pipeline = days()
+    history = history_of(pipeline, store, 3)
+    newest = history.entries[-1].segment_id
+
+    found = {
+        name: Windows(other, store).dataset(history)[0].dataset_id
+        for name, other in {
+            "new": pipeline,
+            "rows": days("{rows: 60}"),
+            "part": days("{rows: 59}"),
+            "more": days("{rows: 61}"),
+            "all": days("all"),
+            "salt": days(salt="b"),
+            "stricter": days(high=50),
+            "scale": days(scale="robust"),
+        }.items()
+    }
+
+    assert found["new"] == found["rows"] == newest
+    assert len(set(found.values())) == len(found) - 1
+
+
+def test_a_changed_split_needs_no_new_parts(store: MemoryStore) -> None:
+    history = history_of(days(), store, 3)
+    parts = {part.digest for part in Windows(days("all"), store).dataset(history)[0].parts}
+
+    moved, renewed = Windows(days("all", salt="b"), store).dataset(history)
+
+    assert {part.digest for part in moved.parts} == parts
+    assert ids(moved, store) == list(range(3 * DAY))
+    assert [entry.sketched for entry in renewed.entries] != [entry.sketched for entry in history.entries]
+    assert renewed.prepared == prepared_under(days("all", salt="b"))
+    again, same = Windows(days("all", salt="b"), store).dataset(renewed)
+    assert (again, same) == (moved, renewed)
+
+
+def test_stricter_cleaning_holds_for_segments_that_exist(store: MemoryStore) -> None:
+    history = history_of(days(), store, 2)
+
+    stricter, _ = Windows(days("all", high=50, missing="drop"), store).dataset(history)
+
+    reader = DatasetReader(stricter, store)
+    values = [value for split in SPLITS for batch in reader.batches(split) for value in batch.column("x").to_pylist()]
+    assert None not in values
+    assert max(values) <= 50
+    assert 0 < stricter.rows == len(values) < 2 * DAY
+
+
+def test_a_new_nullable_field_is_null_in_segments_of_before(store: MemoryStore) -> None:
+    history = history_of(days(), store, 2)
+    document = json.loads(days("all").canonical_json())
+    document["stream"]["schema"].insert(3, {"name": "z", "type": "float64", "role": "feature", "nullable": True})
+    document["stream"]["schema"][1]["type"] = "float64"
+    document["prepare"]["transform"]["z"] = {"impute": {"constant": 7}}
+    grown = load_pipeline(json.dumps(document))
+
+    manifest, _ = Windows(grown, store).dataset(history)
+
+    columns = DatasetReader(manifest, store).columns("train")
+    assert np.isnan(columns["z"]).all()
+    assert columns["x"].dtype == np.float64
+
+
+def test_only_segments_that_a_bound_cuts_are_read_again(store: MemoryStore) -> None:
+    pipeline = days("{last: 2d}")
+    history = history_of(pipeline, store, 6)
+    read: list[str] = []
+    manifests = [json.loads(store.blobs[entry.manifest.uri]) for entry in history.entries]
+    parts = {part["uri"] for manifest in manifests for part in manifest["parts"]}
+    get = store.get
+
+    def counted(blob: Any) -> bytes:
+        if blob.uri in parts:
+            read.append(blob.uri)
+        return get(blob)
+
+    store.get = counted  # type: ignore[method-assign]
+    Windows(pipeline, store).dataset(history)
+
+    assert set(read) <= {part["uri"] for part in manifests[3]["parts"]}
+    assert len(read) == 1
+
+
+def test_rows_without_a_time_come_before_all_others(store: MemoryStore) -> None:
+    pipeline = days("{last: 30d}")
+    old = history_of(pipeline, store, 1, timed=False)
+    with pytest.raises(DatasetUnusable, match="expected rows with an event time"):
+        Windows(pipeline, store).dataset(old)
+
+    history = old.and_cut(keep(segment_of(pipeline, store, rows_of(pipeline, 1)), pipeline, store))
+
+    assert ids(Windows(pipeline, store).dataset(history)[0], store) == list(range(DAY, 2 * DAY))
+    newest = Windows(days("{rows: 70}"), store).dataset(history)[0]
+    assert newest.rows == 70
+    assert set(range(DAY, 2 * DAY)) < set(ids(newest, store))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 59), max_size=4), st.sampled_from(["standard", "minmax", "robust", "none"]))
+def test_sketches_merge_and_survive_their_bytes(cuts: list[int], scale: str) -> None:
+    pipeline = days(scale=scale)
+    batch = rows_of(pipeline, 0, partitions=1)
+    splits = (np.arange(DAY) % 3).astype(np.int8)
+    ends = sorted({0, DAY, *cuts})
+    whole, merged = Sketch(pipeline), Sketch(pipeline)
+    whole.add(batch, 0, splits)
+    for start, end in itertools.pairwise(ends):
+        piece = Sketch(pipeline)
+        piece.add(batch.slice(start, end - start), 0, splits[start:end])
+        merged.merge(from_bytes(to_bytes(piece), pipeline))
+
+    for name in SPLITS:
+        one, other = whole.sides[name], merged.sides[name]
+        assert (one.rows, one.texts) == (other.rows, other.texts)
+        np.testing.assert_allclose(one.numbers["x"].moments().deviation, other.numbers["x"].moments().deviation)
+    assert whole.labels == merged.labels
+    sample, same = whole.sides["train"].numbers["x"].sample, merged.sides["train"].numbers["x"].sample
+    assert sample is not None
+    assert same is not None
+    assert sorted(sample.values().ravel()) == sorted(same.values().ravel())
+    assert to_bytes(from_bytes(to_bytes(whole), pipeline)) == to_bytes(whole)
+
+
+def test_a_category_with_too_many_values_in_all_segments_is_told_of(store: MemoryStore) -> None:
+    pipeline = days("all")
+    history = History(pipeline=pipeline.name)
+    for day in range(2):
+        batch = rows_of(pipeline, day)
+        texts = pa.array([f"{day}-{row}" for row in range(DAY)])
+        batch = batch.set_column(2, batch.schema.field("kind"), texts)
+        history = history.and_cut(keep(segment_of(pipeline, store, batch), pipeline, store))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headrace_data.sketches.MAX_CATEGORIES", 50)
+        with pytest.raises(DatasetUnusable, match=f"at most {MAX_CATEGORIES} categories of 'kind'"):
+            Windows(pipeline, store).dataset(history)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"PK\x03\x04", b"{}"])
+def test_what_is_no_sketch_or_history_is_refused(data: bytes) -> None:
+    with pytest.raises(DatasetInvalid, match="expected the sketch of a segment"):
+        from_bytes(data, days())
+    with pytest.raises(ManifestInvalid, match="expected a pipeline's history"):
+        History.from_json(data)
