@@ -297,6 +297,27 @@ def test_late_rows_are_kept_with_their_time_and_counted(lanes: Lanes, until: Unt
     assert days == {5.0: 20, 2.0: 20, 3.0: 5, None: 15}
 
 
+def test_a_key_is_kept_once_in_all_partitions_where_the_stream_is_the_scope(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 190}")
+    lane.change(duplicateScope="stream")
+    lane.apply()
+    # Pushed rows come before those of the topic. They share a clean partition with those of partition 1, of which ten
+    # are no new keys when they are cleaned already.
+    lane.send((-2, sound(50, 70)), *((partition, sound(0, 60)) for partition in (2, 1, 0)))
+    until(lane.frozen)
+    (frozen,) = lane.frozen()
+    kept = sorted((row["_partition"], row["key"]) for row in lane.dataset_rows(frozen))
+    assert kept == [*((-2, key) for key in range(50, 70)), *((0, key) for key in range(50))]
+    assert (frozen.repeated_keys, dict(frozen.rejected)) == (0, {"duplicates": 130})
+    letters = lane.dead()
+    wanted = [("0", offset) for offset in range(50, 60)] + [(place, offset) for place in "12" for offset in range(60)]
+    assert sorted(origin(letter) for letter in letters) == sorted(
+        ("duplicates", lane.name, partition, str(offset)) for partition, offset in wanted
+    )
+    reasons = Counter(letter.header("dead-reason") for letter in letters)
+    assert reasons["key: expected a new key, got one that is among the last 100000 of the stream"] == 120
+
+
 def test_all_rows_of_a_topic_that_was_made_anew_are_in_its_dataset(lanes: Lanes, until: Until) -> None:
     lane = lanes("{afterRecords: 120}")
     lane.apply()

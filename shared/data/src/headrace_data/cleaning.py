@@ -106,6 +106,15 @@ def too_large(batch: pa.RecordBatch, fields: Iterable[Field], squared: Collectio
             yield Rejection(int(position), OVERFLOW, field.name, reason)
 
 
+def duplicate_in_stream(position: int, pipeline: Pipeline) -> Rejection:
+    """Return why a row is dropped whose key another row of the stream has. Raises ValueError without a key."""
+    field, window = pipeline.stream.key_field, pipeline.prepare.clean.duplicate_window
+    if field is None:
+        raise ValueError(f"pipeline {pipeline.name!r}: expected a key, got none")
+    reason = f"{field.name}: expected a new key, got one that is among the last {window} of the stream"
+    return Rejection(position, DUPLICATES, field.name, reason)
+
+
 def keys_of(batch: pa.RecordBatch, pipeline: Pipeline) -> Digests:
     """Return the digests of the keys of a batch's rows, in order; none when the pipeline's records have no identity."""
     field = pipeline.stream.key_field

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, from_ipc, lineage, require_columns, to_ipc
-from headrace_data.cleaning import OVERFLOW, Cleaned, squared_fields, too_large
+from headrace_data.cleaning import DUPLICATES, Cleaned, duplicate_in_stream, squared_fields, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
+from headrace_data.stream_keys import NO_DUPLICATES, Duplicates
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode, event_headers
 from headrace_runtime.object_store import Artifact
@@ -145,23 +146,39 @@ def source_ranges(message: record_pb2.RecordBatch) -> list[OffsetRange]:
     return [OffsetRange(partition=item.partition, start=item.start, end=item.end) for item in message.sources]
 
 
-def leave_out(rows: pa.RecordBatch, pipeline: Pipeline) -> tuple[pa.RecordBatch, list[Outgoing]]:
-    """Return rows without those that no dataset can have, and these as dead letters.
+class Left(NamedTuple):
+    """A batch without the rows that no dataset can have."""
 
-    Rows are checked for them when they come in and when they are cleaned; what was clean before that check is not.
+    rows: pa.RecordBatch
+    """The others."""
+    rejected: Mapping[str, int] = {}
+    """How many these are, by rule."""
+    letters: Sequence[Outgoing] = ()
+    """Their dead letters."""
+
+
+def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates = NO_DUPLICATES) -> Left:
+    """Return rows without those that no dataset can have, and without `duplicates`.
+
+    Rows are checked when they come in and when they are cleaned; what was clean before that check is not.
     """
-    rejections = list(too_large(rows, pipeline.stream.fields, squared_fields(pipeline)))
+    rejections: dict[int, Rejection] = {}
+    for rejection in too_large(rows, pipeline.stream.fields, squared_fields(pipeline)):
+        rejections.setdefault(rejection.position, rejection)
+    for position in duplicates.among(rows).tolist():
+        rejections.setdefault(position, duplicate_in_stream(position, pipeline))
     if not rejections:
-        return rows, []
+        return Left(rows)
     kept = np.ones(len(rows), dtype=np.bool_)
-    letters: dict[int, DeadLetter] = {}
-    for rejection in rejections:
-        kept[rejection.position] = False
-        letters.setdefault(rejection.position, dead_letter(rows, rejection, pipeline))
-    for letter in letters.values():
-        logger.warning("row %s:%s of %s is left out: %s", letter.partition, letter.offset, letter.topic, letter.reason)
+    kept[list(rejections)] = False
+    letters = [dead_letter(rows, rejection, pipeline) for _, rejection in sorted(rejections.items())]
+    for letter in letters:
+        if letter.rule != DUPLICATES:
+            place = f"{letter.partition}:{letter.offset} of {letter.topic}"
+            logger.warning("row %s is left out: %s", place, letter.reason)
     # Every pipeline's dead-letter topic has a first partition; which one the row was cleaned in is not known here.
-    return rows.filter(pa.array(kept)), [letter.outgoing(pipeline.own_name, 0) for letter in letters.values()]
+    outgoing = [letter.outgoing(pipeline.own_name, 0) for letter in letters]
+    return Left(rows.filter(pa.array(kept)), Counter(letter.rule for letter in letters), outgoing)
 
 
 class Seen(NamedTuple):
@@ -206,11 +223,15 @@ class Origin(NamedTuple):
 
 
 def provenance(
-    filling: Filling, pipeline: Pipeline, origin: Origin, clean: Mapping[int, tuple[int, int]], left_out: int = 0
+    filling: Filling,
+    pipeline: Pipeline,
+    origin: Origin,
+    clean: Mapping[int, tuple[int, int]],
+    left_out: Mapping[str, int],
 ) -> Provenance:
     """Return where a dataset comes from; `clean` holds start and end offset by partition of the clean topic.
 
-    `left_out` counts rows of these that no dataset can have.
+    `left_out` counts rows of these that are not in it, by rule.
     """
     return Provenance(
         cluster_id=origin.cluster_id,
@@ -220,5 +241,5 @@ def provenance(
         clean_ranges=tuple(
             OffsetRange(partition=partition, start=start, end=end) for partition, (start, end) in sorted(clean.items())
         ),
-        rejected=dict(filling.rejected + Counter({OVERFLOW: left_out})),
+        rejected=dict(filling.rejected + Counter(left_out)),
     )

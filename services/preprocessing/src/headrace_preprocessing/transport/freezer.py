@@ -7,6 +7,7 @@ killed in between leaves parts that nobody names, and the next instance begins a
 
 from __future__ import annotations
 
+import collections
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,9 +48,9 @@ from headrace_preprocessing.transport.converters import (
     Origin,
     Seen,
     frozen_message,
-    leave_out,
     provenance,
 )
+from headrace_preprocessing.transport.cut_rows import cut_rows
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.watch import Watch
 
@@ -241,7 +242,8 @@ class Freezer(Background):
         topic = clean_topic(self._pipeline.own_name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = SegmentWriter(self._pipeline, self._store)
-        read = rows_between(
+        read = partial(
+            rows_between,
             self._settings,
             self._pipeline.own_name,
             watch.starts,
@@ -249,19 +251,19 @@ class Freezer(Background):
             self._settings.stall_s,
             partial(self._messages.rows, without=watch.lives.gone),
         )
-        for rows in read:
-            kept, rejected = leave_out(rows, self._pipeline)
-            letters += rejected
-            writer.add(kept)
+        left_out: collections.Counter[str] = collections.Counter()
+        for left in cut_rows(read, self._pipeline, lease.keep):
+            letters += left.letters
+            left_out.update(left.rejected)
+            writer.add(left.rows)
             for count in counts:
-                count.add(kept)
-            lease.keep()
+                count.add(left.rows)
         if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
             self._tell_missing(watch, missing, clean_ends)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
         origin = self._origin()
         origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
-        source = provenance(watch.filling, self._pipeline, origin, clean, left_out=len(letters))
+        source = provenance(watch.filling, self._pipeline, origin, clean, left_out)
         return self._completed(writer.finish(source, lease.keep), lease)
 
     def _completed(self, segment: Segment, lease: Lease) -> tuple[Manifest, History]:

@@ -85,6 +85,13 @@ class Pipeline(Section):
         """The type of a regression's answers: `train.prediction_type`, and float32 where nothing is said."""
         return self.train.prediction_type or "float32"
 
+    @property
+    def drops_over_stream(self) -> bool:
+        """Whether duplicates are dropped over all partitions, when a dataset is cut."""
+        rules = self.prepare.clean
+        drops = rules.duplicates == "drop" and self.stream.key_field is not None
+        return drops and rules.duplicate_scope == "stream"
+
     def transform(self, name: str) -> Transform:
         """Return the transform of a feature; one that does nothing when none is named."""
         return self.prepare.transform.get(name, Transform())

@@ -69,8 +69,8 @@ class Stream(Section):
     format: Literal["json"] = pydantic.Field(default="json", description="How a record is encoded.")
     key: FieldName | None = pydantic.Field(
         default=None,
-        description="Field that identifies a record; duplicates are found by it within each partition. Default: the "
-        "field with role id.",
+        description="Field that identifies a record; duplicates are found by it within each partition, or in the "
+        "whole stream (prepare.clean.duplicateScope). Default: the field with role id.",
     )
     time: RecordKey | None = pydantic.Field(
         default=None,
