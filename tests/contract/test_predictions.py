@@ -10,8 +10,8 @@ import pytest
 from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServed
 from headrace_inference.adapters.prediction_log import PredictionLog
 from headrace_inference.core.releases import CachePolicy, Graph, Release
-from headrace_inference.core.served import Served
-from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES
+from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
+from headrace_inference.transport.converters import to_served
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_model_registry.core import facts
 from headrace_model_registry.transport.converters import from_message
@@ -62,7 +62,7 @@ def in_kafka(settings: KafkaSettings) -> dict[str, PredictionServed]:
 def test_large_parts_are_left_out_before_they_wait(settings: KafkaSettings) -> None:
     large, small = bytes(MAX_EVENT_PART_BYTES + 1), bytes(MAX_EVENT_PART_BYTES)
     added = [served(large, b"told"), served(b"asked", large), served(small, small)]
-    log = PredictionLog(settings, "test")
+    log = PredictionLog(settings, "test", to_served)
     for one in added:
         log.add(one)
     kept = [(b"", b"told"), (b"asked", b""), (small, small)]
@@ -85,7 +85,7 @@ def test_what_is_no_prediction_is_passed_over(settings: KafkaSettings) -> None:
         producer.flush()
 
     send_strange()
-    log = PredictionLog(settings, "test")
+    log = PredictionLog(settings, "test", to_served)
     log.start()
     log.add(one)
     log.stop()

@@ -26,6 +26,8 @@ IMPURE = (
     "headrace_runtime.kafka",
     "headrace_runtime.rpc",
 )
+WIRING = ("__main__.py", "wiring.py", "child.py")
+"""What puts the parts of a process together: of the service, and of its children."""
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 40
 LONGEST_STORY = 60
@@ -90,6 +92,19 @@ def test_a_core_loads_nothing_impure(service: str) -> None:
     # A graph is protobuf: where one is built or read, that is no envelope.
     impure = IMPURE if "onnx" in loaded else (*IMPURE, "google.protobuf")
     assert not {name for name in loaded if f"{name}.".startswith(tuple(f"{each.rstrip('.')}." for each in impure))}
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "preprocessing"])
+def test_only_wiring_names_adapters(service: str) -> None:
+    """Adapters and transport import each other nowhere: wiring, or the child that a run is, puts them together."""
+    folder = package(service)
+    rooms = {f"{folder.name}.{room}": folder / room for room in ("adapters", "transport")}
+    for path in folder.rglob("*.py"):
+        if path.parent == folder and path.name in WIRING:
+            continue
+        for room, home in rooms.items():
+            named = {name for name in imports(path) if f"{name}.".startswith(f"{room}.")}
+            assert not named or path.is_relative_to(home), f"{path.relative_to(ROOT)} imports {named}"
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
-from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
+from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor

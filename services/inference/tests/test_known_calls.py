@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
-from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport import converters, known_calls, wire
+from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.known_calls import KnownCalls
 from headrace_inference.transport.predictor import Predictor

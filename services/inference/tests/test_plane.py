@@ -9,18 +9,14 @@ import pytest
 from headrace import open_inference as oip
 from headrace.events.v1.prediction_pb2 import PredictionServed
 from headrace_inference.adapters import metrics
-from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import CachePolicy, Release
-from headrace_inference.core.served import Served
+from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
-from headrace_inference.transport.converters import (
-    MAX_EVENT_PART_BYTES,
-    answer_prefix,
-    to_served,
-    without_large_parts,
-)
+from headrace_inference.transport import metrics as call_metrics
+from headrace_inference.transport.compute import Compute
+from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import EXTENSIONS, Plane
 from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
 from headrace_runtime.cache.redis_cache import Lookup, Outcome
@@ -39,7 +35,7 @@ class Log:
         self.seen: list[PredictionServed] = []
 
     def add(self, served: Served) -> None:
-        self.seen += to_served([without_large_parts(served)]).predictions
+        self.seen += to_served([served.without_large_parts()]).predictions
 
 
 class Context:
@@ -345,7 +341,7 @@ def test_a_call_whose_deadline_passed_is_not_computed(world: World, speed: Speed
 def test_calls_are_counted_by_outcome(world: World) -> None:
     def counts() -> list[float]:
         labels = [("digits", "1", "ok"), ("digits", "1", "invalid_input"), ("", "", "not_found")]
-        return [metrics.REQUESTS.labels(*each)._value.get() for each in labels]
+        return [call_metrics.REQUESTS.labels(*each)._value.get() for each in labels]
 
     before = counts()
     world.infer(raw_request())

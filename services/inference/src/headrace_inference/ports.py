@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from opentelemetry.context import Context
+
+from headrace_inference.core.releases import Place, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.signature import Signature
 from headrace_inference.core.tensors import Array
@@ -26,6 +29,26 @@ class Predictions(Protocol):
 
     def add(self, served: Served) -> None:
         """Take note, without waiting; may lose it."""
+
+
+class Hot(Protocol):
+    """Answers that were given before."""
+
+    async def get(self, model: str, key: bytes) -> bytes | None:
+        """Return an answer that was kept under the key, or None."""
+
+    def put(self, key: bytes, payload: bytes, ttl_s: float | None = None) -> None:
+        """Keep an answer for `ttl_s` seconds (None: as long as the cache keeps values), off the caller's path."""
+
+
+class Releases(Protocol):
+    """Who serves what is released."""
+
+    def announce(self, release: Release, cause: Context) -> None:
+        """Take note of a release, in the trace that caused it."""
+
+    def withdraw(self, place: Place) -> None:
+        """Take note that a model's alias is served no more."""
 
 
 class CallContext(Protocol):

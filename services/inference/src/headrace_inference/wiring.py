@@ -18,7 +18,6 @@ from headrace_runtime.rpc.admission import Capacity
 from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.topics import MODEL_RELEASED
 
-from headrace_inference.adapters.compute import Compute
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
@@ -27,8 +26,9 @@ from headrace_inference.core.cache_key import PREFIX
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
+from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.consumer import HANDLERS
-from headrace_inference.transport.converters import answer_prefix
+from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.servicer import open_inference_handler
@@ -42,7 +42,7 @@ LISTEN_AFTER_S = 10.0
 
 def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
-    log = PredictionLog(settings, NAME) if settings.publish_predictions else None
+    log = PredictionLog(settings, NAME, to_served) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
     host = build_host(settings, shelf, log or NoLog())
     loader = build_loader(settings, shelf, host)

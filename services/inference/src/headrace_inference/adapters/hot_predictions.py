@@ -7,9 +7,9 @@ from typing import Self
 
 from headrace_runtime.cache.redis_cache import Outcome, RedisCache
 from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import child_span
 
 from headrace_inference.adapters.metrics import CACHE
-from headrace_inference.adapters.spans import child_span
 from headrace_inference.core.cache_key import seal, unseal
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from headrace.events.v1.prediction_pb2 import PredictionsServed
 from headrace_runtime.kafka import BatchedEvents
 from headrace_runtime.settings import KafkaSettings
 
-from headrace_inference.core.served import Served
-from headrace_inference.transport.converters import MAX_EVENT_PART_BYTES, to_served, without_large_parts
+from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
 
 GATHER_S = 0.2
 """How long predictions gather before they are written: fewer, larger writes leave more of the processor to calls."""
@@ -18,8 +19,11 @@ IN_A_MESSAGE = 64
 class PredictionLog:
     """Publishes what was served, many calls in a message; loses it, counted, when Kafka does not keep up."""
 
-    def __init__(self, settings: KafkaSettings, source: str) -> None:
-        self._events = BatchedEvents(settings, source, PredictionsServed, to_served, GATHER_S, IN_A_MESSAGE)
+    def __init__(
+        self, settings: KafkaSettings, source: str, to_event: Callable[[Iterable[Served]], PredictionsServed]
+    ) -> None:
+        """`to_event` returns the event of some answered calls."""
+        self._events = BatchedEvents(settings, source, PredictionsServed, to_event, GATHER_S, IN_A_MESSAGE)
 
     def start(self) -> None:
         """Begin to write."""
@@ -31,11 +35,9 @@ class PredictionLog:
 
     def add(self, served: Served) -> None:
         """Take note of an answered call."""
-        held_bytes = len(served.request) + len(served.answer)
-        if held_bytes > MAX_EVENT_PART_BYTES:
-            served = without_large_parts(served)
-            held_bytes = len(served.request) + len(served.answer)
-        self._events.add(served, held_bytes)
+        if served.held_bytes > MAX_EVENT_PART_BYTES:
+            served = served.without_large_parts()
+        self._events.add(served, served.held_bytes)
 
 
 class NoLog:

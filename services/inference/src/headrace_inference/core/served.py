@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from headrace_inference.core.releases import Release
 
+MAX_EVENT_PART_BYTES = 256 * 1024
+"""Requests and answers above this size are left out of `prediction.served`."""
+
 
 class Served(NamedTuple):
     """One answered call, with the bytes that came and went."""
@@ -20,3 +23,16 @@ class Served(NamedTuple):
     answer: bytes
     traceparent: str
     """W3C trace context of the call, empty without one."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of request and answer."""
+        return len(self.request) + len(self.answer)
+
+    def without_large_parts(self) -> Served:
+        """Return the call without its request or answer where that is too large for an event."""
+        return self._replace(request=_part(self.request), answer=_part(self.answer))
+
+
+def _part(message: bytes) -> bytes:
+    return message if len(message) <= MAX_EVENT_PART_BYTES else b""

@@ -9,13 +9,13 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.records import Record
 from headrace_runtime.telemetry.traces import extract
 
-from headrace_inference.adapters.release_loader import ReleaseLoader
+from headrace_inference.ports import Releases
 from headrace_inference.transport.converters import to_release
 
 logger = logging.getLogger(__name__)
 
 
-def on_released(loader: ReleaseLoader, key: str, message: ModelReleased | None, record: Record) -> None:
+def on_released(loader: Releases, key: str, message: ModelReleased | None, record: Record) -> None:
     """Hand a release, or the end of one, to the loader. A release that cannot be served is logged and passed over."""
     if message is None:
         model, _, alias = key.rpartition("@")

@@ -19,9 +19,6 @@ from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call, Signature, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
 
-MAX_EVENT_PART_BYTES = 256 * 1024
-"""Requests and answers above this size are left out of `prediction.served`."""
-
 _UNSUPPORTED = {
     "shared_memory_region": "shared memory is not supported, send the contents",
 }
@@ -246,12 +243,3 @@ def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
         request=served.request,
         traceparent=served.traceparent,
     )
-
-
-def without_large_parts(served: Served) -> Served:
-    """Return a call without its request or answer where that is too large for an event."""
-    return served._replace(request=_part(served.request), answer=_part(served.answer))
-
-
-def _part(message: bytes) -> bytes:
-    return message if len(message) <= MAX_EVENT_PART_BYTES else b""

@@ -17,20 +17,18 @@ from headrace_runtime import errors
 from headrace_runtime.errors import DeadlineExceeded
 from headrace_runtime.kafka.envelopes import new_id
 from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import child_span, traceparent
 from opentelemetry import trace
 
-from headrace_inference.adapters import metrics
-from headrace_inference.adapters.compute import Compute, check_deadline, is_quick
-from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.spans import child_span, traceparent
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.statistics import Statistics, VersionStatistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
-from headrace_inference.ports import CallContext, Predictions
-from headrace_inference.transport import converters, wire
+from headrace_inference.ports import CallContext, Hot, Predictions
+from headrace_inference.transport import converters, metrics, wire
+from headrace_inference.transport.compute import Compute, check_deadline, is_quick
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
 
 PREDICTION_ID = "headrace-prediction-id"
@@ -76,7 +74,7 @@ class _Asked:
 class Predictor:
     """Answers ModelInfer. `infer` is used in one event loop, `infer_now` in one thread, which may be another."""
 
-    def __init__(self, shelf: Shelf, hot: HotPredictions, compute: Compute, predictions: Predictions) -> None:
+    def __init__(self, shelf: Shelf, hot: Hot, compute: Compute, predictions: Predictions) -> None:
         self._shelf = shelf
         self._hot = hot
         self._compute = compute
