@@ -94,7 +94,7 @@ def test_a_core_loads_nothing_impure(service: str) -> None:
     assert not {name for name in loaded if f"{name}.".startswith(tuple(f"{each.rstrip('.')}." for each in impure))}
 
 
-@pytest.mark.parametrize("service", [name for name in SERVICES if name != "preprocessing"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_only_wiring_names_adapters(service: str) -> None:
     """Adapters and transport import each other nowhere: wiring, or the child that a run is, puts them together."""
     folder = package(service)

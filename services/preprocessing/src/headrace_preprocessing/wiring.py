@@ -11,12 +11,15 @@ from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
+from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of, raw_topic
 from headrace_runtime.records import Outgoing
 from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
 
+from headrace_preprocessing.adapters.clean_log import rows_between
+from headrace_preprocessing.adapters.histories import Histories
 from headrace_preprocessing.adapters.seen_log import SeenLog
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.settings import Settings
@@ -77,7 +80,9 @@ def _pipeline_parts(
         account,
     )
     origin = partial(_origin, settings, pipeline.stream.topic)
-    return [loop, Freezer(settings, pipeline, events, origin, messages, tell)]
+    histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
+    between = partial(rows_between, settings)
+    return [loop, Freezer(settings, pipeline, events, origin, messages, tell, between, histories)]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:

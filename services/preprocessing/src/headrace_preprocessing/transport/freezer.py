@@ -37,9 +37,8 @@ from headrace_runtime.telemetry.traces import tracer
 from headrace_runtime.topics import DATASET_REQUESTED
 from prometheus_client import Counter
 
-from headrace_preprocessing.adapters.clean_log import rows_between
-from headrace_preprocessing.adapters.histories import Histories
 from headrace_preprocessing.core.filling import rows_wanted
+from headrace_preprocessing.ports import Histories, RowsBetween
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.converters import (
@@ -77,6 +76,8 @@ class Freezer(Background):
         origin: Callable[[], Origin],
         messages: CleanMessages,
         tell: Callable[[str, str], None],
+        rows_between: RowsBetween,
+        histories: Histories,
     ) -> None:
         """`origin` asks the cluster, when a dataset is cut: the topic may have been made anew.
 
@@ -90,7 +91,8 @@ class Freezer(Background):
         self._messages = messages
         self._tell_trouble = tell
         self._store = ObjectStore(settings.store_url)
-        self._histories = Histories(settings, pipeline, self._store)
+        self._rows_between = rows_between
+        self._histories = histories
         self._history = History(pipeline=pipeline.name)
 
     def run(self) -> None:
@@ -243,8 +245,7 @@ class Freezer(Background):
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
         writer = SegmentWriter(self._pipeline, self._store)
         read = partial(
-            rows_between,
-            self._settings,
+            self._rows_between,
             self._pipeline.own_name,
             watch.starts,
             clean_ends,

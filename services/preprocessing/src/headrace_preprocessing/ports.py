@@ -1,0 +1,41 @@
+"""What preprocessing needs of the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import pyarrow as pa
+from google.protobuf.message import Message
+from headrace_data.history import History
+from headrace_runtime.records import Place, Record
+
+
+class RowsBetween(Protocol):
+    """The rows of a pipeline's clean topic."""
+
+    def __call__(
+        self,
+        pipeline: str,
+        starts: Mapping[Place, int | None],
+        ends: Mapping[Place, int],
+        stall_s: float,
+        read: Callable[[Record], pa.RecordBatch | None],
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a range, in order within each partition; `read` returns those of a message.
+
+        `pipeline` is the name that it alone ever has. Raises Unavailable after `stall_s` seconds without progress.
+        """
+
+
+class Histories(Protocol):
+    """The history of one pipeline: what was cut so far."""
+
+    def latest(self, beat: Callable[[], None]) -> History:
+        """Return the history as of the last cut that was committed before the call; `beat` is called in between.
+
+        Raises Unavailable when a transaction stays open, and Corrupt and NotFound when its bytes are not to be had.
+        """
+
+    def keep(self, history: History) -> Message:
+        """Keep a history, and return the message that names it."""
