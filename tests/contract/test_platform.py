@@ -20,6 +20,7 @@ from headrace_local.launcher import Platform
 from headrace_local.processes import MARK
 from headrace_runtime.services import ServiceShape
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaTimeoutError
 
 pytestmark = pytest.mark.contract
@@ -114,6 +115,17 @@ def test_a_killed_kafka_comes_back_with_its_records(broker: Platform, until: Cal
     consumer.seek_to_beginning()
     assert next(consumer).value == b"water"
     consumer.close()
+
+
+def test_kafka_loads_committed_offsets_in_steps_that_end_before_it_is_admitted_again(broker: Platform) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
+    try:
+        told = admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, "1")], config_filter="all")
+    finally:
+        admin.close()
+    [settings] = told["broker"].values()
+    # With the default of 5 MiB, a killed broker told of old offsets once in three starts, with 110,000 of them to load.
+    assert int(settings["offsets.load.buffer.size"]["value"]) <= 64 * 1024
 
 
 def test_the_home_of_a_platform_is_its_owners_alone(broker: Platform) -> None:
