@@ -17,8 +17,8 @@ from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.records import Outgoing
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.loops import TransactionLoop
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.structs import ConsumerGroupMetadata
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -52,6 +52,13 @@ def joined(settings: KafkaSettings, topic: str, instance: str = "0") -> GroupCon
     consumer = GroupConsumer(settings, group=f"group.{topic}", topics=[topic], instance=instance)
     until(lambda: consumer.poll(0.05) or consumer.assignment())
     return consumer
+
+
+def values(consumer: GroupConsumer, count: int) -> list[bytes]:
+    read: list[bytes] = []
+    while len(read) < count:
+        read += [record.value or b"" for record in consumer.poll(0.2)]
+    return read
 
 
 def test_the_offsets_of_an_aborted_transaction_are_not_committed_with_the_next(
@@ -94,6 +101,32 @@ def test_partitions_are_told_when_they_are_assigned(settings: KafkaSettings, top
         assert arrivals.new() == moved
         # Another reader has its own news.
         assert consumer.arrivals().new() == both
+
+
+def test_a_broker_that_forgets_what_was_committed_makes_nobody_read_it_again(
+    settings: KafkaSettings, topic: str
+) -> None:
+    with (
+        closing(joined(settings, topic)) as consumer,
+        closing(TransactionalProducer(settings, f"tx.{topic}")) as producer,
+    ):
+        with producer.transaction() as transaction:
+            transaction.send(Outgoing(topic, None, b"%d" % number, (), 0) for number in range(6))
+        assert values(consumer, 6) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+        with producer.transaction() as transaction:
+            transaction.commit_offsets({(topic, 0): 4}, consumer.group_metadata())
+        # What a broker tells that has not loaded all of its log, a client without our memory can make it tell.
+        forgetful = KafkaProducer(transactional_id=f"old.{topic}", **settings.kafka_client())
+        forgetful.init_transactions()
+        forgetful.begin_transaction()
+        forgetful.send_offsets_to_transaction(
+            {TopicPartition(topic, 0): OffsetAndMetadata(1, "", -1)}, consumer.group_metadata()
+        )
+        forgetful.commit_transaction()
+        forgetful.close()
+        assert consumer.committed([(topic, 0)]) == {(topic, 0): 1}
+    with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="0")) as consumer:
+        assert values(consumer, 2) == [b"4", b"5"]
 
 
 def _knows(cluster: Any, topic: str, topic_id: str) -> bool:

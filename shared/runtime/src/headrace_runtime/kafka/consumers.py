@@ -20,6 +20,7 @@ from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.ends import Ends
 from headrace_runtime.kafka.gaps import Gap, Gaps
 from headrace_runtime.kafka.joining import REST_S, Joining
+from headrace_runtime.kafka.progress import Progress
 from headrace_runtime.kafka.renewal import Renewal
 from headrace_runtime.kafka.waiting import Patience, never
 from headrace_runtime.kafka.watchdog import Watchdog
@@ -98,6 +99,7 @@ class GroupConsumer:
         self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
         self._gaps = Gaps(self._consumer)
         self._renewal = Renewal(self._consumer, self.arrivals())
+        self._progress = Progress.of(group)
         self._consumer.subscribe(topics, listener=self._assignments)
         self._joining = Joining(self._consumer)
         self._membership = self._joining.membership()
@@ -138,7 +140,7 @@ class GroupConsumer:
             return []
         self._renewal.before_poll()
         polled = self._patience.poll(timeout_s, self.max_records, until)
-        records = self._let_rest(self._renewal.after_poll(polled))
+        records = self._unprocessed(self._let_rest(self._renewal.after_poll(polled)))
         self._gaps.look(self.assignment())
         self._membership = membership
         if records and not self._joining.owns(self._joining.membership()):
@@ -155,6 +157,17 @@ class GroupConsumer:
             self._consumer.seek(TopicPartition(*place), found[0].offset)
             logger.info("%s: %s:%s rests until its pipeline has grown", self.group, *place)
         return [record for record in polled if record.place not in beyond]
+
+    def _unprocessed(self, polled: Sequence[Record]) -> list[Record]:
+        """Return the records of partitions that do not begin before what was committed; go on there in the others."""
+        behind = self._progress.behind(polled, self.topic_id)
+        for place, offset in behind.items():
+            logger.warning(
+                "%s: %s:%s goes on at offset %s, which was committed; the broker told of an older one",
+                *(self.group, *place, offset),
+            )
+            self._consumer.seek(TopicPartition(*place), offset)
+        return [record for record in polled if record.place not in behind]
 
     def _join_for_more(self) -> None:
         """Ask for partitions that nobody may own: a topic has grown, perhaps before this member came back.

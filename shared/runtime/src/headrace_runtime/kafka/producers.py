@@ -13,6 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from headrace_runtime.errors import HeadraceError
+from headrace_runtime.kafka.progress import Progress
 from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.records import Offsets, Outgoing, Place
 from headrace_runtime.settings import KafkaSettings
@@ -63,6 +64,8 @@ class Transaction:
     def __init__(self, producer: KafkaProducer) -> None:
         self._producer = producer
         self._sent: list[Any] = []
+        self.offsets: list[tuple[str, Offsets]] = []
+        """Offsets of consumer groups, by the name of the group."""
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write messages."""
@@ -98,6 +101,7 @@ class Transaction:
             for place, offset in offsets.items()
         }
         _answered(self._producer, "send_offsets_to_transaction", structs, group_metadata)
+        self.offsets.append((group_metadata.group_id, offsets))
 
 
 class TransactionalProducer:
@@ -135,8 +139,11 @@ class TransactionalProducer:
                 # the records to be read again would be lost.
                 self._producer._transaction_manager._pending_txn_offset_commits.clear()  # noqa: SLF001
                 self._producer.begin_transaction()
-                yield Transaction(self._producer)
+                transaction = Transaction(self._producer)
+                yield transaction
                 _answered(self._producer, "begin_commit")
+                for group, offsets in transaction.offsets:
+                    Progress.of(group).committed(offsets)
             except _FENCED as error:
                 raise Fenced(f"{self.transactional_id}: another process took over") from error
             except _LOST_MEMBERSHIP as error:
