@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.prediction_pb2 import PredictionServed
 from headrace.events.v1.record_pb2 import SourceRange
 from headrace.registry.v1 import registry_service_pb2 as messages
@@ -155,7 +156,13 @@ def fates(registry, canned):
     trained = [canned.version(messages.VERSION_STATE_RELEASED)]
     registry.fates = [
         messages.RecordFate(pipeline="a", rejection=why),
-        messages.RecordFate(pipeline="b", dataset_id=canned.digest("d"), split="train", versions=trained),
+        messages.RecordFate(
+            pipeline="b",
+            dataset_id=canned.digest("d"),
+            split="train",
+            versions=trained,
+            event_time=Timestamp(seconds=1_764_374_400, nanos=250_000_000),
+        ),
         messages.RecordFate(pipeline="c", waiting=True),
         messages.RecordFate(pipeline="d"),
         messages.RecordFate(pipeline="e", rejection=why, dataset_id=canned.digest("d"), split="test"),
@@ -182,6 +189,7 @@ def test_fates_as_json(headrace, fates, canned):
         "reason": "expected numbers [got text]",
     }
     assert (found[1]["dataset_id"], found[1]["split"]) == (canned.digest("d"), "train")
+    assert found[1]["event_time"] == "2025-11-29T00:00:00.250Z"
     assert [version["ordinal"] for version in found[1]["versions"]] == [1]
     assert found[2] | {"pipeline": ""} == {
         "pipeline": "",
@@ -189,6 +197,7 @@ def test_fates_as_json(headrace, fates, canned):
         "rejection": None,
         "dataset_id": None,
         "split": None,
+        "event_time": None,
         "versions": [],
         "deleted": False,
     }
@@ -199,7 +208,7 @@ def test_fates_as_a_table(headrace, fates):
     assert fits(output)
     text = " ".join(output.split())
     assert "rejected by ingestion, rule type, field pixels: expected numbers [got text]" in text
-    assert "train split of dataset dddddddddddd, learned by digits 1" in text
+    assert "train split of dataset dddddddddddd, learned by digits 1, event time 2025-11-29T00:00:00.250Z" in text
     assert "waiting" in text
     assert "no dead letter tells why" in text
     assert "deleted unread it was deleted from the topic before the pipeline began to read there" in text

@@ -7,7 +7,7 @@ import pytest
 from headrace_model_registry.core import facts, prediction_ids
 from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.facts import RunKind
-from headrace_model_registry.core.fate import RecordFate, RecordPlace, RecordRejection
+from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace, RecordRejection
 from headrace_model_registry.core.lineage import Lineage
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories
@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 PREDICTION = "019a0b1c-2d3e-7f4a-8b5c-6d7e8f901234"
+MOMENT = datetime(2026, 11, 29, tzinfo=UTC)
 SIBLING = "019a0b1c-2d3e-7f4a-8b5c-6d7e8f909999"
 
 
@@ -37,8 +38,9 @@ class Kept:
     def rejection_of(self, pipeline, place):
         return self.rejections.get((pipeline, place))
 
-    def split_of(self, frozen, place):
-        return self.rows.get((frozen.dataset_id, place))
+    def row_of(self, frozen, place):
+        split = self.rows.get((frozen.dataset_id, place))
+        return split and HeldRow(split, MOMENT)
 
 
 @pytest.fixture
@@ -193,7 +195,9 @@ def test_a_record_of_a_dataset_names_its_split_and_versions(story, kept, stories
     kept.rows[(dataset.dataset_id, HERE)] = "validation"
     story.release()
     version = ledger.catalogue.champion("digits")
-    assert stories.fates(HERE) == [RecordFate("digits", None, dataset.dataset_id, "validation", (version,), False)]
+    assert stories.fates(HERE) == [
+        RecordFate("digits", None, dataset.dataset_id, "validation", (version,), False, event_time=MOMENT)
+    ]
 
 
 def test_the_newest_dataset_with_the_record_counts(story, kept, stories, world):

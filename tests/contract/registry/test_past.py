@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.artifact_pb2 import Artifact
 from headrace.events.v1.dataset_pb2 import DatasetFrozen, SplitRows
 from headrace.events.v1.model_pb2 import ModelReleased
@@ -159,7 +160,8 @@ def dataset(settings: Settings, registry: RegistryServiceStub, cluster: Any, cas
     letter = DeadLetter("ingestion", "type", "pixels", "expected numbers", name, 1, BROKEN, None, values[BROKEN])
     cluster.send(letter.outgoing(name, 1))
     kept = [n for n in range(WAITING) if n != BROKEN]
-    checked = RecordChecker(pipeline.stream).check([values[n] for n in kept], [1] * len(kept), kept, None)
+    times = np.array(kept, "M8[s]").astype("M8[us]")
+    checked = RecordChecker(pipeline.stream).check([values[n] for n in kept], [1] * len(kept), kept, None, times)
     assert not checked.rejected
     store = ObjectStore(settings.store_url)
     writer = SegmentWriter(pipeline, store)
@@ -204,6 +206,7 @@ def test_every_record_has_a_fate(registry: RegistryServiceStub, dataset: Manifes
         found = fate(offset)
         assert (found.dataset_id, found.waiting, found.HasField("rejection")) == (dataset.dataset_id, False, False)
         assert [version.ordinal for version in found.versions] == [1]
+        assert found.event_time == Timestamp(seconds=offset)
         splits[found.split] += 1
     assert splits["train"] > 0
     rejected = fate(BROKEN)

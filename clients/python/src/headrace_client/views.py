@@ -205,6 +205,7 @@ def fate_view(fate: messages.RecordFate) -> View:
         "rejection": told if fate.HasField("rejection") else None,
         "dataset_id": fate.dataset_id or None,
         "split": fate.split or None,
+        "event_time": _time(fate, "event_time"),
         "versions": [version_view(version) for version in fate.versions],
         "deleted": fate.deleted,
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace_model_registry.core.facts import DatasetFrozen, LogEntry, PredictionServed
-from headrace_model_registry.core.fate import RecordPlace, RecordRejection
+from headrace_model_registry.core.fate import HeldRow, RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.wishes import Input
 
@@ -74,5 +74,5 @@ class Records(Protocol):
 class Datasets(Protocol):
     """The rows of frozen datasets."""
 
-    def split_of(self, frozen: DatasetFrozen, place: RecordPlace) -> str | None:
-        """Return the split that holds a record, None when the dataset does not. The topic must be the dataset's."""
+    def row_of(self, frozen: DatasetFrozen, place: RecordPlace) -> HeldRow | None:
+        """Return the row that a record became, None when the dataset has none. The topic must be the dataset's."""

@@ -210,9 +210,10 @@ def _fate(view: View) -> str:
     if view["dataset_id"]:
         versions = ", ".join(f"{version['model']} {version['ordinal']}" for version in view["versions"])
         learned = f"learned by {versions}" if view["split"] == "train" else f"of {versions}"
-        told.append(
-            f"{view['split']} split of dataset {short_id(view['dataset_id'])}" + (f", {learned}" if versions else "")
-        )
+        held = [f"{view['split']} split of dataset {short_id(view['dataset_id'])}"]
+        held += [learned] if versions else []
+        held += [f"event time {view['event_time']}"] if view["event_time"] else []
+        told.append(", ".join(held))
     if view["fate"] == "waiting":
         told.append("no dataset has been cut from its range yet")
     if view["fate"] == "deleted_unread":

@@ -1,7 +1,7 @@
 """The rows of frozen datasets, in the object store."""
 
 import pyarrow.compute as pc
-from headrace_data.batches import OFFSET
+from headrace_data.batches import OFFSET, TIME
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part
@@ -9,7 +9,7 @@ from headrace_runtime.errors import Corrupt
 from headrace_runtime.object_store import ObjectStore
 
 from headrace_model_registry.core.facts import DatasetFrozen
-from headrace_model_registry.core.fate import RecordPlace
+from headrace_model_registry.core.fate import HeldRow, RecordPlace
 
 
 class StoredDatasets:
@@ -18,8 +18,8 @@ class StoredDatasets:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def split_of(self, frozen: DatasetFrozen, place: RecordPlace) -> str | None:
-        """Return the split that holds a record, None when the dataset does not.
+    def row_of(self, frozen: DatasetFrozen, place: RecordPlace) -> HeldRow | None:
+        """Return the row that a record became, None when the dataset has none.
 
         Raises Corrupt when manifest or parts are not what they should be, and NotFound when they are gone.
         """
@@ -27,8 +27,9 @@ class StoredDatasets:
             manifest = Manifest.from_json(self._store.get(frozen.manifest))
             held = manifest.reaching(lambda part: _reaches_over(part, place))
             for split, rows in DatasetReader(held, self._store).rows():
-                if pc.any(pc.equal(rows.column(OFFSET), place.offset)).as_py():
-                    return split
+                row = pc.index(rows.column(OFFSET), place.offset).as_py()
+                if row >= 0:
+                    return HeldRow(split, rows.column(TIME)[row].as_py())
         except DataError as error:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
         return None

@@ -1,6 +1,7 @@
 """What became of one record of a producers' topic."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Version
@@ -30,6 +31,14 @@ class RecordRejection:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldRow:
+    """The row of a dataset that a record became: the split that it is in, and its event time where it has one."""
+
+    split: str
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFate:
     """What became of a record in one pipeline.
 
@@ -46,6 +55,8 @@ class RecordFate:
     """Whether the pipeline was deleted since."""
     deleted_unread: bool = False
     """Whether the record was deleted from its topic before the pipeline began to read there."""
+    event_time: datetime | None = None
+    """The event time of its row; None where no dataset holds it, or the row has none."""
 
 
 def readers(catalogue: Catalogue, topic: str) -> list[str]:
@@ -72,12 +83,12 @@ def fate(
     pipeline: str,
     place: RecordPlace,
     rejection: RecordRejection | None,
-    held: tuple[Dataset, str] | None,
+    held: tuple[Dataset, HeldRow] | None,
     *,
     beginning: int,
     deleted: bool = False,
 ) -> RecordFate:
-    """Return the fate of a record; `held` is the newest dataset with it and its split, None when there is none.
+    """Return the fate of a record; `held` is the newest dataset with it and its row there, None when there is none.
 
     `beginning` is the first offset that the record's partition still has.
 
@@ -89,13 +100,22 @@ def fate(
         # A topic that was made anew has records before those that were read of the old one: these do wait.
         gone = unknown and place.offset < beginning and _began_after(catalogue, pipeline, place)
         return RecordFate(pipeline, rejection, "", "", (), unknown and not gone, deleted, gone)
-    dataset, split = held
+    dataset, row = held
     trained = tuple(
         version
         for (name, _), version in catalogue.versions.items()
         if (name, version.trained.dataset_id) == (pipeline, dataset.frozen.dataset_id)
     )
-    return RecordFate(pipeline, rejection, dataset.frozen.dataset_id, split, trained, waiting=False, deleted=deleted)
+    return RecordFate(
+        pipeline,
+        rejection,
+        dataset.frozen.dataset_id,
+        row.split,
+        trained,
+        waiting=False,
+        deleted=deleted,
+        event_time=row.time,
+    )
 
 
 def _began_after(catalogue: Catalogue, pipeline: str, place: RecordPlace) -> bool:

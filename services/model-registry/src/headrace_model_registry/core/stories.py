@@ -7,7 +7,7 @@ from headrace_runtime.errors import InvalidInput, NotFound
 
 from headrace_model_registry.core import fate, lineage, prediction_ids
 from headrace_model_registry.core.catalogue import Catalogue, Dataset
-from headrace_model_registry.core.fate import RecordFate, RecordPlace
+from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace
 from headrace_model_registry.core.lineage import Lineage
 from headrace_model_registry.core.state import State
 from headrace_model_registry.ports import Datasets, Predictions, Records
@@ -79,10 +79,10 @@ class Stories:
         deleted = home is not self._state.catalogue
         return fate.fate(home, pipeline, place, rejection, held, beginning=beginning, deleted=deleted)
 
-    def _held(self, newest_first: list[Dataset], place: RecordPlace) -> tuple[Dataset, str] | None:
+    def _held(self, newest_first: list[Dataset], place: RecordPlace) -> tuple[Dataset, HeldRow] | None:
         for dataset in newest_first:
-            if split := self._datasets.split_of(dataset.frozen, place):
-                return dataset, split
+            if row := self._datasets.row_of(dataset.frozen, place):
+                return dataset, row
         return None
 
 

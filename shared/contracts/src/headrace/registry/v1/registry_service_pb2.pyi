@@ -932,6 +932,7 @@ class RecordFate(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     DELETED_UNREAD_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -952,6 +953,10 @@ class RecordFate(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Version]:
         """Versions that were trained on that dataset, oldest first."""
 
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """The event time of the row that it became; unset when no dataset holds it, or the row has none."""
+
     def __init__(
         self,
         *,
@@ -963,10 +968,11 @@ class RecordFate(_message.Message):
         waiting: _builtins.bool = ...,
         deleted: _builtins.bool = ...,
         deleted_unread: _builtins.bool = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "event_time", b"event_time", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
