@@ -128,6 +128,7 @@ class Lane:
             sources=[record_pb2.SourceRange(partition=partition, start=start, end=end)],
             topic_id="" if is_pushed else self.source_id,
             rejected=Counter(rejection.rule for rejection in checked.rejected),
+            time_sources=[record_pb2.TIME_SOURCE_ACCEPT if is_pushed else record_pb2.TIME_SOURCE_CREATE],
         )
         target = (-1 - partition if is_pushed else partition) % PARTITIONS
         return Outgoing(raw_topic(self.name), None, message.SerializeToString(), partition=target)

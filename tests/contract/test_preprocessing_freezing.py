@@ -288,11 +288,12 @@ def test_late_rows_are_kept_with_their_time_and_counted(lanes: Lanes, until: Unt
         (0, [{**row, "at_s": 5 * day} for row in sound(0, 20)]),
         (1, [{**row, "at_s": 2 * day} for row in sound(20, 40)]),
         (0, [{**row, "at_s": 3 * day} for row in sound(40, 45)]),
-        (0, sound(45, 60)),
+        (-1, sound(45, 60)),
     )
     until(lane.frozen)
     (frozen,) = lane.frozen()
     assert frozen.late_rows == 5
+    assert lane.manifest(frozen).provenance.time_sources == ("accept", "create")
     days = Counter(row["_time"] and row["_time"].timestamp() / day for row in lane.dataset_rows(frozen))
     assert days == {5.0: 20, 2.0: 20, 3.0: 5, None: 15}
 

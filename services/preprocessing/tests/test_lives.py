@@ -7,7 +7,15 @@ PUSHED = ""
 
 def add(lives: Lives, topic_id: str, partition: int, offset: int, rows: int) -> None:
     source = OffsetRange(partition=-1 - partition if topic_id == PUSHED else partition, start=0, end=rows)
-    lives.add(topic_id, Record("clean", partition, offset, None, None), rows, {"json": 1}, [source], 0.0)
+    lives.add(
+        topic_id,
+        Record("clean", partition, offset, None, None),
+        rows,
+        {"json": 1},
+        [source],
+        0.0,
+        {topic_id or "accept"},
+    )
 
 
 def test_what_waits_of_a_topic_that_is_gone_is_told_apart() -> None:
@@ -21,6 +29,7 @@ def test_what_waits_of_a_topic_that_is_gone_is_told_apart() -> None:
     add(lives, "new", 1, 4, 20)
     waiting = lives.waiting()
     assert (waiting.rows, waiting.rejected["json"]) == (30, 2)
+    assert (gone.time_sources, waiting.time_sources) == ({"old"}, {"accept", "new"})
     assert lives.firsts() == {("clean", 1): 3}
     assert (lives.topic_id, lives.gone) == ("new", {"old"})
 

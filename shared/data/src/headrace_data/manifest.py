@@ -143,6 +143,12 @@ class Provenance(Document):
     """Ranges of the clean topic."""
     rejected: dict[str, int]
     """Records of these ranges that are not in the dataset, by rule."""
+    time_sources: Annotated[
+        tuple[str, ...],
+        pydantic.Field(exclude_if=lambda value: not value),  # so that manifests keep the bytes they had before
+    ] = ()
+    """Where event times come from: `create` (the producer) or `append` (the broker) of Kafka timestamps, `field` of the
+    record, `accept` of a push. Empty where no batch says."""
 
 
 class SegmentManifest(Document):

@@ -238,6 +238,7 @@ def _joined(provenances: Sequence[Provenance]) -> Provenance:
         update={
             "sources": _ranges([span for each in provenances for span in each.sources]),
             "clean_ranges": _ranges([span for each in provenances for span in each.clean_ranges]),
+            "time_sources": tuple(sorted({source for each in provenances for source in each.time_sources})),
             "rejected": rejected,
         }
     )

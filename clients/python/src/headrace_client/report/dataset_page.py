@@ -43,6 +43,12 @@ _RULES: Final = {
     "future": "the event time lies too far ahead",
     "oversized": "the record is too large",
 }
+_TIMES: Final = {
+    "create": "set by the producer",
+    "append": "set by the broker",
+    "field": "a field of the record",
+    "accept": "when a push came",
+}
 
 
 def dataset_page(facts: DatasetFacts) -> str:
@@ -243,6 +249,7 @@ def _origin(facts: DatasetFacts) -> Html:
     rows: list[Sequence[Any]] = [
         ["cluster", page.identity(origin.cluster_id)],
         ["topic", joined(origin.topic, " ", page.identity(origin.topic_id))],
+        ["event times", ", ".join(_TIMES.get(one, one) for one in origin.time_sources) or "not told"],
         ["pipeline", joined(manifest.pipeline, ", spec ", page.identity(manifest.spec_digest))],
         ["schema", page.identity(manifest.schema_digest)],
         ["preparation", page.identity(manifest.prepare_digest)],

@@ -32,6 +32,8 @@ class Filling:
     """Ids of the requests for a dataset that are not answered yet, oldest first."""
     failed_rows: int = -1
     """Rows that waited when a freeze of them failed; it is not tried again before there are more."""
+    time_sources: set[str] = field(default_factory=set)
+    """Where the event times of the rows come from, in the words of a dataset's provenance."""
 
     def add(
         self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float, written_ms: int

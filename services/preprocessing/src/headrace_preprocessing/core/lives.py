@@ -58,11 +58,13 @@ class Lives:
         rejected: Mapping[str, int],
         sources: Iterable[OffsetRange],
         now_s: float,
+        time_sources: Iterable[str] = (),
     ) -> None:
         """Count a batch of that topic which lies in the clean topic as `record`."""
         part = self._parts.setdefault(topic_id, _Part())
         part.firsts.setdefault(record.place, record.offset)
         part.filling.add(rows, rejected, sources, now_s, record.timestamp_ms)
+        part.filling.time_sources.update(time_sources)
 
     def waiting(self) -> Filling:
         """Return all that waits, as one."""
@@ -87,4 +89,5 @@ def merged(fillings: Iterable[Filling]) -> Filling:
     for each in fillings:
         rejected = Counter(each.rejected)
         whole.add(each.rows, rejected, each.ranges(), max(whole.last_s, each.last_s), each.oldest_ms)
+        whole.time_sources |= each.time_sources
     return whole

@@ -146,6 +146,13 @@ def source_ranges(message: record_pb2.RecordBatch) -> list[OffsetRange]:
     return [OffsetRange(partition=item.partition, start=item.start, end=item.end) for item in message.sources]
 
 
+def time_sources(message: record_pb2.RecordBatch) -> set[str]:
+    """Return where the times of a batch's rows come from, in the words of a dataset's provenance."""
+    known = record_pb2.TimeSource.DESCRIPTOR.values_by_number
+    told = {known[number].name for number in message.time_sources if number in known}
+    return {name.removeprefix("TIME_SOURCE_").lower() for name in told}
+
+
 class Left(NamedTuple):
     """A batch without the rows that no dataset can have."""
 
@@ -242,4 +249,5 @@ def provenance(
             OffsetRange(partition=partition, start=start, end=end) for partition, (start, end) in sorted(clean.items())
         ),
         rejected=dict(filling.rejected + Counter(left_out)),
+        time_sources=tuple(sorted(filling.time_sources)),
     )

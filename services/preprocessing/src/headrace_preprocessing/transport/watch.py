@@ -21,7 +21,7 @@ from opentelemetry import trace
 from headrace_preprocessing.core.filling import Filling
 from headrace_preprocessing.core.lives import Lives
 from headrace_preprocessing.transport.clean_messages import UNREADABLE, CleanMessages
-from headrace_preprocessing.transport.converters import source_ranges
+from headrace_preprocessing.transport.converters import source_ranges, time_sources
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,10 @@ class Watch:
             # Of a topic without an id, or of one whose offsets were reset: what waits may be of either.
             self.lives.clear()
             self._leave_out(self.filling)
-        self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s)
+        times = time_sources(batch)
+        self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s, times)
         self.filling.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
+        self.filling.time_sources |= times
         return True
 
     def _leave_out(self, gone: Filling) -> None:
