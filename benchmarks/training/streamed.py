@@ -33,7 +33,7 @@ from benchmarks import figures
 
 HELD = "in memory"
 STREAMED = "streamed"
-ROWS = 1_000_000
+ROWS = 700_000
 NUMBERS = 32
 EPOCHS = 3
 NETWORKS = ((64, 32, 256), (256, 128, 64))

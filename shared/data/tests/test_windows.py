@@ -194,6 +194,45 @@ def test_stricter_cleaning_holds_for_segments_that_exist(store: MemoryStore) -> 
     assert 0 < stricter.rows == len(values) < 2 * DAY
 
 
+@pytest.mark.parametrize(
+    ("window", "choices"),
+    [("all", {}), ("{rows: 63}", {}), ("{rows: 130}", {"high": 50, "missing": "drop"}), ("all", {"salt": "b"})],
+)
+def test_a_split_is_read_part_by_part_as_it_is_at_once(
+    store: MemoryStore, window: str, choices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = history_of(days(), store, 3)
+    manifest, _ = Windows(days(window, **choices), store).dataset(history)
+    reader = DatasetReader(manifest, store)
+
+    for split in SPLITS:
+        at_once = pa.Table.from_batches(reader.batches(split)).select(["x", "kind", "y"])
+        first, again = (
+            pa.Table.from_batches([rows for part in reader.parts(split) for rows in part()]) for _ in range(2)
+        )
+        assert first.to_pylist() == again.to_pylist() == at_once.to_pylist()
+        assert first.num_rows == manifest.splits[split].rows
+    # What was found once is not looked for again, and parts without a row of the split are not read.
+    monkeypatch.setattr("headrace_data.dataset.splits_of", None)
+    monkeypatch.setattr(store, "get", counted := Counted(store.get))
+    held = [sum(map(len, part())) for part in reader.parts("test")]
+    assert sum(held) == manifest.splits["test"].rows
+    assert counted.calls == len(held) - held.count(0)
+    assert window != "{rows: 63}" or 0 in held
+
+
+class Counted:
+    """Counts the calls of a function."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self.calls = 0
+
+    def __call__(self, *given: Any) -> Any:
+        self.calls += 1
+        return self._function(*given)
+
+
 def test_a_new_nullable_field_is_null_in_segments_of_before(store: MemoryStore) -> None:
     history = history_of(days(), store, 2)
     document = json.loads(days("all").canonical_json())

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from headrace_data.batches import elements
 from headrace_data.errors import DatasetInvalid
-from headrace_data.manifest import Manifest, Part, Reading, Slice
+from headrace_data.manifest import Manifest, Reading
 from headrace_data.parts import BlobStore, read_groups, read_part
-from headrace_data.slices import groups_of, rows_of, splits_of
+from headrace_data.slices import is_taken, rows_of, splits_of
 from headrace_data.spec import Field
 from headrace_data.split import SPLITS, SplitName
 from headrace_data.transforms import FittedCategory, FittedTransforms
@@ -34,6 +34,8 @@ class DatasetReader:
     def __init__(self, manifest: Manifest, store: BlobStore) -> None:
         self.manifest = manifest
         self._store = store
+        self._known: dict[tuple[SplitName, int, int], list[npt.NDArray[np.uint8]]] = {}
+        """Which rows of a part are in a split, a bit each, by split, slice and part, for each row group."""
 
     def batches(self, split: SplitName) -> Iterator[pa.RecordBatch]:
         """Yield a split's rows in canonical order, all columns and the lineage, one batch per part.
@@ -44,22 +46,44 @@ class DatasetReader:
             yield rows
 
     def parts(self, split: SplitName) -> Sequence[Callable[[], Iterator[pa.RecordBatch]]]:
-        """Return what reads a split's rows, part by part in canonical order: each yields one row group after another.
+        """Return what reads a split's features and label, part by part in canonical order.
 
-        They raise DatasetInvalid as `batches` does.
+        Each yields one row group after another, empty ones too, and raises DatasetInvalid as `batches` does. Which rows
+        of a part are in the split is found once, and kept, a bit for each row: later only what is learned from is
+        decoded.
         """
-        manifest = self.manifest
+        manifest, learned = self.manifest, self._learned
         if manifest.reading is None:
-            return [partial(read_groups, part, manifest.fields, self._store) for part in manifest.splits[split].parts]
+            parts = manifest.splits[split].parts
+            return [partial(read_groups, part, learned, self._store, lineage=False) for part in parts]
         return [
-            partial(self._groups, part, taken, manifest.reading, SPLITS.index(split))
-            for taken in manifest.slices
-            for part in taken.parts
+            partial(self._groups, (split, number, place), manifest.reading)
+            for number, taken in enumerate(manifest.slices)
+            for place in range(len(taken.parts))
         ]
 
-    def _groups(self, part: Part, taken: Slice, reading: Reading, split: int) -> Iterator[pa.RecordBatch]:
-        for rows in groups_of(part, taken, self.manifest.fields, reading, self._store):
-            yield rows.filter(pa.array(splits_of(rows, reading) == split))
+    def _groups(self, place: tuple[SplitName, int, int], reading: Reading) -> Iterator[pa.RecordBatch]:
+        split, number, part = place
+        taken, learned = self.manifest.slices[number], self._learned
+        if (known := self._known.get(place)) is not None:
+            groups = (
+                read_groups(taken.parts[part], learned, self._store, lineage=False) if any(map(np.any, known)) else ()
+            )
+            for rows, bits in zip(groups, known, strict=False):
+                yield rows.filter(pa.array(np.unpackbits(bits, count=len(rows)).view(np.bool_)))
+            return
+        found = []
+        for rows in read_groups(taken.parts[part], self.manifest.fields, self._store):
+            kept = is_taken(rows, taken, self.manifest.fields, reading)
+            kept &= splits_of(rows, reading) == SPLITS.index(split)
+            found.append(np.packbits(kept))
+            yield rows.filter(pa.array(kept)).select([field.name for field in learned])
+        self._known[place] = found
+
+    @property
+    def _learned(self) -> list[Field]:
+        """The features and the label."""
+        return [*self.manifest.features, self.manifest.label]
 
     def columns(self, split: SplitName) -> Columns:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
@@ -108,7 +132,7 @@ class DatasetReader:
             field.name: self._without_blanks(
                 field, _values(batch, field, served_dtype(field, self.manifest.transforms))
             )
-            for field in (*self.manifest.features, self.manifest.label)
+            for field in self._learned
         }
 
     def encoded(self, batch: pa.RecordBatch) -> Columns:
@@ -118,7 +142,7 @@ class DatasetReader:
         """
         transforms = self.manifest.transforms
         encoded = {}
-        for field in (*self.manifest.features, self.manifest.label):
+        for field in self._learned:
             fitted = transforms[field.name] if field.role == "feature" else None
             encoded[field.name] = (
                 fitted.codes_of(batch.column(field.name))
@@ -130,7 +154,7 @@ class DatasetReader:
     @property
     def row_bytes(self) -> int:
         """About how much memory a row of `columns` takes."""
-        fields = (*self.manifest.features, self.manifest.label)
+        fields = self._learned
         dtypes = [served_dtype(field, self.manifest.transforms) for field in fields]
         return sum(
             _TEXT_BYTES if field.type == "string" else field.size * dtype.itemsize
@@ -152,7 +176,7 @@ class DatasetReader:
                     yield split, rows.filter(pa.array(sides == SPLITS.index(split)))
 
     def _empty(self, rows: int) -> Columns:
-        transforms, fields = self.manifest.transforms, (*self.manifest.features, self.manifest.label)
+        transforms, fields = self.manifest.transforms, self._learned
         return {field.name: np.empty((rows, *field.shape), served_dtype(field, transforms)) for field in fields}
 
     def _without_blanks(self, field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

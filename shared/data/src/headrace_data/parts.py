@@ -87,26 +87,31 @@ def read_part(part: Part, fields: Sequence[Field], store: BlobStore) -> pa.Recor
     """
     data = store.get(part)
     with _naming(part):
-        table = _of_fields(pq.read_table(pa.BufferReader(data)), fields)
+        table = _of_schema(pq.read_table(pa.BufferReader(data)), arrow_schema(fields))
     if table.num_rows != part.rows:
         raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {table.num_rows}")
     batches = table.combine_chunks().to_batches()
     return batches[0]
 
 
-def read_groups(part: Part, fields: Sequence[Field], store: BlobStore) -> Iterator[pa.RecordBatch]:
+def read_groups(
+    part: Part, fields: Sequence[Field], store: BlobStore, *, lineage: bool = True
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a part as `read_part` returns them, one row group after another, decoded one at a time.
 
-    Raises DatasetInvalid when they are not what the manifest says.
+    Without `lineage` nothing but the columns of these fields is decoded. Raises DatasetInvalid when they are not what
+    the manifest says.
     """
     data = store.get(part)
     with _naming(part):
         file = pq.ParquetFile(pa.BufferReader(data))
     if file.metadata.num_rows != part.rows:
         raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {file.metadata.num_rows}")
+    schema = arrow_schema(fields) if lineage else pa.schema(list(arrow_schema(fields))[: len(fields)])
+    held = [name for name in schema.names if name in file.schema_arrow.names]
     for number in range(file.num_row_groups):
         with _naming(part):
-            table = _of_fields(file.read_row_group(number, use_threads=False), fields)
+            table = _of_schema(file.read_row_group(number, columns=held, use_threads=False), schema)
         yield from table.combine_chunks().to_batches()
 
 
@@ -119,9 +124,8 @@ def _naming(part: Part) -> Iterator[None]:
         raise DatasetInvalid(f"expected a Parquet file of the dataset's columns in {part.uri}: {error}") from error
 
 
-def _of_fields(table: pa.Table, fields: Sequence[Field]) -> pa.Table:
-    """Return what a Parquet file holds as rows of these fields."""
-    schema = arrow_schema(fields)
+def _of_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return what a Parquet file holds as rows of this schema."""
     return _with_names_of_lists(_projected(timed(table.combine_chunks()), schema), schema).cast(schema)
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from headrace_data.batches import TIME, lineage
 from headrace_data.cleaning import broken
 from headrace_data.manifest import Bound, Part, Reading, Slice
-from headrace_data.parts import BlobStore, read_groups, read_part
+from headrace_data.parts import BlobStore, read_part
 from headrace_data.spec import Field
 from headrace_data.split import assign_splits
 
@@ -29,28 +29,16 @@ def rows_of(taken: Slice, fields: Sequence[Field], reading: Reading, store: Blob
     Raises DatasetInvalid when a part is not what the manifest says.
     """
     for part in taken.parts:
-        yield _taken_of(read_part(part, fields, store), taken, fields, reading)
+        rows = read_part(part, fields, store)
+        yield rows.filter(pa.array(is_taken(rows, taken, fields, reading)))
 
 
-def groups_of(
-    part: Part, taken: Slice, fields: Sequence[Field], reading: Reading, store: BlobStore
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows that a dataset takes of one part of a segment, one row group after another.
-
-    Raises DatasetInvalid when the part is not what the manifest says.
-    """
-    for rows in read_groups(part, fields, store):
-        yield _taken_of(rows, taken, fields, reading)
-
-
-def _taken_of(rows: pa.RecordBatch, taken: Slice, fields: Sequence[Field], reading: Reading) -> pa.RecordBatch:
-    if taken.since is not None:
-        rows = rows.filter(pa.array(_from_bound_on(rows, taken.since)))
-    if taken.strict and (dropped := broken(rows, fields, reading.clean, reading.squared)):
-        kept = np.ones(len(rows), dtype=np.bool_)
-        kept[list(dropped)] = False
-        rows = rows.filter(pa.array(kept))
-    return rows
+def is_taken(rows: pa.RecordBatch, taken: Slice, fields: Sequence[Field], reading: Reading) -> Mask:
+    """Return which rows of a segment a dataset takes."""
+    kept = np.ones(len(rows), dtype=np.bool_) if taken.since is None else _from_bound_on(rows, taken.since)
+    if taken.strict:
+        kept[list(broken(rows, fields, reading.clean, reading.squared))] = False
+    return kept
 
 
 def splits_of(rows: pa.RecordBatch, reading: Reading) -> npt.NDArray[np.int8]:

@@ -30,6 +30,8 @@ class Memory:
     """
     buffer_bytes: int = 96 * 2**20
     """What the buffer takes through which streamed rows are shuffled."""
+    validation_bytes: int = 64 * 2**20
+    """What the validation split may take beside streamed rows, prepared. A larger one is read anew after each epoch."""
 
     def holds(self, rows: tuple[int, int], raw_bytes: int, prepared_bytes: int) -> bool:
         """Return whether rows are kept in memory: those of both splits, with the size of one as read and prepared."""

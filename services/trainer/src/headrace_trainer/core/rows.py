@@ -1,6 +1,6 @@
 """The prepared rows of a split: in memory, or streamed from its parts where they are too many for that."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -39,6 +39,12 @@ class Rows:
     def chunks(self) -> Iterator["Rows"]:
         """Yield all rows at once."""
         yield self
+
+
+def joined(parts: Iterable[Rows]) -> Rows:
+    """Return rows that come in parts, in memory; at least one part."""
+    held = list(parts)
+    return Rows(torch.cat([part.inputs for part in held]), torch.cat([part.targets for part in held]))
 
 
 class Source(Protocol):

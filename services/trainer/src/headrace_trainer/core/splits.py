@@ -14,7 +14,7 @@ from headrace_learning.graphs import Array, Columns
 
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.precision import EXACT
-from headrace_trainer.core.rows import Rows, Source, StreamedRows
+from headrace_trainer.core.rows import Rows, Source, StreamedRows, joined
 from headrace_trainer.core.summary import Summary
 
 _NUMBER_BYTES = 4
@@ -27,7 +27,7 @@ class Splits:
         """`shape` is that of one prepared row."""
         self._reader = reader
         self._row_bytes = _NUMBER_BYTES * math.prod(shape)
-        self._buffer_bytes = memory.buffer_bytes
+        self._memory = memory
         self._in_memory = memory.holds(self.rows, reader.row_bytes, self._row_bytes)
         self._training: Columns | None = None
 
@@ -40,8 +40,10 @@ class Splits:
     @property
     def held_bytes(self) -> int:
         """What prepared rows take of memory all the time."""
-        everything = sum(self.rows) * self._row_bytes
-        return everything if self._in_memory else min(everything, self._buffer_bytes)
+        training, validation = (rows * self._row_bytes for rows in self.rows)
+        if self._in_memory:
+            return training + validation
+        return min(training, self._memory.buffer_bytes) + (validation if self._holds_validation else 0)
 
     def summary(self, *, regression: bool) -> Summary:
         """Return what must be known of the training split before anything is learned. Raises TooManyDigits."""
@@ -52,7 +54,7 @@ class Splits:
             self._training = columns = reader.columns("train")
             summary.add(columns, lambda field: _sent(reader, field, columns[field.name]))
         else:
-            for group in (group for part in reader.parts("train") for group in part()):
+            for group in (group for part in reader.parts("train") for group in part() if len(group)):
                 summary.add(reader.arrays(group), partial(_whole_numbers, [group]))
         summary.require_digits()
         return summary
@@ -68,7 +70,12 @@ class Splits:
             return prepare(reader.encoded(group))
 
         rows = reader.manifest.splits[split].rows
-        return StreamedRows(reader.parts(split), prepared, rows, self._row_bytes, self._buffer_bytes)
+        streamed = StreamedRows(reader.parts(split), prepared, rows, self._row_bytes, self._memory.buffer_bytes)
+        return joined(streamed.chunks()) if split == "validation" and self._holds_validation else streamed
+
+    @property
+    def _holds_validation(self) -> bool:
+        return self.rows[1] * self._row_bytes <= self._memory.validation_bytes
 
 
 def _sent(reader: DatasetReader, field: Field, values: Array) -> Array:
