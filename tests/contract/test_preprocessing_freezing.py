@@ -318,6 +318,13 @@ def test_a_key_is_kept_once_in_all_partitions_where_the_stream_is_the_scope(lane
     reasons = Counter(letter.header("dead-reason") for letter in letters)
     assert reasons["key: expected a new key, got one that is among the last 100000 of the stream"] == 120
 
+    # What an earlier segment has is no new key in another partition either.
+    lane.send((2, sound(60, 200)), (1, sound(190, 240)))
+    until(lambda: len(lane.frozen()) == 2)
+    _, second = lane.frozen()
+    assert sorted(keys(lane.dataset_rows(second))) == [*range(70, 240)]
+    assert (second.repeated_keys, dict(second.rejected)) == (0, {"duplicates": 20})
+
 
 def test_all_rows_of_a_topic_that_was_made_anew_are_in_its_dataset(lanes: Lanes, until: Until) -> None:
     lane = lanes("{afterRecords: 120}")

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.batches import INDEX, OFFSET, PARTITION
+from headrace_data.batches import INDEX, OFFSET, PARTITION, TIME, TIME_TYPE, arrow_schema
 from headrace_data.cleaning import duplicate_in_stream, keys_of
+from headrace_data.history import History, keep
+from headrace_data.manifest import Provenance
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_data.stream_keys import Duplicates, StreamKeys
-from hypothesis import given
+from headrace_data.stream_keys import Duplicates, StreamKeys, newest_keys
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from .conftest import MemoryStore
 
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -45,6 +50,19 @@ def batch(rows: Sequence[Row]) -> pa.RecordBatch:
             INDEX: pa.array(indexes, pa.int32()),
         }
     )
+
+
+def with_features(rows: Sequence[Row], of: Pipeline) -> pa.RecordBatch:
+    """Return rows as a segment is written of them."""
+    keys = batch(rows)
+    columns = {name: keys.column(name) for name in keys.schema.names}
+    columns |= {"x": pa.array([0.5] * len(rows), pa.float32()), "y": pa.array(["a"] * len(rows), pa.string())}
+    columns[TIME] = pa.nulls(len(rows), TIME_TYPE)
+    schema = arrow_schema(of.stream.fields)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+NOWHERE = Provenance(cluster_id="c", topic="twice", topic_id="", sources=(), clean_ranges=(), rejected={})
 
 
 def plainly(rows: Sequence[Row], before: Sequence[int], window: int) -> list[Row]:
@@ -90,6 +108,50 @@ def test_duplicates_do_not_depend_on_batches_or_the_order_of_partitions(
     expected = plainly(rows, before, window)
     assert sorted((row[PARTITION], row[OFFSET], row[INDEX], row["key"]) for row in found) == expected
     assert duplicates.rows == len(expected)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 25)), max_size=30), max_size=4),
+    st.integers(1, 40),
+)
+def test_keys_of_earlier_segments_are_seen_as_far_back_as_the_window_reaches(
+    cuts: list[list[tuple[int, int]]], window: int
+) -> None:
+    of, store, last = pipeline(window), MemoryStore(), deque[int](maxlen=window)
+    history, offset = History(pipeline=of.name), 0
+    for cut in cuts:
+        stream, rows = StreamKeys(of), list[Row]()
+        for partition, key in cut:
+            rows.append((partition, offset, 0, key))
+            offset += 1
+        whole = batch(rows)
+        stream.add(whole)
+        duplicates = set(stream.duplicates(newest_keys(history, of, store)).among(whole).tolist())
+        kept = [row for number, row in enumerate(rows) if number not in duplicates]
+        expected = []
+        for row in sorted(rows):
+            if row[3] not in last:
+                last.append(row[3])
+                expected.append(row)
+        assert sorted(kept) == expected
+        # Parts of two rows, so that a window ends within a segment and within a part.
+        writer = SegmentWriter(of, store, part_rows=2)
+        writer.add(with_features(kept, of))
+        segment = writer.finish(NOWHERE)
+        history = history.and_cut(keep(segment, of, store))
+
+
+def test_no_more_parts_of_earlier_segments_are_read_than_the_window_wants() -> None:
+    of, store, beats = pipeline(window=5), MemoryStore(), list[None]()
+    history = History(pipeline=of.name)
+    for cut in range(4):
+        writer = SegmentWriter(of, store, part_rows=2)
+        writer.add(with_features([(0, 4 * cut + row, 0, 4 * cut + row) for row in range(4)], of))
+        history = history.and_cut(keep(writer.finish(NOWHERE), of, store))
+    found = np.concatenate(list(newest_keys(history, of, store, lambda: beats.append(None))))
+    assert found.tolist() == keys_of(batch([(0, 0, 0, key) for key in range(10, 16)]), of).tolist()
+    assert len(beats) == 3
 
 
 def test_what_repeats_in_large_cuts_is_found_across_the_pieces_they_are_looked_at_in() -> None:

@@ -115,6 +115,16 @@ def read_groups(
         yield from table.combine_chunks().to_batches()
 
 
+def read_column(part: Part, field: Field, store: BlobStore) -> pa.Array:
+    """Return one column of a part's rows, decoded alone. Raises DatasetInvalid when the part is not as promised."""
+    data = store.get(part)
+    with _naming(part):
+        column = pq.read_table(pa.BufferReader(data), columns=[field.name]).column(field.name)
+    if len(column) != part.rows:
+        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {len(column)}")
+    return column.combine_chunks()
+
+
 @contextmanager
 def _naming(part: Part) -> Iterator[None]:
     """Raise DatasetInvalid, which names the part, for whatever is wrong with its file."""

@@ -7,7 +7,8 @@ duplicates, however they were batched and in whichever order they were read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -18,7 +19,10 @@ import pyarrow as pa
 
 from headrace_data.batches import lineage
 from headrace_data.cleaning import keys_of
-from headrace_data.key_digests import Digests
+from headrace_data.history import History
+from headrace_data.key_digests import Digests, key_digests
+from headrace_data.manifest import SegmentManifest
+from headrace_data.parts import BlobStore, read_column
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline
 
@@ -58,6 +62,28 @@ class Duplicates:
             wanted = self.places[partition]
             found += [row for row, offset, index in places if (offset, index) in wanted]
         return np.array(sorted(found), np.int64)
+
+
+def newest_keys(
+    history: History, pipeline: Pipeline, store: BlobStore, keep_alive: Callable[[], None] = lambda: None
+) -> Iterable[Digests]:
+    """Return at least the last `duplicateWindow` keys of a stream's segments, oldest first; all there are if less.
+
+    The newest segments are read from their ends back, a part at a time, and of these the key alone. `keep_alive` is
+    called for each part. Raises DatasetInvalid when a part is not what its manifest says.
+    """
+    field, wanted = pipeline.stream.key_field, pipeline.prepare.clean.duplicate_window
+    found: deque[Digests] = deque()
+    if field is None:
+        return found
+    for entry in reversed(history.entries):
+        for part in reversed(SegmentManifest.from_json(store.get(entry.manifest)).parts):
+            if wanted <= 0:
+                return found
+            found.appendleft(key_digests(read_column(part, field, store)))
+            wanted -= part.rows
+            keep_alive()
+    return found
 
 
 NO_DUPLICATES: Final = Duplicates({})

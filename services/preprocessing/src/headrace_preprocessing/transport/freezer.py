@@ -23,6 +23,7 @@ from headrace_data.manifest import Manifest
 from headrace_data.repeats import Repeats
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
+from headrace_data.stream_keys import newest_keys
 from headrace_data.windows import Windows, prepared_under
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
@@ -253,7 +254,8 @@ class Freezer(Background):
             partial(self._messages.rows, without=watch.lives.gone),
         )
         left_out: collections.Counter[str] = collections.Counter()
-        for left in cut_rows(read, self._pipeline, lease.keep):
+        before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
+        for left in cut_rows(read, self._pipeline, lease.keep, before):
             letters += left.letters
             left_out.update(left.rejected)
             writer.add(left.rows)
