@@ -34,8 +34,8 @@ class DatasetReader:
     def __init__(self, manifest: Manifest, store: BlobStore) -> None:
         self.manifest = manifest
         self._store = store
-        self._known: dict[tuple[SplitName, int, int], list[npt.NDArray[np.uint8]]] = {}
-        """Which rows of a part are in a split, a bit each, by split, slice and part, for each row group."""
+        self._known: dict[tuple[int, int], list[npt.NDArray[np.uint8]]] = {}
+        """Which rows are in which split, by slice and part: for each row group a bit for each split and row."""
 
     def batches(self, split: SplitName) -> Iterator[pa.RecordBatch]:
         """Yield a split's rows in canonical order, all columns and the lineage, one batch per part.
@@ -49,35 +49,34 @@ class DatasetReader:
         """Return what reads a split's features and label, part by part in canonical order.
 
         Each yields one row group after another, empty ones too, and raises DatasetInvalid as `batches` does. Which rows
-        of a part are in the split is found once, and kept, a bit for each row: later only what is learned from is
-        decoded.
+        of a part are in which split is found once, and kept, three bits for each row: later only what is learned from
+        is decoded.
         """
         manifest, learned = self.manifest, self._learned
         if manifest.reading is None:
             parts = manifest.splits[split].parts
             return [partial(read_groups, part, learned, self._store, lineage=False) for part in parts]
         return [
-            partial(self._groups, (split, number, place), manifest.reading)
+            partial(self._groups, (number, place), SPLITS.index(split), manifest.reading)
             for number, taken in enumerate(manifest.slices)
             for place in range(len(taken.parts))
         ]
 
-    def _groups(self, place: tuple[SplitName, int, int], reading: Reading) -> Iterator[pa.RecordBatch]:
-        split, number, part = place
-        taken, learned = self.manifest.slices[number], self._learned
+    def _groups(self, place: tuple[int, int], split: int, reading: Reading) -> Iterator[pa.RecordBatch]:
+        taken, learned = self.manifest.slices[place[0]], self._learned
+        part = taken.parts[place[1]]
         if (known := self._known.get(place)) is not None:
-            groups = (
-                read_groups(taken.parts[part], learned, self._store, lineage=False) if any(map(np.any, known)) else ()
-            )
+            held = any(bits[split].any() for bits in known)
+            groups = read_groups(part, learned, self._store, lineage=False) if held else ()
             for rows, bits in zip(groups, known, strict=False):
-                yield rows.filter(pa.array(np.unpackbits(bits, count=len(rows)).view(np.bool_)))
+                yield rows.filter(pa.array(np.unpackbits(bits[split], count=len(rows)).view(np.bool_)))
             return
         found = []
-        for rows in read_groups(taken.parts[part], self.manifest.fields, self._store):
-            kept = is_taken(rows, taken, self.manifest.fields, reading)
-            kept &= splits_of(rows, reading) == SPLITS.index(split)
-            found.append(np.packbits(kept))
-            yield rows.filter(pa.array(kept)).select([field.name for field in learned])
+        for rows in read_groups(part, self.manifest.fields, self._store):
+            kept, sides = is_taken(rows, taken, self.manifest.fields, reading), splits_of(rows, reading)
+            in_splits = np.array([kept & (sides == number) for number in range(len(SPLITS))])
+            found.append(np.packbits(in_splits, axis=1))
+            yield rows.filter(pa.array(in_splits[split])).select([field.name for field in learned])
         self._known[place] = found
 
     @property
