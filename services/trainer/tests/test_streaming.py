@@ -22,6 +22,8 @@ from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.run import Plan, Trained, run
 from headrace_trainer.errors import TooManyDigits
 
+pytestmark = pytest.mark.slow
+
 STREAMED = Memory(rows_bytes=0, buffer_bytes=4_000, validation_bytes=0)
 """Everything is streamed, through a buffer of some hundred rows."""
 DOCUMENT = """
