@@ -25,6 +25,7 @@ import datasets
 import poison
 from anew import Anew
 from audit import Verdict, audit
+from commits import Commits
 from headrace_client import RegistryClient
 from headrace_local.launcher import Platform
 from headrace_runtime.kafka import Admin
@@ -111,8 +112,9 @@ def run(told: Options, platform: Platform, settings: KafkaSettings) -> list[str]
     with RegistryClient(platform.addresses["registry"]) as registry:
         registry.apply(SPEC)
         anew.begin(registry)
-    progress = Progress(settings)
+    progress, commits = Progress(settings), Commits(settings)
     progress.start()
+    commits.start()
     began = time.monotonic()
     producers = start_producers(told, platform)
     stuck = ""
@@ -130,13 +132,14 @@ def run(told: Options, platform: Platform, settings: KafkaSettings) -> list[str]
             producer.kill()
             producer.wait()
         progress.stop()
+        commits.stop()
     lasted_s = time.monotonic() - began
     datasets.ask(settings, "last")
     verdict = audit(settings, told.records)
     wrong = poison.audit(settings, stage.done[POISON])
     topics, unread = anew.audit(platform.connections.store_url)
     frozen, unfrozen = datasets.audit(settings, platform.connections.store_url, verdict.clean)
-    verdict.differences += [*wrong, *unfrozen, *unread]
+    verdict.differences += [*wrong, *unfrozen, *unread, *commits.differences]
     say(f"{frozen} datasets, {topics}")
     if stuck:
         verdict.differences.insert(0, stuck)
