@@ -31,7 +31,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench chaos siege release
+.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -67,6 +67,9 @@ bench: $(READY) ## Measure serving, streaming and training beside others, and pr
 
 chaos: $(READY) ## Kill instances, change topics and fill the disk while records flow, then audit (SEED, MINUTES, BACKLOG_GB)
 	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))
+
+days: $(READY) ## Stream 90 days by event time, cut one segment a day and learn from the last 30 (DAYS, ROWS, WINDOW)
+	@$(BIN)/python tests/days/days.py $(if $(DAYS),--days $(DAYS)) $(if $(ROWS),--rows $(ROWS)) $(if $(WINDOW),--window $(WINDOW))
 
 siege: $(READY) ## Overload inference and attack it with hostile connections, on this machine only (SECONDS)
 	@$(BIN)/python tests/siege/siege.py $(if $(SECONDS),--seconds $(SECONDS))

@@ -23,7 +23,15 @@ FOR_TESTS = (
     *("--disable-error-code", "union-attr", "--disable-error-code", "unreachable"),
 )
 """What is asked of tests less than of code: functions need not say what they take and return, bodies are checked."""
-PROGRAMS_OF_TESTS = ("tests/chaos", "tests/cluster", "tests/foreign", "tests/images", "tests/siege", "scripts")
+PROGRAMS_OF_TESTS = (
+    "tests/chaos",
+    "tests/cluster",
+    "tests/days",
+    "tests/foreign",
+    "tests/images",
+    "tests/siege",
+    "scripts",
+)
 """Folders whose modules import each other by name."""
 EXAMPLES = "examples/*"
 """Each example by itself: two of them may have a module of the same name."""
