@@ -1,16 +1,20 @@
 from collections import deque
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from headrace_data import stream_keys
 from headrace_data.batches import INDEX, OFFSET, PARTITION, TIME, TIME_TYPE, arrow_schema
-from headrace_data.cleaning import duplicate_in_stream, keys_of
+from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
+from headrace_data.errors import SpecInvalid
 from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance
+from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
-from headrace_data.spec import Pipeline, load_pipeline
-from headrace_data.stream_keys import Duplicates, StreamKeys, newest_keys
+from headrace_data.spec import Pipeline, load_pipeline, parse_canonical
+from headrace_data.stream_keys import Duplicates, Known, StreamKeys, newest_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +40,7 @@ Row = tuple[int, int, int, int]
 """Partition, offset, index and key."""
 
 
-def pipeline(window: int = 100, scope: str = "stream") -> Pipeline:
+def pipeline(window: int | str = 100, scope: str = "stream") -> Pipeline:
     return load_pipeline(DOCUMENT.format(window=window, scope=scope))
 
 
@@ -101,7 +105,7 @@ def test_duplicates_do_not_depend_on_batches_or_the_order_of_partitions(
     stream = StreamKeys(of)
     for each in batches:
         stream.add(each)
-    remembered = [keys_of(batch([(0, 0, 0, key)]), of) for key in before]
+    remembered = [Known(keys_of(batch([(0, 0, 0, key)]), of), np.empty(0, np.int64)) for key in before]
     duplicates = stream.duplicates(remembered)
 
     found = [row for each in batches for row in each.take(pa.array(duplicates.among(each))).to_pylist()]
@@ -110,7 +114,7 @@ def test_duplicates_do_not_depend_on_batches_or_the_order_of_partitions(
     assert duplicates.rows == len(expected)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 25)), max_size=30), max_size=4),
     st.integers(1, 40),
@@ -142,6 +146,88 @@ def test_keys_of_earlier_segments_are_seen_as_far_back_as_the_window_reaches(
         history = history.and_cut(keep(segment, of, store))
 
 
+Timed = tuple[int | None, int, int, int]
+"""Event time in microseconds, partition, offset and key."""
+
+
+def timed_batch(rows: Sequence[Timed], of: Pipeline) -> pa.RecordBatch:
+    whole = with_features([(partition, offset, 0, key) for _, partition, offset, key in rows], of)
+    return whole.set_column(
+        len(whole.schema) - 1, TIME, pa.array([time for time, *_ in rows], pa.int64()).cast(TIME_TYPE)
+    )
+
+
+def within_time(cuts: Sequence[Sequence[Timed]], span: int) -> list[list[Timed]]:
+    """Return what each cut takes, as the sentence in the docs has it."""
+    clock, accepted, taken = -(2**63), list[tuple[int, int]](), list[list[Timed]]()
+    for cut in cuts:
+        taken.append([])
+        for row in sorted(cut, key=lambda row: (-(2**63) if row[0] is None else row[0], *row[1:])):
+            now = max(clock, -(2**63) if row[0] is None else row[0])
+            if not any(key == row[3] and now - then <= span for key, then in accepted):
+                clock = now
+                accepted.append((row[3], now))
+                taken[-1].append(row)
+    return taken
+
+
+TIMES = st.none() | st.integers(0, 40).map(lambda second: second * 1_000_000)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.lists(st.tuples(TIMES, st.integers(0, 2), st.integers(0, 8)), max_size=25), max_size=4),
+    st.integers(1, 45),
+    st.integers(1, 12),
+)
+def test_a_key_counts_as_seen_for_a_time_whatever_is_read_first(
+    cuts: list[list[tuple[int | None, int, int]]], seconds: int, at_once: int
+) -> None:
+    of, store = pipeline(f"{seconds}s"), MemoryStore()
+    history, numbers = History(pipeline=of.name), count()
+    rows = [[(time, partition, next(numbers), key) for time, partition, key in cut] for cut in cuts]
+    taken = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_keys, "AT_ONCE", at_once)
+        for cut in rows:
+            stream, whole = StreamKeys(of), timed_batch(cut, of)
+            stream.add(whole)
+            duplicates = set(stream.duplicates(newest_keys(history, of, store)).among(whole).tolist())
+            taken.append([row for number, row in enumerate(cut) if number not in duplicates])
+            writer = SegmentWriter(of, store, part_rows=2)
+            writer.add(timed_batch(taken[-1], of))
+            history = history.and_cut(keep(writer.finish(NOWHERE), of, store))
+    assert [sorted(cut, key=str) for cut in taken] == [
+        sorted(cut, key=str) for cut in within_time(rows, seconds * 1_000_000)
+    ]
+
+
+def test_segments_that_a_time_does_not_reach_are_not_read() -> None:
+    of, store, beats = pipeline("3s"), MemoryStore(), list[None]()
+    history = History(pipeline=of.name)
+    for second in range(10):
+        writer = SegmentWriter(of, store)
+        writer.add(timed_batch([(1_000_000 * second, 0, second, second)], of))
+        history = history.and_cut(keep(writer.finish(NOWHERE), of, store))
+    known = list(newest_keys(history, of, store, lambda: beats.append(None)))
+    assert [each.times.tolist() for each in known] == [[1_000_000 * second] for second in (6, 7, 8, 9)]
+    assert len(beats) == 4
+
+
+def test_a_window_of_time_is_of_the_stream_and_leaves_cleaning_alone() -> None:
+    of = pipeline("7d")
+    assert (of.prepare.clean.duplicate_window, of.prepare.clean.remembered) == (604_800.0, 0)
+    assert b'"duplicateWindow":"604800s"' in of.canonical_json()
+    assert parse_canonical(of.canonical_json()).digest == of.digest
+    assert clean(timed_batch([(0, 0, 0, 1), (0, 0, 1, 1)], of), of, SeenKeys(5)).counts == {}
+    assert "one that is of the last 604800s of the stream" in duplicate_in_stream(0, of).reason
+    with pytest.raises(SpecInvalid, match=r"duplicateWindow: a time expects duplicateScope: stream beside it"):
+        pipeline("7d", "partition")
+    for value in ("0", "10000001", "1.5", "true", "soon"):
+        with pytest.raises(SpecInvalid, match="duplicateWindow"):
+            pipeline(value)
+
+
 def test_no_more_parts_of_earlier_segments_are_read_than_the_window_wants() -> None:
     of, store, beats = pipeline(window=5), MemoryStore(), list[None]()
     history = History(pipeline=of.name)
@@ -149,7 +235,7 @@ def test_no_more_parts_of_earlier_segments_are_read_than_the_window_wants() -> N
         writer = SegmentWriter(of, store, part_rows=2)
         writer.add(with_features([(0, 4 * cut + row, 0, 4 * cut + row) for row in range(4)], of))
         history = history.and_cut(keep(writer.finish(NOWHERE), of, store))
-    found = np.concatenate(list(newest_keys(history, of, store, lambda: beats.append(None))))
+    found = np.concatenate([known.digests for known in newest_keys(history, of, store, lambda: beats.append(None))])
     assert found.tolist() == keys_of(batch([(0, 0, 0, key) for key in range(10, 16)]), of).tolist()
     assert len(beats) == 3
 

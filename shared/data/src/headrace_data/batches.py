@@ -27,6 +27,8 @@ INDEX: Final = "_index"
 TIME: Final = "_time"
 """Column: event time of the row, microseconds in UTC; null where nobody knows it."""
 TIME_TYPE: Final = pa.timestamp("us", tz="UTC")
+NO_TIME: Final = -(2**63)
+"""Stands for the event time of rows that have none: before all others."""
 _LINEAGE: Final = (
     pa.field(PARTITION, pa.int32(), nullable=False),
     pa.field(OFFSET, pa.int64(), nullable=False),
@@ -142,3 +144,11 @@ def lineage(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
     """Return the partitions, offsets and indexes of a batch's rows."""
     partitions, offsets, indexes = (batch.column(name).to_numpy() for name in (PARTITION, OFFSET, INDEX))
     return partitions, offsets, indexes
+
+
+def times_of(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Return the event times of a batch's rows in microseconds since the epoch; `NO_TIME` of rows that have none."""
+    if TIME not in batch.schema.names:
+        return np.full(len(batch), NO_TIME)
+    times: npt.NDArray[np.int64] = pc.fill_null(batch.column(TIME).cast(pa.int64()), NO_TIME).to_numpy()
+    return times

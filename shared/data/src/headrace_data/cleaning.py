@@ -28,6 +28,7 @@ from headrace_data.key_digests import Digests, key_digests
 from headrace_data.records import Rejection
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Clean, Field, Pipeline
+from headrace_data.spec.scalars import format_duration
 
 OVERFLOW: Final = "overflow"
 MISSING: Final = "missing"
@@ -55,7 +56,7 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     require_columns(batch, pipeline.stream.fields)
     rules = pipeline.prepare.clean
     dropped = broken(batch, pipeline.stream.fields, rules, squared_fields(pipeline))
-    if rules.duplicates == "drop" and pipeline.stream.key_field is not None:
+    if rules.remembered and pipeline.stream.key_field is not None:
         _drop(dropped, _duplicates(batch, pipeline.stream.key_field, dropped, seen))
     counts = Counter(rejection.rule for rejection in dropped.values())
     if dropped:
@@ -111,7 +112,8 @@ def duplicate_in_stream(position: int, pipeline: Pipeline) -> Rejection:
     field, window = pipeline.stream.key_field, pipeline.prepare.clean.duplicate_window
     if field is None:
         raise ValueError(f"pipeline {pipeline.name!r}: expected a key, got none")
-    reason = f"{field.name}: expected a new key, got one that is among the last {window} of the stream"
+    among = f"among the last {window}" if isinstance(window, int) else f"of the last {format_duration(window)}"
+    reason = f"{field.name}: expected a new key, got one that is {among} of the stream"
     return Rejection(position, DUPLICATES, field.name, reason)
 
 

@@ -115,14 +115,15 @@ def read_groups(
         yield from table.combine_chunks().to_batches()
 
 
-def read_column(part: Part, field: Field, store: BlobStore) -> pa.Array:
-    """Return one column of a part's rows, decoded alone. Raises DatasetInvalid when the part is not as promised."""
+def read_columns(part: Part, names: Sequence[str], store: BlobStore) -> pa.RecordBatch:
+    """Return those of these columns that a part has, and decode no other. Raises DatasetInvalid as `read_part` does."""
     data = store.get(part)
     with _naming(part):
-        column = pq.read_table(pa.BufferReader(data), columns=[field.name]).column(field.name)
-    if len(column) != part.rows:
-        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {len(column)}")
-    return column.combine_chunks()
+        file = pq.ParquetFile(pa.BufferReader(data))
+        table = file.read(columns=[name for name in names if name in file.schema_arrow.names])
+    if table.num_rows != part.rows:
+        raise DatasetInvalid(f"expected {part.rows} rows in {part.uri}, got {table.num_rows}")
+    return table.combine_chunks().to_batches()[0]
 
 
 @contextmanager

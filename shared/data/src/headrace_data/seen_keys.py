@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from headrace_data.batches import NO_TIME
 from headrace_data.key_digests import Digests
 from headrace_data.key_ring import Entries, KeyRing, Numbers, entries, repeat
 
@@ -92,4 +94,56 @@ class SeenKeys:
             if new[row]:
                 seen[key] = now
                 now += 1
+        return new
+
+
+class TimedKeys:
+    """The keys that were accepted within the last `span` of event time, in microseconds; at most the last `most`.
+
+    The clock is the newest event time of what was accepted, and a key counts from what the clock said when it was
+    accepted: a late row is as new as the rows beside it. So keys are forgotten in the order in which they came.
+    """
+
+    def __init__(self, span: int, most: int = 10_000_000) -> None:
+        self._span = span
+        self._ring = KeyRing(most, timed=True)
+        self._clock = NO_TIME
+
+    def accept(self, digests: Digests, times: Numbers) -> npt.NDArray[np.bool_]:
+        """Remember each key that is not among those remembered when its turn comes; return which these are."""
+        ordered = entries(digests)
+        rows, numbers = self._ring.find(digests, ordered)
+        new = np.ones(len(digests), np.bool_)
+        if len(rows) or repeat(ordered):
+            clocks = np.full(len(digests), NO_TIME)
+            clocks[rows] = self._ring.clocks(numbers)
+            known = np.zeros(len(digests), np.bool_)
+            known[rows] = True
+            new = self._in_turn(digests, times, clocks, known)
+        self.remember(digests[new], times[new])
+        return new
+
+    def remember(self, digests: Digests, times: Numbers) -> None:
+        """Remember keys that were accepted before, oldest first."""
+        if len(digests):
+            clocks = np.maximum(np.maximum.accumulate(times), self._clock)
+            self._clock = int(clocks[-1])
+            self._ring.append(digests, clocks)
+            since = bisect_left(range(self._ring.first, self._ring.next), self._clock - self._span, key=self._clock_of)
+            self._ring.forget_before(self._ring.first + since)
+
+    def _clock_of(self, number: int) -> int:
+        return int(self._ring.clocks(np.array([number]))[0])
+
+    def _in_turn(
+        self, digests: Digests, times: Numbers, clocks: Numbers, known: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        keys, now = list(zip(*digests.T.tolist(), strict=True)), self._clock
+        seen = {key: clock for key, clock, is_known in zip(keys, clocks.tolist(), known, strict=True) if is_known}
+        new = np.zeros(len(keys), np.bool_)
+        for row, (key, time) in enumerate(zip(keys, times.tolist(), strict=True)):
+            moment = max(now, time)
+            if key not in seen or moment - seen[key] > self._span:
+                new[row] = True
+                seen[key] = now = moment
         return new

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from headrace_data.batches import TIME, lineage
+from headrace_data.batches import NO_TIME, lineage, times_of
 from headrace_data.cleaning import broken
 from headrace_data.manifest import Bound, Part, Reading, Slice
 from headrace_data.parts import BlobStore, read_part
 from headrace_data.spec import Field
 from headrace_data.split import assign_splits
-
-_NO_TIME: Final = -(2**63)
-"""Stands for the event time of rows that have none: before all others."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -48,12 +44,12 @@ def splits_of(rows: pa.RecordBatch, reading: Reading) -> npt.NDArray[np.int8]:
 
 def reaches(part: Part, since: Bound) -> bool:
     """Return whether a part may hold a row from a bound on."""
-    return since.time == _NO_TIME or (part.last_time is not None and part.last_time >= since.time)
+    return since.time == NO_TIME or (part.last_time is not None and part.last_time >= since.time)
 
 
 def bound_of_newest(batches: Iterator[pa.RecordBatch], count: int) -> Bound:
     """Return the bound from which on there are `count` rows by event time, of at least so many."""
-    found = [(_times(rows), *lineage(rows)) for rows in batches]
+    found = [(times_of(rows), *lineage(rows)) for rows in batches]
     times, partitions, offsets, indexes = (np.concatenate(column) for column in zip(*found, strict=True))
     row = np.lexsort((indexes, offsets, partitions, times))[-count]
     return Bound(
@@ -62,7 +58,7 @@ def bound_of_newest(batches: Iterator[pa.RecordBatch], count: int) -> Bound:
 
 
 def _from_bound_on(rows: pa.RecordBatch, since: Bound) -> Mask:
-    columns: list[npt.NDArray[Any]] = [_times(rows), *lineage(rows)]
+    columns: list[npt.NDArray[Any]] = [times_of(rows), *lineage(rows)]
     first = (since.time, since.partition, since.offset, since.index)
     after = np.zeros(len(rows), dtype=np.bool_)
     equal = np.ones(len(rows), dtype=np.bool_)
@@ -70,8 +66,3 @@ def _from_bound_on(rows: pa.RecordBatch, since: Bound) -> Mask:
         after |= equal & (column > least)
         equal &= column == least
     return after | equal
-
-
-def _times(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    times: npt.NDArray[np.int64] = pc.fill_null(rows.column(TIME).cast(pa.int64()), _NO_TIME).to_numpy()
-    return times

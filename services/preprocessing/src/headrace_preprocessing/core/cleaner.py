@@ -33,9 +33,12 @@ class Cleaner:
 
     @property
     def window(self) -> int:
-        """How many accepted keys a partition remembers; 0 when the pipeline keeps duplicates or has no key."""
+        """How many accepted keys a partition remembers; 0 when the pipeline keeps duplicates or has no key.
+
+        Neither does it remember any where the window is a time: the freezer compares the keys then.
+        """
         rules = self.pipeline.prepare.clean
-        return rules.duplicate_window if rules.duplicates == "drop" and self.pipeline.stream.key_field else 0
+        return rules.remembered if self.pipeline.stream.key_field else 0
 
     def known(self, partition: int) -> int | None:
         """Return the offset in the clean topic up to which a partition's keys are known, None when none are."""
@@ -48,7 +51,7 @@ class Cleaner:
         They are all, or when not `anew` those behind the known ones. What was not committed is forgotten.
         """
         known = None if anew else self._partitions.get(partition)
-        seen = known.seen if known else SeenKeys(self.pipeline.prepare.clean.duplicate_window)
+        seen = known.seen if known else SeenKeys(self.window or 1)
         seen.rollback()
         for digests in accepted:
             seen.remember(digests)

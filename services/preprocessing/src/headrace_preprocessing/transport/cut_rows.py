@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
-from headrace_data.key_digests import Digests
 from headrace_data.spec import Pipeline
-from headrace_data.stream_keys import NO_DUPLICATES, StreamKeys
+from headrace_data.stream_keys import NO_DUPLICATES, Known, StreamKeys
 
 from headrace_preprocessing.transport.converters import Left, leave_out
 
@@ -16,7 +15,7 @@ Read = Callable[[], Iterable[pa.RecordBatch]]
 
 
 def cut_rows(
-    read: Read, pipeline: Pipeline, beat: Callable[[], None], before: Callable[[], Iterable[Digests]] = tuple
+    read: Read, pipeline: Pipeline, beat: Callable[[], None], before: Callable[[], Iterable[Known]] = tuple
 ) -> Iterator[Left]:
     """Yield what a cut takes of each batch, and what it leaves out.
 

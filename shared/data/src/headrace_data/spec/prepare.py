@@ -21,6 +21,24 @@ Encode = Literal["onehot", "ordinal"]
 """How a category becomes numbers."""
 
 
+def _form_of_key_window(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "a number"
+    return "a time" if isinstance(value, str | float) else None
+
+
+KeyWindow = Annotated[
+    Annotated[int, pydantic.Field(ge=1, le=10_000_000), pydantic.Tag("a number")]
+    | Annotated[Duration, pydantic.Tag("a time")],
+    pydantic.Discriminator(
+        _form_of_key_window,
+        custom_error_type="key_window",
+        custom_error_message="expected a number of keys or a duration such as 7d",
+    ),
+]
+"""How far back a key counts as seen: so many accepted keys, an int; or so many seconds of event time, a float."""
+
+
 class Clean(Section):
     """Which rows are dropped before they reach a dataset. Cleaning never changes a value."""
 
@@ -35,10 +53,11 @@ class Clean(Section):
         "(duplicateScope). What a dataset has twice all the same is counted: `headrace wait` and the report tell.",
     )
     out_of_range: Policy = pydantic.Field(default="drop", description="Rows with a value outside its field's range.")
-    duplicate_window: Annotated[int, pydantic.Field(ge=1, le=10_000_000)] = pydantic.Field(
+    duplicate_window: KeyWindow = pydantic.Field(
         default=100_000,
         description="How many accepted keys are remembered: of each partition, and of the stream where that is the "
-        "scope. 2.1 MB for 100,000.",
+        "scope. 2.1 MB for 100,000. Or for how long, such as 7d, in event time: needs the scope stream, and remembers "
+        "the last 10,000,000 keys at most.",
     )
     duplicate_scope: Scope = pydantic.Field(
         default="partition",
@@ -47,6 +66,12 @@ class Clean(Section):
         "in one partition, as it does with its key as Kafka's message key. stream: in any, which is found when a "
         "dataset is cut; the rows are read twice for it.",
     )
+
+    @property
+    def remembered(self) -> int:
+        """How many accepted keys each partition remembers; 0 where rows are compared at the cut alone."""
+        drops = self.duplicates == "drop" and isinstance(self.duplicate_window, int)
+        return int(self.duplicate_window) if drops else 0
 
 
 def _form_of_constant(value: object) -> str | None:

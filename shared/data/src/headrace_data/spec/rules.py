@@ -15,7 +15,7 @@ import numpy as np
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
-from headrace_data.spec.prepare import Freeze, Split
+from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_RULES, gates_fit_the_task
 from headrace_data.spec.yaml_tree import Path
@@ -180,6 +180,13 @@ def duplicates_have_a_key(draft: Draft) -> Iterator[Finding]:
         yield ("prepare", "clean", "duplicates"), "drop expects stream.key or a field with role id, got neither"
 
 
+def key_windows_of_time_are_of_the_stream(draft: Draft) -> Iterator[Finding]:
+    """Demand the scope stream beside a time: a partition's keys are known by number alone."""
+    clean = draft.section(Clean, "prepare", "clean")
+    if clean is not None and isinstance(clean.duplicate_window, float) and clean.duplicate_scope != "stream":
+        yield ("prepare", "clean", "duplicateWindow"), "a time expects duplicateScope: stream beside it, got partition"
+
+
 RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     names_are_unique,
     roles_are_complete,
@@ -189,6 +196,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     split_names_a_field,
     fractions_sum_to_one,
     minimum_can_be_reached,
+    key_windows_of_time_are_of_the_stream,
     cnn_has_one_image,
     variants_are_different,
     *FEATURE_RULES,
