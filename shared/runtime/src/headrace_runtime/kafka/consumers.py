@@ -10,10 +10,11 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from kafka.structs import ConsumerGroupMetadata, MemberState
+from kafka.structs import ConsumerGroupMetadata
 from prometheus_client import Counter
 
 from headrace_runtime.errors import Unavailable
+from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.arrivals import Arrivals, Assignments
 from headrace_runtime.kafka.assignor import TruthfulAssignor
 from headrace_runtime.kafka.decoding import QuickRecords
@@ -95,8 +96,8 @@ class GroupConsumer:
         self._consumer = _connect(settings, group, instance)
         self._patience = Patience(self._consumer)
         self._assignments = Assignments(self._patience.stir)
-        self._mend(self._consumer._coordinator)  # noqa: SLF001
-        self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
+        self._mend()
+        internals.decode_with(self._consumer, QuickRecords)
         self._gaps = Gaps(self._consumer)
         self._renewal = Renewal(self._consumer, self.arrivals())
         self._progress = Progress.of(group)
@@ -104,11 +105,11 @@ class GroupConsumer:
         self._joining = Joining(self._consumer)
         self._membership = self._joining.membership()
 
-    def _mend(self, coordinator: Any) -> None:
-        coordinator._assignors[TruthfulAssignor.name].owned = self._owned  # noqa: SLF001 - made by kafka-python
+    def _mend(self) -> None:
+        internals.claim_owned(self._consumer, TruthfulAssignor.name, self._owned)
         # kafka-python (3.0.12) caches an offset that was requested in an earlier membership until it is fetched. It
         # may then be older than the offset that another member has committed since.
-        self._assignments.forget_offsets = coordinator._offset_fetch_futures.clear  # noqa: SLF001
+        self._assignments.forget_offsets = internals.offsets_forgotten_by(self._consumer)
 
     def wake(self) -> None:
         """Make a poll ask at once whether it should end. For any thread."""
@@ -175,20 +176,18 @@ class GroupConsumer:
         Only the leader's join has partitions shared out anew. The broker gives a static member what it had, and
         kafka-python (3.0.12) watches for more only in a member that knows that it leads.
         """
-        coordinator = self._consumer._coordinator  # noqa: SLF001
-        known = {topic: frozenset(numbers) for topic, numbers in coordinator._metadata_snapshot.items()}  # noqa: SLF001
+        known = internals.known_partitions(self._consumer)
         everything = {(topic, number) for topic, numbers in known.items() for number in numbers}
         if known != self._known and not self._joining.look():
             self._known = known
             if everything != self.assignment():
-                coordinator.request_rejoin()
+                internals.coordinator_of(self._consumer).request_rejoin()
 
     def _look(self) -> None:
         """Raise Stalled when the consumer has made no progress, or was no member, for too long."""
         self._join_for_more()
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - kafka-python only logs that it was fenced
         # Another process joined with our instance id. Heartbeats stop, and polls return nothing without an error.
-        silent = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled  # noqa: SLF001
+        silent = internals.is_fenced(self._consumer)
         if self._member.look({self.group: silent} if silent else {}):
             self._give_up(f"is no member of the group any more, for {self._member.limit_s:.0f} s")
         # A rebalance may wait for a busy member, and no records are read until it ends.
@@ -205,7 +204,7 @@ class GroupConsumer:
         try:
             ends = self._ends_of(reading)
             # An unknown position counts as one without progress.
-            positions = {partition: self._consumer._subscription.assignment[partition].position for partition in ends}  # noqa: SLF001
+            positions = {partition: internals.position_in(self._consumer, partition) for partition in ends}
         except (KafkaError, KeyError) as error:
             logger.debug("%s: cannot tell how far behind: %r", self.group, error)
             return {}
@@ -266,8 +265,8 @@ class GroupConsumer:
 
     def positions(self) -> dict[Place, int]:
         """Return the next offset to read of each partition that this member owns, where it is known."""
-        assigned = dict(self._consumer._subscription.assignment)  # noqa: SLF001 - asking in public may wait
-        positions = {(each.topic, each.partition): state.position for each, state in assigned.items()}
+        found = internals.positions_of(self._consumer)
+        positions = {(each.topic, each.partition): position for each, position in found.items()}
         return {place: position.offset for place, position in positions.items() if position is not None}
 
     def notes(self, places: Iterable[Place]) -> dict[Place, str]:

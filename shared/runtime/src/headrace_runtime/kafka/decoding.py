@@ -21,6 +21,7 @@ from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record.util import decode_varint
 
+from headrace_runtime.kafka import internals
 from headrace_runtime.records import Headers, Record
 
 logger = logging.getLogger(__name__)
@@ -113,8 +114,8 @@ def unpack(batch: Any, topic: str, partition: int) -> Iterator[list[Record]]:
     if batch.magic != _VERSION:
         yield list(_plainly(batch, topic, partition))
         return
-    batch._maybe_uncompress()  # noqa: SLF001 - what iterating does first
-    position, left = batch._pos, batch.records_count  # noqa: SLF001
+    position, bytes_of = internals.uncompressed(batch)
+    left = batch.records_count
     if left < FEWEST:
         try:
             yield list(_plainly(batch, topic, partition))
@@ -122,7 +123,7 @@ def unpack(batch: Any, topic: str, partition: int) -> Iterator[list[Record]]:
             logger.debug("%s:%s: the batch at %s is read once more", topic, partition, batch.base_offset)
         else:
             return
-    data = bytes(batch._buffer)  # noqa: SLF001
+    data = bytes_of()
     try:
         while left:
             starts, ends = _bodies(data, position, min(left, AT_ONCE))

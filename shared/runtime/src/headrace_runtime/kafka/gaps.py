@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from prometheus_client import Counter
 
+from headrace_runtime.kafka import internals
 from headrace_runtime.records import Place
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class Gaps:
         self._consumer = consumer
         self._lost: queue.SimpleQueue[tuple[Any, int]] = queue.SimpleQueue()
         self._found: list[Gap] = []
-        self._reset = consumer._subscription.request_offset_reset  # noqa: SLF001 - kafka-python only logs a reset
-        consumer._subscription.request_offset_reset = self._note  # noqa: SLF001
+        self._reset = internals.resets_go_to(consumer, self._note)
 
     def look(self, assigned: Collection[Place]) -> None:
         """Log, count and keep the new gaps of the assigned partitions.
@@ -75,7 +75,7 @@ class Gaps:
         return found
 
     def _note(self, partition: TopicPartition, *strategy: Any) -> None:
-        position = self._consumer._subscription.assignment[partition].position  # noqa: SLF001
+        position = internals.position_in(self._consumer, partition)
         if position is not None and not strategy:
             self._lost.put((partition, position.offset))
         self._reset(partition, *strategy)

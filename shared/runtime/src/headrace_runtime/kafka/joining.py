@@ -13,6 +13,8 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.structs import ConsumerGroupMetadata
 
+from headrace_runtime.kafka import internals
+
 TAKE_TIMEOUT_S = 5.0
 """Longest wait for the last step of a join (seconds), which needs no broker."""
 REST_S = 0.005
@@ -22,12 +24,9 @@ class Joining:
     """The joins of one consumer. Only the reading thread may call it."""
 
     def __init__(self, consumer: KafkaConsumer) -> None:
-        self._coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way to join beside polls
-        self._complete = self._coordinator._on_join_complete_async  # noqa: SLF001
-        self._coordinator._on_join_complete_async = self._complete_when_awaited  # noqa: SLF001
-        # Polls call the coordinator to join; they must neither wait for a join nor start one.
-        self._coordinator.ensure_active_group = lambda timeout_ms=None: True
-        self._subscription = consumer._subscription  # noqa: SLF001
+        self._coordinator = internals.coordinator_of(consumer)
+        self._complete = internals.joins_end_in(self._coordinator, self._complete_when_awaited)
+        self._subscription = internals.subscription_of(consumer)
         self._member_id = ""
         self._join: Any = None
         self._answered = False
@@ -72,7 +71,7 @@ class Joining:
         self._awaited = True
 
     def _start(self) -> Any:
-        return self._coordinator._manager.call_soon(self._coordinator.ensure_active_group_async)  # noqa: SLF001
+        return internals.begin_join(self._coordinator)
 
     def _await(self) -> None:
         self._awaited = True
@@ -84,7 +83,7 @@ class Joining:
         """Run in the client's thread: apply the assignment while the reader waits."""
         self._answered = True
         while not self._awaited:
-            await self._coordinator._net.sleep(REST_S)  # noqa: SLF001
+            await internals.sleep_in_client(self._coordinator, REST_S)
         _, member_id, *_ = answer
         if self._member_id != member_id:
             # kafka-python (3.0.12) keeps its positions when it learns only from a join that it was expelled.

@@ -13,6 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from headrace_runtime.errors import HeadraceError
+from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.progress import Progress
 from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.records import Offsets, Outgoing, Place
@@ -137,7 +138,7 @@ class TransactionalProducer:
             try:
                 # kafka-python (3.0.12) keeps the offsets of an aborted transaction and commits them with the next:
                 # the records to be read again would be lost.
-                self._producer._transaction_manager._pending_txn_offset_commits.clear()  # noqa: SLF001
+                internals.forget_uncommitted(self._producer)
                 self._producer.begin_transaction()
                 transaction = Transaction(self._producer)
                 yield transaction
@@ -151,7 +152,7 @@ class TransactionalProducer:
                 raise MembershipLost(f"{self.transactional_id}: {error!r}") from error
             except BaseException as error:
                 # A write just before may have found out first; the client then raises another error.
-                if isinstance(self._producer._transaction_manager._last_error, _FENCED):  # noqa: SLF001
+                if isinstance(internals.last_error(self._producer), _FENCED):
                     raise Fenced(f"{self.transactional_id}: another process took over") from error
                 if isinstance(error, kafka_errors.KafkaError):
                     # Aborting may wait for ever, such as for a topic that is gone. Whoever begins anew has it aborted.
@@ -164,15 +165,14 @@ class TransactionalProducer:
         """Close the connections; an open transaction is aborted by the broker."""
         if self._is_stuck:
             # What could not be written is given up; a close would wait for it, and then leave it to be tried for ever.
-            self._producer._sender.force_close()  # noqa: SLF001
+            internals.give_up(self._producer)
         with suppress(kafka_errors.KafkaError):
             self._producer.close(timeout=10)
 
 
 def _answered(producer: KafkaProducer, ask: str, *what: Any) -> None:
     """Ask the broker for a step of a transaction. Raises KafkaTimeoutError: the client itself would wait for ever."""
-    result = getattr(producer._transaction_manager, ask)(*what)  # noqa: SLF001
-    producer._sender.wakeup()  # noqa: SLF001
+    result = internals.ask(producer, ask, *what)
     if not result.wait(timeout_ms=ANSWER_TIMEOUT_S * 1_000):
         raise kafka_errors.KafkaTimeoutError(
             f"the broker did not answer within {ANSWER_TIMEOUT_S:.0f} s ({ask}); is a topic gone that is written to?"

@@ -9,6 +9,7 @@ from typing import Self
 from kafka import KafkaConsumer, TopicPartition
 
 from headrace_runtime.errors import NotFound, Unavailable
+from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.consumers import ANSWER_TIMEOUT_MS, READING
 from headrace_runtime.kafka.decoding import QuickRecords
 from headrace_runtime.kafka.ends import Ends
@@ -30,7 +31,7 @@ class LogReader:
             **READING,
             **settings.kafka_client(),
         )
-        self._consumer._fetcher.PartitionRecords = QuickRecords  # noqa: SLF001
+        internals.decode_with(self._consumer, QuickRecords)
         self._patience = Patience(self._consumer)
         self._ends = Ends(settings)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from kafka import KafkaConsumer
 
+from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.arrivals import Arrivals
 from headrace_runtime.records import Place, Record
 
@@ -35,7 +36,7 @@ class Renewal:
         """`arrivals` tells of the partitions that are assigned to the consumer."""
         self._consumer = consumer
         self._arrivals = arrivals
-        self._cluster = consumer._client.cluster  # noqa: SLF001 - the ids have no public way
+        self._cluster = internals.cluster_of(consumer)
         self._ids: dict[Place, str] = {}
         """The id of the topic to which the position in each partition belongs."""
         self._polled_s = time.monotonic()

@@ -9,6 +9,7 @@ from itertools import chain
 
 from kafka import KafkaConsumer
 
+from headrace_runtime.kafka import internals
 from headrace_runtime.records import Record
 
 LOOK_EVERY_S = 1.0
@@ -37,8 +38,8 @@ class Patience:
 
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = consumer
-        self._fetcher = consumer._fetcher  # noqa: SLF001 - kafka-python has no public wait for a fetch
-        self._subscription = consumer._subscription  # noqa: SLF001
+        self._fetcher = internals.fetcher_of(consumer)
+        self._subscription = internals.subscription_of(consumer)
         self._came = threading.Event()
         self._last_s = time.monotonic()
 
@@ -68,7 +69,7 @@ class Patience:
 
     def _look(self, left_s: float, most: int) -> list[Record]:
         # A poll that finds records sends the next fetch before it returns.
-        idle = self.is_idle and not self._fetcher._completed_fetches  # noqa: SLF001
+        idle = self.is_idle and not internals.has_fetched(self._fetcher)
         self._fetcher.config["fetch_max_wait_ms"] = IDLE_WAIT_MS if idle else BUSY_WAIT_MS
         # kafka-python looks up unknown fetch positions within the poll, which then needs time.
         knows = self._subscription.has_all_fetch_positions()
@@ -77,7 +78,7 @@ class Patience:
 
     def _rest(self, deadline_s: float, until: Callable[[], bool]) -> bool:
         """Wait for the fetches in flight. Return False when `until` ended the wait, else True: poll again."""
-        fetches = list(self._fetcher._fetch_futures)  # noqa: SLF001
+        fetches = internals.fetches_in_flight(self._fetcher)
         for fetch in fetches:
             fetch.add_both(self._wake_for)
         if not fetches and self._subscription.fetchable_partitions():
