@@ -88,3 +88,8 @@ def test_beside_the_rooms_of_the_runtime_are_its_ground_and_its_commands() -> No
         if path.parent == RUNTIME and name not in commands:
             in_rooms = {other for other in found if known[other].parent != RUNTIME}
             assert not in_rooms, f"{name} lies beside the rooms, and they import it: it imports {in_rooms}"
+
+
+def test_one_module_names_the_private_parts_of_kafka_python() -> None:
+    private = {path.name for path in (RUNTIME / "kafka").glob("*.py") if "noqa: SLF001" in path.read_text()}
+    assert private == {"internals.py"}
