@@ -90,6 +90,15 @@ class Lane:
         """Prepare in another way from now on; the new spec must still be applied."""
         self.pipeline = load_pipeline(self._document.replace("prepare:\n", f"prepare:\n  {key}: {value}\n"))
 
+    def grow(self, field: str, transform: str) -> None:
+        """Have one more field, height, told as a schema does, from now on; the new spec must still be applied."""
+        label, first = "    - {name: digit,", "  transform: {"
+        changed = self._document.replace(label, f"    - {field}\n{label}").replace(
+            first, f"{first}height: {transform}, "
+        )
+        self.pipeline = load_pipeline(changed)
+        self._document, self._checker = changed, RecordChecker(self.pipeline.stream)
+
     def apply(self) -> None:
         spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)
         applied = pipeline_pb2.PipelineApplied(pipeline=self.name, spec=spec, partitions=PARTITIONS)
@@ -215,6 +224,17 @@ def lane_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings
             kafka_session_timeout_ms=6_000,
             store_url=str(home / "store"),
         )
+
+
+@pytest.fixture(scope="module")
+def preprocessing(lane_settings: Settings) -> Iterator[None]:
+    """Preprocessing in this process. Pipelines come and go while it runs."""
+    from headrace_preprocessing.wiring import build
+
+    running = build(lane_settings)
+    running.start()
+    yield
+    running.stop()
 
 
 @pytest.fixture

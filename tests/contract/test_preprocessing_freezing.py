@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,44 +11,21 @@ import pyarrow as pa
 import pytest
 from headrace.events.v1 import dataset_pb2
 from headrace_data.split import assign_splits
-from headrace_preprocessing.wiring import build
 from headrace_runtime.kafka import Admin
 from headrace_runtime.records import Record
 from headrace_runtime.topics import PUSH_ACCEPTED
 from kafka import KafkaAdminClient
 
+from .lanes import keys, ranges, sound
+
 if TYPE_CHECKING:
     from headrace_data.manifest import Manifest
-    from headrace_preprocessing.settings import Settings
 
-pytestmark = [pytest.mark.contract, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.contract, pytest.mark.timeout(600), pytest.mark.usefixtures("preprocessing")]
 
 Lanes = Callable[..., Any]
 Until = Callable[..., None]
 NOTHING_NEW = "no clean record since the last dataset"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def service(lane_settings: Settings) -> Iterator[None]:
-    """Preprocessing in this process. Pipelines come and go while it runs."""
-    running = build(lane_settings)
-    running.start()
-    yield
-    running.stop()
-
-
-def sound(start: int, stop: int, digits: int = 3) -> list[dict[str, Any]]:
-    return [
-        {"key": key, "value": [0.5, key % 7 / 7], "depth": 1.0, "digit": key % digits} for key in range(start, stop)
-    ]
-
-
-def keys(rows: list[dict[str, Any]]) -> list[int]:
-    return [row["key"] for row in rows]
-
-
-def ranges(items: Any) -> list[tuple[int, int, int]]:
-    return [(item.partition, item.start, item.end) for item in items]
 
 
 def origin(letter: Record) -> tuple[str | None, ...]:
@@ -96,55 +73,6 @@ def test_enough_records_make_a_dataset_and_the_next_one_holds_only_new_ones(lane
     places = [(record.partition, record.offset) for record, _ in lane.clean()]
     assert all((offset in covered[place]) + (offset in following[place]) == 1 for place, offset in places)
     assert [new.start for new in following] == [old.stop for old in covered]
-
-
-def test_a_window_of_all_rows_grows_by_each_cut_and_shares_their_files(lanes: Lanes, until: Until) -> None:
-    lane = lanes("{afterRecords: 40}")
-    lane.prepare("window", "all")
-    lane.apply()
-    lane.send((0, sound(0, 40)))
-    until(lane.frozen)
-    # Too few for each split to have a row of its own: a window has those of earlier cuts.
-    lane.send((1, sound(40, 42)))
-    until(lambda: len(lane.rows()) == 42)
-    lane.request("few")
-    until(lambda: len(lane.frozen()) == 2)
-
-    first, second = lane.frozen()
-    assert sorted(keys(lane.dataset_rows(second))) == list(range(42))
-    manifests = [lane.manifest(each) for each in (first, second)]
-    assert [len(manifest.slices) for manifest in manifests] == [1, 2]
-    assert first.dataset_id == manifests[1].slices[0].segment_id != second.dataset_id
-    assert {part.digest for part in manifests[0].parts} < {part.digest for part in manifests[1].parts}
-    assert ranges(second.sources) == [(0, 0, 40), (1, 0, 2)]
-    assert sum(getattr(second.rows, name) for name in ("train", "validation", "test")) == 42
-
-
-def test_a_changed_split_makes_a_dataset_of_the_segments_that_exist(lanes: Lanes, until: Until) -> None:
-    lane = lanes("{afterRecords: 40}")
-    lane.apply()
-    for start in (0, 40):
-        lane.send((0, sound(start, start + 40)))
-        until(lambda start=start: len(lane.frozen()) == start // 40 + 1)
-    lane.prepare("split", "{salt: other}")
-    lane.apply()
-    until(lambda: len(lane.frozen()) == 3)
-    lane.prepare("window", "{rows: 60}")
-    lane.apply()
-    until(lambda: len(lane.frozen()) == 4)
-
-    _, before, moved, wider = lane.frozen()
-    assert sorted(keys(lane.dataset_rows(moved))) == list(range(40, 80))
-    assert moved.dataset_id != before.dataset_id
-    assert {part.digest for part in lane.manifest(moved).parts} == {part.digest for part in lane.manifest(before).parts}
-    assert sum(getattr(wider.rows, name) for name in ("train", "validation", "test")) == 60
-    assert set(range(40, 80)) < set(keys(lane.dataset_rows(wider)))
-    assert not lane.failed()
-    # What was applied and is there already is not made once more.
-    lane.request("more")
-    until(lane.failed)
-    assert lane.failed() == [("more", NOTHING_NEW)]
-    assert len(lane.frozen()) == 4
 
 
 def test_a_dataset_of_one_class_fails_and_its_rows_wait_for_more(lanes: Lanes, until: Until) -> None:

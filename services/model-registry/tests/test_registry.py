@@ -123,7 +123,7 @@ def test_another_spec_changes_what_is_in_force(registry, world):
         (b"topic: digits", b"topic: others", "topic"),
         (b"  schema:", b"  key: digit\n  schema:", "key"),
         (b"shape: [64]", b"shape: [100]", "schema field 'pixels'"),
-        (b"range: [0, 16]", b"range: [0, 15]", "schema field 'pixels'"),
+        (b"type: float32", b"type: int64", "schema field 'pixels'"),
         (b"name: digit,", b"name: number,", "schema field 'digit', schema field 'number'"),
     ],
 )

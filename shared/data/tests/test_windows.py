@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.batches import TIME, TIME_TYPE
+from headrace_data.batches import TIME, TIME_TYPE, evolved, require_columns
 from headrace_data.dataset import DatasetReader
-from headrace_data.errors import DatasetInvalid, DatasetUnusable, ManifestInvalid
+from headrace_data.errors import BatchInvalid, DatasetInvalid, DatasetUnusable, ManifestInvalid
 from headrace_data.history import History, keep
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
@@ -328,3 +328,23 @@ def test_what_is_no_sketch_or_history_is_refused(data: bytes) -> None:
         from_bytes(data, days())
     with pytest.raises(ManifestInvalid, match="expected a pipeline's history"):
         History.from_json(data)
+
+
+def test_rows_of_before_a_field_are_evolved_and_others_left_as_they_are() -> None:
+    before = rows_of(days(), 0)
+    document = json.loads(days().canonical_json())
+    document["stream"]["schema"].insert(3, {"name": "z", "type": "float64", "role": "feature", "nullable": True})
+    document["stream"]["schema"][1]["type"] = "float64"
+    document["prepare"]["transform"]["z"] = {"impute": {"constant": 7}}
+    fields = load_pipeline(json.dumps(document)).stream.fields
+
+    grown = evolved(before, fields)
+
+    require_columns(grown, fields)
+    assert grown.column("z").null_count == DAY
+    assert grown.column("x").cast(pa.float32()) == before.column("x")
+    assert evolved(grown, fields) is grown
+    # Neither fewer fields nor narrower ones.
+    assert evolved(grown, days().stream.fields) is grown
+    with pytest.raises(BatchInvalid):
+        require_columns(evolved(grown.drop_columns(["z", "id"]), fields), fields)

@@ -60,7 +60,7 @@ def _pipeline_parts(
         tell(str(gap), gap.reason)
         return gap_messages(gap, pipeline)
 
-    messages = CleanMessages(pipeline, tell)
+    messages = CleanMessages(pipeline, tell, AwaitedSpecs(pipeline.digest, ask).known)
     loop = TransactionLoop(
         name,
         partial(

@@ -92,6 +92,34 @@ def timed(batch: pa.RecordBatch, time_us: int | None = None) -> pa.RecordBatch:
     return batch.append_column(_LINEAGE[-1], times)
 
 
+def evolved(batch: pa.RecordBatch, fields: Sequence[Field]) -> pa.RecordBatch:
+    """Return a batch of before some of these fields were there or as wide as they are: nulls, and wider numbers.
+
+    What is not like that is left as it is, for `require_columns` to name.
+    """
+    expected = arrow_schema(fields)
+    if batch.schema.names == expected.names and batch.schema.types == expected.types:
+        return batch
+    missing = [field for field in expected if field.name not in batch.schema.names]
+    if len(set(batch.schema.names)) != batch.num_columns or not all(field.nullable for field in missing):
+        return batch
+    columns, kept = [], [name for name in batch.schema.names if name not in expected.names]
+    if kept or [name for name in expected.names if name in batch.schema.names] != batch.schema.names:
+        return batch
+    for field in expected:
+        column = pa.nulls(batch.num_rows, field.type) if field in missing else batch.column(field.name)
+        columns.append(column.cast(field.type) if widens(column.type, field.type) else column)
+    return pa.RecordBatch.from_arrays(columns, names=expected.names)
+
+
+def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Return whether a number type, or one of lists of as many numbers, holds every value of another one."""
+    if pa.types.is_fixed_size_list(narrow) and pa.types.is_fixed_size_list(wide):
+        return narrow.list_size == wide.list_size and widens(narrow.value_type, wide.value_type)
+    plain = [one for one in (narrow, wide) if pa.types.is_integer(one) or pa.types.is_floating(one)]
+    return len(plain) == 2 and narrow != wide and np.can_cast(narrow.to_pandas_dtype(), wide.to_pandas_dtype())
+
+
 def require_columns(batch: pa.RecordBatch, fields: Sequence[Field]) -> None:
     """Raise BatchInvalid unless a batch has exactly the columns of these fields, without nulls where none may be."""
     expected = arrow_schema(fields)

@@ -13,9 +13,9 @@ _FEWEST_ROWS: Final = 2**10
 _MOST_VALUES: Final = 2**24
 """Values that are kept of all features together: 128 MiB of float64."""
 
-_HIGHEST: Final = 2**64 - 1
+_HIGHEST: Final = 2**32 - 1
 
-Ranks = npt.NDArray[np.uint64]
+Ranks = npt.NDArray[np.uint32]
 
 
 def capacity_of(elements: int) -> int:
@@ -77,7 +77,7 @@ class RowSample:
     def _shrink(self) -> None:
         ranks, values = np.concatenate(self._ranks), np.concatenate(self._values)
         if self._highest < _HIGHEST:
-            ranks, values = ranks[low := ranks <= np.uint64(self._highest)], values[low]
+            ranks, values = ranks[low := ranks <= np.uint32(self._highest)], values[low]
         if len(ranks) > self._capacity:
             lowest = np.argpartition(ranks, self._capacity - 1)[: self._capacity]
             ranks, values = ranks[lowest], values[lowest]
@@ -104,10 +104,10 @@ def ranks_of(
     """
     rank = _mixed(partitions.astype(np.uint64))
     rank = _mixed(rank ^ offsets.astype(np.uint64))
-    return _mixed(rank ^ indexes.astype(np.uint64))
+    return (_mixed(rank ^ indexes.astype(np.uint64)) >> np.uint64(32)).astype(np.uint32)
 
 
-def _mixed(number: Ranks) -> Ranks:
+def _mixed(number: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     mixed = (number + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -16,7 +16,7 @@ from headrace_data.sketches import Moments, NumberSketch, Side, Sketch, Values, 
 from headrace_data.spec import Pipeline
 from headrace_data.split import SPLITS
 
-KEPT_ROWS: Final = 2**16
+KEPT_ROWS: Final = 2**15
 """Most rows of a segment's sample that are kept on disk: the medians of windows of larger segments are estimates."""
 KEPT_VALUES: Final = 2**20
 """Most values of all features' samples together that are kept on disk."""
@@ -35,7 +35,7 @@ def to_bytes(sketch: Sketch) -> bytes:
     }
     arrays[_PLAIN] = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), np.uint8)
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 

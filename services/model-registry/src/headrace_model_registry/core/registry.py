@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import inf
 
-from headrace_data.spec import Field, Pipeline, SpecInvalid, Stream, load_pipeline, own_name
+from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import queries, specs
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
+from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     DatasetRequested,
     ModelReleased,
@@ -80,7 +80,7 @@ class Registry:
         pipeline = _load(document)
         known = self._state.catalogue.pipelines.get(pipeline.name)
         if known:
-            _require_same_rows(pipeline, specs.parse(known.spec).stream)
+            require_same_rows(pipeline, specs.parse(known.spec).stream)
         pipeline = specs.settled(pipeline, known.spec if known else None)
         incarnation = self._state.catalogue.incarnation(pipeline.name)
         own = own_name(pipeline.name, incarnation)
@@ -234,34 +234,3 @@ def _load(document: bytes) -> Pipeline:
     except SpecInvalid as error:
         problems = "\n".join(f"  {problem}" for problem in error.problems)
         raise InvalidInput(f"the pipeline is invalid:\n{problems}") from error
-
-
-def _require_same_rows(pipeline: Pipeline, before: Stream) -> None:
-    """Raise FailedPrecondition when rows that wait in the pipeline's topics are none of its new stream.
-
-    Rows of one topic, format, key and schema go on. A unit is for people, and a field with a wider range, or that may
-    lack a value now, holds the old rows too.
-    """
-    stream = pipeline.stream
-    changed = [name for name in ("topic", "format", "key") if getattr(stream, name) != getattr(before, name)]
-    old, new = ({field.name: field for field in fields} for fields in (before.fields, stream.fields))
-    changed += [f"schema field {name!r}" for name in [*old, *(new.keys() - old)] if not _holds(new, old, name)]
-    if list(old) != list(new) and not changed:
-        changed = ["the order of the schema"]
-    if changed:
-        raise FailedPrecondition(
-            f"pipeline {pipeline.name} exists with another stream section ({', '.join(changed)}), and rows of the old "
-            "one may wait in its topics: apply the new one under another name; with "
-            f"train.model: {pipeline.model} it serves the same model"
-        )
-
-
-def _holds(new: dict[str, Field], old: dict[str, Field], name: str) -> bool:
-    """Tell whether the new field of that name takes every value of the old one."""
-    if name not in new or name not in old:
-        return False
-    low, high = new[name].range or (-inf, inf)
-    lowest, highest = old[name].range or (-inf, inf)
-    kept = old[name].model_dump(include={"unit", "range", "nullable"})
-    alike = new[name].model_copy(update=kept) == old[name]
-    return alike and low <= lowest and highest <= high and new[name].nullable >= old[name].nullable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from headrace.events.v1 import record_pb2
@@ -40,7 +40,11 @@ class AwaitedSpecs:
 
     def ready(self, records: Sequence[Record]) -> bool:
         """Tell whether none of these messages of a raw topic has to wait."""
-        return not [digest for digest in set(map(_digest, records)) if self._is_ahead(digest)]
+        return self.known(set(map(_digest, records)))
+
+    def known(self, digests: Collection[str]) -> bool:
+        """Tell whether none of these specs was applied after the one in force here."""
+        return not [digest for digest in digests if self._is_ahead(digest)]
 
     def _is_ahead(self, digest: str) -> bool:
         if digest in ("", self._digest):

@@ -37,8 +37,12 @@ class CleanMessages:
     `tell` is called once, with the place and the reason, when the first unreadable message is met.
     """
 
-    def __init__(self, pipeline: Pipeline, tell: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, tell: Callable[[str, str], None], known: Callable[[Collection[str]], bool]
+    ) -> None:
+        """`known` tells whether none of these specs was applied after the pipeline's that is in force here."""
         self._pipeline = pipeline
+        self.known = known
         self._tell = tell
         self._met: set[tuple[int, int]] = set()
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
-from headrace_data.batches import OFFSET, PARTITION, TIME, from_ipc, lineage, require_columns, to_ipc
+from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, duplicate_in_stream, squared_fields, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
@@ -50,11 +50,13 @@ def own_message(record: Record, pipeline: Pipeline) -> record_pb2.RecordBatch:
 def record_batch(record: Record, pipeline: Pipeline) -> tuple[record_pb2.RecordBatch, pa.RecordBatch]:
     """Return a record batch message of a pipeline and its rows; those of before event times have the message's own.
 
+    Rows of before a field was there, or as wide, have nulls or wider numbers.
+
     Raises Unprocessable and BatchInvalid when it is none, or when its rows are not those that it tells of, by their
     number and by the ranges that they come from.
     """
     message = own_message(record, pipeline)
-    rows = from_ipc(message.arrow, record.timestamp_ms)
+    rows = evolved(from_ipc(message.arrow, record.timestamp_ms), pipeline.stream.fields)
     if rows.num_rows != message.rows:
         raise Unprocessable(f"{record.coordinates}: expected {message.rows} rows, got {rows.num_rows}")
     require_columns(rows, pipeline.stream.fields)

@@ -136,7 +136,8 @@ class Freezer(Background):
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)
                 is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic(), int(time.time() * 1_000))
-                if is_due and watch.has_what_was_asked_for():
+                # What was cleaned by a spec to come may have fields that this one does not know.
+                if is_due and watch.has_what_was_asked_for() and self._messages.known(watch.specs):
                     self._cut(watch, lease, producer)
 
     def _tell(self, watch: Watch) -> None:

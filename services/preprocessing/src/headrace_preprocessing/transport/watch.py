@@ -61,6 +61,8 @@ class Watch:
         self._seen = dict(self.starts)
         self._late = Filling()
         """What came of a topic that was known to be gone."""
+        self.specs: set[str] = set()
+        """Digests of the specs that what waits was cleaned by."""
         self.left_out: list[str] = []
         """Why rows that waited are part of no dataset; whoever has told of it clears it."""
 
@@ -88,6 +90,7 @@ class Watch:
         batch = self._messages.batch(record)
         if batch is None:
             return False
+        self.specs.add(batch.spec_digest)
         sources, topic_id, now_s = source_ranges(batch), batch.topic_id, time.monotonic()
         # Ranges alone are believed where they go on from those before. Others may end what waits: look at the rows too.
         if not self.filling.goes_on(sources) and self._messages.rows(record) is None:
@@ -171,6 +174,7 @@ class Watch:
     def done(self, ends: Mapping[Place, int], *, frozen: bool) -> None:
         """Start counting anew behind a cut; after a failed one, keep the rows and wait for more."""
         self.starts |= ends
+        self.specs.clear()
         if frozen:
             self.filling = Filling()
             self.lives.clear()
