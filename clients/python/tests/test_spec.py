@@ -107,6 +107,7 @@ def test_apply_again_changes_nothing(headrace, registry, write):
 FREEZE = GOOD.replace("  split:", "  freeze: {afterIdle: 9s}\n  split:")
 TRAIN = GOOD.replace("epochs: 2", "epochs: 3")
 ELSEWHERE = GOOD.replace("topic: scans", "topic: elsewhere")
+NEWEST = applying.PREPARED_AGAIN.format(rows="those of the newest cut")
 PREPARE = GOOD.replace("train: 0.7, validation: 0.15", "train: 0.8, validation: 0.05")
 
 
@@ -120,12 +121,12 @@ def applied(text):
     ("dataset_of", "before", "after", "said"),
     [
         (GOOD, GOOD, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
-        (GOOD, GOOD, PREPARE, applying.PREPARED_AGAIN),
+        (GOOD, GOOD, PREPARE, NEWEST),
         (GOOD, GOOD, ELSEWHERE, applying.NEW_ROWS),
         (GOOD, GOOD, FREEZE, applying.SAME_ROWS),
         (GOOD, FREEZE, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
         # The dataset that a change before this one leads to is not there yet.
-        (GOOD, PREPARE, PREPARE.replace("epochs: 2", "epochs: 3"), applying.PREPARED_AGAIN),
+        (GOOD, PREPARE, PREPARE.replace("epochs: 2", "epochs: 3"), NEWEST),
         (None, GOOD, TRAIN, applying.NO_DATASET),
     ],
 )
@@ -140,6 +141,42 @@ def test_what_follows_from_a_change(canned, dataset_of, before, after, said):
 
     with Registry() as registry:
         assert applying.consequence(registry, applied(before), applied(after)) == said
+
+
+WINDOWS = {
+    "all": "all 1,792 in 3 segments",
+    "{rows: 500}": "the newest 500 of 1,792 in 3 segments",
+    "{last: 2d}": "those of the last 2 days among 1,792 in 3 segments",
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_what_follows_names_the_rows_of_the_window(canned, window):
+    class Registry(RegistryClient):
+        def datasets(self, pipeline="", *, as_of=None):
+            dataset = canned.dataset(spec_digest=load_pipeline(GOOD).digest)
+            dataset.frozen.segments, dataset.frozen.segment_rows = 3, 1792
+            return [dataset]
+
+    wider = GOOD.replace("  split:", f"  window: {window}\n  split:")
+    with Registry() as registry:
+        said = applying.consequence(registry, applied(GOOD), applied(wider))
+        assert said == applying.PREPARED_AGAIN.format(rows=WINDOWS[window])
+        looser = wider.replace("range: [0, 16]", "nullable: true, range: [0, 17]").replace(
+            "  split:", "  clean: {missing: keep, outOfRange: keep}\n  transform: {pixels: {impute: mean}}\n  split:"
+        )
+        said = applying.consequence(registry, applied(GOOD), applied(looser))
+        rules = "prepare.clean.missing, prepare.clean.outOfRange, schema field pixels"
+        assert said.endswith(applying.LOOSER.format(rules=rules))
+
+
+def test_a_dry_run_says_what_would_follow(headrace, registry, canned, write):
+    registry.pipelines = [applied(GOOD)]
+    registry.datasets = [canned.dataset(spec_digest=load_pipeline(GOOD).digest)]
+    result = headrace("apply", write(GOOD), "--dry-run")
+    assert [one.dry_run for one in registry.requests if isinstance(one, messages.ApplyPipelineRequest)] == [True]
+    assert "pipeline 'digits' would be in force; nothing was changed" in result.stdout
+    assert result.stdout.splitlines()[2:] == [applying.SAME_ROWS]
 
 
 def test_apply_says_what_follows(headrace, registry, canned, write):

@@ -159,6 +159,17 @@ def test_fields_in_another_order_are_another_stream(registry, world):
         registry.apply_pipeline(b"".join(lines), create_topic=False)
 
 
+def test_a_dry_run_checks_and_writes_nothing(registry, cluster, writer, world):
+    topics = dict(cluster.topics)
+    would = registry.apply_pipeline(world.document(), create_topic=False, dry_run=True)
+    assert (would.changed, would.applied) == (True, world.applied())
+    elsewhere = world.document().replace(b"topic: digits", b"topic: nowhere")
+    with pytest.raises(FailedPrecondition, match="does not exist"):
+        registry.apply_pipeline(elsewhere, create_topic=False, dry_run=True)
+    assert registry.apply_pipeline(elsewhere, create_topic=True, dry_run=True).changed
+    assert (writer.written, cluster.topics) == ([], topics)
+
+
 def test_every_problem_of_a_spec_is_named_with_line_and_path(registry, cluster, writer, world):
     wrong = world.document(width=0, seed="many", cache="sometimes")
     with pytest.raises(InvalidInput) as raised:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC
+from math import inf
 from typing import TYPE_CHECKING, Final
 
+from headrace.events.v1.dataset_pb2 import DatasetFrozen
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 
 from headrace_client.registry import RegistryClient
 from headrace_client.views import short_id
 
 if TYPE_CHECKING:
-    from headrace_data.spec import Pipeline
+    from headrace_data.spec import Field, Pipeline
 
 NO_DATASET: Final = "there is no dataset yet: the first one is made by it"
 NEW_ROWS: Final = (
@@ -19,8 +22,12 @@ NEW_ROWS: Final = (
     "holds for records that come from now on"
 )
 PREPARED_AGAIN: Final = (
-    "the newest dataset was prepared in another way: the rows that there are, are prepared again as it says, and a "
-    "model is trained on them"
+    "the newest dataset was prepared in another way: a dataset of the rows that there are ({rows}) is made as it says, "
+    "and a model is trained on it"
+)
+LOOSER: Final = (
+    "; what was rejected or dropped before by a stricter rule ({rules}) stays out: a looser rule holds for records "
+    "that come from now on"
 )
 SAME_ROWS: Final = "neither rows nor training changed: it holds for what is made from now on"
 
@@ -41,11 +48,46 @@ def consequence(registry: RegistryClient, before: PipelineApplied, after: Pipeli
     if prepared_with is None or _source(prepared_with) != _source(new):
         return NEW_ROWS
     if prepared_with.preparation != new.preparation:
-        return PREPARED_AGAIN
+        rules = ", ".join(_looser(prepared_with, new))
+        return PREPARED_AGAIN.format(rows=_rows(new, frozen)) + (LOOSER.format(rules=rules) if rules else "")
     if old.train != new.train:
         newest = short_id(frozen.dataset_id)
         return f"its train section changed: the newest dataset, {newest}, is trained on next"
     return SAME_ROWS
+
+
+def _rows(pipeline: Pipeline, frozen: DatasetFrozen) -> str:
+    """Return in words which of a pipeline's rows its window takes."""
+    from headrace_data.spec import Last, Newest
+
+    window, total = pipeline.prepare.window, frozen.segment_rows
+    if window == "new" or not total:
+        return "those of the newest cut"
+    whole = f"{total:,} in {frozen.segments} segment{'s' if frozen.segments != 1 else ''}"
+    if not isinstance(window, Newest | Last):
+        return f"all {whole}"
+    if isinstance(window, Newest):
+        return f"the newest {min(window.rows, total):,} of {whole}"
+    return f"those of the last {window.last / 86_400:g} days among {whole}"
+
+
+def _looser(old: Pipeline, new: Pipeline) -> Iterator[str]:
+    """Yield where the new spec takes what the old one did not."""
+    before, after = old.prepare.clean, new.prepare.clean
+    for name, key in (("missing", "missing"), ("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
+        if getattr(before, name) == "drop" and getattr(after, name) == "keep":
+            yield f"prepare.clean.{key}"
+    known = {field.name: field for field in old.stream.fields}
+    for field in new.stream.fields:
+        was = known.get(field.name)
+        if was is not None and (_wider(was, field) or field.nullable > was.nullable):
+            yield f"schema field {field.name}"
+
+
+def _wider(old: Field, new: Field) -> bool:
+    low, high = new.range or (-inf, inf)
+    lowest, highest = old.range or (-inf, inf)
+    return low < lowest or high > highest
 
 
 def _source(pipeline: Pipeline) -> tuple[str, str | None]:

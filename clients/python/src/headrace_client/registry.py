@@ -33,10 +33,15 @@ class RegistryClient(ServiceClient):
         super().__init__("the registry", address or find_addresses().registry, timeout_s, tls)
         self._stub = RegistryServiceStub(self._channel)
 
-    def apply(self, document: bytes | str, *, create_topic: bool = False) -> messages.ApplyPipelineResponse:
-        """Put a pipeline (YAML or JSON) in force; create its producers' topic too when asked."""
+    def apply(
+        self, document: bytes | str, *, create_topic: bool = False, dry_run: bool = False
+    ) -> messages.ApplyPipelineResponse:
+        """Put a pipeline (YAML or JSON) in force; create its producers' topic too when asked.
+
+        With `dry_run` it is checked only, and the answer tells what would be in force.
+        """
         encoded = document.encode() if isinstance(document, str) else document
-        request = messages.ApplyPipelineRequest(document=encoded, create_topic=create_topic)
+        request = messages.ApplyPipelineRequest(document=encoded, create_topic=create_topic, dry_run=dry_run)
         with _unsure("the pipeline may be in force all the same; applying it once more is safe"):
             return self._call(self._stub.ApplyPipeline, request)
 

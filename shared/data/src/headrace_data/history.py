@@ -52,6 +52,11 @@ class History(Document):
         """The latest event time of all rows, in microseconds since the epoch; None when none has a time."""
         return max((entry.last_time for entry in self.entries if entry.last_time is not None), default=None)
 
+    @property
+    def rows(self) -> int:
+        """Rows of all segments."""
+        return sum(entry.rows for entry in self.entries)
+
     def and_cut(self, entry: Entry) -> History:
         """Return the history with one more segment."""
         return self.model_copy(update={"entries": (*self.entries, entry)})

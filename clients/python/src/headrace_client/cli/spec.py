@@ -49,6 +49,7 @@ def apply(
     create_topic: Annotated[
         bool, typer.Option("--create-topic", help="Create the producers' topic when it does not exist.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would follow; change nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put a pipeline in force: its topics are created and every service learns of it."""
@@ -59,7 +60,7 @@ def apply(
         raise typer.Exit(FAILED)
     with RegistryClient(find_addresses().registry) as registry:
         before = [] if as_json else registry.pipelines(pipeline.name)
-        answer = registry.apply(document, create_topic=create_topic)
+        answer = registry.apply(document, create_topic=create_topic, dry_run=dry_run)
         follows = consequence(registry, before[0], answer.applied) if before and answer.changed else ""
     view = pipeline_view(answer.applied)
     if as_json:
@@ -67,6 +68,8 @@ def apply(
         print_json(view | {"changed": answer.changed})
     else:
         what = "is in force" if answer.changed else "was in force already; nothing changed"
+        if dry_run:
+            what = "would be in force; nothing was changed" if answer.changed else "is in force already"
         partitions = f"{view['partitions']} partition{'s' if view['partitions'] != 1 else ''}"
         say(f"pipeline '{view['pipeline']}' {what} (spec {short_id(view['spec_digest'])})")
         say(f"it reads topic '{view['topic']}' ({partitions}) and serves model '{view['model']}'")

@@ -139,6 +139,8 @@ class DatasetFrozen:
     incarnation: int = 0
     repeated_keys: int = 0
     late_rows: int = 0
+    segments: int = 0
+    segment_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

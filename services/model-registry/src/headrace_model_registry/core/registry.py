@@ -71,8 +71,12 @@ class Registry:
         self._writer = writer
         self._new_id = new_id
 
-    def apply_pipeline(self, document: bytes, create_topic: bool, until_s: float | None = None) -> Applied:
+    def apply_pipeline(
+        self, document: bytes, create_topic: bool, until_s: float | None = None, *, dry_run: bool = False
+    ) -> Applied:
         """Check a spec, create the pipeline's topics and put it in force; nothing is written when it is so already.
+
+        With `dry_run` nothing is created or written at all: what would be in force is returned.
 
         Raises InvalidInput with every problem of the spec, and FailedPrecondition when the producers' topic is missing,
         or when the pipeline exists and rows of another schema may wait in its topics.
@@ -84,13 +88,18 @@ class Registry:
         pipeline = specs.settled(pipeline, known.spec if known else None)
         incarnation = self._state.catalogue.incarnation(pipeline.name)
         own = own_name(pipeline.name, incarnation)
-        partitions = self._topics.create_record_topics(own, self._partitions(pipeline, create_topic))
+        if dry_run:
+            partitions = self._topics.partitions_of(pipeline.stream.topic)
+            if not (partitions or create_topic):
+                raise _no_topic(pipeline)
+        else:
+            partitions = self._topics.create_record_topics(own, self._partitions(pipeline, create_topic))
         spec = PipelineSpec(pipeline.canonical_json(), pipeline.digest)
         wanted = PipelineApplied(pipeline.name, spec, partitions, incarnation)
-        if self._state.catalogue.pipelines.get(pipeline.name) == wanted:
-            return Applied(wanted, changed=False)
-        self._writer.write(wanted, until_s)
-        return Applied(wanted, changed=True)
+        changed = self._state.catalogue.pipelines.get(pipeline.name) != wanted
+        if changed and not dry_run:
+            self._writer.write(wanted, until_s)
+        return Applied(wanted, changed=changed)
 
     def delete_pipeline(self, pipeline: str, purge: bool, until_s: float | None = None) -> Deleted:
         """Delete a pipeline and withdraw its releases; with `purge` its record topics and consumer groups too.
@@ -221,11 +230,15 @@ class Registry:
             self._topics.create(topic)
         partitions = self._topics.partitions_of(topic)
         if not partitions:
-            raise FailedPrecondition(
-                f"the producers' topic {topic!r} of pipeline {pipeline.name} does not exist: "
-                "create it, or apply with --create-topic"
-            )
+            raise _no_topic(pipeline)
         return partitions
+
+
+def _no_topic(pipeline: Pipeline) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"the producers' topic {pipeline.stream.topic!r} of pipeline {pipeline.name} does not exist: "
+        "create it, or apply with --create-topic"
+    )
 
 
 def _load(document: bytes) -> Pipeline:

@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from headrace.registry.v1 import registry_service_pb2 as pb
@@ -29,9 +30,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def ApplyPipeline(self, request: pb.ApplyPipelineRequest, context: Any) -> pb.ApplyPipelineResponse:
         """Check a pipeline, create its topics and put it in force."""
-        applied = await asyncio.to_thread(
-            self._registry.apply_pipeline, request.document, request.create_topic, _until_s(context)
-        )
+        apply = partial(self._registry.apply_pipeline, dry_run=request.dry_run)
+        applied = await asyncio.to_thread(apply, request.document, request.create_topic, _until_s(context))
         return fill(pb.ApplyPipelineResponse(), applied)
 
     async def DeletePipeline(self, request: pb.DeletePipelineRequest, context: Any) -> pb.DeletePipelineResponse:

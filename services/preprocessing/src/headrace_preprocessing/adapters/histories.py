@@ -54,7 +54,7 @@ class Histories:
             incarnation=self.pipeline.incarnation,
             history=artifact_pb2.Artifact(uri=stored.uri, digest=stored.digest, size_bytes=stored.size_bytes),
             segments=len(history.entries),
-            rows=sum(entry.rows for entry in history.entries),
+            rows=history.rows,
             watermark_us=history.watermark or 0,
         )
 

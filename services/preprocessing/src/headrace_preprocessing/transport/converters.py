@@ -191,12 +191,16 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates =
 
 
 class Seen(NamedTuple):
-    """What was counted of the rows of a cut."""
+    """What was counted of the rows of a cut, and of the pipeline's."""
 
     repeated_keys: int = 0
     """Rows whose key another row has."""
     late_rows: int = 0
     """Rows that came after later ones of their partition."""
+    segments: int = 0
+    """Segments that the pipeline has."""
+    segment_rows: int = 0
+    """Rows of these."""
 
 
 NOTHING_SEEN = Seen()
@@ -221,6 +225,8 @@ def frozen_message(
         incarnation=pipeline.incarnation,
         repeated_keys=seen.repeated_keys,
         late_rows=seen.late_rows,
+        segments=seen.segments,
+        segment_rows=seen.segment_rows,
     )
 
 

@@ -173,7 +173,7 @@ class Freezer(Background):
         with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes):
             try:
                 manifest, history = Windows(self._pipeline, self._store, lease.keep).dataset(history)
-                facts: list[Message] = [self._frozen(manifest)]
+                facts: list[Message] = [self._frozen(manifest, history)]
             except DataError as error:
                 logger.warning("%s: no dataset of the segments that exist: %s", self.name, error)
                 # It is not tried again before the next cut.
@@ -205,7 +205,7 @@ class Freezer(Background):
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
                 request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows)
-                facts += [self._histories.keep(history), self._frozen(manifest, request, seen)]
+                facts += [self._histories.keep(history), self._frozen(manifest, history, request, seen)]
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
@@ -215,10 +215,11 @@ class Freezer(Background):
         if frozen:
             self._history = history
 
-    def _frozen(self, manifest: Manifest, request: str = "", seen: Seen = NOTHING_SEEN) -> Message:
+    def _frozen(self, manifest: Manifest, history: History, request: str = "", seen: Seen = NOTHING_SEEN) -> Message:
         """Keep a manifest, and return what announces it."""
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
+        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
         return frozen_message(manifest, stored, self._pipeline, request, seen)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:

@@ -177,6 +177,8 @@ class DatasetFrozen(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     REPEATED_KEYS_FIELD_NUMBER: _builtins.int
     LATE_ROWS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    SEGMENT_ROWS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -193,6 +195,10 @@ class DatasetFrozen(_message.Message):
     """
     late_rows: _builtins.int
     """Rows that came late: over a minute older than the newest before them in their partition, as far as this range tells."""
+    segments: _builtins.int
+    """How many segments the pipeline has by now, whichever of them the dataset takes; zero where nobody counted."""
+    segment_rows: _builtins.int
+    """How many rows these hold."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The manifest: canonical JSON with splits, parts, fitted transforms and provenance."""
@@ -223,10 +229,12 @@ class DatasetFrozen(_message.Message):
         incarnation: _builtins.int = ...,
         repeated_keys: _builtins.int = ...,
         late_rows: _builtins.int = ...,
+        segments: _builtins.int = ...,
+        segment_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

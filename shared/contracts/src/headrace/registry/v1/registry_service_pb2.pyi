@@ -101,19 +101,23 @@ class ApplyPipelineRequest(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     CREATE_TOPIC_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
     """The pipeline as YAML or JSON, UTF-8. Never empty."""
     create_topic: _builtins.bool
     """Whether to create the producers' topic when it does not exist."""
+    dry_run: _builtins.bool
+    """Whether to check only: nothing is created or put in force, and the answer tells what would be."""
     def __init__(
         self,
         *,
         document: _builtins.bytes = ...,
         create_topic: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_topic", b"create_topic", "document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_topic", b"create_topic", "document", b"document", "dry_run", b"dry_run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
