@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from google.protobuf.message import Message
-from headrace.events.v1 import dataset_pb2, pipeline_pb2, record_pb2
+from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, pipeline_pb2, record_pb2, segment_pb2
 from headrace_data.batches import from_ipc, to_ipc
 from headrace_data.dataset import DatasetReader
+from headrace_data.history import History
 from headrace_data.manifest import Manifest
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
@@ -29,6 +35,7 @@ from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.telemetry.hold import Held
 from headrace_runtime.topics import PIPELINE_APPLIED, topic_of
 
 DOCUMENT = """
@@ -110,6 +117,24 @@ class Lane:
     def request(self, *request_ids: str) -> None:
         requests = [dataset_pb2.DatasetRequested(pipeline=self.name, request_id=request) for request in request_ids]
         self._write(*(encode(request, source="test") for request in requests))
+
+    def backfill(self, request: str, **wanted: Any) -> None:
+        """Ask for a backfill; `wanted` are the fields of the message."""
+        asked = dataset_pb2.DatasetRequested(
+            pipeline=self.name, request_id=request, backfill=backfill_pb2.Backfill(**wanted)
+        )
+        self._write(encode(asked, source="test"))
+
+    def file(self, name: str, data: bytes) -> backfill_pb2.BackfillFile:
+        """Keep a file in the object store, of the format that its name ends with."""
+        kept = ObjectStore(self.settings.store_url).put(data)
+        artifact = artifact_pb2.Artifact(uri=kept.uri, digest=kept.digest, size_bytes=kept.size_bytes)
+        return backfill_pb2.BackfillFile(name=name, format=name.rpartition(".")[2], artifact=artifact)
+
+    def history(self) -> History:
+        """Return the segments that there are, as the newest message tells."""
+        newest = self.facts(segment_pb2.SegmentCut)[-1].history
+        return History.from_json(ObjectStore(self.settings.store_url).get(newest))
 
     def send(self, *batches: tuple[int, Sequence[Mapping[str, Any]]]) -> None:
         """Write one raw message for each batch: a partition, and the records in it. Negative partitions are pushed.
@@ -194,6 +219,56 @@ class Lane:
         return [row for split in SPLITS for batch in reader.batches(split) for row in batch.to_pylist()]
 
 
+class Child:
+    """The service as a process of its own, which can be killed, stopped, and held within a span."""
+
+    def __init__(
+        self, settings: Settings, home: Path, until: Callable[..., None], instance: str = "0", **changes: str
+    ) -> None:
+        self._holds = home / "holds" / "preprocessing"
+        self._holds.mkdir(parents=True, exist_ok=True)
+        self._until = until
+        self._log = home / f"{instance}.log"
+        own = {
+            "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
+            "kafka_session_timeout_ms": str(settings.kafka_session_timeout_ms),
+            "store_url": settings.store_url,
+            "metrics_address": "",
+            "instance": instance,
+            "hold_dir": str(home / "holds"),
+        }
+        environment = os.environ | {f"HEADRACE_{name.upper()}": value for name, value in (own | changes).items()}
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "headrace_preprocessing"], env=environment, stdout=log, stderr=log
+            )
+
+    def arm(self, point: str) -> None:
+        (self._holds / point).touch()
+
+    def wait_held(self, point: str) -> None:
+        held = self._holds / f"{point}.held"
+        self._until(lambda: held.exists() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.log()
+        assert Held.read(held).pid == self.process.pid
+
+    def let_go(self, point: str) -> None:
+        (self._holds / f"{point}.held").unlink()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for held in self._holds.glob("*.held"):
+            if Held.read(held).pid == self.process.pid:
+                held.unlink()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+
 @pytest.fixture(scope="session")
 def forget_pipelines() -> Callable[[KafkaSettings], None]:
     """Take back every pipeline that is applied on a broker: whatever service starts there next would run them all."""
@@ -268,3 +343,16 @@ def until() -> Callable[..., None]:
             threading.Event().wait(0.05)
 
     return wait
+
+
+@pytest.fixture
+def start(lane_settings: Settings, tmp_path: Path, until: Callable[..., None]) -> Iterator[Callable[..., Child]]:
+    children: list[Child] = []
+
+    def run(instance: str = "0", **changes: str) -> Child:
+        children.append(Child(lane_settings, tmp_path, until, instance, **changes))
+        return children[-1]
+
+    yield run
+    for child in children:
+        child.kill()

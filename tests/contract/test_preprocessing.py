@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +13,6 @@ import pytest
 from headrace.events.v1 import dataset_pb2
 from headrace_runtime.kafka import GroupConsumer
 from headrace_runtime.record_topics import clean_topic
-from headrace_runtime.telemetry.hold import Held
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
@@ -32,67 +27,6 @@ PARTITIONS = 3
 WAVE = 8
 """Raw batches of each partition in a wave."""
 BATCH = 25
-
-
-class Child:
-    """The service as a process of its own, which can be killed, stopped, and held within a span."""
-
-    def __init__(self, settings: Settings, home: Path, until: Until, instance: str = "0", **changes: str) -> None:
-        self._holds = home / "holds" / "preprocessing"
-        self._holds.mkdir(parents=True, exist_ok=True)
-        self._until = until
-        self._log = home / f"{instance}.log"
-        own = {
-            "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
-            "kafka_session_timeout_ms": str(settings.kafka_session_timeout_ms),
-            "store_url": settings.store_url,
-            "metrics_address": "",
-            "instance": instance,
-            "hold_dir": str(home / "holds"),
-        }
-        environment = os.environ | {f"HEADRACE_{name.upper()}": value for name, value in (own | changes).items()}
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "headrace_preprocessing"], env=environment, stdout=log, stderr=log
-            )
-
-    def arm(self, point: str) -> None:
-        (self._holds / point).touch()
-
-    def wait_held(self, point: str) -> None:
-        held = self._holds / f"{point}.held"
-        self._until(lambda: held.exists() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.log()
-        assert Held.read(held).pid == self.process.pid
-
-    def let_go(self, point: str) -> None:
-        (self._holds / f"{point}.held").unlink()
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for held in self._holds.glob("*.held"):
-            if Held.read(held).pid == self.process.pid:
-                held.unlink()
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-
-@pytest.fixture
-def start(lane_settings: Settings, tmp_path: Path, until: Until) -> Iterator[Callable[..., Child]]:
-    children: list[Child] = []
-
-    def run(instance: str = "0", **changes: str) -> Child:
-        children.append(Child(lane_settings, tmp_path, until, instance, **changes))
-        return children[-1]
-
-    yield run
-    for child in children:
-        child.kill()
 
 
 def members(settings: Settings, group: str) -> int:
@@ -160,7 +94,7 @@ class Story:
 
 
 def test_every_row_comes_out_once_however_often_the_service_is_killed(
-    lanes: Lanes, start: Callable[..., Child], until: Until
+    lanes: Lanes, start: Callable[..., Any], until: Until
 ) -> None:
     lane, story = lanes(), Story(seed=7)
     lane.apply()
@@ -211,7 +145,7 @@ def test_every_row_comes_out_once_however_often_the_service_is_killed(
 
 
 def test_rows_of_a_spec_that_was_applied_a_moment_ago_wait_for_it(
-    lanes: Lanes, start: Callable[..., Child], until: Until
+    lanes: Lanes, start: Callable[..., Any], until: Until
 ) -> None:
     lane = lanes()
     lane.apply()
@@ -232,7 +166,7 @@ def test_rows_of_a_spec_that_was_applied_a_moment_ago_wait_for_it(
 
 
 def test_of_two_instances_one_freezes_and_the_other_takes_over(
-    lanes: Lanes, start: Callable[..., Child], until: Until
+    lanes: Lanes, start: Callable[..., Any], until: Until
 ) -> None:
     lane = lanes("{afterRecords: 60}")
     groups = [f"freeze.{lane.name}", f"preprocessing.{lane.name}"]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts
+from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry
@@ -52,7 +53,7 @@ def digest(*parts):
 
 
 def artifact(*parts, size=1000):
-    return facts.Artifact(f"store/{'-'.join(str(part) for part in parts)}", digest(*parts), size)
+    return Artifact(f"store/{'-'.join(str(part) for part in parts)}", digest(*parts), size)
 
 
 class World:

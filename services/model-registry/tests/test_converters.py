@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
-from headrace_model_registry.core import catalogue, facts, fate, lineage, queries, registry
+from headrace_model_registry.core import backfill, catalogue, facts, fate, lineage, queries, registry
 from headrace_model_registry.core.facts import Event, LogEntry
 from headrace_model_registry.transport.consumer import to_progress
 from headrace_model_registry.transport.converters import (
@@ -44,7 +44,7 @@ RESPONSES: dict[type, type[Message]] = {
 }
 MAPPED = [
     kind
-    for module in (facts, catalogue, queries, fate)
+    for module in (backfill, facts, catalogue, queries, fate)
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__name__ in _MESSAGES
 ]

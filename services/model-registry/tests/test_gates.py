@@ -2,7 +2,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from headrace_model_registry.core.facts import Artifact, GateResult, Variant
+from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.facts import GateResult, Variant
 from headrace_model_registry.core.gates import Limits, best, judge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts
+from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.comparison import Comparison, Errors, Score, compare
-from headrace_model_registry.core.facts import Artifact, Evaluation, Variant
+from headrace_model_registry.core.facts import Evaluation, Variant
 from headrace_model_registry.core.gates import Limits, best, judge
 
 LIMITS = Limits(0.01, 0.98, 0.05, size_ratio=1.0, latency_ratio=1.5, error_rise=0.05, regression=True)

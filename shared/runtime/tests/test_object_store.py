@@ -159,3 +159,49 @@ def test_a_clients_own_error_says_that_the_store_is_away(monkeypatch: pytest.Mon
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_file", fail)
     with pytest.raises(Unavailable, match="nobody answers"):
         store.get(artifact)
+
+
+def test_a_file_is_kept_and_opened_again_in_pieces(store: ObjectStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 20_000
+    path, beats = tmp_path / "history.bin", []
+    path.write_bytes(data)
+    artifact = store.put_file(path)
+    assert artifact == store.put_file(path) == store.put(data)
+    with store.open(artifact, lambda: beats.append(1)) as file:
+        assert (file.read(3), file.seek(256 * 3), file.read(2)) == (data[:3], 768, data[:2])
+        assert file.read() == data[770:]
+    assert len(beats) == -(-len(data) // 2**20)
+
+
+def test_put_file_mends_what_is_there_and_leaves_nothing_else(tmp_path: Path) -> None:
+    store, path = ObjectStore(str(tmp_path / "store")), tmp_path / "history.csv"
+    path.write_bytes(b"a,b\n1,2\n")
+    artifact = store.put_file(path)
+    kept = Path(artifact.uri.removeprefix("file://"))
+    kept.write_bytes(b"a,b\n1,3\n")
+    with pytest.raises(Corrupt, match=f"expected {artifact.digest} of 8 bytes"), store.open(artifact):
+        pass
+    assert store.put_file(path) == artifact
+    assert store.get(artifact) == b"a,b\n1,2\n"
+    assert [each.name for each in kept.parent.iterdir()] == [kept.name]
+
+
+def test_a_file_that_is_not_there_is_named(store: ObjectStore, tmp_path: Path) -> None:
+    missing = Artifact("x", digest_of(b"never kept"), 10)
+    with pytest.raises(NotFound, match=missing.digest), store.open(missing):
+        pass
+    with pytest.raises(Unavailable, match=r"gone\.csv"):
+        store.put_file(tmp_path / "gone.csv")
+
+
+def test_a_store_that_fails_while_a_file_is_read_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError("the disk is gone")
+
+    store = ObjectStore(f"memory://{tmp_path.name}")
+    artifact = store.put(b"kept")
+    with store.open(artifact) as file:
+        file.seek(0)
+        monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", fail)
+        with pytest.raises(Unavailable, match="the disk is gone"):
+            file.read()

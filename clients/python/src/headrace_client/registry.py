@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.events.v1.backfill_pb2 import Backfill
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -65,10 +66,11 @@ class RegistryClient(ServiceClient):
         with self._translated():
             return self._stub.DeleteLeftovers(request, timeout=timeout_s, metadata=trace_metadata())
 
-    def freeze(self, pipeline: str) -> str:
-        """Ask for a dataset now and return the request's id, which the frozen dataset repeats."""
+    def freeze(self, pipeline: str, backfill: Backfill | None = None) -> str:
+        """Ask for a dataset now, or for one with a backfill, and return the request's id, which the dataset repeats."""
+        request = messages.FreezeDatasetRequest(pipeline=pipeline, backfill=backfill)
         with _unsure("the dataset may be frozen all the same: look at `headrace get datasets` before you ask again"):
-            answer = self._call(self._stub.FreezeDataset, messages.FreezeDatasetRequest(pipeline=pipeline))
+            answer = self._call(self._stub.FreezeDataset, request)
         return answer.request_id
 
     def pipelines(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[PipelineApplied]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.events.v1.backfill_pb2 import Backfill
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.events.v1.pipeline_pb2 import PipelineSpec
 from headrace.registry.v1 import registry_service_pb2 as messages
@@ -135,22 +136,23 @@ def freeze(
     pipeline: str,
     *,
     timeout_s: float = 60.0,
+    backfill: Backfill | None = None,
     on_request: Callable[[str], None] = lambda request_id: None,
 ) -> messages.Dataset:
-    """Ask for a dataset now and return it once it is frozen.
+    """Ask for a dataset now, or for one with a backfill, and return it once it is frozen.
 
     Raises PipelineFailed when the freeze failed and TimedOut when it did not end in time. `on_request` gets the
     request's id as soon as the registry took it.
     """
     deadline = time.monotonic() + timeout_s
-    request_id = registry.freeze(pipeline)
+    request_id = registry.freeze(pipeline, backfill)
     on_request(request_id)
     # The registry forgets an older failure when it takes the request: a failure seen from here on is this one's.
     for state in _states(registry, pipeline, deadline):
         if state.dataset.frozen.request_id == request_id:
             return state.dataset
         if state.failure:
-            raise PipelineFailed(f"the freeze failed: {state.failure}")
+            raise PipelineFailed(state.failure if backfill else f"the freeze failed: {state.failure}")
     raise TimedOut(
         f"pipeline '{pipeline}' was asked for a dataset ({request_id}), still not frozen "
         f"after {duration_text(timeout_s)}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 from google.protobuf.message import Message
+from headrace_data.files import Rows
 from headrace_data.history import History
 from headrace_runtime.records import Place, Record
 
@@ -39,3 +41,25 @@ class Histories(Protocol):
 
     def keep(self, history: History) -> Message:
         """Keep a history, and return the message that names it."""
+
+
+class TopicRanges(Protocol):
+    """Topics that no pipeline need read."""
+
+    def of(self, topic: str, start_ms: int | None, end_ms: int) -> tuple[str, dict[int, tuple[int, int]]]:
+        """Return a topic's id, and by partition the offsets between two moments: first and behind the last.
+
+        Moments are in milliseconds since 1970; None stands for the beginning. Raises NotFound without such a topic.
+        """
+
+    def rows(self, topic: str, partition: int, start: int, end: int) -> Iterator[Rows]:
+        """Yield the records of a range in order, in pieces that do not depend on how they arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a freezer reads, and keeps what it knows in."""
+
+    rows_between: RowsBetween
+    histories: Histories
+    topics: TopicRanges

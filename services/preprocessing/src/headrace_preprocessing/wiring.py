@@ -21,7 +21,9 @@ from headrace_runtime.stream.pipelines import PipelineParts
 from headrace_preprocessing.adapters.clean_log import rows_between
 from headrace_preprocessing.adapters.histories import Histories
 from headrace_preprocessing.adapters.seen_log import SeenLog
+from headrace_preprocessing.adapters.topic_ranges import TopicRanges
 from headrace_preprocessing.core.cleaner import Cleaner
+from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.awaited_specs import AwaitedSpecs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
@@ -81,8 +83,8 @@ def _pipeline_parts(
     )
     origin = partial(_origin, settings, pipeline.stream.topic)
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
-    between = partial(rows_between, settings)
-    return [loop, Freezer(settings, pipeline, events, origin, messages, tell, between, histories)]
+    outside = Outside(partial(rows_between, settings), histories, TopicRanges(settings, settings.stall_s))
+    return [loop, Freezer(settings, pipeline, events, origin, messages, tell, outside)]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:

@@ -5,7 +5,8 @@ DataError
 ├── BatchInvalid       Arrow bytes or columns are not what the pipeline's schema says
 ├── ManifestInvalid    bytes are no manifest
 ├── DatasetInvalid     a dataset's parts contradict its manifest, or rows came out of order
-└── DatasetUnusable    the rows cannot be learned from: a split is empty, or the label has one value
+├── DatasetUnusable    the rows cannot be learned from: a split is empty, or the label has one value
+└── FileInvalid        a file of rows cannot be read, or lacks a column
 """
 
 from __future__ import annotations
@@ -55,3 +56,7 @@ class DatasetInvalid(DataError):
 
 class DatasetUnusable(DataError):
     """The rows cannot be learned from."""
+
+
+class FileInvalid(DataError):
+    """A file of rows cannot be read, or lacks a column."""

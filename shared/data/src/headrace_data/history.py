@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
-from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, is_none, parsed
+from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, Source, is_none, parsed
 from headrace_data.parts import Blob, BlobStore
 from headrace_data.segments import Segment
 from headrace_data.sketch_files import from_bytes, to_bytes
@@ -35,6 +35,8 @@ class Entry(Document):
     """Its sketch; None when there is none yet."""
     sketched: str = ""
     """What the sketch was made under, as `preparation_of` has it."""
+    source: Source | None = pydantic.Field(default=None, exclude_if=is_none)
+    """What a backfill took its rows from; None of a cut."""
 
 
 class History(Document):
@@ -60,6 +62,21 @@ class History(Document):
     def and_cut(self, entry: Entry) -> History:
         """Return the history with one more segment."""
         return self.model_copy(update={"entries": (*self.entries, entry)})
+
+    def and_backfilled(self, entry: Entry) -> History:
+        """Return the history with one more segment of a backfill: behind those of backfills, before all cuts."""
+        place = sum(each.source is not None for each in self.entries)
+        return self.model_copy(update={"entries": (*self.entries[:place], entry, *self.entries[place:])})
+
+    @property
+    def cuts(self) -> tuple[Entry, ...]:
+        """The segments that cuts wrote."""
+        return tuple(entry for entry in self.entries if entry.source is None)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What backfills took rows from."""
+        return tuple(entry.source for entry in self.entries if entry.source is not None)
 
     def renewed(self, entries: Sequence[Entry]) -> History:
         """Return the history with these entries in place of those of the same manifests."""

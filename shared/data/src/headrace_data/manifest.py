@@ -128,6 +128,23 @@ class OffsetRange(Document):
     """Last offset, exclusive."""
 
 
+class Source(Document):
+    """Where a backfill took rows from: a file, or a range of one partition of a topic."""
+
+    name: str
+    """What people call it: the file's name, or the topic's."""
+    digest: Digest
+    """SHA-256 of the file's bytes; of a topic, that of its id and the partition's number."""
+    number: int
+    """Stands for the partition of its rows: below -2**30, where no producer's partition and no pushed record is."""
+    partition: int = 0
+    """The partition of the topic; 0 of a file."""
+    start: Count = 0
+    """The first row of the file, from 0, or the first offset."""
+    end: Count = 0
+    """Behind the last one."""
+
+
 class Provenance(Document):
     """Where the rows came from. Not part of a dataset's id."""
 
@@ -149,6 +166,8 @@ class Provenance(Document):
     ] = ()
     """Where event times come from: `create` (the producer) or `append` (the broker) of Kafka timestamps, `field` of the
     record, `accept` of a push. Empty where no batch says."""
+    backfilled: tuple[Source, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """What backfills took rows from; their ranges are no producers' ranges."""
 
 
 class SegmentManifest(Document):

@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace_data.batches import TIME, TIME_TYPE, arrow_schema
+from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
 from headrace_data.columns import Column, Piece, column_for, describe
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.json_keys import KeyRepeated, repeated_keys
@@ -35,6 +35,16 @@ _SMALL_CHUNK: Final = 64
 Numbers = Sequence[int] | npt.NDArray[np.signedinteger[Any]]
 Times = npt.NDArray[np.datetime64]
 """Event times in microseconds, UTC; NaT where nobody knows one."""
+
+
+def message_times(stamps_ms: Sequence[int]) -> Times:
+    """Return timestamps of Kafka messages (milliseconds since 1970) as event times.
+
+    NaT stands for what is none, such as the -1 of a message without a timestamp.
+    """
+    stamps = np.minimum(np.array(stamps_ms, np.int64), LAST_US // 1_000)
+    stamps[stamps <= 0] = np.iinfo(np.int64).min
+    return stamps.view("datetime64[ms]").astype("datetime64[us]")
 
 
 @dataclass(frozen=True)

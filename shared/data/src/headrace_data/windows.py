@@ -83,7 +83,11 @@ class Windows:
             return reversed(list(self._newest(entries, window.rows)))
         if isinstance(window, Last):
             return self._since(entries, self._watermark(history) - round(window.last * 1_000_000))
-        return (self._whole(entry) for entry in (entries[-1:] if window == "new" else entries))
+        if window == "new" and not history.cuts:
+            raise DatasetUnusable(
+                "window new takes the rows of the newest cut, and nothing was cut yet: all takes history"
+            )
+        return (self._whole(entry) for entry in (history.cuts[-1:] if window == "new" else entries))
 
     def _watermark(self, history: History) -> int:
         if history.watermark is None:
@@ -240,6 +244,7 @@ def _joined(provenances: Sequence[Provenance]) -> Provenance:
             "clean_ranges": _ranges([span for each in provenances for span in each.clean_ranges]),
             "time_sources": tuple(sorted({source for each in provenances for source in each.time_sources})),
             "rejected": rejected,
+            "backfilled": tuple(source for each in provenances for source in each.backfilled),
         }
     )
 

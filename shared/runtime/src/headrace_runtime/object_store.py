@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -20,6 +22,8 @@ from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFou
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TEMPORARY = ".writing-"
+_BLOCK = 2**20
+"""Bytes that are read at a time of what may be larger than memory."""
 _BLOCKED = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a file system that works, and where something else lies in the way: no later attempt does better."""
 
@@ -119,6 +123,48 @@ class ObjectStore:
             raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
         return verify(artifact, data)
 
+    def put_file(self, path: Path) -> Artifact:
+        """Keep a local file, of any size, under the digest of its bytes, and return where they are.
+
+        What is there already is read, as `put` does. Raises `Unavailable` when the file cannot be read, too.
+        """
+        with self._translated(str(path)), path.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            kept = self._artifact_path(digest)
+            artifact = Artifact(str(self._fs.unstrip_protocol(kept)), digest, file.tell())
+            try:
+                with self.open(artifact):
+                    return artifact
+            except (NotFound, Corrupt):
+                file.seek(0)
+                self._copy(file, kept)
+        return artifact
+
+    @contextmanager
+    def open(self, artifact: ArtifactRef, beat: Callable[[], None] = lambda: None) -> Iterator[BinaryIO]:
+        """Open an artifact of any size, whose bytes were read through and verified; `beat` is called meanwhile.
+
+        Raises `NotFound`, or `Corrupt` when size or digest differ.
+        """
+        path = self._artifact_path(artifact.digest)
+        with self._translated(artifact.uri):
+            if self._size(path) is None:
+                raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
+            found = self._fs.open(path, "rb")
+        with closing(found), io.BufferedReader(_Translating(self, found, artifact.uri), _BLOCK) as file:
+            sha, size = hashlib.sha256(), 0
+            while block := file.read(_BLOCK):
+                sha.update(block)
+                size += len(block)
+                beat()
+            if (size, sha.hexdigest()) != (artifact.size_bytes, artifact.digest.removeprefix("sha256:")):
+                raise Corrupt(
+                    f"{artifact.uri}: expected {artifact.digest} of {artifact.size_bytes} bytes, "
+                    f"found sha256:{sha.hexdigest()} of {size}"
+                )
+            file.seek(0)
+            yield file
+
     def write(self, name: str, data: bytes, *, flushed: bool = True) -> None:
         """Write a named file, such as `runs/<run>/attempt-1/checkpoint.safetensors`, over an older one.
 
@@ -174,6 +220,13 @@ class ObjectStore:
         else:
             self._fs.pipe_file(path, data)
 
+    def _copy(self, file: BinaryIO, path: str) -> None:
+        if isinstance(self._fs, LocalFileSystem):
+            with _aside(Path(path), flushed=True) as aside:
+                shutil.copyfileobj(file, aside, _BLOCK)
+        else:
+            self._fs.put_file(file.name, path)
+
     @contextmanager
     def _unblocked(self, place: str) -> Iterator[None]:
         """Raise Unprocessable where something else lies in the way of a named file, in a store that is there."""
@@ -203,14 +256,45 @@ def replace_file(path: Path, data: bytes, *, flushed: bool = True) -> None:
 
     One that is not `flushed` is whole or absent after the process has failed, but not after the machine has.
     """
+    with _aside(path, flushed=flushed) as file:
+        file.write(data)
+
+
+@contextmanager
+def _aside(path: Path, *, flushed: bool) -> Iterator[BinaryIO]:
+    """Open a file that takes another's place once it is written whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         with aside.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             if flushed:
                 os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+class _Translating(io.RawIOBase):
+    """An open file of a store, whose failures are the store's: whoever reads takes an OSError for a damaged file."""
+
+    def __init__(self, store: ObjectStore, file: Any, place: str) -> None:
+        self._store = store
+        self._file = file
+        self._place = place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with self._store._translated(self._place):  # noqa: SLF001
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return int(self._file.seek(offset, whence))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace_client.cli import (
+    backfill,
     catalogue,
     dead,
     delete,
@@ -55,6 +56,7 @@ app.command("init", rich_help_panel=PIPELINES)(init.init)
 app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
+app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)

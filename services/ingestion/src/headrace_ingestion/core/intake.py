@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
 from headrace_data.lateness import Lateness
-from headrace_data.records import RecordChecker, Rejection, Times
+from headrace_data.records import RecordChecker, Rejection, message_times
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
-from headrace_runtime.records import LAST_MS, Record
+from headrace_runtime.records import Record
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD
 
 OVERSIZED = "oversized"
@@ -125,19 +125,12 @@ class Intake:
             values = [values[at] for at in places.tolist()]
         offsets = np.array([record.offset for record in group])[places]
         partitions = np.full(len(places), group[0].partition)
-        times = _times([record.timestamp_ms for record in group])[places]
+        times = message_times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
         checked = self._checker.check(values, partitions, offsets, indexes, times, self._clock())
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return checked.batch, sorted(faults, key=lambda fault: fault.position)
-
-
-def _times(stamps_ms: Sequence[int]) -> Times:
-    """Return the times of messages; NaT for what is none, such as Kafka's -1 for a message without a time."""
-    stamps = np.minimum(np.array(stamps_ms, np.int64), LAST_MS)
-    stamps[stamps <= 0] = np.iinfo(np.int64).min
-    return stamps.view("datetime64[ms]").astype("datetime64[us]")
 
 
 def _by_partition(records: Sequence[Record]) -> list[list[Record]]:

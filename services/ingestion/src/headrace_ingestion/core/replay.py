@@ -19,7 +19,8 @@ from headrace_runtime.stream.dead_letters import DELETED_UNREAD, StoredLetter
 from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
-STAGES = ("ingestion", "preprocessing")
+STAGES = ("ingestion", "preprocessing", "backfill")
+"""Where records are rejected. A letter of preprocessing holds the row; those of the others what was sent."""
 MAX_REPLAYS = 2
 """How often one record is replayed."""
 
@@ -56,7 +57,7 @@ class Selection:
 def selection(stage: str, rule: str, field: str, letter_id: str) -> Selection:
     """Return which letters a caller means. Raises InvalidInput for a stage or an id that can be none."""
     if stage and stage not in STAGES:
-        raise InvalidInput(f"filter.stage: expected {' or '.join(STAGES)}, got {stage!r}")
+        raise InvalidInput(f"filter.stage: expected {', '.join(STAGES)}, got {stage!r}")
     return Selection(stage, rule, field, _place(letter_id) if letter_id else None)
 
 
@@ -100,7 +101,7 @@ def batch_id(stored: StoredLetter) -> str:
 
 def needs_original(stored: StoredLetter) -> bool:
     """Tell whether a letter holds less than the producer sent: a row that was checked, or bytes that were cut."""
-    return stored.letter.stage != STAGES[0] or stored.is_cut
+    return stored.letter.stage == STAGES[1] or stored.is_cut
 
 
 def is_original(value: bytes | None, stored: StoredLetter) -> bool:
@@ -111,7 +112,7 @@ def is_original(value: bytes | None, stored: StoredLetter) -> bool:
     """
     if value is None:
         return False
-    if stored.letter.stage == STAGES[0]:
+    if stored.letter.stage != STAGES[1]:
         return len(value) == stored.value_bytes and value.startswith(stored.letter.value or b"")
     sent, row = _document(value), _document(stored.letter.value)
     exact = {name: item for name, item in row.items() if isinstance(item, str | int)}

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import IntEnum
 from typing import TypeAlias
 
+from headrace_model_registry.core.backfill import Artifact, Backfill, Backfilled
+
 CHAMPION = "champion"
 """The alias that the policy moves: what inference serves."""
 
@@ -30,15 +32,6 @@ class CachePolicy(IntEnum):
     REDIS = 1
     AUTO = 2
     OFF = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """Bytes in the object store: location, digest and size in bytes."""
-
-    uri: str
-    digest: str
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +81,12 @@ class PipelineTroubled:
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequested:
-    """A dataset of everything clean is wanted now."""
+    """A dataset of everything clean is wanted now; with a backfill, one of the history that takes it in."""
 
     pipeline: str
     request_id: str
     incarnation: int = 0
+    backfill: Backfill | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +135,7 @@ class DatasetFrozen:
     late_rows: int = 0
     segments: int = 0
     segment_rows: int = 0
+    backfilled: Backfilled | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import queries, specs
+from headrace_model_registry.core.backfill import Backfill, require_sound
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
@@ -153,10 +154,15 @@ class Registry:
                 "delete it without --purge first. Nothing was deleted"
             )
 
-    def freeze_dataset(self, pipeline: str, until_s: float | None = None) -> str:
-        """Ask for a dataset now and return the request's id. Raises NotFound for an unknown pipeline."""
+    def freeze_dataset(self, pipeline: str, until_s: float | None = None, backfill: Backfill | None = None) -> str:
+        """Ask for a dataset now, or for one with a backfill, and return the request's id.
+
+        Raises NotFound for an unknown pipeline, and InvalidInput for a backfill that it cannot take in.
+        """
         applied = self._must_know(pipeline)
-        request = DatasetRequested(pipeline, self._new_id(), applied.incarnation)
+        if backfill is not None:
+            require_sound(backfill, specs.parse(applied.spec))
+        request = DatasetRequested(pipeline, self._new_id(), applied.incarnation, backfill)
         self._writer.write(request, until_s)
         return request.request_id
 

@@ -13,7 +13,16 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import Message
-from headrace.events.v1 import artifact_pb2, dataset_pb2, model_pb2, pipeline_pb2, prediction_pb2, record_pb2, run_pb2
+from headrace.events.v1 import (
+    artifact_pb2,
+    backfill_pb2,
+    dataset_pb2,
+    model_pb2,
+    pipeline_pb2,
+    prediction_pb2,
+    record_pb2,
+    run_pb2,
+)
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
 
@@ -24,6 +33,7 @@ M = TypeVar("M", bound=Message)
 
 _MODULES = (
     artifact_pb2,
+    backfill_pb2,
     dataset_pb2,
     model_pb2,
     pipeline_pb2,
@@ -182,5 +192,15 @@ def moment_of(request: Message) -> datetime | None:
         return None
     try:
         return _moment(request, "as_of")
+    except Unprocessable as error:
+        raise InvalidInput(str(error)) from error
+
+
+def from_request(kind: type[T], request: Message, name: str) -> T | None:
+    """Return a message field of a request, None when it is not set. Raises InvalidInput as `from_message` does."""
+    if not request.HasField(name):
+        return None
+    try:
+        return from_message(kind, getattr(request, name))
     except Unprocessable as error:
         raise InvalidInput(str(error)) from error

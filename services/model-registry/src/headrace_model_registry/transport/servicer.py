@@ -11,10 +11,11 @@ from typing import Any
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1 import registry_service_pb2_grpc
 
+from headrace_model_registry.core.backfill import Backfill
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories
-from headrace_model_registry.transport.converters import fill, listing, moment_of
+from headrace_model_registry.transport.converters import fill, from_request, listing, moment_of
 from headrace_model_registry.transport.watch import Watchers
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
@@ -48,7 +49,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def FreezeDataset(self, request: pb.FreezeDatasetRequest, context: Any) -> pb.FreezeDatasetResponse:
         """Ask for a dataset now."""
-        request_id = await asyncio.to_thread(self._registry.freeze_dataset, request.pipeline, _until_s(context))
+        backfill = from_request(Backfill, request, "backfill")
+        request_id = await asyncio.to_thread(
+            self._registry.freeze_dataset, request.pipeline, _until_s(context), backfill
+        )
         return pb.FreezeDatasetResponse(request_id=request_id)
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, context: Any) -> pb.ListPipelinesResponse:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
+from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, duplicate_in_stream, squared_fields, too_large
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
@@ -207,7 +207,12 @@ NOTHING_SEEN = Seen()
 
 
 def frozen_message(
-    manifest: Manifest, stored: Artifact, pipeline: Pipeline, request: str = "", seen: Seen = NOTHING_SEEN
+    manifest: Manifest,
+    stored: Artifact,
+    pipeline: Pipeline,
+    request: str = "",
+    seen: Seen = NOTHING_SEEN,
+    backfilled: backfill_pb2.Backfilled | None = None,
 ) -> dataset_pb2.DatasetFrozen:
     """Return the announcement of a dataset; it answers a request."""
     return dataset_pb2.DatasetFrozen(
@@ -227,6 +232,7 @@ def frozen_message(
         late_rows=seen.late_rows,
         segments=seen.segments,
         segment_rows=seen.segment_rows,
+        backfilled=backfilled,
     )
 
 

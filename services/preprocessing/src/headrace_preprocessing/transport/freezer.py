@@ -15,7 +15,7 @@ from contextlib import closing
 from functools import partial
 
 from google.protobuf.message import Message
-from headrace.events.v1 import dataset_pb2
+from headrace.events.v1 import backfill_pb2, dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.history import History, keep
 from headrace_data.lateness import Lateness
@@ -34,13 +34,14 @@ from headrace_runtime.process.service import Background
 from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Outgoing, Place
 from headrace_runtime.telemetry import names
-from headrace_runtime.telemetry.traces import tracer
+from headrace_runtime.telemetry.traces import links_to, tracer
 from headrace_runtime.topics import DATASET_REQUESTED
 from prometheus_client import Counter
 
 from headrace_preprocessing.core.filling import rows_wanted
-from headrace_preprocessing.ports import Histories, RowsBetween
+from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.settings import Settings
+from headrace_preprocessing.transport.backfills import Backfills, nothing_of
 from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.converters import (
     NOTHING_SEEN,
@@ -52,7 +53,7 @@ from headrace_preprocessing.transport.converters import (
 )
 from headrace_preprocessing.transport.cut_rows import cut_rows
 from headrace_preprocessing.transport.lease import Lease
-from headrace_preprocessing.transport.watch import Watch
+from headrace_preprocessing.transport.watch import Asked, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,11 @@ UNFROZEN = "unfrozen"
 ROWS_MISSING = Counter(
     "headrace_freeze_rows_missing", "Clean rows that were counted and could not be frozen.", ["pipeline"]
 )
+
+BEGUN = "begun "
+"""Begins the note at the offset of a backfill that is under way: how often it was begun."""
+MOST_BEGUN = 5
+"""How often a backfill is begun that ends the process: a file may be none that any process survives."""
 
 NOTHING_NEW = "no clean record since the last dataset"
 
@@ -77,8 +83,7 @@ class Freezer(Background):
         origin: Callable[[], Origin],
         messages: CleanMessages,
         tell: Callable[[str, str], None],
-        rows_between: RowsBetween,
-        histories: Histories,
+        outside: Outside,
     ) -> None:
         """`origin` asks the cluster, when a dataset is cut: the topic may have been made anew.
 
@@ -92,8 +97,9 @@ class Freezer(Background):
         self._messages = messages
         self._tell_trouble = tell
         self._store = ObjectStore(settings.store_url)
-        self._rows_between = rows_between
-        self._histories = histories
+        self._rows_between = outside.rows_between
+        self._histories = outside.histories
+        self._backfills = Backfills(pipeline, self._store, outside.topics, lambda: origin().cluster_id)
         self._history = History(pipeline=pipeline.name)
 
     def run(self) -> None:
@@ -135,6 +141,8 @@ class Freezer(Background):
                 self._tell(watch)
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)
+                while not self.stopping.is_set() and (asked := watch.backfill):
+                    self._backfill(asked, watch, lease, producer)
                 is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic(), int(time.time() * 1_000))
                 # What was cleaned by a spec to come may have fields that this one does not know.
                 if is_due and watch.has_what_was_asked_for() and self._messages.known(watch.specs):
@@ -184,6 +192,50 @@ class Freezer(Background):
                 transaction.send(encode(fact, source=SOURCE) for fact in facts)
         self._history = history
 
+    def _backfill(self, asked: Asked, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
+        """Take history in, and announce the dataset of what there is then, or why there is none."""
+
+        def beat() -> None:
+            lease.keep()
+            if self.stopping.is_set():
+                # Nothing was announced: whoever freezes next begins it anew.
+                raise MembershipLost(f"{self.name}: stopped during a backfill")
+
+        record, request = asked
+        attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name}
+        links = links_to([record.headers])
+        with tracer.start_as_current_span(names.SPAN_BACKFILL, attributes=attributes, links=links) as span:
+            if (begun := self._begin(asked, lease, producer)) < MOST_BEGUN:
+                taken = self._backfills.take_in(request, record.timestamp_ms / 1_000, self._history, beat)
+            else:
+                taken = nothing_of(self._history, f"it was begun {begun} times, and each process ended meanwhile")
+            span.set_attribute(names.ROWS, taken.backfilled.rows)
+            facts: list[Message] = [self._histories.keep(taken.history)] if taken.history != self._history else []
+            if taken.manifest is None:
+                logger.warning("%s: %s", self.name, taken.reason)
+                facts.append(self._failure(taken.reason, request.request_id))
+            else:
+                facts.append(
+                    self._frozen(taken.manifest, taken.history, request.request_id, backfilled=taken.backfilled)
+                )
+            with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
+                transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *taken.letters])
+                transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.group_metadata())
+        watch.backfilled()
+        self._history = taken.history
+
+    @staticmethod
+    def _begin(asked: Asked, lease: Lease, producer: TransactionalProducer) -> int:
+        """Note that a backfill is begun, and return how often it was before, by processes that did not end it."""
+        place, offset = asked.record.place, asked.record.offset
+        note = lease.consumer.notes([place])[place].removeprefix(BEGUN)
+        is_of_it = lease.consumer.committed([place])[place] == offset
+        before = int(note) if is_of_it and note.isdecimal() else 0
+        with producer.transaction() as transaction:
+            noted = {place: f"{BEGUN}{before + 1}"}
+            transaction.note_offsets({place: offset}, lease.consumer.group_metadata(), noted)
+        return before
+
     def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""
         filling = watch.filling
@@ -215,12 +267,19 @@ class Freezer(Background):
         if frozen:
             self._history = history
 
-    def _frozen(self, manifest: Manifest, history: History, request: str = "", seen: Seen = NOTHING_SEEN) -> Message:
+    def _frozen(
+        self,
+        manifest: Manifest,
+        history: History,
+        request: str = "",
+        seen: Seen = NOTHING_SEEN,
+        backfilled: backfill_pb2.Backfilled | None = None,
+    ) -> Message:
         """Keep a manifest, and return what announces it."""
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
         seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
-        return frozen_message(manifest, stored, self._pipeline, request, seen)
+        return frozen_message(manifest, stored, self._pipeline, request, seen, backfilled)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
         return [self._failure(reason, request) for request in requests]

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from headrace.events.v1 import dataset_pb2
 from headrace_data.spec import Pipeline
@@ -32,6 +33,13 @@ IDLE_POLL_TIMEOUT_S = 5.0
 PROGRESS_EVERY_S = 0.5
 
 
+class Asked(NamedTuple):
+    """A request that waits for its turn."""
+
+    record: Record
+    request: dataset_pb2.DatasetRequested
+
+
 class Watch:
     """Reads clean batches and requests as they come, and counts what has not been cut yet."""
 
@@ -53,6 +61,8 @@ class Watch:
         self._told_s = 0.0
         self._told_counts = (0, 0)
         self._wanted: dict[Place, int] = {}
+        self._held: deque[Asked] = deque()
+        """A backfill, and what was asked for after it: requests are answered in their order."""
         self.gaps = _gaps(reader, starts)
         """What retention took before it was counted."""
         reader.start_at({**starts, **{gap.place: gap.end for gap in self.gaps}})
@@ -141,9 +151,26 @@ class Watch:
             logger.warning("passed over %s: %s", record.coordinates, error)
             return
         if (request.pipeline, request.incarnation) == (self._pipeline.name, self._pipeline.incarnation):
-            self.filling.requests.append(request.request_id)
+            self._held.append(Asked(record, request))
+            self._take_turns()
+
+    def _take_turns(self) -> None:
+        """Take in the requests for what waits, up to the next backfill."""
+        while self._held and not self._held[0].request.HasField("backfill"):
+            self.filling.requests.append(self._held.popleft().request.request_id)
             # Partitions are read in no order of time: what was clean before the request may not have been seen yet.
             self._wanted = self._reader.ends(place for place in self.starts if place[0] != DATASET_REQUESTED.name)
+
+    @property
+    def backfill(self) -> Asked | None:
+        """The backfill whose turn it is: all that was asked for before it is answered."""
+        return self._held[0] if self._held and not self.filling.requests else None
+
+    def backfilled(self) -> None:
+        """Go on behind the backfill whose turn it was."""
+        record = self._held.popleft().record
+        self.starts[record.place] = record.offset + 1
+        self._take_turns()
 
     def has_what_was_asked_for(self) -> bool:
         """Tell whether everything that was clean when the latest request came is counted."""
@@ -169,7 +196,8 @@ class Watch:
 
     def positions(self) -> dict[Place, int]:
         """Return how far everything counted so far reaches."""
-        return {place: self._reader.position(place) for place in self.starts}
+        held = {asked.record.place: asked.record.offset for asked in reversed(self._held)}
+        return {place: self._reader.position(place) for place in self.starts} | held
 
     def done(self, ends: Mapping[Place, int], *, frozen: bool) -> None:
         """Start counting anew behind a cut; after a failed one, keep the rows and wait for more."""

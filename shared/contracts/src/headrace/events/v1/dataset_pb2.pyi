@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from headrace.events.v1 import artifact_pb2 as _artifact_pb2
+from headrace.events.v1 import backfill_pb2 as _backfill_pb2
 from headrace.events.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
 import sys
@@ -29,22 +30,30 @@ class DatasetRequested(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     request_id: _builtins.str
     """Unique id of the request, repeated in the fact that ends it. Never empty."""
     incarnation: _builtins.int
     """Which pipeline of that name: as in PipelineApplied."""
+    @_builtins.property
+    def backfill(self) -> _backfill_pb2.Backfill:
+        """What to bring into the pipeline's history before all that it has; what waits in the clean topic goes on waiting.
+        Unset to freeze that.
+        """
+
     def __init__(
         self,
         *,
         pipeline: _builtins.str = ...,
         request_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        backfill: _backfill_pb2.Backfill | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,6 +188,7 @@ class DatasetFrozen(_message.Message):
     LATE_ROWS_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     SEGMENT_ROWS_FIELD_NUMBER: _builtins.int
+    BACKFILLED_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -215,6 +225,10 @@ class DatasetFrozen(_message.Message):
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records rejected in these ranges, by rule. Empty when none was."""
 
+    @_builtins.property
+    def backfilled(self) -> _backfill_pb2.Backfilled:
+        """What came of the backfill that was asked for; unset when none was."""
+
     def __init__(
         self,
         *,
@@ -231,10 +245,11 @@ class DatasetFrozen(_message.Message):
         late_rows: _builtins.int = ...,
         segments: _builtins.int = ...,
         segment_rows: _builtins.int = ...,
+        backfilled: _backfill_pb2.Backfilled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

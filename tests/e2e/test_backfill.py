@@ -1,0 +1,54 @@
+"""History from a file through the command line: into a dataset, a version, and what `where` says of a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAME = "penguins-before"
+
+
+def test_a_pipeline_learns_from_a_file_before_any_record_came(headrace: Callable[..., Any], tmp_path: Path) -> None:
+    document = (EXAMPLES / "penguins-species" / "pipeline.yaml").read_text()
+    assert all(part in document for part in ("name: penguins-species", "topic: penguins", "prepare:\n"))
+    document = document.replace("penguins-species", NAME).replace("topic: penguins", f"topic: {NAME}")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(document if "window:" in document else document.replace("prepare:\n", "prepare:\n  window: all\n"))
+    applied = headrace("apply", str(path), "--create-topic")
+    assert applied.returncode == 0, applied.stderr
+
+    birds = [json.loads(line) for line in (EXAMPLES / "penguins" / "rows.jsonl").read_text().splitlines()]
+    history = tmp_path / "birds 2024.csv"
+    history.write_text(table([*birds, {**birds[0], "bill_length_mm": -1.0}]))
+    command = ("backfill", NAME, str(history), "--json")
+    filled = headrace(*command)
+    assert filled.returncode == 0, filled.stdout + filled.stderr
+    found = json.loads(filled.stdout)
+    assert found["backfilled"]["rows"] + sum(found["backfilled"]["rejected"].values()) == len(birds) + 1
+    assert sum(found["dataset"]["rows"].values()) == found["backfilled"]["rows"] > 300
+    assert found["dataset"]["sources"] == []
+    again = json.loads(headrace(*command).stdout)
+    assert (again["backfilled"]["rows"], again["backfilled"]["known"]) == (0, found["backfilled"]["rows"])
+    assert again["dataset"]["dataset_id"] == found["dataset"]["dataset_id"]
+
+    letters = json.loads(headrace("dead", "list", NAME, "--where", "stage=backfill", "--json").stdout)
+    assert letters[-1]["origin"] == {"topic": history.name, "partition": 0, "offset": len(birds)}
+    waited = headrace("wait", NAME, "--until", "trained", "--timeout", "150s", "--json")
+    assert waited.returncode == 0, waited.stdout + waited.stderr
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue()
