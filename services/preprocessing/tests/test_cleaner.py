@@ -39,7 +39,7 @@ def rows(of: Pipeline, gauges: Sequence[str], level: float = 1.0, offset: int = 
 
 
 def kept(cleaner: Cleaner, gauges: Sequence[str], partition: int = 0, level: float = 1.0) -> str:
-    cleaned = cleaner.clean(partition, rows(cleaner.pipeline, gauges, level))
+    (cleaned,) = cleaner.clean(partition, [rows(cleaner.pipeline, gauges, level)])
     return "".join(cleaned.batch.column("gauge").to_pylist())
 
 
@@ -60,7 +60,7 @@ def test_restored_keys_are_duplicates_and_those_that_left_the_window_are_not() -
 
 def test_a_duplicate_tells_its_rule_and_the_window() -> None:
     cleaner = restored(pipeline(window=3), "a")
-    cleaned = cleaner.clean(0, rows(cleaner.pipeline, "ba"))
+    (cleaned,) = cleaner.clean(0, [rows(cleaner.pipeline, "ba")])
     (dropped,) = cleaned.dropped
     assert cleaned.counts == {"duplicates": 1}
     assert (dropped.position, dropped.rule, dropped.field) == (1, "duplicates", "gauge")

@@ -12,9 +12,10 @@ The rules, in this order; a row is counted under the first that it breaks:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace_data.batches import blank, elements, require_columns
+from headrace_data.batches import arrow_schema, blank, elements, require_columns
 from headrace_data.columns import LARGEST_FLOAT64, LARGEST_SQUARED
 from headrace_data.key_digests import Digests, key_digests
 from headrace_data.records import Rejection
@@ -53,17 +54,51 @@ def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
     The keys of these rows are added to `seen`, to be committed or taken back. The result does not depend on how rows
     are divided into batches. Raises BatchInvalid when the batch has not the stream's columns.
     """
-    require_columns(batch, pipeline.stream.fields)
-    rules = pipeline.prepare.clean
-    dropped = broken(batch, pipeline.stream.fields, rules, squared_fields(pipeline))
+    (cleaned,) = clean_all([batch], pipeline, seen)
+    return cleaned
+
+
+def clean_all(batches: Sequence[pa.RecordBatch], pipeline: Pipeline, seen: SeenKeys) -> list[Cleaned]:
+    """Return what `clean` returns for each of these batches in turn, at the cost of one with all of their rows."""
+    if not batches:
+        return []
+    whole, rules = _joined(batches, pipeline.stream.fields), pipeline.prepare.clean
+    dropped = broken(whole, pipeline.stream.fields, rules, squared_fields(pipeline))
     if rules.remembered and pipeline.stream.key_field is not None:
-        _drop(dropped, _duplicates(batch, pipeline.stream.key_field, dropped, seen))
-    counts = Counter(rejection.rule for rejection in dropped.values())
-    if dropped:
-        kept = np.ones(len(batch), dtype=np.bool_)
-        kept[list(dropped)] = False
-        batch = batch.filter(pa.array(kept))
-    return Cleaned(batch, [dropped[position] for position in sorted(dropped)], dict(sorted(counts.items())))
+        _drop(dropped, _duplicates(whole, pipeline.stream.key_field, dropped, seen))
+    positions, cleaned, start = sorted(dropped), list[Cleaned](), 0
+    for batch in batches:
+        first, last = bisect_left(positions, start), bisect_left(positions, start + len(batch))
+        own = [
+            replace(each, position=each.position - start) for each in map(dropped.__getitem__, positions[first:last])
+        ]
+        cleaned.append(_without(batch, own))
+        start += len(batch)
+    return cleaned
+
+
+def _joined(batches: Sequence[pa.RecordBatch], fields: Sequence[Field]) -> pa.RecordBatch:
+    """Return the rows of all batches as one. Raises BatchInvalid when one has not the columns of these fields."""
+    if len(batches) > 1:
+        schema, alike = arrow_schema(fields), list[pa.RecordBatch]()
+        for batch in batches:
+            if batch.schema != schema:
+                # Of before one of the fields could be null: the same types under another schema.
+                require_columns(batch, fields)
+                batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            alike.append(batch)
+        batches = [pa.concat_batches(alike)]
+    require_columns(batches[0], fields)
+    return batches[0]
+
+
+def _without(batch: pa.RecordBatch, dropped: list[Rejection]) -> Cleaned:
+    if not dropped:
+        return Cleaned(batch, [], {})
+    kept = np.ones(len(batch), dtype=np.bool_)
+    kept[[rejection.position for rejection in dropped]] = False
+    counts = Counter(rejection.rule for rejection in dropped)
+    return Cleaned(batch.filter(pa.array(kept)), dropped, dict(sorted(counts.items())))
 
 
 def broken(

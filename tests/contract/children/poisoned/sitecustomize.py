@@ -11,7 +11,7 @@ from headrace_data import cleaning, records
 KILLS, FAILS = 666_666, 777_777
 """Keys of rows that kill, or raise, where rows are cleaned."""
 
-_check, _clean = records.RecordChecker.check, cleaning.clean
+_check, _clean_all = records.RecordChecker.check, cleaning.clean_all
 
 
 def check(self: records.RecordChecker, values: Sequence[bytes | None], *places: Any) -> records.Checked:
@@ -22,14 +22,14 @@ def check(self: records.RecordChecker, values: Sequence[bytes | None], *places: 
     return _check(self, values, *places)
 
 
-def clean(batch: pa.RecordBatch, *rest: Any) -> cleaning.Cleaned:
-    keys = set(batch.column("key").to_pylist()) if "key" in batch.schema.names else set()
+def clean_all(batches: Sequence[pa.RecordBatch], *rest: Any) -> list[cleaning.Cleaned]:
+    keys = {key for batch in batches if "key" in batch.schema.names for key in batch.column("key").to_pylist()}
     if KILLS in keys:
         os.kill(os.getpid(), signal.SIGKILL)
     if FAILS in keys:
         raise RuntimeError("a bug that this row meets")
-    return _clean(batch, *rest)
+    return _clean_all(batches, *rest)
 
 
 records.RecordChecker.check = check  # type: ignore[method-assign, assignment]
-cleaning.clean = clean  # type: ignore[assignment]
+cleaning.clean_all = clean_all  # type: ignore[assignment]

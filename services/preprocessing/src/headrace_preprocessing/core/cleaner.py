@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from headrace_data.cleaning import Cleaned, clean
+from headrace_data.cleaning import Cleaned, clean_all
 from headrace_data.key_digests import Digests
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline
@@ -57,9 +57,9 @@ class Cleaner:
             seen.remember(digests)
         self._partitions[partition] = _Partition(seen, end)
 
-    def clean(self, partition: int, rows: pa.RecordBatch) -> Cleaned:
-        """Return the rows that pass the rules, and why the others do not."""
-        return clean(rows, self.pipeline, self._partitions[partition].seen)
+    def clean(self, partition: int, batches: Sequence[pa.RecordBatch]) -> list[Cleaned]:
+        """Return the rows of each batch that pass the rules, and why the others do not; the first batch comes first."""
+        return clean_all(batches, self.pipeline, self._partitions[partition].seen)
 
     def commit(self, partition: int, end: int) -> None:
         """Take note that what was cleaned of a partition is committed, up to an offset of the clean topic."""

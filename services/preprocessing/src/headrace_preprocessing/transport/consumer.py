@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
+from headrace_data.cleaning import Cleaned
 from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.kafka.gaps import Gap
@@ -20,6 +22,9 @@ from prometheus_client import Counter
 from headrace_preprocessing.core.cleaner import Cleaner
 from headrace_preprocessing.transport.converters import SOURCE, clean_message, dead_letter, record_batch
 
+TOGETHER_BYTES: Final = 1024 * 1024
+"""Most bytes of messages that are cleaned together: what is beyond gains nothing, and takes memory."""
+
 ROWS = Counter("headrace_preprocessing_rows", "Rows cleaned.", ["pipeline", "outcome"])
 
 
@@ -27,7 +32,7 @@ def handler(cleaner: Cleaner) -> Handle:
     """Return what to do with messages of a raw topic."""
 
     def handle(records: Sequence[Record]) -> list[Outgoing]:
-        done = [_clean(cleaner, record, *record_batch(record, cleaner.pipeline)) for record in records]
+        done = [each for some in _pieces(records) for each in _clean_some(cleaner, some)]
         _count(cleaner, done)
         return [message for each in done for message in each.messages]
 
@@ -49,7 +54,11 @@ def gap_messages(gap: Gap, pipeline: Pipeline) -> list[Outgoing]:
 def handle_rows(cleaner: Cleaner, record: Record, rows: Sequence[int], faults: Mapping[int, str]) -> list[Outgoing]:
     """Clean some rows of a message; others are parked, each with the reason."""
     raw, batch = record_batch(record, cleaner.pipeline)
-    done = _clean(cleaner, record, raw, batch.take(pa.array(rows, pa.int64())), len(faults))
+    some = batch.take(pa.array(rows, pa.int64()))
+    (cleaned,) = cleaner.clean(record.partition, [some])
+    if faults:
+        cleaned = replace(cleaned, counts={**cleaned.counts, CRASH: len(faults)})
+    done = _written(cleaner, record, raw, some, cleaned)
     _count(cleaner, [done])
     rejections = [Rejection(row, CRASH, "", reason) for row, reason in sorted(faults.items())]
     return [*done.messages, *_letters(cleaner, record, batch, rejections)]
@@ -64,15 +73,37 @@ class _Done:
     messages: Sequence[Outgoing]
 
 
-def _clean(
-    cleaner: Cleaner, record: Record, raw: record_pb2.RecordBatch, rows: pa.RecordBatch, parked: int = 0
+def _pieces(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Yield the records in pieces, in order: a single one, or as many as take no more than `TOGETHER_BYTES`."""
+    piece: list[Record] = []
+    size = 0
+    for record in records:
+        size += len(record.value or b"")
+        if piece and size > TOGETHER_BYTES:
+            yield piece
+            piece, size = [], len(record.value or b"")
+        piece.append(record)
+    if piece:
+        yield piece
+
+
+def _clean_some(cleaner: Cleaner, records: Sequence[Record]) -> Iterator[_Done]:
+    """Clean the messages of each partition together: a look at a few rows costs about as much as one at thousands."""
+    read = [record_batch(record, cleaner.pipeline) for record in records]
+    batches: dict[int, list[pa.RecordBatch]] = {}
+    for record, (_, rows) in zip(records, read, strict=True):
+        batches.setdefault(record.partition, []).append(rows)
+    cleaned = {partition: iter(cleaner.clean(partition, found)) for partition, found in batches.items()}
+    for record, (raw, rows) in zip(records, read, strict=True):
+        yield _written(cleaner, record, raw, rows, next(cleaned[record.partition]))
+
+
+def _written(
+    cleaner: Cleaner, record: Record, raw: record_pb2.RecordBatch, rows: pa.RecordBatch, cleaned: Cleaned
 ) -> _Done:
-    cleaned = cleaner.clean(record.partition, rows)
-    if parked:
-        cleaned = replace(cleaned, counts={**cleaned.counts, CRASH: parked})
     clean = clean_message(raw, cleaned, cleaner.pipeline, record.partition)
     letters = _letters(cleaner, record, rows, cleaned.dropped)
-    return _Done(cleaned.batch.num_rows, len(cleaned.dropped) + parked, [clean, *letters])
+    return _Done(cleaned.batch.num_rows, sum(cleaned.counts.values()), [clean, *letters])
 
 
 def _letters(
