@@ -97,6 +97,11 @@ class Lane:
         """Prepare in another way from now on; the new spec must still be applied."""
         self.pipeline = load_pipeline(self._document.replace("prepare:\n", f"prepare:\n  {key}: {value}\n"))
 
+    def narrow(self, field: str, old: str, new: str) -> None:
+        """Have another range of a field from now on; the new spec must still be applied."""
+        lines = [line.replace(old, new) if f"name: {field}," in line else line for line in self._document.splitlines()]
+        self.pipeline = load_pipeline("\n".join(lines))
+
     def grow(self, field: str, transform: str) -> None:
         """Have one more field, height, told as a schema does, from now on; the new spec must still be applied."""
         label, first = "    - {name: digit,", "  transform: {"

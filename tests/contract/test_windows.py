@@ -84,3 +84,36 @@ def test_a_new_feature_that_may_be_missing_is_missing_in_rows_of_before(lanes: L
     assert heights == {key: None if key < 50 else 1.5 for key in range(80)}
     assert newest.rows == 80
     assert not lane.failed()
+
+
+def test_rows_that_wait_are_cut_by_the_rules_of_the_cut(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 1000}")
+    lane.apply()
+    lane.send((0, sound(0, 60)))
+    until(lambda: len(lane.rows()) == 60)
+    # Of the digits 0 to 2, no row of 2 may be in a dataset from now on.
+    lane.narrow("digit", "[0, 9]", "[0, 1]")
+    lane.apply()
+    lane.request("now")
+    until(lane.frozen)
+
+    (frozen,) = lane.frozen()
+    assert {row["digit"] for row in lane.dataset_rows(frozen)} == {0, 1}
+    assert dict(frozen.rejected) == {"outOfRange": 20}
+    assert [letter.header("dead-rule") for letter in lane.dead()] == ["outOfRange"] * 20
+
+
+def test_a_cut_whose_window_is_unusable_is_history_all_the_same(lanes: Lanes, until: Until) -> None:
+    lane = lanes("{afterRecords: 40}\n  window: all")
+    lane.apply()
+    lane.send((0, sound(0, 40, digits=1)))
+    until(lane.failed)
+    assert not lane.frozen()
+    lane.send((0, sound(40, 80, digits=2)))
+    until(lane.frozen)
+
+    ((_, reason),) = lane.failed()
+    assert reason.startswith("the rows are in the history, and no dataset came of the window: expected at least two")
+    (frozen,) = lane.frozen()
+    assert sorted(keys(lane.dataset_rows(frozen))) == list(range(80))
+    assert (frozen.segments, frozen.segment_rows) == (2, 80)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import RunState, VersionState
+from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.wishes import Rollback
 
@@ -141,3 +142,16 @@ def test_the_older_spec_s_version_of_the_same_rows_replaces_nothing(story, world
     ledger.decide(world.compressed(ledger.decide(world.trained(newer))))
     refused = ledger.decide(replace(world.trained(older), metrics={"accuracy": 1.0}))
     assert isinstance(refused, facts.ModelRefused)
+
+
+def test_a_dataset_that_is_frozen_again_after_another_is_the_newest_one(story, world, ledger):
+    first, second = world.frozen(story.applied, 1), world.frozen(story.applied, 2)
+    ledger.learn(first)
+    assert ledger.learn(first).repeated
+    ledger.learn(second)
+
+    # As when a spec is changed back.
+    assert not isinstance(ledger.learn(first), Objection)
+
+    assert ledger.catalogue.newest_dataset("digits").frozen == first
+    assert ledger.learn(first).repeated

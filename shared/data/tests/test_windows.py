@@ -4,102 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace_data.batches import TIME, TIME_TYPE, evolved, require_columns
 from headrace_data.dataset import DatasetReader
-from headrace_data.errors import BatchInvalid, DatasetInvalid, DatasetUnusable, ManifestInvalid
-from headrace_data.history import History, keep
-from headrace_data.manifest import Manifest, Provenance
-from headrace_data.records import RecordChecker
-from headrace_data.segments import Segment, SegmentWriter
+from headrace_data.errors import DatasetInvalid, DatasetUnusable, ManifestInvalid
+from headrace_data.history import History, keep, prepared_under
+from headrace_data.manifest import Manifest
 from headrace_data.sketch_files import from_bytes, to_bytes
 from headrace_data.sketches import MAX_CATEGORIES, Sketch
-from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.spec import load_pipeline
 from headrace_data.split import SPLITS
-from headrace_data.windows import Windows, only_dataset, prepared_under
+from headrace_data.windows import Windows, only_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .conftest import MemoryStore
-
-SPEC = """\
-apiVersion: headrace/v1
-kind: Pipeline
-metadata: {{name: days}}
-stream:
-  topic: days
-  schema:
-    - {{name: id, type: int64, role: id}}
-    - {{name: x, type: float32, role: feature, range: [0, {high}], nullable: true}}
-    - {{name: kind, type: string, role: feature, nullable: true}}
-    - {{name: y, type: int64, role: label}}
-prepare:
-  clean: {{missing: {missing}}}
-  split: {{train: 0.6, validation: 0.2, test: 0.2, salt: {salt}}}
-  transform:
-    x: {{impute: median, scale: {scale}}}
-    kind: {{impute: mostFrequent, encode: onehot}}
-  window: {window}
-train: {{network: {{kind: mlp}}}}
-"""
-START = datetime(2026, 1, 1, tzinfo=UTC)
-DAY = 60
-"""Rows of a day."""
-NOWHERE = Provenance(cluster_id="c", topic="days", topic_id="t", sources=(), clean_ranges=(), rejected={})
-
-
-def days(window: str = "new", **choices: Any) -> Pipeline:
-    return load_pipeline(
-        SPEC.format(window=window, **({"high": 1000, "missing": "keep", "salt": "a", "scale": "standard"} | choices))
-    )
-
-
-def rows_of(pipeline: Pipeline, day: int, partitions: int = 3, *, timed: bool = True) -> pa.RecordBatch:
-    """A day's rows, in turns of several partitions, one event every 24 minutes."""
-    random = np.random.default_rng(day)
-    values = [
-        json.dumps(
-            {
-                "id": day * DAY + row,
-                "x": None if row % 7 == 0 else float(random.integers(0, 100)),
-                "kind": "abc"[row % 3],
-                "y": row % 2,
-            }
-        ).encode()
-        for row in range(DAY)
-    ]
-    offsets = [day * DAY + row for row in range(DAY)]
-    checked = RecordChecker(pipeline.stream).check(values, [row % partitions for row in range(DAY)], offsets)
-    assert checked.rejected == []
-    times = [START + timedelta(days=day) + row * timedelta(minutes=24) if timed else None for row in range(DAY)]
-    return checked.batch.set_column(
-        checked.batch.schema.get_field_index(TIME), pa.field(TIME, TIME_TYPE), pa.array(times, TIME_TYPE)
-    )
-
-
-def segment_of(pipeline: Pipeline, store: MemoryStore, *batches: pa.RecordBatch) -> Segment:
-    writer = SegmentWriter(pipeline, store)
-    for batch in batches:
-        writer.add(batch)
-    return writer.finish(NOWHERE)
-
-
-def history_of(pipeline: Pipeline, store: MemoryStore, count: int, *, timed: bool = True) -> History:
-    history = History(pipeline=pipeline.name)
-    for day in range(count):
-        segment = segment_of(pipeline, store, rows_of(pipeline, day, timed=timed))
-        history = history.and_cut(keep(segment, pipeline, store))
-    return history
-
-
-def ids(manifest: Manifest, store: MemoryStore) -> list[int]:
-    reader = DatasetReader(manifest, store)
-    return sorted(row for split in SPLITS for batch in reader.batches(split) for row in batch.column("id").to_pylist())
+from .many_days import DAY, days, history_of, ids, rows_of, segment_of
 
 
 @pytest.fixture
@@ -328,23 +251,3 @@ def test_what_is_no_sketch_or_history_is_refused(data: bytes) -> None:
         from_bytes(data, days())
     with pytest.raises(ManifestInvalid, match="expected a pipeline's history"):
         History.from_json(data)
-
-
-def test_rows_of_before_a_field_are_evolved_and_others_left_as_they_are() -> None:
-    before = rows_of(days(), 0)
-    document = json.loads(days().canonical_json())
-    document["stream"]["schema"].insert(3, {"name": "z", "type": "float64", "role": "feature", "nullable": True})
-    document["stream"]["schema"][1]["type"] = "float64"
-    document["prepare"]["transform"]["z"] = {"impute": {"constant": 7}}
-    fields = load_pipeline(json.dumps(document)).stream.fields
-
-    grown = evolved(before, fields)
-
-    require_columns(grown, fields)
-    assert grown.column("z").null_count == DAY
-    assert grown.column("x").cast(pa.float32()) == before.column("x")
-    assert evolved(grown, fields) is grown
-    # Neither fewer fields nor narrower ones.
-    assert evolved(grown, days().stream.fields) is grown
-    with pytest.raises(BatchInvalid):
-        require_columns(evolved(grown.drop_columns(["z", "id"]), fields), fields)

@@ -45,9 +45,9 @@ def consequence(registry: RegistryClient, before: PipelineApplied, after: Pipeli
     if frozen.spec_digest != before.spec.digest:
         then = registry.pipelines(after.pipeline, as_of=datasets[-1].freeze_time.ToDatetime(tzinfo=UTC))
         prepared_with = next((_parsed(one.spec) for one in then if one.spec.digest == frozen.spec_digest), old)
-    if prepared_with is None or _source(prepared_with) != _source(new):
+    if prepared_with is None or (_prepared(prepared_with) == _prepared(new) and _source(prepared_with) != _source(new)):
         return NEW_ROWS
-    if prepared_with.preparation != new.preparation:
+    if _prepared(prepared_with) != _prepared(new):
         rules = ", ".join(_looser(prepared_with, new))
         return PREPARED_AGAIN.format(rows=_rows(new, frozen)) + (LOOSER.format(rules=rules) if rules else "")
     if old.train != new.train:
@@ -88,6 +88,10 @@ def _wider(old: Field, new: Field) -> bool:
     low, high = new.range or (-inf, inf)
     lowest, highest = old.range or (-inf, inf)
     return low < lowest or high > highest
+
+
+def _prepared(pipeline: Pipeline) -> tuple[str, ...]:
+    return (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest, pipeline.window_digest)
 
 
 def _source(pipeline: Pipeline) -> tuple[str, str | None]:

@@ -108,14 +108,23 @@ def evolved(batch: pa.RecordBatch, fields: Sequence[Field]) -> pa.RecordBatch:
         return batch
     for field in expected:
         column = pa.nulls(batch.num_rows, field.type) if field in missing else batch.column(field.name)
-        columns.append(column.cast(field.type) if widens(column.type, field.type) else column)
+        columns.append(_widened(column, field.type))
     return pa.RecordBatch.from_arrays(columns, names=expected.names)
+
+
+def _widened(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    try:
+        return column.cast(wanted) if widens(column.type, wanted) else column
+    except pa.ArrowException as error:
+        raise BatchInvalid(f"expected numbers that {wanted} holds: {error}") from error
 
 
 def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Return whether a number type, or one of lists of as many numbers, holds every value of another one."""
     if pa.types.is_fixed_size_list(narrow) and pa.types.is_fixed_size_list(wide):
         return narrow.list_size == wide.list_size and widens(narrow.value_type, wide.value_type)
+    if pa.types.is_integer(narrow) and narrow.bit_width > 32 and pa.types.is_floating(wide):
+        return False  # float64 has 53 bits for digits
     plain = [one for one in (narrow, wide) if pa.types.is_integer(one) or pa.types.is_floating(one)]
     return len(plain) == 2 and narrow != wide and np.can_cast(narrow.to_pandas_dtype(), wide.to_pandas_dtype())
 

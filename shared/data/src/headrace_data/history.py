@@ -6,16 +6,21 @@ Each cut writes the history anew, as one document that refers to the segments.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.errors import DatasetInvalid
 from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, Source, is_none, parsed
 from headrace_data.parts import Blob, BlobStore
 from headrace_data.segments import Segment
 from headrace_data.sketch_files import from_bytes, to_bytes
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline
+
+NEW: Final = sha256_digest(canonical("new"))
+"""The digest of the window that takes the newest cut."""
 
 
 class Entry(Document):
@@ -28,9 +33,11 @@ class Entry(Document):
     rows: Count
     """How many rows it holds."""
     first_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
-    """Earliest event time of its rows, in microseconds since the epoch; None when none has a time."""
+    """Earliest event time of its rows, in microseconds since the epoch; None when one has none."""
     last_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
     """Latest event time of its rows."""
+    clock: str = pydantic.Field(default="", exclude_if=lambda value: not value)
+    """What its event times are: `stream.time` when it was made; empty for those of Kafka."""
     sketch: Ref | None = pydantic.Field(default=None, exclude_if=is_none)
     """Its sketch; None when there is none yet."""
     sketched: str = ""
@@ -53,6 +60,10 @@ class History(Document):
     def watermark(self) -> int | None:
         """The latest event time of all rows, in microseconds since the epoch; None when none has a time."""
         return max((entry.last_time for entry in self.entries if entry.last_time is not None), default=None)
+
+    def watermark_of(self, clock: str) -> int | None:
+        """Return the latest event time of rows whose times are of one kind: see `Entry.clock`."""
+        return self.model_copy(update={"entries": [each for each in self.entries if each.clock == clock]}).watermark
 
     @property
     def rows(self) -> int:
@@ -99,27 +110,38 @@ def preparation_of(pipeline: Pipeline) -> str:
     return sha256_digest(canonical([pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest]))
 
 
+def prepared_under(pipeline: Pipeline) -> str:
+    """Return the digest of what decides which rows of which segments a dataset takes, and how they are read."""
+    return prepared_by((pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest), pipeline.window_digest)
+
+
+def prepared_by(digests: tuple[str, str, str], window: str = NEW) -> str:
+    """Return what `prepared_under` does of digests: of schema, preparation and split rule, and of the window."""
+    return sha256_digest(canonical([sha256_digest(canonical(list(digests))), window]))
+
+
 def ref(blob: Blob) -> Ref:
     """Return where bytes are, for a document."""
     return Ref(uri=blob.uri, digest=blob.digest, size_bytes=blob.size_bytes)
 
 
-def entry_of(manifest: SegmentManifest, stored: Blob) -> Entry:
-    """Return the entry of a segment whose manifest is kept, without a sketch."""
+def entry_of(manifest: SegmentManifest, stored: Blob, clock: str = "") -> Entry:
+    """Return the entry of a segment whose manifest is kept, without a sketch; `clock` as of `Entry.clock`."""
     firsts = [part.first_time for part in manifest.parts if part.first_time is not None]
     lasts = [part.last_time for part in manifest.parts if part.last_time is not None]
     return Entry(
         segment_id=manifest.segment_id,
         manifest=ref(stored),
         rows=manifest.rows,
-        first_time=min(firsts, default=None),
+        clock=clock,
+        first_time=min(firsts) if firsts and len(firsts) == len(manifest.parts) else None,
         last_time=max(lasts, default=None),
     )
 
 
 def keep(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Entry:
     """Keep a segment's manifest and sketch, and return its entry."""
-    entry = entry_of(segment.manifest, store.put(segment.manifest.to_json()))
+    entry = entry_of(segment.manifest, store.put(segment.manifest.to_json()), pipeline.stream.time or "")
     return sketched(entry, segment.sketch, pipeline, store)
 
 
@@ -133,4 +155,7 @@ def kept_sketch(entry: Entry, pipeline: Pipeline, store: BlobStore) -> Sketch | 
     """Return the sketch that was made of a segment under this pipeline, None when there is none."""
     if entry.sketch is None or entry.sketched != preparation_of(pipeline):
         return None
-    return from_bytes(store.get(entry.sketch), pipeline)
+    try:
+        return from_bytes(store.get(entry.sketch), pipeline)
+    except DatasetInvalid:
+        return None  # it is made of the rows again

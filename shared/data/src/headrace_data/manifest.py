@@ -64,7 +64,7 @@ class Part(Document):
     last_offset: int
     """Producer offset of its last row."""
     first_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
-    """Earliest event time of its rows, in microseconds since the epoch; None when none has a time."""
+    """Earliest event time of its rows, in microseconds since the epoch; None when one has none."""
     last_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
     """Latest event time of its rows."""
 
@@ -206,6 +206,11 @@ class SegmentManifest(Document):
 
 
 def _as_segment(dataset: Manifest) -> SegmentManifest:
+    """Return a dataset that is one segment as that. Raises ManifestInvalid for a window over others."""
+    if [each.segment_id for each in dataset.slices if each.since is None] not in ([], [dataset.dataset_id]):
+        raise ManifestInvalid(f"expected a segment, got dataset {dataset.dataset_id} of {len(dataset.slices)}")
+    if any(each.since is not None for each in dataset.slices):
+        raise ManifestInvalid(f"expected a segment, got dataset {dataset.dataset_id} of a part of one")
     return SegmentManifest(
         segment_id=dataset.dataset_id,
         **{name: getattr(dataset, name) for name in ("pipeline", "schema_digest", "prepare_digest", "split_digest")},

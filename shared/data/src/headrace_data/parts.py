@@ -160,7 +160,7 @@ def _with_names_of_lists(table: pa.Table, schema: pa.Schema) -> pa.Table:
         wanted = schema.field(field.name).type
         if lists.null_count and pa.types.is_fixed_size_list(wanted) and wanted.list_size == field.type.list_size:
             values = lists.values.slice(lists.offset * wanted.list_size, len(lists) * wanted.list_size)
-            values = values.fill_null(0) if values.null_count else values
+            values = (values.fill_null(0) if values.null_count else values).cast(wanted.value_type)
             renamed = pa.FixedSizeListArray.from_arrays(values, type=wanted, mask=lists.is_null())
             table = table.set_column(place, pa.field(field.name, wanted, field.nullable), renamed)
     return table

@@ -69,6 +69,11 @@ class RowSample:
         sample.add(values, ranks)
         return sample
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether some rows that came are not kept."""
+        return self._highest < _HIGHEST
+
     def values(self) -> npt.NDArray[np.float64]:
         """Return the rows kept, in any order, shape [rows, elements]. At least one row must have come."""
         self._shrink()

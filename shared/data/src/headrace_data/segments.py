@@ -128,7 +128,7 @@ class SegmentWriter:
             partition=partition,
             first_offset=offsets[0].as_py(),
             last_offset=offsets[-1].as_py(),
-            first_time=times["min"],
+            first_time=None if rows.column(TIME).null_count else times["min"],
             last_time=times["max"],
         )
         self._parts.setdefault(partition, []).append(part)

@@ -198,6 +198,12 @@ class Sketch:
         """Rows of all splits."""
         return sum(side.rows for side in self.sides.values())
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether some values were not kept that the order of values is taken from."""
+        numbers = [number for side in self.sides.values() for number in side.numbers.values()]
+        return any(number.sample is not None and number.sample.is_sampled for number in numbers)
+
     def add(self, batch: pa.RecordBatch, partition: int, splits: npt.NDArray[np.int8]) -> None:
         """Take in rows of one producers' partition, in their order, with the number of each one's split.
 

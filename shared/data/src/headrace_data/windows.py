@@ -17,7 +17,7 @@ from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
-from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, sketched
+from headrace_data.history import Entry, History, keep, kept_sketch, prepared_under, sketched
 from headrace_data.manifest import (
     Bound,
     Manifest,
@@ -44,7 +44,6 @@ class _Taken:
 
     manifest: SegmentManifest
     rows: Slice
-    sketch: Sketch
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Windows:
     keep_alive: Callable[[], None] = lambda: None
     """Called for each part that is read: many take minutes."""
     fresh: dict[str, Sketch] = field(default_factory=dict)
-    """Sketches that need not be read, by segment."""
+    """Sketches of all rows of segments, by segment: what is kept of them may be a sample."""
     renewed: list[Entry] = field(default_factory=list)
     """Entries whose sketches were made anew."""
 
@@ -67,20 +66,33 @@ class Windows:
         DatasetInvalid when segments are not what the history says.
         """
         self.renewed.clear()
-        taken = list(self._taken(history))
-        whole = Sketch(self.pipeline)
-        for each in taken:
-            whole.merge(each.sketch)
+        taken, whole = self._merged(history)
         self._require_usable(whole)
         manifest = self._manifest(taken, whole)
-        history = history.renewed(self.renewed)
-        return manifest, history.model_copy(update={"prepared": prepared_under(self.pipeline)})
+        return manifest, self.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})
 
-    def _taken(self, history: History) -> Iterator[_Taken]:
-        """Return what the window takes, oldest segment first."""
+    def known(self, history: History) -> History:
+        """Return a history with the sketches that were made anew, also where no dataset came of them."""
+        return history.renewed(self.renewed)
+
+    def _merged(self, history: History) -> tuple[list[_Taken], Sketch]:
+        """Return what the window takes, oldest segment first, and what is known of all of it."""
+        taken: list[_Taken] = []
+        whole, sketch = Sketch(self.pipeline), Sketch(self.pipeline)
+        for each, sketch in self._taken(history):
+            whole.merge(sketch)
+            taken.append(each)
+        if len(taken) == 1 and taken[0].rows.since is None and sketch.is_sampled:
+            # Of one segment, fits are as exact as all of its rows make them, whenever they are made.
+            (only,) = taken
+            whole = self.fresh.get(only.manifest.segment_id) or self._sketch(only.rows)
+        return taken[::-1] if isinstance(self.pipeline.prepare.window, Newest) else taken, whole
+
+    def _taken(self, history: History) -> Iterator[tuple[_Taken, Sketch]]:
+        """Return what the window takes: of a number of rows the newest segment first, else the oldest."""
         window, entries = self.pipeline.prepare.window, history.entries
         if isinstance(window, Newest):
-            return reversed(list(self._newest(entries, window.rows)))
+            return self._newest(entries, window.rows)
         if isinstance(window, Last):
             return self._since(entries, self._watermark(history) - round(window.last * 1_000_000))
         if window == "new" and not history.cuts:
@@ -90,11 +102,14 @@ class Windows:
         return (self._whole(entry) for entry in (history.cuts[-1:] if window == "new" else entries))
 
     def _watermark(self, history: History) -> int:
-        if history.watermark is None:
-            raise DatasetUnusable("expected rows with an event time to count a window back from, got none with one")
-        return history.watermark
+        clock = self.pipeline.stream.time or ""
+        watermark = history.watermark_of(clock)
+        if watermark is None:
+            told = f", by the key {clock!r}," if clock else ""
+            raise DatasetUnusable(f"expected rows with an event time{told} to count a window back from, got none")
+        return watermark
 
-    def _since(self, entries: Sequence[Entry], time: int) -> Iterator[_Taken]:
+    def _since(self, entries: Sequence[Entry], time: int) -> Iterator[tuple[_Taken, Sketch]]:
         for entry in entries:
             if entry.last_time is None or entry.last_time < time:
                 continue
@@ -103,31 +118,32 @@ class Windows:
             else:
                 yield self._part(entry, Bound(time=time))
 
-    def _newest(self, entries: Sequence[Entry], count: int) -> Iterator[_Taken]:
+    def _newest(self, entries: Sequence[Entry], count: int) -> Iterator[tuple[_Taken, Sketch]]:
         """Yield what makes the newest so many rows, newest segment first."""
         for entry in reversed(entries):
-            taken = self._whole(entry)
-            if taken.sketch.rows > count:
+            taken, sketch = self._whole(entry)
+            if sketch.rows > count:
                 rows = rows_of(taken.rows, self.pipeline.stream.fields, self._reading(), self.store)
-                taken = self._part(entry, bound_of_newest(self._beating(rows), count))
-            yield taken
-            count -= taken.sketch.rows
+                taken, sketch = self._part(entry, bound_of_newest(self._beating(rows), count))
+            yield taken, sketch
+            count -= sketch.rows
             if count <= 0:
                 return
 
-    def _whole(self, entry: Entry) -> _Taken:
+    def _whole(self, entry: Entry) -> tuple[_Taken, Sketch]:
         manifest = self._segment(entry)
         rows = self._slice(manifest, None)
-        sketch = self.fresh.get(entry.segment_id) or kept_sketch(entry, self.pipeline, self.store)
+        sketch = kept_sketch(entry, self.pipeline, self.store)
         if sketch is None:
-            sketch = self._sketch(rows)
-            self.renewed.append(sketched(entry, sketch, self.pipeline, self.store))
-        return _Taken(manifest, rows, sketch)
+            renewed = sketched(entry, self._sketch(rows), self.pipeline, self.store)
+            self.renewed.append(renewed)
+            sketch = kept_sketch(renewed, self.pipeline, self.store) or self._sketch(rows)
+        return _Taken(manifest, rows), sketch
 
-    def _part(self, entry: Entry, since: Bound) -> _Taken:
+    def _part(self, entry: Entry, since: Bound) -> tuple[_Taken, Sketch]:
         manifest = self._segment(entry)
         rows = self._slice(manifest, since)
-        return _Taken(manifest, rows, self._sketch(rows))
+        return _Taken(manifest, rows), self._sketch(rows)
 
     def _segment(self, entry: Entry) -> SegmentManifest:
         self.keep_alive()
@@ -225,11 +241,6 @@ def only_dataset(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Mani
     entry = keep(segment, pipeline, store)
     windows = Windows(pipeline, store, fresh={entry.segment_id: segment.sketch})
     return windows.dataset(History(pipeline=pipeline.name).and_cut(entry))[0]
-
-
-def prepared_under(pipeline: Pipeline) -> str:
-    """Return the digest of what decides which rows of which segments a dataset takes, and how they are read."""
-    return sha256_digest(canonical([preparation_of(pipeline), pipeline.window_digest]))
 
 
 def _joined(provenances: Sequence[Provenance]) -> Provenance:

@@ -56,8 +56,8 @@ def _(fact: DatasetRequested, catalogue: Catalogue) -> Objection | None:
 
 @objection.register
 def _(fact: DatasetFrozen, catalogue: Catalogue) -> Objection | None:
-    known = catalogue.datasets.get((fact.pipeline, fact.dataset_id))
-    if known is not None and known.frozen == fact:
+    newest = catalogue.newest_dataset(fact.pipeline)
+    if newest is not None and newest.frozen == fact:
         return Objection(f"dataset {fact.dataset_id} is recorded", repeated=True)
     if unknown := _not_of(fact.pipeline, fact.incarnation, catalogue):
         return unknown

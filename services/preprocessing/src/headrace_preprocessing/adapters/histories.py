@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 from headrace.events.v1 import artifact_pb2, dataset_pb2, segment_pb2
-from headrace_data.history import Entry, History, entry_of
+from headrace_data.errors import DataError
+from headrace_data.history import History, entry_of, prepared_by
 from headrace_data.manifest import SegmentManifest
 from headrace_data.spec import Pipeline
-from headrace_runtime.errors import NotFound, Unprocessable
+from headrace_runtime.errors import Corrupt, NotFound, Unprocessable
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.object_store import ObjectStore
@@ -38,13 +39,19 @@ class Histories:
         `beat` is called in between. Raises Unavailable when a transaction stays open, and Corrupt and NotFound when the
         store does not have the history.
         """
-        newest: segment_pb2.SegmentCut | None = None
+        latest: segment_pb2.SegmentCut | None = None
         for record in self._records(SEGMENT_CUT, beat):
             if record.value is not None and (cut := self._cut(record)) is not None:
-                newest = cut
-        if newest is not None:
-            return History.from_json(self.store.get(newest.history))
-        return History(pipeline=self.pipeline.name, entries=tuple(self._of_before(beat)))
+                latest = cut
+        if latest is not None:
+            return History.from_json(self.store.get(latest.history))
+        segments = {segment.segment_id: (segment, stored) for segment, stored in self._of_before(beat)}
+        if not segments:
+            return History(pipeline=self.pipeline.name)
+        newest = segments[list(segments)[-1]][0]
+        digests = (newest.schema_digest, newest.prepare_digest, newest.split_digest)
+        entries = tuple(entry_of(segment, stored) for segment, stored in segments.values())
+        return History(pipeline=self.pipeline.name, entries=entries, prepared=prepared_by(digests))
 
     def keep(self, history: History) -> Message:
         """Keep a history, and return the message that names it."""
@@ -68,7 +75,7 @@ class Histories:
         mine = (cut.pipeline, cut.incarnation) == (self.pipeline.name, self.pipeline.incarnation)
         return cut if mine else None
 
-    def _of_before(self, beat: Callable[[], None]) -> Iterator[Entry]:
+    def _of_before(self, beat: Callable[[], None]) -> Iterator[tuple[SegmentManifest, artifact_pb2.Artifact]]:
         """Yield what was frozen before there was a history, as far as Kafka and the store still have it."""
         for record in self._records(DATASET_FROZEN, beat):
             try:
@@ -78,8 +85,8 @@ class Histories:
             if (frozen.pipeline, frozen.incarnation) != (self.pipeline.name, self.pipeline.incarnation):
                 continue
             try:
-                yield entry_of(SegmentManifest.from_json(self.store.get(frozen.manifest)), frozen.manifest)
-            except NotFound as error:
+                yield SegmentManifest.from_json(self.store.get(frozen.manifest)), frozen.manifest
+            except (DataError, NotFound, Corrupt) as error:
                 logger.warning("dataset %s is no part of the history: %s", frozen.dataset_id, error)
 
     def _records(self, topic: Topic, beat: Callable[[], None]) -> Iterator[Record]:

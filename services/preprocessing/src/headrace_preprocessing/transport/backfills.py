@@ -17,16 +17,17 @@ from headrace_data.backfill import Backfill, Refused
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import rows_of_file
-from headrace_data.history import History
+from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.spec import Last, Pipeline, Stream
-from headrace_data.windows import Windows, prepared_under
+from headrace_data.windows import Windows
 from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unprocessable
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.records import Outgoing
 from headrace_runtime.stream.dead_letters import DeadLetter
 
 from headrace_preprocessing.ports import TopicRanges
+from headrace_preprocessing.transport.blobs import Blobs
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +82,12 @@ class Backfills:
             [_letter(refused).outgoing(self._pipeline.own_name, 0) for refused in done.refused] if done.rows else []
         )
         logger.info("backfill %s: %s rows are new, %s were known", request.request_id, done.rows, done.known)
+        windows = Windows(self._pipeline, Blobs(self._store), beat, fresh=done.fresh)
         try:
-            manifest, history = Windows(self._pipeline, self._store, beat, fresh=done.fresh).dataset(done.history)
+            manifest, history = windows.dataset(done.history)
         except DataError as error:
             # It is not tried again before the next cut.
-            history = done.history.model_copy(update={"prepared": prepared_under(self._pipeline)})
+            history = windows.known(done.history).model_copy(update={"prepared": prepared_under(self._pipeline)})
             reason = f"the backfill is done: {_counted(done)}. No dataset came of it: {error}"
             return TakenIn(history, None, reason, told, letters)
         return TakenIn(history, manifest, "", told, letters)

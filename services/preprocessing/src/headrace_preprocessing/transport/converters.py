@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
-from headrace_data.cleaning import DUPLICATES, Cleaned, duplicate_in_stream, squared_fields, too_large
+from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
@@ -169,11 +169,10 @@ class Left(NamedTuple):
 def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates = NO_DUPLICATES) -> Left:
     """Return rows without those that no dataset can have, and without `duplicates`.
 
-    Rows are checked when they come in and when they are cleaned; what was clean before that check is not.
+    Rows are checked when they come in and when they are cleaned; what waits may have been cleaned by an earlier spec.
     """
-    rejections: dict[int, Rejection] = {}
-    for rejection in too_large(rows, pipeline.stream.fields, squared_fields(pipeline)):
-        rejections.setdefault(rejection.position, rejection)
+    rules = pipeline.prepare.clean
+    rejections = broken(rows, pipeline.stream.fields, rules, squared_fields(pipeline))
     for position in duplicates.among(rows).tolist():
         rejections.setdefault(position, duplicate_in_stream(position, pipeline))
     if not rejections:

@@ -13,18 +13,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 from headrace.events.v1 import backfill_pb2, dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
-from headrace_data.history import History, keep
+from headrace_data.history import History, keep, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
 from headrace_data.repeats import Repeats
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
-from headrace_data.windows import Windows, prepared_under
+from headrace_data.windows import Windows
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
@@ -42,6 +43,7 @@ from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.backfills import Backfills, nothing_of
+from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.converters import (
     NOTHING_SEEN,
@@ -69,7 +71,20 @@ BEGUN = "begun "
 MOST_BEGUN = 5
 """How often a backfill is begun that ends the process: a file may be none that any process survives."""
 
+AWAIT_S = 0.05
+"""How often it is looked whether every spec was taken in that was applied."""
 NOTHING_NEW = "no clean record since the last dataset"
+
+
+class Completed(NamedTuple):
+    """What a cut comes to."""
+
+    history: History
+    """The history with the new segment."""
+    manifest: Manifest | None
+    """The dataset of the window; None when there is none."""
+    reason: str = ""
+    """Why there is none; empty otherwise."""
 
 
 class Freezer(Background):
@@ -100,6 +115,7 @@ class Freezer(Background):
         self._rows_between = outside.rows_between
         self._histories = outside.histories
         self._backfills = Backfills(pipeline, self._store, outside.topics, lambda: origin().cluster_id)
+        self._blobs = Blobs(self._store)
         self._history = History(pipeline=pipeline.name)
 
     def run(self) -> None:
@@ -177,15 +193,23 @@ class Freezer(Background):
         history = self._history
         if not history.prepared or history.prepared == prepared_under(self._pipeline):
             return
+        # It may have been prepared by a spec to come, which stops this freezer once it is taken in.
+        while not self._messages.known({history.prepared}):
+            if self.stopping.wait(AWAIT_S):
+                return
+            lease.keep()
+        if self.stopping.is_set():
+            return
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name}
         with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes):
+            windows = Windows(self._pipeline, self._blobs, lease.keep)
             try:
-                manifest, history = Windows(self._pipeline, self._store, lease.keep).dataset(history)
+                manifest, history = windows.dataset(history)
                 facts: list[Message] = [self._frozen(manifest, history)]
             except DataError as error:
                 logger.warning("%s: no dataset of the segments that exist: %s", self.name, error)
                 # It is not tried again before the next cut.
-                history = history.model_copy(update={"prepared": prepared_under(self._pipeline)})
+                history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
                 facts = [self._failure(f"of the rows that there are: {error}")]
             with producer.transaction() as transaction:
                 facts.append(self._histories.keep(history))
@@ -246,18 +270,23 @@ class Freezer(Background):
             letters: list[Outgoing] = []
             try:
                 repeats, lateness = Repeats(self._pipeline), Lateness()
-                manifest, history = self._write(watch, ends, lease, letters, (repeats, lateness))
+                cut = self._write(watch, ends, lease, letters, (repeats, lateness))
             except DataError as error:
                 logger.warning("%s: no dataset: %s", self.name, error)
                 facts = self._failures(str(error), filling.requests or [""])
                 # The rows stay: they will be part of the next cut. Only the requests are done with.
                 ends = {place: end for place, end in ends.items() if place[0] == DATASET_REQUESTED.name}
             else:
-                span.set_attribute(names.DATASET_ID, manifest.dataset_id)
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
                 request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows)
-                facts += [self._histories.keep(history), self._frozen(manifest, history, request, seen)]
+                facts.append(self._histories.keep(cut.history))
+                if cut.manifest is None:
+                    logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
+                    facts.append(self._failure(cut.reason, request))
+                else:
+                    span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
+                    facts.append(self._frozen(cut.manifest, cut.history, request, seen))
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
@@ -265,7 +294,7 @@ class Freezer(Background):
                 transaction.commit_offsets(ends, lease.consumer.group_metadata())
         watch.done(ends, frozen=frozen)
         if frozen:
-            self._history = history
+            self._history = cut.history
 
     def _frozen(
         self,
@@ -296,7 +325,7 @@ class Freezer(Background):
         lease: Lease,
         letters: list[Outgoing],
         counts: Sequence[Repeats | Lateness],
-    ) -> tuple[Manifest, History]:
+    ) -> Completed:
         """Write what waits as a segment, and return the dataset that it completes, and the history with it.
 
         Its rows go to `counts`; rows that no dataset can have become `letters`.
@@ -305,7 +334,7 @@ class Freezer(Background):
             raise DatasetUnusable(NOTHING_NEW)
         topic = clean_topic(self._pipeline.own_name)
         clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
-        writer = SegmentWriter(self._pipeline, self._store)
+        writer = SegmentWriter(self._pipeline, self._blobs)
         read = partial(
             self._rows_between,
             self._pipeline.own_name,
@@ -330,10 +359,23 @@ class Freezer(Background):
         source = provenance(watch.filling, self._pipeline, origin, clean, left_out)
         return self._completed(writer.finish(source, lease.keep), lease)
 
-    def _completed(self, segment: Segment, lease: Lease) -> tuple[Manifest, History]:
-        entry = keep(segment, self._pipeline, self._store)
-        windows = Windows(self._pipeline, self._store, lease.keep, fresh={entry.segment_id: segment.sketch})
-        return windows.dataset(self._history.and_cut(entry))
+    def _completed(self, segment: Segment, lease: Lease) -> Completed:
+        """Keep a segment, and return the dataset of the window that it completes.
+
+        Where a dataset has its rows alone, they wait for more until there can be one; elsewhere they are part of the
+        history whatever is wrong with the window. Raises DatasetUnusable in the first case.
+        """
+        entry = keep(segment, self._pipeline, self._blobs)
+        windows = Windows(self._pipeline, self._blobs, lease.keep, fresh={entry.segment_id: segment.sketch})
+        history = self._history.and_cut(entry)
+        try:
+            manifest, history = windows.dataset(history)
+        except DataError as error:
+            if self._pipeline.prepare.window == "new":
+                raise
+            history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
+            return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
+        return Completed(history, manifest)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

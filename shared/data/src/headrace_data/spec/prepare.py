@@ -187,7 +187,10 @@ class Last(Section):
 class Newest(Section):
     """A window of a number of rows."""
 
-    rows: PositiveInt = pydantic.Field(description="The newest so many rows by event time.")
+    rows: PositiveInt = pydantic.Field(
+        description="The newest so many rows: those of the newest cuts, and of the oldest of these the newest by event "
+        "time."
+    )
 
 
 def _form_of_window(value: object) -> str | None:
