@@ -58,6 +58,7 @@ class Watch:
         self.filling = Filling()
         self.lives = Lives(topic_id)
         self._recent: deque[Record] = deque(maxlen=MAX_LINKS)
+        self._asked: list[Record] = []
         self._told_s = 0.0
         self._told_counts = (0, 0)
         self._wanted: dict[Place, int] = {}
@@ -81,10 +82,11 @@ class Watch:
         for record in self._reader.poll(self._wait_s(), until):
             if record.topic == DATASET_REQUESTED.name:
                 self._take_request(record)
-            elif not self._take_batch(record):
-                self.filling.rejected[UNREADABLE] += 1
+            else:
+                self._recent.append(record)
+                if not self._take_batch(record):
+                    self.filling.rejected[UNREADABLE] += 1
             self._seen[record.place] = record.offset + 1
-            self._recent.append(record)
         self._tell_late()
 
     def _wait_s(self) -> float:
@@ -157,7 +159,9 @@ class Watch:
     def _take_turns(self) -> None:
         """Take in the requests for what waits, up to the next backfill."""
         while self._held and not self._held[0].request.HasField("backfill"):
-            self.filling.requests.append(self._held.popleft().request.request_id)
+            asked = self._held.popleft()
+            self._asked.append(asked.record)
+            self.filling.requests.append(asked.request.request_id)
             # Partitions are read in no order of time: what was clean before the request may not have been seen yet.
             self._wanted = self._reader.ends(place for place in self.starts if place[0] != DATASET_REQUESTED.name)
 
@@ -191,8 +195,8 @@ class Watch:
         return self.filling.rows, self.filling.rejected.total()
 
     def links(self) -> list[trace.Link]:
-        """Return links to the traces of the newest batches."""
-        return links_to(record.headers for record in self._recent)
+        """Return links to the traces of the newest batches, and of the requests for what waits."""
+        return links_to(record.headers for record in (*self._recent, *self._asked))
 
     def positions(self) -> dict[Place, int]:
         """Return how far everything counted so far reaches."""
@@ -203,6 +207,7 @@ class Watch:
         """Start counting anew behind a cut; after a failed one, keep the rows and wait for more."""
         self.starts |= ends
         self.specs.clear()
+        self._asked.clear()
         if frozen:
             self.filling = Filling()
             self.lives.clear()
