@@ -244,3 +244,34 @@ def test_a_backfill_that_ends_each_process_is_given_up(lanes: Lanes, start: Star
     lane.backfill("sound", files=[lane.file("a.jsonl", lines(sound(0, 60)))])
     until(lane.frozen)
     assert keys(lane.dataset_rows(lane.frozen()[0])) == list(range(60))
+
+
+def test_segments_are_made_again_by_a_looser_rule(lanes: Lanes, start: Start, until: Until) -> None:
+    lane = lanes("{afterRecords: 40}\n  window: all")
+    wide = lane.pipeline
+    lane.narrow("digit", "[0, 9]", "[0, 1]")
+    lane.apply()
+    start()
+    records = sound(0, 60)
+    with KafkaProducer(**lane.settings.kafka_client()) as producer:
+        for record in records:
+            producer.send(lane.name, json.dumps(record).encode(), partition=0)
+    lane.send((0, records))
+    until(lane.frozen)
+    lane.pipeline = wide
+    lane.apply()
+    until(lambda: len(lane.frozen()) == 2)
+    lane.backfill("again", topic={"topic": lane.name}, rebuild=True)
+    until(lambda: len(lane.frozen()) == 3)
+
+    before, _, after = lane.frozen()
+    assert {row["digit"] for row in lane.dataset_rows(before)} == {0, 1}
+    assert keys(lane.dataset_rows(after)) == list(range(60))
+    assert (after.backfilled.rows, after.backfilled.known) == (60, 0)
+    assert [entry.rows for entry in lane.history().entries] == [60]
+    assert [(each.partition, each.start, each.end) for each in after.sources] == [(0, 0, 60)]
+    assert len(lane.dead()) == 20
+    lane.backfill("once more", topic={"topic": lane.name}, rebuild=True)
+    until(lambda: len(lane.frozen()) == 4)
+    assert lane.frozen()[3].dataset_id == after.dataset_id
+    assert (lane.frozen()[3].backfilled.rows, lane.frozen()[3].backfilled.known) == (0, 60)

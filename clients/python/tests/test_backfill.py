@@ -138,3 +138,30 @@ def test_the_store_is_that_of_the_platform_unless_a_setting_names_one(headrace, 
 
 def test_every_format_of_a_name_is_one_that_is_read():
     assert set(FORMATS.values()) == set(READ)
+
+
+def test_a_rebuild_names_the_pipelines_own_topic_and_says_what_came_of_it(headrace, registry, canned):
+    answered(registry, canned)
+    registry.pipelines = [canned.pipeline("digits")]
+    result = headrace("rebuild", "digits", "--from", "2026-01-01T00:00+00:00", "--to", "2026-02-01T00:00+00:00")
+    assert result.exit_code == 0, result.stderr
+    wanted = asked(registry).backfill
+    assert (wanted.rebuild, wanted.topic.topic, len(wanted.files)) == (True, "scans", 0)
+    assert (wanted.topic.start_time.seconds, wanted.topic.end_time.seconds) == (1_767_225_600, 1_769_904_000)
+    assert result.stdout.splitlines()[:2] == [
+        "40 rows are in segments that are other ones now, 3 in segments that came out as before",
+        "2 rejected (type 2)",
+    ]
+
+
+def test_a_rebuild_as_json(headrace, registry, canned):
+    answered(registry, canned)
+    registry.pipelines = [canned.pipeline("digits")]
+    answer = json.loads(headrace("rebuild", "digits", "--from", "30d", "--json").stdout)
+    assert (answer["rows"], answer["known"], answer["dataset"]["dataset_id"]) == (40, 3, canned.digest("c"))
+
+
+def test_a_rebuild_of_no_pipeline_is_refused(headrace, registry):
+    result = headrace("rebuild", "nothing", "--from", "30d")
+    assert result.exit_code == 1
+    assert "there is no pipeline 'nothing'" in result.stderr

@@ -23,6 +23,8 @@ UNSOUND = {
     f"{OLD_TOPIC}'digits'": Backfill(topic=BackfillTopic("digits")),
     f"{OLD_TOPIC}'headrace.registry.log.v1'": Backfill(topic=BackfillTopic("headrace.registry.log.v1")),
     f"{OLD_TOPIC}'old scans'": Backfill(topic=BackfillTopic("old scans")),
+    "expected a topic to rebuild of, got files": Backfill((SOUND,), rebuild=True),
+    "expected 'digits' to rebuild of, got 'old'": Backfill(topic=BackfillTopic("old"), rebuild=True),
     "expected a time before": Backfill(topic=BackfillTopic("old", MOMENT, MOMENT)),
 }
 
@@ -33,6 +35,13 @@ def test_a_backfill_that_no_pipeline_can_take_in_is_refused(world, reason):
         require_sound(UNSOUND[reason], load_pipeline(world.document()))
 
 
-@pytest.mark.parametrize("wanted", [Backfill((SOUND,), time="at"), Backfill(topic=BackfillTopic("old", MOMENT))])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Backfill((SOUND,), time="at"),
+        Backfill(topic=BackfillTopic("old", MOMENT)),
+        Backfill(topic=BackfillTopic("digits", MOMENT), rebuild=True),
+    ],
+)
 def test_others_are_taken(world, wanted):
     require_sound(wanted, load_pipeline(world.document()))

@@ -74,6 +74,10 @@ class History(Document):
         """Return the history with one more segment."""
         return self.model_copy(update={"entries": (*self.entries, entry)})
 
+    def with_at(self, place: int, entry: Entry) -> History:
+        """Return the history with another segment in the place of one."""
+        return self.model_copy(update={"entries": (*self.entries[:place], entry, *self.entries[place + 1 :])})
+
     def and_backfilled(self, entry: Entry) -> History:
         """Return the history with one more segment of a backfill: behind those of backfills, before all cuts."""
         place = sum(each.source is not None for each in self.entries)

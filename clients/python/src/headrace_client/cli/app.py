@@ -16,6 +16,7 @@ from headrace_client.cli import (
     lineage,
     platform,
     predict,
+    rebuild,
     report,
     rollback,
     spec,
@@ -57,6 +58,7 @@ app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
 app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
+app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)

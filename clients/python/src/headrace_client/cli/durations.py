@@ -1,4 +1,4 @@
-"""Durations on the command line: `90s`, `5m`, `1h30m`."""
+"""Durations on the command line: `90s`, `5m`, `1h30m`, `30d`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import typer
 
-UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def seconds(text: str) -> float:

@@ -45,11 +45,15 @@ class BackfillTopic:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Files or a topic to take into a history. `time` is empty where the stream says what tells the event time."""
+    """Files or a topic to take into a history. `time` is empty where the stream says what tells the event time.
+
+    To `rebuild` is to make segments again of what the pipeline's own topic still has.
+    """
 
     files: tuple[BackfillFile, ...] = ()
     topic: BackfillTopic | None = None
     time: str = ""
+    rebuild: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ def require_sound(wanted: Backfill, pipeline: Pipeline) -> None:
     """Raise InvalidInput for what no pipeline, or not this one, can take in."""
     if bool(wanted.files) == (wanted.topic is not None):
         raise InvalidInput("backfill: expected files or a topic, got " + ("both" if wanted.files else "neither"))
+    if wanted.files and wanted.rebuild:
+        raise InvalidInput("backfill: expected a topic to rebuild of, got files")
     if len(wanted.files) > MOST_FILES:
         raise InvalidInput(f"backfill.files: expected at most {MOST_FILES}, got {len(wanted.files)}")
     for number, file in enumerate(wanted.files):
@@ -73,7 +79,9 @@ def require_sound(wanted: Backfill, pipeline: Pipeline) -> None:
     topic = wanted.topic
     if topic is None:
         return
-    if not _TOPIC.fullmatch(topic.topic) or topic.topic == pipeline.stream.topic:
+    if wanted.rebuild and topic.topic != pipeline.stream.topic:
+        raise InvalidInput(f"backfill.topic: expected {pipeline.stream.topic!r} to rebuild of, got {topic.topic!r}")
+    if not wanted.rebuild and (not _TOPIC.fullmatch(topic.topic) or topic.topic == pipeline.stream.topic):
         other = f"another producers' topic than {pipeline.stream.topic!r}, which the pipeline reads by itself"
         raise InvalidInput(f"backfill.topic: expected {other}, got {topic.topic!r}")
     if topic.start_time and topic.end_time and topic.start_time >= topic.end_time:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC
+from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +20,7 @@ from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import rows_of_file
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
+from headrace_data.rebuild import Log, Rebuild
 from headrace_data.spec import Last, Pipeline, Stream
 from headrace_data.windows import Windows
 from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unprocessable
@@ -32,6 +34,8 @@ from headrace_preprocessing.transport.blobs import Blobs
 logger = logging.getLogger(__name__)
 
 STAGE = "backfill"
+_FOREVER_MS = 2**53
+"""Later than any record."""
 _NEVER = (DataError, NotFound, Corrupt, InvalidInput, FailedPrecondition, Unprocessable)
 """What no later attempt does better."""
 
@@ -94,7 +98,9 @@ class Backfills:
 
     def _taken(
         self, wanted: backfill_pb2.Backfill, asked_s: float, history: History, beat: Callable[[], None]
-    ) -> Backfill:
+    ) -> Backfill | Rebuild:
+        if wanted.rebuild:
+            return self._rebuilt(wanted.topic, asked_s, history, beat)
         stream = self._pipeline.stream
         if wanted.time:
             stream = stream.model_copy(update={"time": wanted.time})
@@ -103,6 +109,19 @@ class Backfills:
             self._take_topic(wanted.topic, asked_s, done)
         else:
             self._take_files(wanted, stream, done, beat)
+        done.require_rows()
+        return done
+
+    def _rebuilt(
+        self, wanted: backfill_pb2.BackfillTopic, asked_s: float, history: History, beat: Callable[[], None]
+    ) -> Rebuild:
+        start_us = 1_000 * _moment_ms(wanted.start_time) if wanted.HasField("start_time") else None
+        end_us = 1_000 * _moment_ms(wanted.end_time) if wanted.HasField("end_time") else None
+        topic = self._pipeline.stream.topic
+        # Ranges are those of the segments, whenever their records were written.
+        topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
+        done = Rebuild(self._pipeline, self._store, history, asked_s, beat)
+        done.take(Log(topic_id, bounds, partial(self._topics.rows, topic)), start_us, end_us)
         done.require_rows()
         return done
 
@@ -161,7 +180,7 @@ def _letter(refused: Refused) -> DeadLetter:
     )
 
 
-def _counted(done: Backfill) -> str:
+def _counted(done: Backfill | Rebuild) -> str:
     rejected = ", ".join(f"{rule} {count}" for rule, count in sorted(done.rejected.items()))
     return f"{done.rows} rows are new, {done.known} were there" + (f", rejected: {rejected}" if rejected else "")
 

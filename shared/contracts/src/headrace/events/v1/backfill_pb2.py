@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/events/v1/backfill.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/events/v1/artifact.proto\"{\n\x08\x42\x61\x63kfill\x12/\n\x05\x66iles\x18\x01 \x03(\x0b\x32 .headrace.events.v1.BackfillFile\x12\x30\n\x05topic\x18\x02 \x01(\x0b\x32!.headrace.events.v1.BackfillTopic\x12\x0c\n\x04time\x18\x03 \x01(\t\"\\\n\x0c\x42\x61\x63kfillFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12.\n\x08\x61rtifact\x18\x03 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"|\n\rBackfillTopic\x12\r\n\x05topic\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\nBackfilled\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12>\n\x08rejected\x18\x02 \x03(\x0b\x32,.headrace.events.v1.Backfilled.RejectedEntry\x12\r\n\x05known\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/events/v1/backfill.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/events/v1/artifact.proto\"\x8c\x01\n\x08\x42\x61\x63kfill\x12/\n\x05\x66iles\x18\x01 \x03(\x0b\x32 .headrace.events.v1.BackfillFile\x12\x30\n\x05topic\x18\x02 \x01(\x0b\x32!.headrace.events.v1.BackfillTopic\x12\x0c\n\x04time\x18\x03 \x01(\t\x12\x0f\n\x07rebuild\x18\x04 \x01(\x08\"\\\n\x0c\x42\x61\x63kfillFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12.\n\x08\x61rtifact\x18\x03 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"|\n\rBackfillTopic\x12\r\n\x05topic\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\nBackfilled\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12>\n\x08rejected\x18\x02 \x03(\x0b\x32,.headrace.events.v1.Backfilled.RejectedEntry\x12\r\n\x05known\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BACKFILLED_REJECTEDENTRY']._loaded_options = None
   _globals['_BACKFILLED_REJECTEDENTRY']._serialized_options = b'8\001'
-  _globals['_BACKFILL']._serialized_start=125
-  _globals['_BACKFILL']._serialized_end=248
-  _globals['_BACKFILLFILE']._serialized_start=250
-  _globals['_BACKFILLFILE']._serialized_end=342
-  _globals['_BACKFILLTOPIC']._serialized_start=344
-  _globals['_BACKFILLTOPIC']._serialized_end=468
-  _globals['_BACKFILLED']._serialized_start=471
-  _globals['_BACKFILLED']._serialized_end=641
-  _globals['_BACKFILLED_REJECTEDENTRY']._serialized_start=594
-  _globals['_BACKFILLED_REJECTEDENTRY']._serialized_end=641
+  _globals['_BACKFILL']._serialized_start=126
+  _globals['_BACKFILL']._serialized_end=266
+  _globals['_BACKFILLFILE']._serialized_start=268
+  _globals['_BACKFILLFILE']._serialized_end=360
+  _globals['_BACKFILLTOPIC']._serialized_start=362
+  _globals['_BACKFILLTOPIC']._serialized_end=486
+  _globals['_BACKFILLED']._serialized_start=489
+  _globals['_BACKFILLED']._serialized_end=659
+  _globals['_BACKFILLED_REJECTEDENTRY']._serialized_start=612
+  _globals['_BACKFILLED_REJECTEDENTRY']._serialized_end=659
 # @@protoc_insertion_point(module_scope)

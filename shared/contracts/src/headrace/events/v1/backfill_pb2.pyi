@@ -29,8 +29,13 @@ class Backfill(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    REBUILD_FIELD_NUMBER: _builtins.int
     time: _builtins.str
     """Key of the value that says when what a row tells of happened. Empty for what the stream says."""
+    rebuild: _builtins.bool
+    """Whether the topic is the pipeline's own, and the segments that hold a row of an event time within the range are made
+    again of what it still has, in their places of the history. Then no files are named.
+    """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackfillFile]:
         """Files in the object store, the oldest rows first. Empty when a topic is named."""
@@ -45,10 +50,11 @@ class Backfill(_message.Message):
         files: _abc.Iterable[Global___BackfillFile] | None = ...,
         topic: Global___BackfillTopic | None = ...,
         time: _builtins.str = ...,
+        rebuild: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["topic", b"topic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "time", b"time", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "rebuild", b"rebuild", "time", b"time", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
