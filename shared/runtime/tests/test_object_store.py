@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -205,3 +210,76 @@ def test_a_store_that_fails_while_a_file_is_read_is_away(tmp_path: Path, monkeyp
         monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", fail)
         with pytest.raises(Unavailable, match="the disk is gone"):
             file.read()
+
+
+def test_files_tell_their_size_and_when_they_were_written(store: ObjectStore) -> None:
+    artifact = store.put(b"weights")
+    store.write("runs/run-1/result.json", b"{}")
+    (found,) = store.files("sha256")
+    assert found.name == f"sha256/{artifact.digest[7:9]}/{artifact.digest[7:]}"
+    assert found.size_bytes == 7
+    assert abs(found.write_s - time.time()) < 60
+    assert [each.name for each in store.files("runs")] == ["runs/run-1/result.json"]
+    assert store.files("gc") == []
+
+
+def test_what_was_written_since_is_not_removed(store: ObjectStore) -> None:
+    store.write("runs/run-1/attempt-1/checkpoint-0.json", b"{}")
+    assert not store.remove("runs/run-1/attempt-1/checkpoint-0.json", time.time() - 60)
+    assert store.read("runs/run-1/attempt-1/checkpoint-0.json") == b"{}"
+    assert store.remove("runs/run-1/attempt-1/checkpoint-0.json", time.time() + 60)
+    assert store.list("runs") == []
+    assert store.remove("runs/run-1/attempt-1/checkpoint-0.json", time.time() + 60), "it is gone"
+
+
+def test_folders_of_runs_go_with_their_last_file(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    store.write("runs/run-1/attempt-1/checkpoint-0.json", b"{}")
+    store.write("runs/run-1/result.json", b"{}")
+    store.remove("runs/run-1/attempt-1/checkpoint-0.json", time.time() + 60)
+    assert [path.name for path in (tmp_path / "runs/run-1").iterdir()] == ["result.json"]
+    store.remove("runs/run-1/result.json", time.time() + 60)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_bytes_that_are_put_once_more_count_as_written_now(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    path = Path(store.put(b"old").uri.removeprefix("file://"))
+    os.utime(path, (0, 0))
+    assert store.put(b"old")
+    assert not store.remove(str(path.relative_to(tmp_path)), time.time() - 60)
+
+
+def test_remote_bytes_that_are_put_once_more_count_as_written_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_runtime.object_store.RENEWED_S", 0.0)
+    store = ObjectStore("memory://renewed")
+    store.put(b"old")
+    (before,) = store.files("sha256")
+    store.put(b"old")
+    (after,) = store.files("sha256")
+    assert after.write_s > before.write_s
+
+
+def test_nothing_that_is_put_while_it_is_removed_is_lost(tmp_path: Path) -> None:
+    """One process removes what is old, as fast as it can; another one puts the same bytes and finds them."""
+    store, data = ObjectStore(str(tmp_path)), b"x" * 1_000
+    artifact = store.put(data)
+    path = Path(artifact.uri.removeprefix("file://"))
+    script = (
+        "import sys, time; from headrace_runtime.object_store import ObjectStore; store = ObjectStore(sys.argv[1])\n"
+        "while True: store.remove(sys.argv[2], time.time() - 60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(path.relative_to(tmp_path))]) as remover:
+        try:
+            os.utime(path, (0, 0))
+            deadline = time.monotonic() + 30
+            while path.exists():
+                assert time.monotonic() < deadline, "the other process removes nothing"
+            for _ in range(1_000):
+                store.put(data)
+                assert store.get(artifact) == data
+                with suppress(FileNotFoundError):
+                    os.utime(path, (0, 0))
+        finally:
+            remover.kill()

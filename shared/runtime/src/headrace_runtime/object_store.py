@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
@@ -21,9 +24,13 @@ from fsspec.implementations.local import LocalFileSystem
 from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable, Unprocessable
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+ARTIFACTS = "sha256"
+"""The folder of artifacts."""
 _TEMPORARY = ".writing-"
 _BLOCK = 2**20
 """Bytes that are read at a time of what may be larger than memory."""
+RENEWED_S = 3_600.0
+"""A remote object that is put once more is written anew when it is older than that (seconds)."""
 _BLOCKED = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a file system that works, and where something else lies in the way: no later attempt does better."""
 
@@ -54,6 +61,19 @@ class Artifact:
     uri: str
     digest: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the store: an artifact under `sha256/`, or a named file.
+
+    Fields: `name` under the store's URL, `size_bytes`, `write_s` (when it was written or put last, in seconds since the
+    epoch by the clock of the store).
+    """
+
+    name: str
+    size_bytes: int
+    write_s: float
 
 
 def digest_of(data: bytes) -> str:
@@ -104,13 +124,13 @@ class ObjectStore:
         """Keep bytes under their digest and return where they are.
 
         What is there already is read: the same bytes are not written again, and others, of a disk that failed or a hand
-        that slipped, are replaced.
+        that slipped, are replaced. Either way it counts as written now, so that `remove` leaves it.
         """
         digest = digest_of(data)
         path = self._artifact_path(digest)
         artifact = Artifact(str(self._fs.unstrip_protocol(path)), digest, len(data))
-        with self._translated(artifact.uri):
-            if self._size(path) != len(data) or self._read(path) != data:
+        with self._translated(artifact.uri), self._held(path):
+            if self._size(path) != len(data) or self._read(path) != data or not self._renewed(path):
                 self._replace(path, data)
         return artifact
 
@@ -126,19 +146,25 @@ class ObjectStore:
     def put_file(self, path: Path) -> Artifact:
         """Keep a local file, of any size, under the digest of its bytes, and return where they are.
 
-        What is there already is read, as `put` does. Raises `Unavailable` when the file cannot be read, too.
+        What is there already is read, and counts as written now, as `put` does. Raises `Unavailable` when the file cannot be read, too.
         """
         with self._translated(str(path)), path.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
             kept = self._artifact_path(digest)
             artifact = Artifact(str(self._fs.unstrip_protocol(kept)), digest, file.tell())
-            try:
-                with self.open(artifact):
-                    return artifact
-            except (NotFound, Corrupt):
-                file.seek(0)
-                self._copy(file, kept)
+            with self._held(kept):
+                if not self._is_kept(artifact, kept):
+                    file.seek(0)
+                    self._copy(file, kept)
         return artifact
+
+    def _is_kept(self, artifact: Artifact, path: str) -> bool:
+        """Return whether the bytes are there; they count as written now."""
+        try:
+            with self.open(artifact):
+                return self._renewed(path)
+        except (NotFound, Corrupt):
+            return False
 
     @contextmanager
     def open(self, artifact: ArtifactRef, beat: Callable[[], None] = lambda: None) -> Iterator[BinaryIO]:
@@ -190,17 +216,97 @@ class ObjectStore:
         names = (str(PurePosixPath(item).relative_to(self._root)) for item in found)
         return sorted(name for name in names if _TEMPORARY not in name)
 
+    def files(self, prefix: str) -> Sequence[StoredFile]:
+        """Return all files in the folder `prefix` and below, in no order; empty without such a folder.
+
+        Files that were written aside are among them: what a process that was killed has left.
+        """
+        path = self._named_path(prefix)
+        with self._unblocked(path):
+            self._fs.invalidate_cache()
+            found = self._fs.find(path, detail=True) if self._fs.isdir(path) else {}
+            return [
+                StoredFile(place.removeprefix(f"{self._root}/"), int(about["size"]), self._write_s(place, about))
+                for place, about in found.items()
+            ]
+
+    def remove(self, name: str, written_before_s: float) -> bool:
+        """Remove a file unless it was written or put since then (seconds since the epoch); return whether it is gone.
+
+        One that is not there is gone. In a folder nothing that is put meanwhile is lost. In a remote store an artifact
+        that is put once more between the look at it and its removal is: some milliseconds, of bytes that nobody has
+        named for long.
+        """
+        path = self._named_path(name)
+        with self._unblocked(path), self._held(path):
+            try:
+                self._fs.invalidate_cache()
+                if self._write_s(path, self._fs.info(path)) >= written_before_s:
+                    return False
+                self._fs.rm_file(path)
+            except FileNotFoundError:
+                pass
+            else:
+                self._remove_folders(path)
+        return True
+
     def _artifact_path(self, digest: str) -> str:
         if not is_digest(digest):
             raise InvalidInput(f"digest {digest!r}: expected 'sha256:' and 64 lower-case hexadecimal digits")
         hexadecimal = digest.removeprefix("sha256:")
-        return f"{self._root}/sha256/{hexadecimal[:2]}/{hexadecimal}"
+        return f"{self._root}/{ARTIFACTS}/{hexadecimal[:2]}/{hexadecimal}"
 
     def _named_path(self, name: str) -> str:
         parts = name.rstrip("/").split("/")
         if any(part in {"", ".", ".."} for part in parts) or "\\" in name:
             raise InvalidInput(f"file name {name!r}: expected a relative path without empty parts, '.' or '..'")
         return f"{self._root}/{'/'.join(parts)}"
+
+    @contextmanager
+    def _held(self, path: str) -> Iterator[None]:
+        """Keep a file that is there to this process: `put` and `remove` of one artifact never meet."""
+        if not isinstance(self._fs, LocalFileSystem):
+            yield
+            return
+        try:
+            file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            # Given back by the system when the process ends, however it does.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+
+    def _remove_folders(self, path: str) -> None:
+        """Remove the folders of a run's file that are empty now; those of artifacts are few, and are used again."""
+        if not isinstance(self._fs, LocalFileSystem):
+            return
+        for folder in Path(path).relative_to(self._root).parents:
+            if len(folder.parts) < 2 or folder.parts[0] == ARTIFACTS:
+                return
+            try:
+                (Path(self._root) / folder).rmdir()
+            except OSError:
+                return
+
+    def _renewed(self, path: str) -> bool:
+        """Make a file that is there count as written now. Return False where writing it anew does that."""
+        if not isinstance(self._fs, LocalFileSystem):
+            # No object is younger than its bytes; one that is young enough for whoever removes need not be written.
+            return time.time() - self._write_s(path, self._fs.info(path)) < RENEWED_S
+        os.utime(path)
+        return True
+
+    def _write_s(self, path: str, about: dict[str, object]) -> float:
+        if isinstance(self._fs, LocalFileSystem):
+            return float(str(about["mtime"]))
+        modified = about.get("LastModified") or about.get("last_modified") or self._fs.modified(path)
+        if isinstance(modified, datetime):
+            return modified.timestamp()
+        raise Unavailable(f"object store: {path}: expected the time of its last write, got {modified!r}")
 
     def _size(self, path: str) -> int | None:
         try:

@@ -163,3 +163,19 @@ def test_a_run_that_is_asked_for_again_has_all_its_attempts_anew(folder: RunFold
     begin(folder, 2, command="t:0:9")
     assert folder.past("t:0:9") == Past(2, failures=0, deaths=1, reason="")
     assert folder.past("t:0:11") == Past(2, failures=0, deaths=0, reason="")
+
+
+def test_a_run_that_has_ended_keeps_what_tells_of_it_and_no_checkpoint(store: ObjectStore, folder: RunFolder) -> None:
+    begin(folder, 1)
+    for attempt in (1, 2):
+        for name in ("checkpoint-0.json", "checkpoint-0.safetensors", "curve.json"):
+            store.write(f"{output_prefix('run-1', attempt)}{name}", b"{}")
+    folder.write_result(RESULT)
+    folder.clear()
+    folder.clear()
+    told = (
+        "runs/run-1/attempt-1/assignment.json",
+        "runs/run-1/attempt-1/curve.json",
+        "runs/run-1/attempt-2/curve.json",
+    )
+    assert store.list("runs") == [*told, "runs/run-1/result.json"]

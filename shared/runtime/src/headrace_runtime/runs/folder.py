@@ -4,7 +4,7 @@
 
     runs/<run id>/result.json                   the result with its digest: written last, when the run is done
     runs/<run id>/attempt-<n>/assignment.json   written before attempt n (from 1) begins; tells the command it served
-    runs/<run id>/attempt-<n>/checkpoint*       progress, which the next attempt takes up
+    runs/<run id>/attempt-<n>/checkpoint*       progress, which the next attempt takes up; gone once the run ended
     runs/<run id>/attempt-<n>/end.json          how the attempt ended; missing when its worker died with it
 
 Anything else in there is passed over.
@@ -13,6 +13,7 @@ Anything else in there is passed over.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ def attempt_of(name: str) -> int:
     parts = name.split("/")
     found = _ATTEMPT.fullmatch(parts[2]) if len(parts) > 3 else None
     return int(found[1]) if found else 0
+
+
+def is_checkpoint(name: str) -> bool:
+    """Return whether a file of a run is of no use once the run has ended."""
+    return bool(attempt_of(name)) and name.rpartition("/")[2].startswith(CHECKPOINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,12 @@ class RunFolder:
         """Note how an attempt ended."""
         data = json.dumps({"ending": ending, "reason": reason if ending == "failed" else ""}).encode()
         self._store.write(f"{output_prefix(self._run_id, attempt)}{_END}", data)
+
+    def clear(self) -> None:
+        """Remove the checkpoints of a run that has ended. The result and what tells of the attempts stay."""
+        for name in self._store.list(f"runs/{self._run_id}"):
+            if is_checkpoint(name):
+                self._store.remove(name, math.inf)
 
     def _read(self, attempt: int, name: str) -> dict[str, Any]:
         """Return the JSON object in a file of an attempt, an empty one when there is none."""

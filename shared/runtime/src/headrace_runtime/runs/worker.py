@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class RunWorker(Background, Generic[C]):
             attributes=process_attributes(record.topic, consumer.group, 1),
         ):
             try:
-                facts = self._execute(record, consumer, lease)
+                facts, run_id = self._execute(record, consumer, lease)
                 with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                     transaction.send(facts)
                     transaction.commit_offsets(next_offsets([record]), consumer.group_metadata())
@@ -129,18 +130,29 @@ class RunWorker(Background, Generic[C]):
                     consumer.rewind([record])
                 return False
         lease.committed()
+        self._clear(run_id)
         return True
 
-    def _execute(self, record: Record, consumer: GroupConsumer, lease: Lease) -> list[Outgoing]:
+    def _clear(self, run_id: str) -> None:
+        """Remove what an ended run needs no more. What is left by who dies before that is collected later."""
+        try:
+            RunFolder(self._store, run_id).clear()
+        except Unprocessable:
+            return  # No run has such an id, or nobody can remove what lies there.
+        except Unavailable as error:
+            logger.warning("%s: checkpoints of %s are left: %s", self.name, run_id, error)
+
+    def _execute(self, record: Record, consumer: GroupConsumer, lease: Lease) -> tuple[list[Outgoing], str]:
+        """Return the fact that ends a run, and the run's id; nothing when the command cannot be read."""
         try:
             command = decode(record, self._job.command)
         except Unprocessable as error:
             logger.error("%s: passed over: %s", self.name, error)  # noqa: TRY400 - the place is in the message
             COMMANDS_PASSED_OVER.labels(record.topic).inc()
-            return []
+            return [], ""
         with _paused(consumer):
             try:
-                return [self._finish(command, lease)]
+                return [self._finish(command, lease)], command.run_id
             except Unprocessable as end:
                 logger.warning("%s: run %.80r failed: %s", self.name, command.run_id, end)
                 failed = run_pb2.RunFailed(
@@ -150,7 +162,7 @@ class RunWorker(Background, Generic[C]):
                     reason=str(end)[:LONGEST_REASON],
                     attempt=end.attempt if isinstance(end, _GivenUp) else 0,
                 )
-        return [encode(failed, source=self.name)]
+        return [encode(failed, source=self.name)], command.run_id
 
     def _finish(self, command: C, lease: Lease) -> Outgoing:
         """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes.
@@ -213,6 +225,8 @@ class RunWorker(Background, Generic[C]):
                 # Whatever ends it here, it is not the run's fault.
                 _note_interruption(folder, attempt)
                 raise
+            finally:
+                shutil.rmtree(path.parent.parent, ignore_errors=True)
             if child.code == 0:
                 return
             span.set_status(trace.StatusCode.ERROR, child.reason)
