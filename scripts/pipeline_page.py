@@ -113,7 +113,7 @@ def _section(part: Part, definitions: dict[str, Any], links: dict[str, Part], te
     top = part.path.count(".") == 0 and not part.path.endswith("[]")
     yield f"{'##' if top else '###'} {part.title}\n"
     yield f"{inspect.cleandoc(part.model.__doc__ or '')}\n"
-    if part.path and top:
+    if part.path and top and f"\n{part.path}:" in text:
         yield f"```yaml\n{_block(text, part.path)}\n```\n"
     name = part.model.__name__
     properties = (definitions if part.model is Pipeline else definitions["$defs"][name])["properties"]

@@ -146,7 +146,7 @@ bogus: 1
         "classWeights, epochs, batchSize, seed, earlyStop; did you mean 'epochs'?",
         "line 22: compress.gates.agreement: expected less than or equal to 1, got 2",
         "line 24: bogus: unknown key; expected one of apiVersion, kind, metadata, stream, prepare, train, compress, "
-        "serve",
+        "serve, retain",
     ]
 
 

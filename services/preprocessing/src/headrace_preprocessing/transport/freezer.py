@@ -22,6 +22,7 @@ from headrace_data.history import History, keep, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
 from headrace_data.repeats import Repeats
+from headrace_data.retention import retained
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
@@ -375,7 +376,7 @@ class Freezer(Background):
                 raise
             history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
             return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
-        return Completed(history, manifest)
+        return Completed(retained(history, self._pipeline), manifest)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

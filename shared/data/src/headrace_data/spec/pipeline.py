@@ -14,6 +14,7 @@ import pydantic
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.spec.learn import Compress, PredictionType, Serve, Task, Train
 from headrace_data.spec.prepare import Prepare, Transform
+from headrace_data.spec.retain import Retain
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section
 from headrace_data.spec.stream import Field, Stream
@@ -44,6 +45,11 @@ class Pipeline(Section):
     train: Train = pydantic.Field(description="From a dataset to a version.")
     compress: Compress = pydantic.Field(default_factory=Compress, description="Smaller variants of a version.")
     serve: Serve = pydantic.Field(default_factory=Serve, description="How predictions are answered.")
+    retain: Retain | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before it could be said
+        description="What is kept of the past; the rest goes with `headrace gc`. Left out: everything.",
+    )
 
     @property
     def name(self) -> str:
