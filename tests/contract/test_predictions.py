@@ -13,7 +13,7 @@ from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
 from headrace_inference.transport.converters import to_served
 from headrace_model_registry.adapters.predictions import KafkaPredictions
-from headrace_model_registry.core import facts
+from headrace_model_registry.core.served import PredictionServed as KeptPrediction
 from headrace_model_registry.transport.converters import from_message
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.envelopes import decode, new_id
@@ -92,6 +92,6 @@ def test_what_is_no_prediction_is_passed_over(settings: KafkaSettings) -> None:
     send_strange()
     producer.close()
     now_ms = round(time.time() * 1000)
-    predictions = KafkaPredictions(settings, partial(from_message, facts.PredictionServed))
+    predictions = KafkaPredictions(settings, partial(from_message, KeptPrediction))
     found = predictions.starting_with(one.prediction_id[:-1], began_ms, now_ms)
     assert list(found) == [one.prediction_id]

@@ -225,6 +225,20 @@ class FakeRegistry(services.RegistryServiceServicer):
     def DeleteLeftovers(self, request: Any, context: Any) -> messages.DeleteLeftoversResponse:  # noqa: N802
         return self._seen(request, context, messages.DeleteLeftoversResponse(topics=["penguins.raw"], in_force=True))
 
+    def CollectGarbage(self, request: Any, context: Any) -> messages.CollectGarbageResponse:  # noqa: N802
+        answer = messages.CollectGarbageResponse(
+            counts=[
+                messages.ObjectCount(fate=fate, kind=kind, objects=3, size_bytes=2_500_000)
+                for fate, kind in (
+                    (messages.OBJECT_FATE_REMOVED, "parts of datasets"),
+                    (messages.OBJECT_FATE_MARKED, "documents"),
+                    (messages.OBJECT_FATE_KEPT, "versions"),
+                )
+            ],
+            retired=[messages.RetiredVersion(pipeline="penguins", model="species", ordinal=4, version_id="sha256:4")],
+        )
+        return self._seen(request, context, answer)
+
     def FreezeDataset(self, request: Any, context: Any) -> messages.FreezeDatasetResponse:  # noqa: N802
         return self._seen(request, context, messages.FreezeDatasetResponse(request_id="request-7"))
 

@@ -9,6 +9,7 @@ from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.facts import RunKind
 from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace, RecordRejection
 from headrace_model_registry.core.lineage import Lineage
+from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories
 from headrace_runtime.errors import InvalidInput, NotFound
@@ -70,7 +71,7 @@ def stories(ledger, kept):
 
 
 def served(released, prediction_id=PREDICTION):
-    return facts.PredictionServed(prediction_id, "digits", released.version_id, released.variant)
+    return PredictionServed(prediction_id, "digits", released.version_id, released.variant)
 
 
 def test_a_prediction_leads_back_to_the_producers_topic(story, ledger, kept, stories):

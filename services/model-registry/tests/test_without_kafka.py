@@ -13,8 +13,8 @@ from headrace_model_registry.adapters import predictions, records, topics
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_model_registry.adapters.records import KafkaRecords
 from headrace_model_registry.adapters.topics import KafkaTopics
-from headrace_model_registry.core.facts import PredictionServed
 from headrace_model_registry.core.fate import RecordPlace
+from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.transport.converters import from_message
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.rpc.errors import status_of

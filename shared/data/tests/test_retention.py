@@ -36,9 +36,9 @@ def history(days: int = 10, *, timed: bool = True) -> History:
     entries = []
     for day in range(days):
         name = sha256_digest(str(day).encode())
-        times = {"first_time": day * DAY_US, "last_time": (day + 1) * DAY_US - 1} if timed else {}
+        first, last = (day * DAY_US, (day + 1) * DAY_US - 1) if timed else (None, None)
         manifest = Ref(uri="file:///m", digest=name, size_bytes=1)
-        entries.append(Entry(segment_id=name, manifest=manifest, rows=100, **times))
+        entries.append(Entry(segment_id=name, manifest=manifest, rows=100, first_time=first, last_time=last))
     return History(pipeline="days", entries=tuple(entries), prepared="p")
 
 

@@ -131,6 +131,15 @@ class RegistryClient(ServiceClient):
         request = messages.GetRecordFateRequest(topic=topic, partition=partition, offset=offset)
         return list(self._call(self._stub.GetRecordFate, request).fates)
 
+    def collect_garbage(self, *, dry_run: bool = False, timeout_s: float = 3600.0) -> messages.CollectGarbageResponse:
+        """Remove objects that nothing needs, as found at two looks, and let versions go; or only tell what would go.
+
+        Raises NotPossibleNow while another collection is under way, which a call that timed out leaves behind.
+        """
+        with self._translated():
+            request = messages.CollectGarbageRequest(dry_run=dry_run)
+            return self._stub.CollectGarbage(request, timeout=timeout_s, metadata=trace_metadata())
+
     def lags(self) -> list[messages.Lag]:
         """Return how far each consumer group is behind, by group and topic."""
         answer = self._call(self._stub.ListLags, messages.ListLagsRequest())

@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from headrace_model_registry.core.facts import DatasetFrozen, LogEntry, PredictionServed
+from headrace_data.manifest import Ref
+
+from headrace_model_registry.core.facts import Artifact, DatasetFrozen, LogEntry
 from headrace_model_registry.core.fate import HeldRow, RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
+from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.core.wishes import Input
 
 
@@ -76,3 +79,41 @@ class Datasets(Protocol):
 
     def row_of(self, frozen: DatasetFrozen, place: RecordPlace) -> HeldRow | None:
         """Return the row that a record became, None when the dataset has none. The topic must be the dataset's."""
+
+
+class StoredFile(Protocol):
+    """A file of the object store."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it has."""
+
+    @property
+    def write_s(self) -> float:
+        """When it was written or put last, in seconds since the epoch."""
+
+
+class Objects(Protocol):
+    """The object store. Every method raises Unavailable when it fails."""
+
+    def get(self, artifact: Artifact | Ref) -> bytes:
+        """Return an artifact's bytes. Raises NotFound, and Corrupt when they are others."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a named file's bytes, None when there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a named file over an older one."""
+
+    def beginning(self, name: str, count: int) -> bytes:
+        """Return the first bytes of a file; none when it is not there."""
+
+    def files(self, prefix: str) -> Sequence[StoredFile]:
+        """Return all files in a folder and below, in no order."""
+
+    def remove(self, name: str, written_before_s: float) -> bool:
+        """Remove a file unless it was written or put since then; return whether it is gone."""

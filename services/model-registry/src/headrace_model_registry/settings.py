@@ -18,6 +18,13 @@ class Settings(GrpcSettings):
         "those that the registry names when it refuses to start.",
     )
 
+    gc_grace_s: float = Field(
+        86_400.0,
+        ge=0,
+        description="How long an object stays at least (seconds) after it was written or put, whatever `headrace gc` "
+        "finds: longer than the longest cut, and than a run takes from its first result to its fact.",
+    )
+
     def skipped(self) -> frozenset[int]:
         """Return the offsets of the log that are passed over."""
         return frozenset(int(offset) for offset in self.skip_log_offsets.split(",") if offset)

@@ -10,12 +10,14 @@ from headrace_runtime.process.service import Service
 from headrace_runtime.rpc.host import GrpcHost
 
 from headrace_model_registry.adapters.datasets import StoredDatasets
+from headrace_model_registry.adapters.histories import newest_histories
 from headrace_model_registry.adapters.log import read_log
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_model_registry.adapters.records import KafkaRecords
 from headrace_model_registry.adapters.topics import KafkaTopics
-from headrace_model_registry.core.facts import PredictionServed
+from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.registry import Registry
+from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories
 from headrace_model_registry.settings import Settings
@@ -53,10 +55,12 @@ def build(settings: Settings) -> Service:
         partial(read_log, settings, from_log_entry, settings.skipped()),
     )
     watchers = Watchers(state)
-    datasets = StoredDatasets(ObjectStore(settings.store_url))
+    store = ObjectStore(settings.store_url)
+    datasets = StoredDatasets(store)
     predictions = KafkaPredictions(settings, partial(from_message, PredictionServed))
     stories = Stories(state, predictions, KafkaRecords(settings), datasets)
-    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers)
+    collector = Collector(state, writer, store, partial(newest_histories, settings), settings.gc_grace_s)
+    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers, collector)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     growth = Growth(settings, state, writer)
-    return Service(NAME, [writer, Tail(settings, state, source), growth, host, watchers])
+    return Service(NAME, [writer, Tail(settings, state, source), growth, host, collector, watchers])

@@ -146,7 +146,8 @@ class ObjectStore:
     def put_file(self, path: Path) -> Artifact:
         """Keep a local file, of any size, under the digest of its bytes, and return where they are.
 
-        What is there already is read, and counts as written now, as `put` does. Raises `Unavailable` when the file cannot be read, too.
+        What is there already is read, and counts as written now, as `put` does. Raises `Unavailable` when the file
+        cannot be read, too.
         """
         with self._translated(str(path)), path.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -207,6 +208,15 @@ class ObjectStore:
         with self._unblocked(path):
             return self._read(path)
 
+    def beginning(self, name: str, count: int) -> bytes:
+        """Return the first `count` bytes of a file, fewer of a shorter one, none when there is no such file."""
+        path = self._named_path(name)
+        with self._unblocked(path):
+            try:
+                return bytes(self._fs.cat_file(path, start=0, end=count))
+            except FileNotFoundError:
+                return b""
+
     def list(self, prefix: str) -> Sequence[str]:
         """Return the names, sorted, of all files in the folder `prefix` and below; empty without such a folder."""
         path = self._named_path(prefix)
@@ -238,7 +248,9 @@ class ObjectStore:
         named for long.
         """
         path = self._named_path(name)
-        with self._unblocked(path), self._held(path):
+        with self._unblocked(path), self._held(path) as is_there:
+            if not is_there:
+                return True
             try:
                 self._fs.invalidate_cache()
                 if self._write_s(path, self._fs.info(path)) >= written_before_s:
@@ -263,20 +275,20 @@ class ObjectStore:
         return f"{self._root}/{'/'.join(parts)}"
 
     @contextmanager
-    def _held(self, path: str) -> Iterator[None]:
-        """Keep a file that is there to this process: `put` and `remove` of one artifact never meet."""
+    def _held(self, path: str) -> Iterator[bool]:
+        """Keep a file to this process, so that `put` and `remove` of one never meet; tell whether it is there."""
         if not isinstance(self._fs, LocalFileSystem):
-            yield
+            yield True
             return
         try:
             file = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            yield
+            yield False
             return
         try:
             # Given back by the system when the process ends, however it does.
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            yield os.fstat(file).st_nlink > 0
         finally:
             os.close(file)
 

@@ -12,6 +12,7 @@ from headrace_client.cli import (
     dead,
     delete,
     freeze,
+    gc,
     init,
     lineage,
     platform,
@@ -62,6 +63,7 @@ app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
+app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)

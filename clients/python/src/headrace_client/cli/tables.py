@@ -114,7 +114,7 @@ def variants(version: View) -> list[RenderableType]:
     rows = [
         [
             plain(variant["name"]),
-            _size(variant["metrics"].get("size_bytes")),
+            size_text(variant["metrics"].get("size_bytes")),
             _number(variant["metrics"].get("latency_ms_batch_1"), 3),
             _number(variant["metrics"].get("latency_ms_batch_32"), 3),
             *(_number(variant["metrics"].get(metric)) for metric in shown),
@@ -261,7 +261,8 @@ def _number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
-def _size(size_bytes: float | None) -> str:
+def size_text(size_bytes: float | None) -> str:
+    """Return a size for a person; empty for None."""
     if size_bytes is None:
         return ""
     return f"{size_bytes / 1000:.1f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:.1f} MB"

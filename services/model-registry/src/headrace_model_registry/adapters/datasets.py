@@ -5,7 +5,7 @@ from headrace_data.batches import OFFSET, TIME
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part
-from headrace_runtime.errors import Corrupt
+from headrace_runtime.errors import Corrupt, NotFound
 from headrace_runtime.object_store import ObjectStore
 
 from headrace_model_registry.core.facts import DatasetFrozen
@@ -21,7 +21,7 @@ class StoredDatasets:
     def row_of(self, frozen: DatasetFrozen, place: RecordPlace) -> HeldRow | None:
         """Return the row that a record became, None when the dataset has none.
 
-        Raises Corrupt when manifest or parts are not what they should be, and NotFound when they are gone.
+        One that was collected holds nothing. Raises Corrupt when manifest or parts are not what they should be.
         """
         try:
             manifest = Manifest.from_json(self._store.get(frozen.manifest))
@@ -30,6 +30,8 @@ class StoredDatasets:
                 row = pc.index(rows.column(OFFSET), place.offset).as_py()
                 if row >= 0:
                     return HeldRow(split, rows.column(TIME)[row].as_py())
+        except NotFound:
+            return None
         except DataError as error:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
         return None

@@ -15,7 +15,7 @@ from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 
 from headrace_model_registry.core import prediction_ids
-from headrace_model_registry.core.facts import PredictionServed
+from headrace_model_registry.core.served import PredictionServed
 
 logger = logging.getLogger(__name__)
 

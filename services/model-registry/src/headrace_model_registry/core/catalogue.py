@@ -36,6 +36,7 @@ from headrace_model_registry.core.facts import (
     TrainingRequested,
     TrainingSuperseded,
     Variant,
+    VersionRetired,
 )
 
 
@@ -58,6 +59,7 @@ class VersionState(IntEnum):
     RELEASED = 2
     REFUSED = 3
     REPLACED = 4
+    RETIRED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,12 @@ class Catalogue:
         once_released = version is not None and version.state in (VersionState.RELEASED, VersionState.REPLACED)
         state = version.state if version is not None and once_released else VersionState.REFUSED
         self._judge(event.pipeline, event.version_id, state, event.gates, event.reason)
+
+    @_fold.register
+    def _(self, event: VersionRetired, _time: datetime) -> None:
+        version = self.versions.get((event.pipeline, event.version_id))
+        if version is not None:
+            self.versions[event.pipeline, event.version_id] = replace(version, state=VersionState.RETIRED)
 
     def _replace(self, before: ModelReleased) -> None:
         """Note that a version is served no more, unless another alias names it."""

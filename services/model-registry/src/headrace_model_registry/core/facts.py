@@ -336,19 +336,12 @@ class ModelWithdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionServed:
-    """One answered call. `response` and `request` are serialised messages, empty when they were too large to keep."""
+class VersionRetired:
+    """A version that is kept no longer: it cannot be served again, and what it is made of may be gone."""
 
-    prediction_id: str
+    pipeline: str
     model: str
     version_id: str
-    variant: str
-    rows: int = 1
-    cached: bool = False
-    duration_us: int = 0
-    response: bytes = b""
-    request: bytes = b""
-    traceparent: str = ""
 
 
 Decision: TypeAlias = (
@@ -360,6 +353,7 @@ Decision: TypeAlias = (
     | ModelReleased
     | ModelRefused
     | ModelWithdrawn
+    | VersionRetired
 )
 """What the policy decides."""
 

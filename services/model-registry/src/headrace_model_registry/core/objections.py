@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import singledispatch
 
-from headrace_model_registry.core import rollback
+from headrace_model_registry.core import retention, rollback
 from headrace_model_registry.core.catalogue import Catalogue, RunState
 from headrace_model_registry.core.facts import (
     DatasetFailed,
@@ -16,7 +16,7 @@ from headrace_model_registry.core.facts import (
     RunFailed,
     RunKind,
 )
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Rollback
+from headrace_model_registry.core.wishes import Input, PartitionsAdded, Retirement, Rollback
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,11 @@ def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
 def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
     found = rollback.target(catalogue, fact)
     return Objection(found) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: Retirement, catalogue: Catalogue) -> Objection | None:
+    return None if retention.let_go(catalogue, fact.moment) else Objection("every version is retained", repeated=True)
 
 
 @objection.register

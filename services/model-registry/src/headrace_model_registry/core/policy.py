@@ -16,7 +16,7 @@ from functools import singledispatch
 
 from headrace_data.spec import own_name
 
-from headrace_model_registry.core import gates, rollback, specs
+from headrace_model_registry.core import gates, retention, rollback, specs
 from headrace_model_registry.core.baseline import why_below_baseline
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
 from headrace_model_registry.core.comparison import compare
@@ -41,9 +41,10 @@ from headrace_model_registry.core.facts import (
     TrainingSuperseded,
     Variant,
     VersionReference,
+    VersionRetired,
 )
 from headrace_model_registry.core.objections import objection
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Rollback
+from headrace_model_registry.core.wishes import Input, PartitionsAdded, Retirement, Rollback
 
 
 @singledispatch
@@ -132,6 +133,12 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
         return []
     epoch = catalogue.epoch(fact.model, CHAMPION) + 1
     return [replace(earlier.released, epoch=epoch, reason=rollback.REASON)]
+
+
+@_decide.register
+def _(fact: Retirement, catalogue: Catalogue) -> list[Decision]:
+    gone = [version.trained for version in retention.let_go(catalogue, fact.moment)]
+    return [VersionRetired(each.pipeline, each.model, each.version_id) for each in gone]
 
 
 def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:

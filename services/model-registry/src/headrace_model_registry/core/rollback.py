@@ -1,6 +1,6 @@
 """Which release a rollback goes back to."""
 
-from headrace_model_registry.core.catalogue import Catalogue, Release
+from headrace_model_registry.core.catalogue import Catalogue, Release, VersionState
 from headrace_model_registry.core.facts import CHAMPION
 from headrace_model_registry.core.wishes import Rollback
 
@@ -17,7 +17,15 @@ def target(catalogue: Catalogue, wish: Rollback) -> Release | str:
     ]
     if not made:
         return f"nothing of model {wish.model} was released yet"
-    return _by_ordinal(made, wish) if wish.ordinal else _one_back(made, wish)
+    kept = [release for release in made if not _is_retired(release, catalogue)]
+    if wish.ordinal in {release.released.ordinal for release in made} - {release.released.ordinal for release in kept}:
+        return f"version {wish.ordinal} of model {wish.model} is retired: its pipeline retains it no longer"
+    return _by_ordinal(kept, wish) if wish.ordinal else _one_back(kept, wish)
+
+
+def _is_retired(release: Release, catalogue: Catalogue) -> bool:
+    version = catalogue.versions.get((release.released.pipeline, release.released.version_id))
+    return version is not None and version.state is VersionState.RETIRED
 
 
 def _by_ordinal(made: list[Release], wish: Rollback) -> Release | str:

@@ -1,6 +1,7 @@
 """What callers wish for: granted or refused like a fact, and not recorded itself, only what follows from it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from headrace_model_registry.core.facts import Fact
@@ -25,7 +26,14 @@ class Rollback:
     ordinal: int = 0
 
 
-Wish: TypeAlias = Rollback | PartitionsAdded
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A wish: versions that no pipeline retains at a moment (aware) may go."""
+
+    moment: datetime
+
+
+Wish: TypeAlias = Rollback | PartitionsAdded | Retirement
 """What is not recorded itself, only what follows from it."""
 
 Input: TypeAlias = Fact | Wish

@@ -12,6 +12,7 @@ from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1 import registry_service_pb2_grpc
 
 from headrace_model_registry.core.backfill import Backfill
+from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories
@@ -24,8 +25,9 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     """Watching answers from memory in the event loop; what waits for Kafka or folds the log runs in a thread."""
 
-    def __init__(self, registry: Registry, stories: Stories, watchers: Watchers) -> None:
+    def __init__(self, registry: Registry, stories: Stories, watchers: Watchers, collector: Collector) -> None:
         self._registry = registry
+        self._collector = collector
         self._stories = stories
         self._watchers = watchers
 
@@ -103,6 +105,11 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def ListTroubles(self, request: pb.ListTroublesRequest, context: Any) -> pb.ListTroublesResponse:
         """List what is wrong with pipelines now."""
         return listing(pb.ListTroublesResponse(), self._registry.list_troubles())
+
+    async def CollectGarbage(self, request: pb.CollectGarbageRequest, context: Any) -> pb.CollectGarbageResponse:
+        """Remove objects that nothing needs."""
+        collected = await asyncio.to_thread(self._collector.collect, request.dry_run)
+        return fill(pb.CollectGarbageResponse(), collected)
 
     async def WatchPipeline(
         self, request: pb.WatchPipelineRequest, context: Any

@@ -78,6 +78,8 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     """Refused."""
     VERSION_STATE_REPLACED: _VersionState.ValueType  # 4
     """Released once; another version has taken its place."""
+    VERSION_STATE_RETIRED: _VersionState.ValueType  # 5
+    """Let go, as its pipeline's `retain` says: what it is made of is collected."""
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper):
     """VersionState tells what the policy made of a version."""
@@ -92,7 +94,41 @@ VERSION_STATE_REFUSED: VersionState.ValueType  # 3
 """Refused."""
 VERSION_STATE_REPLACED: VersionState.ValueType  # 4
 """Released once; another version has taken its place."""
+VERSION_STATE_RETIRED: VersionState.ValueType  # 5
+"""Let go, as its pipeline's `retain` says: what it is made of is collected."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
+
+class _ObjectFate:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ObjectFateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ObjectFate.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OBJECT_FATE_UNSPECIFIED: _ObjectFate.ValueType  # 0
+    """Not set; never sent."""
+    OBJECT_FATE_REMOVED: _ObjectFate.ValueType  # 1
+    """Nothing needs it, now and at an earlier look: it is removed."""
+    OBJECT_FATE_MARKED: _ObjectFate.ValueType  # 2
+    """Nothing needs it: it is removed when a later collection finds the same."""
+    OBJECT_FATE_YOUNG: _ObjectFate.ValueType  # 3
+    """Nothing needs it, and it is so young that somebody may be about to name it."""
+    OBJECT_FATE_KEPT: _ObjectFate.ValueType  # 4
+    """Something needs it."""
+
+class ObjectFate(_ObjectFate, metaclass=_ObjectFateEnumTypeWrapper):
+    """ObjectFate tells what becomes of an object."""
+
+OBJECT_FATE_UNSPECIFIED: ObjectFate.ValueType  # 0
+"""Not set; never sent."""
+OBJECT_FATE_REMOVED: ObjectFate.ValueType  # 1
+"""Nothing needs it, now and at an earlier look: it is removed."""
+OBJECT_FATE_MARKED: ObjectFate.ValueType  # 2
+"""Nothing needs it: it is removed when a later collection finds the same."""
+OBJECT_FATE_YOUNG: ObjectFate.ValueType  # 3
+"""Nothing needs it, and it is so young that somebody may be about to name it."""
+OBJECT_FATE_KEPT: ObjectFate.ValueType  # 4
+"""Something needs it."""
+Global___ObjectFate: _TypeAlias = ObjectFate  # noqa: Y015
 
 @_typing.final
 class ApplyPipelineRequest(_message.Message):
@@ -1162,6 +1198,128 @@ class ListTroublesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTroublesResponse: _TypeAlias = ListTroublesResponse  # noqa: Y015
+
+@_typing.final
+class CollectGarbageRequest(_message.Message):
+    """CollectGarbageRequest asks for a look at the object store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Whether to change nothing, and only to tell what a collection would do."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageRequest: _TypeAlias = CollectGarbageRequest  # noqa: Y015
+
+@_typing.final
+class CollectGarbageResponse(_message.Message):
+    """CollectGarbageResponse tells what became of the objects in the store, or would."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    RETIRED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectCount]:
+        """The objects, counted by what became of them and by what they are."""
+
+    @_builtins.property
+    def retired(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetiredVersion]:
+        """Versions that were let go, by pipeline and in the order in which they were trained."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___ObjectCount] | None = ...,
+        retired: _abc.Iterable[Global___RetiredVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "retired", b"retired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageResponse: _TypeAlias = CollectGarbageResponse  # noqa: Y015
+
+@_typing.final
+class ObjectCount(_message.Message):
+    """ObjectCount counts the objects of one kind of which the same became."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FATE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    fate: Global___ObjectFate.ValueType
+    """What became of them."""
+    kind: _builtins.str
+    """What they are, for a person, such as "parts", "graphs and weights" or "files of runs"; of objects that stay because
+    something needs them, what that is. Never empty.
+    """
+    objects: _builtins.int
+    """How many there are."""
+    size_bytes: _builtins.int
+    """Their size, in bytes."""
+    def __init__(
+        self,
+        *,
+        fate: Global___ObjectFate.ValueType = ...,
+        kind: _builtins.str = ...,
+        objects: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "kind", b"kind", "objects", b"objects", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectCount: _TypeAlias = ObjectCount  # noqa: Y015
+
+@_typing.final
+class RetiredVersion(_message.Message):
+    """RetiredVersion is a version that was let go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    ordinal: _builtins.int
+    """Its place in the model's history."""
+    version_id: _builtins.str
+    """Digest of the version. Never empty."""
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        model: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
+        version_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetiredVersion: _TypeAlias = RetiredVersion  # noqa: Y015
 
 @_typing.final
 class WatchPipelineRequest(_message.Message):

@@ -105,6 +105,11 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesResponse.FromString,
                 _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/CollectGarbage',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
         self.WatchPipeline = channel.unary_stream(
                 '/headrace.registry.v1.RegistryService/WatchPipeline',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.WatchPipelineRequest.SerializeToString,
@@ -216,6 +221,14 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CollectGarbage(self, request, context):
+        """Removes objects from the store that nothing needs, and lets versions go that no pipeline retains. What is found for the
+        first time is marked, and removed by a later call that finds the same. It takes about as long as listing the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchPipeline(self, request, context):
         """Streams a pipeline's progress: its state now, and again whenever it changes.
         """
@@ -295,6 +308,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListTroubles,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.SerializeToString,
             ),
             'WatchPipeline': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchPipeline,
@@ -681,6 +699,33 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/ListTroubles',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListTroublesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/CollectGarbage',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,10 @@ class RegistryServiceStub:
     """Lists how far each consumer group is behind."""
     ListTroubles: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]
     """Lists what services report to be wrong with pipelines now."""
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CollectGarbageRequest, _registry_service_pb2.CollectGarbageResponse]
+    """Removes objects from the store that nothing needs, and lets versions go that no pipeline retains. What is found for the
+    first time is marked, and removed by a later call that finds the same. It takes about as long as listing the store.
+    """
     WatchPipeline: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.WatchPipelineRequest, _registry_service_pb2.WatchPipelineResponse]
     """Streams a pipeline's progress: its state now, and again whenever it changes."""
 
@@ -105,6 +109,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists how far each consumer group is behind."""
     ListTroubles: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]  # type: ignore[assignment]
     """Lists what services report to be wrong with pipelines now."""
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CollectGarbageRequest, _registry_service_pb2.CollectGarbageResponse]  # type: ignore[assignment]
+    """Removes objects from the store that nothing needs, and lets versions go that no pipeline retains. What is found for the
+    first time is marked, and removed by a later call that finds the same. It takes about as long as listing the store.
+    """
     WatchPipeline: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchPipelineRequest, _registry_service_pb2.WatchPipelineResponse]  # type: ignore[assignment]
     """Streams a pipeline's progress: its state now, and again whenever it changes."""
 
@@ -226,6 +234,16 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListTroublesResponse, _abc.Awaitable[_registry_service_pb2.ListTroublesResponse]]:
         """Lists what services report to be wrong with pipelines now."""
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _registry_service_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.CollectGarbageResponse, _abc.Awaitable[_registry_service_pb2.CollectGarbageResponse]]:
+        """Removes objects from the store that nothing needs, and lets versions go that no pipeline retains. What is found for the
+        first time is marked, and removed by a later call that finds the same. It takes about as long as listing the store.
+        """
 
     @_abc_1.abstractmethod
     def WatchPipeline(

@@ -1,0 +1,111 @@
+"""What of the object store is needed, as the catalogue has it: where the references begin that keep objects.
+
+* Everything that is served, and every version that was not retired, with its dataset.
+* The dataset that a pipeline froze last; every one, unless the pipeline says what it retains.
+* What runs that are asked for and have not ended read, and their folders as a whole.
+* The history of each pipeline in force: the segments that its windows may take.
+
+A deleted pipeline keeps its versions and their datasets, as ever; of its segments only those that these name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from headrace_model_registry.core import specs
+from headrace_model_registry.core.catalogue import Catalogue, RunRecord, RunState, Version, VersionState
+from headrace_model_registry.core.facts import Artifact, DatasetReference, TrainingRequested, VersionReference
+
+HISTORY, DATASET, VERSION, RUN = "segments of pipelines", "datasets", "versions", "runs"
+"""What keeps an object."""
+RUNS_ON: Final = timedelta(days=7)
+"""How long a run of a deleted pipeline is taken to go on: nobody records its end."""
+
+Histories = Mapping[tuple[str, int], Artifact]
+"""The newest history of each pipeline, by name and incarnation."""
+
+
+@dataclass(slots=True)
+class Roots:
+    """Where the references begin; each with what keeps it."""
+
+    histories: list[Artifact] = field(default_factory=list)
+    """Documents that list segments, by their manifests and sketches."""
+    documents: dict[Artifact, str] = field(default_factory=dict)
+    """JSON documents: themselves, and every digest in them."""
+    artifacts: dict[Artifact, str] = field(default_factory=dict)
+    """Objects that name nothing else."""
+    live_runs: set[str] = field(default_factory=set)
+    """Runs whose folders are needed as a whole."""
+    told_runs: set[str] = field(default_factory=set)
+    """Runs that have ended: what tells of them is needed, and their checkpoints are not."""
+
+
+def roots(catalogue: Catalogue, histories: Histories, moment: datetime) -> Roots:
+    """Return what is needed at a moment (aware)."""
+    found = Roots()
+    for home in catalogue.homes:
+        is_gone = home is not catalogue
+        for pipeline, applied in home.pipelines.items():
+            history = None if is_gone else histories.get((pipeline, applied.incarnation))
+            if history is not None:
+                found.histories.append(history)
+            # Without a history, the first cut makes one of all datasets.
+            keeps_all = specs.parse(applied.spec).retain is None or (history is None and not is_gone)
+            _add_pipeline(found, home, pipeline, keeps_all=keeps_all)
+        for run in home.runs.values():
+            if run.state in (RunState.RUNNING, RunState.WAITING) or (is_gone and _may_go_on(run, moment)):
+                _add_run(found, run)
+        for release in home.aliases.values():
+            found.artifacts[release.released.graph] = VERSION
+    return found
+
+
+def _add_pipeline(found: Roots, home: Catalogue, pipeline: str, *, keeps_all: bool) -> None:
+    own = [version for (name, _), version in home.versions.items() if name == pipeline]
+    kept = [version for version in own if version.state is not VersionState.RETIRED]
+    for version in kept:
+        _add_version(found, version)
+    named = {version.trained.dataset_id for version in kept}
+    newest = home.newest_dataset(pipeline)
+    for (name, dataset_id), dataset in home.datasets.items():
+        if name == pipeline and (keeps_all or dataset_id in named or dataset is newest):
+            found.documents.setdefault(dataset.frozen.manifest, DATASET)
+    versions = {version.trained.version_id for version in kept}
+    trained = {version.trained.run_id for version in kept}
+    for run_id, run in home.runs.items():
+        if run.request.pipeline == pipeline and (keeps_all or run_id in trained or run.subject in versions):
+            found.told_runs.add(run_id)
+
+
+def _add_version(found: Roots, version: Version) -> None:
+    trained = version.trained
+    found.documents[trained.manifest] = VERSION
+    for artifact in (trained.graph, trained.weights, *(variant.graph for variant in version.variants)):
+        found.artifacts[artifact] = VERSION
+
+
+def _may_go_on(run: RunRecord, moment: datetime) -> bool:
+    return run.state is RunState.FAILED and run.end_time is not None and moment - run.end_time < RUNS_ON
+
+
+def _add_run(found: Roots, run: RunRecord) -> None:
+    found.live_runs.add(run.request.run_id)
+    for dataset in _read_by(run):
+        found.documents.setdefault(dataset.manifest, RUN)
+    for version in _compared_by(run):
+        found.artifacts.setdefault(version.graph, RUN)
+
+
+def _read_by(run: RunRecord) -> Iterator[DatasetReference]:
+    if isinstance(run.request, TrainingRequested):
+        yield run.request.dataset
+    yield from (version.dataset for version in _compared_by(run))
+
+
+def _compared_by(run: RunRecord) -> Iterator[VersionReference]:
+    if not isinstance(run.request, TrainingRequested):
+        yield run.request.candidate
+        if run.request.champion is not None:
+            yield run.request.champion
