@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,11 +21,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable, Unprocessable
+from headrace_runtime.local_files import TEMPORARY, aside_of, replace_file
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ARTIFACTS = "sha256"
 """The folder of artifacts."""
-_TEMPORARY = ".writing-"
 _BLOCK = 2**20
 """Bytes that are read at a time of what may be larger than memory."""
 RENEWED_S = 3_600.0
@@ -224,7 +223,7 @@ class ObjectStore:
             self._fs.invalidate_cache()
             found = self._fs.find(path) if self._fs.isdir(path) else ()
         names = (str(PurePosixPath(item).relative_to(self._root)) for item in found)
-        return sorted(name for name in names if _TEMPORARY not in name)
+        return sorted(name for name in names if TEMPORARY not in name)
 
     def files(self, prefix: str) -> Sequence[StoredFile]:
         """Return all files in the folder `prefix` and below, in no order; empty without such a folder.
@@ -340,7 +339,7 @@ class ObjectStore:
 
     def _copy(self, file: BinaryIO, path: str) -> None:
         if isinstance(self._fs, LocalFileSystem):
-            with _aside(Path(path), flushed=True) as aside:
+            with aside_of(Path(path), flushed=True) as aside:
                 shutil.copyfileobj(file, aside, _BLOCK)
         else:
             self._fs.put_file(file.name, path)
@@ -367,31 +366,6 @@ class ObjectStore:
             if isinstance(error, OSError) or not isinstance(self._fs, LocalFileSystem):
                 raise Unavailable(f"object store: {place}: {error}") from error
             raise
-
-
-def replace_file(path: Path, data: bytes, *, flushed: bool = True) -> None:
-    """Write a local file whole or not at all: aside, flushed to the disk, then renamed. Raises `OSError`.
-
-    One that is not `flushed` is whole or absent after the process has failed, but not after the machine has.
-    """
-    with _aside(path, flushed=flushed) as file:
-        file.write(data)
-
-
-@contextmanager
-def _aside(path: Path, *, flushed: bool) -> Iterator[BinaryIO]:
-    """Open a file that takes another's place once it is written whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-    try:
-        with aside.open("xb") as file:
-            yield file
-            file.flush()
-            if flushed:
-                os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 class _Translating(io.RawIOBase):

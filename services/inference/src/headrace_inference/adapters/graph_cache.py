@@ -7,7 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from headrace_runtime.errors import Corrupt
-from headrace_runtime.object_store import ObjectStore, replace_file, verify
+from headrace_runtime.local_files import replace_file
+from headrace_runtime.object_store import ObjectStore, verify
 
 from headrace_inference.core.releases import Graph
 
