@@ -26,10 +26,7 @@ from headrace.registry.v1 import registry_service_pb2_grpc as services
 from headrace_client.cli.app import app
 from typer.testing import CliRunner, Result
 
-
-def digest(letter: str) -> str:
-    return "sha256:" + letter * 64
-
+from .answers import CollectsGarbage, digest
 
 SPEC = digest("5")
 MOMENT = Timestamp(seconds=1_700_000_000, nanos=250_000_000)
@@ -183,7 +180,7 @@ State = messages.WatchPipelineResponse | grpc.StatusCode
 
 
 @dataclass
-class FakeRegistry(services.RegistryServiceServicer):
+class FakeRegistry(CollectsGarbage):
     """The registry's service over canned answers.
 
     `states` are streamed in order, then the stream stays open; a status code cuts it, and the next stream goes on
@@ -224,20 +221,6 @@ class FakeRegistry(services.RegistryServiceServicer):
 
     def DeleteLeftovers(self, request: Any, context: Any) -> messages.DeleteLeftoversResponse:  # noqa: N802
         return self._seen(request, context, messages.DeleteLeftoversResponse(topics=["penguins.raw"], in_force=True))
-
-    def CollectGarbage(self, request: Any, context: Any) -> messages.CollectGarbageResponse:  # noqa: N802
-        answer = messages.CollectGarbageResponse(
-            counts=[
-                messages.ObjectCount(fate=fate, kind=kind, objects=3, size_bytes=2_500_000)
-                for fate, kind in (
-                    (messages.OBJECT_FATE_REMOVED, "parts of datasets"),
-                    (messages.OBJECT_FATE_MARKED, "documents"),
-                    (messages.OBJECT_FATE_KEPT, "versions"),
-                )
-            ],
-            retired=[messages.RetiredVersion(pipeline="penguins", model="species", ordinal=4, version_id="sha256:4")],
-        )
-        return self._seen(request, context, answer)
 
     def FreezeDataset(self, request: Any, context: Any) -> messages.FreezeDatasetResponse:  # noqa: N802
         return self._seen(request, context, messages.FreezeDatasetResponse(request_id="request-7"))

@@ -24,6 +24,7 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
 from headrace_data.windows import Windows
 from headrace_model_registry.core import facts
+from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.collection import MARKS, Collector, ObjectFate
 from headrace_model_registry.core.roots import DATASET, HISTORY, RUN, VERSION
 from headrace_model_registry.core.state import State
@@ -67,7 +68,7 @@ class Mill:
         self.ledger.learn(self.applied)
 
     def put(self, data):
-        return facts.Artifact(**asdict(self.store.put(data)))
+        return Artifact(**asdict(self.store.put(data)))
 
     def rows(self, day):
         values = [json.dumps({"id": day * 100 + n, "x": float(n), "y": n % 2}).encode() for n in range(100)]
@@ -270,13 +271,14 @@ def test_a_registry_without_pipelines_collects_nothing(mill):
 KILLED = """
 import json, sys
 from headrace_model_registry.core import facts
+from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.state import State
 from headrace_runtime.object_store import ObjectStore
 
 told = json.loads(sys.argv[2])
-artifacts = [facts.Artifact(**each) for each in told["artifacts"]]
+artifacts = [Artifact(**each) for each in told["artifacts"]]
 spec = facts.PipelineSpec(told["spec"].encode(), "")
 catalogue, state = Catalogue(), State()
 catalogue.pipelines["digits"] = facts.PipelineApplied("digits", spec, 1)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts, specs
+from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import VersionState
 from headrace_model_registry.core.roots import roots
 from headrace_model_registry.core.wishes import Retirement, Rollback
@@ -86,7 +87,7 @@ def test_a_candidate_is_kept_until_it_is_judged(story, ledger):
     assert {request.candidate.graph, request.champion.graph} <= found.artifacts.keys()
 
 
-HISTORY = {("digits", 0): facts.Artifact("store/history", "sha256:" + "a" * 64, 1000)}
+HISTORY = {("digits", 0): Artifact("store/history", "sha256:" + "a" * 64, 1000)}
 
 
 def test_without_retention_everything_that_was_recorded_is_needed(story, ledger):

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from headrace_model_registry.core import specs
+from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue, RunRecord, RunState, Version, VersionState
-from headrace_model_registry.core.facts import Artifact, DatasetReference, TrainingRequested, VersionReference
+from headrace_model_registry.core.facts import DatasetReference, TrainingRequested, VersionReference
 
 HISTORY, DATASET, VERSION, RUN = "segments of pipelines", "datasets", "versions", "runs"
 """What keeps an object."""
