@@ -6,7 +6,7 @@ import pytest
 from headrace_data.canonical import sha256_digest
 from headrace_data.errors import SpecInvalid
 from headrace_data.history import Entry, History
-from headrace_data.manifest import Ref
+from headrace_data.manifest import Ref, Source
 from headrace_data.retention import retained
 from headrace_data.spec import Pipeline, load_pipeline, parse_canonical
 
@@ -81,3 +81,20 @@ def test_what_is_retained_changes_no_digest_of_what_is_learned() -> None:
 def test_what_says_nothing_or_nonsense_is_refused(retain: str) -> None:
     with pytest.raises(SpecInvalid):
         spec(retain=retain)
+
+
+def test_what_backfills_took_stays_and_so_does_what_a_window_by_another_clock_reaches() -> None:
+    whole = history()
+    source = Source(name="old.csv", digest=whole.entries[0].segment_id, number=-(2**31))
+    backfilled = whole.entries[0].model_copy(update={"source": source})
+    filled = whole.model_copy(update={"entries": (backfilled, *whole.entries[1:])})
+    assert retained(filled, spec("new", "{versions: 20}")).entries == (backfilled, *whole.entries[-2:])
+    # The newest five days tell other times, much later ones.
+    clocked = [entry.model_copy(update={"clock": "at"}) for entry in whole.entries[:5]]
+    mixed = whole.model_copy(update={"entries": (*clocked, *whole.entries[5:])})
+    pipeline = load_pipeline(
+        SPEC.format(window="{last: 1d}", retain="retain: {versions: 20}").replace(
+            "topic: days", "topic: days\n  time: at"
+        )
+    )
+    assert retained(mixed, pipeline).entries == mixed.entries[2:]

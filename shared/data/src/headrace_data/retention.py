@@ -1,8 +1,8 @@
 """Which segments of a history are kept: all, unless the pipeline says what it retains.
 
 Dropped are segments that the window cannot reach any more, and that are older than the pipeline retains. A window
-reaches twice as far here as it is long, so that it can be made longer, up to that, without a gap. Datasets that were
-made of a dropped segment name its parts themselves, and keep them.
+reaches twice as far here as it is long, so that it can be made longer, up to that, without a gap. Segments of backfills
+stay. Datasets that were made of a dropped segment name its parts themselves, and keep them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ def retained(history: History, pipeline: Pipeline) -> History:
     retain, entries = pipeline.retain, history.entries
     if retain is None or pipeline.prepare.window == "all":
         return history
-    needed = set(_within_reach(history, pipeline))
+    clock = pipeline.stream.time or ""
+    needed = set(_within_reach(history, pipeline, clock))
     if retain.age is not None:
-        needed |= _since(history, retain.age)
+        needed |= _since(history, retain.age, clock)
+    # By what a backfill took, its repeat is known.
+    needed |= {place for place, entry in enumerate(entries) if entry.source is not None}
     kept = tuple(entry for place, entry in enumerate(entries) if place in needed)
     return history.model_copy(update={"entries": kept})
 
 
-def _within_reach(history: History, pipeline: Pipeline) -> Collection[int]:
+def _within_reach(history: History, pipeline: Pipeline, clock: str) -> Collection[int]:
     """Return the places of the entries within the window, with its margin."""
     window, entries = pipeline.prepare.window, history.entries
     if isinstance(window, Last):
-        return _since(history, _MARGIN * window.last)
+        return _since(history, _MARGIN * window.last, clock)
     if isinstance(window, Newest):
         return range(len(entries) - _newest(entries, _MARGIN * window.rows), len(entries))
     return range(max(0, len(entries) - _MARGIN), len(entries))
@@ -48,9 +51,9 @@ def _newest(entries: Sequence[Entry], rows: int) -> int:
     return len(entries)
 
 
-def _since(history: History, seconds: float) -> set[int]:
-    """Return the places of the entries with a row that is at most so much older than the newest one."""
-    watermark = history.watermark
+def _since(history: History, seconds: float, clock: str) -> set[int]:
+    """Return the places of the entries with a row that is at most so much older than the newest one of that clock."""
+    watermark = history.watermark_of(clock)
     if watermark is None:
         return set(range(len(history.entries)))
     first = watermark - round(seconds * 1_000_000)
