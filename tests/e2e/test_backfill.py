@@ -42,6 +42,9 @@ def test_a_pipeline_learns_from_a_file_before_any_record_came(headrace: Callable
 
     letters = json.loads(headrace("dead", "list", NAME, "--where", "stage=backfill", "--json").stdout)
     assert letters[-1]["origin"] == {"topic": history.name, "partition": 0, "offset": len(birds)}
+    told = {row: json.loads(headrace("where", f"{history.name}:0:{row}", "--json").stdout) for row in (0, len(birds))}
+    assert (told[0][0]["pipeline"], told[0][0]["dataset_id"]) == (NAME, found["dataset"]["dataset_id"])
+    assert told[len(birds)][0]["rejection"]["rule"] == "outOfRange"
     waited = headrace("wait", NAME, "--until", "trained", "--timeout", "150s", "--json")
     assert waited.returncode == 0, waited.stdout + waited.stderr
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from headrace_model_registry.core import facts, prediction_ids
+from headrace_model_registry.core.backfill import Backfilled
 from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.facts import RunKind
 from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace, RecordRejection
@@ -36,8 +37,8 @@ class Kept:
     def bounds_of(self, topic, partition):
         return self.bounds.get((topic, partition))
 
-    def rejection_of(self, pipeline, place):
-        return self.rejections.get((pipeline, place))
+    def rejection_of(self, pipeline, place, partition=None):
+        return self.rejections.get((pipeline, place, *([] if partition is None else [partition])))
 
     def row_of(self, frozen, place):
         split = self.rows.get((frozen.dataset_id, place))
@@ -240,6 +241,27 @@ def test_a_record_that_was_deleted_before_the_first_read_waits_for_nothing(story
     kept.rejections.clear()
     kept.bounds[("digits", 0)] = (0, 20)
     assert stories.fates(before) == [replace(NOWHERE, waiting=True)]
+
+
+def test_a_row_of_a_file_is_told_of_by_the_pipeline_that_took_it_in(story, kept, stories, ledger, world):
+    taken, refused, nobodys = (RecordPlace("old.csv", 0, row) for row in range(3))
+    ledger.learn(world.frozen(story.applied))
+    with pytest.raises(NotFound, match=r"are read: digits; and no backfill .* took in old\.csv:0:0"):
+        stories.fates(taken)
+    filled = replace(world.frozen(story.applied, 2), backfilled=Backfilled(10))
+    ledger.learn(filled)
+    kept.rows = {(filled.dataset_id, taken): "test"}
+    why = kept.rejections["digits", refused, 0] = RecordRejection("backfill", "type", "x", "expected a number")
+    (found,) = stories.fates(taken)
+    assert (found.pipeline, found.dataset_id, found.split, found.event_time) == (
+        "digits",
+        filled.dataset_id,
+        "test",
+        MOMENT,
+    )
+    assert stories.fates(refused) == [RecordFate("digits", why, "", "", (), waiting=False)]
+    with pytest.raises(NotFound):
+        stories.fates(nobodys)
 
 
 def test_every_pipeline_of_the_topic_tells_its_own(story, kept, stories, ledger, world):

@@ -71,15 +71,21 @@ class Records(Protocol):
         None when there is no such partition.
         """
 
-    def rejection_of(self, pipeline: str, place: RecordPlace) -> RecordRejection | None:
-        """Return why a record was last rejected in a pipeline, None when no dead letter tells."""
+    def rejection_of(self, pipeline: str, place: RecordPlace, partition: int | None = None) -> RecordRejection | None:
+        """Return why a record was last rejected in a pipeline, None when no dead letter tells.
+
+        `partition` is that of the dead letter where it is not the record's own.
+        """
 
 
 class Datasets(Protocol):
     """The rows of frozen datasets."""
 
     def row_of(self, frozen: DatasetFrozen, place: RecordPlace) -> HeldRow | None:
-        """Return the row that a record became, None when the dataset has none. The topic must be the dataset's."""
+        """Return the row that a record became, None when the dataset has none.
+
+        The topic must be the dataset's, or a backfill's of it.
+        """
 
 
 class StoredFile(Protocol):

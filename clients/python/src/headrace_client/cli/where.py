@@ -13,13 +13,17 @@ from headrace_client.cli.output import JsonOption, print_json, print_parts
 from headrace_client.registry import RegistryClient
 from headrace_client.views import fate_view
 
-_PLACE = re.compile(r"([A-Za-z0-9._-]+):(\d{1,9}):(\d{1,18})")
+_PLACE = re.compile(r"(.{1,255}):(\d{1,9}):(\d{1,18})")
 
 
 def where(
     place: Annotated[
         str,
-        typer.Argument(metavar="TOPIC:PARTITION:OFFSET", help="Where the producer's message lies, as in scans:0:17."),
+        typer.Argument(
+            metavar="TOPIC:PARTITION:OFFSET",
+            help="Where the producer's message lies, as in scans:0:17; of a file that was backfilled, its name, 0 and "
+            "the row from 0, as in old.csv:0:17.",
+        ),
     ],
     as_json: JsonOption = False,
 ) -> None:

@@ -4,7 +4,7 @@ import pyarrow.compute as pc
 from headrace_data.batches import OFFSET, TIME
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
-from headrace_data.manifest import Manifest, Part
+from headrace_data.manifest import Manifest, Part, Source
 from headrace_runtime.errors import Corrupt, NotFound
 from headrace_runtime.object_store import ObjectStore
 
@@ -25,7 +25,9 @@ class StoredDatasets:
         """
         try:
             manifest = Manifest.from_json(self._store.get(frozen.manifest))
-            held = manifest.reaching(lambda part: _reaches_over(part, place))
+            partitions = {source.number for source in manifest.provenance.backfilled if _is_of(source, place)}
+            partitions = partitions or {place.partition}
+            held = manifest.reaching(lambda part: part.partition in partitions and _reaches_over(part, place.offset))
             for split, rows in DatasetReader(held, self._store).rows():
                 row = pc.index(rows.column(OFFSET), place.offset).as_py()
                 if row >= 0:
@@ -37,5 +39,9 @@ class StoredDatasets:
         return None
 
 
-def _reaches_over(part: Part, place: RecordPlace) -> bool:
-    return part.partition == place.partition and part.first_offset <= place.offset <= part.last_offset
+def _is_of(source: Source, place: RecordPlace) -> bool:
+    return (source.name, source.partition) == (place.topic, place.partition)
+
+
+def _reaches_over(part: Part, offset: int) -> bool:
+    return part.first_offset <= offset <= part.last_offset

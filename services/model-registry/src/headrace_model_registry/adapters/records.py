@@ -34,12 +34,12 @@ class KafkaRecords:
                 return None
             return reader.beginnings([place])[place], reader.ends([place])[place]
 
-    def rejection_of(self, pipeline: str, place: RecordPlace) -> RecordRejection | None:
+    def rejection_of(self, pipeline: str, place: RecordPlace, partition: int | None = None) -> RecordRejection | None:
         """Return why a record was last rejected in a pipeline, None when no dead letter tells.
 
-        A dead letter lies in the partition with its record's number. That one is read whole.
+        A dead letter lies in the partition with its record's number, or in this one. That one is read whole.
         """
-        dead = (dead_topic(pipeline), place.partition)
+        dead = (dead_topic(pipeline), place.partition if partition is None else partition)
         found: DeadLetter | None = None
         with self._reader() as reader:
             if dead not in _partitions(reader, dead[0]):

@@ -78,6 +78,13 @@ def covering(catalogue: Catalogue, pipeline: str, place: RecordPlace) -> list[Da
     ]
 
 
+def backfilled(catalogue: Catalogue, pipeline: str) -> list[Dataset]:
+    """Return where rows of a pipeline's backfills may be: in what answered these, and in the newest dataset."""
+    datasets = [each for (name, _), each in reversed(catalogue.datasets.items()) if name == pipeline]
+    answers = [each for each in datasets if each.frozen.backfilled is not None]
+    return [*datasets[:1], *(each for each in answers if each is not datasets[0])] if answers else []
+
+
 def fate(
     catalogue: Catalogue,
     pipeline: str,

@@ -1,6 +1,6 @@
 """Where things come from and what became of them: the catalogue together with what Kafka and the store still hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from headrace_data.spec import own_name
 from headrace_runtime.errors import InvalidInput, NotFound
@@ -56,13 +56,19 @@ class Stories:
     def fates(self, place: RecordPlace) -> list[RecordFate]:
         """Return what became of a record in each pipeline that reads its topic, by pipeline.
 
-        Raises NotFound when no pipeline does, and when the topic holds no such record yet.
+        Where none does, in those that took it in by a backfill: the topic may be the name of a file. Raises NotFound
+        when no pipeline did either, and when the topic holds no such record yet.
         """
         homes = self._state.catalogue.homes
         readers = [(home, pipeline) for home in homes for pipeline in fate.readers(home, place.topic)]
         if not readers:
+            if found := [each for home in homes for each in self._backfilled(home, place)]:
+                return sorted(found, key=lambda each: (each.pipeline, each.deleted))
             known = ", ".join(sorted({topic for home in homes for topic in fate.topics(home)})) or "none"
-            raise NotFound(f"no pipeline reads topic {place.topic!r}; topics that are read: {known}")
+            raise NotFound(
+                f"no pipeline reads topic {place.topic!r}; topics that are read: {known}; "
+                f"and no backfill that there is a dataset of took in {place}"
+            )
         bounds = self._records.bounds_of(place.topic, place.partition)
         if bounds is None:
             raise NotFound(f"topic {place.topic} has no partition {place.partition}")
@@ -71,6 +77,17 @@ class Stories:
             raise NotFound(f"there is no record {place} yet: partition {place.partition} ends before offset {end}")
         found = [self._fate(home, pipeline, place, beginning) for home, pipeline in readers]
         return sorted(found, key=lambda each: (each.pipeline, each.deleted))
+
+    def _backfilled(self, home: Catalogue, place: RecordPlace) -> Iterator[RecordFate]:
+        for pipeline, applied in home.pipelines.items():
+            datasets = fate.backfilled(home, pipeline)
+            held = self._held(datasets, place)
+            rejection = None
+            if datasets:
+                rejection = self._records.rejection_of(own_name(pipeline, applied.incarnation), place, 0)
+            if held or rejection:
+                deleted = home is not self._state.catalogue
+                yield fate.fate(home, pipeline, place, rejection, held, beginning=0, deleted=deleted)
 
     def _fate(self, home: Catalogue, pipeline: str, place: RecordPlace, beginning: int) -> RecordFate:
         applied = home.pipelines[pipeline]
