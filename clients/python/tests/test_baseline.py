@@ -6,7 +6,8 @@ import re
 
 import pytest
 from headrace.registry.v1 import registry_service_pb2 as messages
-from headrace_client.baseline import baseline_of, warning
+from headrace_client.doubts import doubts
+from headrace_data.tasks import TASKS, task_of
 
 RELEASED = messages.VERSION_STATE_RELEASED
 
@@ -24,12 +25,13 @@ RELEASED = messages.VERSION_STATE_RELEASED
     ],
 )
 def test_what_is_no_better_is_said(metrics, poor) -> None:
-    assert warning(metrics).startswith(poor)
-    assert bool(warning(metrics)) == bool(poor)
+    told = "".join(doubts(task_of("", metrics), metrics))
+    assert told.startswith(poor)
+    assert bool(told) == bool(poor)
 
 
 def test_a_class_of_any_name_is_the_answer() -> None:
-    found = baseline_of({"accuracy": 0.5, "accuracy/a/b": 1.0, "baseline_accuracy/a/b": 0.4})
+    found = TASKS["classification"].baseline({"accuracy": 0.5, "accuracy/a/b": 1.0, "baseline_accuracy/a/b": 0.4})
     assert found is not None
     assert (found.answer, found.value) == ("a/b", 0.4)
 

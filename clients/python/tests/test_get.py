@@ -129,6 +129,7 @@ def test_versions_as_json(headrace, full, canned):
         "reason": None,
         "epochs": 31,
         "attempt": 1,
+        "task": "classification",
         "metrics": {"accuracy": 0.9811, "log_loss": 0.07},
         "manifest": artifact(canned, "a"),
         "graph": artifact(canned, "b"),
@@ -198,11 +199,13 @@ def test_a_regression_is_known_by_its_error():
     regression = common | {
         "model": "mass",
         "epochs": 3,
+        "task": "regression",
         "metrics": errors,
         "gates": [],
         "variants": [{"name": "fp32", "metrics": errors}],
     }
-    classes = common | {"model": "digits", "epochs": 3, "metrics": {"accuracy": 0.5}, "gates": [], "variants": []}
+    classes = common | {"model": "digits", "epochs": 3, "gates": [], "variants": []}
+    classes |= {"task": "classification", "metrics": {"accuracy": 0.5}}
 
     alone, mixed = text_of(tables.versions([regression])), text_of(tables.versions([classes, regression]))
 
@@ -219,7 +222,14 @@ def test_a_regression_is_known_by_its_error():
 def test_an_rmse_of_prices_leaves_room_for_the_state() -> None:
     common = {"ordinal": 1, "version_id": "sha256:1", "dataset_id": "sha256:2", "state": "released", "reason": None}
     metrics = {"rmse": 52081.679312, "baseline_rmse": 165023.98731}
-    prices = common | {"model": "prices", "epochs": 3, "metrics": metrics, "gates": [], "variants": []}
+    prices = common | {
+        "model": "prices",
+        "task": "regression",
+        "epochs": 3,
+        "metrics": metrics,
+        "gates": [],
+        "variants": [],
+    }
 
     shown = text_of(tables.versions([prices]))
 

@@ -85,6 +85,7 @@ def version_of(metrics: dict[str, float], variants: dict[str, dict[str, float]],
         "state": "released",
         "reason": None,
         "epochs": 40,
+        "task": "regression" if "rmse" in metrics else "classification",
         "metrics": metrics,
         "variants": [{"name": name, "metrics": measured} for name, measured in variants.items()],
         "gates": gates,
@@ -112,11 +113,9 @@ def classifier(species: DatasetFacts) -> VersionFacts:
     generator = np.random.default_rng(7)
     truth, classes = species.columns["test"]["species"], species.manifest.classes
     places = np.array([classes.index(value) for value in truth])
-    wrong = generator.random(len(places)) < 0.1
-    given = np.where(wrong, (places + 1) % len(classes), places)
-    probabilities = np.full((len(places), len(classes)), 0.0)
+    given = np.where(generator.random(len(places)) < 0.1, (places + 1) % len(classes), places)
     sure = generator.uniform(0.55, 0.99, len(places))
-    probabilities[:] = ((1 - sure) / (len(classes) - 1))[:, np.newaxis]
+    probabilities = np.repeat(((1 - sure) / (len(classes) - 1))[:, np.newaxis], len(classes), axis=1)
     probabilities[np.arange(len(places)), given] = sure
     labels = np.array([classes[place] for place in given], dtype=object)
     variants = {
@@ -124,8 +123,9 @@ def classifier(species: DatasetFacts) -> VersionFacts:
         "int8": {"latency_ms_batch_1": 0.024, "accuracy": 0.885, "size_bytes": 5_577.0, "agreement": 0.942},
     }
     metrics = {"accuracy": 0.904, "log_loss": 0.31, "calibration_error": 0.12, "baseline_accuracy/Adelie": 0.44}
-    version = version_of(metrics, variants)
-    return facts_of(species, version, Answers("fp32", truth, labels, probabilities, classes), "species")
+    return facts_of(
+        species, version_of(metrics, variants), Answers("fp32", truth, labels, probabilities, classes), "species"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -197,11 +197,11 @@ def test_always_the_same_answer_stands_beside_the_accuracy(
     pages: dict[str, str], classifier: VersionFacts, regression: VersionFacts
 ) -> None:
     assert "test rows; always 'Adelie' would be 44.0% log loss" in unescape(plain(pages["version"]))
-    assert "always the mean would be 790 mae" in plain(pages["version-regression"])
+    assert "always answering the mean would be 790 mae" in plain(pages["version-regression"])
     poor = changed(classifier, metrics={"accuracy": 0.2, "baseline_accuracy/Adelie": 0.44})
     assert "always 'Adelie' would be 44.0%: no better than that" in poor
     poor = changed(regression, metrics={"rmse": 800.0, "baseline_rmse": 790.0})
-    assert "always the mean would be 790: no better than that" in poor
+    assert "always answering the mean would be 790: no better than that" in poor
     assert "always" not in changed(classifier, metrics={"accuracy": 0.9})
 
 

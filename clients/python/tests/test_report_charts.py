@@ -21,8 +21,8 @@ from headrace_client.report.charts import (
 )
 from headrace_client.report.markup import Html, element, joined
 from headrace_client.report.svg import nice_ticks, readable, short_number, tick_names
-from headrace_learning.evaluation import Predictions
-from headrace_learning.evaluation import calibration_error as platforms_error
+from headrace_data.tasks.classification import Predictions
+from headrace_data.tasks.classification import calibration_error as platforms_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 from headrace_data.spec import load_pipeline
+from headrace_data.tasks import task_of
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.baseline import why_below_baseline
 
 WORSE = {"accuracy": 0.24, "baseline_accuracy/yes": 0.3}
 IMBALANCED = {"accuracy": 0.9, "baseline_accuracy/ok": 0.95, "accuracy/ok": 0.9, "accuracy/fraud": 0.85}
@@ -32,7 +32,7 @@ IMBALANCED = {"accuracy": 0.9, "baseline_accuracy/ok": 0.95, "accuracy/ok": 0.9,
     ],
 )
 def test_a_version_is_held_against_its_baseline(metrics, balanced, below):
-    assert bool(why_below_baseline(metrics, balanced=balanced)) is below
+    assert bool(task_of("", metrics).why_useless(metrics, balanced=balanced)) is below
 
 
 def compressed(story, world, number=1, **metrics):

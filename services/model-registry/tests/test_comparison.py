@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from headrace_data.tasks.classification import ACCURACY
 from headrace_model_registry.core.comparison import Comparison, compare
 from headrace_model_registry.core.facts import Evaluation
 from hypothesis import HealthCheck, given, settings
@@ -21,9 +22,9 @@ def test_both_versions_are_scored_over_the_rows_of_both_test_splits():
         evaluation("old", "d2", 80, 100),
         evaluation("old", "d1", 50, 50),
     ]
-    compared = compare(evaluations, "new", "old", ["d2", "d1"])
+    compared = compare(evaluations, "new", "old", ["d2", "d1"], ACCURACY)
     assert isinstance(compared, Comparison)
-    assert (compared.candidate.right, compared.champion.right) == (135, 130)
+    assert (compared.candidate.amount, compared.champion.amount) == (135, 130)
     assert compared.rows == (("d2", 100), ("d1", 50))
     assert not compared.worse
     assert str(compared.candidate) == "135 of 150 right (accuracy 0.9000)"
@@ -31,7 +32,7 @@ def test_both_versions_are_scored_over_the_rows_of_both_test_splits():
 
 def test_a_split_of_both_counts_once():
     evaluations = [evaluation("new", "d", 9, 10), evaluation("old", "d", 8, 10)]
-    compared = compare(evaluations, "new", "old", ["d", "d"])
+    compared = compare(evaluations, "new", "old", ["d", "d"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert compared.candidate.rows == 10
 
@@ -39,7 +40,7 @@ def test_a_split_of_both_counts_once():
 @pytest.mark.parametrize(("right", "worse"), [(11, False), (10, False), (9, True)])
 def test_one_row_less_is_worse_and_as_many_are_not(right, worse):
     evaluations = [evaluation("new", "d", right, 30), evaluation("old", "d", 10, 30)]
-    compared = compare(evaluations, "new", "old", ["d"])
+    compared = compare(evaluations, "new", "old", ["d"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert compared.worse is worse
 
@@ -51,7 +52,7 @@ def test_many_rows_outweigh_few():
         evaluation("old", "big", 970, 1000),
         evaluation("old", "small", 10, 10),
     ]
-    compared = compare(evaluations, "new", "old", ["big", "small"])
+    compared = compare(evaluations, "new", "old", ["big", "small"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert not compared.worse
 
@@ -68,7 +69,7 @@ def test_many_rows_outweigh_few():
     ],
 )
 def test_what_is_missing_is_named(evaluations, missing):
-    compared = compare(evaluations, "new", "old", ["d"])
+    compared = compare(evaluations, "new", "old", ["d"], ACCURACY)
     assert isinstance(compared, str)
     assert re.search(missing, compared)
 
@@ -82,7 +83,7 @@ def test_counts_survive_their_way_through_accuracies(splits):
             right = int(share * rows)
             rights[side] += right
             evaluations.append(evaluation(version, f"d{position}", right, rows))
-    compared = compare(evaluations, "new", "old", [f"d{position}" for position in range(len(splits))])
+    compared = compare(evaluations, "new", "old", [f"d{position}" for position in range(len(splits))], ACCURACY)
     assert isinstance(compared, Comparison)
-    assert [compared.candidate.right, compared.champion.right] == rights
+    assert [compared.candidate.amount, compared.champion.amount] == rights
     assert compared.worse is (rights[0] < rights[1])

@@ -2,17 +2,26 @@ import math
 from dataclasses import replace
 
 import pytest
+from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.facts import GateResult, Variant
-from headrace_model_registry.core.gates import Limits, best, judge
+from headrace_model_registry.core.gates import Limit, best, judge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 STEADY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same on a machine with much else to do."""
 
-LIMITS = Limits(accuracy_drop=0.01, agreement=0.98, relative_logit_error=0.05, size_ratio=1.0, latency_ratio=1.5)
 GATES = ("accuracyDrop", "agreement", "relativeLogitError", "sizeRatio", "latencyRatio")
+
+
+def limits(*values):
+    gates = (*TASKS["classification"].gates, *COMMON_GATES)
+    assert tuple(gate.name for gate in gates) == GATES
+    return [Limit(gate, value) for gate, value in zip(gates, values, strict=True)]
+
+
+LIMITS = limits(0.01, 0.98, 0.05, 1.0, 1.5)
 FP32 = {
     "accuracy": 0.97,
     "agreement": 1.0,
@@ -75,7 +84,7 @@ def test_a_variant_may_be_more_accurate_than_fp32():
 
 
 def test_fp32_passes_whatever_the_limits_are_because_they_refer_to_it():
-    strict = Limits(accuracy_drop=0.0, agreement=1.0, relative_logit_error=0.0, size_ratio=0.5, latency_ratio=0.5)
+    strict = limits(0.0, 1.0, 0.0, 0.5, 0.5)
     assert all(result.passed for result in judge([variant("fp32", {})], strict))
 
 

@@ -4,13 +4,18 @@ from dataclasses import replace
 
 import pytest
 from headrace_data.spec import load_pipeline
+from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.tasks.regression import RMSE
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.backfill import Artifact
-from headrace_model_registry.core.comparison import Comparison, Errors, Score, compare
+from headrace_model_registry.core.comparison import Comparison, compare
 from headrace_model_registry.core.facts import Evaluation, Variant
-from headrace_model_registry.core.gates import Limits, best, judge
+from headrace_model_registry.core.gates import Limit, best, judge
 
-LIMITS = Limits(0.01, 0.98, 0.05, size_ratio=1.0, latency_ratio=1.5, error_rise=0.05, regression=True)
+LIMITS = [
+    Limit(gate, value)
+    for gate, value in zip((*TASKS["regression"].gates, *COMMON_GATES), (0.05, 1.0, 1.5), strict=True)
+]
 GATES = ["errorRise", "sizeRatio", "latencyRatio"]
 
 
@@ -66,36 +71,32 @@ def test_errors_are_summed_over_the_rows_of_both_splits():
         errors("old", "small", 1.0, 100),
     ]
 
-    compared = compare(evaluations, "new", "old", ["big", "small"])
+    compared = compare(evaluations, "new", "old", ["big", "small"], RMSE)
 
     assert isinstance(compared, Comparison)
-    assert compared.candidate == Errors(250_000.0, 1000)
-    assert compared.champion == Errors(109_000.0, 1000)
+    assert compared.candidate.amount == pytest.approx(250_000.0)
+    assert compared.champion.amount == pytest.approx(109_000.0)
+    assert compared.candidate.rows == 1000
     assert compared.worse
     assert str(compared.candidate) == "rmse 15.8114 over 1000 rows"
-    assert not compare(evaluations, "old", "new", ["big", "small"]).worse
+    assert not compare(evaluations, "old", "new", ["big", "small"], RMSE).worse
 
 
 @pytest.mark.parametrize(("rmse", "worse"), [(2.0, False), (2.0 + 1e-12, False), (1.9, False), (2.001, True)])
 def test_the_newer_version_wins_a_tie(rmse, worse):
-    compared = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], "new", "old", ["d"])
+    compared = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], "new", "old", ["d"], RMSE)
 
     assert compared.worse is worse
 
 
 @pytest.mark.parametrize("rmse", [float("nan"), float("inf"), -1.0])
 def test_an_error_that_is_none_is_told(rmse):
-    found = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], "new", "old", ["d"])
+    found = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], "new", "old", ["d"], RMSE)
 
-    assert found == f"the rmse of version new on dataset d is {rmse}, expected a finite error"
-    assert compare([errors("new", "d", 1.0, 10)], "new", "old", ["d"]) == (
+    assert found == f"the rmse of version new on dataset d is {rmse}, expected a finite number from 0"
+    assert compare([errors("new", "d", 1.0, 10)], "new", "old", ["d"], RMSE) == (
         "the rmse of version old on dataset d was not measured"
     )
-
-
-def test_a_score_and_an_error_are_not_compared():
-    with pytest.raises(TypeError):
-        _ = Comparison(Score(1, 2), Errors(1.0, 2), ()).worse
 
 
 def applied(world, *, nullable=False):

@@ -3,14 +3,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from headrace_data.tasks.classification import Predictions, accuracy, agreement, calibration_error, log_loss
 from headrace_learning.errors import NotAServedGraph
 from headrace_learning.evaluation import (
-    Predictions,
-    accuracy,
-    agreement,
-    calibration_error,
     evaluate,
-    log_loss,
     logits_of,
     median_latencies_ms,
     predict,

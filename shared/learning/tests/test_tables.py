@@ -13,20 +13,19 @@ from headrace_data.records import RecordChecker
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.spec.feature_rules import RESERVED
+from headrace_data.tasks.classification import LABEL, PROBABILITIES
+from headrace_data.tasks.regression import PREDICTION, errors_of
 from headrace_data.transforms import FittedCategory, FittedTransform, FittedTransforms
 from headrace_learning.building import LabelScale, build_model
 from headrace_learning.errors import ExportMismatch, NotLearnable
-from headrace_learning.evaluation import errors_of, evaluate, median_latencies_ms, predict, predict_numbers
+from headrace_learning.evaluation import evaluate, median_latencies_ms, predict, predict_numbers
 from headrace_learning.export import export_graph
 from headrace_learning.features import CategoryFeature, NumberFeature
 from headrace_learning.graphs import (
     CLASSES,
-    LABEL,
     LOGITS,
-    PREDICTION,
-    PROBABILITIES,
     optional_inputs,
-    predicts_numbers,
+    task_of_graph,
     with_logits,
 )
 from headrace_learning.served import ServedClassifier, ServedModel
@@ -324,7 +323,7 @@ def test_a_regression_answers_in_the_labels_unit(
     predictions = predict_numbers(graph, columns)
     truth = predictions + np.tile([3.0, -4.0], 20)
 
-    assert predicts_numbers(graph)
+    assert task_of_graph(graph).kind == "regression"
     assert [output.name for output in onnx.load_from_string(graph).graph.output] == ["prediction"]
     standardised = model.network(model.prepare(*model.tensors(columns))).detach().numpy()[:, 0]
     np.testing.assert_allclose(predictions, standardised * 800 + 4200, rtol=1e-6)

@@ -13,19 +13,16 @@ from enum import StrEnum
 from headrace.events.v1.dataset_pb2 import DatasetFrozen
 from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_TRAINING, RunKind
 from headrace.registry.v1 import registry_service_pb2 as messages
+from headrace_data.tasks import TASKS, task_of
 
-from headrace_client.baseline import baseline_of
 from headrace_client.views import short_id
 
 EVER_RELEASED = (messages.VERSION_STATE_RELEASED, messages.VERSION_STATE_REPLACED)
 """States of a version that was released, now or before."""
-QUALITIES = ("accuracy", "rmse")
-"""What says how good a version is: of a classification, of a regression."""
 MEASURES = {
     "train_loss": "loss",
     "validation_loss": "validation loss",
-    "validation_accuracy": "validation accuracy",
-    "validation_rmse": "validation rmse",
+    **{f"validation_{task.headline.name}": f"validation {task.headline.title}" for task in TASKS.values()},
 }
 """The measurements of a run that a progress line shows, with their words."""
 
@@ -155,8 +152,10 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         return Stage("training", Mark.WAITING, "begins after the candidate that is under way")
     if counts and state.HasField("version"):
         trained = state.version.trained
-        tested = next((f"test {name} {trained.metrics[name]:.4f}" for name in QUALITIES if name in trained.metrics), "")
-        beside = f" ({found.value:.4f} by {found.always})" if (found := baseline_of(trained.metrics)) else ""
+        task = task_of(trained.task, trained.metrics)
+        value = trained.metrics.get(task.headline.name)
+        tested = "" if value is None else f"test {task.headline.name} {value:.4f}"
+        beside = f" ({found.value:.4f} by {found.always})" if (found := task.baseline(trained.metrics)) else ""
         return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested + beside))
     return Stage("training", Mark.WAITING, "starts after the dataset")
 

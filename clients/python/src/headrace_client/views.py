@@ -17,6 +17,7 @@ from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Va
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
+from headrace_data.tasks import task_of
 
 from headrace_client.errors import AnswerInvalid
 
@@ -99,6 +100,7 @@ def version_view(version: messages.Version) -> View:
         "reason": version.reason or None,
         "epochs": trained.epochs,
         "attempt": trained.attempt,
+        "task": task_of(trained.task, trained.metrics).kind,
         "metrics": dict(sorted(trained.metrics.items())),
         "manifest": artifact_view(trained.manifest),
         "graph": artifact_view(trained.graph),

@@ -1,248 +1,73 @@
-"""Measurements of served graphs on labelled rows: accuracy, calibration, errors, fidelity and latency.
+"""Measurements of served graphs on labelled rows: how good their answers are, fidelity and latency.
 
 Everything works on graphs as bytes and raw columns, so the same functions measure what a trainer exported, what a
-compressor made of it, and an older version on newer rows. Accuracies are in 0 to 1, losses in nats, errors
-of predicted numbers in the label's unit, latencies in milliseconds.
+compressor made of it, and an older version on newer rows. How answers are measured is the task's:
+`headrace_data.tasks`. Latencies are in milliseconds.
 """
 
 import math
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
+from headrace_data.tasks import Scores
+from headrace_data.tasks.classification import LABEL, PROBABILITIES, Predictions
+from headrace_data.tasks.regression import PREDICTION
 
-from headrace_learning.graphs import (
-    LABEL,
-    LOGITS,
-    PREDICTION,
-    PROBABILITIES,
-    Array,
-    Columns,
-    class_values,
-    predicts_numbers,
-    with_logits,
-)
+from headrace_learning.graphs import LOGITS, Array, Columns, classes_of_graph, task_of_graph, with_logits
 from headrace_learning.sessions import cpu_session, run_in_batches
 
-CALIBRATION_BINS = 15
 _WARM_UP_RUNS = 5
 _FEWEST_RUNS = 20
-_SMALLEST_PROBABILITY = 1e-7
-"""Where the logarithm is cut off: about float32's resolution near one."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a graph answered to some rows."""
-
-    probabilities: Array
-    """[rows, classes] float32."""
-    labels: Array
-    """[rows], label values."""
-    classes: Sequence[int] | Sequence[str]
-    """Label values in the order of the probabilities' columns."""
 
 
 Labelled = Iterable[tuple[Columns, Array]]
 """Rows in batches: raw features by name, and the label's values, [rows]."""
 
 
-class Classifier:
-    """A classification's graph, ready to run."""
+class Answerer:
+    """A served graph, ready to answer rows, and its task."""
 
     def __init__(self, graph: bytes) -> None:
         self._session = cpu_session(graph)
-        self.classes = class_values(graph)
+        self.task = task_of_graph(graph)
+        self.classes = classes_of_graph(graph)
 
-    def predict(self, columns: Columns) -> Predictions:
-        """Run every row through the graph."""
-        probabilities, labels = run_in_batches(self._session, columns, [PROBABILITIES, LABEL])
-        return Predictions(probabilities, labels, self.classes)
+    def answers(self, columns: Columns) -> dict[str, Array]:
+        """Run every row through the graph: its outputs by name, each [rows, ...]."""
+        return dict(zip(self.task.outputs, run_in_batches(self._session, columns, self.task.outputs), strict=True))
+
+    def scores(self) -> Scores:
+        """Return what measures the graph's answers."""
+        return self.task.scores(self.classes)
 
 
 def predict(graph: bytes, columns: Columns) -> Predictions:
-    """Run every row through the graph."""
-    return Classifier(graph).predict(columns)
+    """Run every row through a classification's graph."""
+    answerer = Answerer(graph)
+    answers = answerer.answers(columns)
+    return Predictions(answers[PROBABILITIES], answers[LABEL], answerer.classes)
 
 
 def predict_numbers(graph: bytes, columns: Columns) -> Array:
     """Run every row through a regression's graph: [rows] float64, in the label's unit."""
-    return _numbers(cpu_session(graph), columns)
-
-
-def _numbers(session: ort.InferenceSession, columns: Columns) -> Array:
-    (predictions,) = run_in_batches(session, columns, [PREDICTION])
-    return predictions.astype(np.float64)
+    return Answerer(graph).answers(columns)[PREDICTION].astype(np.float64)
 
 
 def evaluate(graph: bytes, columns: Columns, truth: Array) -> dict[str, float]:
-    """Measure the graph on labelled rows: what `metrics_of` returns, or `errors_of` for a regression."""
+    """Measure the graph on labelled rows: by the measures of its task, and of parts of the rows."""
     return evaluate_batches(graph, [(columns, truth)])
 
 
 def evaluate_batches(graph: bytes, rows: Labelled) -> dict[str, float]:
     """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them."""
-    if predicts_numbers(graph):
-        session, errors = cpu_session(graph), Errors()
-        for columns, truth in rows:
-            errors.add(_numbers(session, columns), truth)
-        return errors.metrics()
-    classifier = Classifier(graph)
-    scores = Scores(classifier.classes)
+    answerer = Answerer(graph)
+    scores = answerer.scores()
     for columns, truth in rows:
-        scores.add(classifier.predict(columns), truth)
+        scores.add(answerer.answers(columns), truth)
     return scores.metrics()
-
-
-class Mean:
-    """A mean of rows that come batch by batch. Of one batch it is that batch's mean, to the last bit."""
-
-    def __init__(self) -> None:
-        self.value = 0.0
-        self._weight = 0.0
-
-    def add(self, mean: float, weight: float) -> None:
-        """Add rows: their mean and their weight, such as their number; above zero."""
-        self._weight += weight
-        self.value += (mean - self.value) * (weight / self._weight)
-
-
-class Errors:
-    """Errors of predicted numbers that come batch by batch. Of one batch they are what they are of all rows at once.
-
-    Deviations are merged as in Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
-    Sample Variances" (1979).
-    """
-
-    def __init__(self) -> None:
-        self._rows = 0
-        self._absolute = 0.0
-        self._squares = 0.0
-        self._mean = 0.0
-        self._spread = 0.0
-
-    def add(self, predictions: Array, truth: Array) -> None:
-        """Add rows, in the label's unit; at least one."""
-        _check_rows(predictions, truth)
-        expected = truth.astype(np.float64)
-        errors = predictions.astype(np.float64) - expected
-        self._absolute += float(np.abs(errors).sum())
-        self._squares += float(np.square(errors).sum())
-        mean, rows = float(expected.mean()), len(truth)
-        delta, total = mean - self._mean, self._rows + rows
-        self._spread += float(np.square(expected - mean).sum()) + delta * delta * (self._rows * rows / total)
-        self._mean += delta * (rows / total)
-        self._rows = total
-
-    def metrics(self) -> dict[str, float]:
-        """Return what `errors_of` says."""
-        unexplained = self._squares / self._spread if self._spread > 0 else float(self._squares > 0)
-        return {
-            "rmse": float(np.sqrt(self._squares / self._rows)),
-            "mae": self._absolute / self._rows,
-            "r2": 1.0 - unexplained,
-        }
-
-
-class Scores:
-    """Measurements of classified rows that come batch by batch. Of one batch they are those of all rows at once."""
-
-    def __init__(self, classes: Sequence[int] | Sequence[str]) -> None:
-        self._classes = classes
-        self._rows = 0
-        self._accuracy, self._log_loss = Mean(), Mean()
-        self._gaps = np.zeros(CALIBRATION_BINS)
-        self._of_class: defaultdict[int | str, Mean] = defaultdict(Mean)
-
-    def add(self, predictions: Predictions, truth: Array) -> None:
-        """Add rows; at least one."""
-        rows = len(truth)
-        self._rows += rows
-        self._accuracy.add(accuracy(predictions.labels, truth), rows)
-        self._log_loss.add(log_loss(predictions, truth), rows)
-        self._gaps += _calibration_gaps(predictions, truth, CALIBRATION_BINS)
-        for value in self._classes:
-            of_class = truth == value
-            if count := int(np.count_nonzero(of_class)):
-                self._of_class[value].add(accuracy(predictions.labels[of_class], truth[of_class]), count)
-
-    def quality(self) -> dict[str, float]:
-        """Return accuracy, log_loss and calibration_error."""
-        return {
-            "accuracy": self._accuracy.value,
-            "log_loss": self._log_loss.value,
-            "calibration_error": float(np.abs(self._gaps).sum() / self._rows),
-        }
-
-    def metrics(self) -> dict[str, float]:
-        """Return what `metrics_of` says."""
-        found = {value: self._of_class[value].value for value in self._classes if value in self._of_class}
-        return self.quality() | {f"accuracy/{value}": share for value, share in found.items()}
-
-
-def errors_of(predictions: Array, truth: Array) -> dict[str, float]:
-    """Return rmse (root of the mean squared error) and mae (mean absolute error), in the label's unit, and r2.
-
-    r2 is the share of the label's variance that the predictions explain: 1 - squared errors / squared deviations from
-    the rows' mean. Where all rows have one label it is 1 when all are right, and 0 otherwise.
-    """
-    errors = Errors()
-    errors.add(predictions, truth)
-    return errors.metrics()
-
-
-def metrics_of(predictions: Predictions, truth: Array) -> dict[str, float]:
-    """Return accuracy, log_loss, calibration_error, and accuracy/<class> for each class that has rows."""
-    scores = Scores(predictions.classes)
-    scores.add(predictions, truth)
-    return scores.metrics()
-
-
-def accuracy(labels: Array, truth: Array) -> float:
-    """Return the share of rows whose label is the true one. Raise ValueError when there are no rows."""
-    _check_rows(labels, truth)
-    return float(np.mean(labels == truth))
-
-
-def log_loss(predictions: Predictions, truth: Array) -> float:
-    """Return the mean negative logarithm of the true class's probability, in nats.
-
-    A row whose class the graph does not know counts as if its probability were the smallest: an older version measured
-    on newer rows must not look better for what it cannot say.
-    """
-    _check_rows(predictions.labels, truth)
-    columns = _columns_of(predictions.classes, truth)
-    rows = np.arange(len(truth))
-    given = np.where(columns >= 0, predictions.probabilities[rows, columns].astype(np.float64), 0.0)
-    return float(np.mean(-np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))))
-
-
-def calibration_error(predictions: Predictions, truth: Array, bins: int = CALIBRATION_BINS) -> float:
-    """Return the expected calibration error: how far confidence is from accuracy, weighted by rows.
-
-    Equal-width bins over the highest probability, as in Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern
-    Neural Networks", ICML 2017, equation 3.
-    """
-    return float(np.abs(_calibration_gaps(predictions, truth, bins)).sum() / len(truth))
-
-
-def _calibration_gaps(predictions: Predictions, truth: Array, bins: int) -> Array:
-    """Return by how much right answers fall short of confidence in each bin, summed over its rows."""
-    _check_rows(predictions.labels, truth)
-    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    right = (predictions.labels == truth).astype(np.float64)
-    # The bins are open at the left and closed at the right, ((m - 1) / M, m / M], as in the paper.
-    places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    return np.bincount(places, weights=right - confidence, minlength=bins)
-
-
-def agreement(labels: Array, others: Array) -> float:
-    """Return the share of rows to which two graphs give the same label."""
-    return accuracy(labels, others)
 
 
 def relative_logit_error(reference: bytes, other: bytes, columns: Columns) -> float:
@@ -308,16 +133,3 @@ def median_latencies_ms(graphs: Sequence[bytes], columns: Columns, batch: int, b
             session.run(None, feed)
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken) * 1e3 for taken in times]
-
-
-def _check_rows(labels: Array, truth: Array) -> None:
-    if len(labels) != len(truth):
-        raise ValueError(f"labels: expected one for each of {len(truth)} rows, got {len(labels)}")
-    if len(truth) == 0:
-        raise ValueError("rows: expected at least one to measure, got none")
-
-
-def _columns_of(classes: Sequence[int] | Sequence[str], truth: Array) -> Array:
-    """Return the column of each row's true class, -1 where the class is unknown."""
-    places = {value: place for place, value in enumerate(classes)}
-    return np.array([places.get(value, -1) for value in truth.tolist()], dtype=np.int64)

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from headrace_data.tasks.classification import LABEL, PROBABILITIES
+from headrace_data.tasks.regression import PREDICTION
 from headrace_data.transforms import UNSEEN
 from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.features import CategoryFeature, Feature
-from headrace_learning.graphs import CLASSES, LABEL, LABELS, LOGITS, OPTIONAL, PREDICTION, PROBABILITIES, Columns
+from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.writing import write_model

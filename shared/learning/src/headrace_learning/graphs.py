@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from headrace_data.tasks import TASKS, Task, task_of_outputs
+from headrace_data.tasks.classification import LABEL
 from onnx import numpy_helper
 
 from headrace_learning.errors import NotAServedGraph
 
 LOGITS = "logits"
-PROBABILITIES = "probabilities"
-LABEL = "label"
 CLASSES = "classes"
-PREDICTION = "prediction"
 OPTIONAL = "headrace.optional"
 """Property of a graph: the inputs that may be missing, as a JSON list of names. Not there when there are none."""
 LABELS = "headrace.labels"
@@ -46,9 +45,18 @@ def class_values(graph: bytes) -> list[int] | list[str]:
     raise NotAServedGraph(f"graph: expected a constant named {CLASSES!r} with the label values, found none")
 
 
-def predicts_numbers(graph: bytes) -> bool:
-    """Tell whether a graph is a regression's."""
-    return any(output.name == PREDICTION for output in onnx.load_from_string(graph).graph.output)
+def task_of_graph(graph: bytes) -> Task:
+    """Return the task of a graph, by the names of its outputs."""
+    names = [output.name for output in onnx.load_from_string(graph).graph.output]
+    if (task := task_of_outputs(names)) is None:
+        known = "; ".join(f"{kind}: {', '.join(each.outputs)}" for kind, each in TASKS.items())
+        raise NotAServedGraph(f"graph: expected the outputs of a task ({known}), got {', '.join(names)}")
+    return task
+
+
+def classes_of_graph(graph: bytes) -> list[int] | list[str]:
+    """Return what `class_values` does, nothing of a graph whose answers are no classes."""
+    return class_values(graph) if LABEL in task_of_graph(graph).outputs else []
 
 
 def optional_inputs(graph: bytes) -> frozenset[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from headrace_data.tasks import TASKS
 from rich.console import RenderableType
 
-from headrace_client.baseline import baseline_of
 from headrace_client.cli.output import coloured, plain, table
 from headrace_client.doubts import doubts
 from headrace_client.views import View, short_id
@@ -102,15 +102,15 @@ def versions(found: list[View]) -> list[RenderableType]:
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} is {plain(doubt)}"
         for view in found
-        for doubt in doubts(view["metrics"])
+        for doubt in doubts(TASKS[view["task"]], view["metrics"])
     ]
     return parts
 
 
 def variants(version: View) -> list[RenderableType]:
     """Show the variants of one version and each of their gates."""
-    regression = any("rmse" in variant["metrics"] for variant in version["variants"])
-    shown = ("rmse", "mae") if regression else ("accuracy", "agreement")
+    task = TASKS[version["task"]]
+    shown = (task.headline.name, task.beside)
     rows = [
         [
             plain(variant["name"]),
@@ -231,20 +231,22 @@ def _verdict(gates: list[View], variant: str) -> str:
 
 
 def _quality(version: View) -> tuple[str, str]:
-    """Return what a version is known by: the accuracy of a classification, the rmse of a regression."""
-    metric = "rmse" if "rmse" in version["metrics"] else "accuracy"
+    """Return what a version is known by: the headline measure of its task."""
+    metric = TASKS[version["task"]].headline.name
     return metric, _number(version["metrics"].get(metric))
 
 
 def _baseline(version: View) -> str:
-    found = baseline_of(version["metrics"])
+    found = TASKS[version["task"]].baseline(version["metrics"])
     return _number(found.value) if found else ""
 
 
 def _qualities(versions: list[View]) -> tuple[str, list[str]]:
-    """Return the column, title and cells, that shows how good versions are; models of both tasks may mix."""
+    """Return the column, title and cells, that shows how good versions are; models of several tasks may mix."""
     qualities = [_quality(version) for version in versions]
-    metrics = {metric for metric, quality in qualities if quality} or {"accuracy"}
+    metrics = {metric for metric, quality in qualities if quality}
+    if not metrics:
+        return "quality", ["" for _ in versions]
     if len(metrics) == 1:
         return f">{metrics.pop()}", [quality for _, quality in qualities]
     return "quality", [f"{metric} {quality}" if quality else "" for metric, quality in qualities]

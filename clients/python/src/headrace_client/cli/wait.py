@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from headrace_data.tasks import TASKS
 from rich.console import Group
 from rich.live import Live
 
@@ -88,7 +89,7 @@ def _finish(
         print_parts(variants(view["version"]))
         say("")
     if version := view["version"]:
-        for doubt in doubts(version["metrics"]):
+        for doubt in doubts(TASKS[version["task"]], version["metrics"]):
             say(f"version {version['ordinal']} of {version['model']} is {doubt}")
     if error is None:
         say(f"pipeline '{pipeline}' is {until}: {latest.stages[-1].text}")

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 from headrace_data.spec import REFERENCE_VARIANT
+from headrace_data.tasks import TASKS, Measure, Task, of_part
 
-from headrace_client.baseline import baseline_of
 from headrace_client.report import page
 from headrace_client.report.charts import (
     frontier,
@@ -30,11 +30,11 @@ MOST_CLASSES: Final = 20
 """Classes whose confusion matrix is drawn; of more, the pairs that are mixed up most are listed."""
 _MOST_PAIRS: Final = 10
 _MOST_POINTS: Final = 1_500
-_AT_LEAST: Final = ("agreement",)
+_AT_LEAST: Final = {gate.name for task in TASKS.values() for gate in task.gates if gate.at_least}
 """Gates whose measurement must be at least the limit; the others' must be at most that."""
+_TILES: Final = 3
+"""Measures that have a tile."""
 _STATES: Final = {"released": "good", "refused": "bad"}
-_HIDDEN: Final = ("accuracy/",)
-"""Beginnings of measurements that have a plot of their own."""
 _SHOWN: Final = 20
 """Letters of a class in a tile."""
 _OUTDONE: Final = "A pale variant is outdone: another is at least as fast, as small and as accurate."
@@ -63,14 +63,10 @@ def version_page(facts: VersionFacts) -> str:
 def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     metrics = facts.version["metrics"]
     told = f"on {counted(_test_rows(facts), 'test row')}{_beside(facts)}"
-    if isinstance(facts.answers, Answers):
-        yield page.Tile("accuracy", f"{metrics.get('accuracy', float('nan')):.1%}", told)
-        yield page.Tile("log loss", f"{metrics.get('log_loss', float('nan')):.3f}", "nats")
-        yield page.Tile("calibration error", f"{metrics.get('calibration_error', float('nan')):.1%}", "lower is better")
-    else:
-        yield page.Tile("rmse", readable(metrics.get("rmse", float("nan"))), told)
-        yield page.Tile("mae", readable(metrics.get("mae", float("nan"))), "mean absolute error")
-        yield page.Tile("r²", f"{metrics.get('r2', float('nan')):.3f}", "1 is perfect")
+    task = _task(facts)
+    for measure in task.measured[:_TILES]:
+        note = told if measure is task.headline else measure.note
+        yield page.Tile(measure.title, _figure(measure, metrics.get(measure.name, float("nan"))), note)
     epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
     yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
     yield page.Tile("parameters", f"{facts.manifest.get('parameters', 0):,}", "numbers learnt")
@@ -80,16 +76,26 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
         yield page.Tile("served as", _NOTHING, "not released")
 
 
+def _task(facts: VersionFacts) -> Task:
+    return TASKS[facts.version["task"]]
+
+
+def _figure(measure: Measure, value: float) -> str:
+    if measure.unit == "share":
+        return f"{value:.1%}"
+    return readable(value) if measure.unit == "label" else f"{value:.3f}"
+
+
 def _beside(facts: VersionFacts) -> str:
     """Return what always the same answer would score; empty for a version of which that was not measured."""
-    found = baseline_of(facts.version["metrics"])
+    found = _task(facts).baseline(facts.version["metrics"])
     if found is None:
         return ""
-    if found.answer is None:
-        told = f"; always the mean would be {readable(found.value)}"
-    else:
+    always = found.always
+    if found.answer is not None:
         flag = isinstance(facts.answers, Answers) and facts.answers.flag
-        told = f"; always '{cut(class_name(found.answer, flag=flag), _SHOWN)}' would be {found.value:.1%}"
+        always = f"always '{cut(class_name(found.answer, flag=flag), _SHOWN)}'"
+    told = f"; {always} would be {_figure(found.measure, found.value)}"
     return f"{told}: no better than that" if found.no_better else told
 
 
@@ -202,7 +208,8 @@ def _variants(facts: VersionFacts) -> Html:
     variants = facts.version["variants"]
     if not variants:
         return page.cards(page.card("Not measured yet", note="The compressor has not told of this version.", wide=True))
-    quality = "accuracy" if isinstance(facts.answers, Answers) else "rmse"
+    headline = _task(facts).headline
+    quality, more = headline.name, headline.better == "more"
     points = {
         one["name"]: (metrics["latency_ms_batch_1"], metrics[quality], metrics["size_bytes"])
         for one in variants
@@ -215,10 +222,10 @@ def _variants(facts: VersionFacts) -> Html:
             f"Variants by latency and {quality}: " + ", ".join(points),
             "latency at batch 1 (ms)",
             quality,
-            higher_is_better=quality == "accuracy",
+            higher_is_better=more,
         )
         served = facts.release["variant"] if facts.release else ""
-        best = frontier(points, quality == "accuracy")
+        best = frontier(points, more)
         names = [_called(name, served=name == served, outdone=name not in best) for name in points]
         note = "The area is the size. " + (_OUTDONE if len(best) < len(points) else _NONE_OUTDONE)
         inner.append(page.card("Size, latency and quality", page.figure(chart, "", names), note=note))
@@ -232,15 +239,16 @@ def _called(name: str, *, served: bool, outdone: bool) -> str:
 
 
 def _measurements(variants: Sequence[View]) -> Html:
-    names = list(dict.fromkeys(name for one in variants for name in one["metrics"] if not name.startswith(_HIDDEN)))
+    names = list(dict.fromkeys(name for one in variants for name in one["metrics"] if not of_part(name)))
     rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in variants)] for name in names]
     heads = ["", *(one["name"] for one in variants)]
     return page.table(heads, rows, numbers=range(1, len(heads)), caption="Measured together on one machine")
 
 
 def _word(name: str) -> str:
-    if name == "r2":
-        return "r²"
+    measures = {known: each for task in TASKS.values() for known, each in task.measures.items()}
+    if name in measures:
+        return measures[name].title
     return name.replace("_ms_", " (ms) ").replace("_bytes", " (bytes)").replace("_", " ")
 
 
@@ -272,7 +280,7 @@ def _comparison(facts: VersionFacts) -> Iterator[Html]:
     """Yield the champion beside this version, when they were measured on the same rows; a first one has none."""
     found = facts.version["evaluations"]
     if len(found) > 1:
-        names = sorted({name for one in found for name in one["metrics"] if not name.startswith(_HIDDEN)})
+        names = sorted({name for one in found for name in one["metrics"] if not of_part(name)})
         rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
         heads = ["", *(_whose(one["version_id"], facts) for one in found)]
         told = page.table(heads, rows, numbers=range(1, len(heads)))

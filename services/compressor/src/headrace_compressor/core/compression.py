@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace_data.spec import REFERENCE_VARIANT
+from headrace_learning.graphs import task_of_graph
 
 from headrace_compressor.core.measurement import Rows, evaluate, measure, reads
 from headrace_compressor.core.quantisation import quantise_dynamic
@@ -45,6 +46,8 @@ class Evaluation:
     dataset_id: str
     rows: int
     metrics: Mapping[str, float]
+    task: str
+    """The version's kind of task."""
 
 
 Report = Callable[[int, int, Mapping[str, float], float], None]
@@ -78,7 +81,7 @@ def compare(versions: Sequence[Version], splits: Sequence[Rows]) -> Iterator[Eva
     for rows in splits:
         for version in versions:
             if reads(version.graph, rows.first):
-                metrics = evaluate(version.graph, rows)
-                yield Evaluation(version.version_id, rows.dataset_id, rows.count, metrics)
+                metrics, task = evaluate(version.graph, rows), task_of_graph(version.graph)
+                yield Evaluation(version.version_id, rows.dataset_id, rows.count, metrics, task.kind)
             else:
                 logger.warning("version %s cannot read the features of %s", version.version_id, rows.dataset_id)

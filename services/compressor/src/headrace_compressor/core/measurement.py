@@ -6,9 +6,11 @@ from functools import partial
 
 import numpy as np
 import onnx
+from headrace_data.tasks import Mean
+from headrace_data.tasks.classification import AGREEMENT, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
 from headrace_learning import evaluation
-from headrace_learning.evaluation import Labelled
-from headrace_learning.graphs import Array, Columns, predicts_numbers
+from headrace_learning.evaluation import Answerer, Labelled
+from headrace_learning.graphs import Array, Columns, task_of_graph
 
 from headrace_compressor.errors import NothingToMeasure
 
@@ -53,7 +55,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
         for batch in _BATCHES
     }
     reference = next(iter(graphs.values()))
-    scores = evaluate if predicts_numbers(reference) else partial(_beside, reference)
+    scores = partial(_beside, reference) if LABEL in task_of_graph(reference).outputs else evaluate
     for place, (name, graph) in enumerate(graphs.items()):
         yield (
             name,
@@ -67,27 +69,30 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
 
 def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
     """Return how good a classification's answers are, and how far from those that the reference gives."""
-    expected, given = evaluation.Classifier(reference), evaluation.Classifier(graph)
-    scores, logits = evaluation.Scores(given.classes), evaluation.LogitError(reference, graph)
-    agreement, divergence = evaluation.Mean(), evaluation.Mean()
+    expected, given = Answerer(reference), Answerer(graph)
+    scores, logits = given.scores(), evaluation.LogitError(reference, graph)
+    agreed, divergence = Mean(), Mean()
     for features, truth in rows.batches:
-        wanted, got = expected.predict(features), given.predict(features)
+        wanted, got = expected.answers(features), given.answers(features)
         scores.add(got, truth)
         logits.add(features)
-        agreement.add(evaluation.agreement(wanted.labels, got.labels), len(truth))
-        divergence.add(kl_divergence(wanted.probabilities, got.probabilities), len(truth))
+        agreed.add(agreement(wanted[LABEL], got[LABEL]), len(truth))
+        divergence.add(kl_divergence(wanted[PROBABILITIES], got[PROBABILITIES]), len(truth))
     return {
         **scores.quality(),
-        "agreement": agreement.value,
-        "relative_logit_error": logits.relative,
+        AGREEMENT: agreed.value,
+        LOGIT_ERROR: logits.relative,
         "kl_divergence": divergence.value,
     }
 
 
 def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
-    """Return a version's accuracy, log_loss and calibration_error on the rows, or rmse, mae and r2."""
-    measured = evaluation.evaluate_batches(graph, rows.batches)
-    return {name: value for name, value in measured.items() if not name.startswith("accuracy/")}
+    """Return the measures of a version's task on the rows."""
+    answerer = Answerer(graph)
+    scores = answerer.scores()
+    for features, truth in rows.batches:
+        scores.add(answerer.answers(features), truth)
+    return scores.quality()
 
 
 def reads(graph: bytes, columns: Columns) -> bool:

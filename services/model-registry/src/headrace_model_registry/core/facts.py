@@ -245,6 +245,8 @@ class ModelTrained:
     metrics: Mapping[str, float] = field(default_factory=dict)
     attempt: int = 1
     epochs: int = 0
+    task: str = ""
+    """Kind of task; empty in events from before it was told (`headrace_data.tasks.task_of`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ class Evaluation:
     dataset_id: str
     rows: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    task: str = ""
+    """As that of `ModelTrained`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import singledispatch
 
 from headrace_data.spec import own_name
+from headrace_data.tasks import Task, task_of
 
 from headrace_model_registry.core import gates, retention, rollback, specs
-from headrace_model_registry.core.baseline import why_below_baseline
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
@@ -206,12 +206,12 @@ def _comparable_champion(trained: ModelTrained, catalogue: Catalogue) -> Version
     served = catalogue.spec_of(champion.trained.pipeline, champion.trained.dataset_id)
     if not (own and served and specs.same_rows(own, served) and specs.same_split(own, served)):
         return None
-    return champion if _regression(trained) == _regression(champion.trained) else None
+    return champion if _task(trained) is _task(champion.trained) else None
 
 
-def _regression(trained: ModelTrained) -> bool:
+def _task(trained: ModelTrained) -> Task:
     # The dataset's spec does not tell: another may have been trained by on the same rows.
-    return "rmse" in trained.metrics
+    return task_of(trained.task, trained.metrics)
 
 
 def _reference(trained: ModelTrained, catalogue: Catalogue) -> VersionReference:
@@ -241,7 +241,8 @@ def _why_none_passed(results: tuple[GateResult, ...]) -> str:
 def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catalogue: Catalogue) -> str:
     """Return why the candidate must not replace the champion, empty when it may."""
     ids = (version.trained.dataset_id, champion.trained.dataset_id)
-    compared = compare(fact.evaluations, fact.version_id, champion.trained.version_id, ids)
+    measure = _task(version.trained).headline
+    compared = compare(fact.evaluations, fact.version_id, champion.trained.version_id, ids, measure)
     if isinstance(compared, str):
         return f"cannot be compared with the champion, version {champion.ordinal}: {compared}"
     outrun = compared.tied and catalogue.is_older(version.trained, champion.trained)
@@ -259,7 +260,13 @@ def _why_useless(version: Version, spec: PipelineSpec) -> str:
     """Return why a version that has no champion to be compared with must not be served, empty when it may."""
     if not specs.wants_baseline(spec):
         return ""
-    return why_below_baseline(version.trained.metrics, balanced=specs.balanced(spec))
+    trained = version.trained
+    if not (told := _task(trained).why_useless(trained.metrics, balanced=specs.balanced(spec))):
+        return ""
+    return (
+        f"worse than an answer that looks at no feature: {told}, both on the test split. More rows, other features "
+        "or longer training may help; compress.gates.baseline: ignored releases it all the same"
+    )
 
 
 def _refused(version: Version, results: tuple[GateResult, ...], reason: str) -> ModelRefused:

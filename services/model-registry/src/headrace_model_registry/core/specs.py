@@ -6,10 +6,11 @@ import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, own_name, parse_canonical
+from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_runtime.record_topics import group_of, raw_topic
 
 from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
-from headrace_model_registry.core.gates import Limits
+from headrace_model_registry.core.gates import Limit
 
 _ID_DIGITS = 32
 """Hexadecimal digits of a run id: 128 bits, so two different runs never share one."""
@@ -69,19 +70,11 @@ def readers(applied: PipelineApplied) -> list[tuple[str, str]]:
     ]
 
 
-def limits(spec: PipelineSpec) -> Limits:
+def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     """Return the limits of a pipeline's gates."""
     parsed = parse(spec)
     gates = parsed.compress.gates
-    return Limits(
-        accuracy_drop=gates.accuracy_drop,
-        agreement=gates.agreement,
-        relative_logit_error=gates.relative_logit_error,
-        size_ratio=gates.size_ratio,
-        latency_ratio=gates.latency_ratio,
-        error_rise=gates.error_rise,
-        regression=parsed.task == "regression",
-    )
+    return tuple(Limit(gate, getattr(gates, gate.setting)) for gate in (*TASKS[parsed.task].gates, *COMMON_GATES))
 
 
 def wants_baseline(spec: PipelineSpec) -> bool:

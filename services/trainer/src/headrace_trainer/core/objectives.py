@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from headrace_data.tasks.classification import ACCURACY
+from headrace_data.tasks.regression import RMSE
 from torch.nn import functional
 
 
@@ -41,7 +43,7 @@ class Classification:
 
     def measure(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         """Return the accuracy, unweighted."""
-        return {"accuracy": float((outputs.argmax(dim=1) == targets).float().mean())}
+        return {ACCURACY.name: float((outputs.argmax(dim=1) == targets).float().mean())}
 
     def told(self, means: Mapping[str, float]) -> dict[str, float]:
         """Return the accuracy."""
@@ -69,7 +71,7 @@ class Regression:
 
     def told(self, means: Mapping[str, float]) -> dict[str, float]:
         """Return the root of the mean squared error, in the label's unit."""
-        return {"rmse": float(torch.tensor(means["mse"], dtype=torch.float32).sqrt()) * self.deviation}
+        return {RMSE.name: float(torch.tensor(means["mse"], dtype=torch.float32).sqrt()) * self.deviation}
 
 
 def balanced_weights(counts: torch.Tensor) -> torch.Tensor:

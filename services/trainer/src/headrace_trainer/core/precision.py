@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from headrace_data.spec import Field
-from headrace_learning.evaluation import Errors
+from headrace_data.tasks.regression import Errors
 from headrace_learning.graphs import Array
 
 from headrace_trainer.errors import TooManyDigits
@@ -87,7 +87,7 @@ def require_float32(label: Field, answers: Iterable[tuple[Array, Array]], deviat
             exactly.add(predictions, truth)
             coarsely.add(predictions.astype(np.float32), truth)
             largest = max(largest, float(np.abs(predictions).max()))
-        exact, coarse = exactly.metrics()["rmse"], coarsely.metrics()["rmse"]
+        exact, coarse = exactly.rmse, coarsely.rmse
         # Written so that a model without a finite error passes: what is wrong with it is told elsewhere.
         if not coarse - exact > _MOST_RISE * max(exact, _LEAST_ERROR * deviation):
             return

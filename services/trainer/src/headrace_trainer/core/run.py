@@ -12,6 +12,7 @@ from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
+from headrace_data.tasks import Always
 from headrace_learning.building import LabelScale, build_model, input_shape
 from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import Labelled, evaluate_batches
@@ -20,7 +21,6 @@ from headrace_learning.graphs import Array, Columns
 from headrace_learning.networks import count_parameters, weights_of
 from headrace_learning.served import ServedModel, ServedRegressor
 
-from headrace_trainer.core.baseline import Baseline
 from headrace_trainer.core.memory import Memory, require_room
 from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_trainer.core.precision import require_float32
@@ -134,7 +134,7 @@ def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, 
         yield answers, truth
 
 
-def _measured(graph: bytes, test: Labelled, baseline: Baseline) -> dict[str, float]:
+def _measured(graph: bytes, test: Labelled, baseline: Always) -> dict[str, float]:
     """Return `Trained.metrics`. The graph is measured and not the network: it is what will be served."""
 
     def rows() -> Iterator[tuple[Columns, Array]]:

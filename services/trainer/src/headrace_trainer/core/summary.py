@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from headrace_data.spec import Field
+from headrace_data.tasks import TASKS, Always
 from headrace_learning.building import LabelScale
 from headrace_learning.graphs import Array, Columns
 
-from headrace_trainer.core.baseline import Baseline
 from headrace_trainer.core.precision import WholeNumbers
 
 
@@ -53,12 +53,12 @@ class Summary:
         """Mean and deviation of a label that is a number. Where all labels are equal, the mean says it all."""
         return LabelScale(self._moments.mean, self._moments.deviation or 1.0)
 
-    def baseline(self) -> Baseline:
-        """Return the answer that looks at no feature."""
+    def baseline(self) -> Always:
+        """Return what measures the answer that looks at no feature."""
         if self._regression:
-            return Baseline(self._moments.mean, regression=True)
+            return TASKS["regression"].always(self._moments.mean)
         # The first in order of several that are equally common.
-        return Baseline(min(self.counts, key=lambda value: (-self.counts[value], value)), regression=False)
+        return TASKS["classification"].always(min(self.counts, key=lambda value: (-self.counts[value], value)))
 
 
 class _Moments:

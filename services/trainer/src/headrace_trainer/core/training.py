@@ -10,8 +10,8 @@ from itertools import islice
 
 import torch
 from headrace_data.spec import Train
+from headrace_data.tasks import Mean
 from headrace_learning.checkpoint import Checkpoint, Midway
-from headrace_learning.evaluation import Mean
 from headrace_learning.networks import weights_of
 from headrace_learning.optimizers import build_optimizer
 from torch import nn

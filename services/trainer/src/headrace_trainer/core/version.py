@@ -8,7 +8,8 @@ from headrace_data.dataset import served_dtype
 from headrace_data.manifest import Manifest
 from headrace_data.parts import Blob
 from headrace_data.spec import Field
-from headrace_learning.graphs import LABEL, PREDICTION, PROBABILITIES
+from headrace_data.tasks.classification import LABEL, PROBABILITIES
+from headrace_data.tasks.regression import PREDICTION
 
 from headrace_trainer.core.run import Plan, Trained
 

@@ -46,6 +46,7 @@ def _train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints,
         "manifest": asdict(manifest),
         "graph": asdict(graph),
         "weights": asdict(weights),
+        "task": pipeline.task,
         "metrics": dict(trained.metrics),
         "epochs": trained.outcome.epochs,
     }

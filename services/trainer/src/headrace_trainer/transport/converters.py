@@ -33,4 +33,5 @@ def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> mo
         metrics=result["metrics"],
         attempt=result["attempt"],
         epochs=result["epochs"],
+        task=result.get("task", ""),
     )

@@ -28,6 +28,11 @@ def own_name(name: str, incarnation: int) -> str:
     return f"{name}.{incarnation}" if incarnation else name
 
 
+def default_task(label: Field) -> Task:
+    """Return the task of a label where a document says none."""
+    return "regression" if label.type in ("float32", "float64") else "classification"
+
+
 class Metadata(Section):
     """Who the pipeline is."""
 
@@ -84,7 +89,7 @@ class Pipeline(Section):
         """What the model answers: `train.task`, or what suits the label's type."""
         if self.train.task is not None:
             return self.train.task
-        return "regression" if self.stream.label.type in ("float32", "float64") else "classification"
+        return default_task(self.stream.label)
 
     @property
     def prediction_type(self) -> PredictionType:

@@ -6,25 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from headrace_data.spec.draft import Draft, Finding
+from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
-
-_FLOATS: Final = ("float32", "float64")
-_GATES_OF: Final = {
-    "classification": ("accuracyDrop", "agreement", "relativeLogitError"),
-    "regression": ("errorRise",),
-}
-"""The gates that only one task has."""
+from headrace_data.tasks import COMMON_GATES, TASKS
 
 
 def task_fits_label(draft: Draft) -> Iterator[Finding]:
     """Demand a label that the task can learn."""
     task, label = draft.at("train", "task"), _label(draft)
-    if label is None:
+    if label is None or not isinstance(task, str) or task not in TASKS:
         return
-    if task == "classification" and label.type in _FLOATS:
-        yield ("train", "task"), f"expected regression for a label of type {label.type}, got classification"
-    if task == "regression" and label.type == "string":
-        yield ("train", "task"), "expected classification for a label of type string, got regression"
+    if label.type in TASKS[task].unfit:
+        fit = " or ".join(kind for kind, each in TASKS.items() if label.type not in each.unfit)
+        yield ("train", "task"), f"expected {fit} for a label of type {label.type}, got {task}"
 
 
 def weights_are_for_classes(draft: Draft) -> Iterator[Finding]:
@@ -44,11 +38,12 @@ def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
     gates, task = draft.at("compress", "gates"), _task(draft)
     if not isinstance(gates, dict) or task is None:
         return
-    for other, names in _GATES_OF.items():
-        for name in names:
-            if other != task and name in gates:
-                own = ", ".join((*_GATES_OF[task], "sizeRatio", "latencyRatio"))
-                yield ("compress", "gates", name), f"expected gates of a {task} ({own}), got one of a {other}"
+    own = [gate.name for gate in (*TASKS[task].gates, *COMMON_GATES)]
+    for other, each in TASKS.items():
+        for gate in each.gates:
+            if gate.name not in own and gate.name in gates:
+                told = f"expected gates of a {task} ({', '.join(own)}), got one of a {other}"
+                yield ("compress", "gates", gate.name), told
 
 
 def _label(draft: Draft) -> Field | None:
@@ -59,11 +54,11 @@ def _label(draft: Draft) -> Field | None:
 def _task(draft: Draft) -> str | None:
     """Return the task that a document asks for, or that its label suggests; None when that cannot be told."""
     task, label = draft.at("train", "task"), _label(draft)
-    if isinstance(task, str) and task in _GATES_OF:
+    if isinstance(task, str) and task in TASKS:
         return task
     if task is not None or label is None:
         return None
-    return "regression" if label.type in _FLOATS else "classification"
+    return default_task(label)
 
 
 TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (

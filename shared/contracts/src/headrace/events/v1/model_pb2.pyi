@@ -85,6 +85,7 @@ class ModelTrained(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     EPOCHS_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the training run. Never empty."""
     pipeline: _builtins.str
@@ -99,6 +100,10 @@ class ModelTrained(_message.Message):
     """Attempt that succeeded, from 1."""
     epochs: _builtins.int
     """Epochs run, early stopping included."""
+    task: _builtins.str
+    """Kind of task, as in the pipeline's document, such as "classification". Empty in events from before there was the
+    field: the metrics tell it there.
+    """
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The version's manifest: canonical JSON with artifacts, metrics and lineage."""
@@ -132,10 +137,11 @@ class ModelTrained(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         attempt: _builtins.int = ...,
         epochs: _builtins.int = ...,
+        task: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "run_id", b"run_id", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,12 +233,15 @@ class Evaluation(_message.Message):
     DATASET_ID_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
     """Digest of the version. Never empty."""
     dataset_id: _builtins.str
     """Id of the dataset whose test split was used. Never empty."""
     rows: _builtins.int
     """Rows in that split."""
+    task: _builtins.str
+    """Kind of the version's task. Empty as in ModelTrained."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Measurements by name: accuracy, log_loss, calibration_error; or rmse, mae, r2."""
@@ -244,10 +253,11 @@ class Evaluation(_message.Message):
         dataset_id: _builtins.str = ...,
         rows: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        task: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "metrics", b"metrics", "rows", b"rows", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "metrics", b"metrics", "rows", b"rows", "task", b"task", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

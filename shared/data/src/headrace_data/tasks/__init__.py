@@ -1,0 +1,64 @@
+"""The tasks: what a model answers, and how its answers are measured, compared and judged. A task is one file.
+
+Names of measurements are read here and nowhere else.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from headrace_data.tasks.classification import Classification, classes_of
+from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate
+from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
+from headrace_data.tasks.regression import Regression
+from headrace_data.tasks.task import Always, Answers, Baseline, Classes, Scores, Task
+
+TASKS: Final[dict[str, Task]] = {
+    "classification": Classification(),
+    "regression": Regression(),
+}
+"""The tasks by their kind in a pipeline's document."""
+
+
+def task_of(kind: str, metrics: Metrics) -> Task:
+    """Return the task of an event: by its kind, or of an event from before there was one by what was measured.
+
+    An event without measurements is taken for a classification's: that is what such an old one was.
+    """
+    if kind in TASKS:
+        return TASKS[kind]
+    return next((task for task in TASKS.values() if task.headline.name in metrics), TASKS["classification"])
+
+
+def of_part(name: str) -> bool:
+    """Tell whether a measurement is one of a part of the rows, such as accuracy/<class>."""
+    measure, slash, _ = name.partition("/")
+    return bool(slash) and any(measure in task.measures for task in TASKS.values())
+
+
+def task_of_outputs(names: Collection[str]) -> Task | None:
+    """Return the task of a served graph by the names of its outputs; None when it is none of them."""
+    return next((task for task in TASKS.values() if set(task.outputs) <= set(names)), None)
+
+
+__all__ = [
+    "COMMON_GATES",
+    "LATENCY",
+    "TASKS",
+    "Achieved",
+    "Always",
+    "Answers",
+    "Array",
+    "Baseline",
+    "Classes",
+    "Gate",
+    "Mean",
+    "Measure",
+    "Metrics",
+    "Scores",
+    "Task",
+    "classes_of",
+    "joined",
+    "of_part",
+    "task_of",
+    "task_of_outputs",
+]

@@ -1,0 +1,113 @@
+"""What a task is: which tensors answer, and how answers are measured, compared and judged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Protocol
+
+from headrace_data.tasks.gate import Gate
+from headrace_data.tasks.measure import Array, Measure, Metrics
+
+Answers = Mapping[str, Array]
+"""What a graph answers to some rows, by the name of its output: each [rows, ...]."""
+Classes = Sequence[int] | Sequence[str]
+"""The label's values in the order of the network's outputs; none where the label is a number."""
+
+
+class Scores(Protocol):
+    """Measurements of rows that come batch by batch. Of one batch they are those of all rows at once."""
+
+    def add(self, answers: Answers, truth: Array) -> None:
+        """Add rows; at least one."""
+
+    def quality(self) -> dict[str, float]:
+        """Return the task's measures by name."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return the measures, and those of parts of the rows, such as accuracy/<class>."""
+
+
+class Always(Protocol):
+    """What always the same answer, which looks at no feature, scores on rows that come batch by batch."""
+
+    def add(self, truth: Array) -> None:
+        """Add the labels of some rows; at least one."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return the measurements, under names that begin with baseline_."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What always the same answer scores, and what the version does."""
+
+    measure: Measure
+    always: str
+    """The answer in words, such as "always answering 'Adelie'"."""
+    value: float
+    """What it scores."""
+    measured: float
+    """What the version does."""
+    answer: str | None = None
+    """The class that is always answered; None where the answer is no class."""
+
+    @property
+    def no_better(self) -> bool:
+        """Whether the version answers no better."""
+        more = self.measure.better == "more"
+        return self.measured <= self.value if more else self.measured >= self.value
+
+    @property
+    def worse(self) -> str:
+        """What was measured of both where the version is worse, else empty."""
+        if not self.measure.worse(self.measured, self.value):
+            return ""
+        own, other = self.measure.text(self.measured), self.measure.text(self.value)
+        return f"{self.measure.name} {own}, and {other} by {self.always}"
+
+
+class Task(ABC):
+    """One kind of task: a member of `TASKS`."""
+
+    kind: ClassVar[str]
+    """As in a pipeline's document, under `train.task`."""
+    unfit: ClassVar[frozenset[str]]
+    """Types of labels that it cannot learn."""
+    outputs: ClassVar[tuple[str, ...]]
+    """Names of the tensors that a served graph answers with."""
+    headline: ClassVar[Measure]
+    """By which versions are known, compared and chosen."""
+    measured: ClassVar[tuple[Measure, ...]]
+    """Every measure, those that a page shows first at the front."""
+    beside: ClassVar[str]
+    """Name of the measurement that a table of variants shows beside the headline."""
+    gates: ClassVar[tuple[Gate, ...]]
+    """What a variant must meet beside fp32, next to `COMMON_GATES`."""
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """Every measure by its name."""
+        return {each.name: each for each in self.measured}
+
+    @abstractmethod
+    def scores(self, classes: Classes) -> Scores:
+        """Return what measures answers."""
+
+    @abstractmethod
+    def always(self, answer: float | str) -> Always:
+        """Return what measures always the same answer: the training split's commonest class, or its mean."""
+
+    @abstractmethod
+    def baseline(self, metrics: Metrics) -> Baseline | None:
+        """Return the baseline of a version, given its metrics; None when none was measured."""
+
+    def why_useless(self, metrics: Metrics, *, balanced: bool) -> str:
+        """Return what shows that a version answers worse than its baseline, empty when it does not or none is known.
+
+        `balanced` tells whether each class counted alike while it was trained.
+        """
+        found = self.baseline(metrics)
+        return found.worse if found else ""

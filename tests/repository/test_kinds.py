@@ -1,0 +1,65 @@
+"""A kind is one file in one literal table: the kinds of the spec are the keys of the tables, and names stay in them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from headrace_data.spec import Gates, Task
+from headrace_data.tasks import COMMON_GATES, TASKS
+
+ROOT = Path(__file__).parents[2]
+ROOM = ROOT / "shared" / "data" / "src" / "headrace_data" / "tasks"
+SOURCES = [
+    path
+    for folder in ("clients", "deploy/local", "services", "shared")
+    for path in (ROOT / folder).rglob("*.py")
+    if "src" in path.parts and "contracts" not in path.parts and not path.is_relative_to(ROOM)
+]
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield the texts of a file, but for docstrings."""
+    tree = ast.parse(path.read_text())
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+def test_the_tasks_of_the_spec_are_those_of_the_table() -> None:
+    assert set(get_args(Task)) == TASKS.keys()
+    assert all(task.kind == kind for kind, task in TASKS.items())
+
+
+def test_each_gate_has_a_limit_in_the_spec_under_its_name() -> None:
+    known = {field.alias: name for name, field in Gates.model_fields.items()}
+    gates = [*COMMON_GATES, *(gate for task in TASKS.values() for gate in task.gates)]
+    assert all(known[gate.name] == gate.setting for gate in gates)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_task_is_known_by_its_outputs_and_its_measures(kind: str) -> None:
+    task = TASKS[kind]
+    others = [each for each in TASKS.values() if each is not task]
+    assert task.measures[task.headline.name] is task.headline
+    assert all(name == measure.name for name, measure in task.measures.items())
+    assert not any(set(task.outputs) & set(other.outputs) for other in others)
+    assert not any(task.measures.keys() & other.measures.keys() for other in others)
+
+
+def test_names_of_measurements_stand_in_their_room_alone() -> None:
+    """A name that another module reads would have to be found there when a task is added."""
+    names = {name for task in TASKS.values() for name in (*task.measures, task.beside)}
+    # Words of the spec and of pages are texts of their own: this is about names of measurements as they are.
+    allowed = {("report/charts.py", "accuracy")}
+    found = {
+        ("/".join(path.parts[-2:]), text)
+        for path in SOURCES
+        for text in texts(path)
+        if text in names or text.removeprefix("baseline_").removesuffix("/") in names
+    }
+    assert found <= allowed, found - allowed
