@@ -14,7 +14,8 @@ import pytest
 from headrace_runtime.kafka import Admin, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.consumers import Stalled
 from headrace_runtime.kafka.producers import MembershipLost
-from headrace_runtime.records import Outgoing
+from headrace_runtime.kafka.stamps import Membership
+from headrace_runtime.records import Outgoing, Record, next_offsets
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.stream.loops import TransactionLoop
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -54,11 +55,15 @@ def joined(settings: KafkaSettings, topic: str, instance: str = "0") -> GroupCon
     return consumer
 
 
-def values(consumer: GroupConsumer, count: int) -> list[bytes]:
-    read: list[bytes] = []
+def polled(consumer: GroupConsumer, count: int) -> list[Record]:
+    read: list[Record] = []
     while len(read) < count:
-        read += [record.value or b"" for record in consumer.poll(0.2)]
+        read += consumer.poll(0.2)
     return read
+
+
+def values(consumer: GroupConsumer, count: int) -> list[bytes]:
+    return [record.value or b"" for record in polled(consumer, count)]
 
 
 def test_the_offsets_of_an_aborted_transaction_are_not_committed_with_the_next(
@@ -71,9 +76,9 @@ def test_the_offsets_of_an_aborted_transaction_are_not_committed_with_the_next(
     ):
         stale = ConsumerGroupMetadata(consumer.group, 7, "a member of old", None)
         with pytest.raises(MembershipLost), producer.transaction() as transaction:
-            transaction.commit_offsets({first: 5_000}, stale)
+            transaction.commit_offsets({first: 5_000}, Membership(stale, {}))
         with producer.transaction() as transaction:
-            transaction.commit_offsets({second: 3}, consumer.group_metadata())
+            transaction.commit_offsets({second: 3}, consumer.membership())
         assert consumer.committed([first, second]) == {first: None, second: 3}
 
 
@@ -114,13 +119,13 @@ def test_a_broker_that_forgets_what_was_committed_makes_nobody_read_it_again(
             transaction.send(Outgoing(topic, None, b"%d" % number, (), 0) for number in range(6))
         assert values(consumer, 6) == [b"0", b"1", b"2", b"3", b"4", b"5"]
         with producer.transaction() as transaction:
-            transaction.commit_offsets({(topic, 0): 4}, consumer.group_metadata())
+            transaction.commit_offsets({(topic, 0): 4}, consumer.membership())
         # What a broker tells that has not loaded all of its log, a client without our memory can make it tell.
         forgetful = KafkaProducer(transactional_id=f"old.{topic}", **settings.kafka_client())
         forgetful.init_transactions()
         forgetful.begin_transaction()
         forgetful.send_offsets_to_transaction(
-            {TopicPartition(topic, 0): OffsetAndMetadata(1, "", -1)}, consumer.group_metadata()
+            {TopicPartition(topic, 0): OffsetAndMetadata(1, "", -1)}, consumer.membership().group_metadata
         )
         forgetful.commit_transaction()
         forgetful.close()
@@ -140,21 +145,75 @@ def test_a_topic_that_was_made_anew_and_is_longer_already_is_read_from_its_begin
 ) -> None:
     with closing(joined(settings, topic)) as consumer, Admin(settings, "test") as admin:
         for count in (20, 100):
-            with closing(KafkaProducer(**settings.kafka_client())) as producer:
-                for number in range(count):
-                    producer.send(topic, f"{count}/{number}".encode(), partition=number % 2)
-            read: list[bytes] = []
-            while len(read) < count:
-                read += [record.value or b"" for record in consumer.poll(0.2)]
-            assert sorted(read) == sorted(f"{count}/{number}".encode() for number in range(count))
+            sent = filled(settings, topic, count)
+            assert sorted(values(consumer, count)) == sent
             topic_id = consumer.topic_id(topic)
             assert topic_id == admin.topic_id(topic)
-            admin.delete_topics([topic])
-            until(lambda: not admin.partitions_of(topic))
-            admin.ensure_topic(topic, 2)
+            made_anew(admin, topic)
             cluster, latest = consumer._consumer._client.cluster, admin.topic_id(topic)
             until(partial(_knows, cluster, topic, latest))
             assert consumer.topic_id(topic) == topic_id, "the records of the last poll are of the topic before"
+
+
+@pytest.mark.timeout(120)
+def test_an_offset_of_the_topic_before_is_none_of_the_topic_that_was_made_anew(
+    settings: KafkaSettings, topic: str
+) -> None:
+    with (
+        closing(joined(settings, topic)) as consumer,
+        closing(TransactionalProducer(settings, f"tx.{topic}")) as producer,
+        Admin(settings, "test") as admin,
+    ):
+        filled(settings, topic, 20)
+        read = polled(consumer, 20)
+        made_anew(admin, topic)
+        sent = filled(settings, topic, 100)
+        with producer.transaction() as transaction:
+            transaction.commit_offsets(next_offsets(read), consumer.membership())
+        assert consumer.committed(sorted({record.place for record in read})) == next_offsets(read)
+    # The member ends here, before it has heard of the new topic; the next one knows nothing but what is committed.
+    with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="0")) as successor:
+        assert sorted(values(successor, 100)) == sent
+
+
+@pytest.mark.timeout(120)
+def test_a_topic_that_is_made_anew_while_it_is_first_fetched_is_read_from_its_beginning(
+    settings: KafkaSettings, topic: str
+) -> None:
+    filled(settings, topic, 20)
+    sent: list[bytes] = []
+    with (
+        closing(GroupConsumer(settings, group=f"group.{topic}", topics=[topic], instance="0")) as consumer,
+        Admin(settings, "test") as admin,
+    ):
+        refresh = consumer._renewal._refresh
+
+        def meanwhile() -> None:
+            # The partitions have come with the first records: the topic is made anew before the client looks.
+            until(lambda: any(consumer.positions().values()) or consumer._consumer.poll(100))
+            made_anew(admin, topic)
+            sent.extend(filled(settings, topic, 100))
+            consumer._renewal._refresh = refresh  # type: ignore[method-assign]
+            refresh()
+
+        consumer._renewal._refresh = meanwhile  # type: ignore[method-assign]
+        read = values(consumer, 100)
+        assert sorted(read) == sent
+
+
+def filled(settings: KafkaSettings, topic: str, count: int) -> list[bytes]:
+    """Write so many records to both partitions of a topic, and return them sorted."""
+    sent = [f"{count}/{number}".encode() for number in range(count)]
+    with closing(KafkaProducer(**settings.kafka_client())) as producer:
+        for number, value in enumerate(sent):
+            producer.send(topic, value, partition=number % 2)
+    return sorted(sent)
+
+
+def made_anew(admin: Admin, topic: str) -> None:
+    admin.delete_topics([topic])
+    until(lambda: not admin.partitions_of(topic))
+    admin.ensure_topic(topic, 2)
 
 
 class Copying:

@@ -3,6 +3,8 @@
 from headrace_runtime.kafka.progress import Progress
 from headrace_runtime.records import Record
 
+IDS = {"raw": "first", "other": "another"}
+
 
 def records(*offsets: int, topic: str = "raw", partition: int = 0) -> list[Record]:
     return [Record(topic, partition, offset, None, None) for offset in offsets]
@@ -10,32 +12,34 @@ def records(*offsets: int, topic: str = "raw", partition: int = 0) -> list[Recor
 
 def test_records_before_a_committed_offset_are_told() -> None:
     progress = Progress()
-    assert progress.behind(records(0, 1, 2), lambda _: "id") == {}
-    progress.committed({("raw", 0): 3, ("raw", 1): 1})
-    assert progress.behind(records(3), lambda _: "id") == {}
-    assert progress.behind([*records(2, 3), *records(1, partition=1)], lambda _: "id") == {("raw", 0): 3}
+    assert progress.behind(records(0, 1, 2), IDS.__getitem__) == {}
+    progress.committed({("raw", 0): 3, ("raw", 1): 1}, IDS)
+    assert progress.behind(records(3), IDS.__getitem__) == {}
+    assert progress.behind([*records(2, 3), *records(1, partition=1)], IDS.__getitem__) == {("raw", 0): 3}
 
 
 def test_an_older_commit_takes_nothing_back() -> None:
     progress = Progress()
-    progress.behind(records(0), lambda _: "id")
-    progress.committed({("raw", 0): 3})
-    progress.committed({("raw", 0): 2})
-    assert progress.behind(records(2), lambda _: "id") == {("raw", 0): 3}
+    progress.committed({("raw", 0): 3}, IDS)
+    progress.committed({("raw", 0): 2}, IDS)
+    assert progress.behind(records(2), IDS.__getitem__) == {("raw", 0): 3}
 
 
-def test_offsets_of_a_topic_that_was_made_anew_are_forgotten() -> None:
+def test_offsets_of_one_topic_say_nothing_of_another_of_its_name() -> None:
     progress = Progress()
     both = [*records(0), *records(0, topic="other")]
-    progress.behind(both, str)
-    progress.committed({("raw", 0): 3, ("other", 0): 5})
-    assert progress.behind(both, lambda topic: "next" if topic == "raw" else topic) == {("other", 0): 5}
+    progress.committed({("raw", 0): 3, ("other", 0): 5}, IDS)
+    later = IDS | {"raw": "second"}
+    assert progress.behind(both, later.__getitem__) == {("other", 0): 5}
+    progress.committed({("raw", 0): 1}, later)
+    # A reader of the first topic may still commit when the second one is read already.
+    progress.committed({("raw", 0): 4}, IDS)
+    assert progress.behind(both, later.__getitem__) == {("raw", 0): 1, ("other", 0): 5}
 
 
 def test_without_the_id_of_the_topic_any_record_may_be_new() -> None:
     progress = Progress()
-    progress.behind(records(0), lambda _: "")
-    progress.committed({("raw", 0): 3})
+    progress.committed({("raw", 0): 3}, {})
     assert progress.behind(records(0), lambda _: "") == {}
 
 

@@ -202,7 +202,7 @@ class LogWriter(Background):
         ):
             transaction.send(outgoing)
             if records:
-                transaction.commit_offsets(next_offsets(records), consumer.group_metadata())
+                transaction.commit_offsets(next_offsets(records), consumer.membership())
 
     def _learn(self, record: Record, draft: Draft) -> list[Outgoing]:
         """Return the messages that follow from a message; their trace goes on from its trace."""

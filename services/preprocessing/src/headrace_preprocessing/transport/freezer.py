@@ -186,7 +186,7 @@ class Freezer(Background):
         facts = [self._failure(reason) for reason in watch.left_out]
         with producer.transaction() as transaction:
             transaction.send(encode(fact, source=SOURCE) for fact in facts)
-            transaction.commit_offsets(watch.starts, lease.consumer.group_metadata())
+            transaction.commit_offsets(watch.starts, lease.consumer.membership())
         watch.left_out.clear()
 
     def _prepare_again(self, lease: Lease, producer: TransactionalProducer) -> None:
@@ -245,7 +245,7 @@ class Freezer(Background):
                 )
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *taken.letters])
-                transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.group_metadata())
+                transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.membership())
         watch.backfilled()
         self._history = taken.history
 
@@ -258,7 +258,7 @@ class Freezer(Background):
         before = int(note) if is_of_it and note.isdecimal() else 0
         with producer.transaction() as transaction:
             noted = {place: f"{BEGUN}{before + 1}"}
-            transaction.note_offsets({place: offset}, lease.consumer.group_metadata(), noted)
+            transaction.note_offsets({place: offset}, lease.consumer.membership(), noted)
         return before
 
     def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
@@ -292,7 +292,7 @@ class Freezer(Background):
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *(letters if frozen else [])])
-                transaction.commit_offsets(ends, lease.consumer.group_metadata())
+                transaction.commit_offsets(ends, lease.consumer.membership())
         watch.done(ends, frozen=frozen)
         if frozen:
             self._history = cut.history

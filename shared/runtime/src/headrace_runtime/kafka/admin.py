@@ -12,6 +12,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, Unavailable
+from headrace_runtime.kafka.stamps import Stamp
 from headrace_runtime.poison.bisection import Mark
 from headrace_runtime.record_topics import RECORD_TOPICS, record_topics
 from headrace_runtime.records import Place
@@ -239,7 +240,9 @@ class Admin:
                 offset = committed.get((group, partition))
                 start = begins[partition] if offset is None else offset.offset
                 messages += max(0, ends[partition] - start)
-                suspected += offset is not None and Mark.read(offset.metadata or "").is_suspicious(offset.offset)
+                suspected += offset is not None and Mark.read(Stamp.read(offset.metadata).note).is_suspicious(
+                    offset.offset
+                )
             lags.append(GroupLag(group, topic, messages, suspected))
         return lags
 

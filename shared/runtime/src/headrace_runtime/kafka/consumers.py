@@ -10,7 +10,6 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from kafka.structs import ConsumerGroupMetadata
 from prometheus_client import Counter
 
 from headrace_runtime.errors import Unavailable
@@ -23,6 +22,7 @@ from headrace_runtime.kafka.gaps import Gap, Gaps
 from headrace_runtime.kafka.joining import REST_S, Joining
 from headrace_runtime.kafka.progress import Progress
 from headrace_runtime.kafka.renewal import Renewal
+from headrace_runtime.kafka.stamps import Membership, Stamp
 from headrace_runtime.kafka.waiting import Patience, never
 from headrace_runtime.kafka.watchdog import Watchdog
 from headrace_runtime.records import Offsets, Place, Record, by_place
@@ -99,7 +99,7 @@ class GroupConsumer:
         self._mend()
         internals.decode_with(self._consumer, QuickRecords)
         self._gaps = Gaps(self._consumer)
-        self._renewal = Renewal(self._consumer, self.arrivals())
+        self._renewal = Renewal(self._consumer, self.arrivals(), self._stamps)
         self._progress = Progress.of(group)
         self._consumer.subscribe(topics, listener=self._assignments)
         self._joining = Joining(self._consumer)
@@ -259,9 +259,10 @@ class GroupConsumer:
         """Go on reading a partition of ours at this offset."""
         self._consumer.seek(TopicPartition(*place), offset)
 
-    def committed(self, places: Iterable[Place]) -> dict[Place, int | None]:
+    def committed(self, places: Collection[Place]) -> dict[Place, int | None]:
         """Return the group's committed offset of each partition, None where there is none."""
-        return {place: self._consumer.committed(TopicPartition(*place)) for place in places}
+        found = self._committed(places)
+        return {place: found[place].offset if place in found else None for place in places}
 
     def positions(self) -> dict[Place, int]:
         """Return the next offset to read of each partition that this member owns, where it is known."""
@@ -269,10 +270,19 @@ class GroupConsumer:
         positions = {(each.topic, each.partition): position for each, position in found.items()}
         return {place: position.offset for place, position in positions.items() if position is not None}
 
-    def notes(self, places: Iterable[Place]) -> dict[Place, str]:
-        """Return the metadata of the group's committed offset of each partition; empty without metadata."""
-        found = {place: self._consumer.committed(TopicPartition(*place), metadata=True) for place in places}
-        return {place: str(committed.metadata or "") if committed else "" for place, committed in found.items()}
+    def notes(self, places: Collection[Place]) -> dict[Place, str]:
+        """Return the note at the group's committed offset of each partition; empty without one."""
+        stamps = self._stamps(places)
+        return {place: stamps[place].note if place in stamps else "" for place in places}
+
+    def _stamps(self, places: Collection[Place]) -> dict[Place, Stamp]:
+        return {place: Stamp.read(committed.metadata) for place, committed in self._committed(places).items()}
+
+    def _committed(self, places: Collection[Place]) -> dict[Place, Any]:
+        """Return the offset and the metadata that the group committed for each partition, where it has."""
+        wanted = [TopicPartition(*place) for place in places]
+        found = internals.coordinator_of(self._consumer).fetch_committed_offsets(wanted, ANSWER_TIMEOUT_MS)
+        return {(partition.topic, partition.partition): committed for partition, committed in found.items()}
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the last stable offset of each partition. Raises KafkaError when the broker does not answer."""
@@ -286,14 +296,15 @@ class GroupConsumer:
         """Resume every paused partition."""
         self._consumer.resume(*self._consumer.paused())
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
-        """Return the group metadata with which a transaction commits offsets for this member, and for no stale member.
+    def membership(self) -> Membership:
+        """Return that with which a transaction commits offsets for this member, and for no stale member.
 
         The generation may have changed since the last poll; the member keeps its partitions until the next poll. But a
         member that was expelled and has rejoined has a new member id, and others may have owned its partitions.
         """
         membership = self._joining.membership()
-        return membership if membership.member_id == self._membership.member_id else self._membership
+        current = membership if membership.member_id == self._membership.member_id else self._membership
+        return Membership(current, self._renewal.topic_ids())
 
     def close(self) -> None:
         """Close the consumer. A static member keeps its partitions until the session times out."""

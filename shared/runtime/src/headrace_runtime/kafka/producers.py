@@ -10,11 +10,12 @@ from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata
 
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.progress import Progress
+from headrace_runtime.kafka.stamps import Membership
 from headrace_runtime.kafka.watchdog import HangWatch
 from headrace_runtime.records import Offsets, Outgoing, Place
 from headrace_runtime.settings import KafkaSettings
@@ -65,8 +66,8 @@ class Transaction:
     def __init__(self, producer: KafkaProducer) -> None:
         self._producer = producer
         self._sent: list[Any] = []
-        self.offsets: list[tuple[str, Offsets]] = []
-        """Offsets of consumer groups, by the name of the group."""
+        self.offsets: list[tuple[Membership, Offsets]] = []
+        """Offsets that members of consumer groups commit."""
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write messages."""
@@ -89,20 +90,20 @@ class Transaction:
         return written.partition, written.offset
 
     def commit_offsets(
-        self, offsets: Offsets, group_metadata: ConsumerGroupMetadata, notes: Mapping[Place, str] = MappingProxyType({})
+        self, offsets: Offsets, membership: Membership, notes: Mapping[Place, str] = MappingProxyType({})
     ) -> None:
         """Commit offsets of a consumer group in the transaction, some with a note as their metadata."""
         with tracer.start_as_current_span(names.SPAN_COMMIT):
-            self.note_offsets(offsets, group_metadata, notes)
+            self.note_offsets(offsets, membership, notes)
 
-    def note_offsets(self, offsets: Offsets, group_metadata: ConsumerGroupMetadata, notes: Mapping[Place, str]) -> None:
+    def note_offsets(self, offsets: Offsets, membership: Membership, notes: Mapping[Place, str]) -> None:
         """Commit offsets without a span, for notes that belong to no processed record."""
+        metadata = membership.metadata(offsets, notes)
         structs = {
-            TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, ""), -1)
-            for place, offset in offsets.items()
+            TopicPartition(*place): OffsetAndMetadata(offset, metadata[place], -1) for place, offset in offsets.items()
         }
-        _answered(self._producer, "send_offsets_to_transaction", structs, group_metadata)
-        self.offsets.append((group_metadata.group_id, offsets))
+        _answered(self._producer, "send_offsets_to_transaction", structs, membership.group_metadata)
+        self.offsets.append((membership, offsets))
 
 
 class TransactionalProducer:
@@ -143,8 +144,8 @@ class TransactionalProducer:
                 transaction = Transaction(self._producer)
                 yield transaction
                 _answered(self._producer, "begin_commit")
-                for group, offsets in transaction.offsets:
-                    Progress.of(group).committed(offsets)
+                for membership, offsets in transaction.offsets:
+                    Progress.of(membership.group).committed(offsets, membership.topic_ids)
             except _FENCED as error:
                 raise Fenced(f"{self.transactional_id}: another process took over") from error
             except _LOST_MEMBERSHIP as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from headrace_runtime.records import Offsets, Place, Record, by_place
@@ -22,8 +22,8 @@ class Progress:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._offsets: dict[Place, int] = {}
-        self._topic_ids: dict[str, str] = {}
+        self._offsets: dict[tuple[Place, str], int] = {}
+        """The offset behind what was committed of each partition, by the id of its topic."""
 
     @classmethod
     def of(cls, group: str) -> Progress:
@@ -31,27 +31,22 @@ class Progress:
         with cls._guard:
             return cls._groups.setdefault(group, cls())
 
-    def committed(self, offsets: Offsets) -> None:
-        """Record offsets whose transaction is committed."""
+    def committed(self, offsets: Offsets, topic_ids: Mapping[str, str]) -> None:
+        """Record offsets whose transaction is committed; `topic_ids` are the broker's ids of their topics, by name.
+
+        Without the id of its topic an offset is not recorded: any record may be of a topic that was made anew.
+        """
         with self._lock:
             for place, offset in offsets.items():
-                self._offsets[place] = max(offset, self._offsets.get(place, offset))
+                if topic_id := topic_ids.get(place[0]):
+                    self._offsets[place, topic_id] = max(offset, self._offsets.get((place, topic_id), 0))
 
     def behind(self, records: Sequence[Record], topic_id: Callable[[str], str]) -> dict[Place, int]:
         """Return the partitions whose records begin before the committed offset, with that offset.
 
-        `topic_id` returns the broker's id of a topic, empty when the broker does not say. The offsets of a topic that
-        was made anew are forgotten, and so are those of a topic without an id.
+        `topic_id` returns the broker's id of the topic that the records are of, empty when the broker does not say.
         """
         firsts = {place: found[0].offset for place, found in by_place(records).items()}
         with self._lock:
-            for topic in {topic for topic, _ in firsts}:
-                self._meet(topic, topic_id(topic))
-            return {
-                place: self._offsets[place] for place, first in firsts.items() if first < self._offsets.get(place, 0)
-            }
-
-    def _meet(self, topic: str, topic_id: str) -> None:
-        if not topic_id or self._topic_ids.get(topic) != topic_id:
-            self._offsets = {place: offset for place, offset in self._offsets.items() if place[0] != topic}
-        self._topic_ids[topic] = topic_id
+            committed = {place: self._offsets.get((place, topic_id(place[0])), 0) for place in firsts}
+        return {place: committed[place] for place, first in firsts.items() if first < committed[place]}

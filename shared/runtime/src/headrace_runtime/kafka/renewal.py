@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kafka import KafkaConsumer
 
 from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.arrivals import Arrivals
+from headrace_runtime.kafka.stamps import Stamp
 from headrace_runtime.records import Place, Record
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ REFRESH_POLL_S = 0.002
 REFRESH_REST_S = 30.0
 """Seconds without a wait after one in vain. Metadata stays to be refreshed for as long as any topic is missing."""
 
+_ANY = "any"
+"""Stands for the id of a topic when a position may be of any topic of its name."""
+
 
 class Renewal:
     """Lets a consumer begin again with a topic that is another one of the same name.
@@ -32,10 +36,16 @@ class Renewal:
     records before it are never read.
     """
 
-    def __init__(self, consumer: KafkaConsumer, arrivals: Arrivals) -> None:
-        """`arrivals` tells of the partitions that are assigned to the consumer."""
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        arrivals: Arrivals,
+        stamps: Callable[[Collection[Place]], Mapping[Place, Stamp]],
+    ) -> None:
+        """`arrivals` tells of the partitions that are assigned to the consumer, `stamps` of their committed offsets."""
         self._consumer = consumer
         self._arrivals = arrivals
+        self._stamps = stamps
         self._cluster = internals.cluster_of(consumer)
         self._ids: dict[Place, str] = {}
         """The id of the topic to which the position in each partition belongs."""
@@ -47,7 +57,11 @@ class Renewal:
 
         The metadata may tell of the next topic of that name while these records are handled.
         """
-        return next((topic_id for (name, _), topic_id in self._ids.items() if name == topic), "")
+        return self.topic_ids().get(topic, "")
+
+    def topic_ids(self) -> dict[str, str]:
+        """Return the ids of all topics, as `topic_id` does, by name."""
+        return {topic: topic_id for (topic, _), topic_id in self._ids.items() if topic_id not in ("", _ANY)}
 
     def before_poll(self) -> None:
         """Have the metadata refreshed when nothing was polled for some time."""
@@ -59,7 +73,7 @@ class Renewal:
         if arrived := self._arrivals.new():
             # Another member may have committed an offset of a new topic that this one has not heard of.
             self._refresh()
-            self._ids |= {place: self._latest_id(place[0]) for place in arrived}
+            self._ids |= self._ids_of(arrived)
         elif records:
             # The metadata is refreshed after errors: the topic may be another one by now.
             self._settle()
@@ -69,12 +83,25 @@ class Renewal:
             place = (partition.topic, partition.partition)
             known, latest = before.get(place, ""), self._latest_id(partition.topic)
             if known and latest and known != latest:
-                logger.warning("%s:%s is of a topic that was made anew, and is read from its beginning", *place)
+                if known != _ANY:
+                    logger.warning("%s:%s is of a topic that was made anew, and is read from its beginning", *place)
                 self._consumer.seek_to_beginning(partition)
                 anew.add(place)
             self._ids[place] = latest or known
         self._polled_s = time.monotonic()
         return [record for record in records if record.place not in anew]
+
+    def _ids_of(self, arrived: Collection[Place]) -> dict[Place, str]:
+        """Return the id of the topic that the position in each assigned partition is of.
+
+        What was polled may have been fetched before the topic was made anew, when no committed offset says otherwise.
+        An offset without a stamp was committed before there were stamps, and is taken for one of the latest topic.
+        """
+        stamps = self._stamps(arrived)
+        return {
+            place: (stamps[place].topic_id or self._latest_id(place[0])) if place in stamps else _ANY
+            for place in arrived
+        }
 
     def _latest_id(self, topic: str) -> str:
         return str(self._cluster.topic_id(topic) or "")

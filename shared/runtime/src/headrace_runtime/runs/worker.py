@@ -123,7 +123,7 @@ class RunWorker(Background, Generic[C]):
                 facts, run_id = self._execute(record, consumer, lease)
                 with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                     transaction.send(facts)
-                    transaction.commit_offsets(next_offsets([record]), consumer.group_metadata())
+                    transaction.commit_offsets(next_offsets([record]), consumer.membership())
             except (Interrupted, MembershipLost) as reason:
                 logger.warning("%s: %s is left for another attempt: %s", self.name, record.coordinates, reason)
                 if not isinstance(reason, Moved):
@@ -318,7 +318,7 @@ def _pass(markers: Markers, consumer: GroupConsumer, producer: TransactionalProd
     if passed := markers.passed():
         try:
             with producer.transaction() as transaction:
-                transaction.commit_offsets(passed, consumer.group_metadata())
+                transaction.commit_offsets(passed, consumer.membership())
         except MembershipLost as reason:
             logger.info("%s: markers are passed later: %s", consumer.group, reason)
             return

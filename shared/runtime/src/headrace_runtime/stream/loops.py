@@ -176,7 +176,7 @@ class _Round:
         try:
             with self.producer.transaction() as transaction:
                 transaction.send(messages)
-                transaction.commit_offsets({gap.place: gap.end}, self.consumer.group_metadata())
+                transaction.commit_offsets({gap.place: gap.end}, self.consumer.membership())
         except MembershipLost as error:
             logger.warning("%s: looking at %s again: %s", self.name, gap, error)
             self.consumer.seek(gap.place, gap.start)
@@ -191,7 +191,7 @@ class _Round:
         if offsets:
             notes = caution.begin(offsets, self.consumer.notes(offsets), self.consumer.ends)
             with self.producer.transaction() as transaction:
-                transaction.note_offsets(offsets, self.consumer.group_metadata(), notes)
+                transaction.note_offsets(offsets, self.consumer.membership(), notes)
 
     def _ordinary(self, records: Sequence[Record]) -> bool:
         topic = records[0].topic
@@ -240,7 +240,7 @@ class _Round:
                 self.producer.transaction() as transaction,
             ):
                 transaction.send(messages)
-                transaction.commit_offsets(next_offsets(records), self.consumer.group_metadata(), notes or {})
+                transaction.commit_offsets(next_offsets(records), self.consumer.membership(), notes or {})
         except MembershipLost as error:
             return self._again(records, error)
         self.state.committed(transaction.written())
