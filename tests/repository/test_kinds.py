@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import Gates, Task
+from headrace_data.spec import Encode, Gates, Scale, Task
 from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.transforms import TRANSFORMS
+from headrace_learning.transform_graphs import GRAPHS
 
 ROOT = Path(__file__).parents[2]
 ROOM = ROOT / "shared" / "data" / "src" / "headrace_data" / "tasks"
@@ -63,3 +65,7 @@ def test_names_of_measurements_stand_in_their_room_alone() -> None:
         if text in names or text.removeprefix("baseline_").removesuffix("/") in names
     }
     assert found <= allowed, found - allowed
+
+
+def test_every_transform_of_a_spec_has_its_arithmetic_and_its_graph() -> None:
+    assert set(TRANSFORMS) == set(GRAPHS) == {*get_args(Scale), *get_args(Encode)}

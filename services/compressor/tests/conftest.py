@@ -7,8 +7,9 @@ import pytest
 import torch
 from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows
+from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
-from headrace_learning.features import NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.networks import cnn, mlp
 from headrace_learning.served import ServedClassifier
 from sklearn.datasets import load_digits
@@ -36,9 +37,10 @@ def _train(model: ServedClassifier, pixels: torch.Tensor, digits: torch.Tensor) 
 def _train_on_digits(network: torch.nn.Module, input_shape: tuple[int, ...]) -> bytes:
     pixels, digits = (each[:_TRAINING_ROWS] for each in _shuffled_digits())
     scale = np.maximum(pixels.std(axis=0), 1.0)
-    feature = NumberFeature("pixels", "float32", (8, 8), offset=pixels.mean(axis=0), scale=scale)
+    fitted = FittedTransform("pixels", "standard", pixels.mean(axis=0).astype(np.float64), scale.astype(np.float64))
+    feature = Feature(fitted, "float32", (8, 8))
     model = ServedClassifier([feature], input_shape, network)
-    _train(model, torch.from_numpy(pixels), torch.from_numpy(digits))
+    _train(model, model.prepare({"pixels": pixels}), torch.from_numpy(digits))
     return export_graph(model, list(range(10)), {"pixels": pixels[:8]}).data
 
 

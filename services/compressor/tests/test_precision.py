@@ -6,9 +6,10 @@ import pytest
 import torch
 from headrace_compressor.core.compression import compress
 from headrace_compressor.core.measurement import Rows
+from headrace_data.transforms import FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
-from headrace_learning.features import NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.networks import mlp
 from headrace_learning.served import ServedRegressor
 
@@ -17,11 +18,11 @@ from headrace_learning.served import ServedRegressor
 @pytest.mark.parametrize(("mean", "deviation"), [(1e12, 1.0), (1.7e9, 30.0)])
 def test_variants_answer_in_float64_and_are_measured_in_the_label_s_unit(mean, deviation):
     torch.manual_seed(1)
-    length = NumberFeature("length", "float32", (), np.array(0.0), np.array(1.0))
+    length = Feature(FittedTransform("length", "none", np.array(0.0), np.array(1.0)), "float32")
     model = ServedRegressor([length], (1,), mlp(1, [64, 64], 1), mean, deviation, torch.float64)
     columns = {"length": np.linspace(-2, 2, 200, dtype=np.float32)}
     with torch.no_grad():
-        expected = model(*model.tensors(columns)).numpy()
+        expected = model(model.prepare(columns)).numpy()
     graph = export_graph(model, (), columns).data
 
     variants = compress(graph, ["int8-dynamic"], Rows("d", [(columns, expected)], len(expected)), lambda *_: None)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from headrace_compressor.core.compression import Version, compare, compress
 from headrace_compressor.core.measurement import Rows, reads
-from headrace_data.transforms import FittedCategory
+from headrace_data.transforms import FittedCategory, FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
-from headrace_learning.features import CategoryFeature, NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.graphs import optional_inputs
 from headrace_learning.networks import mlp
 from headrace_learning.served import ServedRegressor
@@ -28,8 +28,10 @@ def columns(rows: int) -> Columns:
 @pytest.fixture(scope="module")
 def regressor() -> Version:
     torch.manual_seed(5)
-    length = NumberFeature("length", "float32", (), np.array(40.0), np.array(5.0), fill=np.array(41.0))
-    sort = CategoryFeature(FittedCategory("sort", "onehot", ("a", "b"), "b"))
+    length = Feature(
+        FittedTransform("length", "standard", np.array(40.0), np.array(5.0), fill=np.array(41.0)), "float32"
+    )
+    sort = Feature(FittedCategory("sort", "onehot", ("a", "b"), "b"))
     model = ServedRegressor([length, sort], (3,), mlp(3, [64, 64], 1), mean=1000.0, deviation=50.0)
     return Version("sha256:number", "sha256:table", export_graph(model, (), columns(5)).data)
 

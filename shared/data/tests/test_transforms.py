@@ -69,11 +69,12 @@ def test_a_feature_without_a_transform_stays_as_it_is(mixed: Pipeline) -> None:
     with pytest.raises(KeyError):
         fitted["kind"]
     columns: dict[str, Any] = {"image": np.zeros((4, 2, 3)), "amount": np.zeros(4), "age": np.zeros(4, dtype=np.uint8)}
-    assert {name: array.shape for name, array in fitted.apply(columns).items()} == {
+    assert {name: fitted[name].apply(column).shape for name, column in columns.items()} == {
         "image": (4, 2, 3),
         "amount": (4,),
         "age": (4,),
     }
+    assert fitted.apply(columns).shape == (4, fitted.width) == (4, 8)
 
 
 def test_json_keeps_every_bit(mixed: Pipeline) -> None:

@@ -15,7 +15,7 @@ from headrace_learning.building import build_model
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, predict
 from headrace_learning.export import ExportedGraph, export_graph
-from headrace_learning.features import NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.graphs import LABELS, class_values
 from headrace_learning.networks import mlp
 from headrace_learning.served import ServedClassifier
@@ -160,7 +160,7 @@ def test_images_go_through_convolutions(shape: str) -> None:
 
 
 def test_whole_number_classes_answer_as_int64() -> None:
-    feature = NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    feature = Feature(FittedTransform("x", "none", np.zeros(2), np.ones(2)), "float32", (2,))
     model = ServedClassifier([feature], (2,), torch.nn.Linear(2, 2))
 
     exported = export_graph(model, [-5, 2**40], {"x": np.ones((3, 2), dtype=np.float32)})
@@ -178,7 +178,7 @@ class _Fickle(torch.nn.Linear):
 
 
 def test_a_graph_that_answers_otherwise_than_the_model_is_refused() -> None:
-    feature = NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    feature = Feature(FittedTransform("x", "none", np.zeros(2), np.ones(2)), "float32", (2,))
 
     fickle = _Fickle(2, 2, bias=False)
     torch.nn.init.eye_(fickle.weight)
@@ -190,7 +190,7 @@ def test_a_graph_that_answers_otherwise_than_the_model_is_refused() -> None:
 
 
 def test_a_layer_that_cannot_be_written_is_named() -> None:
-    feature = NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))
+    feature = Feature(FittedTransform("x", "none", np.zeros(2), np.ones(2)), "float32", (2,))
 
     with pytest.raises(NotLearnable, match="layers that can be written as ONNX, got PReLU"):
         export_graph(ServedClassifier([feature], (2,), torch.nn.PReLU()), [0, 1], {"x": np.ones((3, 2), np.float32)})
@@ -200,10 +200,11 @@ _WRITTEN = """
 import sys
 import numpy, torch
 from types import SimpleNamespace
+from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.networks import mlp
 from headrace_learning.optimizers import build_optimizer
-from headrace_learning.features import NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.served import ServedClassifier
 
 network = mlp(3, [5], 3)
@@ -211,7 +212,8 @@ choice = SimpleNamespace(kind="adam", learning_rate=0.1, momentum=0.0, weight_de
 optimizer = build_optimizer(network.parameters(), choice)
 torch.nn.functional.cross_entropy(network(torch.ones(2, 3)), torch.tensor([0, 1])).backward()
 optimizer.step()
-model = ServedClassifier([NumberFeature("x", "float32", (3,), numpy.ones(3), numpy.ones(3))], (3,), network)
+feature = Feature(FittedTransform("x", "none", numpy.ones(3), numpy.ones(3)), "float32", (3,))
+model = ServedClassifier([feature], (3,), network)
 export_graph(model, ["a", "b", "c"], {"x": numpy.ones((4, 3), dtype=numpy.float32)})
 print(*(name for name in ("torch._dynamo", "torch.onnx._internal.exporter", "onnxscript") if name in sys.modules))
 """
@@ -227,22 +229,30 @@ def test_a_run_imports_no_compiler() -> None:
 
 def test_what_cannot_be_built_says_what_was_expected() -> None:
     with pytest.raises(NotLearnable, match="another name"):
-        NumberFeature("label", "float32", (), np.zeros(()), np.ones(()))
+        Feature(FittedTransform("label", "none", np.zeros(()), np.ones(())), "float32")
     with pytest.raises(NotLearnable, match="numbers to learn from, got type string"):
-        NumberFeature("text", "string", (), np.zeros(()), np.ones(()))
+        Feature(FittedTransform("text", "none", np.zeros(()), np.ones(())), "string")
     with pytest.raises(ValueError, match="expected 3 values in each row, got 2"):
-        ServedClassifier([NumberFeature("x", "float32", (2,), np.zeros(2), np.ones(2))], (3,), torch.nn.Linear(3, 2))
+        ServedClassifier(
+            [Feature(FittedTransform("x", "none", np.zeros(2), np.ones(2)), "float32", (2,))],
+            (3,),
+            torch.nn.Linear(3, 2),
+        )
 
 
 _EXPORT = """
 import hashlib, numpy, torch
+from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.networks import mlp
-from headrace_learning.features import NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.served import ServedClassifier
 
 torch.manual_seed(4)
-features = [NumberFeature(name, "float32", (3,), numpy.ones(3), numpy.full(3, 2.0)) for name in ("one", "two")]
+features = [
+    Feature(FittedTransform(name, "standard", numpy.ones(3), numpy.full(3, 2.0)), "float32", (3,))
+    for name in ("one", "two")
+]
 model = ServedClassifier(features, (6,), mlp(6, [5], 3))
 rows = {name: numpy.ones((4, 3), dtype=numpy.float32) for name in ("one", "two")}
 print(hashlib.sha256(export_graph(model, ["a", "b", "c"], rows).data).hexdigest())
@@ -255,7 +265,10 @@ def test_the_same_weights_give_the_same_bytes_in_another_process(monkeypatch: py
     elsewhere = subprocess.run([sys.executable, "-c", _EXPORT], capture_output=True, text=True, check=True)
 
     torch.manual_seed(4)
-    features = [NumberFeature(name, "float32", (3,), np.ones(3), np.full(3, 2.0)) for name in ("one", "two")]
+    features = [
+        Feature(FittedTransform(name, "standard", np.ones(3), np.full(3, 2.0)), "float32", (3,))
+        for name in ("one", "two")
+    ]
     model = ServedClassifier(features, (6,), mlp(6, [5], 3))
     rows = {name: np.ones((4, 3), dtype=np.float32) for name in ("one", "two")}
     here = export_graph(model, ["a", "b", "c"], rows).data

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from headrace_data.spec import CnnNetwork, Field, Pipeline
-from headrace_data.transforms import FittedCategory, FittedTransforms
+from headrace_data.transforms import FittedTransforms
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.features import CategoryFeature, Feature, NumberFeature
+from headrace_learning.features import Feature
 from headrace_learning.networks import cnn, mlp
 from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
 
@@ -48,14 +48,12 @@ def input_shape(pipeline: Pipeline, transforms: FittedTransforms) -> tuple[int, 
     features = pipeline.stream.features
     if isinstance(pipeline.train.network, CnnNetwork):
         return _image_shape(features)
-    return (sum(_input(field, transforms).width for field in features),)
+    return (sum(transforms[field.name].width for field in features),)
 
 
 def _input(field: Field, transforms: FittedTransforms) -> Feature:
-    fitted = transforms[field.name]
-    if isinstance(fitted, FittedCategory):
-        return CategoryFeature(fitted)
-    return NumberFeature(field.name, field.dtype.name, field.shape, fitted.offset, fitted.scale, fitted.fill)
+    element = "string" if field.type == "string" else field.dtype.name
+    return Feature(transforms[field.name], element, field.shape)
 
 
 def _image_shape(features: Sequence[Field]) -> tuple[int, int, int]:

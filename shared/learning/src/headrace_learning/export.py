@@ -14,19 +14,19 @@ import onnx
 import torch
 from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION
-from headrace_data.transforms import UNSEEN
+from headrace_data.transforms import FittedCategory
 from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
-from headrace_learning.features import CategoryFeature, Feature
+from headrace_learning.features import Feature
 from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
+from headrace_learning.transform_graphs import ML_DOMAIN, write_codes
 from headrace_learning.writing import write_model
 
 LARGEST_DIFFERENCE = 1e-5
 """Up to this much may the answers of ONNX Runtime and PyTorch differ: orders of summation do."""
-_ML_DOMAIN = "ai.onnx.ml"
 _ML_OPSET = 3
 """The operator set of the encoder of texts that belongs to `OPSET`."""
 
@@ -56,7 +56,7 @@ def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], row
         _rename(exported, model)
         if not isinstance(model, ServedRegressor):
             _append_label(exported, classes)
-        _take_texts(exported, [feature for feature in model.features if isinstance(feature, CategoryFeature)])
+        _take_texts(exported, model.features)
         data = _as_bytes(exported, _properties(model, classes))
         difference = (
             _compare_numbers(data, model, rows)
@@ -70,7 +70,7 @@ def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], row
 
 def _code_name(feature: Feature) -> str:
     """Return what the graph calls a feature where PyTorch takes it: a category's codes are no input of the graph."""
-    return f"codes/{feature.name}" if isinstance(feature, CategoryFeature) else feature.name
+    return f"codes/{feature.name}" if feature.is_text else feature.name
 
 
 def _rename(exported: onnx.ModelProto, model: ServedModel) -> None:
@@ -96,28 +96,19 @@ def _rename(exported: onnx.ModelProto, model: ServedModel) -> None:
         each.name = names[each.name]
 
 
-def _take_texts(model: onnx.ModelProto, categories: Sequence[CategoryFeature]) -> None:
-    """Put an encoder in front of each category: the graph takes texts, what PyTorch exported takes their codes."""
+def _take_texts(model: onnx.ModelProto, features: Sequence[Feature]) -> None:
+    """Put what makes codes of texts in front: the graph takes texts, the transforms in it take their codes."""
     graph = model.graph
     del graph.value_info[:]
-    for category in reversed(categories):
-        codes = _code_name(category)
-        code_of = category.fitted.code_of
-        node = helper.make_node(
-            "LabelEncoder",
-            [category.name],
-            [codes],
-            f"LabelEncoder/{category.name}",
-            domain=_ML_DOMAIN,
-            keys_strings=list(code_of),
-            values_int64s=list(code_of.values()),
-            default_int64=UNSEEN,
-        )
-        graph.node.insert(0, node)
-        place = next(place for place, each in enumerate(graph.input) if each.name == codes)
+    categories = [feature.fitted for feature in features if isinstance(feature.fitted, FittedCategory)]
+    nodes = [node for category in categories for node in write_codes(category, f"codes/{category.name}")]
+    for category in categories:
+        place = next(place for place, each in enumerate(graph.input) if each.name == f"codes/{category.name}")
         graph.input[place].CopyFrom(helper.make_tensor_value_info(category.name, onnx.TensorProto.STRING, ["batch"]))
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
     if categories:
-        model.opset_import.append(helper.make_opsetid(_ML_DOMAIN, _ML_OPSET))
+        model.opset_import.append(helper.make_opsetid(ML_DOMAIN, _ML_OPSET))
 
 
 def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str]) -> None:
@@ -143,7 +134,7 @@ def _class_constant(classes: Sequence[int] | Sequence[str]) -> onnx.TensorProto:
 
 def _properties(model: ServedModel, classes: Sequence[int] | Sequence[str]) -> dict[str, str]:
     """Return what the graph says of its inputs and outputs beside their types and shapes."""
-    optional = [feature.name for feature in model.features if feature.optional]
+    optional = [feature.name for feature in model.features if feature.fitted.optional]
     properties = {OPTIONAL: json.dumps(optional)} if optional else {}
     if classes:
         properties[LABELS] = json.dumps({PROBABILITIES: [str(value) for value in classes]}, ensure_ascii=False)
@@ -168,7 +159,7 @@ def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
 def _compare(data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> float:
     """Return the largest difference of the graph's probabilities from the model's."""
     probabilities, labels = run_in_batches(cpu_session(data), rows, [PROBABILITIES, LABEL])
-    expected = model(*model.tensors(rows))[1].numpy()
+    expected = model(model.prepare(rows))[1].numpy()
     difference = float(np.abs(probabilities - expected).max())
     wrong = int(np.sum(labels != np.asarray(classes, dtype=labels.dtype)[probabilities.argmax(axis=1)]))
     # Written so that a difference that is no number counts as a mismatch.
@@ -185,7 +176,7 @@ def _compare_numbers(data: bytes, model: ServedRegressor, rows: Columns) -> floa
     answers rounds off is no difference: a hair may decide to which side.
     """
     (given,) = run_in_batches(cpu_session(data), rows, [PREDICTION])
-    expected = model.unrounded(*model.tensors(rows)).numpy()
+    expected = model.unrounded(model.prepare(rows)).numpy()
     with np.errstate(over="ignore"):
         rounding = np.spacing(np.abs(expected).astype(given.dtype)).astype(np.float64)
     beyond = np.maximum(np.abs(given.astype(np.float64) - expected) - rounding, 0.0)

@@ -10,53 +10,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from headrace_data.transforms import LARGEST, UNSEEN
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.features import OneHot, Ordinal, Transform
 from headrace_learning.served import ServedModel, ServedRegressor
+from headrace_learning.transform_graphs import write_transform
+from headrace_learning.writer import SECOND_AXIS, Writer, element_type
 
 OPSET = 18
 IR_VERSION = 10
 Shape = list[str | int | None]
-_LIMITS = (("least", -1), ("largest", 1))
 BATCH = "batch"
 """Name of the first dimension of inputs and answers."""
-
-
-class Writer:
-    """Nodes and constants of a graph that is being written."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of one output and return the output's name."""
-        output = f"{operator}/{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def weight(self, name: str, values: torch.Tensor) -> str:
-        """Add a module's tensor and return its name."""
-        return self.constant(name, values.detach().cpu().contiguous().numpy())
-
-    def constant(self, name: str, values: Any) -> str:
-        """Add a constant, unless there is one of this name, and return the name."""
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(values), name)
-        return name
-
-    def cast(self, value: str, of: torch.dtype, to: torch.dtype) -> str:
-        """Return the value in another type."""
-        return value if of == to else self.node("Cast", value, to=element_type(to))
-
-
-def element_type(dtype: torch.dtype) -> int:
-    """Return what ONNX calls a type of PyTorch's."""
-    return int(helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype))
 
 
 def write_model(model: ServedModel) -> onnx.ModelProto:
@@ -70,7 +36,7 @@ def write_model(model: ServedModel) -> onnx.ModelProto:
     answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
     if isinstance(model, ServedRegressor):
         outputs: list[tuple[str, Shape]] = [(_write_prediction(model, writer, answer), [BATCH])]
-        answer_type = element_type(model.answer_type)
+        answer_type = element_type(_numpy_type(model.answer_type))
     else:
         answer_type = TensorProto.FLOAT
         outputs = [
@@ -81,7 +47,7 @@ def write_model(model: ServedModel) -> onnx.ModelProto:
         writer.nodes,
         "served",
         [
-            helper.make_tensor_value_info(name, element_type(feature.tensor_type), [BATCH, *feature.shape])
+            helper.make_tensor_value_info(name, element_type(feature.graph_type), [BATCH, *feature.shape])
             for name, feature in zip(names, model.features, strict=True)
         ],
         [helper.make_tensor_value_info(output, answer_type, shape) for output, shape in outputs],
@@ -92,14 +58,10 @@ def write_model(model: ServedModel) -> onnx.ModelProto:
 
 def _write_prepare(model: ServedModel, writer: Writer, names: Sequence[str]) -> str:
     """Write `ServedModel.prepare`: raw features to [batch, *input_shape]."""
-    flat = []
-    for place, (name, feature, transform) in enumerate(zip(names, model.features, model.transforms, strict=True)):
-        values = _write_transform(transform, writer, f"transforms.{place}", name, feature.tensor_type)
-        if not feature.shape and not isinstance(transform, OneHot):
-            values = writer.node("Unsqueeze", values, writer.constant("second axis", np.array([1])))
-        elif len(feature.shape) > 1:
-            values = writer.node("Flatten", values, axis=1)
-        flat.append(values)
+    flat = [
+        write_transform(feature, writer, place, name)
+        for place, (name, feature) in enumerate(zip(names, model.features, strict=True))
+    ]
     joined = writer.node("Concat", *flat, axis=1) if len(flat) > 1 else flat[0]
     if len(model.input_shape) == 1:
         return joined
@@ -107,37 +69,13 @@ def _write_prepare(model: ServedModel, writer: Writer, names: Sequence[str]) -> 
     return writer.node("Reshape", joined, writer.constant("input shape", np.array([0, *model.input_shape])))
 
 
-def _write_transform(module: nn.Module, writer: Writer, prefix: str, raw: str, dtype: torch.dtype) -> str:
-    match module:
-        case Transform():
-            values = writer.cast(raw, dtype, module.offset.dtype)
-            if module.optional:
-                fill = writer.weight(f"{prefix}.fill", module.fill)
-                values = writer.node("Where", writer.node("IsNaN", values), fill, values)
-            values = writer.node("Sub", values, writer.weight(f"{prefix}.offset", module.offset))
-            values = writer.node("Div", values, writer.weight(f"{prefix}.scale", module.scale))
-            type_ = module.offset.numpy().dtype.type
-            limits = [writer.constant(f"{name} {type_.__name__}", type_(sign * LARGEST)) for name, sign in _LIMITS]
-            values = writer.node("Clip", values, *limits)
-            return writer.cast(values, module.offset.dtype, torch.float32)
-        case OneHot():
-            codes = writer.node("Unsqueeze", raw, writer.constant("second axis", np.array([1])))
-            same = writer.node("Equal", codes, writer.weight(f"{prefix}.places", module.places))
-            return writer.cast(same, torch.bool, torch.float32)
-        case Ordinal():
-            unseen = writer.node("Equal", raw, writer.constant("unseen", np.int64(UNSEEN)))
-            codes = writer.node("Where", unseen, writer.weight(f"{prefix}.count", module.count), raw)
-            return writer.cast(codes, torch.int64, torch.float32)
-    raise _unknown(module)
-
-
 def _write_prediction(model: ServedRegressor, writer: Writer, answer: str) -> str:
     """Write what `ServedRegressor.forward` does with its network's answer: back to the label's unit."""
-    number = writer.node("Squeeze", answer, writer.constant("second axis", np.array([1])))
-    wide = writer.cast(number, torch.float32, torch.float64)
-    wide = writer.node("Mul", wide, writer.weight("deviation", model.deviation))
-    wide = writer.node("Add", wide, writer.weight("mean", model.mean))
-    return writer.cast(wide, torch.float64, model.answer_type)
+    number = writer.node("Squeeze", answer, writer.constant(SECOND_AXIS, np.array([1])))
+    wide = writer.cast(number, np.float32, np.float64)
+    wide = writer.node("Mul", wide, _weight(writer, "deviation", model.deviation))
+    wide = writer.node("Add", wide, _weight(writer, "mean", model.mean))
+    return writer.cast(wide, np.float64, _numpy_type(model.answer_type))
 
 
 def _write_network(module: nn.Module, writer: Writer, prefix: str, value: str) -> str:
@@ -152,16 +90,16 @@ def _write_network(module: nn.Module, writer: Writer, prefix: str, value: str) -
 
 
 def _linear(layer: Any, writer: Writer, prefix: str, value: str) -> str:
-    bias = [] if layer.bias is None else [writer.weight(f"{prefix}.bias", layer.bias)]
-    return writer.node("Gemm", value, writer.weight(f"{prefix}.weight", layer.weight), *bias, transB=1)
+    bias = [] if layer.bias is None else [_weight(writer, f"{prefix}.bias", layer.bias)]
+    return writer.node("Gemm", value, _weight(writer, f"{prefix}.weight", layer.weight), *bias, transB=1)
 
 
 def _convolution(layer: Any, writer: Writer, prefix: str, value: str) -> str:
-    bias = [] if layer.bias is None else [writer.weight(f"{prefix}.bias", layer.bias)]
+    bias = [] if layer.bias is None else [_weight(writer, f"{prefix}.bias", layer.bias)]
     return writer.node(
         "Conv",
         value,
-        writer.weight(f"{prefix}.weight", layer.weight),
+        _weight(writer, f"{prefix}.weight", layer.weight),
         *bias,
         kernel_shape=layer.kernel_size,
         strides=layer.stride,
@@ -197,6 +135,14 @@ _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] 
     nn.Identity: lambda _layer, _writer, _prefix, value: value,
 }
 """How each layer is written: those of networks.py, and the one that does nothing."""
+
+
+def _weight(writer: Writer, name: str, values: torch.Tensor) -> str:
+    return writer.constant(name, values.detach().cpu().contiguous().numpy())
+
+
+def _numpy_type(dtype: torch.dtype) -> np.dtype[Any]:
+    return np.dtype(torch.empty(0, dtype=dtype).numpy().dtype)
 
 
 def _width(network: nn.Module) -> int | None:

@@ -18,7 +18,7 @@ from headrace_learning.checkpoint import tensors_to_bytes
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import export_graph
 from headrace_learning.graphs import Array, Columns
-from headrace_learning.networks import count_parameters, weights_of
+from headrace_learning.networks import count_parameters
 from headrace_learning.served import ServedModel, ServedRegressor
 
 from headrace_trainer.core.memory import Memory, require_room
@@ -117,7 +117,7 @@ def run(
         require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation))
     exported = export_graph(model, plan.classes, compared)
     return Trained(
-        weights=tensors_to_bytes(weights_of(model)),
+        weights=tensors_to_bytes(model.weights()),
         graph=exported.data,
         metrics=_measured(exported.data, test, summary.baseline()) | summary.missing,
         outcome=outcome,
@@ -130,7 +130,7 @@ def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, 
     """Yield a model's answers before they take on their type, and the truth."""
     for features, truth in rows:
         with torch.no_grad():
-            answers = model.unrounded(*model.tensors(features)).numpy()
+            answers = model.unrounded(model.prepare(features)).numpy()
         yield answers, truth
 
 
@@ -181,4 +181,4 @@ def _learned(plan: Plan, summary: Summary) -> _Learned:
 @torch.no_grad()
 def _prepare(model: ServedModel, learned: _Learned, dataset: Manifest, columns: Columns) -> Rows:
     """Apply the transforms, which do not change while the network learns."""
-    return Rows(inputs=model.prepare(*model.tensors(columns)), targets=learned.targets(columns[dataset.label.name]))
+    return Rows(inputs=model.prepare(columns), targets=learned.targets(columns[dataset.label.name]))

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
-from headrace_data.spec.scalars import Duration, FieldName, Fraction, Number, PositiveInt
+from headrace_data.spec.scalars import Duration, ElementType, FieldName, Fraction, Number, PositiveInt
 from headrace_data.spec.section import Section
 
 Policy = Literal["drop", "keep"]
@@ -133,6 +133,10 @@ class Transform(Section):
         description="Numbers only. standard: mean 0 and deviation 1. minmax: 0 to 1. robust: median 0 and distance of "
         "the quartiles 1. none: as it comes, as when left out.",
     )
+
+    def kind_of(self, element: ElementType) -> str:
+        """Return the kind of transform of a feature of elements of this type."""
+        return self.encode or "onehot" if element == "string" else self.scale or "none"
 
 
 class Split(Section):

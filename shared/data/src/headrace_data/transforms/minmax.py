@@ -1,0 +1,19 @@
+"""minmax: 0 to 1, from the smallest to the largest value of the training split."""
+
+from __future__ import annotations
+
+from headrace_data.sketches import Floats, NumberSketch, Side
+from headrace_data.spec import Field, Transform
+from headrace_data.transforms.scaled import FittedTransform, fit_scaled
+
+read = FittedTransform.from_plain
+
+
+def fit(training: Side, field: Field, transform: Transform) -> FittedTransform:
+    """Return the transform fitted on the training split. Raises DatasetUnusable."""
+    return fit_scaled("minmax", training.numbers[field.name], transform, _offset_and_scale)
+
+
+def _offset_and_scale(sketch: NumberSketch, _sample: Floats) -> tuple[Floats, Floats]:
+    moments = sketch.moments()
+    return moments.low, moments.high - moments.low

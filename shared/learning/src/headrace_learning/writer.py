@@ -1,0 +1,43 @@
+"""Nodes and constants of an ONNX graph that is being written."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+SECOND_AXIS = "second axis"
+"""Name of the constant that operators over columns share."""
+
+
+class Writer:
+    """Nodes and constants of a graph that is being written."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node of one output and return the output's name."""
+        output = f"{operator}/{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, values: Any) -> str:
+        """Add a constant, unless there is one of this name, and return the name."""
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.asarray(values), name)
+        return name
+
+    def cast(self, value: str, of: Any, to: Any) -> str:
+        """Return the value, of one numpy type, in another."""
+        return value if np.dtype(of) == np.dtype(to) else self.node("Cast", value, to=element_type(np.dtype(to)))
+
+    def as_column(self, value: str) -> str:
+        """Return a value of shape [batch] as [batch, 1]."""
+        return self.node("Unsqueeze", value, self.constant(SECOND_AXIS, np.array([1])))
+
+
+def element_type(dtype: np.dtype[Any]) -> int:
+    """Return what ONNX calls a type of numpy's."""
+    return int(helper.np_dtype_to_tensor_dtype(dtype))
