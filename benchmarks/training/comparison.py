@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 from headrace_data.spec import Optimizer, Train
-from headrace_learning.networks import mlp
+from headrace_learning.families.mlp import mlp
+from headrace_learning.training.loop import Training
+from headrace_learning.training.objectives import Classification
+from headrace_learning.training.randomness import make_deterministic
+from headrace_learning.training.rows import Rows
 from headrace_local.launcher import Platform
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.child import Reporter
 from headrace_runtime.runs.folder import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
-from headrace_trainer.core.objectives import Classification
-from headrace_trainer.core.randomness import make_deterministic
-from headrace_trainer.core.rows import Rows
-from headrace_trainer.core.training import Training
 from torch import nn
 
 from benchmarks import figures

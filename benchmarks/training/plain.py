@@ -6,7 +6,7 @@ import copy
 
 import torch
 from headrace_data.spec import Train
-from headrace_trainer.core.rows import Rows
+from headrace_learning.training.rows import Rows
 from torch import nn
 from torch.nn import functional
 

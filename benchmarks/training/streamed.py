@@ -22,11 +22,11 @@ from headrace_data.manifest import Manifest, Provenance
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
-from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.training.checkpoint import Checkpoint
+from headrace_learning.training.randomness import make_deterministic
 from headrace_local.launcher import Platform
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.memory import Memory
-from headrace_trainer.core.randomness import make_deterministic
 from headrace_trainer.core.run import Plan, run
 
 from benchmarks import figures

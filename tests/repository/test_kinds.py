@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import Encode, Gates, Scale, Task
+from headrace_data.spec import Encode, Gates, Scale, Task, Train
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.transforms import TRANSFORMS
+from headrace_learning.families import FAMILIES
 from headrace_learning.transform_graphs import GRAPHS
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,16 @@ def test_names_of_measurements_stand_in_their_room_alone() -> None:
 
 def test_every_transform_of_a_spec_has_its_arithmetic_and_its_graph() -> None:
     assert set(TRANSFORMS) == set(GRAPHS) == {*get_args(Scale), *get_args(Encode)}
+
+
+def kinds(annotation: object) -> set[str]:
+    """Return the kinds of a section of the spec, or of a union of sections."""
+    return {
+        kind
+        for section in get_args(annotation) or (annotation,)
+        for kind in get_args(section.model_fields["kind"].annotation)
+    }
+
+
+def test_the_networks_of_the_spec_are_the_families_of_the_table() -> None:
+    assert kinds(Train.model_fields["network"].annotation) == FAMILIES.keys()

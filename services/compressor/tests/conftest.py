@@ -9,8 +9,9 @@ from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows
 from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
+from headrace_learning.families.cnn import cnn
+from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
-from headrace_learning.networks import cnn, mlp
 from headrace_learning.served import ServedClassifier
 from sklearn.datasets import load_digits
 

@@ -9,8 +9,8 @@ from headrace_compressor.core.measurement import Rows
 from headrace_data.transforms import FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
+from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
-from headrace_learning.networks import mlp
 from headrace_learning.served import ServedRegressor
 
 

@@ -10,9 +10,9 @@ from headrace_compressor.core.measurement import Rows, reads
 from headrace_data.transforms import FittedCategory, FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
+from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.graphs import optional_inputs
-from headrace_learning.networks import mlp
 from headrace_learning.served import ServedRegressor
 
 Columns = dict[str, np.ndarray[Any, Any]]

@@ -9,8 +9,8 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
+from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import ObjectStore
-from headrace_trainer.core.randomness import make_deterministic
 from sklearn.datasets import load_digits
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from headrace_learning.checkpoint import Checkpoint, Midway
+from headrace_learning.training.checkpoint import Checkpoint, Midway
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.folder import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints

@@ -212,7 +212,7 @@ def test_a_broken_manifest_is_refused(assign: Assign, digits: Pipeline, store: O
 
 _DETERMINISTIC = """
 import sys
-from headrace_trainer.core.randomness import make_deterministic
+from headrace_learning.training.randomness import make_deterministic
 import headrace_trainer.transport.assignments
 
 make_deterministic()

@@ -11,9 +11,10 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import CnnNetwork, MlpNetwork, Optimizer, Pipeline, Train
 from headrace_data.spec.network_size import count_parameters
 from headrace_learning import networks
+from headrace_learning.families import cnn, mlp
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
-from headrace_trainer.core.memory import Memory, least_bytes
+from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.errors import DoesNotFit
 
@@ -35,28 +36,28 @@ def train(network: MlpNetwork | CnnNetwork, kind: Any = "adam", batch_size: int 
 @pytest.mark.parametrize("hidden", [(), (7,), (64, 32)])
 def test_parameters_are_counted_as_the_networks_have_them(hidden: tuple[int, ...]) -> None:
     perceptron = MlpNetwork(kind="mlp", hidden=hidden)
-    built = networks.mlp(5, hidden, 3)
+    built = mlp.mlp(5, hidden, 3)
     assert count_parameters(perceptron, (5,), 3) == networks.count_parameters(built)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 9), (1, 3, 28), (1, 2, 2)])
 def test_parameters_of_convolutions_too(shape: tuple[int, int, int]) -> None:
     image = CnnNetwork(kind="cnn", channels=(2, 3, 5), hidden=(6,))
-    assert count_parameters(image, shape, 4) == networks.count_parameters(networks.cnn(shape, (2, 3, 5), (6,), 4))
+    assert count_parameters(image, shape, 4) == networks.count_parameters(cnn.cnn(shape, (2, 3, 5), (6,), 4))
 
 
 @pytest.mark.parametrize(("kind", "copies"), [("sgd", 8), ("momentum", 12), ("adam", 16)])
 def test_copies_of_the_parameters(kind: str, copies: int) -> None:
     linear = train(MlpNetwork(kind="mlp", hidden=()), kind)
-    assert least_bytes(linear, (1_000_000,), 1, (0, 0), 0) == 4 * copies * 1_000_001
+    assert mlp.FAMILY.least_bytes(linear, (1_000_000,), 1, (0, 0), 0) == 4 * copies * 1_000_001
 
 
 def test_rows_and_what_they_leave_in_the_layers() -> None:
     wide = train(MlpNetwork(kind="mlp", hidden=(1_000_000,)), batch_size=10)
     parameters = 4 * 16 * 3_000_001
-    assert least_bytes(wide, (1,), 1, (100, 0), 400) == parameters + 4 * (100 + 10 * 1_000_002)
+    assert mlp.FAMILY.least_bytes(wide, (1,), 1, (100, 0), 400) == parameters + 4 * (100 + 10 * 1_000_002)
     # Validation takes many rows at once, whatever the batch is.
-    assert least_bytes(wide, (1,), 1, (100, 5000), 4 * 5100) == parameters + 4 * (5100 + 4096 * 1_000_001)
+    assert mlp.FAMILY.least_bytes(wide, (1,), 1, (100, 5000), 4 * 5100) == parameters + 4 * (5100 + 4096 * 1_000_001)
 
 
 def test_what_does_not_fit_is_refused_before_it_is_built(

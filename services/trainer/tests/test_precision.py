@@ -11,8 +11,8 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
-from headrace_learning.checkpoint import Checkpoint
 from headrace_learning.evaluation import predict_numbers
+from headrace_learning.training.checkpoint import Checkpoint
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.run import Plan, Trained, run

@@ -16,7 +16,7 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
-from headrace_learning.checkpoint import Checkpoint
+from headrace_learning.training.checkpoint import Checkpoint
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.run import Plan, Trained, run
@@ -157,7 +157,7 @@ def test_what_is_measured_in_batches_is_what_is_measured_at_once(
     at_once, notebook = trained(pipeline, manifest, store, STREAMED)
 
     monkeypatch.setattr("headrace_data.chunks._MOST_BYTES", 5_000)
-    monkeypatch.setattr("headrace_trainer.core.rows.MEASURED_AT_ONCE", 7)
+    monkeypatch.setattr("headrace_learning.training.rows.MEASURED_AT_ONCE", 7)
     in_batches, others = trained(pipeline, manifest, store, STREAMED)
 
     assert in_batches.metrics == pytest.approx(at_once.metrics, rel=1e-9)

@@ -14,10 +14,10 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline, parse_canonical
 from headrace_data.windows import only_dataset
-from headrace_learning.checkpoint import Checkpoint
 from headrace_learning.evaluation import evaluate, predict_numbers
+from headrace_learning.training.checkpoint import Checkpoint
+from headrace_learning.training.objectives import Classification, Regression, balanced_weights
 from headrace_runtime.object_store import ObjectStore
-from headrace_trainer.core.objectives import Classification, Regression, balanced_weights
 from headrace_trainer.core.run import Plan, Trained, run
 from headrace_trainer.core.version import version_manifest
 from headrace_trainer.errors import WrongDataset

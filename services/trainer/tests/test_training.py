@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from headrace_data.spec import EarlyStop, MlpNetwork, Optimizer, Train
-from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
-from headrace_learning.networks import mlp, weights_of
-from headrace_trainer.core.objectives import Classification
-from headrace_trainer.core.randomness import order_of_rows, seed_for, seed_weights
-from headrace_trainer.core.rows import Rows
-from headrace_trainer.core.training import Outcome, Training
-from headrace_trainer.errors import Diverged
+from headrace_learning.errors import Diverged
+from headrace_learning.families.mlp import mlp
+from headrace_learning.networks import weights_of
+from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
+from headrace_learning.training.loop import Outcome, Training
+from headrace_learning.training.objectives import Classification
+from headrace_learning.training.randomness import order_of_rows, seed_for, seed_weights
+from headrace_learning.training.rows import Rows
 
 
 class Notebook:

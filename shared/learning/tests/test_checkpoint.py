@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from headrace_learning.checkpoint import Checkpoint, Midway, from_bytes, tensors_to_bytes, to_bytes
 from headrace_learning.errors import BrokenCheckpoint, NotLearnable
-from headrace_learning.networks import mlp, weights_of
-from headrace_learning.optimizers import Optimizer, build_optimizer
+from headrace_learning.families.mlp import mlp
+from headrace_learning.networks import weights_of
+from headrace_learning.training.checkpoint import Checkpoint, Midway, from_bytes, tensors_to_bytes, to_bytes
+from headrace_learning.training.optimizers import Optimizer, build_optimizer
 
 
 def _choice(kind: str) -> SimpleNamespace:

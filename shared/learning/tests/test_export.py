@@ -11,14 +11,16 @@ import pytest
 import torch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.transforms import FittedTransform, FittedTransforms
-from headrace_learning.building import build_model
+from headrace_learning.building import features_of, served
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, predict
 from headrace_learning.export import ExportedGraph, export_graph
+from headrace_learning.families import FAMILIES
+from headrace_learning.families.mlp import mlp
+from headrace_learning.families.network import NetworkFamily
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LABELS, class_values
-from headrace_learning.networks import mlp
-from headrace_learning.served import ServedClassifier
+from headrace_learning.served import ServedClassifier, ServedModel
 from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.writing import OPSET
 
@@ -72,11 +74,20 @@ def _fitted(pipeline: Pipeline, rows: dict[str, np.ndarray]) -> FittedTransforms
     return FittedTransforms(tuple(fit(field.name, rows[field.name]) for field in pipeline.stream.features))
 
 
+def _model(pipeline: Pipeline, transforms: FittedTransforms) -> ServedModel:
+    """A model with fresh weights, for three classes."""
+    family, section = FAMILIES[pipeline.train.network.kind], pipeline.train.network
+    assert isinstance(family, NetworkFamily)
+    features = features_of(pipeline, transforms)
+    shape = family.input_shape(features)
+    return served(pipeline, features, shape, family.build(section, shape, 3), 3)
+
+
 def _export(features: Sequence[str], network: str) -> Export:
     pipeline = _pipeline(features, network)
     rows = _rows(pipeline)
     torch.manual_seed(1)
-    return export_graph(build_model(pipeline, _fitted(pipeline, rows), 3), CLASSES, rows), rows, pipeline
+    return export_graph(_model(pipeline, _fitted(pipeline, rows)), CLASSES, rows), rows, pipeline
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +135,7 @@ def test_the_transforms_in_the_graph_are_those_of_the_dataset(mixed: Export) -> 
 
     # A graph whose network takes the features as they come, fed with what the reference made of them, must agree.
     torch.manual_seed(1)
-    network = build_model(pipeline, fitted, 3).network.eval()
+    network = _model(pipeline, fitted).network.eval()
     prepared = np.concatenate([fitted[name].apply(rows[name]).reshape(40, -1) for name in rows], axis=1)
     with torch.no_grad():
         expected = network(torch.from_numpy(prepared)).numpy()
@@ -202,8 +213,8 @@ import numpy, torch
 from types import SimpleNamespace
 from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
-from headrace_learning.networks import mlp
-from headrace_learning.optimizers import build_optimizer
+from headrace_learning.families.mlp import mlp
+from headrace_learning.training.optimizers import build_optimizer
 from headrace_learning.features import Feature
 from headrace_learning.served import ServedClassifier
 
@@ -244,7 +255,7 @@ _EXPORT = """
 import hashlib, numpy, torch
 from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
-from headrace_learning.networks import mlp
+from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.served import ServedClassifier
 

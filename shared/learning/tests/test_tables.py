@@ -16,10 +16,11 @@ from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION, errors_of
 from headrace_data.transforms import LARGEST, FittedCategory, FittedTransform, FittedTransforms
-from headrace_learning.building import LabelScale, build_model
+from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import evaluate, median_latencies_ms, predict, predict_numbers
 from headrace_learning.export import export_graph
+from headrace_learning.families import mlp
 from headrace_learning.features import Feature
 from headrace_learning.graphs import (
     CLASSES,
@@ -73,6 +74,12 @@ train: {network: {kind: mlp, hidden: [8]}}
 COLOURS = ["red", "grün", "zero\u0000inside", "😀", "e\u0301", "\u00e9", " ", "null"]
 SCALE = LabelScale(4200.0, 800.0)
 Columns = dict[str, np.ndarray[Any, Any]]
+
+
+def build_model(pipeline: Pipeline, transforms: FittedTransforms, answers: int | LabelScale) -> ServedModel:
+    shape = mlp.FAMILY.input_shape(features := features_of(pipeline, transforms))
+    network = mlp.FAMILY.build(pipeline.train.network, shape, answers if isinstance(answers, int) else 1)
+    return served(pipeline, features, shape, network, answers)
 
 
 def pipeline_of(label: str) -> Pipeline:

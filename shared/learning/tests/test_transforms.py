@@ -12,7 +12,7 @@ from headrace_data.sketch_files import from_bytes, to_bytes
 from headrace_data.sketches import Side, Sketch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.transforms import TRANSFORMS, FittedTransforms
-from headrace_learning.building import build_model
+from headrace_learning.building import features_of
 from headrace_learning.export import export_graph
 from headrace_learning.graphs import LOGITS, with_logits
 from headrace_learning.served import ServedClassifier
@@ -145,7 +145,7 @@ def hostile(pipeline: Pipeline, fitted: FittedTransforms) -> Columns:
 def test_a_graph_makes_of_hostile_rows_what_training_sees(choice: str, text: bool) -> None:
     pipeline = pipeline_of(choice, text=text)
     fitted = fit(training(pipeline, [range(300)]), pipeline)
-    features = build_model(pipeline, fitted, 2).features
+    features = features_of(pipeline, fitted)
     model = ServedClassifier(features, (fitted.width,), nn.Identity())
     columns = hostile(pipeline, fitted)
     few = {name: column[:3] for name, column in columns.items()}

@@ -16,7 +16,7 @@ from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.child import Assignment, run_child
 
 if TYPE_CHECKING:
-    from headrace_trainer.ports import Progress
+    from headrace_learning.training.ports import Progress
 
 _IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer.adapters.checkpoints")
 """What training imports, which takes seconds: a child that waits has done it."""

@@ -5,7 +5,6 @@
     TrainingError
     ├── WrongDataset   the dataset does not hold what the pipeline asks for
     ├── DoesNotFit     the network takes more memory than there is
-    ├── Diverged       the loss is no finite number any more
     ├── NotMeasurable  what was trained has no finite measurements on the test split
     └── TooManyDigits  numbers differ in digits only that the type they are computed or answered in does not have
 """
@@ -30,16 +29,6 @@ class DoesNotFit(TrainingError):
             f"train.network: expected to need at most the {total_bytes / 1e6:,.0f} MB of memory there are here, got "
             f"{parameters:,} parameters and {rows:,} rows, which need at least {needed_bytes / 1e6:,.0f} MB to train; "
             "make its layers or train.batchSize smaller, freeze fewer rows, or give the trainer more memory"
-        )
-
-
-class Diverged(TrainingError):
-    """The loss is no finite number any more."""
-
-    def __init__(self, epoch: int, loss: float, learning_rate: float) -> None:
-        super().__init__(
-            f"training diverged in epoch {epoch}: expected a finite loss, got {loss}; "
-            f"try a lower train.optimizer.learningRate than {learning_rate:g}, or scale features in prepare.transform"
         )
 
 

@@ -6,6 +6,7 @@
     ├── NotLearnable     the pipeline asks for something that cannot be built or trained
     ├── NotAServedGraph  an ONNX graph lacks a tensor that every served graph has
     ├── ExportMismatch   ONNX Runtime and PyTorch disagree about an exported graph
+    ├── Diverged         the loss is no finite number any more
     └── BrokenCheckpoint bytes are no whole checkpoint
 """
 
@@ -32,6 +33,16 @@ class ExportMismatch(LearningError):
         )
         self.difference = difference
         self.labels_differ = labels_differ
+
+
+class Diverged(LearningError):
+    """The loss is no finite number any more."""
+
+    def __init__(self, epoch: int, loss: float, learning_rate: float) -> None:
+        super().__init__(
+            f"training diverged in epoch {epoch}: expected a finite loss, got {loss}; "
+            f"try a lower train.optimizer.learningRate than {learning_rate:g}, or scale features in prepare.transform"
+        )
 
 
 class BrokenCheckpoint(LearningError):

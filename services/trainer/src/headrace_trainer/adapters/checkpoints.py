@@ -4,8 +4,8 @@ import logging
 import re
 import time
 
-from headrace_learning.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.errors import BrokenCheckpoint
+from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_runtime.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)

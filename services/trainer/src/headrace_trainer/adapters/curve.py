@@ -5,10 +5,9 @@ import logging
 import time
 from collections.abc import Mapping
 
+from headrace_learning.training.ports import Progress
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.object_store import ObjectStore
-
-from headrace_trainer.ports import Progress
 
 CURVE = "curve.json"
 """Name of the file under the attempt's output: a list of objects, `epoch` and what was measured after it."""

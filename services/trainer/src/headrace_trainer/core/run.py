@@ -13,24 +13,24 @@ from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
 from headrace_data.tasks import Always
-from headrace_learning.building import LabelScale, build_model, input_shape
-from headrace_learning.checkpoint import tensors_to_bytes
+from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.evaluation import Labelled, evaluate_batches
-from headrace_learning.export import export_graph
+from headrace_learning.export import ExportedGraph, export_graph
+from headrace_learning.families import FAMILIES
+from headrace_learning.families.family import Run, Sources
 from headrace_learning.graphs import Array, Columns
-from headrace_learning.networks import count_parameters
 from headrace_learning.served import ServedModel, ServedRegressor
+from headrace_learning.training.loop import Outcome
+from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
+from headrace_learning.training.ports import Checkpoints, Progress
+from headrace_learning.training.rows import Rows
+from torch import nn
 
 from headrace_trainer.core.memory import Memory, require_room
-from headrace_trainer.core.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_trainer.core.precision import require_float32
-from headrace_trainer.core.randomness import seed_weights
-from headrace_trainer.core.rows import Rows
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
-from headrace_trainer.core.training import Outcome, Training
 from headrace_trainer.errors import NotMeasurable, WrongDataset
-from headrace_trainer.ports import Checkpoints, Progress
 
 _COMPARED_ROWS = 1024
 """Test rows, at most, on which the exported graph is compared with PyTorch."""
@@ -92,38 +92,42 @@ def run(
 
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
-    pipeline, memory = plan.pipeline, memory or Memory()
-    shape = input_shape(pipeline, plan.dataset.transforms)
+    train, memory = plan.pipeline.train, memory or Memory()
+    family = FAMILIES[train.network.kind]
+    features = features_of(plan.pipeline, plan.dataset.transforms)
+    shape, outputs = family.input_shape(features), len(plan.classes) or 1
     splits = Splits(reader, shape, memory)
-    outputs = len(plan.classes) or 1
-    require_room(pipeline.train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
+    require_room(train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
 
-    summary = splits.summary(regression=pipeline.task == "regression")
+    summary = splits.summary(regression=plan.pipeline.task == "regression")
     learned = _learned(plan, summary)
-    seed_weights(pipeline.train.seed)
-    model = build_model(pipeline, plan.dataset.transforms, learned.answers)
-    prepare = partial(_prepare, model, learned, plan.dataset)
-    train, validation = splits.source("train", prepare), splits.source("validation", prepare)
+    serve = partial(served, plan.pipeline, features, shape, answers=learned.answers)
+    prepare = partial(_prepare, serve(nn.Identity()), learned, plan.dataset)
+    rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
 
-    training = Training(
-        model.network, pipeline.train, learned.objective, train, validation, plan.subject, checkpoints, progress
+    fitted = family.fit(
+        train.network, rows, learned.objective, Run(train, shape, outputs, plan.subject, checkpoints, progress)
     )
-    outcome = training.run()
 
-    test = Chunks(reader, "test")
+    model, test = serve(fitted.network), Chunks(reader, "test")
+    exported = _exported(plan, model, test)
+    return Trained(
+        weights=fitted.weights(model),
+        graph=exported.data,
+        metrics=_measured(exported.data, test, summary.baseline()) | summary.missing,
+        outcome=fitted.outcome,
+        parameters=fitted.parameters,
+        export_difference=exported.difference,
+    )
+
+
+def _exported(plan: Plan, model: ServedModel, test: Labelled) -> ExportedGraph:
+    """Return the model's graph, compared with the model on rows of the test split."""
     features, _ = next(iter(test))
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
         require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation))
-    exported = export_graph(model, plan.classes, compared)
-    return Trained(
-        weights=tensors_to_bytes(model.weights()),
-        graph=exported.data,
-        metrics=_measured(exported.data, test, summary.baseline()) | summary.missing,
-        outcome=outcome,
-        parameters=count_parameters(model.network),
-        export_difference=exported.difference,
-    )
+    return export_graph(model, plan.classes, compared)
 
 
 def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, Array]]:

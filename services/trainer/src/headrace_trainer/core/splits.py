@@ -11,10 +11,10 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.spec import Field
 from headrace_data.split import SplitName
 from headrace_learning.graphs import Array, Columns
+from headrace_learning.training.rows import Rows, Source, StreamedRows, joined
 
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.precision import EXACT
-from headrace_trainer.core.rows import Rows, Source, StreamedRows, joined
 from headrace_trainer.core.summary import Summary
 
 _NUMBER_BYTES = 4

@@ -8,16 +8,17 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
+from headrace_learning.training.ports import Checkpoints
+from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.memory import total_bytes
 from headrace_runtime.runs.child import Assignment, WorkRefused
 
 from headrace_trainer.core.memory import Memory
-from headrace_trainer.core.randomness import make_deterministic
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.core.version import version_manifest
 from headrace_trainer.errors import TrainingError
-from headrace_trainer.ports import Checkpoints, Curve
+from headrace_trainer.ports import Curve
 
 
 def train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve) -> dict[str, Any]:

@@ -11,16 +11,16 @@ from itertools import islice
 import torch
 from headrace_data.spec import Train
 from headrace_data.tasks import Mean
-from headrace_learning.checkpoint import Checkpoint, Midway
-from headrace_learning.networks import weights_of
-from headrace_learning.optimizers import build_optimizer
 from torch import nn
 
-from headrace_trainer.core.objectives import Objective
-from headrace_trainer.core.randomness import seed_epoch
-from headrace_trainer.core.rows import MEASURED_AT_ONCE, Source
-from headrace_trainer.errors import Diverged
-from headrace_trainer.ports import Checkpoints, Progress
+from headrace_learning.errors import Diverged
+from headrace_learning.networks import weights_of
+from headrace_learning.training.checkpoint import Checkpoint, Midway
+from headrace_learning.training.objectives import Objective
+from headrace_learning.training.optimizers import build_optimizer
+from headrace_learning.training.ports import Checkpoints, Progress
+from headrace_learning.training.randomness import seed_epoch
+from headrace_learning.training.rows import MEASURED_AT_ONCE, Source
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from headrace_data.errors import DatasetInvalid
 from headrace_data.shuffling import Arrays, in_multiples, read_ahead, shuffled
 
-from headrace_trainer.core.randomness import order_of_rows, seed_for
+from headrace_learning.training.randomness import order_of_rows, seed_for
 
 MEASURED_AT_ONCE = 4096
 """Rows that a forward pass without gradients takes."""

@@ -1,0 +1,92 @@
+"""Families that are networks of PyTorch's: what they share is everything but the layers."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from headrace_data.spec import Train
+from headrace_data.spec.network_size import count_parameters, row_values
+from torch import nn
+
+from headrace_learning import networks
+from headrace_learning.errors import NotLearnable
+from headrace_learning.families.family import Family, Fitted, Run, Sources
+from headrace_learning.features import Feature
+from headrace_learning.training.loop import Training
+from headrace_learning.training.objectives import Objective
+from headrace_learning.training.randomness import seed_weights
+from headrace_learning.training.rows import MEASURED_AT_ONCE
+
+_NUMBER_BYTES = 4
+_REMEMBERED = {"sgd": 0, "momentum": 1, "adam": 2}
+"""Numbers that an optimiser keeps for each parameter."""
+
+
+def flat_shape(features: Sequence[Feature]) -> tuple[int, ...]:
+    """Return the shape of all features side by side."""
+    return (sum(feature.fitted.width for feature in features),)
+
+
+def image_shape(features: Sequence[Feature]) -> tuple[int, int, int]:
+    """Return channels, height and width of the one feature that a convolutional network looks at."""
+    shapes = [list(feature.shape) for feature in features]
+    match shapes:
+        case [[height, width]]:
+            return (1, height, width)
+        case [[channels, height, width]]:
+            return (channels, height, width)
+    raise NotLearnable(
+        "train.network: cnn expects exactly one feature, of shape [height, width] or [channels, height, width]; "
+        f"got shapes {shapes}"
+    )
+
+
+class NetworkFamily(Family):
+    """Trains the network that `build` makes, epoch by epoch."""
+
+    def __init__(
+        self,
+        build: Callable[[Any, Sequence[int], int], nn.Module],
+        shape: Callable[[Sequence[Feature]], tuple[int, ...]] = flat_shape,
+    ) -> None:
+        """`build` takes the spec's section, the shape of a prepared row and the number of outputs.
+
+        Weights come from PyTorch's global generator. `shape` is `Family.input_shape`.
+        """
+        self.build = build
+        self._shape = shape
+
+    def input_shape(self, features: Sequence[Feature]) -> tuple[int, ...]:
+        """Return the shape of one prepared row."""
+        return self._shape(features)
+
+    def parameters(self, section: Any, shape: Sequence[int], outputs: int) -> int:
+        """Return how many numbers the network learns."""
+        return count_parameters(section, shape, outputs)
+
+    def least_bytes(
+        self, train: Train, shape: Sequence[int], outputs: int, rows: tuple[int, int], held_bytes: int
+    ) -> int:
+        """Return the memory that training takes at least.
+
+        Counted are the prepared rows that are held, what a batch leaves in the layers, and for each parameter: weight,
+        gradient, the best epoch's weight and the optimiser's memory; a copy of weight and memory, and another of these
+        and the best weight, when a checkpoint is made, which then stands there twice in bytes.
+        """
+        remembered = _REMEMBERED[train.optimizer.kind]
+        copies = (3 + remembered) + (1 + remembered) + 2 * (2 + remembered)
+        values = row_values(train.network, shape, outputs)
+        training, validation = rows
+        learning = min(train.batch_size, training) * sum(values)
+        measuring = min(MEASURED_AT_ONCE, validation) * max((one + other for one, other in pairwise(values)), default=0)
+        numbers = copies * self.parameters(train.network, shape, outputs)
+        return held_bytes + _NUMBER_BYTES * (numbers + max(learning, measuring))
+
+    def fit(self, section: Any, rows: Sources, objective: Objective, run: Run) -> Fitted:
+        """Train from the seed's weights, or from the newest checkpoint."""
+        seed_weights(run.train.seed)
+        network = self.build(section, run.shape, run.outputs)
+        outcome = Training(
+            network, run.train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
+        ).run()
+        return Fitted(network, outcome, networks.count_parameters(network))

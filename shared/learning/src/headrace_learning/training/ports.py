@@ -1,0 +1,26 @@
+"""What training needs from outside."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from headrace_learning.training.checkpoint import Checkpoint
+
+
+class Checkpoints(Protocol):
+    """Where a run's state is kept between attempts."""
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        """Return the valid checkpoint of this subject that is furthest, of any attempt; None if there is none."""
+
+    def due(self, *, midway: bool) -> bool:
+        """Return whether it is time for another checkpoint: in the midst of an epoch, or after one."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint: whole, or not at all."""
+
+
+class Progress(Protocol):
+    """Who is told how far a run is."""
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        """Tell that `step` of `steps` epochs are done, with `eta_s` seconds to go."""
