@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+FOUND = ("precision", "recall", "f1", "roc_auc", "pr_auc")
 _METRICS = {
     "size_bytes",
     "latency_ms_batch_1",
     "latency_ms_batch_32",
     "accuracy",
     "log_loss",
+    *FOUND,
     "calibration_error",
     "agreement",
     "relative_logit_error",
@@ -69,7 +71,7 @@ def test_both_versions_are_evaluated_on_both_splits(digits_mlp: Version, digits_
         ("sha256:cnn", "sha256:older", 100),
     ]
     for each in found:
-        assert each.metrics.keys() == {"accuracy", "log_loss", "calibration_error"}
+        assert each.metrics.keys() == {"accuracy", "log_loss", *FOUND, "calibration_error"}
         assert each.metrics["accuracy"] > 0.9
 
 

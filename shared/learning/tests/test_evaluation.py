@@ -38,6 +38,18 @@ def test_a_graph_is_measured_on_labelled_rows(linear_graph: LinearGraph) -> None
             "accuracy/3": 1.0,
             "accuracy/5": 1.0,
             "accuracy/8": 0.5,
+            # Means over the classes: 3 is answered twice, and once wrongly.
+            "precision": (0.5 + 1 + 1) / 3,
+            "recall": (1 + 1 + 0.5) / 3,
+            "f1": (2 / 3 + 1 + 2 / 3) / 3,
+            "precision/3": 0.5,
+            "precision/5": 1.0,
+            "precision/8": 1.0,
+            "f1/3": 2 / 3,
+            "f1/5": 1.0,
+            "f1/8": 2 / 3,
+            "roc_auc": (5 / 6 + 1 + 0.75) / 3,
+            "pr_auc": (0.5 + 1 + 0.75) / 3,
         },
         abs=1e-6,
     )

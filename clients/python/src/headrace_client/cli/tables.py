@@ -94,6 +94,7 @@ def versions(found: list[View]) -> list[RenderableType]:
     parts: list[RenderableType] = [table(["model", ">version", "=id", "=dataset", title, *beside, "=state"], rows)]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
+    parts += _measured(found[-1]) if found else []
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
         for view in found
@@ -105,6 +106,18 @@ def versions(found: list[View]) -> list[RenderableType]:
         for doubt in doubts(TASKS[view["task"]], view["metrics"])
     ]
     return parts
+
+
+def _measured(version: View) -> list[str]:
+    """Return every measure of a version in one sentence; none where the headline is all there is."""
+    told = [
+        f"{measure.name} {_number(version['metrics'][measure.name])}"
+        for measure in TASKS[version["task"]].measured
+        if measure.name in version["metrics"]
+    ]
+    if len(told) < 2:
+        return []
+    return [f"version {version['ordinal']} of {plain(version['model'])} on its test split: {', '.join(told)}"]
 
 
 def variants(version: View) -> list[RenderableType]:

@@ -136,8 +136,18 @@ def _test_rows(facts: VersionFacts) -> int:
 
 def _answers(facts: VersionFacts) -> Html:
     if isinstance(facts.answers, Estimates):
-        return page.cards(*_estimates(facts.answers, facts.label))
-    return page.cards(*_confusion(facts.answers), *_calibration(facts.answers))
+        return page.cards(*_estimates(facts.answers, facts.label), *_measures(facts))
+    return page.cards(*_confusion(facts.answers), *_calibration(facts.answers), *_measures(facts))
+
+
+def _measures(facts: VersionFacts) -> Iterator[Html]:
+    metrics = facts.version["metrics"]
+    rows = [
+        [measure.title, _figure(measure, metrics[measure.name]), measure.note]
+        for measure in _task(facts).measured
+        if measure.name in metrics
+    ]
+    yield page.card("Measures", page.table(["", "fp32", ""], rows, numbers=(1,), caption="On the whole test split"))
 
 
 def _confusion(answers: Answers) -> Iterator[Html]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean
@@ -12,6 +11,7 @@ import numpy as np
 
 from headrace_data.tasks.gate import Gate
 from headrace_data.tasks.measure import COUNTED, ROUNDING, Array, Mean, Measure, Metrics, require_rows
+from headrace_data.tasks.ranking import Ranking
 from headrace_data.tasks.task import Answers, Baseline, Classes, Task
 
 PROBABILITIES: Final = "probabilities"
@@ -21,11 +21,18 @@ LABEL: Final = "label"
 ACCURACY: Final = Measure("accuracy", "share", "more", "accuracy", adds_up=COUNTED)
 LOG_LOSS: Final = Measure("log_loss", "nats", "less", "log loss", "nats")
 CALIBRATION_ERROR: Final = Measure("calibration_error", "share", "less", "calibration error", "lower is better")
+PRECISION: Final = Measure("precision", "share", "more", "precision", "of the answers, how many are right")
+RECALL: Final = Measure("recall", "share", "more", "recall", "of the rows, how many are found")
+F1: Final = Measure("f1", "share", "more", "F1", "harmonic mean of precision and recall")
+ROC_AUC: Final = Measure("roc_auc", "share", "more", "ROC-AUC", "0.5 is chance")
+PR_AUC: Final = Measure("pr_auc", "share", "more", "PR-AUC", "average precision")
 AGREEMENT: Final = "agreement"
 """Share of rows with the same answer as fp32's."""
 LOGIT_ERROR: Final = "relative_logit_error"
 """Norm of the logits' difference from fp32's, over the norm of fp32's."""
 CALIBRATION_BINS: Final = 15
+MOST_OF_CLASS: Final = 100
+"""Classes up to which precision and F1 of each are told: events have a size."""
 _OF_CLASS: Final = f"{ACCURACY.name}/"
 _BASELINE: Final = f"baseline_{ACCURACY.name}/"
 _SMALLEST_PROBABILITY: Final = 1e-7
@@ -47,42 +54,80 @@ class Predictions:
 class ClassScores:
     """Measurements of classified rows."""
 
-    def __init__(self, classes: Classes) -> None:
+    def __init__(self, classes: Classes, positive: int | str | None = None) -> None:
+        """`positive` is the class that is looked for; the second of two by default, and each of more in turn."""
         self._classes = classes
+        self._positive = _place_of(self._classes, positive)
         self._rows = 0
-        self._accuracy, self._log_loss = Mean(), Mean()
+        self._log_loss = Mean()
         self._gaps = np.zeros(CALIBRATION_BINS)
-        self._of_class: defaultdict[int | str, Mean] = defaultdict(Mean)
+        # Rows by the place of the true class, and by that of the answer; what is no class of the graph counts last.
+        self._true, self._answered, self._right = np.zeros((3, len(self._classes) + 1), dtype=np.int64)
+        self._ranking = Ranking()
 
     def add(self, answers: Answers, truth: Array) -> None:
         """Add rows; at least one."""
         predictions = Predictions(answers[PROBABILITIES], answers[LABEL], self._classes)
-        rows = len(truth)
-        self._rows += rows
-        self._accuracy.add(accuracy(predictions.labels, truth), rows)
-        self._log_loss.add(log_loss(predictions, truth), rows)
+        true, given = (_places(self._classes, each) for each in (truth, predictions.labels))
+        self._rows += len(truth)
+        self._log_loss.add(log_loss(predictions, truth), len(truth))
         self._gaps += _calibration_gaps(predictions, truth, CALIBRATION_BINS)
-        for value in self._classes:
-            of_class = truth == value
-            if count := int(np.count_nonzero(of_class)):
-                self._of_class[value].add(accuracy(predictions.labels[of_class], truth[of_class]), count)
+        for counts, places in ((self._true, true), (self._answered, given), (self._right, true[true == given])):
+            counts += np.bincount(places, minlength=len(counts))
+        columns = slice(None) if self._positive is None else [self._positive]
+        self._ranking.add(predictions.probabilities[:, columns], true)
 
     def quality(self) -> dict[str, float]:
-        """Return accuracy, log_loss and calibration_error."""
+        """Return the measures; those of a class that is looked for are left out where no row is of it."""
         return {
-            ACCURACY.name: self._accuracy.value,
+            ACCURACY.name: float(self._right.sum() / self._rows),
             LOG_LOSS.name: self._log_loss.value,
             CALIBRATION_ERROR.name: float(np.abs(self._gaps).sum() / self._rows),
+            **self._found(),
+            **self._areas(),
         }
 
     def metrics(self) -> dict[str, float]:
         """Return what `metrics_of` says."""
-        found = {value: self._of_class[value].value for value in self._classes if value in self._of_class}
-        return self.quality() | {f"{_OF_CLASS}{value}": share for value, share in found.items()}
+        there: list[int] = np.flatnonzero(self._true[:-1]).tolist()
+        parts = {f"{_OF_CLASS}{self._classes[place]}": self._recall(place) for place in there}
+        if len(self._classes) <= MOST_OF_CLASS:
+            for measure, of in ((PRECISION, self._precision), (F1, self._f1)):
+                parts |= {f"{measure.name}/{self._classes[place]}": of(place) for place in there}
+        return self.quality() | parts
+
+    def _precision(self, place: int) -> float:
+        """Return the share of right answers among those of a class; 0 where it is never answered."""
+        return float(self._right[place] / max(self._answered[place], 1))
+
+    def _recall(self, place: int) -> float:
+        return float(self._right[place] / max(self._true[place], 1))
+
+    def _f1(self, place: int) -> float:
+        return float(2 * self._right[place] / max(self._answered[place] + self._true[place], 1))
+
+    def _found(self) -> dict[str, float]:
+        if self._positive is None:
+            # As scikit-learn averages: over the classes that have rows or answers.
+            places = np.flatnonzero(self._true[:-1] + self._answered[:-1]).tolist()
+        else:
+            places = [self._positive] if self._true[self._positive] else []
+        of = ((PRECISION, self._precision), (RECALL, self._recall), (F1, self._f1))
+        return {measure.name: fmean(map(value, places)) for measure, value in of} if places else {}
+
+    def _areas(self) -> dict[str, float]:
+        pairs = [(0, self._positive)] if self._positive is not None else [(at, at) for at in range(len(self._classes))]
+        found = [each for column, place in pairs if (each := self._ranking.areas(column, place))]
+        if not found:
+            return {}
+        return {ROC_AUC.name: fmean(roc for roc, _ in found), PR_AUC.name: fmean(area for _, area in found)}
 
 
 def metrics_of(predictions: Predictions, truth: Array) -> dict[str, float]:
-    """Return accuracy, log_loss, calibration_error, and accuracy/<class> for each class that has rows."""
+    """Return the measures, and accuracy/<class>, which is its recall, precision/<class> and f1/<class>.
+
+    Only classes that have rows are told of; of more than `MOST_OF_CLASS` classes the accuracy alone.
+    """
     scores = ClassScores(predictions.classes)
     scores.add({PROBABILITIES: predictions.probabilities, LABEL: predictions.labels}, truth)
     return scores.metrics()
@@ -101,9 +146,9 @@ def log_loss(predictions: Predictions, truth: Array) -> float:
     on newer rows must not look better for what it cannot say.
     """
     require_rows(predictions.labels, truth)
-    columns = _columns_of(predictions.classes, truth)
-    rows = np.arange(len(truth))
-    given = np.where(columns >= 0, predictions.probabilities[rows, columns].astype(np.float64), 0.0)
+    places, known = _places(predictions.classes, truth), len(predictions.classes)
+    columns = np.minimum(places, known - 1)
+    given = np.where(places < known, predictions.probabilities[np.arange(len(truth)), columns].astype(np.float64), 0.0)
     return float(np.mean(-np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))))
 
 
@@ -136,10 +181,19 @@ def _calibration_gaps(predictions: Predictions, truth: Array, bins: int) -> Arra
     return np.bincount(places, weights=right - confidence, minlength=bins)
 
 
-def _columns_of(classes: Classes, truth: Array) -> Array:
-    """Return the column of each row's true class, -1 where the class is unknown."""
-    places = {value: place for place, value in enumerate(classes)}
-    return np.array([places.get(value, -1) for value in truth.tolist()], dtype=np.int64)
+def _places(classes: Classes, values: Array) -> Array:
+    """Return the place of each value among the classes, the number of classes where it is none of them."""
+    known = np.array(classes, dtype=object if values.dtype == object else None)
+    order = np.argsort(known)
+    found = order[np.minimum(np.searchsorted(known, values, sorter=order), len(known) - 1)]
+    return np.where(known[found] == values, found, len(known))
+
+
+def _place_of(classes: Classes, positive: int | str | None) -> int | None:
+    for place, value in enumerate(classes):
+        if value == positive:
+            return place
+    return 1 if len(classes) == 2 else None
 
 
 class AlwaysOneClass:
@@ -169,7 +223,7 @@ class Classification(Task):
     unfit = frozenset({"float32", "float64"})
     outputs = (PROBABILITIES, LABEL)
     headline = ACCURACY
-    measured = (ACCURACY, LOG_LOSS, CALIBRATION_ERROR)
+    measured = (ACCURACY, LOG_LOSS, CALIBRATION_ERROR, PRECISION, RECALL, F1, ROC_AUC, PR_AUC)
     beside = AGREEMENT
     gates = (
         Gate("accuracyDrop", "accuracy_drop", _drop, 0.0),
@@ -177,9 +231,9 @@ class Classification(Task):
         Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0),
     )
 
-    def scores(self, classes: Classes) -> ClassScores:
+    def scores(self, classes: Classes, positive: int | str | None = None) -> ClassScores:
         """Return what measures answers."""
-        return ClassScores(classes)
+        return ClassScores(classes, positive)
 
     def always(self, answer: float | str) -> AlwaysOneClass:
         """Return what measures always the training split's commonest class."""

@@ -120,7 +120,7 @@ class Regression(Task):
     beside = MAE.name
     gates = (Gate("errorRise", "error_rise", _rise, 0.0),)
 
-    def scores(self, classes: Classes) -> RegressionScores:
+    def scores(self, classes: Classes, positive: int | str | None = None) -> RegressionScores:
         """Return what measures answers."""
         return RegressionScores()
 

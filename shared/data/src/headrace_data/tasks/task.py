@@ -93,8 +93,8 @@ class Task(ABC):
         return {each.name: each for each in self.measured}
 
     @abstractmethod
-    def scores(self, classes: Classes) -> Scores:
-        """Return what measures answers."""
+    def scores(self, classes: Classes, positive: int | str | None = None) -> Scores:
+        """Return what measures answers; `positive` is the class that is looked for, where there are classes."""
 
     @abstractmethod
     def always(self, answer: float | str) -> Always:

@@ -118,7 +118,8 @@ class ModelTrained(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Metrics on the test split, by name: accuracy, log_loss, calibration_error and accuracy/<class>; or, of a regression,
+        """Metrics on the test split, by name: accuracy, log_loss, calibration_error, precision, recall, f1, roc_auc, pr_auc,
+        and of parts of the rows accuracy/<class>, precision/<class> and f1/<class>; or, of a regression,
         rmse and mae in the label's unit and r2. Beside them what always the same answer scores, taken from the training
         split: baseline_accuracy/<class> of its commonest class, or baseline_rmse of its mean.
         """
