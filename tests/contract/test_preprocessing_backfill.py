@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace.events.v1 import dataset_pb2
+from headrace.events.v1 import dataset_pb2, segment_pb2
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.stream.dead_letters import read_letter
@@ -275,3 +276,66 @@ def test_segments_are_made_again_by_a_looser_rule(lanes: Lanes, start: Start, un
     until(lambda: len(lane.frozen()) == 4)
     assert lane.frozen()[3].dataset_id == after.dataset_id
     assert (lane.frozen()[3].backfilled.rows, lane.frozen()[3].backfilled.known) == (0, 60)
+
+
+def objects(lane: Any) -> set[str]:
+    """Return the names of all files of the store."""
+    return {path.name for path in Path(lane.settings.store_url).rglob("*") if path.is_file()}
+
+
+def named(lane: Any) -> set[str]:
+    """Return the names of the files that the newest history and dataset need."""
+    history, frozen = lane.history(), lane.frozen()[-1]
+    parts = [part.digest for each in lane.manifest(frozen).slices for part in each.parts]
+    kept = [ref.digest for entry in history.entries for ref in (entry.manifest, entry.sketch)]
+    newest = lane.facts(segment_pb2.SegmentCut)[-1].history.digest
+    return {digest.removeprefix("sha256:") for digest in (*parts, *kept, newest, frozen.manifest.digest)}
+
+
+@pytest.mark.parametrize("point", ["read", "transaction"])
+def test_a_rebuild_that_is_killed_is_done_by_another_and_the_same(
+    lanes: Lanes, start: Start, until: Until, point: str
+) -> None:
+    whole, killed = lanes("{afterRecords: 40}\n  window: all"), lanes("{afterRecords: 40}\n  window: all")
+    records, child = sound(0, 120), start()
+    for lane in (whole, killed):
+        wide = lane.pipeline
+        lane.narrow("digit", "[0, 9]", "[0, 1]")
+        lane.apply()
+        with KafkaProducer(**lane.settings.kafka_client()) as producer:
+            for record in records:
+                producer.send(lane.name, json.dumps(record).encode(), partition=0)
+        for cut in (1, 2):
+            lane.send((0, records[60 * (cut - 1) : 60 * cut]))
+            until(lambda lane=lane, cut=cut: len(lane.frozen()) == cut)
+        lane.pipeline = wide
+        lane.apply()
+        until(lambda lane=lane: len(lane.frozen()) == 3)
+    whole.backfill("again", topic={"topic": whole.name}, rebuild=True)
+    until(lambda: len(whole.frozen()) == 4)
+    before = objects(whole)
+
+    child.arm(point)
+    killed.backfill("again", topic={"topic": killed.name}, rebuild=True)
+    child.wait_held(point)
+    if point == "read":
+        # One segment is made again, and the other one is not.
+        child.arm(point)
+        child.let_go(point)
+        child.wait_held(point)
+        assert objects(killed) > before
+    child.kill()
+    assert len(killed.frozen()) == 3
+    start(instance="1")
+    until(lambda: len(killed.frozen()) == 4)
+
+    there, fact = whole.frozen()[3], killed.frozen()[3]
+    assert [(each.segment_id, each.rows) for each in killed.history().entries] == [
+        (each.segment_id, each.rows) for each in whole.history().entries
+    ]
+    assert [each.rows for each in killed.history().entries] == [60, 60]
+    assert (fact.dataset_id, fact.backfilled, fact.request_id) == (there.dataset_id, there.backfilled, "again")
+    assert (fact.backfilled.rows, fact.backfilled.known) == (120, 0)
+    assert keys(killed.dataset_rows(fact)) == list(range(120))
+    assert (killed.failed(), len(killed.dead())) == ([], len(whole.dead()))
+    assert objects(killed) - before <= named(killed)

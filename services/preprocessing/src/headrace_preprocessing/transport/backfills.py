@@ -7,7 +7,7 @@ answers the request. Whoever is killed in between leaves parts that nobody names
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from functools import partial
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from headrace.events.v1 import backfill_pb2, dataset_pb2
 from headrace_data.backfill import Backfill, Refused
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
-from headrace_data.files import rows_of_file
+from headrace_data.files import Rows, rows_of_file
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.rebuild import Log, Rebuild
@@ -27,6 +27,8 @@ from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, N
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.records import Outgoing
 from headrace_runtime.stream.dead_letters import DeadLetter
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import tracer
 
 from headrace_preprocessing.ports import TopicRanges
 from headrace_preprocessing.transport.blobs import Blobs
@@ -121,7 +123,7 @@ class Backfills:
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
         done = Rebuild(self._pipeline, self._store, history, asked_s, beat)
-        done.take(Log(topic_id, bounds, partial(self._topics.rows, topic)), start_us, end_us)
+        done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done
 
@@ -155,7 +157,16 @@ class Backfills:
             digest = sha256_digest(canonical([topic_id or wanted.topic, partition]))
             for first, behind in done.missing(digest, start, end):
                 source = done.source(wanted.topic, digest, partition, first, behind)
-                done.take(source, self._topics.rows(wanted.topic, partition, first, behind), nowhere)
+                done.take(source, self._rows(wanted.topic, partition, first, behind), nowhere)
+
+    def _rows(self, topic: str, partition: int, start: int, end: int) -> Iterator[Rows]:
+        """Yield the records of a range, with a span of their own: reading is what a backfill takes long for."""
+        place = {names.MESSAGING_DESTINATION: topic, names.MESSAGING_PARTITION: str(partition)}
+        span = tracer.start_span(names.SPAN_READ, attributes={**place, names.MESSAGING_OFFSET: start})
+        try:
+            yield from self._topics.rows(topic, partition, start, end)
+        finally:
+            span.end()
 
     def _provenance(self) -> Provenance:
         topic = self._pipeline.stream.topic
