@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import Encode, Gates, Scale, Task, Train
+from headrace_data.spec import REFERENCE_VARIANT, Encode, Gates, Scale, Task, Train, Variant
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.transforms import TRANSFORMS
 from headrace_learning.families import FAMILIES
+from headrace_learning.methods import METHODS
 from headrace_learning.transform_graphs import GRAPHS
 
 ROOT = Path(__file__).parents[2]
@@ -83,3 +84,9 @@ def kinds(annotation: object) -> set[str]:
 
 def test_the_networks_of_the_spec_are_the_families_of_the_table() -> None:
     assert kinds(Train.model_fields["network"].annotation) == FAMILIES.keys()
+
+
+def test_the_variants_of_the_spec_are_the_methods_of_the_table() -> None:
+    assert kinds(Variant) == METHODS.keys()
+    names = [REFERENCE_VARIANT, *(method.variant for method in METHODS.values())]
+    assert len(set(names)) == len(names)

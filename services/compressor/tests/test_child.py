@@ -148,7 +148,7 @@ def test_without_a_champion_the_candidate_is_evaluated_alone(assignments: Assign
     assert evaluation["metrics"]["accuracy"] == result["variants"][0]["metrics"]["accuracy"]
 
 
-def test_a_graph_that_cannot_be_quantised_is_refused_with_the_reason(
+def test_a_variant_that_does_not_apply_is_told_and_the_others_are_made(
     assignments: Assignments, digits_mlp: Version
 ) -> None:
     model = onnx.load_from_string(digits_mlp.graph)
@@ -159,10 +159,13 @@ def test_a_graph_that_cannot_be_quantised_is_refused_with_the_reason(
 
     code, lines, result = assignments.run(candidate=candidate)
 
-    assert code == REFUSED
-    assert isinstance(lines[-1], Failure)
-    assert lines[-1].reason.startswith("int8-dynamic: expected at least one matrix product")
-    assert result is None
+    assert code == DONE
+    assert [(line.step, line.steps) for line in lines if isinstance(line, Progress)] == [(1, 1)]
+    assert result is not None
+    assert [each["name"] for each in result["variants"]] == ["fp32"]
+    (other,) = result["not_applicable"]
+    assert other["variant"] == "int8"
+    assert other["reason"].startswith("int8-dynamic: expected at least one matrix product")
 
 
 def test_a_dataset_that_was_lost_is_a_fault_that_names_it(assignments: Assignments, digits_mlp: Version) -> None:

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from headrace_compressor.core.compression import Version, compare, compress
+from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, kl_divergence, measure, reads
-from headrace_compressor.core.quantisation import quantise_dynamic
 from headrace_compressor.errors import NothingToMeasure
+from headrace_data.spec import Variant
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -28,12 +28,14 @@ _METRICS = {
     "kl_divergence",
 }
 
+INT8 = [Variant(kind="int8-dynamic")]
+
 
 @pytest.mark.slow
 def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: Version, rows: Rows) -> None:
     reports: list[tuple[int, int, Mapping[str, float], float]] = []
 
-    variants = compress(digits_mlp.graph, ["int8-dynamic"], rows, lambda *report: reports.append(report))
+    variants = measure_variants(make_variants(digits_mlp.graph, INT8)[0], rows, lambda *report: reports.append(report))
 
     fp32, int8 = variants
     assert [fp32.name, int8.name] == ["fp32", "int8"]
@@ -52,7 +54,7 @@ def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: 
 
 @pytest.mark.slow
 def test_a_version_without_variants_is_still_measured(digits_mlp: Version, rows: Rows) -> None:
-    (only,) = compress(digits_mlp.graph, [], rows, lambda *_: None)
+    (only,) = measure_variants(make_variants(digits_mlp.graph, [])[0], rows, lambda *_: None)
 
     assert only.name == "fp32"
 
@@ -81,7 +83,7 @@ def test_rows_that_come_in_batches_measure_the_same(digits_mlp: Version, rows: R
     # Of 256 rows each, as a graph is run: an int8 graph's scales are those of the rows that it sees at once.
     cut = [0, 256, 512, 597]
     batches = [({"pixels": features["pixels"][a:b]}, truth[a:b]) for a, b in pairwise(cut)]
-    graphs = {"fp32": digits_mlp.graph, "int8": quantise_dynamic(digits_mlp.graph)}
+    graphs = make_variants(digits_mlp.graph, INT8)[0]
     measured = {
         "batches": dict(measure(graphs, Rows("sha256:digits", batches, 597))),
         "once": dict(measure(graphs, rows)),

@@ -4,14 +4,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from headrace_compressor.core.compression import compress
+from headrace_compressor.core.compression import make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows
+from headrace_data.spec import Variant
 from headrace_data.transforms import FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.served import ServedRegressor
+
+INT8 = [Variant(kind="int8-dynamic")]
 
 
 @pytest.mark.slow
@@ -25,7 +28,9 @@ def test_variants_answer_in_float64_and_are_measured_in_the_label_s_unit(mean, d
         expected = model(model.prepare(columns)).numpy()
     graph = export_graph(model, (), columns).data
 
-    variants = compress(graph, ["int8-dynamic"], Rows("d", [(columns, expected)], len(expected)), lambda *_: None)
+    variants = measure_variants(
+        make_variants(graph, INT8)[0], Rows("d", [(columns, expected)], len(expected)), lambda *_: None
+    )
 
     assert [variant.name for variant in variants] == ["fp32", "int8"]
     for variant in variants:

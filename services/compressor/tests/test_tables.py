@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from headrace_compressor.core.compression import Version, compare, compress
+from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, reads
+from headrace_data.spec import Variant
 from headrace_data.transforms import FittedCategory, FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
@@ -16,6 +17,8 @@ from headrace_learning.graphs import optional_inputs
 from headrace_learning.served import ServedRegressor
 
 Columns = dict[str, np.ndarray[Any, Any]]
+
+INT8 = [Variant(kind="int8-dynamic")]
 
 
 def columns(rows: int) -> Columns:
@@ -41,8 +44,8 @@ def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version)
     table = columns(200)
     truth = predict_numbers(regressor.graph, table) + 2.0
 
-    fp32, int8 = compress(
-        regressor.graph, ["int8-dynamic"], Rows("sha256:table", [(table, truth)], len(truth)), lambda *_: None
+    fp32, int8 = measure_variants(
+        make_variants(regressor.graph, INT8)[0], Rows("sha256:table", [(table, truth)], len(truth)), lambda *_: None
     )
 
     expected = {"size_bytes", "latency_ms_batch_1", "latency_ms_batch_32", "rmse", "mae", "r2"}

@@ -106,6 +106,19 @@ def test_a_release_carries_how_long_predictions_stay_hot(story, cache_ttl, secon
     assert story.changed(cache_ttl=cache_ttl).release().cache_ttl_s == seconds
 
 
+def test_a_variant_that_does_not_apply_refuses_nothing_and_is_told_with_the_reason(story, world, ledger):
+    measured = world.compressed(story.compress())
+    (fp32,) = (each for each in measured.variants if each.name == "fp32")
+    why = "int8-dynamic: expected at least one matrix product, got trees"
+    fact = replace(measured, variants=(fp32,), not_applicable=(facts.NotApplicable("int8", why),))
+
+    released = ledger.decide(fact)
+
+    assert released.variant == "fp32"
+    (told,) = (gate for gate in released.gates if gate.variant == "int8")
+    assert told == facts.GateResult("int8", "applicable", False, 1.0, 0.0, why)
+
+
 def test_a_variant_that_fails_a_gate_is_not_released_and_fp32_is(story, world, ledger):
     released = ledger.decide(world.compressed(story.compress(), int8={"agreement": 0.97}))
     assert released.variant == "fp32"

@@ -129,6 +129,7 @@ def gate_views(gates: Iterable[GateResult]) -> list[View]:
             "passed": gate.passed,
             "limit": gate.limit,
             "measured": gate.measured,
+            **({"reason": gate.reason} if gate.reason else {}),
         }
         for gate in gates
     ]

@@ -3,17 +3,12 @@
 ::
 
     CompressionError
-    ├── NothingQuantised   a graph holds no weights that the method could make smaller
     └── NothingToMeasure   a dataset's test split gives nothing to measure a version on
 """
 
 
 class CompressionError(Exception):
     """Base of every error of this package. No further attempt will do better: the pipeline's author must change it."""
-
-
-class NothingQuantised(CompressionError):
-    """A graph holds no weights that the method could make smaller."""
 
 
 class NothingToMeasure(CompressionError):

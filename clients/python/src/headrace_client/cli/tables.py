@@ -150,6 +150,11 @@ def variants(version: View) -> list[RenderableType]:
             for gate in version["gates"]
         ]
         parts.append(table(["variant", "gate", ">measured", ">limit", "=result"], gate_rows, title="gates"))
+        parts += [
+            f"{plain(gate['variant'])} does not apply: {plain(gate['reason'])}"
+            for gate in version["gates"]
+            if gate.get("reason")
+        ]
     return parts
 
 

@@ -275,7 +275,7 @@ def _gates(facts: VersionFacts) -> Html:
     rows = [
         [
             gate["variant"],
-            gate["gate"],
+            gate.get("reason") or gate["gate"],
             f"{gate['measured']:.4g}",
             f"{'≥' if gate['gate'] in _AT_LEAST else '≤'} {gate['limit']:.4g}",
             page.badge("passed", "good") if gate["passed"] else page.badge("failed", "bad"),

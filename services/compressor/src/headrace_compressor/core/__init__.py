@@ -1,1 +1,1 @@
-"""What the compressor knows: quantisation, measurement, and which instruction set they hold for."""
+"""What the compressor knows: variants, measurement, and which instruction set they hold for."""

@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace_data import spec
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_learning.graphs import task_of_graph
+from headrace_learning.methods import METHODS
+from headrace_learning.methods.method import NotApplicable
 
 from headrace_compressor.core.measurement import Rows, evaluate, measure, reads
-from headrace_compressor.core.quantisation import quantise_dynamic
-
-METHODS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {"int8-dynamic": ("int8", quantise_dynamic)}
-"""Name of the variant, and what makes it of the version's graph, by the kind that a pipeline asks for."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +53,18 @@ Report = Callable[[int, int, Mapping[str, float], float], None]
 """Takes the variants measured, the variants planned, the latest one's measurements, and the seconds to go."""
 
 
-def make_variants(graph: bytes, kinds: Iterable[str]) -> dict[str, bytes]:
-    """Return the graphs of a version's variants by name, the reference first. Raise `NothingQuantised`."""
-    made = {name: method(graph) for name, method in (METHODS[kind] for kind in kinds)}
-    return {REFERENCE_VARIANT: graph, **made}
+def make_variants(graph: bytes, asked: Iterable[spec.Variant]) -> tuple[dict[str, bytes], dict[str, NotApplicable]]:
+    """Return the graphs of a version's variants by name, the reference first, and which do not apply to it, and why."""
+    methods = [(METHODS[each.kind], each) for each in asked]
+    made = {method.variant: method.make(graph, section) for method, section in methods}
+    graphs = {name: each for name, each in made.items() if isinstance(each, bytes)}
+    others = {name: each for name, each in made.items() if isinstance(each, NotApplicable)}
+    return {REFERENCE_VARIANT: graph, **graphs}, others
 
 
-def compress(graph: bytes, kinds: Iterable[str], rows: Rows, report: Report) -> list[Variant]:
+def measure_variants(graphs: Mapping[str, bytes], rows: Rows, report: Report) -> list[Variant]:
     """Return the measured variants of a version, the reference first, and report each as it is done."""
     start = time.monotonic()
-    graphs = make_variants(graph, kinds)
     variants = []
     for name, metrics in measure(graphs, rows):
         variants.append(Variant(name, graphs[name], metrics))

@@ -14,7 +14,7 @@ from headrace_learning.errors import LearningError
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
-from headrace_compressor.core.compression import Version, compare, compress
+from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows
 from headrace_compressor.core.processors import cpu_class
 from headrace_compressor.errors import CompressionError
@@ -39,14 +39,15 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store) for each in references}
 
     candidate = versions[assignment["candidate"]["version_id"]]
-    kinds = [each.kind for each in pipeline.compress.variants]
-    variants = compress(candidate.graph, kinds, splits[candidate.dataset_id], reporter.progress)
+    graphs, others = make_variants(candidate.graph, pipeline.compress.variants)
+    variants = measure_variants(graphs, splits[candidate.dataset_id], reporter.progress)
     evaluations = compare(list(versions.values()), list(splits.values()))
     return {
         "cpu_class": cpu_class(_CPUINFO.read_text() if _CPUINFO.exists() else "", platform.machine()),
         "variants": [
             {"name": each.name, "graph": asdict(store.put(each.graph)), "metrics": each.metrics} for each in variants
         ],
+        "not_applicable": [{"variant": name, "reason": each.reason} for name, each in others.items()],
         "evaluations": [asdict(each) for each in evaluations],
     }
 

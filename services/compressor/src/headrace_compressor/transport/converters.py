@@ -25,6 +25,8 @@ def to_fact(command: run_pb2.CompressionRequested, result: Mapping[str, Any]) ->
             model_pb2.Variant(name=each["name"], graph=artifact_pb2.Artifact(**each["graph"]), metrics=each["metrics"])
             for each in result["variants"]
         ],
+        # Results of before there were such variants lack them.
+        not_applicable=[model_pb2.NotApplicable(**each) for each in result.get("not_applicable", ())],
         evaluations=[model_pb2.Evaluation(**each) for each in result["evaluations"]],
         champion_id=command.champion.version_id,
         cpu_class=result["cpu_class"],

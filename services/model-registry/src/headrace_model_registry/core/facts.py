@@ -271,6 +271,14 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class NotApplicable:
+    """A variant that was asked for and has nothing to do with its version."""
+
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCompressed:
     """A compression run that ended. `champion_id` is empty when there was nothing to compare with."""
 
@@ -282,6 +290,7 @@ class ModelCompressed:
     champion_id: str = ""
     cpu_class: str = ""
     attempt: int = 1
+    not_applicable: tuple[NotApplicable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +302,8 @@ class GateResult:
     passed: bool
     limit: float
     measured: float
+    reason: str = ""
+    """Why, where limit and measured say nothing."""
 
 
 @dataclass(frozen=True, slots=True)

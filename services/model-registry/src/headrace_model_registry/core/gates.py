@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import LATENCY, Gate
 
-from headrace_model_registry.core.facts import GateResult, Variant
+from headrace_model_registry.core.facts import GateResult, NotApplicable, Variant
 
 _ROUNDING = 1e-9
 """A measurement this little over its limit is at the limit: 0.97 - 0.96 is more than 0.01 in binary."""
@@ -51,6 +51,11 @@ def empty_features(metrics: Mapping[str, float]) -> tuple[GateResult, ...]:
     """
     told = [name for name in metrics if name.startswith("missing/")]
     return tuple(GateResult(REFERENCE_VARIANT, name, True, 1.0, metrics[name]) for name in told)
+
+
+def not_applicable(found: Sequence[NotApplicable]) -> tuple[GateResult, ...]:
+    """Return one result for each variant that does not apply to its version: it fails, and the others do not."""
+    return tuple(GateResult(each.variant, "applicable", False, 1.0, 0.0, each.reason) for each in found)
 
 
 def best(variants: Sequence[Variant], results: Sequence[GateResult]) -> Variant | None:

@@ -112,7 +112,7 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
         return [_refused(version, (), "the champion changed again and again while the version was measured")]
     results = gates.judge(fact.variants, specs.limits(run.request.spec))
     variant = gates.best(fact.variants, results)
-    results += gates.empty_features(version.trained.metrics)
+    results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
     if variant is None:
         return [_refused(version, results, _why_none_passed(results))]
     reason = _why_worse(fact, version, champion, catalogue) if champion else _why_useless(version, run.request.spec)
@@ -234,7 +234,9 @@ def _why_stale(trained: ModelTrained, catalogue: Catalogue) -> str:
 
 
 def _why_none_passed(results: tuple[GateResult, ...]) -> str:
-    failed = [f"{r.variant} {r.gate} {r.measured:.4g}, limit {r.limit:.4g}" for r in results if not r.passed]
+    failed = [
+        r.reason or f"{r.variant} {r.gate} {r.measured:.4g}, limit {r.limit:.4g}" for r in results if not r.passed
+    ]
     return "no variant passed its gates: " + ("; ".join(failed) if failed else "nothing was measured")
 
 

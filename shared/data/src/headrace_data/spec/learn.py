@@ -111,7 +111,10 @@ REFERENCE_VARIANT: Final = "fp32"
 class Variant(Section):
     """One way to make a version smaller."""
 
-    kind: Literal["int8-dynamic"] = pydantic.Field(description="int8-dynamic: 8-bit weights, activations as they come.")
+    kind: Literal["int8-dynamic", "float16-weights"] = pydantic.Field(
+        description="int8-dynamic: 8-bit weights, activations as they come. float16-weights: weights of half the size, "
+        "computed as before. One that does not apply to a model is left out, with the reason."
+    )
 
 
 ERROR_RISE = 0.02

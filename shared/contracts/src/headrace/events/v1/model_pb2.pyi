@@ -265,6 +265,32 @@ class Evaluation(_message.Message):
 Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 
 @_typing.final
+class NotApplicable(_message.Message):
+    """NotApplicable tells of a variant that was asked for and has nothing to do with its version. The others count all the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    variant: _builtins.str
+    """Name of the variant. Never empty."""
+    reason: _builtins.str
+    """What its method needs and what came, for a person. Never empty."""
+    def __init__(
+        self,
+        *,
+        variant: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotApplicable: _TypeAlias = NotApplicable  # noqa: Y015
+
+@_typing.final
 class ModelCompressed(_message.Message):
     """ModelCompressed ends a compression run."""
 
@@ -278,6 +304,7 @@ class ModelCompressed(_message.Message):
     CHAMPION_ID_FIELD_NUMBER: _builtins.int
     CPU_CLASS_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    NOT_APPLICABLE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the compression run. Never empty."""
     pipeline: _builtins.str
@@ -298,6 +325,10 @@ class ModelCompressed(_message.Message):
     def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]:
         """Candidate and champion on the test splits of both. Only the candidate on its own when nothing is served yet."""
 
+    @_builtins.property
+    def not_applicable(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotApplicable]:
+        """The variants that were asked for and not made; empty when each was."""
+
     def __init__(
         self,
         *,
@@ -309,10 +340,11 @@ class ModelCompressed(_message.Message):
         champion_id: _builtins.str = ...,
         cpu_class: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        not_applicable: _abc.Iterable[Global___NotApplicable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "champion_id", b"champion_id", "cpu_class", b"cpu_class", "evaluations", b"evaluations", "pipeline", b"pipeline", "run_id", b"run_id", "variants", b"variants", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "champion_id", b"champion_id", "cpu_class", b"cpu_class", "evaluations", b"evaluations", "not_applicable", b"not_applicable", "pipeline", b"pipeline", "run_id", b"run_id", "variants", b"variants", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,6 +361,7 @@ class GateResult(_message.Message):
     PASSED_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     variant: _builtins.str
     """Variant that was judged. Never empty."""
     gate: _builtins.str
@@ -339,6 +372,8 @@ class GateResult(_message.Message):
     """The limit that the pipeline sets."""
     measured: _builtins.float
     """What was measured."""
+    reason: _builtins.str
+    """Why, for a person, where limit and measured say nothing, as of a variant that does not apply; empty otherwise."""
     def __init__(
         self,
         *,
@@ -347,10 +382,11 @@ class GateResult(_message.Message):
         passed: _builtins.bool = ...,
         limit: _builtins.float = ...,
         measured: _builtins.float = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "limit", b"limit", "measured", b"measured", "passed", b"passed", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "limit", b"limit", "measured", b"measured", "passed", b"passed", "reason", b"reason", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

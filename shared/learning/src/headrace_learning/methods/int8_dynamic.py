@@ -14,20 +14,21 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
+from headrace_data.spec import Variant
 from onnxruntime import quantization
 
-from headrace_compressor.errors import NothingQuantised
+from headrace_learning.methods.method import Method, NotApplicable
 
 _OPERATORS = ["MatMul"]
 _QUANTISED_OPERATORS = {"MatMulInteger"}
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
-def quantise_dynamic(graph: bytes) -> bytes:
+def quantise_dynamic(graph: bytes, _section: Variant) -> bytes | NotApplicable:
     """Return the graph with the weights of its matrix products as int8.
 
-    Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Raise `NothingQuantised` when
-    there is no matrix product with constant weights.
+    Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there is
+    no matrix product with constant weights.
     """
     model = onnx.load_from_string(graph)
     properties = {each.key: each.value for each in model.metadata_props}
@@ -37,7 +38,7 @@ def quantise_dynamic(graph: bytes) -> bytes:
     quantised = _quantise(model)
 
     if not any(node.op_type in _QUANTISED_OPERATORS for node in quantised.graph.node):
-        raise NothingQuantised(
+        return NotApplicable(
             "int8-dynamic: expected at least one matrix product (MatMul, Gemm) with constant weights, got a graph of "
             + ", ".join(f"{count} {operator}" for operator, count in sorted(before.items()))
         )
@@ -69,3 +70,6 @@ def _forget_origin(model: onnx.ModelProto) -> None:
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
+
+
+METHOD = Method("int8", quantise_dynamic)

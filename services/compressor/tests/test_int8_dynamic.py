@@ -11,13 +11,20 @@ import onnx
 import pytest
 from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows, measure
-from headrace_compressor.core.quantisation import quantise_dynamic
-from headrace_compressor.errors import NothingQuantised
+from headrace_data.spec import Variant
 from headrace_learning.evaluation import predict
+from headrace_learning.methods import int8_dynamic
+from headrace_learning.methods.method import NotApplicable
 from onnx import TensorProto, helper, numpy_helper
 
 _MOST_WITHOUT_OVERFLOW = 64
 """Largest weight whose pairs of products with uint8 fit 16 bits: 2 * 255 * 64 < 2^15."""
+
+
+def quantise_dynamic(graph: bytes) -> bytes:
+    quantised = int8_dynamic.quantise_dynamic(graph, Variant(kind="int8-dynamic"))
+    assert isinstance(quantised, bytes)
+    return quantised
 
 
 @pytest.fixture(params=["digits_mlp", "digits_cnn"])
@@ -81,8 +88,8 @@ def test_equal_graphs_give_equal_bytes_in_every_process(digits_mlp: Version, tmp
     file = tmp_path / "graph.onnx"
     file.write_bytes(digits_mlp.graph)
     program = (
-        "import sys; from pathlib import Path; from headrace_compressor.core.quantisation import quantise_dynamic;"
-        "sys.stdout.buffer.write(quantise_dynamic(Path(sys.argv[1]).read_bytes()))"
+        "import sys; from pathlib import Path; from headrace_learning.methods.int8_dynamic import quantise_dynamic;"
+        "sys.stdout.buffer.write(quantise_dynamic(Path(sys.argv[1]).read_bytes(), None))"
     )
     command = [sys.executable, "-c", program, str(file)]
     other = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"}).stdout
@@ -104,7 +111,7 @@ def test_the_graph_tells_nothing_of_where_it_was_made(digits_mlp: Version) -> No
     assert [(each.key, each.value) for each in quantised.metadata_props] == [("licence", "Apache-2.0")]
 
 
-def test_a_graph_without_matrix_products_is_refused_by_name() -> None:
+def test_a_graph_without_matrix_products_is_none_to_quantise() -> None:
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "no_weights",
@@ -113,8 +120,11 @@ def test_a_graph_without_matrix_products_is_refused_by_name() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 
-    with pytest.raises(NothingQuantised, match=r"expected at least one matrix product .*got a graph of 1 Relu"):
-        quantise_dynamic(model.SerializeToString())
+    refused = int8_dynamic.quantise_dynamic(model.SerializeToString(), Variant(kind="int8-dynamic"))
+
+    assert isinstance(refused, NotApplicable)
+    assert refused.reason.startswith("int8-dynamic: expected at least one matrix product ")
+    assert refused.reason.endswith("got a graph of 1 Relu")
 
 
 def test_a_gemm_that_the_quantiser_would_skip_does_not_pass_for_quantised() -> None:
@@ -128,8 +138,10 @@ def test_a_gemm_that_the_quantiser_would_skip_does_not_pass_for_quantised() -> N
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 
-    with pytest.raises(NothingQuantised, match="1 Gemm"):
-        quantise_dynamic(model.SerializeToString())
+    refused = int8_dynamic.quantise_dynamic(model.SerializeToString(), Variant(kind="int8-dynamic"))
+
+    assert isinstance(refused, NotApplicable)
+    assert "1 Gemm" in refused.reason
 
 
 @pytest.mark.slow

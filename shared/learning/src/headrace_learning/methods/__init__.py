@@ -1,0 +1,13 @@
+"""The ways to make a version smaller that a pipeline can ask for under `compress.variants`: one file each."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from headrace_learning.methods import float16_weights, int8_dynamic
+from headrace_learning.methods.method import Method
+
+METHODS: Final[Mapping[str, Method]] = {
+    "int8-dynamic": int8_dynamic.METHOD,
+    "float16-weights": float16_weights.METHOD,
+}
+"""The methods by the kind that the spec names."""

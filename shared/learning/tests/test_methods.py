@@ -1,0 +1,62 @@
+"""What every method promises: the same bytes again, the same inputs and outputs, and no fault of a version."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from headrace_data.spec import Variant
+from headrace_data.transforms import FittedTransform
+from headrace_learning.evaluation import predict
+from headrace_learning.export import export_graph
+from headrace_learning.families.mlp import mlp
+from headrace_learning.features import Feature
+from headrace_learning.methods import METHODS, float16_weights
+from headrace_learning.methods.method import NotApplicable
+from headrace_learning.served import ServedClassifier
+from torch import nn
+
+ROWS = {"x": np.random.default_rng(3).normal(size=(200, 6)).astype(np.float32)}
+
+
+def graph_of(network: nn.Module) -> bytes:
+    feature = Feature(FittedTransform("x", "none", np.zeros(6), np.ones(6)), "float32", (6,))
+    return export_graph(ServedClassifier([feature], (6,), network), list(range(6)), ROWS).data
+
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    torch.manual_seed(1)
+    return graph_of(mlp(6, [64, 64], 6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_variant_is_smaller_answers_alike_and_has_the_same_bytes_again(kind: str, graph: bytes) -> None:
+    section = Variant.model_validate({"kind": kind})
+    made = METHODS[kind].make(graph, section)
+
+    assert isinstance(made, bytes)
+    assert METHODS[kind].make(graph, section) == made
+    assert len(made) < 0.6 * len(graph)
+    before, after = onnx.load_from_string(graph), onnx.load_from_string(made)
+    assert (after.graph.input, after.graph.output) == (before.graph.input, before.graph.output)
+    assert after.metadata_props == before.metadata_props
+    onnx.checker.check_model(after, full_check=True)
+    assert np.mean(predict(made, ROWS).labels == predict(graph, ROWS).labels) >= 0.97
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_graph_without_weights_is_none_of_its_business(kind: str) -> None:
+    made = METHODS[kind].make(graph_of(nn.Identity()), Variant.model_validate({"kind": kind}))
+
+    assert isinstance(made, NotApplicable)
+    assert made.reason.startswith(f"{kind}: expected")
+
+
+def test_weights_that_float16_does_not_hold_are_told() -> None:
+    network = nn.Linear(6, 6)
+    nn.init.constant_(network.weight, 1e5)
+
+    made = float16_weights.halve_weights(graph_of(network), Variant(kind="float16-weights"))
+
+    assert made == NotApplicable("float16-weights: expected weights up to 65504, got one of 100000")
