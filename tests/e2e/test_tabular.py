@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.errors import Rejected
+from headrace_client.tensors import arrays_from_rows
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_runtime.object_store import ObjectStore
@@ -103,6 +104,37 @@ def test_rows_of_json_with_null_and_strangers_are_predicted(headrace: Callable[.
     assert all(sum(view["probabilities"]) == pytest.approx(1.0, abs=1e-5) for view in views)
     assert table.returncode == 0, table.stderr
     assert table.stdout.split()[:2] == ["row", "prediction"]
+
+
+def test_a_prediction_is_explained(
+    headrace: Callable[..., Any], inference: InferenceClient, waited: Waited, tmp_path: Path
+) -> None:
+    alone = headrace("explain", "penguins-species", "--json", stdin=json.dumps(BIRD))
+    flocks = tmp_path / "flocks.json"
+    flocks.write_text(
+        json.dumps([BIRD | {"bill_length_mm": 38.0, "island": "Biscoe"}, BIRD | {"bill_length_mm": 40.0}])
+    )
+    against = headrace("explain", "penguins-species", "--reference", str(flocks), stdin=json.dumps(BIRD))
+
+    assert alone.returncode == against.returncode == 0, alone.stderr + against.stderr
+    (told,) = json.loads(alone.stdout)
+    inputs = [tensor.name for tensor in inference.inputs("penguins-species")]
+    assert (told["label"], sorted(told["added"])) == ("Chinstrap", sorted(inputs))
+    # An int8 variant reads the range of its activations over all rows of a call: the same rows give the same answers.
+    row = arrays_from_rows([BIRD], inference.inputs("penguins-species"))
+    # An island may not be missing: it is taken away as one that no bird has had.
+    gone = {name: value * np.nan for name, value in row.items() if value.dtype != object}
+    gone |= {"island": np.array(["Atlantis"], object), "sex": np.array([""], object)}
+    rows = [row, gone, *(row | {name: gone[name]} for name in inputs)]
+    batch = {name: np.concatenate([each[name] for each in rows]) for name in inputs}
+    answers = inference.infer("penguins-species", batch).outputs["probabilities"]
+    place = answers[0].argmax()
+    for name, without in zip(inputs, answers[2:], strict=True):
+        assert told["added"][name] == pytest.approx(answers[0][place] - without[place], abs=1e-6)
+    total = sum(told["added"].values()) + told["remainder"]
+    assert total == pytest.approx(told["answer"] - told["reference"], abs=1e-5)
+    assert against.stdout.split("\n")[0].startswith("row 1: Chinstrap ")
+    assert all(name in against.stdout for name in ("bill_length_mm", "only together", "reference"))
 
 
 def test_what_may_not_be_missing_is_named(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace_client.addresses import Addresses, find_addresses
     from headrace_client.errors import HeadraceClientError
+    from headrace_client.explanation import Explanation, explain_rows
     from headrace_client.inference import InferenceClient, InferenceResult, ModelMetadata
     from headrace_client.ingestion import IngestionClient
     from headrace_client.prediction import Prediction, predict_rows
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Addresses",
+    "Explanation",
     "Goal",
     "HeadraceClientError",
     "InferenceClient",
@@ -29,6 +31,7 @@ __all__ = [
     "Progress",
     "RegistryClient",
     "TensorSpec",
+    "explain_rows",
     "find_addresses",
     "freeze",
     "predict_rows",
@@ -39,6 +42,7 @@ __all__ = [
 _MODULES = {
     "addresses": ("Addresses", "find_addresses"),
     "errors": ("HeadraceClientError",),
+    "explanation": ("Explanation", "explain_rows"),
     "inference": ("InferenceClient", "InferenceResult", "ModelMetadata"),
     "ingestion": ("IngestionClient",),
     "prediction": ("Prediction", "predict_rows"),

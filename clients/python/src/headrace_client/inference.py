@@ -116,12 +116,17 @@ class InferenceClient(ServiceClient):
         Arrays of objects are texts; where they hold numbers and None they are FP64 with NaN. NaN is a missing number;
         None, NaN and "" are a missing text.
         """
-        request = open_inference.ModelInferRequest(model_name=model, model_version=version)
-        for name, given in inputs.items():
-            array = numbers_of(given)
-            datatype = _datatype(name, array)
-            request.inputs.add(name=name, datatype=datatype, shape=array.shape)
-            request.raw_input_contents.append(to_raw(array, datatype))
+        return _result(self._call("ModelInfer", _request(model, inputs, version)))
+
+    def explain(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
+        """Send one row, or the row and a reference, and return the answer to the row with what each value adds to it.
+
+        Beside its outputs the answer has `explained`, names of the row's values; and for each output of numbers with a
+        fraction NAME/occlusion, shape [values, *shape of one answer], NAME/reference and NAME/remainder. Without a
+        reference numbers are taken away as missing, texts as ones that no row has had.
+        """
+        request = _request(model, inputs, version)
+        request.parameters["explain"].string_param = "occlusion"
         return _result(self._call("ModelInfer", request))
 
     def predict(
@@ -143,6 +148,16 @@ class InferenceClient(ServiceClient):
                 if time.monotonic() >= give_up:
                     raise
             time.sleep(NOT_READY_PAUSE_S)
+
+
+def _request(model: str, inputs: Mapping[str, Array], version: str) -> Any:
+    request = open_inference.ModelInferRequest(model_name=model, model_version=version)
+    for name, given in inputs.items():
+        array = numbers_of(given)
+        datatype = _datatype(name, array)
+        request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        request.raw_input_contents.append(to_raw(array, datatype))
+    return request
 
 
 def _tensor_spec(tensor: Any) -> TensorSpec:

@@ -11,6 +11,7 @@ from headrace_client.cli import (
     catalogue,
     dead,
     delete,
+    explain,
     freeze,
     gc,
     init,
@@ -69,5 +70,6 @@ app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
+app.command("explain", rich_help_panel=MODELS)(explain.explain)
 app.command("report", rich_help_panel=MODELS)(report.report)
 app.command("trace", rich_help_panel=MODELS)(trace.trace)

@@ -66,6 +66,8 @@ class Call:
     classes: Mapping[str, int] = field(default_factory=dict)
     timeout_s: float | None = None
     """Seconds after its arrival that the caller gives the call, beside the deadline of its transport."""
+    explain: bool = False
+    """Whether the answer comes with what each value of the row adds to it."""
 
 
 class Signature:

@@ -12,6 +12,7 @@ from headrace.events.v1 import model_pb2, prediction_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
 from headrace_runtime.object_store import is_digest
 
+from headrace_inference.core import occlusion
 from headrace_inference.core.classification import top_classes
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import Served
@@ -24,6 +25,7 @@ _UNSUPPORTED = {
 }
 TIMEOUT = "timeout"
 PRIORITY = "priority"
+EXPLAIN = "explain"
 CLASSIFICATION = "classification"
 """The parameter of an output by which a caller asks for its highest scores only."""
 
@@ -53,6 +55,7 @@ def to_call(request: Any) -> Call:
         [_to_output(tensor) for tensor in request.outputs],
         _classes(request.outputs),
         _timeout_s(request.parameters) if request.parameters else None,
+        _explain(request.parameters) if request.parameters else False,
     )
 
 
@@ -64,6 +67,15 @@ def _timeout_s(parameters: Any) -> float | None:
     if (priority := _number(parameters, PRIORITY)) != 0:
         raise InvalidInput(f"parameter {PRIORITY!r}: expected 0, got {priority}: calls are answered as they come")
     return _number(parameters, TIMEOUT) / 1e6 or None
+
+
+def _explain(parameters: Any) -> bool:
+    """Return whether the parameter `explain` asks for an explanation. Raises InvalidInput for an unknown one."""
+    if EXPLAIN not in parameters:
+        return False
+    if (got := parameters[EXPLAIN].string_param) != occlusion.NAME:
+        raise InvalidInput(f"parameter {EXPLAIN!r}: expected the text {occlusion.NAME!r}, got {got!r}")
+    return True
 
 
 def _number(parameters: Any, name: str) -> int:

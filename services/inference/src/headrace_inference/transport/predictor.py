@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from headrace_runtime.telemetry.traces import child_span, traceparent
 from opentelemetry import trace
 
 from headrace_inference.core.cache_key import cache_key
+from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
@@ -96,7 +97,7 @@ class Predictor:
             if len(request) > LARGEST_NOW_BYTES or (asked.version is not None and not _may_be_quick(asked.version)):
                 return None
             call, version = self._open(asked)
-            if not _may_be_quick(version):
+            if call.explain or not _may_be_quick(version):
                 return None
             work = self._read(version, call, asked)
             if not is_quick(version, work.rows):
@@ -120,7 +121,12 @@ class Predictor:
             call, version = self._open(asked)
             work = self._read(version, call, asked)
             async with _within(version, call, _left_s(asked, call)):
-                part, cached = await self._outputs(work, partial(_left_s, asked, call))
+                left_s = partial(_left_s, asked, call)
+                part, cached = (
+                    (await self._explained(work, left_s()), False)
+                    if call.explain
+                    else await self._outputs(work, left_s)
+                )
             return self._answer(asked, call, work, part, cached=cached)
         except BaseException as error:
             self._count_failure(asked, error)
@@ -217,6 +223,18 @@ class Predictor:
             )
         return _outputs_part(work, results, time.perf_counter() - started - queue_s, queue_s)
 
+    async def _explained(self, work: _Work, left_s: float | None) -> bytes:
+        """Return the outputs of a row and what its values add to them: an answer that is not kept."""
+        signature = work.version.model.signature
+        occlusion = Occlusion.of(signature, work.arrays, work.rows)
+        started = time.perf_counter()
+        with child_span(names.SPAN_INFER):
+            results, queue_s = await self._compute.run(
+                work.version, occlusion.arrays, work.outputs, occlusion.rows, occlusion.size_bytes, left_s
+            )
+        tensors = occlusion.tensors(signature, dict(zip(work.outputs, results, strict=True)))
+        return _part_of(work, tensors, time.perf_counter() - started - queue_s, queue_s)
+
     def _answer(self, asked: _Asked, call: Call, work: _Work, part: bytes, *, cached: bool) -> bytes:
         """Return the answer around its outputs, and tell of it."""
         version = work.version
@@ -268,13 +286,19 @@ def _may_be_quick(version: LoadedVersion) -> bool:
 
 def _outputs_part(work: _Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:
     """Return the outputs' part of an answer, and count how it was computed."""
+    signature = work.version.model.signature
+    tensors = (
+        OutputTensor(name, datatype.name, array.shape, encode_raw(array, datatype))
+        for name, array in zip(work.outputs, results, strict=True)
+        for datatype in (signature.output(name).datatype,)
+    )
+    return _part_of(work, tensors, infer_s, queue_s)
+
+
+def _part_of(work: _Work, tensors: Iterable[OutputTensor], infer_s: float, queue_s: float) -> bytes:
     began = time.perf_counter()
-    version, signature = work.version, work.version.model.signature
+    version = work.version
     metrics.of_version(version.release.model, version.release.ordinal).compute.observe(infer_s + queue_s)
-    tensors: list[OutputTensor] = []
-    for name, array in zip(work.outputs, results, strict=True):
-        datatype = signature.output(name).datatype
-        tensors.append(OutputTensor(name, datatype.name, array.shape, encode_raw(array, datatype)))
     part = converters.outputs_part(tensors)
     work.statistics.computed(work.rows, work.read_s, infer_s, time.perf_counter() - began, queue_s)
     return part

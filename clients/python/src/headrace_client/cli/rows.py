@@ -1,0 +1,108 @@
+"""JSON rows that a command reads from a file or from standard input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, NoReturn
+
+import typer
+from headrace_data.json_keys import KeyRepeated, unique_object
+
+from headrace_client.cli.files import read_file
+from headrace_client.cli.output import note
+from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
+
+PROBLEMS_SHOWN = 20
+FIELDS_SHOWN = 12
+
+Rows = list[dict[str, Any]]
+
+RowsFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="JSON rows: an object on each line, or one array of objects; standard input when left out.",
+    ),
+]
+
+
+def read_rows(file: str) -> Rows:
+    """Return the rows of a file. Raises InputInvalid."""
+    return parse_rows(_read(file))
+
+
+def tell_unknown(model: str, unknown: dict[str, str]) -> None:
+    """Name the fields that are no input of a model on standard error."""
+    if not unknown:
+        return
+    # What was probably mistyped comes first: of a producer's own records there may be many fields that are no input.
+    ranked = sorted(unknown, key=lambda name: not unknown[name])
+    shown = [f"'{name}'" + (f" (did you mean '{unknown[name]}'?)" if unknown[name] else "") for name in ranked]
+    more = f" and {len(shown) - FIELDS_SHOWN} more" if len(shown) > FIELDS_SHOWN else ""
+    note(f"left out, as model '{model}' has no such input: {', '.join(shown[:FIELDS_SHOWN])}{more}")
+
+
+def parse_rows(text: str) -> Rows:
+    """Return the rows of a JSON array of objects, or of one JSON object on each line. Raises InputInvalid."""
+    if not text.strip():
+        raise InputInvalid("there is no row: expected JSON objects, one on each line, or one array of them")
+    try:
+        # An array, or one object that may stretch over several lines.
+        whole = _loads(text)
+        values = whole if isinstance(whole, list) else [whole]
+    except KeyRepeated as error:
+        raise InputInvalid(str(error)) from error
+    except ValueError as error:
+        if text.lstrip().startswith("["):
+            raise InputInvalid(f"not a JSON array: {error}") from error
+        values = list(_lines(text))
+    problems = [
+        RowProblem(number, "", f"expected an object, got {json.dumps(value)[:40]}")
+        for number, value in enumerate(values, start=1)
+        if not isinstance(value, dict)
+    ]
+    if problems:
+        raise shortened(RowsInvalid(problems))
+    if not values:
+        raise InputInvalid("there is no row: the array is empty")
+    return values
+
+
+def _lines(text: str) -> Iterator[Any]:
+    # JSON ends no line where Python does: a text may hold other separators, such as U+2028, as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield _loads(line)
+            except KeyRepeated as error:
+                raise InputInvalid(f"line {number}: {error}") from error
+            except ValueError as error:
+                raise InputInvalid(f"line {number}: not JSON: {error}") from error
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=unique_object)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _read(file: str) -> str:
+    try:
+        return read_file(file).decode()
+    except UnicodeDecodeError as error:
+        raise InputInvalid(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def shortened(error: RowsInvalid) -> InputInvalid:
+    """Return the error with no more problems than one reads."""
+    hidden = len(error.problems) - PROBLEMS_SHOWN
+    if hidden <= 0:
+        return error
+    shown = "\n".join(str(problem) for problem in error.problems[:PROBLEMS_SHOWN])
+    return InputInvalid(f"{shown}\nand {hidden} more")

@@ -1,0 +1,105 @@
+"""Explanations row by row: how much each value of a row adds to the answer of its model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace_client.errors import AnswerInvalid
+from headrace_client.inference import InferenceClient, InferenceResult
+from headrace_client.prediction import LABEL, PREDICTION, PROBABILITIES
+from headrace_client.tensors import Array, TensorSpec, arrays_from_rows
+
+_PARTS = ("occlusion", "reference", "remainder")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the values of one row add to its answer: the probability of its label, or the number predicted."""
+
+    label: Any
+    """The label answered; None of a regression."""
+    answer: float
+    """The label's probability, or the number predicted."""
+    reference: float
+    """The same, answered to the reference."""
+    added: Mapping[str, float]
+    """How much less the answer is without each value alone, the greatest change first."""
+    remainder: float
+    """What is left of `answer` less `reference` without those: what values add together only."""
+    model: str
+    version: str
+
+
+def explain_rows(
+    client: InferenceClient,
+    model: str,
+    rows: Sequence[Mapping[str, Any]],
+    references: Sequence[Mapping[str, Any]] = (),
+) -> list[Explanation]:
+    """Explain rows of JSON values, one after another.
+
+    The reference is the mean of the numbers and the most frequent of the texts of `references`; without any, numbers
+    are taken away as missing, and texts as ones that no row has had. Raises RowsInvalid with every problem of the rows.
+    """
+    inputs = client.inputs(model)
+    arrays = arrays_from_rows(rows, inputs)
+    reference = _typical(arrays_from_rows(references, inputs), inputs) if references else {}
+    explained = []
+    for place in range(len(rows)):
+        row = {name: array[place : place + 1] for name, array in arrays.items()}
+        both = {name: np.concatenate([value, reference[name]]) for name, value in row.items()} if references else row
+        explained.append(_explanation(client.explain(model, both)))
+    return explained
+
+
+def _typical(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Return one row that stands for many."""
+    return {tensor.name: _middle(arrays[tensor.name]) for tensor in inputs}
+
+
+def _middle(array: Array) -> Array:
+    if array.dtype.kind == "O":
+        columns = array.reshape(len(array), -1).T
+        found = [Counter(column.tolist()).most_common(1)[0][0] for column in columns]
+        return np.array(found, dtype=object).reshape(1, *array.shape[1:])
+    if array.dtype.kind != "f":
+        return np.asarray(np.rint(array.mean(axis=0, keepdims=True)), array.dtype)
+    known = ~np.isnan(array)
+    count = known.sum(axis=0, keepdims=True)
+    total = np.where(known, array, 0).sum(axis=0, keepdims=True, dtype=np.float64)
+    mean: Array = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.asarray(mean, array.dtype)
+
+
+def _explanation(result: InferenceResult) -> Explanation:
+    outputs = result.outputs
+    name = PROBABILITIES if f"{PROBABILITIES}/occlusion" in outputs else PREDICTION
+    lacking = [part for part in (name, "explained", *(f"{name}/{part}" for part in _PARTS)) if part not in outputs]
+    if lacking:
+        raise AnswerInvalid(f"model '{result.model}' does not explain its answers: expected an output '{lacking[0]}'")
+    answer, added, reference, remainder = (
+        np.asarray(outputs[part], np.float64) for part in (name, *(f"{name}/{part}" for part in _PARTS))
+    )
+    # Of a regression there is one number a row, of a classification one for each class.
+    chosen = int(np.argmax(answer[0])) if name == PROBABILITIES else 0
+    numbers = [float(np.ravel(found)[chosen]) for found in (answer[0], reference, remainder)]
+    each = added.reshape(len(added), -1)[:, chosen]
+    values = [str(value) for value in outputs["explained"]]
+    if len(values) != len(each):
+        raise AnswerInvalid(f"model '{result.model}' explained {len(each)} of {len(values)} values")
+    ranked = sorted(zip(values, each.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
+    label = outputs[LABEL][0] if LABEL in outputs else None
+    return Explanation(
+        label=label.item() if isinstance(label, np.generic) else label,
+        answer=numbers[0],
+        reference=numbers[1],
+        added=dict(ranked),
+        remainder=numbers[2],
+        model=result.model,
+        version=result.version,
+    )
