@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import REFERENCE_VARIANT, Encode, Gates, Scale, Task, Train, Variant
+from headrace_data.spec import REFERENCE_VARIANT, Gates, Task, Train, Variant
+from headrace_data.spec.transform import KINDS
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.transforms import TRANSFORMS
 from headrace_learning.families import FAMILIES
@@ -70,7 +71,7 @@ def test_names_of_measurements_stand_in_their_room_alone() -> None:
 
 
 def test_every_transform_of_a_spec_has_its_arithmetic_and_its_graph() -> None:
-    assert set(TRANSFORMS) == set(GRAPHS) == {*get_args(Scale), *get_args(Encode)}
+    assert set(TRANSFORMS) == set(GRAPHS) == KINDS
 
 
 def kinds(annotation: object) -> set[str]:

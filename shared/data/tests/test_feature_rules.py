@@ -104,13 +104,13 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
     [
         (
             [("    colour: {impute: {constant: none}, encode: onehot}\n", ""), ("missing: keep", "missing: drop")],
-            "line 10: stream.schema[3].type: expected prepare.transform.colour.encode (onehot or ordinal) for a string "
-            "feature, got none",
+            "line 10: stream.schema[3].type: expected prepare.transform.colour.encode (onehot, ordinal or hash) for a "
+            "string feature, got none",
         ),
         (
             [(", encode: onehot", "")],
-            "line 16: prepare.transform.colour: expected encode (onehot or ordinal) for the string feature 'colour', "
-            "got none",
+            "line 16: prepare.transform.colour: expected encode (onehot, ordinal or hash) for the string feature "
+            "'colour', got none",
         ),
         (
             [("impute: median, ", "")],
@@ -129,7 +129,7 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         ),
         (
             [("scale: robust", "encode: ordinal")],
-            "line 15: prepare.transform.length.encode: expected encode on string features only, got it on 'length' of "
+            "line 15: prepare.transform.length.encode: expected ordinal on string features only, got it on 'length' of "
             "float32",
         ),
         (

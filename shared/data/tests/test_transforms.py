@@ -104,7 +104,7 @@ def test_values_too_large_to_scale_are_an_error(mixed: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": "log"}, {"scale": [0.0]}, {"offset": [1, 2]}, {"offset": ["x"]}, {"shape": None}]
+    "change", [{"kind": "logarithm"}, {"scale": [0.0]}, {"offset": [1, 2]}, {"offset": ["x"]}, {"shape": None}]
 )
 def test_transforms_that_cannot_be_read_are_refused(change: dict[str, object]) -> None:
     good = {"name": "x", "kind": "minmax", "shape": [], "offset": [0.0], "scale": [1.0]}

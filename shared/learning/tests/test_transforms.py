@@ -11,6 +11,7 @@ from headrace_data.records import RecordChecker
 from headrace_data.sketch_files import from_bytes, to_bytes
 from headrace_data.sketches import Side, Sketch
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.spec.transform import ENCODES_TEXTS
 from headrace_data.transforms import TRANSFORMS, FittedTransforms
 from headrace_learning.building import features_of
 from headrace_learning.export import export_graph
@@ -37,13 +38,24 @@ prepare:
 train: {{network: {{kind: mlp}}}}
 """
 NUMBERS = ["float32", "float64", "int32", "uint8"]
-TEXTS = {"onehot", "ordinal"}
-"""Kinds of texts; the others are of numbers."""
 WORDS = ["red", "grün", "zero\u0000inside", "😀", "e\u0301", "\u00e9", "null", "UPPER"]
 STRANGERS = ["never seen", " ", "\t", "a" * 300, "red ", "Red", "\u202ered"]
-CHOICES = {kind: [f"{'encode' if kind in TEXTS else 'scale'}: {kind}"] for kind in TRANSFORMS}
+CHOICES = {
+    "none": ["scale: none"],
+    "standard": ["scale: standard"],
+    "minmax": ["scale: minmax"],
+    "robust": ["scale: robust"],
+    "log": ["scale: log"],
+    "winsorize": ["scale: winsorize", "scale: {kind: winsorize, low: 0.2, high: 0.7}"],
+    "quantile": ["scale: quantile", "scale: {kind: quantile, to: uniform}"],
+    "buckets": ["encode: buckets", "encode: {kind: buckets, edges: [-3, 0, 2.5]}"],
+    "cyclic": ["encode: {kind: cyclic, periods: [24, 0.7]}"],
+    "onehot": ["encode: onehot", "encode: {kind: onehot, maxCategories: 3}", "encode: {kind: onehot, minCount: 20}"],
+    "ordinal": ["encode: ordinal", "encode: {kind: ordinal, maxCategories: 3}"],
+    "hash": ["encode: hash", "encode: {kind: hash, inputs: 7}"],
+}
 """What a spec says for each kind, in every form."""
-CASES = [pytest.param(choice, kind in TEXTS, id=choice) for kind in TRANSFORMS for choice in CHOICES[kind]]
+CASES = [pytest.param(choice, kind in ENCODES_TEXTS, id=choice) for kind in TRANSFORMS for choice in CHOICES[kind]]
 
 
 def pipeline_of(choice: str, *, text: bool) -> Pipeline:

@@ -122,7 +122,7 @@ def squared_fields(pipeline: Pipeline) -> tuple[str, ...]:
         if field.type == "float64"
         and (
             field.role == "label"
-            or (each := pipeline.transform(field.name)).scale == "standard"
+            or (each := pipeline.transform(field.name)).kind_of(field.type) in ("standard", "winsorize")
             or each.impute == "mean"
         )
     )

@@ -20,7 +20,7 @@ from headrace_data.parts import BlobStore, read_groups, read_part
 from headrace_data.slices import is_taken, rows_of, splits_of
 from headrace_data.spec import Field
 from headrace_data.split import SPLITS, SplitName
-from headrace_data.transforms import FittedCategory, FittedTransforms
+from headrace_data.transforms import FittedText, FittedTransforms
 
 _TEXT_BYTES: Final = 100
 """What a text is taken to need as a Python object."""
@@ -145,7 +145,7 @@ class DatasetReader:
             fitted = transforms[field.name] if field.role == "feature" else None
             encoded[field.name] = (
                 fitted.codes_of(batch.column(field.name))
-                if isinstance(fitted, FittedCategory)
+                if isinstance(fitted, FittedText)
                 else _values(batch, field, served_dtype(field, transforms))
             )
         return encoded
@@ -180,7 +180,7 @@ class DatasetReader:
 
     def _without_blanks(self, field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         fitted = self.manifest.transforms[field.name] if field.role == "feature" else None
-        if isinstance(fitted, FittedCategory) and fitted.optional:
+        if isinstance(fitted, FittedText) and fitted.optional:
             values = np.where([fitted.is_blank(text) for text in values], "", values)
         return values
 

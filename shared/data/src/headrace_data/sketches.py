@@ -27,6 +27,8 @@ from headrace_data.split import SPLITS, SplitName
 Floats = npt.NDArray[np.float64]
 MAX_CATEGORIES: Final = 1000
 """Most categories of one feature: each is a column of the model's input."""
+MAX_FOUND: Final = 100_000
+"""Most categories of a feature of which the rare ones are put together."""
 MAX_CLASSES: Final = 10_000
 """Most distinct labels of a dataset to classify by."""
 
@@ -223,7 +225,11 @@ class Sketch:
 
 def needs_order(transform: Transform) -> bool:
     """Return whether a transform is fitted from the order of values."""
-    return transform.scale == "robust" or transform.impute in ("median", "mostFrequent")
+    return transform.needs_order or transform.impute in ("median", "mostFrequent")
+
+
+def _most_categories(transform: Transform) -> int:
+    return MAX_FOUND if transform.limits_categories else MAX_CATEGORIES
 
 
 def sample_capacity(pipeline: Pipeline) -> int:
@@ -248,5 +254,9 @@ def _side(pipeline: Pipeline, name: SplitName) -> Side:
             for each in features
             if each.type != "string"
         },
-        texts={each.name: Values(each.name, MAX_CATEGORIES) for each in features if each.type == "string"},
+        texts={
+            each.name: Values(each.name, _most_categories(pipeline.transform(each.name)))
+            for each in features
+            if each.type == "string"
+        },
     )

@@ -14,7 +14,7 @@ import onnx
 import torch
 from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION
-from headrace_data.transforms import FittedCategory
+from headrace_data.transforms import FittedText
 from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
@@ -22,13 +22,13 @@ from headrace_learning.features import Feature
 from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
-from headrace_learning.transform_graphs import ML_DOMAIN, write_codes
+from headrace_learning.transform_graphs import ML_DOMAIN, RUNTIME_DOMAIN, write_codes
 from headrace_learning.writing import write_model
 
 LARGEST_DIFFERENCE = 1e-5
 """Up to this much may the answers of ONNX Runtime and PyTorch differ: orders of summation do."""
-_ML_OPSET = 3
-"""The operator set of the encoder of texts that belongs to `OPSET`."""
+_OPSETS = {ML_DOMAIN: 3, RUNTIME_DOMAIN: 1}
+"""The operator sets of what makes codes of texts that belong to `OPSET`."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ def _take_texts(model: onnx.ModelProto, features: Sequence[Feature]) -> None:
     """Put what makes codes of texts in front: the graph takes texts, the transforms in it take their codes."""
     graph = model.graph
     del graph.value_info[:]
-    categories = [feature.fitted for feature in features if isinstance(feature.fitted, FittedCategory)]
-    nodes = [node for category in categories for node in write_codes(category, f"codes/{category.name}")]
-    for category in categories:
-        place = next(place for place, each in enumerate(graph.input) if each.name == f"codes/{category.name}")
-        graph.input[place].CopyFrom(helper.make_tensor_value_info(category.name, onnx.TensorProto.STRING, ["batch"]))
+    texts = [feature.fitted for feature in features if isinstance(feature.fitted, FittedText)]
+    nodes = [node for text in texts for node in write_codes(text, f"codes/{text.name}")]
+    for text in texts:
+        place = next(place for place, each in enumerate(graph.input) if each.name == f"codes/{text.name}")
+        graph.input[place].CopyFrom(helper.make_tensor_value_info(text.name, onnx.TensorProto.STRING, ["batch"]))
     for node in reversed(nodes):
         graph.node.insert(0, node)
-    if categories:
-        model.opset_import.append(helper.make_opsetid(ML_DOMAIN, _ML_OPSET))
+    for domain in sorted({node.domain for node in nodes} & _OPSETS.keys()):
+        model.opset_import.append(helper.make_opsetid(domain, _OPSETS[domain]))
 
 
 def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str]) -> None:

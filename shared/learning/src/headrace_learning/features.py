@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from headrace_data.spec.feature_rules import RESERVED
-from headrace_data.transforms import Fitted, FittedCategory
+from headrace_data.transforms import Fitted, FittedText
 
 from headrace_learning.errors import NotLearnable
 
@@ -23,7 +23,7 @@ class Feature:
     """Shape of one row; empty for a single number or text."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.fitted, FittedCategory) and self.type not in _NUMBERS:
+        if not isinstance(self.fitted, FittedText) and self.type not in _NUMBERS:
             raise NotLearnable(f"feature {self.name!r}: expected numbers to learn from, got type {self.type}")
         if self.name in RESERVED:
             raise NotLearnable(f"feature {self.name!r}: expected another name, this one belongs to the model's answers")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from headrace_data.spec import Field
 from headrace_data.split import SPLITS
-from headrace_data.transforms import FittedCategory, FittedTransform
+from headrace_data.transforms import Fitted, FittedCategory, FittedSingle, FittedText, FittedTransform
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.report import page
@@ -88,12 +88,7 @@ def dataset_page(facts: DatasetFacts) -> str:
 
 
 def _inputs(facts: DatasetFacts) -> str:
-    numbers = sum(
-        len(fitted.categories) if isinstance(fitted, FittedCategory) and fitted.encode == "onehot" else field.size
-        for field in facts.manifest.features
-        for fitted in [facts.manifest.transforms[field.name]]
-    )
-    return f"{counted(numbers, 'input')} of the network"
+    return f"{counted(facts.manifest.transforms.width, 'input')} of the network"
 
 
 def _columns_lead(facts: DatasetFacts) -> str:
@@ -107,28 +102,27 @@ def _columns(facts: DatasetFacts) -> Iterator[Html]:
     for field in facts.manifest.features[:MOST_COLUMNS]:
         fitted = facts.manifest.transforms[field.name]
         values = facts.all_rows(field.name)
-        if isinstance(fitted, FittedCategory):
+        if isinstance(fitted, FittedText):
             yield page.card(field.name, _facts_of(field, fitted), _category(field, fitted, values))
         else:
             yield page.card(field.name, _facts_of(field, fitted), _number(field, fitted, values))
 
 
-def _facts_of(field: Field, fitted: FittedTransform | FittedCategory) -> Html:
-    done = fitted.encode if isinstance(fitted, FittedCategory) else "" if fitted.kind == "none" else fitted.kind
+def _facts_of(field: Field, fitted: Fitted) -> Html:
+    done = "" if fitted.kind == "none" else fitted.kind
     shape = f"{'×'.join(map(str, field.shape))}" if field.shape else ""  # noqa: RUF001
     filled = f"missing becomes {_filling(fitted)}" if fitted.optional else ""
     return page.badges(field.type, shape, field.unit or "", done, filled)
 
 
-def _filling(fitted: FittedTransform | FittedCategory) -> str:
-    if isinstance(fitted, FittedCategory):
+def _filling(fitted: Fitted) -> str:
+    if isinstance(fitted, FittedText):
         return fitted.fill or ""
-    if fitted.fill is None or fitted.fill.size != 1:
-        return "each element's own value"
-    return readable(float(fitted.fill.reshape(-1)[0]), 5)
+    fill = np.asarray(fitted.fill, dtype=np.float64)
+    return readable(float(fill.reshape(-1)[0]), 5) if fill.size == 1 else "each element's own value"
 
 
-def _number(field: Field, fitted: FittedTransform, values: Array) -> Html:
+def _number(field: Field, fitted: FittedTransform | FittedSingle, values: Array) -> Html:
     kept = values[thinned(len(values), max(_MOST_VALUES // field.size, 1))]
     before, after = histogram(kept), histogram(fitted.apply(kept))
     flat = np.asarray(kept, dtype=np.float64).reshape(-1)
@@ -149,14 +143,15 @@ def _number(field: Field, fitted: FittedTransform, values: Array) -> Html:
     )
 
 
-def _category(field: Field, fitted: FittedCategory, values: Array) -> Html:
+def _category(field: Field, fitted: FittedText, values: Array) -> Html:
     counts = Counter(value or "(missing)" for value in values.tolist())
     total = sum(counts.values())
     rows = {name: (float(count), _share(count, total)) for name, count in counts.most_common(MOST_CATEGORIES)}
     more = len(counts) - len(rows)
     caption = counted(len(counts), "value") + (f", the {MOST_CATEGORIES} most frequent are shown" if more > 0 else "")
-    inputs = f"{counted(len(fitted.categories), 'input')}, one for each category"
-    after = inputs if fitted.encode == "onehot" else "one input"
+    after = counted(fitted.width, "input")
+    if isinstance(fitted, FittedCategory) and fitted.encode == "onehot":
+        after += ", one for each category" + (" that is told apart and one for all others" if fitted.rare else "")
     return joined(page.bars(rows, caption), element("p", f"After the transform: {after}.", class_="note"))
 
 

@@ -18,19 +18,15 @@ from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonic
 from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
 from headrace_data.spec.prepare import (
     Clean,
-    Constant,
-    Encode,
     Freeze,
-    Impute,
     Last,
     Newest,
     Prepare,
-    Scale,
     Split,
-    Transform,
     Window,
 )
 from headrace_data.spec.stream import Field, Stream
+from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
 
 __all__ = [
     "REFERENCE_VARIANT",

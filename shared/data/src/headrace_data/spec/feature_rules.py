@@ -9,11 +9,15 @@ from typing import Final
 import numpy as np
 
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, built, closest
-from headrace_data.spec.prepare import MAX_TRANSFORMS, Clean, Constant, Transform
+from headrace_data.spec.prepare import MAX_TRANSFORMS, Clean
 from headrace_data.spec.stream import Field
+from headrace_data.spec.transform import ENCODES_TEXTS, Buckets, Constant, Transform
 from headrace_data.spec.yaml_tree import Path
 
 _TRANSFORM: Final[Path] = ("prepare", "transform")
+_TEXTS: Final = "onehot, ordinal or hash"
+_SINGLE: Final = ("quantile", "buckets", "cyclic")
+"""Kinds for numbers that are no part of an array: each has places of its own."""
 RESERVED: Final = frozenset({"label", "probabilities", "logits", "classes", "prediction"})
 """Names that belong to a model's answers; no feature may have one."""
 
@@ -70,9 +74,9 @@ def categories_are_encoded(draft: Draft) -> Iterator[Finding]:
             continue
         if draft.at(*_TRANSFORM, field.name) is None:
             wanted = f"prepare.transform.{field.name}.encode"
-            yield (*SCHEMA, position, "type"), f"expected {wanted} (onehot or ordinal) for a string feature, got none"
+            yield (*SCHEMA, position, "type"), f"expected {wanted} ({_TEXTS}) for a string feature, got none"
         else:
-            reason = f"expected encode (onehot or ordinal) for the string feature {field.name!r}, got none"
+            reason = f"expected encode ({_TEXTS}) for the string feature {field.name!r}, got none"
             yield (*_TRANSFORM, field.name), reason
 
 
@@ -96,6 +100,8 @@ def transforms_fit_features(draft: Draft) -> Iterator[Finding]:
 def _text(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
     if transform.scale is not None:
         yield (*place, "scale"), f"expected scale on numbers only, got it on {field.name!r} of type string"
+    if transform.encode is not None and (kind := transform.kind_of(field.type)) not in ENCODES_TEXTS:
+        yield (*place, "encode"), f"expected {_TEXTS} for the string feature {field.name!r}, got {kind}"
     if transform.impute in ("mean", "median"):
         wanted = "mostFrequent or {constant: TEXT}"
         yield (*place, "impute"), f"expected {wanted} for a string feature, got {transform.impute}"
@@ -105,8 +111,7 @@ def _text(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
 
 
 def _number(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
-    if transform.encode is not None:
-        yield (*place, "encode"), f"expected encode on string features only, got it on {field.name!r} of {field.type}"
+    yield from _number_kind(field, transform, place)
     if not isinstance(transform.impute, Constant):
         return
     constant = transform.impute.constant
@@ -117,6 +122,23 @@ def _number(field: Field, transform: Transform, place: Path) -> Iterator[Finding
     holder = "float32" if field.type == "float32" else "float64"
     if abs(constant) > float(np.finfo(holder).max):
         yield (*place, "impute", "constant"), f"expected a value that {holder} can hold, got {constant}"
+
+
+def _number_kind(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
+    kind = transform.kind_of(field.type)
+    where = "encode" if transform.encode is not None else "scale"
+    if kind in ENCODES_TEXTS:
+        yield (*place, where), f"expected {kind} on string features only, got it on {field.name!r} of {field.type}"
+    elif transform.encode is not None and transform.scale is not None:
+        yield (*place, "scale"), f"expected encode or scale, got both: {kind} makes inputs that need no scale"
+    if field.shape and kind in _SINGLE:
+        yield (
+            (*place, where),
+            f"expected {kind} on single numbers, got it on {field.name!r} of shape {list(field.shape)}",
+        )
+    edges = transform.encode.edges if isinstance(transform.encode, Buckets) else None
+    if edges is not None and list(edges) != sorted(set(edges)):
+        yield (*place, "encode", "edges"), f"expected rising numbers, got {list(edges)}"
 
 
 def _transform(draft: Draft, name: str) -> Transform | None:

@@ -13,11 +13,12 @@ import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.spec.learn import Compress, PredictionType, Serve, Task, Train
-from headrace_data.spec.prepare import Prepare, Transform
+from headrace_data.spec.prepare import Prepare
 from headrace_data.spec.retain import Retain
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section
 from headrace_data.spec.stream import Field, Stream
+from headrace_data.spec.transform import Transform
 
 
 def own_name(name: str, incarnation: int) -> str:

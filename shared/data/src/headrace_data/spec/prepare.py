@@ -6,8 +6,9 @@ from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
-from headrace_data.spec.scalars import Duration, ElementType, FieldName, Fraction, Number, PositiveInt
+from headrace_data.spec.scalars import Duration, FieldName, Fraction, PositiveInt
 from headrace_data.spec.section import Section
+from headrace_data.spec.transform import Transform
 
 Policy = Literal["drop", "keep"]
 """What happens to the rows that a cleaning rule hits."""
@@ -15,10 +16,6 @@ MAX_TRANSFORMS: Final = 1024
 """Most features that may be transformed: as many as a schema may have fields."""
 Scope = Literal["partition", "stream"]
 """Where a key counts as seen."""
-Scale = Literal["standard", "minmax", "robust", "none"]
-"""How a number is scaled."""
-Encode = Literal["onehot", "ordinal"]
-"""How a category becomes numbers."""
 
 
 def _form_of_key_window(value: object) -> str | None:
@@ -72,71 +69,6 @@ class Clean(Section):
         """How many accepted keys each partition remembers; 0 where rows are compared at the cut alone."""
         drops = self.duplicates == "drop" and isinstance(self.duplicate_window, int)
         return int(self.duplicate_window) if drops else 0
-
-
-def _form_of_constant(value: object) -> str | None:
-    if isinstance(value, str):
-        return "a text"
-    return "a number" if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _form_of_impute(value: object) -> str | None:
-    if isinstance(value, dict | Constant):
-        return "a mapping"
-    return "a word" if isinstance(value, str) and value in _STATISTICS else None
-
-
-class Constant(Section):
-    """A value that stands for every missing one."""
-
-    constant: Annotated[
-        Annotated[str, pydantic.Field(min_length=1), pydantic.Tag("a text")]
-        | Annotated[Number, pydantic.Tag("a number")],
-        pydantic.Discriminator(
-            _form_of_constant, custom_error_type="constant", custom_error_message="expected a number or a text"
-        ),
-    ] = pydantic.Field(description="A number for a number feature, a text for a category.")
-
-
-Statistic = Literal["mean", "median", "mostFrequent"]
-"""A value of the training split that stands for a missing one."""
-_STATISTICS: Final = get_args(Statistic)
-# Told apart by form, or each fault would be reported once for each form that a value does not have.
-Impute = Annotated[
-    Annotated[Statistic, pydantic.Tag("a word")] | Annotated[Constant, pydantic.Tag("a mapping")],
-    pydantic.Discriminator(
-        _form_of_impute,
-        custom_error_type="impute",
-        custom_error_message="expected mean, median, mostFrequent or {constant: VALUE}",
-    ),
-]
-"""What stands for a missing value."""
-
-
-class Transform(Section):
-    """How one feature becomes numbers to learn from. Fitted on the training split, stored in the model's graph."""
-
-    impute: Impute | None = pydantic.Field(
-        default=None,
-        description="What stands for a missing value: the mean or median (numbers), the mostFrequent value, or "
-        "{constant: VALUE}. Callers send NaN, or an empty text; whole numbers are served as FP64 then. Left out: a "
-        "call in which it is missing is refused.",
-    )
-    encode: Encode | None = pydantic.Field(
-        default=None,
-        description="Categories (string features) only, and required for them. onehot: one column for each category of "
-        "the training split, all zeros for another. ordinal: the category's place in sorted order, one more than the "
-        "last for another. At most 1000 categories.",
-    )
-    scale: Scale | None = pydantic.Field(
-        default=None,
-        description="Numbers only. standard: mean 0 and deviation 1. minmax: 0 to 1. robust: median 0 and distance of "
-        "the quartiles 1. none: as it comes, as when left out.",
-    )
-
-    def kind_of(self, element: ElementType) -> str:
-        """Return the kind of transform of a feature of elements of this type."""
-        return self.encode or "onehot" if element == "string" else self.scale or "none"
 
 
 class Split(Section):

@@ -17,9 +17,24 @@ import numpy.typing as npt
 from headrace_data.errors import ManifestInvalid
 from headrace_data.sketches import Floats, Side
 from headrace_data.spec import Field, Transform
-from headrace_data.transforms import minmax, none, onehot, ordinal, robust, standard
+from headrace_data.transforms import (
+    buckets,
+    cyclic,
+    hashing,
+    log,
+    minmax,
+    none,
+    onehot,
+    ordinal,
+    quantile,
+    robust,
+    standard,
+    winsorize,
+)
 from headrace_data.transforms.category import UNSEEN, FittedCategory
 from headrace_data.transforms.scaled import LARGEST, FittedTransform
+from headrace_data.transforms.single import FittedSingle
+from headrace_data.transforms.texts import FittedText
 
 __all__ = [
     "LARGEST",
@@ -27,6 +42,8 @@ __all__ = [
     "UNSEEN",
     "Fitted",
     "FittedCategory",
+    "FittedSingle",
+    "FittedText",
     "FittedTransform",
     "FittedTransforms",
     "Floats",
@@ -34,7 +51,7 @@ __all__ = [
 
 _BLOCK_VALUES: Final = 2**19
 """Values that are made at once, of all features together: two megabytes."""
-Fitted = FittedTransform | FittedCategory
+Fitted = FittedTransform | FittedSingle | FittedText
 """The transform of one feature."""
 
 
@@ -54,8 +71,14 @@ TRANSFORMS: Final[Mapping[str, Kind]] = MappingProxyType(
         "standard": standard,
         "minmax": minmax,
         "robust": robust,
+        "log": log,
+        "winsorize": winsorize,
+        "quantile": quantile,
+        "buckets": buckets,
+        "cyclic": cyclic,
         "onehot": onehot,
         "ordinal": ordinal,
+        "hash": hashing,
     }
 )
 """The kinds of transforms, by their names in a pipeline's spec."""

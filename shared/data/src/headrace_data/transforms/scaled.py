@@ -1,17 +1,17 @@
-"""Numbers that are shifted and divided: what the kinds standard, minmax, robust and none make of a feature."""
+"""Numbers that are shifted and divided: all that standard, minmax, robust and none do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
 from headrace_data.sketches import Floats, NumberSketch
-from headrace_data.spec import Scale, Transform
+from headrace_data.spec import Transform
 from headrace_data.transforms.filling import EMPTY, fill_of, filled, require_values
 
 LARGEST: Final = 1e18
@@ -23,6 +23,7 @@ _MOST_SHIFT: Final = 16.0
 """How many scales a float32 transform may shift: then its rounding stays below 2^-20 of a scale."""
 _MOST_SIZE: Final = 1e30
 """How large its offset and scale may be: no difference of two values leaves float32 then."""
+_KINDS: Final = ("standard", "minmax", "robust", "none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class FittedTransform:
 
     name: str
     """Name of the feature."""
-    kind: Scale
+    kind: str
     """How it is scaled."""
     offset: Floats
     """Subtracted first: the mean (standard), smallest value (minmax), median (robust) or 0. Shape of the feature."""
@@ -57,6 +58,10 @@ class FittedTransform:
         """Inputs of a network that it makes of one row."""
         return self.offset.size
 
+    def bent(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what is shifted and divided of filled values: these here, something of them in other kinds."""
+        return values
+
     def computing_type(self, raw: np.dtype[Any]) -> np.dtype[Any]:
         """Return the type in which values of type `raw` are computed: wide enough for each, and for the shift."""
         offset, scale = np.abs(self.offset), np.abs(self.scale)
@@ -71,7 +76,7 @@ class FittedTransform:
         dtype = self.computing_type(values.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             given = filled(values.astype(dtype, copy=False), self.fill)
-            scaled = given - self.offset.astype(dtype)
+            scaled = self.bent(given) - self.offset.astype(dtype)
             scaled /= self.scale.astype(dtype)
         limited: npt.NDArray[np.float32] = np.clip(scaled, -LARGEST, LARGEST, out=scaled).astype(np.float32, copy=False)
         return limited
@@ -90,23 +95,32 @@ class FittedTransform:
     @staticmethod
     def from_plain(value: Mapping[str, Any]) -> FittedTransform:
         """Return the transform of `to_plain`'s values. Raises ManifestInvalid."""
-        try:
-            shape = tuple(int(size) for size in value["shape"])
-            offset, scale = (_floats(value[key], shape) for key in ("offset", "scale"))
-            fill = _floats(value["fill"], shape) if "fill" in value else None
-            name, kind = str(value["name"]), value["kind"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ManifestInvalid(f"expected a fitted transform, got one that cannot be read: {error}") from error
-        if kind not in get_args(Scale):
-            raise ManifestInvalid(f"expected a kind among {', '.join(get_args(Scale))} for {name!r}, got {kind!r}")
-        finite = all(np.isfinite(part).all() for part in (offset, scale, fill) if part is not None)
-        if not (finite and (scale > 0).all()):
-            raise ManifestInvalid(f"expected finite numbers and scales above zero for {name!r}, got others")
-        return FittedTransform(name, kind, offset, scale, fill)
+        return FittedTransform(*read_scaled(value, _KINDS))
+
+
+def read_scaled(value: Mapping[str, Any], kinds: Sequence[str]) -> tuple[str, str, Floats, Floats, Floats | None]:
+    """Return what `FittedTransform` holds, of JSON values of one of these kinds. Raises ManifestInvalid."""
+    try:
+        offset, scale = (read_floats(value, key) for key in ("offset", "scale"))
+        fill = read_floats(value, "fill") if "fill" in value else None
+        name, kind = str(value["name"]), value["kind"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestInvalid(f"expected a fitted transform, got one that cannot be read: {error}") from error
+    if kind not in kinds:
+        raise ManifestInvalid(f"expected a kind among {', '.join(kinds)} for {name!r}, got {kind!r}")
+    finite = all(np.isfinite(part).all() for part in (offset, scale, fill) if part is not None)
+    if not (finite and (scale > 0).all()):
+        raise ManifestInvalid(f"expected finite numbers and scales above zero for {name!r}, got others")
+    return name, kind, offset, scale, fill
+
+
+def read_floats(value: Mapping[str, Any], key: str) -> Floats:
+    """Return the numbers of a key in the shape that the values tell. Raises KeyError, TypeError or ValueError."""
+    return np.array(value[key], dtype=np.float64).reshape(tuple(int(size) for size in value["shape"]))
 
 
 def fit_scaled(
-    kind: Scale,
+    kind: str,
     sketch: NumberSketch,
     transform: Transform,
     offset_and_scale: Callable[[NumberSketch, Floats], tuple[Floats, Floats]],
@@ -128,7 +142,3 @@ def fit_scaled(
     scale = np.where(scale < np.finfo(np.float32).tiny, 1.0, scale)
     fill = None if fill is None else fill.reshape(field.shape)
     return FittedTransform(field.name, kind, offset.reshape(field.shape), scale.reshape(field.shape), fill)
-
-
-def _floats(values: Any, shape: tuple[int, ...]) -> Floats:
-    return np.array(values, dtype=np.float64).reshape(shape)
