@@ -5,6 +5,7 @@ from dataclasses import replace
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.objections import Objection
+from headrace_model_registry.core.policy import AGAIN
 from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.wishes import Rollback
 
@@ -155,3 +156,63 @@ def test_a_dataset_that_is_frozen_again_after_another_is_the_newest_one(story, w
 
     assert ledger.catalogue.newest_dataset("digits").frozen == first
     assert ledger.learn(first).repeated
+
+
+def champions(ledger):
+    return [(release.released.ordinal, release.released.reason) for release in ledger.catalogue.releases]
+
+
+def test_a_spec_that_is_changed_back_brings_its_version_back(story, world, ledger):
+    story.release(1)
+    other = story.changed(salt="other")
+    other.release(2)
+    assert story.changed(agreement=0.991, cache="off").decided == ()
+    back = world.frozen(replace(story.applied, spec=ledger.catalogue.pipelines["digits"].spec), 1)
+
+    released = ledger.decide(back)
+
+    # The limits, and what else the spec says of serving, are those of now.
+    assert (released.ordinal, released.epoch, released.variant, released.reason) == (1, 3, "fp32", AGAIN)
+    assert released.cache is facts.CachePolicy.OFF
+    assert champions(ledger) == [(1, ""), (2, ""), (1, AGAIN)]
+    assert [v.state for v in ledger.catalogue.versions.values()] == [VersionState.RELEASED, VersionState.REPLACED]
+    again = world.frozen(other.changed(salt="other").applied, 2)
+    assert ledger.decide(again).ordinal == 2
+
+
+def test_another_training_that_is_taken_back_brings_its_version_back(story, ledger, world):
+    story.release(1)
+    (training,) = story.changed(seed=8).decided
+    ledger.decide(world.compressed(ledger.decide(world.trained(training))))
+    (released,) = story.changed().decided
+    assert (released.ordinal, released.reason) == (1, AGAIN)
+    assert story.changed(cache="off").decided == ()
+    # A rollback after that stays, whatever else is changed or frozen again.
+    ledger.grant(Rollback("digits"))
+    assert ledger.catalogue.champion("digits").ordinal == 2
+    assert story.changed(cache="off", agreement=0.9).decided == ()
+    assert ledger.learn(world.frozen(story.applied, 1, request_id="once more")) == []
+
+
+def test_what_was_under_way_for_a_spec_that_is_taken_back_replaces_nothing(story, world, ledger):
+    story.release(1)
+    (running,) = story.changed(seed=8).decided
+    (held,) = story.changed(seed=9).decided
+    (superseded,) = story.changed().decided
+    assert superseded.run_id == held.run_id
+    refused = ledger.decide(world.trained(running))
+    assert refused.reason == "superseded: the champion, version 1, is of the spec in force and the newest dataset"
+    assert champions(ledger) == [(1, "")]
+
+
+def test_a_version_that_passes_the_gates_no_more_does_not_come_back(story, world, ledger):
+    story.release(1)
+    (training,) = story.changed(seed=8).decided
+    ledger.decide(world.compressed(ledger.decide(world.trained(training))))
+    version_id = ledger.catalogue.releases[0].released.version_id
+    version = ledger.catalogue.versions["digits", version_id]
+    ledger.catalogue.versions["digits", version_id] = replace(version, variants=())
+    (refused,) = story.changed().decided
+    assert isinstance(refused, facts.ModelRefused)
+    assert refused.reason.startswith("no variant passed its gates: ")
+    assert ledger.catalogue.champion("digits").ordinal == 2

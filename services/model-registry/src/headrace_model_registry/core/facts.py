@@ -310,7 +310,7 @@ class GateResult:
 class ModelReleased:
     """An alias that moved. `epoch` grows by one with each release of the same model and alias, from 1.
 
-    `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when the policy moved the alias.
+    `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when a candidate was released.
     """
 
     model: str

@@ -2,7 +2,8 @@
 
 frozen dataset ──► training requested ──► trained ──► compression requested ──► compressed ──► released or refused
 
-A changed spec is trained by when the newest dataset fits it. A rollback makes an earlier release again.
+A changed spec is trained by when the newest dataset fits it. Where spec and newest dataset are what they were before,
+the version that came of them then is released again. A rollback makes an earlier release again.
 
 A pipeline has one candidate under way, from the training run to the verdict. What is to be trained meanwhile is held:
 the newest only, and what was held before is superseded. A version that learned from older data than the champion is
@@ -18,7 +19,7 @@ from headrace_data.spec import own_name
 from headrace_data.tasks import Task, task_of
 
 from headrace_model_registry.core import gates, retention, rollback, specs
-from headrace_model_registry.core.catalogue import Catalogue, RunState, Version
+from headrace_model_registry.core.catalogue import Catalogue, RunState, Version, VersionState
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -45,6 +46,9 @@ from headrace_model_registry.core.facts import (
 )
 from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.wishes import Input, PartitionsAdded, Retirement, Rollback
+
+AGAIN = "spec and dataset are what they were"
+"""What a release says of a version that was released before and came back with its spec."""
 
 
 @singledispatch
@@ -146,7 +150,8 @@ def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue
     run_id = specs.training_run_id(frozen, spec)
     known = catalogue.runs.get(run_id)
     if known is not None and known.state is not RunState.SUPERSEDED:
-        return []
+        # Only where it was not wanted before: a rollback stays one, however often the same is asked for.
+        return _back_to(run_id, spec, catalogue) if run_id != _wanted_run(pipeline, catalogue) else []
     dataset = DatasetReference(frozen.dataset_id, frozen.manifest)
     if not catalogue.is_busy(pipeline):
         return [TrainingRequested(run_id, pipeline, dataset, spec)]
@@ -156,6 +161,37 @@ def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue
         return [held]
     reason = f"run {run_id} on dataset {frozen.dataset_id} takes its place"
     return [TrainingSuperseded(waiting.request.run_id, pipeline, reason), held]
+
+
+def _wanted_run(pipeline: str, catalogue: Catalogue) -> str:
+    """Return the id of the training run that is wanted: on the newest dataset; empty before the first."""
+    newest = catalogue.newest_dataset(pipeline)
+    if newest is None:
+        return ""
+    prepared_with = catalogue.specs[pipeline, newest.frozen.spec_digest]
+    return specs.training_run_id(newest.frozen, _working_spec(pipeline, prepared_with, catalogue))
+
+
+def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
+    """Return what follows where a run is wanted again that was asked for before another one."""
+    pipeline = catalogue.runs[run_id].request.pipeline
+    decisions: list[Decision] = []
+    waiting = catalogue.waiting(pipeline)
+    if waiting is not None and waiting.request.run_id != run_id:
+        reason = f"spec and dataset are those of run {run_id} again"
+        decisions.append(TrainingSuperseded(waiting.request.run_id, pipeline, reason))
+    version = next((each for each in catalogue.versions.values() if each.trained.run_id == run_id), None)
+    if version is None or version.state is not VersionState.REPLACED:
+        return decisions
+    champion = catalogue.champion(version.trained.model)
+    if champion is None or champion.trained.pipeline != pipeline:
+        return decisions
+    results = gates.judge(version.variants, specs.limits(spec))
+    variant = gates.best(version.variants, results)
+    results += gates.empty_features(version.trained.metrics)
+    if variant is None:
+        return [*decisions, _refused(version, results, _why_none_passed(results))]
+    return [*decisions, replace(_released(version, variant, results, spec, catalogue), reason=AGAIN)]
 
 
 def _held(
@@ -221,12 +257,17 @@ def _reference(trained: ModelTrained, catalogue: Catalogue) -> VersionReference:
 
 
 def _why_stale(trained: ModelTrained, catalogue: Catalogue) -> str:
-    """Return why a version comes too late, empty when it does not: its pipeline's champion learned from newer data."""
+    """Return why a version comes too late, empty when it does not: its pipeline's champion learned from newer data.
+
+    So does one whose spec was taken back meanwhile, so that the champion is what is wanted again.
+    """
     champion = catalogue.champion(trained.model)
     if champion is None or champion.trained.pipeline != trained.pipeline:
         return ""
     if not catalogue.is_older(trained, champion.trained):
-        return ""
+        is_wanted = trained.run_id != champion.trained.run_id == _wanted_run(trained.pipeline, catalogue)
+        what = f"superseded: the champion, version {champion.ordinal}, is of the spec in force and the newest dataset"
+        return what if is_wanted else ""
     return (
         f"superseded: it learned from dataset {trained.dataset_id}, and the champion, version {champion.ordinal}, from "
         f"newer data: {champion.trained.dataset_id}"

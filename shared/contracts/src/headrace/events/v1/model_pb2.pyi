@@ -435,7 +435,7 @@ class ModelReleased(_message.Message):
     cache_ttl_s: _builtins.int
     """How long a hot prediction is kept, in seconds; zero leaves it to the replica's setting."""
     reason: _builtins.str
-    """Why the alias moved when it was not the policy that moved it, such as a rollback; empty otherwise."""
+    """Why the alias moved to a version that was released before, such as a rollback; empty otherwise."""
     @_builtins.property
     def graph(self) -> _artifact_pb2.Artifact:
         """The ONNX graph to serve."""
