@@ -28,7 +28,7 @@ class Kept:
 
     def __init__(self):
         self.predictions, self.rejections, self.rows, self.bounds = {}, {}, {}, {("digits", 0): (0, 1000)}
-        self.windows = []
+        self.windows, self.asked = [], []
 
     def starting_with(self, beginning, first_ms, last_ms):
         self.windows.append((first_ms, last_ms))
@@ -41,6 +41,7 @@ class Kept:
         return self.rejections.get((pipeline, place, *([] if partition is None else [partition])))
 
     def row_of(self, frozen, place):
+        self.asked.append(frozen.dataset_id)
         split = self.rows.get((frozen.dataset_id, place))
         return split and HeldRow(split, MOMENT)
 
@@ -209,6 +210,30 @@ def test_the_newest_dataset_with_the_record_counts(story, kept, stories, world):
         story.fail(number)
     (found,) = stories.fates(HERE)
     assert (found.dataset_id, found.split) == (second.dataset_id, "test")
+
+
+def test_versions_of_every_window_with_the_record_are_named(story, kept, stories, ledger, world):
+    frozen = [world.frozen(story.applied, number) for number in range(1, 6)]
+    kept.rows = {(each.dataset_id, HERE): "train" for each in (*frozen[:2], *frozen[3:])}
+    for number in (1, 2, 3):
+        story.release(number)
+    story.fail(4)
+    story.train(5)
+    (found,) = stories.fates(HERE)
+    assert (found.dataset_id, [version.ordinal for version in found.versions]) == (frozen[4].dataset_id, [1, 2])
+    assert frozen[3].dataset_id not in kept.asked
+
+
+def test_a_row_of_a_file_is_looked_for_in_every_window_since(story, kept, stories, ledger, world):
+    row = RecordPlace("old.csv", 0, 7)
+    filled = replace(world.frozen(story.applied, 1), backfilled=Backfilled(10))
+    (training,) = ledger.learn(filled)
+    ledger.decide(world.compressed(ledger.decide(world.trained(training))))
+    story.release(2)
+    story.release(3)
+    kept.rows = {(world.frozen(story.applied, number).dataset_id, row): "test" for number in (1, 2)}
+    (found,) = stories.fates(row)
+    assert [version.ordinal for version in found.versions] == [1, 2]
 
 
 def test_a_record_with_a_dead_letter_and_a_row_has_both(story, kept, stories, world):

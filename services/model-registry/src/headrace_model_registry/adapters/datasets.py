@@ -5,6 +5,7 @@ from headrace_data.batches import OFFSET, TIME
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part, Source
+from headrace_data.parts import Blob
 from headrace_runtime.errors import Corrupt, NotFound
 from headrace_runtime.object_store import ObjectStore
 
@@ -17,6 +18,7 @@ class StoredDatasets:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._parts = _LatestPart(store)
 
     def row_of(self, frozen: DatasetFrozen, place: RecordPlace) -> HeldRow | None:
         """Return the row that a record became, None when the dataset has none.
@@ -26,9 +28,10 @@ class StoredDatasets:
         try:
             manifest = Manifest.from_json(self._store.get(frozen.manifest))
             partitions = {source.number for source in manifest.provenance.backfilled if _is_of(source, place)}
-            partitions = partitions or {place.partition}
+            if manifest.provenance.topic == place.topic:
+                partitions.add(place.partition)
             held = manifest.reaching(lambda part: part.partition in partitions and _reaches_over(part, place.offset))
-            for split, rows in DatasetReader(held, self._store).rows():
+            for split, rows in DatasetReader(held, self._parts).rows():
                 row = pc.index(rows.column(OFFSET), place.offset).as_py()
                 if row >= 0:
                     return HeldRow(split, rows.column(TIME)[row].as_py())
@@ -37,6 +40,26 @@ class StoredDatasets:
         except DataError as error:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
         return None
+
+
+class _LatestPart:
+    """The object store, with the part at hand that was read last: windows share parts."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._latest = ("", b"")
+
+    def put(self, data: bytes) -> Blob:
+        """Keep bytes."""
+        return self._store.put(data)
+
+    def get(self, blob: Blob) -> bytes:
+        """Return a blob's bytes."""
+        digest, data = self._latest
+        if digest != blob.digest:
+            data = self._store.get(blob)
+            self._latest = (blob.digest, data)
+        return data
 
 
 def _is_of(source: Source, place: RecordPlace) -> bool:

@@ -1,5 +1,6 @@
 """What became of one record of a producers' topic."""
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,6 +51,7 @@ class RecordFate:
     dataset_id: str
     split: str
     versions: tuple[Version, ...]
+    """Those that learned from a dataset that holds it, oldest first."""
     waiting: bool
     deleted: bool = False
     """Whether the pipeline was deleted since."""
@@ -79,10 +81,10 @@ def covering(catalogue: Catalogue, pipeline: str, place: RecordPlace) -> list[Da
 
 
 def backfilled(catalogue: Catalogue, pipeline: str) -> list[Dataset]:
-    """Return where rows of a pipeline's backfills may be: in what answered these, and in the newest dataset."""
-    datasets = [each for (name, _), each in reversed(catalogue.datasets.items()) if name == pipeline]
-    answers = [each for each in datasets if each.frozen.backfilled is not None]
-    return [*datasets[:1], *(each for each in answers if each is not datasets[0])] if answers else []
+    """Return where rows of a pipeline's backfills may be: in all datasets since the first of these, the newest first."""
+    datasets = [each for (name, _), each in catalogue.datasets.items() if name == pipeline]
+    first = next((place for place, each in enumerate(datasets) if each.frozen.backfilled is not None), len(datasets))
+    return datasets[first:][::-1]
 
 
 def fate(
@@ -90,29 +92,26 @@ def fate(
     pipeline: str,
     place: RecordPlace,
     rejection: RecordRejection | None,
-    held: tuple[Dataset, HeldRow] | None,
+    held: Sequence[tuple[Dataset, HeldRow]],
     *,
     beginning: int,
     deleted: bool = False,
 ) -> RecordFate:
-    """Return the fate of a record; `held` is the newest dataset with it and its row there, None when there is none.
+    """Return the fate of a record; `held` are datasets with it and its row there, the newest first.
 
     `beginning` is the first offset that the record's partition still has.
 
     Both are told where both are found. A replayed record goes on under a new place and stays rejected at its old one.
     """
     read_now = not deleted and specs.topic(catalogue.pipelines[pipeline].spec) == place.topic
-    if held is None:
+    if not held:
         unknown = read_now and rejection is None and not covering(catalogue, pipeline, place)
         # A topic that was made anew has records before those that were read of the old one: these do wait.
         gone = unknown and place.offset < beginning and _began_after(catalogue, pipeline, place)
         return RecordFate(pipeline, rejection, "", "", (), unknown and not gone, deleted, gone)
-    dataset, row = held
-    trained = tuple(
-        version
-        for (name, _), version in catalogue.versions.items()
-        if (name, version.trained.dataset_id) == (pipeline, dataset.frozen.dataset_id)
-    )
+    dataset, row = held[0]
+    learned = {each.frozen.dataset_id for each, _ in held}
+    trained = tuple(version for version in _versions(catalogue, pipeline) if version.trained.dataset_id in learned)
     return RecordFate(
         pipeline,
         rejection,
@@ -123,6 +122,15 @@ def fate(
         deleted=deleted,
         event_time=row.time,
     )
+
+
+def with_versions(catalogue: Catalogue, pipeline: str) -> Collection[str]:
+    """Return the ids of the datasets that versions of a pipeline learned from."""
+    return {version.trained.dataset_id for version in _versions(catalogue, pipeline)}
+
+
+def _versions(catalogue: Catalogue, pipeline: str) -> Iterator[Version]:
+    return (version for (name, _), version in catalogue.versions.items() if name == pipeline)
 
 
 def _began_after(catalogue: Catalogue, pipeline: str, place: RecordPlace) -> bool:

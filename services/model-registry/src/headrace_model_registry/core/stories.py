@@ -81,7 +81,7 @@ class Stories:
     def _backfilled(self, home: Catalogue, place: RecordPlace) -> Iterator[RecordFate]:
         for pipeline, applied in home.pipelines.items():
             datasets = fate.backfilled(home, pipeline)
-            held = self._held(datasets, place)
+            held = list(self._held(home, datasets, place))
             rejection = None
             if datasets:
                 rejection = self._records.rejection_of(own_name(pipeline, applied.incarnation), place, 0)
@@ -92,15 +92,22 @@ class Stories:
     def _fate(self, home: Catalogue, pipeline: str, place: RecordPlace, beginning: int) -> RecordFate:
         applied = home.pipelines[pipeline]
         rejection = self._records.rejection_of(own_name(pipeline, applied.incarnation), place)
-        held = self._held(fate.covering(home, pipeline, place), place)
+        held = list(self._held(home, fate.covering(home, pipeline, place), place))
         deleted = home is not self._state.catalogue
         return fate.fate(home, pipeline, place, rejection, held, beginning=beginning, deleted=deleted)
 
-    def _held(self, newest_first: list[Dataset], place: RecordPlace) -> tuple[Dataset, HeldRow] | None:
+    def _held(
+        self, home: Catalogue, newest_first: list[Dataset], place: RecordPlace
+    ) -> Iterator[tuple[Dataset, HeldRow]]:
+        """Yield the newest dataset that holds a record, and of the others those that a version learned from."""
+        found = False
         for dataset in newest_first:
-            if row := self._datasets.row_of(dataset.frozen, place):
-                return dataset, row
-        return None
+            frozen = dataset.frozen
+            if found and frozen.dataset_id not in fate.with_versions(home, frozen.pipeline):
+                continue
+            if row := self._datasets.row_of(frozen, place):
+                found = True
+                yield dataset, row
 
 
 def _ambiguous(name: str, found: Mapping[str, str]) -> str:

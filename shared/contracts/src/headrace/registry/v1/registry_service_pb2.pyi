@@ -998,7 +998,7 @@ class RecordFate(_message.Message):
 
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Version]:
-        """Versions that were trained on that dataset, oldest first."""
+        """Versions that learned from a dataset that holds it, oldest first."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:

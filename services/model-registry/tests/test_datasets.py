@@ -1,0 +1,89 @@
+"""Rows of datasets in the object store, found by where their records lie."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+from headrace_data.batches import arrow_schema
+from headrace_data.manifest import Provenance, Source
+from headrace_data.segments import SegmentWriter
+from headrace_data.spec import load_pipeline
+from headrace_data.windows import only_dataset
+from headrace_model_registry.adapters.datasets import StoredDatasets
+from headrace_model_registry.core.fate import HeldRow, RecordPlace
+from headrace_runtime.object_store import ObjectStore
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Counting(ObjectStore):
+    """An object store that counts what is read."""
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.gets = 0
+
+    def get(self, artifact):
+        self.gets += 1
+        return super().get(artifact)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Counting(str(tmp_path))
+
+
+@pytest.fixture
+def freeze(world, store):
+    """Freeze 300 rows of a producers' partition."""
+
+    def frozen(partition=0, *backfilled):
+        pipeline = load_pipeline(world.document(width=1))
+        schema = arrow_schema(pipeline.stream.fields)
+        columns = {
+            "id": pa.array([str(number) for number in range(300)]),
+            "pixels": pa.array([[1.0]] * 300, schema.field("pixels").type),
+            "digit": pa.array([number % 3 for number in range(300)], pa.int64()),
+            "_partition": pa.array([partition] * 300, pa.int32()),
+            "_offset": pa.array(range(300), pa.int64()),
+            "_index": pa.array([0] * 300, pa.int32()),
+            "_time": pa.array([MOMENT] * 300, schema.field("_time").type),
+        }
+        writer = SegmentWriter(pipeline, store)
+        writer.add(pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema))
+        provenance = Provenance(
+            cluster_id="c", topic="digits", topic_id="", sources=(), clean_ranges=(), rejected={}, backfilled=backfilled
+        )
+        manifest = only_dataset(writer.finish(provenance), pipeline, store)
+        return replace(world.frozen(world.applied()), manifest=store.put(manifest.to_json()))
+
+    return frozen
+
+
+def test_a_row_is_found_by_topic_partition_and_offset(freeze, store):
+    datasets, frozen = StoredDatasets(store), freeze()
+    found = datasets.row_of(frozen, RecordPlace("digits", 0, 7))
+    assert isinstance(found, HeldRow)
+    assert found.time == MOMENT
+    for other in (RecordPlace("digits", 1, 7), RecordPlace("digits", 0, 300), RecordPlace("old.csv", 0, 7)):
+        assert datasets.row_of(frozen, other) is None
+
+
+def test_a_row_of_a_backfill_is_found_by_its_source(freeze, store):
+    datasets = StoredDatasets(store)
+    digest = "sha256:" + "0" * 64
+    file = Source(name="old.csv", digest=digest, number=-(2**30) - 1)
+    assert datasets.row_of(freeze(file.number, file), RecordPlace("old.csv", 0, 7))
+    assert datasets.row_of(freeze(0, file), RecordPlace("old.csv", 0, 7)) is None
+    # A part of the stream's own topic came by a backfill, and the record by the stream.
+    topic = Source(name="digits", digest=digest, number=-(2**30) - 2, end=5)
+    assert datasets.row_of(freeze(0, topic), RecordPlace("digits", 0, 7))
+
+
+def test_a_part_that_windows_share_is_read_once(freeze, store):
+    datasets, frozen = StoredDatasets(store), freeze()
+    store.gets = 0
+    for _ in range(3):
+        assert datasets.row_of(frozen, RecordPlace("digits", 0, 7))
+    assert store.gets == 3 + 1
