@@ -81,7 +81,7 @@ def covering(catalogue: Catalogue, pipeline: str, place: RecordPlace) -> list[Da
 
 
 def backfilled(catalogue: Catalogue, pipeline: str) -> list[Dataset]:
-    """Return where rows of a pipeline's backfills may be: in all datasets since the first of these, the newest first."""
+    """Return where rows of a pipeline's backfills may be: in all datasets since the first one, the newest first."""
     datasets = [each for (name, _), each in catalogue.datasets.items() if name == pipeline]
     first = next((place for place, each in enumerate(datasets) if each.frozen.backfilled is not None), len(datasets))
     return datasets[first:][::-1]
