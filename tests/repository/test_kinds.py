@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import REFERENCE_VARIANT, Gates, Task, Train, Variant
+from headrace_data.spec import REFERENCE_VARIANT, Gates, Optimizer, Task, Train, Variant
+from headrace_data.spec.optimizer import AnySchedule
 from headrace_data.spec.transform import KINDS
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.transforms import TRANSFORMS
 from headrace_learning.families import FAMILIES
 from headrace_learning.methods import METHODS
+from headrace_learning.training.optimizers import KINDS as KINDS_OF_OPTIMISER
+from headrace_learning.training.schedules import SCHEDULES
 from headrace_learning.transform_graphs import GRAPHS
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +94,9 @@ def test_the_variants_of_the_spec_are_the_methods_of_the_table() -> None:
     assert kinds(Variant) == METHODS.keys()
     names = [REFERENCE_VARIANT, *(method.variant for method in METHODS.values())]
     assert len(set(names)) == len(names)
+
+
+def test_the_optimisers_and_schedules_of_the_spec_are_those_of_the_tables() -> None:
+    assert set(get_args(Optimizer.model_fields["kind"].annotation)) == KINDS_OF_OPTIMISER.keys()
+    schedules = {get_args(each.model_fields["kind"].annotation)[0] for each in get_args(AnySchedule)}
+    assert schedules == SCHEDULES.keys()

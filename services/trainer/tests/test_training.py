@@ -102,6 +102,49 @@ def test_the_best_epochs_weights_are_kept_and_not_the_last_ones() -> None:
     assert not _equal(weights, notebook.checkpoints[-1].weights)
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"accumulate": 3},
+        {"average": 0.9, "clip": 0.5},
+        {"kind": "adamw", "weight_decay": 0.1, "schedule": {"kind": "cosine", "warmup": 1.5}},
+        {"learning_rate": 0.3, "schedule": {"kind": "plateau", "patience": 1, "factor": 0.5}},
+    ],
+    ids=lambda choice: "+".join(choice),
+)
+@pytest.mark.parametrize("every", [0, 7])
+def test_whatever_moves_the_weights_a_run_that_goes_on_ends_where_one_without_a_stop_does(
+    choice: dict[str, Any], every: int
+) -> None:
+    settings = _settings(optimizer=Optimizer.model_validate({"learning_rate": 0.02, **choice}), epochs=6)
+    notebook = Notebook(every=every)
+    straight = _train(settings, notebook)
+    plain = _train(
+        _settings(optimizer=Optimizer(learning_rate=choice.get("learning_rate", 0.02)), epochs=6), Notebook()
+    )
+    assert not _equal(straight[1], plain[1])
+    for kept in range(1, len(notebook.checkpoints)):
+        read = [from_bytes(*to_bytes(each)) for each in notebook.checkpoints[:kept]]
+        resumed = _train(settings, Notebook(read))
+        assert resumed[0] == straight[0]
+        assert _equal(resumed[1], straight[1])
+
+
+def test_gathered_gradients_are_those_of_a_larger_batch() -> None:
+    network = MlpNetwork(kind="mlp", hidden=(8,))
+    ends = []
+    for size, together in ((40, 1), (10, 4)):
+        optimizer = Optimizer(kind="sgd", learning_rate=0.5, accumulate=together)
+        settings = _settings(network=network, optimizer=optimizer, batch_size=size, epochs=4)
+        seed_weights(3)
+        ours = mlp(2, (8,), 2)
+        training = Training(ours, settings, Classification(), _rows(100, 1), _rows(60, 2), "s", Notebook(), Notebook())
+        training.run()
+        ends.append(weights_of(ours))
+    for name, weights in ends[0].items():
+        torch.testing.assert_close(ends[1][name], weights, atol=1e-5, rtol=1e-4)
+
+
 def test_training_stops_when_the_loss_stands_still() -> None:
     outcome, _ = _train(_settings(epochs=500, early_stop=EarlyStop(patience=3)), Notebook())
     impatient, _ = _train(_settings(epochs=500, early_stop=EarlyStop(patience=3, min_delta=0.5)), Notebook())

@@ -9,11 +9,12 @@ from headrace_learning.errors import BrokenCheckpoint, NotLearnable
 from headrace_learning.families.mlp import mlp
 from headrace_learning.networks import weights_of
 from headrace_learning.training.checkpoint import Checkpoint, Midway, from_bytes, tensors_to_bytes, to_bytes
-from headrace_learning.training.optimizers import Optimizer, build_optimizer
+from headrace_learning.training.optimizers import KINDS, Optimizer, build_optimizer, remembered_vectors
 
 
-def _choice(kind: str) -> SimpleNamespace:
-    return SimpleNamespace(kind=kind, learning_rate=0.05, momentum=0.9, weight_decay=0.001)
+def _choice(kind: str, decay: float = 0.001, **more: float) -> SimpleNamespace:
+    nothing = {"clip": None, "average": None}
+    return SimpleNamespace(kind=kind, learning_rate=0.05, momentum=0.9, weight_decay=decay, **nothing | more)
 
 
 def _steps(network: torch.nn.Module, optimizer: Optimizer | torch.optim.Optimizer, steps: range) -> None:
@@ -28,7 +29,7 @@ def _equal(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bo
     return some.keys() == others.keys() and all(torch.equal(some[name], others[name]) for name in some)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_goes_on_ends_where_one_without_a_stop_does(kind: str) -> None:
     torch.manual_seed(0)
     straight, stopped, resumed = (mlp(4, [5], 3) for _ in range(3))
@@ -58,6 +59,7 @@ def test_a_run_that_goes_on_ends_where_one_without_a_stop_does(kind: str) -> Non
         ("sgd", lambda weights, decay: torch.optim.SGD(weights, lr=0.05, weight_decay=decay)),
         ("momentum", lambda weights, decay: torch.optim.SGD(weights, lr=0.05, momentum=0.9, weight_decay=decay)),
         ("adam", lambda weights, decay: torch.optim.Adam(weights, lr=0.05, weight_decay=decay)),
+        ("adamw", lambda weights, decay: torch.optim.AdamW(weights, lr=0.05, weight_decay=decay)),
     ],
 )
 def test_an_optimiser_moves_weights_as_that_of_pytorch_does(
@@ -66,9 +68,8 @@ def test_an_optimiser_moves_weights_as_that_of_pytorch_does(
     torch.manual_seed(0)
     ours, theirs = mlp(4, [5], 3), mlp(4, [5], 3)
     theirs.load_state_dict(ours.state_dict())
-    choice = SimpleNamespace(kind=kind, learning_rate=0.05, momentum=0.9, weight_decay=decay)
 
-    _steps(ours, build_optimizer(ours.parameters(), choice), range(30))
+    _steps(ours, build_optimizer(ours.parameters(), _choice(kind, decay)), range(30))
     _steps(theirs, reference(theirs.parameters(), decay), range(30))
 
     for name, weights in theirs.state_dict().items():
@@ -77,15 +78,57 @@ def test_an_optimiser_moves_weights_as_that_of_pytorch_does(
 
 def test_the_kinds_of_optimiser_move_weights_differently() -> None:
     ends = []
-    for kind in ("sgd", "momentum", "adam"):
+    for kind in KINDS:
         torch.manual_seed(0)
         network = mlp(4, [5], 3)
         _steps(network, build_optimizer(network.parameters(), _choice(kind)), range(3))
         ends.append(tensors_to_bytes(weights_of(network)))
 
-    assert len(set(ends)) == 3
-    with pytest.raises(NotLearnable, match="expected sgd, momentum or adam, got 'lion'"):
+    assert len(set(ends)) == len(KINDS)
+    with pytest.raises(NotLearnable, match="expected one of sgd, momentum, adam, adamw, got 'lion'"):
         build_optimizer(network.parameters(), _choice("lion"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_what_an_optimiser_remembers_is_what_is_counted(kind: str, average: float | None) -> None:
+    network = mlp(4, [5], 3)
+    choice = _choice(kind) if average is None else _choice(kind, average=average)
+    optimizer = build_optimizer(network.parameters(), choice)
+    size = sum(weights.numel() for weights in network.parameters())
+    assert sum(tensor.numel() == size for tensor in optimizer.memory().values()) == remembered_vectors(choice)
+
+
+def test_gradients_are_scaled_down_to_the_norm_that_they_may_have() -> None:
+    torch.manual_seed(0)
+    ours, theirs = mlp(4, [5], 3), mlp(4, [5], 3)
+    theirs.load_state_dict(ours.state_dict())
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.05)
+    _steps(ours, build_optimizer(ours.parameters(), _choice("sgd", 0.0, clip=0.5)), range(3))
+    for step in range(3):
+        torch.manual_seed(step)
+        reference.zero_grad()
+        theirs(torch.randn(8, 4)).pow(2).sum().backward()
+        assert float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)) > 0.5
+        reference.step()
+    for name, weights in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], weights, atol=1e-5, rtol=1e-4)
+
+
+def test_the_average_follows_the_weights_and_gives_their_place_back() -> None:
+    torch.manual_seed(0)
+    network = mlp(4, [5], 3)
+    expected = weights_of(network)
+    optimizer = build_optimizer(network.parameters(), _choice("adam", average=0.75))
+    for step in range(4):
+        _steps(network, optimizer, range(step, step + 1))
+        expected = {name: 0.75 * expected[name] + 0.25 * weights for name, weights in weights_of(network).items()}
+    own = weights_of(network)
+    with optimizer.averaged():
+        averaged = weights_of(network)
+    assert _equal(weights_of(network), own)
+    for name, weights in expected.items():
+        torch.testing.assert_close(averaged[name], weights, atol=1e-6, rtol=1e-5)
 
 
 def test_a_checkpoint_that_is_not_whole_is_refused() -> None:

@@ -8,13 +8,13 @@ from headrace_data.spec.learn import (
     EarlyStop,
     Gates,
     MlpNetwork,
-    Optimizer,
     Serve,
     Task,
     Train,
     Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
+from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
 from headrace_data.spec.prepare import (
     Clean,

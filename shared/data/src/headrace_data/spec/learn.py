@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 import pydantic
 
+from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt
 from headrace_data.spec.section import Section
 
@@ -32,21 +33,6 @@ class CnnNetwork(Section):
     )
     hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
         default=(64,), description="Units of each fully connected layer after the convolutions."
-    )
-
-
-class Optimizer(Section):
-    """How weights are moved."""
-
-    kind: Literal["sgd", "momentum", "adam"] = pydantic.Field(default="adam", description="Update rule.")
-    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = pydantic.Field(
-        default=0.001, description="Step size."
-    )
-    momentum: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
-        default=0.9, description="Share of the last step that is kept; only used by momentum."
-    )
-    weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
-        default=0.0, description="Pull of the weights towards zero."
     )
 
 

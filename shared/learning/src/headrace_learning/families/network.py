@@ -14,12 +14,11 @@ from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.features import Feature
 from headrace_learning.training.loop import Training
 from headrace_learning.training.objectives import Objective
+from headrace_learning.training.optimizers import remembered_vectors
 from headrace_learning.training.randomness import seed_weights
 from headrace_learning.training.rows import MEASURED_AT_ONCE
 
 _NUMBER_BYTES = 4
-_REMEMBERED = {"sgd": 0, "momentum": 1, "adam": 2}
-"""Numbers that an optimiser keeps for each parameter."""
 
 
 def flat_shape(features: Sequence[Feature]) -> tuple[int, ...]:
@@ -73,7 +72,7 @@ class NetworkFamily(Family):
         gradient, the best epoch's weight and the optimiser's memory; a copy of weight and memory, and another of these
         and the best weight, when a checkpoint is made, which then stands there twice in bytes.
         """
-        remembered = _REMEMBERED[train.optimizer.kind]
+        remembered = remembered_vectors(train.optimizer)
         copies = (3 + remembered) + (1 + remembered) + 2 * (2 + remembered)
         values = row_values(train.network, shape, outputs)
         training, validation = rows

@@ -20,7 +20,9 @@ from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import build_optimizer
 from headrace_learning.training.ports import Checkpoints, Progress
 from headrace_learning.training.randomness import seed_epoch
-from headrace_learning.training.rows import MEASURED_AT_ONCE, Source
+from headrace_learning.training.rows import MEASURED_AT_ONCE, Rows, Source
+from headrace_learning.training.schedules import Schedule
+from headrace_learning.training.steps import Steps
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Training:
         self._checkpoints = checkpoints
         self._progress = progress
         self._optimizer = build_optimizer(network.parameters(), settings.optimizer)
+        self._schedule = Schedule(settings.optimizer.schedule, settings.epochs)
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss = math.inf
@@ -81,8 +84,9 @@ class Training:
         while self._epochs_remain() and not self._stands_still():
             train_loss = self._train_one_epoch()
             self._epoch += 1
-            validation = self._validate()
-            self._keep_if_best(validation)
+            with self._optimizer.averaged():
+                validation = self._validate()
+                self._keep_if_best(validation)
             if self._checkpoints.due(midway=False):
                 self._save_checkpoint()
             seconds = (time.monotonic() - started) / (self._epoch - first)
@@ -111,18 +115,27 @@ class Training:
             torch.set_rng_state(self._midway.generator)
             self._midway = None
         self._network.train()
-        count, size = len(self._train), self._settings.batch_size
-        with closing(self._train.batches(size, seed, epoch)) as batches:
+        count, settings = len(self._train), self._settings
+        steps = Steps(count, settings.batch_size, settings.optimizer.accumulate)
+        with closing(self._train.batches(settings.batch_size, seed, epoch)) as batches:
             for rows in islice(batches, done, None):
-                loss = self._objective.loss(self._network(rows.inputs), rows.targets)
-                self._optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                self._optimizer.step()
-                total += float(loss.detach()) * len(rows)
+                total += self._learn(rows, steps, done) * len(rows)
+                may_rest = steps.ends(done) and not steps.is_last(done)
                 done += 1
-                if done * size < count and self._checkpoints.due(midway=True):
+                if may_rest and self._checkpoints.due(midway=True):
                     self._save_checkpoint(Midway(done, self._finite(epoch, total), torch.get_rng_state()))
         return self._finite(epoch, total / count)
+
+    def _learn(self, rows: Rows, steps: Steps, batch: int) -> float:
+        """Learn from a batch, and move the weights when it is the last of its step. Returns its mean loss."""
+        loss = self._objective.loss(self._network(rows.inputs), rows.targets)
+        if steps.begins(batch):
+            self._optimizer.zero_grad()
+        torch.autograd.backward(loss if steps.together == 1 else loss * steps.weight(batch, len(rows)))
+        if steps.ends(batch):
+            passed = self._epoch + steps.passed(batch)
+            self._optimizer.step(self._schedule.factor(passed, steps.share(batch)))
+        return float(loss.detach())
 
     @torch.no_grad()
     def _validate(self) -> _Validation:
@@ -146,7 +159,9 @@ class Training:
 
     def _keep_if_best(self, validation: _Validation) -> None:
         stop = self._settings.early_stop
-        if validation.loss < self._best_loss - (stop.min_delta if stop else 0.0):
+        better = validation.loss < self._best_loss - (stop.min_delta if stop else 0.0)
+        self._schedule.saw(better=better)
+        if better:
             self._best_epoch, self._best_loss = self._epoch, validation.loss
             self._best_weights = weights_of(self._network)
 
@@ -158,7 +173,7 @@ class Training:
             best_weights=self._best_weights,
             best_epoch=self._best_epoch,
             best_loss=self._best_loss,
-            optimizer=self._optimizer.memory(),
+            optimizer={**self._optimizer.memory(), **self._schedule.memory()},
             midway=midway,
         )
         self._checkpoints.save(checkpoint)
@@ -170,6 +185,7 @@ class Training:
             return
         self._network.load_state_dict(checkpoint.weights)
         self._optimizer.restore(checkpoint.optimizer)
+        self._schedule.restore(checkpoint.optimizer)
         self._epoch = checkpoint.epoch
         self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
         self._best_weights = dict(checkpoint.best_weights)

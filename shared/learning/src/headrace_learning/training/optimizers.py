@@ -6,8 +6,9 @@ network's are views, so a step is one kernel however many layers there are.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 import torch
 from torch.optim.adam import adam
@@ -24,7 +25,7 @@ class OptimizerChoice(Protocol):
 
     @property
     def kind(self) -> str:
-        """One of sgd, momentum and adam."""
+        """A key of `KINDS`."""
 
     @property
     def learning_rate(self) -> float:
@@ -36,11 +37,22 @@ class OptimizerChoice(Protocol):
 
     @property
     def weight_decay(self) -> float:
-        """Strength of the pull of every weight towards zero (an L2 penalty)."""
+        """Strength of the pull of every weight towards zero: an L2 penalty, with adamw apart from the gradient."""
+
+    @property
+    def clip(self) -> float | None:
+        """Greatest norm of all gradients together."""
+
+    @property
+    def average(self) -> float | None:
+        """Share of the moving average of the weights that each step keeps."""
 
 
 class Optimizer(ABC):
     """Moves parameters against their gradients. Takes the parameters over: they become views of one vector."""
+
+    remembers: int
+    """Vectors of the parameters' size that it keeps, beside that of an average."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
         owners = list(parameters)
@@ -53,23 +65,50 @@ class Optimizer(ABC):
             owner.data = self._weights[start:end].view_as(owner)
             owner.grad = self._gradients[start:end].view_as(owner)
             start = end
+        self._average = self._weights.clone() if choice.average else None
 
     def zero_grad(self) -> None:
         """Forget the gradients; they stay where they are."""
         self._gradients.zero_()
 
+    @torch.no_grad()
+    def step(self, factor: float = 1.0) -> None:
+        """Move the parameters once, by `factor` times the learning rate."""
+        clip, average = self._choice.clip, self._choice.average
+        if clip is not None and (norm := float(torch.linalg.vector_norm(self._gradients))) > clip:
+            self._gradients.mul_(clip / norm)
+        self._move(self._choice.learning_rate * factor)
+        if self._average is not None and average is not None:
+            self._average.lerp_(self._weights, 1.0 - average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Have the parameters be their moving average within the block, where there is one."""
+        if self._average is None:
+            yield
+            return
+        own = self._weights.clone()
+        self._weights.copy_(self._average)
+        try:
+            yield
+        finally:
+            self._weights.copy_(own)
+
     @abstractmethod
-    def step(self) -> None:
-        """Move the parameters once."""
+    def _move(self, rate: float) -> None:
+        """Move the parameters by a learning rate."""
 
     def memory(self) -> Memory:
         """Return a copy of what it remembers."""
-        return {name: tensor.clone() for name, tensor in self._remembered().items()}
+        return {name: tensor.clone() for name, tensor in self._everything().items()}
 
     def restore(self, memory: Memory) -> None:
         """Take up what `memory` returned, of the same kind of optimiser for the same parameters."""
-        for name, tensor in self._remembered().items():
+        for name, tensor in self._everything().items():
             tensor.copy_(memory[name])
+
+    def _everything(self) -> Memory:
+        return self._remembered() if self._average is None else {**self._remembered(), "average": self._average}
 
     @abstractmethod
     def _remembered(self) -> Memory:
@@ -77,16 +116,16 @@ class Optimizer(ABC):
 
 
 class Sgd(Optimizer):
-    """Stochastic gradient descent; with momentum (Polyak, 1964) when the choice is of that kind."""
+    """Stochastic gradient descent."""
+
+    remembers = 0
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
         super().__init__(parameters, choice)
-        self._momentum = choice.momentum if choice.kind == "momentum" else 0.0
+        self._momentum = choice.momentum if self.remembers else 0.0
         self._velocity = torch.zeros_like(self._weights) if self._momentum else None
 
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move the parameters once."""
+    def _move(self, rate: float) -> None:
         sgd(
             [self._weights],
             [self._gradients],
@@ -94,7 +133,7 @@ class Sgd(Optimizer):
             fused=True,
             weight_decay=self._choice.weight_decay,
             momentum=self._momentum,
-            lr=self._choice.learning_rate,
+            lr=rate,
             dampening=0.0,
             nesterov=False,
             maximize=False,
@@ -104,8 +143,17 @@ class Sgd(Optimizer):
         return {} if self._velocity is None else {"velocity": self._velocity}
 
 
+class Momentum(Sgd):
+    """Stochastic gradient descent with momentum (Polyak, 1964)."""
+
+    remembers = 1
+
+
 class Adam(Optimizer):
     """Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1 with its constants."""
+
+    remembers = 2
+    _decoupled = False
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
         super().__init__(parameters, choice)
@@ -113,9 +161,7 @@ class Adam(Optimizer):
         self._square = torch.zeros_like(self._weights)
         self._steps = torch.zeros(())
 
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move the parameters once."""
+    def _move(self, rate: float) -> None:
         adam(
             [self._weights],
             [self._gradients],
@@ -124,8 +170,9 @@ class Adam(Optimizer):
             [],
             [self._steps],
             fused=True,
+            decoupled_weight_decay=self._decoupled,
             amsgrad=False,
-            lr=self._choice.learning_rate,
+            lr=rate,
             weight_decay=self._choice.weight_decay,
             maximize=False,
             beta1=0.9,
@@ -137,11 +184,23 @@ class Adam(Optimizer):
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
 
-_KINDS: Mapping[str, type[Optimizer]] = {"sgd": Sgd, "momentum": Sgd, "adam": Adam}
+class AdamW(Adam):
+    """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019: weights decay apart from gradients."""
+
+    _decoupled = True
+
+
+KINDS: Final[Mapping[str, type[Optimizer]]] = {"sgd": Sgd, "momentum": Momentum, "adam": Adam, "adamw": AdamW}
+"""The optimisers by the kind that the spec names."""
+
+
+def remembered_vectors(choice: OptimizerChoice) -> int:
+    """Return how many vectors of the parameters' size the chosen optimiser keeps from step to step."""
+    return KINDS[choice.kind].remembers + (choice.average is not None)
 
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> Optimizer:
     """Build the chosen optimiser for the parameters, which it takes over."""
-    if choice.kind not in _KINDS:
-        raise NotLearnable(f"train.optimizer.kind: expected sgd, momentum or adam, got {choice.kind!r}")
-    return _KINDS[choice.kind](parameters, choice)
+    if choice.kind not in KINDS:
+        raise NotLearnable(f"train.optimizer.kind: expected one of {', '.join(KINDS)}, got {choice.kind!r}")
+    return KINDS[choice.kind](parameters, choice)
