@@ -8,6 +8,7 @@ import pytest
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client.doubts import doubts
 from headrace_data.tasks import TASKS, task_of
+from headrace_data.tasks.classification import ACCURACY
 
 RELEASED = messages.VERSION_STATE_RELEASED
 
@@ -25,13 +26,16 @@ RELEASED = messages.VERSION_STATE_RELEASED
     ],
 )
 def test_what_is_no_better_is_said(metrics, poor) -> None:
-    told = "".join(doubts(task_of("", metrics), metrics))
+    task = task_of("", metrics)
+    told = "".join(doubts(task, task.headline, metrics))
     assert told.startswith(poor)
     assert bool(told) == bool(poor)
 
 
 def test_a_class_of_any_name_is_the_answer() -> None:
-    found = TASKS["classification"].baseline({"accuracy": 0.5, "accuracy/a/b": 1.0, "baseline_accuracy/a/b": 0.4})
+    found = TASKS["classification"].baseline(
+        {"accuracy": 0.5, "accuracy/a/b": 1.0, "baseline_accuracy/a/b": 0.4}, ACCURACY
+    )
     assert found is not None
     assert (found.answer, found.value) == ("a/b", 0.4)
 

@@ -3,6 +3,7 @@
 import pytest
 from headrace_client.doubts import doubts
 from headrace_data.tasks import TASKS
+from headrace_data.tasks.classification import ACCURACY
 from headrace_data.twins import near_twins, twins_text
 
 
@@ -29,7 +30,7 @@ from headrace_data.twins import near_twins, twins_text
     ],
 )
 def test_each_doubt_is_told_in_one_sentence(metrics, told):
-    assert doubts(TASKS["classification"], metrics) == told
+    assert doubts(TASKS["classification"], ACCURACY, metrics) == told
 
 
 def test_twins_look_alike():

@@ -77,3 +77,16 @@ def test_blank_texts_are_missing() -> None:
 def test_a_float_is_as_wide_as_its_differences_need(offset: float, spread: float, element: str) -> None:
     records = [{"id": f"r{row}", "x": offset + spread * row / 7, "label": "ab"[row % 2]} for row in range(100)]
     assert field(drafted(records), "x").type == element
+
+
+@pytest.mark.parametrize(("values", "positive"), [((False, True), True), (("ok", "fraud"), "fraud"), ((7, 3), 3)])
+def test_versions_of_a_rare_label_are_compared_by_what_is_not_blind_to_it(values, positive) -> None:
+    records = [{"id": f"r{number}", "x": number, "class": values[number % 20 == 0]} for number in range(200)]
+    text = draft_pipeline("claims", encoded(records)).text
+    pipeline = load_pipeline(text)
+    assert (pipeline.compress.gates.measure, pipeline.train.positive) == ("pr_auc", positive)
+    assert "5.0% of the records" in text
+    assert all(len(line) <= 120 for line in text.splitlines())
+    even = [{"id": f"r{number}", "x": number, "class": values[number % 9 == 0]} for number in range(200)]
+    assert drafted(even).compress.gates.measure is None
+    assert drafted(even).train.positive is None

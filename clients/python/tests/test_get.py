@@ -130,6 +130,7 @@ def test_versions_as_json(headrace, full, canned):
         "epochs": 31,
         "attempt": 1,
         "task": "classification",
+        "measure": "accuracy",
         "metrics": {"accuracy": 0.9811, "log_loss": 0.07},
         "manifest": artifact(canned, "a"),
         "graph": artifact(canned, "b"),
@@ -200,12 +201,13 @@ def test_a_regression_is_known_by_its_error():
         "model": "mass",
         "epochs": 3,
         "task": "regression",
+        "measure": "rmse",
         "metrics": errors,
         "gates": [],
         "variants": [{"name": "fp32", "metrics": errors}],
     }
     classes = common | {"model": "digits", "epochs": 3, "gates": [], "variants": []}
-    classes |= {"task": "classification", "metrics": {"accuracy": 0.5}}
+    classes |= {"task": "classification", "measure": "accuracy", "metrics": {"accuracy": 0.5}}
 
     alone, mixed = text_of(tables.versions([regression])), text_of(tables.versions([classes, regression]))
 
@@ -225,6 +227,7 @@ def test_an_rmse_of_prices_leaves_room_for_the_state() -> None:
     prices = common | {
         "model": "prices",
         "task": "regression",
+        "measure": "rmse",
         "epochs": 3,
         "metrics": metrics,
         "gates": [],

@@ -30,6 +30,7 @@ from headrace_runtime.object_store import ObjectStore
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EVIL = "<script>alert(1)</script>"
+MANIFEST = {"best_epoch": 29, "parameters": 1443}
 REJECTED = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
 
 
@@ -78,6 +79,7 @@ def version_of(metrics: dict[str, float], variants: dict[str, dict[str, float]],
         {"variant": "int8", "gate": "sizeRatio", "passed": True, "limit": 1.0, "measured": 0.61},
         {"variant": "int8", "gate": "agreement", "passed": False, "limit": 0.98, "measured": 0.942},
     ]
+    kind, measure = ("regression", "rmse") if "rmse" in metrics else ("classification", "accuracy")
     return {
         "model": "penguins",
         "ordinal": 3,
@@ -85,7 +87,8 @@ def version_of(metrics: dict[str, float], variants: dict[str, dict[str, float]],
         "state": "released",
         "reason": None,
         "epochs": 40,
-        "task": "regression" if "rmse" in metrics else "classification",
+        "task": kind,
+        "measure": measure,
         "metrics": metrics,
         "variants": [{"name": name, "metrics": measured} for name, measured in variants.items()],
         "gates": gates,
@@ -101,10 +104,9 @@ def facts_of(dataset: DatasetFacts, version: View, answers: Answers | Estimates,
         for epoch in range(1, 41)
     ]
     ended = "2026-05-17T14:31:12.000Z"
-    runs = [{"kind": kind, "state": "succeeded", "run_id": f"{kind}-17ab", "end_time": ended} for kind in ("training",)]
+    runs = [{"kind": "training", "state": "succeeded", "run_id": "training-17ab", "end_time": ended}]
     release = {"variant": "fp32", "epoch": 3, "alias": "champion", "release_time": ended}
-    manifest = {"best_epoch": 29, "parameters": 1443}
-    return VersionFacts(version, manifest, answers, label, curve, runs, dataset.dataset, "penguins", release)
+    return VersionFacts(version, MANIFEST, answers, label, curve, runs, dataset.dataset, "penguins", release)
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +153,7 @@ def pages(
 
 
 def plain(page: str) -> str:
-    """Return the text of a page."""
-    body = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
 
 
 def test_a_dataset_is_told_whole(pages: dict[str, str], species: DatasetFacts) -> None:

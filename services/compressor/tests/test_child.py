@@ -127,6 +127,26 @@ def test_a_run_leaves_measured_variants_and_compares_with_the_champion(
     assert all(each["rows"] > 0 and each["metrics"]["accuracy"] > 0.9 for each in result["evaluations"])
 
 
+@pytest.mark.parametrize("measure", ["pr_auc", "log_loss", None])
+def test_a_measure_that_does_not_add_up_is_taken_on_the_rows_of_both_splits(
+    assignments: Assignments, digits_mlp: Version, digits_cnn: Version, measure: str | None
+) -> None:
+    candidate = assignments.version(digits_mlp, slice(600, None))
+    champion = assignments.version(digits_cnn, slice(0, 900))
+    spec = json.loads(assignments.pipeline.canonical_json())
+    spec["compress"] = {"gates": {"measure": measure} if measure else {}}
+
+    code, _, result = assignments.run(candidate=candidate, champion=champion, spec=json.dumps(spec))
+
+    assert code == DONE
+    assert result is not None
+    rows = {each["dataset_id"]: each["rows"] for each in result["evaluations"]}
+    together = [(each["version_id"], each["dataset_id"], each["rows"]) for each in result["joined"]]
+    wanted = [(version, "", sum(rows.values())) for version in ("sha256:mlp", "sha256:cnn")]
+    assert together == (wanted if measure == "pr_auc" else [])
+    assert all(each["metrics"]["pr_auc"] > 0.9 for each in result["joined"])
+
+
 def test_versions_of_one_dataset_are_compared_on_one_set_of_rows(
     assignments: Assignments, digits_mlp: Version, digits_cnn: Version
 ) -> None:

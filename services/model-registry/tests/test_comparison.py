@@ -22,7 +22,7 @@ def test_both_versions_are_scored_over_the_rows_of_both_test_splits():
         evaluation("old", "d2", 80, 100),
         evaluation("old", "d1", 50, 50),
     ]
-    compared = compare(evaluations, "new", "old", ["d2", "d1"], ACCURACY)
+    compared = compare(evaluations, [], "new", "old", ["d2", "d1"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert (compared.candidate.amount, compared.champion.amount) == (135, 130)
     assert compared.rows == (("d2", 100), ("d1", 50))
@@ -32,7 +32,7 @@ def test_both_versions_are_scored_over_the_rows_of_both_test_splits():
 
 def test_a_split_of_both_counts_once():
     evaluations = [evaluation("new", "d", 9, 10), evaluation("old", "d", 8, 10)]
-    compared = compare(evaluations, "new", "old", ["d", "d"], ACCURACY)
+    compared = compare(evaluations, [], "new", "old", ["d", "d"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert compared.candidate.rows == 10
 
@@ -40,7 +40,7 @@ def test_a_split_of_both_counts_once():
 @pytest.mark.parametrize(("right", "worse"), [(11, False), (10, False), (9, True)])
 def test_one_row_less_is_worse_and_as_many_are_not(right, worse):
     evaluations = [evaluation("new", "d", right, 30), evaluation("old", "d", 10, 30)]
-    compared = compare(evaluations, "new", "old", ["d"], ACCURACY)
+    compared = compare(evaluations, [], "new", "old", ["d"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert compared.worse is worse
 
@@ -52,7 +52,7 @@ def test_many_rows_outweigh_few():
         evaluation("old", "big", 970, 1000),
         evaluation("old", "small", 10, 10),
     ]
-    compared = compare(evaluations, "new", "old", ["big", "small"], ACCURACY)
+    compared = compare(evaluations, [], "new", "old", ["big", "small"], ACCURACY)
     assert isinstance(compared, Comparison)
     assert not compared.worse
 
@@ -69,7 +69,7 @@ def test_many_rows_outweigh_few():
     ],
 )
 def test_what_is_missing_is_named(evaluations, missing):
-    compared = compare(evaluations, "new", "old", ["d"], ACCURACY)
+    compared = compare(evaluations, [], "new", "old", ["d"], ACCURACY)
     assert isinstance(compared, str)
     assert re.search(missing, compared)
 
@@ -83,7 +83,7 @@ def test_counts_survive_their_way_through_accuracies(splits):
             right = int(share * rows)
             rights[side] += right
             evaluations.append(evaluation(version, f"d{position}", right, rows))
-    compared = compare(evaluations, "new", "old", [f"d{position}" for position in range(len(splits))], ACCURACY)
+    compared = compare(evaluations, [], "new", "old", [f"d{position}" for position in range(len(splits))], ACCURACY)
     assert isinstance(compared, Comparison)
     assert [compared.candidate.amount, compared.champion.amount] == rights
     assert compared.worse is (rights[0] < rights[1])

@@ -71,7 +71,7 @@ def test_errors_are_summed_over_the_rows_of_both_splits():
         errors("old", "small", 1.0, 100),
     ]
 
-    compared = compare(evaluations, "new", "old", ["big", "small"], RMSE)
+    compared = compare(evaluations, [], "new", "old", ["big", "small"], RMSE)
 
     assert isinstance(compared, Comparison)
     assert compared.candidate.amount == pytest.approx(250_000.0)
@@ -79,22 +79,22 @@ def test_errors_are_summed_over_the_rows_of_both_splits():
     assert compared.candidate.rows == 1000
     assert compared.worse
     assert str(compared.candidate) == "rmse 15.8114 over 1000 rows"
-    assert not compare(evaluations, "old", "new", ["big", "small"], RMSE).worse
+    assert not compare(evaluations, [], "old", "new", ["big", "small"], RMSE).worse
 
 
 @pytest.mark.parametrize(("rmse", "worse"), [(2.0, False), (2.0 + 1e-12, False), (1.9, False), (2.001, True)])
 def test_the_newer_version_wins_a_tie(rmse, worse):
-    compared = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], "new", "old", ["d"], RMSE)
+    compared = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], [], "new", "old", ["d"], RMSE)
 
     assert compared.worse is worse
 
 
 @pytest.mark.parametrize("rmse", [float("nan"), float("inf"), -1.0])
 def test_an_error_that_is_none_is_told(rmse):
-    found = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], "new", "old", ["d"], RMSE)
+    found = compare([errors("new", "d", rmse, 10), errors("old", "d", 2.0, 10)], [], "new", "old", ["d"], RMSE)
 
     assert found == f"the rmse of version new on dataset d is {rmse}, expected a finite number from 0"
-    assert compare([errors("new", "d", 1.0, 10)], "new", "old", ["d"], RMSE) == (
+    assert compare([errors("new", "d", 1.0, 10)], [], "new", "old", ["d"], RMSE) == (
         "the rmse of version old on dataset d was not measured"
     )
 

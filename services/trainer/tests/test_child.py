@@ -181,7 +181,7 @@ def test_the_example_learns_the_digits_however_they_are_split(
     assert result["metrics"] == manifest["metrics"]
     measured = {name: value for name, value in result["metrics"].items() if not name.startswith("baseline_")}
     assert evaluate(graph, test, test["digit"]) == measured
-    assert len(result["metrics"]) == len(measured) + 1
+    assert any(name.startswith("baseline_accuracy/") for name in result["metrics"])
 
 
 def test_a_run_that_can_never_succeed_says_what_to_change(assign: Assign, digits: Pipeline, store: ObjectStore) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_data.tasks import Task, classes_of
+from headrace_data.tasks import Measure, Task, classes_of
 from headrace_data.twins import near_twins, twins_text
 
 _MISSING: Final = "missing/"
 _SHOWN: Final = 10
 
 
-def doubts(task: Task, metrics: Mapping[str, float]) -> list[str]:
+def doubts(task: Task, measure: Measure, metrics: Mapping[str, float]) -> list[str]:
     """Return what is doubtful about a version: the baseline it does not beat, empty features, classes nearly alike."""
-    poor = _no_better(task, metrics)
+    poor = _no_better(task, measure, metrics)
     found = [poor] if poor else []
     empty = [name.removeprefix(_MISSING) for name, share in metrics.items() if name.startswith(_MISSING) and share >= 1]
     if empty:
@@ -29,9 +29,9 @@ def doubts(task: Task, metrics: Mapping[str, float]) -> list[str]:
     ]
 
 
-def _no_better(task: Task, metrics: Mapping[str, float]) -> str:
+def _no_better(task: Task, measure: Measure, metrics: Mapping[str, float]) -> str:
     """Return that a version is no better than its baseline, with both measurements; empty when it is better."""
-    found = task.baseline(metrics)
+    found = task.baseline(metrics, measure)
     if found is None or not found.no_better:
         return ""
     return f"no better than {found.always}: {found.measure.name} {found.measured:.4f}, and {found.value:.4f} so"

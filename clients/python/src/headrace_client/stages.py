@@ -153,9 +153,10 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     if counts and state.HasField("version"):
         trained = state.version.trained
         task = task_of(trained.task, trained.metrics)
-        value = trained.metrics.get(task.headline.name)
-        tested = "" if value is None else f"test {task.headline.name} {value:.4f}"
-        beside = f" ({found.value:.4f} by {found.always})" if (found := task.baseline(trained.metrics)) else ""
+        measure = task.measure(trained.measure)
+        value, found = trained.metrics.get(measure.name), task.baseline(trained.metrics, measure)
+        tested = "" if value is None else f"test {measure.name} {value:.4f}"
+        beside = f" ({found.value:.4f} by {found.always})" if found else ""
         return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested + beside))
     return Stage("training", Mark.WAITING, "starts after the dataset")
 

@@ -89,6 +89,7 @@ def progress_view(progress: RunProgressed) -> View:
 def version_view(version: messages.Version) -> View:
     """Return a version: place in its model's history, state, metrics, variants, gates, comparison with the champion."""
     trained = version.trained
+    task = task_of(trained.task, trained.metrics)
     return {
         "model": trained.model,
         "ordinal": version.ordinal,
@@ -100,7 +101,8 @@ def version_view(version: messages.Version) -> View:
         "reason": version.reason or None,
         "epochs": trained.epochs,
         "attempt": trained.attempt,
-        "task": task_of(trained.task, trained.metrics).kind,
+        "task": task.kind,
+        "measure": task.measure(trained.measure).name,
         "metrics": dict(sorted(trained.metrics.items())),
         "manifest": artifact_view(trained.manifest),
         "graph": artifact_view(trained.graph),

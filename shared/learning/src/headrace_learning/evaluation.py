@@ -30,8 +30,10 @@ Labelled = Iterable[tuple[Columns, Array]]
 class Answerer:
     """A served graph, ready to answer rows, and its task."""
 
-    def __init__(self, graph: bytes) -> None:
+    def __init__(self, graph: bytes, positive: int | str | None = None) -> None:
+        """`positive` is the class that is looked for, where there are classes."""
         self._session = cpu_session(graph)
+        self._positive = positive
         self.task = task_of_graph(graph)
         self.classes = classes_of_graph(graph)
 
@@ -41,7 +43,7 @@ class Answerer:
 
     def scores(self) -> Scores:
         """Return what measures the graph's answers."""
-        return self.task.scores(self.classes)
+        return self.task.scores(self.classes, self._positive)
 
 
 def predict(graph: bytes, columns: Columns) -> Predictions:
@@ -61,9 +63,9 @@ def evaluate(graph: bytes, columns: Columns, truth: Array) -> dict[str, float]:
     return evaluate_batches(graph, [(columns, truth)])
 
 
-def evaluate_batches(graph: bytes, rows: Labelled) -> dict[str, float]:
+def evaluate_batches(graph: bytes, rows: Labelled, positive: int | str | None = None) -> dict[str, float]:
     """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them."""
-    answerer = Answerer(graph)
+    answerer = Answerer(graph, positive)
     scores = answerer.scores()
     for columns, truth in rows:
         scores.add(answerer.answers(columns), truth)

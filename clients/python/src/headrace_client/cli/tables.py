@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from headrace_data.tasks import TASKS
+from headrace_data.tasks import TASKS, Measure, Task
 from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
@@ -103,9 +103,15 @@ def versions(found: list[View]) -> list[RenderableType]:
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} is {plain(doubt)}"
         for view in found
-        for doubt in doubts(TASKS[view["task"]], view["metrics"])
+        for doubt in doubts(*task_and_measure(view), view["metrics"])
     ]
     return parts
+
+
+def task_and_measure(version: View) -> tuple[Task, Measure]:
+    """Return a version's task, and the measure that its pipeline compares versions by."""
+    task = TASKS[version["task"]]
+    return task, task.measure(version["measure"])
 
 
 def _measured(version: View) -> list[str]:
@@ -122,8 +128,8 @@ def _measured(version: View) -> list[str]:
 
 def variants(version: View) -> list[RenderableType]:
     """Show the variants of one version and each of their gates."""
-    task = TASKS[version["task"]]
-    shown = (task.headline.name, task.beside)
+    task, measure = task_and_measure(version)
+    shown = (measure.name, task.beside)
     rows = [
         [
             plain(variant["name"]),
@@ -249,13 +255,14 @@ def _verdict(gates: list[View], variant: str) -> str:
 
 
 def _quality(version: View) -> tuple[str, str]:
-    """Return what a version is known by: the headline measure of its task."""
-    metric = TASKS[version["task"]].headline.name
+    """Return what a version is known by: the measure that its pipeline compares by."""
+    metric = task_and_measure(version)[1].name
     return metric, _number(version["metrics"].get(metric))
 
 
 def _baseline(version: View) -> str:
-    found = TASKS[version["task"]].baseline(version["metrics"])
+    task, measure = task_and_measure(version)
+    found = task.baseline(version["metrics"], measure)
     return _number(found.value) if found else ""
 
 

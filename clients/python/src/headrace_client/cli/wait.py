@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from headrace_data.tasks import TASKS
 from rich.console import Group
 from rich.live import Live
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, stderr, table
-from headrace_client.cli.tables import variants
+from headrace_client.cli.tables import task_and_measure, variants
 from headrace_client.doubts import doubts
 from headrace_client.errors import HeadraceClientError, PipelineFailed, TimedOut
 from headrace_client.inference import InferenceClient
@@ -89,7 +88,7 @@ def _finish(
         print_parts(variants(view["version"]))
         say("")
     if version := view["version"]:
-        for doubt in doubts(TASKS[version["task"]], version["metrics"]):
+        for doubt in doubts(*task_and_measure(version), version["metrics"]):
             say(f"version {version['ordinal']} of {version['model']} is {doubt}")
     if error is None:
         say(f"pipeline '{pipeline}' is {until}: {latest.stages[-1].text}")

@@ -24,13 +24,16 @@ _ONEHOT: Final = 20
 """Categories up to which each gets an input of its own."""
 _LEAST_ROWS: Final = 100
 """Rows below which a pause cuts no dataset; of a smaller sample half, so that a first try ends in a model."""
+_RARE: Final = 0.1
+"""Share of the rarer of two classes up to which versions are compared by PR-AUC."""
 _IMBALANCED: Final = 3
 """How many times as frequent as the rarest the most frequent class is when classes are weighted."""
 
 
 def pipeline_yaml(name: str, topic: str, roles: Roles, told: str) -> str:
     """Return the document; `told` says of which sample it was drafted, in one line."""
-    return "\n".join([*_head(name, told), *_stream(topic, roles), *_prepare(roles), *_train(roles), *_rest()]) + "\n"
+    sections = (_head(name, told), _stream(topic, roles), _prepare(roles), _train(roles), _rest(roles))
+    return "\n".join(line for section in sections for line in section) + "\n"
 
 
 def scalar(text: str) -> str:
@@ -178,7 +181,23 @@ def _train(roles: Roles) -> Iterator[str]:
     counts = list(label.values.values()) if roles.task == "classification" and label.values else []
     if len(counts) > 1 and counts[0] > _IMBALANCED * counts[-1]:
         yield f"  classWeights: balanced # the rarest class came {counts[-1]} times, the commonest {counts[0]} times"
+    if rare := _rare(roles):
+        yield f"  positive: {_plain(rare[0])} # what is looked for: the rarer of the two"
     yield ""
+
+
+def _rare(roles: Roles) -> tuple[str | int | float, float] | None:
+    """Return the rarer of a label's two values with its share, where that is small; None else."""
+    label = roles.label.field
+    if roles.task != "classification" or label.values is None or len(label.values) != 2:
+        return None
+    (_, often), (value, seldom) = label.values.items()
+    share = seldom / (often + seldom)
+    return (value, share) if share <= _RARE else None
+
+
+def _plain(value: str | float) -> str:
+    return scalar(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _task_reason(roles: Roles) -> str:
@@ -190,11 +209,22 @@ def _task_reason(roles: Roles) -> str:
     return f"{name} is an amount: predictions come close to it"
 
 
-def _rest() -> list[str]:
+def _rest(roles: Roles) -> list[str]:
+    rare = _rare(roles)
+    gates = (
+        [
+            f"  # {rare[1]:.1%} of the records are {_value(rare[0])}: who never answers that has an accuracy of",
+            f"  # {1 - rare[1]:.1%}, so versions are compared by PR-AUC, where that would have {rare[1]:.3f}.",
+            "  gates: {measure: pr_auc} # recall, f1 and others may be held to a limit too: {limits: {recall: 0.8}}",
+        ]
+        if rare
+        else []
+    )
     return [
         "compress:",
         "  # Of the variants that pass, the one fastest for a single row is served; at equal speed the smaller.",
         "  variants: [{kind: int8-dynamic}] # fp32 is always there",
+        *gates,
         "",
         "serve: {cache: auto}",
     ]

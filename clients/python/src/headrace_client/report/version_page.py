@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import TASKS, Measure, Task, of_part
+from headrace_data.tasks import TASKS, Measure, Task, at_least, of_part
 
 from headrace_client.report import page
 from headrace_client.report.charts import (
@@ -30,8 +30,6 @@ MOST_CLASSES: Final = 20
 """Classes whose confusion matrix is drawn; of more, the pairs that are mixed up most are listed."""
 _MOST_PAIRS: Final = 10
 _MOST_POINTS: Final = 1_500
-_AT_LEAST: Final = {gate.name for task in TASKS.values() for gate in task.gates if gate.at_least}
-"""Gates whose measurement must be at least the limit; the others' must be at most that."""
 _TILES: Final = 3
 """Measures that have a tile."""
 _STATES: Final = {"released": "good", "refused": "bad"}
@@ -64,8 +62,9 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     metrics = facts.version["metrics"]
     told = f"on {counted(_test_rows(facts), 'test row')}{_beside(facts)}"
     task = _task(facts)
-    for measure in task.measured[:_TILES]:
-        note = told if measure is task.headline else measure.note
+    known = _measure(facts)
+    for measure in [known, *(each for each in task.measured if each is not known)][:_TILES]:
+        note = told if measure is known else measure.note
         yield page.Tile(measure.title, _figure(measure, metrics.get(measure.name, float("nan"))), note)
     epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
     yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
@@ -80,6 +79,11 @@ def _task(facts: VersionFacts) -> Task:
     return TASKS[facts.version["task"]]
 
 
+def _measure(facts: VersionFacts) -> Measure:
+    """Return the measure that the pipeline compares versions by."""
+    return _task(facts).measure(facts.version["measure"])
+
+
 def _figure(measure: Measure, value: float) -> str:
     if measure.unit == "share":
         return f"{value:.1%}"
@@ -88,7 +92,7 @@ def _figure(measure: Measure, value: float) -> str:
 
 def _beside(facts: VersionFacts) -> str:
     """Return what always the same answer would score; empty for a version of which that was not measured."""
-    found = _task(facts).baseline(facts.version["metrics"])
+    found = _task(facts).baseline(facts.version["metrics"], _measure(facts))
     if found is None:
         return ""
     always = found.always
@@ -218,7 +222,7 @@ def _variants(facts: VersionFacts) -> Html:
     variants = facts.version["variants"]
     if not variants:
         return page.cards(page.card("Not measured yet", note="The compressor has not told of this version.", wide=True))
-    headline = _task(facts).headline
+    headline = _measure(facts)
     quality, more = headline.name, headline.better == "more"
     points = {
         one["name"]: (metrics["latency_ms_batch_1"], metrics[quality], metrics["size_bytes"])
@@ -269,7 +273,9 @@ def _measured(name: str, value: float | None) -> str:
 
 
 def _gates(facts: VersionFacts) -> Html:
-    gates = [gate for gate in facts.version["gates"] if gate["variant"] != REFERENCE_VARIANT]
+    measures = _task(facts).measures
+    held = facts.version["gates"]
+    gates = [gate for gate in held if gate["variant"] != REFERENCE_VARIANT or gate["gate"] in measures]
     if not gates:
         return page.cards(page.card("None", note="Only fp32 is there, which the gates refer to.", wide=True))
     rows = [
@@ -277,7 +283,7 @@ def _gates(facts: VersionFacts) -> Html:
             gate["variant"],
             gate.get("reason") or gate["gate"],
             f"{gate['measured']:.4g}",
-            f"{'≥' if gate['gate'] in _AT_LEAST else '≤'} {gate['limit']:.4g}",
+            f"{'≥' if at_least(gate['gate']) else '≤'} {gate['limit']:.4g}",
             page.badge("passed", "good") if gate["passed"] else page.badge("failed", "bad"),
         ]
         for gate in gates

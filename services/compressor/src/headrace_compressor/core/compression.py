@@ -39,7 +39,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one version scored on the test split of one dataset."""
+    """What one version scored on the test split of one dataset, or of several together: `dataset_id` is empty then."""
 
     version_id: str
     dataset_id: str

@@ -1,8 +1,9 @@
 """What a variant is measured by, and how versions are compared on equal rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -19,14 +20,16 @@ _BATCHES = (1, 32)
 
 @dataclass(frozen=True)
 class Rows:
-    """The test split of one dataset."""
+    """The test split of one dataset, or of several together."""
 
     dataset_id: str
-    """Id of the dataset."""
+    """Id of the dataset; empty of several."""
     batches: Labelled
     """Raw features by name, each [rows, *shape of the field], and label values, [rows]. Read again and again."""
     count: int
     """How many rows there are."""
+    positive: int | str | None = None
+    """The class that is looked for, where there are classes."""
 
     def __post_init__(self) -> None:
         if self.count == 0:
@@ -39,6 +42,21 @@ class Rows:
     def first(self) -> Columns:
         """The features of the first batch."""
         return next(iter(self.batches))[0]
+
+
+class _Joined:
+    """The rows of several splits, one after the other, as often as they are read."""
+
+    def __init__(self, splits: Sequence[Rows]) -> None:
+        self._splits = tuple(splits)  # a copy: the caller may go on with its list
+
+    def __iter__(self) -> Iterator[tuple[Columns, Array]]:
+        return chain.from_iterable(rows.batches for rows in self._splits)
+
+
+def joined(splits: Sequence[Rows]) -> Rows:
+    """Return several splits as one, for measures that do not add up."""
+    return Rows("", _Joined(splits), sum(rows.count for rows in splits), splits[0].positive)
 
 
 def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict[str, float]]]:
@@ -69,7 +87,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
 
 def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
     """Return how good a classification's answers are, and how far from those that the reference gives."""
-    expected, given = Answerer(reference), Answerer(graph)
+    expected, given = Answerer(reference), Answerer(graph, rows.positive)
     scores, logits = given.scores(), evaluation.LogitError(reference, graph)
     agreed, divergence = Mean(), Mean()
     for features, truth in rows.batches:
@@ -88,7 +106,7 @@ def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
 
 def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
     """Return the measures of a version's task on the rows."""
-    answerer = Answerer(graph)
+    answerer = Answerer(graph, rows.positive)
     scores = answerer.scores()
     for features, truth in rows.batches:
         scores.add(answerer.answers(features), truth)

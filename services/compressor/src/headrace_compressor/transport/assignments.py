@@ -10,12 +10,13 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
+from headrace_data.tasks import TASKS
 from headrace_learning.errors import LearningError
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
-from headrace_compressor.core.measurement import Rows
+from headrace_compressor.core.measurement import Rows, joined
 from headrace_compressor.core.processors import cpu_class
 from headrace_compressor.errors import CompressionError
 
@@ -36,19 +37,23 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     pipeline = parse_canonical(assignment["spec"].encode())
     references = [each for each in (assignment["candidate"], assignment["champion"]) if each is not None]
     versions = {each["version_id"]: _version(each, store) for each in references}
-    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store) for each in references}
+    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline.positive) for each in references}
 
     candidate = versions[assignment["candidate"]["version_id"]]
     graphs, others = make_variants(candidate.graph, pipeline.compress.variants)
     variants = measure_variants(graphs, splits[candidate.dataset_id], reporter.progress)
-    evaluations = compare(list(versions.values()), list(splits.values()))
+    rows = list(splits.values())
+    if len(rows) > 1 and TASKS[pipeline.task].measure(pipeline.compress.gates.measure).adds_up is None:
+        rows.append(joined(rows))
+    evaluations = list(compare(list(versions.values()), rows))
     return {
         "cpu_class": cpu_class(_CPUINFO.read_text() if _CPUINFO.exists() else "", platform.machine()),
         "variants": [
             {"name": each.name, "graph": asdict(store.put(each.graph)), "metrics": each.metrics} for each in variants
         ],
         "not_applicable": [{"variant": name, "reason": each.reason} for name, each in others.items()],
-        "evaluations": [asdict(each) for each in evaluations],
+        "evaluations": [asdict(each) for each in evaluations if each.dataset_id],
+        "joined": [asdict(each) for each in evaluations if not each.dataset_id],
     }
 
 
@@ -57,7 +62,7 @@ def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
 
 
-def _rows(reference: dict[str, Any], store: ObjectStore) -> Rows:
+def _rows(reference: dict[str, Any], store: ObjectStore, positive: int | str | None) -> Rows:
     manifest = Manifest.from_json(store.get(Artifact(**reference["manifest"])))
     chunks = Chunks(DatasetReader(manifest, store), "test")
-    return Rows(reference["dataset_id"], chunks, len(chunks))
+    return Rows(reference["dataset_id"], chunks, len(chunks), positive)

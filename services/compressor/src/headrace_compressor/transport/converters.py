@@ -28,6 +28,7 @@ def to_fact(command: run_pb2.CompressionRequested, result: Mapping[str, Any]) ->
         # Results of before there were such variants lack them.
         not_applicable=[model_pb2.NotApplicable(**each) for each in result.get("not_applicable", ())],
         evaluations=[model_pb2.Evaluation(**each) for each in result["evaluations"]],
+        joined=[model_pb2.Evaluation(**each) for each in result.get("joined", ())],
         champion_id=command.champion.version_id,
         cpu_class=result["cpu_class"],
         attempt=result["attempt"],

@@ -232,7 +232,7 @@ class RunFailed:
 
 @dataclass(frozen=True, slots=True)
 class ModelTrained:
-    """A training run that ended with a version."""
+    """A training run that ended with a version. Old events have no `task`; an empty `measure` is the task's own."""
 
     run_id: str
     pipeline: str
@@ -246,7 +246,7 @@ class ModelTrained:
     attempt: int = 1
     epochs: int = 0
     task: str = ""
-    """Kind of task; empty in events from before it was told (`headrace_data.tasks.task_of`)."""
+    measure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,6 @@ class Evaluation:
     rows: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     task: str = ""
-    """As that of `ModelTrained`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +290,7 @@ class ModelCompressed:
     cpu_class: str = ""
     attempt: int = 1
     not_applicable: tuple[NotApplicable, ...] = ()
+    joined: tuple[Evaluation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

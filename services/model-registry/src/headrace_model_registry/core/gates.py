@@ -29,18 +29,16 @@ class Limit:
 def judge(variants: Sequence[Variant], limits: Sequence[Limit]) -> tuple[GateResult, ...]:
     """Return every gate of every variant, in their order; fp32 itself passes, being what the limits refer to.
 
-    A measurement that is missing or not a number fails its gate. Without fp32 there is nothing to refer to, and no
-    variant passes.
+    A gate of a measure by itself judges fp32 as well. A measurement that is missing or not a number fails its gate.
+    Without fp32 there is nothing to refer to, and no variant passes.
     """
     reference = next((variant for variant in variants if variant.name == REFERENCE_VARIANT), None)
-    results: list[GateResult] = []
-    for variant in variants:
-        if variant is reference:
-            results += [
-                GateResult(variant.name, each.gate.name, True, each.value, each.gate.neutral) for each in limits
-            ]
-        else:
-            results += [_judged(variant, reference.metrics if reference else {}, each) for each in limits]
+    beside = reference.metrics if reference else {}
+    results = [
+        _passed(each) if variant is reference and not each.gate.of_itself else _judged(variant, beside, each)
+        for variant in variants
+        for each in limits
+    ]
     return tuple(results)
 
 
@@ -68,6 +66,10 @@ def best(variants: Sequence[Variant], results: Sequence[GateResult]) -> Variant 
     failed = {result.variant for result in results if not result.passed}
     passing = [variant for variant in variants if variant.name not in failed]
     return min(passing, key=lambda variant: (_latency(variant), variant.graph.size_bytes), default=None)
+
+
+def _passed(limit: Limit) -> GateResult:
+    return GateResult(REFERENCE_VARIANT, limit.gate.name, True, limit.value, limit.gate.neutral)
 
 
 def _judged(variant: Variant, reference: Mapping[str, float], limit: Limit) -> GateResult:

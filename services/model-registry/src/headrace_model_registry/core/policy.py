@@ -284,8 +284,9 @@ def _why_none_passed(results: tuple[GateResult, ...]) -> str:
 def _why_worse(fact: ModelCompressed, version: Version, champion: Version, catalogue: Catalogue) -> str:
     """Return why the candidate must not replace the champion, empty when it may."""
     ids = (version.trained.dataset_id, champion.trained.dataset_id)
-    measure = _task(version.trained).headline
-    compared = compare(fact.evaluations, fact.version_id, champion.trained.version_id, ids, measure)
+    spec = catalogue.runs[fact.run_id].request.spec
+    measure = _task(version.trained).measure(specs.measure(spec))
+    compared = compare(fact.evaluations, fact.joined, fact.version_id, champion.trained.version_id, ids, measure)
     if isinstance(compared, str):
         return f"cannot be compared with the champion, version {champion.ordinal}: {compared}"
     outrun = compared.tied and catalogue.is_older(version.trained, champion.trained)
@@ -304,7 +305,9 @@ def _why_useless(version: Version, spec: PipelineSpec) -> str:
     if not specs.wants_baseline(spec):
         return ""
     trained = version.trained
-    if not (told := _task(trained).why_useless(trained.metrics, balanced=specs.balanced(spec))):
+    task = _task(trained)
+    measure = task.measure(specs.measure(spec))
+    if not (told := task.why_useless(trained.metrics, measure, balanced=specs.balanced(spec))):
         return ""
     return (
         f"worse than an answer that looks at no feature: {told}, both on the test split. More rows, other features "

@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, own_name, parse_canonical
-from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.tasks import COMMON_GATES, TASKS, not_worse, reached
 from headrace_runtime.record_topics import group_of, raw_topic
 
 from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
@@ -74,7 +74,16 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     """Return the limits of a pipeline's gates."""
     parsed = parse(spec)
     gates = parsed.compress.gates
-    return tuple(Limit(gate, getattr(gates, gate.setting)) for gate in (*TASKS[parsed.task].gates, *COMMON_GATES))
+    task = TASKS[parsed.task]
+    held = [Limit(gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES)]
+    held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
+    held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
+    return tuple(held)
+
+
+def measure(spec: PipelineSpec) -> str:
+    """Return the name of the measure by which a pipeline compares versions; empty for its task's own."""
+    return parse(spec).compress.gates.measure or ""
 
 
 def wants_baseline(spec: PipelineSpec) -> bool:

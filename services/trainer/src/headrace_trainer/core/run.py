@@ -32,6 +32,8 @@ from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
 from headrace_trainer.errors import NotMeasurable, WrongDataset
 
+_SHOWN = 12
+"""Classes that an error names."""
 _COMPARED_ROWS = 1024
 """Test rows, at most, on which the exported graph is compared with PyTorch."""
 
@@ -54,6 +56,13 @@ class Plan:
             raise WrongDataset(
                 f"dataset {self.dataset.dataset_id}: expected classes of label {self.dataset.label.name!r}, got none: "
                 "it was frozen for a regression and has more values than can be told apart; freeze another"
+            )
+
+        if self.pipeline.positive is not None and self.pipeline.positive not in self.dataset.classes:
+            known = ", ".join(map(str, self.dataset.classes[:_SHOWN]))
+            raise WrongDataset(
+                f"dataset {self.dataset.dataset_id}: expected {self.pipeline.positive!r}, which train.positive looks "
+                f"for, among the values of label {self.dataset.label.name!r}, got {known}"
             )
 
     @property
@@ -114,7 +123,7 @@ def run(
     return Trained(
         weights=fitted.weights(model),
         graph=exported.data,
-        metrics=_measured(exported.data, test, summary.baseline()) | summary.missing,
+        metrics=_measured(plan, exported.data, test, summary.baseline(plan.pipeline.positive)) | summary.missing,
         outcome=fitted.outcome,
         parameters=fitted.parameters,
         export_difference=exported.difference,
@@ -138,7 +147,7 @@ def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, 
         yield answers, truth
 
 
-def _measured(graph: bytes, test: Labelled, baseline: Always) -> dict[str, float]:
+def _measured(plan: Plan, graph: bytes, test: Labelled, baseline: Always) -> dict[str, float]:
     """Return `Trained.metrics`. The graph is measured and not the network: it is what will be served."""
 
     def rows() -> Iterator[tuple[Columns, Array]]:
@@ -146,7 +155,7 @@ def _measured(graph: bytes, test: Labelled, baseline: Always) -> dict[str, float
             baseline.add(truth)
             yield features, truth
 
-    metrics = evaluate_batches(graph, rows()) | baseline.metrics()
+    metrics = evaluate_batches(graph, rows(), plan.pipeline.positive) | baseline.metrics()
     if not all(math.isfinite(value) for value in metrics.values()):
         raise NotMeasurable(metrics)
     return metrics

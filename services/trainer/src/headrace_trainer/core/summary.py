@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from headrace_data.spec import Field
-from headrace_data.tasks import TASKS, Always
+from headrace_data.tasks import Always
+from headrace_data.tasks.classification import always_one_class
+from headrace_data.tasks.regression import always_the_mean
 from headrace_learning.building import LabelScale
 from headrace_learning.graphs import Array, Columns
 
@@ -53,12 +55,9 @@ class Summary:
         """Mean and deviation of a label that is a number. Where all labels are equal, the mean says it all."""
         return LabelScale(self._moments.mean, self._moments.deviation or 1.0)
 
-    def baseline(self) -> Always:
-        """Return what measures the answer that looks at no feature."""
-        if self._regression:
-            return TASKS["regression"].always(self._moments.mean)
-        # The first in order of several that are equally common.
-        return TASKS["classification"].always(min(self.counts, key=lambda value: (-self.counts[value], value)))
+    def baseline(self, positive: int | str | None = None) -> Always:
+        """Return what measures the answer that looks at no feature; `positive` is the class that is looked for."""
+        return always_the_mean(self._moments.mean) if self._regression else always_one_class(self.counts, positive)
 
 
 class _Moments:

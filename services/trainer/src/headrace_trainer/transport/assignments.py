@@ -48,6 +48,7 @@ def _train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints,
         "graph": asdict(graph),
         "weights": asdict(weights),
         "task": pipeline.task,
+        "measure": pipeline.compress.gates.measure or "",
         "metrics": dict(trained.metrics),
         "epochs": trained.outcome.epochs,
     }

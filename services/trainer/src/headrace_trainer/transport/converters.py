@@ -34,4 +34,5 @@ def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> mo
         attempt=result["attempt"],
         epochs=result["epochs"],
         task=result.get("task", ""),
+        measure=result.get("measure", ""),
     )

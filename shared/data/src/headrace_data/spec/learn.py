@@ -78,6 +78,12 @@ class Train(Section):
         description="Classification only. balanced: each class counts alike however few rows it has. none: each row "
         "does.",
     )
+    positive: bool | int | str | None = pydantic.Field(
+        default=None,
+        description="Classification only: the value of the label that is looked for, such as fraud. precision, recall, "
+        "f1, roc_auc and pr_auc are of it. Left out: the second of two values in order, such as true, and of more "
+        "values the mean over each.",
+    )
     epochs: Annotated[int, pydantic.Field(ge=1, le=100_000)] = pydantic.Field(
         default=20, description="Passes over the training split, at most."
     )
@@ -129,6 +135,24 @@ class Gates(Section):
     )
     latency_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.5, description="Its latency over that of fp32, at most."
+    )
+    measure: str | None = pydantic.Field(
+        default=None,
+        description="By which versions are compared with the served one and with their baseline: accuracy, log_loss, "
+        "calibration_error, precision, recall, f1, roc_auc or pr_auc; of a regression rmse, mae or r2. Left out: "
+        "accuracy, or rmse.",
+    )
+    limits: dict[str, float] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="What each variant, fp32 too, must reach by itself, by measure: at least where more is better, "
+        "such as recall: 0.8, else at most, such as log_loss: 0.3.",
+    )
+    worse: dict[str, Annotated[float, pydantic.Field(ge=0)]] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="By how much a variant may be worse than fp32, by measure and in its unit, at most, such as "
+        "pr_auc: 0.01.",
     )
     baseline: Literal["required", "ignored"] = pydantic.Field(
         default="required",

@@ -93,6 +93,12 @@ class Pipeline(Section):
         return default_task(self.stream.label)
 
     @property
+    def positive(self) -> int | str | None:
+        """The label's value that is looked for, as datasets have it: a boolean is 1 or 0."""
+        value = self.train.positive
+        return int(value) if isinstance(value, bool) else value
+
+    @property
     def prediction_type(self) -> PredictionType:
         """The type of a regression's answers: `train.prediction_type`, and float32 where nothing is said."""
         return self.train.prediction_type or "float32"

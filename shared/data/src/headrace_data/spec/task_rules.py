@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from headrace_data.spec.draft import Draft, Finding
+from headrace_data.spec.draft import Draft, Finding, closest
 from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
+from headrace_data.spec.yaml_tree import Path
 from headrace_data.tasks import COMMON_GATES, TASKS
 
 
@@ -31,6 +32,35 @@ def prediction_types_are_for_numbers(draft: Draft) -> Iterator[Finding]:
     """Demand numbers from a document that says their type."""
     if draft.at("train", "predictionType") is not None and _task(draft) == "classification":
         yield ("train", "predictionType"), "expected none for a classification, which answers a class, got one"
+
+
+def measures_are_of_the_task(draft: Draft) -> Iterator[Finding]:
+    """Demand measures that the task has from gates that name some."""
+    gates, task = draft.at("compress", "gates"), _task(draft)
+    if not isinstance(gates, dict) or task is None:
+        return
+    known = TASKS[task].measures
+    named: list[tuple[Path, object]] = [(("compress", "gates", "measure"), gates.get("measure"))]
+    for section in ("limits", "worse"):
+        held = gates.get(section)
+        named += [(("compress", "gates", section, name), name) for name in held] if isinstance(held, dict) else []
+    for place, name in named:
+        if isinstance(name, str) and name not in known:
+            yield place, f"{closest(name, list(known))}, measures of a {task}, got {name!r}"
+
+
+def positive_is_a_value_of_the_label(draft: Draft) -> Iterator[Finding]:
+    """Demand a value of the label's type from who looks for one."""
+    value, label, task = draft.at("train", "positive"), _label(draft), _task(draft)
+    if value is None or label is None or task is None:
+        return
+    place = ("train", "positive")
+    if task != "classification":
+        yield place, f"expected none for a {task}, which has no classes, got {value!r}"
+        return
+    wanted = {"string": str, "bool": bool}.get(label.type, int)
+    if type(value) is not wanted:
+        yield place, f"expected a value of type {label.type}, as the label's, got {value!r}"
 
 
 def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
@@ -65,5 +95,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     task_fits_label,
     weights_are_for_classes,
     prediction_types_are_for_numbers,
+    measures_are_of_the_task,
+    positive_is_a_value_of_the_label,
 )
 """The rules about the task of every spec."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from headrace_data.tasks.classification import Classification, classes_of
-from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate
+from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
 from headrace_data.tasks.regression import Regression
 from headrace_data.tasks.task import Always, Answers, Baseline, Classes, Scores, Task
@@ -27,6 +27,13 @@ def task_of(kind: str, metrics: Metrics) -> Task:
     if kind in TASKS:
         return TASKS[kind]
     return next((task for task in TASKS.values() if task.headline.name in metrics), TASKS["classification"])
+
+
+def at_least(gate: str) -> bool:
+    """Tell whether what is measured for a gate of this name must be at least its limit; else at most."""
+    tasks = TASKS.values()
+    known = (each for task in tasks for each in (*task.gates, *map(reached, task.measured)))
+    return any(each.at_least for each in known if each.name == gate)
 
 
 def of_part(name: str) -> bool:
@@ -56,9 +63,12 @@ __all__ = [
     "Metrics",
     "Scores",
     "Task",
+    "at_least",
     "classes_of",
     "joined",
+    "not_worse",
     "of_part",
+    "reached",
     "task_of",
     "task_of_outputs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean
@@ -10,16 +11,16 @@ from typing import Final
 import numpy as np
 
 from headrace_data.tasks.gate import Gate
-from headrace_data.tasks.measure import COUNTED, ROUNDING, Array, Mean, Measure, Metrics, require_rows
+from headrace_data.tasks.measure import AVERAGED, COUNTED, ROUNDING, Array, Mean, Measure, Metrics, require_rows
 from headrace_data.tasks.ranking import Ranking
-from headrace_data.tasks.task import Answers, Baseline, Classes, Task
+from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
 
 PROBABILITIES: Final = "probabilities"
 """An output of a served graph: [rows, classes] float32."""
 LABEL: Final = "label"
 """An output of a served graph: [rows], values of the label."""
 ACCURACY: Final = Measure("accuracy", "share", "more", "accuracy", adds_up=COUNTED)
-LOG_LOSS: Final = Measure("log_loss", "nats", "less", "log loss", "nats")
+LOG_LOSS: Final = Measure("log_loss", "nats", "less", "log loss", "nats", AVERAGED)
 CALIBRATION_ERROR: Final = Measure("calibration_error", "share", "less", "calibration error", "lower is better")
 PRECISION: Final = Measure("precision", "share", "more", "precision", "of the answers, how many are right")
 RECALL: Final = Measure("recall", "share", "more", "recall", "of the rows, how many are found")
@@ -34,7 +35,7 @@ CALIBRATION_BINS: Final = 15
 MOST_OF_CLASS: Final = 100
 """Classes up to which precision and F1 of each are told: events have a size."""
 _OF_CLASS: Final = f"{ACCURACY.name}/"
-_BASELINE: Final = f"baseline_{ACCURACY.name}/"
+_BASELINE: Final = f"{BASELINE}{ACCURACY.name}/"
 _SMALLEST_PROBABILITY: Final = 1e-7
 """Where the logarithm is cut off: about float32's resolution near one."""
 
@@ -196,20 +197,20 @@ def _place_of(classes: Classes, positive: int | str | None) -> int | None:
     return 1 if len(classes) == 2 else None
 
 
-class AlwaysOneClass:
-    """What always the same class scores."""
+def always_one_class(counts: Mapping[int | str, int], positive: int | str | None = None) -> Always:
+    """Return what measures always the commonest class, with the shares of the training split as probabilities.
 
-    def __init__(self, answer: float | str) -> None:
-        self._answer = answer
-        self._right = Mean()
+    `counts` are the split's rows by class. Of several that are equally common the first in order is answered.
+    """
+    classes = sorted(counts)
+    commonest = min(classes, key=lambda value: -counts[value])
+    shares = np.array([[counts[value] for value in classes]], dtype=np.float32) / max(1, sum(counts.values()))
+    label = np.array([commonest], dtype=object if isinstance(commonest, str) else np.int64)
 
-    def add(self, truth: Array) -> None:
-        """Add the labels of some rows; at least one."""
-        self._right.add(float(np.mean(truth == self._answer)), len(truth))
+    def answers(rows: int) -> Answers:
+        return {PROBABILITIES: np.repeat(shares, rows, axis=0), LABEL: np.repeat(label, rows)}
 
-    def metrics(self) -> dict[str, float]:
-        """Return baseline_accuracy/<answer>, 0 to 1."""
-        return {f"{_BASELINE}{self._answer}": self._right.value}
+    return Always(ClassScores(classes, positive), answers, {ACCURACY.name: f"{_BASELINE}{commonest}"})
 
 
 def _drop(own: Metrics, reference: Metrics) -> float:
@@ -235,20 +236,17 @@ class Classification(Task):
         """Return what measures answers."""
         return ClassScores(classes, positive)
 
-    def always(self, answer: float | str) -> AlwaysOneClass:
-        """Return what measures always the training split's commonest class."""
-        return AlwaysOneClass(answer)
-
-    def baseline(self, metrics: Metrics) -> Baseline | None:
-        """Return the accuracy of always answering one class beside the version's."""
+    def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
+        """Return what always answering one class scores beside the version."""
         named = next((name for name in metrics if name.startswith(_BASELINE)), None)
-        if named is None or ACCURACY.name not in metrics:
+        if named is None or measure.name not in metrics:
             return None
+        value = metrics[named] if measure is ACCURACY else metrics.get(f"{BASELINE}{measure.name}")
         answer = named.removeprefix(_BASELINE)
-        always = f"always answering '{answer}'"
-        return Baseline(ACCURACY, always, metrics[named], metrics[ACCURACY.name], answer)
+        own = metrics[measure.name]
+        return None if value is None else Baseline(measure, f"always answering '{answer}'", value, own, answer)
 
-    def why_useless(self, metrics: Metrics, *, balanced: bool) -> str:
+    def why_useless(self, metrics: Metrics, measure: Measure, *, balanced: bool) -> str:
         """Return what shows that a version answers worse than its baseline.
 
         Where every class counts alike a version may rightly miss the commonest class more often: there the mean of the
@@ -256,8 +254,8 @@ class Classification(Task):
         rows. With one class alone nothing is told by it.
         """
         classes = [value for name, value in metrics.items() if name.startswith(_OF_CLASS)]
-        if not balanced or not classes or ACCURACY.name not in metrics:
-            return super().why_useless(metrics, balanced=balanced)
+        if measure is not ACCURACY or not balanced or not classes or measure.name not in metrics:
+            return super().why_useless(metrics, measure, balanced=balanced)
         own, chance = fmean(classes), 1.0 / len(classes)
         if len(classes) == 1 or own >= chance * (1.0 - ROUNDING):
             return ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from headrace_data.tasks.measure import Metrics
+from headrace_data.tasks.measure import Measure, Metrics
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,24 @@ class Gate:
     """What is measured of fp32 beside itself."""
     at_least: bool = False
     """Whether the limit is the lowest that passes; else it is the highest."""
+    of_itself: bool = False
+    """Whether a variant is measured by itself, fp32 too; else fp32 passes, being what the others are held against."""
+
+
+def reached(measure: Measure) -> Gate:
+    """Return the gate of a measure that each variant must reach by itself: at least where more is better."""
+    name = measure.name
+    return Gate(name, "limits", lambda own, _: own.get(name, math.nan), math.nan, measure.better == "more", True)
+
+
+def not_worse(measure: Measure) -> Gate:
+    """Return the gate of how much a variant may be worse than fp32 by a measure, in its unit."""
+    name, sign = measure.name, 1.0 if measure.better == "more" else -1.0
+
+    def measured(own: Metrics, reference: Metrics) -> float:
+        return sign * (reference.get(name, math.nan) - own.get(name, math.nan))
+
+    return Gate(f"worse/{name}", "worse", measured, 0.0)
 
 
 def ratio(name: str) -> Callable[[Metrics, Metrics], float]:

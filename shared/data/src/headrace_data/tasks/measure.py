@@ -35,6 +35,10 @@ SQUARED: Final = Additive(lambda root, rows: root * root * rows, lambda squares,
 """Of the root of a mean square: the sum of the squares."""
 
 
+AVERAGED: Final = Additive(lambda mean, rows: mean * rows, lambda total, rows: total / rows)
+"""Of a mean over rows: the sum."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """One figure that says how good answers are."""

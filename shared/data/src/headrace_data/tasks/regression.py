@@ -8,15 +8,14 @@ from typing import Final
 import numpy as np
 
 from headrace_data.tasks.gate import Gate
-from headrace_data.tasks.measure import SQUARED, Array, Mean, Measure, Metrics, require_rows
-from headrace_data.tasks.task import Answers, Baseline, Classes, Task
+from headrace_data.tasks.measure import AVERAGED, SQUARED, Array, Measure, Metrics, require_rows
+from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
 
 PREDICTION: Final = "prediction"
 """The output of a served graph: [rows] float32 or float64, in the label's unit."""
 RMSE: Final = Measure("rmse", "label", "less", "rmse", adds_up=SQUARED)
-MAE: Final = Measure("mae", "label", "less", "mae", "mean absolute error")
+MAE: Final = Measure("mae", "label", "less", "mae", "mean absolute error", AVERAGED)
 R2: Final = Measure("r2", "", "more", "r²", "1 is perfect")
-_BASELINE: Final = f"baseline_{RMSE.name}"
 
 
 class Errors:
@@ -87,20 +86,9 @@ class RegressionScores:
         return self.quality()
 
 
-class AlwaysTheMean:
-    """What always the same number scores."""
-
-    def __init__(self, answer: float) -> None:
-        self._answer = answer
-        self._squares = Mean()
-
-    def add(self, truth: Array) -> None:
-        """Add the labels of some rows; at least one."""
-        self._squares.add(float(np.square(truth.astype(np.float64) - self._answer).mean()), len(truth))
-
-    def metrics(self) -> dict[str, float]:
-        """Return baseline_rmse, in the label's unit."""
-        return {_BASELINE: float(np.sqrt(self._squares.value))}
+def always_the_mean(mean: float) -> Always:
+    """Return what measures always the training split's mean."""
+    return Always(RegressionScores(), lambda rows: {PREDICTION: np.full(rows, mean)}, {})
 
 
 def _rise(own: Metrics, reference: Metrics) -> float:
@@ -124,12 +112,9 @@ class Regression(Task):
         """Return what measures answers."""
         return RegressionScores()
 
-    def always(self, answer: float | str) -> AlwaysTheMean:
-        """Return what measures always the training split's mean."""
-        return AlwaysTheMean(float(answer))
-
-    def baseline(self, metrics: Metrics) -> Baseline | None:
-        """Return the rmse of always answering the mean beside the version's."""
-        if not {_BASELINE, RMSE.name} <= metrics.keys():
+    def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
+        """Return what always answering the mean scores beside the version."""
+        name = f"{BASELINE}{measure.name}"
+        if not {name, measure.name} <= metrics.keys():
             return None
-        return Baseline(RMSE, "always answering the mean", metrics[_BASELINE], metrics[RMSE.name])
+        return Baseline(measure, "always answering the mean", metrics[name], metrics[measure.name])

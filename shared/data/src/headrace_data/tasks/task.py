@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from headrace_data.tasks.gate import Gate
 from headrace_data.tasks.measure import Array, Measure, Metrics
 
 Answers = Mapping[str, Array]
 """What a graph answers to some rows, by the name of its output: each [rows, ...]."""
-Classes = Sequence[int] | Sequence[str]
+Classes = Sequence[int | str]
 """The label's values in the order of the network's outputs; none where the label is a number."""
+
+
+BASELINE: Final = "baseline_"
+"""How the measurements of always the same answer begin."""
 
 
 class Scores(Protocol):
@@ -30,14 +34,20 @@ class Scores(Protocol):
         """Return the measures, and those of parts of the rows, such as accuracy/<class>."""
 
 
-class Always(Protocol):
+class Always:
     """What always the same answer, which looks at no feature, scores on rows that come batch by batch."""
+
+    def __init__(self, scores: Scores, answers: Callable[[int], Answers], names: Mapping[str, str]) -> None:
+        """`answers` gives the answer to so many rows; `names` are those of the measures that have another one."""
+        self._scores, self._answers, self._names = scores, answers, names
 
     def add(self, truth: Array) -> None:
         """Add the labels of some rows; at least one."""
+        self._scores.add(self._answers(len(truth)), truth)
 
     def metrics(self) -> dict[str, float]:
-        """Return the measurements, under names that begin with baseline_."""
+        """Return baseline_<measure> of each; of a classification's accuracy baseline_accuracy/<answer>."""
+        return {self._names.get(name, f"{BASELINE}{name}"): value for name, value in self._scores.quality().items()}
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]
     """Names of the tensors that a served graph answers with."""
     headline: ClassVar[Measure]
-    """By which versions are known, compared and chosen."""
+    """By which versions are known, compared and chosen, unless a pipeline names another measure."""
     measured: ClassVar[tuple[Measure, ...]]
     """Every measure, those that a page shows first at the front."""
     beside: ClassVar[str]
@@ -96,18 +106,18 @@ class Task(ABC):
     def scores(self, classes: Classes, positive: int | str | None = None) -> Scores:
         """Return what measures answers; `positive` is the class that is looked for, where there are classes."""
 
-    @abstractmethod
-    def always(self, answer: float | str) -> Always:
-        """Return what measures always the same answer: the training split's commonest class, or its mean."""
+    def measure(self, name: str | None) -> Measure:
+        """Return the measure that a pipeline chose; the headline where it chose none, or one of another task."""
+        return self.measures.get(name or "", self.headline)
 
     @abstractmethod
-    def baseline(self, metrics: Metrics) -> Baseline | None:
-        """Return the baseline of a version, given its metrics; None when none was measured."""
+    def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
+        """Return the baseline of a version by a measure, given its metrics; None when none was measured."""
 
-    def why_useless(self, metrics: Metrics, *, balanced: bool) -> str:
+    def why_useless(self, metrics: Metrics, measure: Measure, *, balanced: bool) -> str:
         """Return what shows that a version answers worse than its baseline, empty when it does not or none is known.
 
         `balanced` tells whether each class counted alike while it was trained.
         """
-        found = self.baseline(metrics)
+        found = self.baseline(metrics, measure)
         return found.worse if found else ""

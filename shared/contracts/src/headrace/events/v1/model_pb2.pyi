@@ -86,6 +86,7 @@ class ModelTrained(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     EPOCHS_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the training run. Never empty."""
     pipeline: _builtins.str
@@ -104,6 +105,8 @@ class ModelTrained(_message.Message):
     """Kind of task, as in the pipeline's document, such as "classification". Empty in events from before there was the
     field: the metrics tell it there.
     """
+    measure: _builtins.str
+    """The measure that the pipeline compares versions by, such as "pr_auc"; empty: the task's own."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The version's manifest: canonical JSON with artifacts, metrics and lineage."""
@@ -139,10 +142,11 @@ class ModelTrained(_message.Message):
         attempt: _builtins.int = ...,
         epochs: _builtins.int = ...,
         task: _builtins.str = ...,
+        measure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,9 +242,9 @@ class Evaluation(_message.Message):
     version_id: _builtins.str
     """Digest of the version. Never empty."""
     dataset_id: _builtins.str
-    """Id of the dataset whose test split was used. Never empty."""
+    """Id of the dataset whose test split was used. Empty where the splits of candidate and champion were joined."""
     rows: _builtins.int
-    """Rows in that split."""
+    """Rows in that split, or in both."""
     task: _builtins.str
     """Kind of the version's task. Empty as in ModelTrained."""
     @_builtins.property
@@ -305,6 +309,7 @@ class ModelCompressed(_message.Message):
     CPU_CLASS_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     NOT_APPLICABLE_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the compression run. Never empty."""
     pipeline: _builtins.str
@@ -329,6 +334,12 @@ class ModelCompressed(_message.Message):
     def not_applicable(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotApplicable]:
         """The variants that were asked for and not made; empty when each was."""
 
+    @_builtins.property
+    def joined(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]:
+        """Candidate and champion on the test splits of both together, where the pipeline compares by a measure that does not
+        follow from that of each split. Empty where it does, or where both learned from one dataset.
+        """
+
     def __init__(
         self,
         *,
@@ -341,10 +352,11 @@ class ModelCompressed(_message.Message):
         cpu_class: _builtins.str = ...,
         attempt: _builtins.int = ...,
         not_applicable: _abc.Iterable[Global___NotApplicable] | None = ...,
+        joined: _abc.Iterable[Global___Evaluation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "champion_id", b"champion_id", "cpu_class", b"cpu_class", "evaluations", b"evaluations", "not_applicable", b"not_applicable", "pipeline", b"pipeline", "run_id", b"run_id", "variants", b"variants", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "champion_id", b"champion_id", "cpu_class", b"cpu_class", "evaluations", b"evaluations", "joined", b"joined", "not_applicable", b"not_applicable", "pipeline", b"pipeline", "run_id", b"run_id", "variants", b"variants", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,93 @@
+"""Gates and the choice of the champion by any measure of the task."""
+
+from dataclasses import replace
+
+import pytest
+from headrace_data.spec import load_pipeline
+from headrace_model_registry.core import facts
+
+FOUND = {"accuracy": 0.98, "recall": 0.9, "pr_auc": 0.8, "log_loss": 0.1}
+
+
+def learned(ledger, world, gates):
+    """Apply a pipeline with such gates, and return its training run on a first dataset."""
+    document = world.document().replace(b"gates: {", f"gates: {{{gates}, ".encode())
+    pipeline = load_pipeline(document)
+    applied = facts.PipelineApplied(pipeline.name, facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest), 3)
+    ledger.learn(applied)
+    return applied, ledger.decide(world.frozen(applied))
+
+
+def judged(world, request, fp32, int8=None, **more):
+    result = world.compressed(request)
+    first, second = result.variants
+    given = (fp32, int8 or fp32)
+    both = tuple(
+        replace(each, metrics={**each.metrics, **metrics}) for each, metrics in zip((first, second), given, strict=True)
+    )
+    return replace(result, variants=both, **more)
+
+
+@pytest.mark.parametrize(
+    ("limits", "passed"),
+    [
+        ("recall: 0.9", True),
+        ("recall: 0.95", False),
+        ("log_loss: 0.1", True),
+        ("log_loss: 0.05", False),
+        ("f1: 0.1", False),
+    ],
+)
+def test_a_version_must_reach_its_limits_fp32_too(ledger, world, limits, passed):
+    _, request = learned(ledger, world, f"limits: {{{limits}}}")
+    decided = ledger.decide(judged(world, ledger.decide(world.trained(request)), FOUND))
+    assert isinstance(decided, facts.ModelReleased) is passed
+    name = limits.partition(":")[0]
+    own = [each for each in decided.gates if each.gate == name]
+    assert [(each.variant, each.passed) for each in own] == [("fp32", passed), ("int8", passed)]
+    if not passed:
+        assert f"fp32 {name}" in decided.reason
+
+
+@pytest.mark.parametrize(("after", "variant"), [(0.795, "int8"), (0.78, "fp32"), (0.9, "int8")])
+def test_a_variant_may_be_worse_than_fp32_up_to_a_limit(ledger, world, after, variant):
+    _, request = learned(ledger, world, "worse: {pr_auc: 0.01}")
+    decided = ledger.decide(judged(world, ledger.decide(world.trained(request)), FOUND, {**FOUND, "pr_auc": after}))
+    assert decided.variant == variant
+    result = next(each for each in decided.gates if (each.variant, each.gate) == ("int8", "worse/pr_auc"))
+    assert result.measured == pytest.approx(0.8 - after)
+
+
+def test_a_first_version_is_held_against_its_baseline_by_the_measure(ledger, world):
+    _, request = learned(ledger, world, "measure: pr_auc")
+    blind = {"accuracy": 0.98, "pr_auc": 0.015, "baseline_accuracy/ok": 0.98, "baseline_pr_auc": 0.02}
+    trained = replace(world.trained(request), metrics=blind)
+    refused = ledger.decide(world.compressed(ledger.decide(trained)))
+    assert isinstance(refused, facts.ModelRefused)
+    assert "pr_auc 0.0150, and 0.0200 by always answering 'ok'" in refused.reason
+
+
+@pytest.mark.parametrize(("own", "released"), [(0.7, True), (0.5, False), (0.6, True)])
+def test_the_champion_is_chosen_by_the_measure_on_the_rows_of_both_splits(ledger, world, own, released):
+    applied, request = learned(ledger, world, "measure: pr_auc")
+    ledger.decide(world.compressed(ledger.decide(world.trained(request))))
+    second = ledger.decide(world.trained(ledger.decide(world.frozen(applied, 2))))
+    scores = ((second.candidate.version_id, own), (second.champion.version_id, 0.6))
+    together = tuple(facts.Evaluation(version, "", 300, {"pr_auc": value}) for version, value in scores)
+
+    # By the accuracy alone it would be the other way round.
+    right = 100 if released else 149
+    decided = ledger.decide(replace(world.compressed(second, right, 120), joined=together))
+
+    assert isinstance(decided, facts.ModelReleased) is released
+    if not released:
+        assert f"worse than the champion on the same rows: pr_auc {own:.4f} over 300 rows" in decided.reason
+
+
+def test_what_was_not_measured_together_is_not_compared(ledger, world):
+    applied, request = learned(ledger, world, "measure: pr_auc")
+    ledger.decide(world.compressed(ledger.decide(world.trained(request))))
+    second = ledger.decide(world.trained(ledger.decide(world.frozen(applied, 2))))
+    refused = ledger.decide(world.compressed(second))
+    assert isinstance(refused, facts.ModelRefused)
+    assert "on the test splits of both datasets together was not measured" in refused.reason
