@@ -24,6 +24,8 @@ UNIQUE_SHARE: Final = 0.98
 """Share of different values from which on a field counts as unique: producers send a record twice now and then."""
 ENOUGH_RECORDS: Final = 20
 """Records from which on a value that never changes is taken for one that never will."""
+_SKEWED: Final = 2.0
+"""Skewness from which on amounts are better learned from by their logarithm; that of an exponential decay."""
 _EXACT_FLOAT32: Final = 2**24
 """Up to here float32 holds every whole number."""
 _FEWEST_STEPS: Final = 10_000
@@ -60,6 +62,8 @@ class Observed:
     reason: str = ""
     different: int = 0
     """How many different single values there are, however many; 0 for arrays."""
+    skewed: bool = False
+    """Whether single numbers, none below zero, are mostly small and some very large, and even in their logarithms."""
 
     @property
     def repeated(self) -> int:
@@ -164,7 +168,21 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
         high,
         None if form[1] else _counted(kept),
         different=0 if form[1] else len(set(kept)),
+        skewed=not form[1] and low >= 0 and _is_skewed(np.array(kept, dtype=np.float64)),
     )
+
+
+def _is_skewed(values: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    """Return whether amounts lean far to one side, and their logarithms much less."""
+    plain, logarithmic = _skewness(values), _skewness(np.log1p(values))
+    return plain > _SKEWED and abs(logarithmic) < plain / 2
+
+
+def _skewness(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return the third moment in deviations; 0 where all values are alike."""
+    scaled = values / max(float(values.max()), 1.0)
+    deviation = float(scaled.std())
+    return float((((scaled - scaled.mean()) / deviation) ** 3).mean()) if deviation > 0 else 0.0
 
 
 def _is_blank(value: Any) -> bool:

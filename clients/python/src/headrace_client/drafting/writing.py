@@ -21,7 +21,7 @@ _SHOWN_VALUES: Final = 6
 _SHOWN_LEFT_OUT: Final = 50
 _LONGEST_TEXT: Final = 24
 _ONEHOT: Final = 20
-"""Categories up to which each gets an input of its own."""
+"""Most categories that get an input of their own."""
 _LEAST_ROWS: Final = 100
 """Rows below which a pause cuts no dataset; of a smaller sample half, so that a first try ends in a model."""
 _RARE: Final = 0.1
@@ -144,7 +144,8 @@ def _prepare(roles: Roles) -> Iterator[str]:
     if missing:
         yield "    # impute: mean, median, mostFrequent, or {constant: 0}; for a text {constant: unknown}"
     for placed in roles.features:
-        yield f"    {scalar(placed.field.name)}: {{{', '.join(_transform(placed.field))}}}"
+        remark = _remark(_transform_remark(placed.field))
+        yield f"    {scalar(placed.field.name)}: {{{', '.join(_transform(placed.field))}}}{remark}"
     group = f", group: {scalar(roles.split_by)}" if roles.split_by else ""
     why = "no field names a record: rows are divided by this one's values" if roles.split_by else ""
     yield f"  split: {{train: 0.7, validation: 0.15, test: 0.15{group}}}{_remark(why)}"
@@ -161,11 +162,18 @@ def _transform(field: Observed) -> Iterator[str]:
     if field.type == "string":
         if field.nullable:
             yield "impute: mostFrequent"
-        yield f"encode: {'onehot' if field.distinct <= _ONEHOT else 'ordinal'}"
+        limited = f"{{kind: onehot, maxCategories: {_ONEHOT}}}"
+        yield f"encode: {'onehot' if field.distinct <= _ONEHOT else limited}"
         return
     if field.nullable:
         yield f"impute: {'mostFrequent' if field.type == 'bool' else 'median'}"
-    yield f"scale: {'none' if field.type == 'bool' else 'standard'}"
+    yield f"scale: {'none' if field.type == 'bool' else 'log' if field.skewed else 'standard'}"
+
+
+def _transform_remark(field: Observed) -> str:
+    if field.type == "string" and field.distinct > _ONEHOT:
+        return f"{field.distinct} values: the {_ONEHOT} most frequent have an input each, all others one together"
+    return "most are small and some very large: their logarithm tells more" if field.skewed else ""
 
 
 def _train(roles: Roles) -> Iterator[str]:
