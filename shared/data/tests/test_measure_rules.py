@@ -26,7 +26,7 @@ def document(label: str = "string", train: str = "", gates: str = "") -> str:
 
 def test_what_is_said_of_measures_is_in_no_digest_until_it_is_said() -> None:
     plain = load_pipeline(document()).canonical_json().decode()
-    assert not any(f'"{name}"' in plain for name in ("measure", "limits", "worse", "positive"))
+    assert not any(f'"{name}"' in plain for name in ("measure", "limits", "worse", "positive", "threshold"))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def test_what_is_said_of_measures_is_in_no_digest_until_it_is_said() -> None:
     [
         ("string", ", positive: fraud", "measure: pr_auc, limits: {recall: 0.8, log_loss: 0.4}, worse: {f1: 0.01}"),
         ("bool", ", positive: true", "measure: roc_auc"),
-        ("int64", ", positive: 1", "measure: f1"),
+        ("int64", ", positive: 1, threshold: {maximise: f1}", "measure: f1"),
+        ("bool", ", threshold: {costs: {missed: 20, falseAlarm: 1}}", "measure: f1"),
         ("float64", "", "measure: mae, limits: {rmse: 3.5}, worse: {r2: 0.01}"),
     ],
 )
@@ -60,6 +61,9 @@ def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str
         ("string", ", positive: 1", "", "train.positive: expected a value of type string, as the label's, got 1"),
         ("int32", ", positive: true", "", "train.positive: expected a value of type int32, as the label's, got True"),
         ("float32", ", positive: 1", "", "train.positive: expected none for a regression"),
+        ("float32", ", threshold: {maximise: f1}", "", "train.threshold: expected none for a regression"),
+        ("bool", ", threshold: {}", "", "train.threshold: expected either maximise or costs, got neither"),
+        ("bool", ", threshold: {maximise: f2}", "", "train.threshold.maximise: expected one of f1, accuracy, balanced"),
     ],
 )
 def test_what_the_task_does_not_have_is_refused(label: str, train: str, gates: str, told: str) -> None:

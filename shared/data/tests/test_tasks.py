@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from headrace_data.tasks import TASKS, task_of, task_of_outputs
 from headrace_data.tasks.classification import ClassScores, Predictions, metrics_of
+from headrace_data.tasks.deciding import MAXIMISED, best_threshold, decision_weights, least_cost
 from headrace_data.tasks.ranking import Ranking, areas
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,3 +146,24 @@ def test_a_graph_is_known_by_what_it_answers() -> None:
     assert task_of_outputs(["probabilities", "label", "logits"]) is TASKS["classification"]
     assert task_of_outputs(["prediction"]) is TASKS["regression"]
     assert task_of_outputs(["probabilities"]) is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10_000), by=st.sampled_from([*MAXIMISED, "costs"]))
+def test_no_threshold_is_better_than_the_one_that_is_chosen(seed: int, by: str) -> None:
+    generator = np.random.default_rng(seed)
+    of_class = generator.random(60) < 0.2
+    of_class[:2] = True, False
+    scores = np.round(generator.beta(2, 4, 60) + 0.3 * of_class, 2).clip(0, 1).astype(np.float32)
+
+    def worth(threshold: float) -> float:
+        said = scores > threshold
+        if by == "costs":
+            return -float(20 * np.sum(of_class & ~said) + np.sum(said & ~of_class))
+        return float(getattr(sklearn, f"{by}_score")(of_class, said))
+
+    chosen = best_threshold(scores, of_class, least_cost(20, 1) if by == "costs" else MAXIMISED[by])
+    assert worth(chosen) == pytest.approx(max(worth(at) for at in np.linspace(-0.005, 1.005, 203)))
+    weights = decision_weights(chosen, 1)
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    assert ((probabilities * weights).argmax(axis=1) == (scores > chosen)).all()

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.features import Feature
-from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Columns
+from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.transform_graphs import ML_DOMAIN, RUNTIME_DOMAIN, write_codes
@@ -43,11 +43,14 @@ class ExportedGraph:
     """Number of rows compared."""
 
 
-def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> ExportedGraph:
+def export_graph(
+    model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns, decision: Array | None = None
+) -> ExportedGraph:
     """Export the model in evaluation mode and compare the graph with it on `rows`.
 
-    `classes` are the label values in the order of the logits; a regression has none. Raise `ExportMismatch` when the
-    two disagree.
+    `classes` are the label values in the order of the logits; a regression has none. `decision`, [classes]
+    float32, is what probabilities are multiplied by before the largest decides; None for the likeliest class. Raise
+    `ExportMismatch` when the two disagree.
     """
     was_training = model.training
     model.eval()
@@ -55,13 +58,13 @@ def export_graph(model: ServedModel, classes: Sequence[int] | Sequence[str], row
         exported = write_model(model)
         _rename(exported, model)
         if not isinstance(model, ServedRegressor):
-            _append_label(exported, classes)
+            _append_label(exported, classes, decision)
         _take_texts(exported, model.features)
         data = _as_bytes(exported, _properties(model, classes))
         difference = (
             _compare_numbers(data, model, rows)
             if isinstance(model, ServedRegressor)
-            else _compare(data, model, classes, rows)
+            else _compare(data, model, classes, rows, decision)
         )
         return ExportedGraph(data, difference, len(next(iter(rows.values()))))
     finally:
@@ -111,12 +114,17 @@ def _take_texts(model: onnx.ModelProto, features: Sequence[Feature]) -> None:
         model.opset_import.append(helper.make_opsetid(domain, _OPSETS[domain]))
 
 
-def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str]) -> None:
-    """Add the class of the highest probability as an output, and hide the logits."""
+def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str], decision: Array | None) -> None:
+    """Add the class of the highest probability, or of the weightiest, as an output, and hide the logits."""
     graph = model.graph
     values = _class_constant(classes)
     kept = [each for each in graph.output if each.name == PROBABILITIES]
-    graph.node.append(helper.make_node("ArgMax", [PROBABILITIES], ["label/place"], "ArgMax/label", axis=1, keepdims=0))
+    decided = PROBABILITIES
+    if decision is not None:
+        decided = "label/weighed"
+        graph.initializer.append(numpy_helper.from_array(decision, "label/weights"))
+        graph.node.append(helper.make_node("Mul", [PROBABILITIES, "label/weights"], [decided], "Mul/label"))
+    graph.node.append(helper.make_node("ArgMax", [decided], ["label/place"], "ArgMax/label", axis=1, keepdims=0))
     graph.node.append(helper.make_node("Gather", [CLASSES, "label/place"], [LABEL], "Gather/label", axis=0))
     graph.initializer.append(values)
     del graph.output[:]
@@ -156,12 +164,15 @@ def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
 
 
 @torch.no_grad()
-def _compare(data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns) -> float:
+def _compare(
+    data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns, decision: Array | None
+) -> float:
     """Return the largest difference of the graph's probabilities from the model's."""
     probabilities, labels = run_in_batches(cpu_session(data), rows, [PROBABILITIES, LABEL])
     expected = model(model.prepare(rows))[1].numpy()
     difference = float(np.abs(probabilities - expected).max())
-    wrong = int(np.sum(labels != np.asarray(classes, dtype=labels.dtype)[probabilities.argmax(axis=1)]))
+    decided = (probabilities if decision is None else probabilities * decision).argmax(axis=1)
+    wrong = int(np.sum(labels != np.asarray(classes, dtype=labels.dtype)[decided]))
     # Written so that a difference that is no number counts as a mismatch.
     if wrong or not difference <= LARGEST_DIFFERENCE:
         raise ExportMismatch(difference, LARGEST_DIFFERENCE, wrong)

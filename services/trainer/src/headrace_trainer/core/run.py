@@ -13,6 +13,7 @@ from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline
 from headrace_data.tasks import Always
+from headrace_data.tasks.deciding import decision_weights
 from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
@@ -30,6 +31,7 @@ from headrace_trainer.core.memory import Memory, require_room
 from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
+from headrace_trainer.core.threshold import choose
 from headrace_trainer.errors import NotMeasurable, WrongDataset
 
 _SHOWN = 12
@@ -65,6 +67,12 @@ class Plan:
                 f"for, among the values of label {self.dataset.label.name!r}, got {known}"
             )
 
+        if self.pipeline.train.threshold is not None and len(self.dataset.classes) != 2:
+            raise WrongDataset(
+                f"dataset {self.dataset.dataset_id}: expected two values of label {self.dataset.label.name!r}, as "
+                f"train.threshold is for such, got {len(self.dataset.classes)}"
+            )
+
     @property
     def classes(self) -> tuple[int, ...] | tuple[str, ...]:
         """The label's values in the order of the network's outputs; none for a regression."""
@@ -92,6 +100,8 @@ class Trained:
     """Numbers that were learnt."""
     export_difference: float
     """Largest difference of an answer between the graph and PyTorch."""
+    threshold: float | None = None
+    """The probability above which the class that is looked for is the answer; None where the likelier one is."""
 
 
 def run(
@@ -119,7 +129,7 @@ def run(
     )
 
     model, test = serve(fitted.network), Chunks(reader, "test")
-    exported = _exported(plan, model, test)
+    exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
     return Trained(
         weights=fitted.weights(model),
         graph=exported.data,
@@ -127,16 +137,25 @@ def run(
         outcome=fitted.outcome,
         parameters=fitted.parameters,
         export_difference=exported.difference,
+        threshold=threshold,
     )
 
 
-def _exported(plan: Plan, model: ServedModel, test: Labelled) -> ExportedGraph:
-    """Return the model's graph, compared with the model on rows of the test split."""
+def _exported(
+    plan: Plan, model: ServedModel, test: Labelled, validation: Labelled
+) -> tuple[ExportedGraph, float | None]:
+    """Return the model's graph, compared with the model on rows of the test split, and the threshold in it."""
     features, _ = next(iter(test))
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
         require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation))
-    return export_graph(model, plan.classes, compared)
+    exported = export_graph(model, plan.classes, compared)
+    if (wanted := plan.pipeline.train.threshold) is None:
+        return exported, None
+    positive = 1 if plan.pipeline.positive is None else plan.dataset.classes.index(plan.pipeline.positive)
+    # What is served decides: the probabilities are the graph's, whatever family it is of.
+    threshold = choose(wanted, exported.data, positive, validation)
+    return export_graph(model, plan.classes, compared, decision_weights(threshold, positive)), threshold
 
 
 def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, Array]]:

@@ -10,6 +10,7 @@ from headrace_data.spec.learn import (
     MlpNetwork,
     Serve,
     Task,
+    Threshold,
     Train,
     Variant,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Split",
     "Stream",
     "Task",
+    "Threshold",
     "Train",
     "Transform",
     "Variant",

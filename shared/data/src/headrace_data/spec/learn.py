@@ -46,6 +46,24 @@ class EarlyStop(Section):
     )
 
 
+class Costs(Section):
+    """What wrong answers cost, in any unit."""
+
+    missed: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(description="A row of the class that is not found.")
+    false_alarm: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
+        description="Another row that is taken for one of the class."
+    )
+
+
+class Threshold(Section):
+    """From which probability on the class that is looked for is the answer: chosen on the validation split."""
+
+    maximise: str | None = pydantic.Field(
+        default=None, description="What is to be most there: f1, accuracy or balanced_accuracy. Or `costs`."
+    )
+    costs: Costs | None = pydantic.Field(default=None, description="What is to be least there, in the place of that.")
+
+
 Task = Literal["classification", "regression"]
 """What a model answers: one of the label's values, or a number."""
 PredictionType = Literal["float32", "float64"]
@@ -83,6 +101,11 @@ class Train(Section):
         description="Classification only: the value of the label that is looked for, such as fraud. precision, recall, "
         "f1, roc_auc and pr_auc are of it. Left out: the second of two values in order, such as true, and of more "
         "values the mean over each.",
+    )
+    threshold: Threshold | None = pydantic.Field(
+        default=None,
+        description="Labels of two values only: how the probability is chosen above which the one that is looked for "
+        "is the answer, in the served graph too. Left out: the likelier one is the answer.",
     )
     epochs: Annotated[int, pydantic.Field(ge=1, le=100_000)] = pydantic.Field(
         default=20, description="Passes over the training split, at most."

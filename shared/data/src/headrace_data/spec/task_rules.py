@@ -10,6 +10,7 @@ from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
 from headrace_data.spec.yaml_tree import Path
 from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.tasks.deciding import MAXIMISED
 
 
 def task_fits_label(draft: Draft) -> Iterator[Finding]:
@@ -63,6 +64,21 @@ def positive_is_a_value_of_the_label(draft: Draft) -> Iterator[Finding]:
         yield place, f"expected a value of type {label.type}, as the label's, got {value!r}"
 
 
+def thresholds_are_for_two_classes(draft: Draft) -> Iterator[Finding]:
+    """Demand a classification and one thing to choose by from who asks for a threshold."""
+    threshold, task, place = draft.at("train", "threshold"), _task(draft), ("train", "threshold")
+    if not isinstance(threshold, dict) or task is None:
+        return
+    if task != "classification":
+        yield place, f"expected none for a {task}, which has no classes, got one"
+        return
+    maximised = threshold.get("maximise")
+    if (maximised is None) == (threshold.get("costs") is None):
+        yield place, "expected either maximise or costs, got " + ("neither" if maximised is None else "both")
+    elif isinstance(maximised, str) and maximised not in MAXIMISED:
+        yield (*place, "maximise"), f"{closest(maximised, list(MAXIMISED))}, got {maximised!r}"
+
+
 def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
     """Demand gates that the task has. For documents only: every gate has a default."""
     gates, task = draft.at("compress", "gates"), _task(draft)
@@ -97,5 +113,6 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     prediction_types_are_for_numbers,
     measures_are_of_the_task,
     positive_is_a_value_of_the_label,
+    thresholds_are_for_two_classes,
 )
 """The rules about the task of every spec."""
