@@ -1,6 +1,7 @@
 """The pipeline spec: the YAML document, its models, its rules and its canonical form."""
 
 from headrace_data.errors import Problem, SpecInvalid
+from headrace_data.spec.augment import Augment
 from headrace_data.spec.learn import (
     REFERENCE_VARIANT,
     CnnNetwork,
@@ -31,6 +32,7 @@ from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transf
 
 __all__ = [
     "REFERENCE_VARIANT",
+    "Augment",
     "Clean",
     "CnnNetwork",
     "Compress",

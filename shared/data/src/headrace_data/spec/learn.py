@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 import pydantic
 
+from headrace_data.spec.augment import Augment
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt
 from headrace_data.spec.section import Section
@@ -117,6 +118,9 @@ class Train(Section):
         default=0, description="Start of every random number; the same seed gives the same version."
     )
     early_stop: EarlyStop | None = pydantic.Field(default=None, description="Left out: all epochs are run.")
+    augment: Augment | None = pydantic.Field(
+        default=None, description="How training rows are changed in each epoch. Left out: they are as they are."
+    )
 
 
 REFERENCE_VARIANT: Final = "fp32"

@@ -15,6 +15,7 @@ from torch import nn
 
 from headrace_learning.errors import Diverged
 from headrace_learning.networks import weights_of
+from headrace_learning.training.augmenting import augmented
 from headrace_learning.training.checkpoint import Checkpoint, Midway
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import build_optimizer
@@ -128,7 +129,7 @@ class Training:
 
     def _learn(self, rows: Rows, steps: Steps, batch: int) -> float:
         """Learn from a batch, and move the weights when it is the last of its step. Returns its mean loss."""
-        loss = self._objective.loss(self._network(rows.inputs), rows.targets)
+        loss = self._loss(rows, batch)
         if steps.begins(batch):
             self._optimizer.zero_grad()
         torch.autograd.backward(loss if steps.together == 1 else loss * steps.weight(batch, len(rows)))
@@ -136,6 +137,14 @@ class Training:
             passed = self._epoch + steps.passed(batch)
             self._optimizer.step(self._schedule.factor(passed, steps.share(batch)))
         return float(loss.detach())
+
+    def _loss(self, rows: Rows, batch: int) -> torch.Tensor:
+        settings = self._settings
+        if settings.augment is None:
+            return self._objective.loss(self._network(rows.inputs), rows.targets)
+        mixed = augmented(rows, settings.augment, settings.seed, self._epoch + 1, batch)
+        outputs = self._network(mixed.inputs)
+        return torch.stack([share * self._objective.loss(outputs, targets) for share, targets in mixed.parts]).sum()
 
     @torch.no_grad()
     def _validate(self) -> _Validation:

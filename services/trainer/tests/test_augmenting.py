@@ -1,0 +1,125 @@
+"""Rows that are changed while training: always alike for the same seed, and none but those that are learned from."""
+
+from typing import Any
+
+import pytest
+import torch
+from headrace_data.spec import Augment, MlpNetwork, Optimizer, SpecInvalid, Train, load_pipeline
+from headrace_learning.families.mlp import mlp
+from headrace_learning.networks import weights_of
+from headrace_learning.training.augmenting import augmented
+from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
+from headrace_learning.training.loop import Training
+from headrace_learning.training.objectives import Classification
+from headrace_learning.training.randomness import seed_weights
+from headrace_learning.training.rows import Rows
+
+
+class Notebook:
+    """Keeps a checkpoint each time that it is asked for, also within an epoch."""
+
+    def __init__(self, taken: Checkpoint | None = None) -> None:
+        self.taken = taken
+        self.kept: list[Checkpoint] = []
+        self.losses: list[float] = []
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        return self.taken
+
+    def due(self, *, midway: bool) -> bool:
+        return True
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.kept.append(checkpoint)
+
+    def progress(self, step: int, steps: int, metrics: Any, eta_s: float) -> None:
+        self.losses.append(metrics["validation_loss"])
+
+
+def rows(count: int, seed: int) -> Rows:
+    inputs = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+    return Rows(inputs, (inputs[:, 0] > 0).long())
+
+
+def trained(augment: Augment | None, taken: Checkpoint | None = None) -> tuple[dict[str, torch.Tensor], Notebook]:
+    optimizer = Optimizer(learning_rate=0.02)
+    network = MlpNetwork(kind="mlp", hidden=(8,))
+    settings = Train(network=network, optimizer=optimizer, epochs=4, batch_size=16, seed=3, augment=augment)
+    notebook = Notebook(taken)
+    seed_weights(settings.seed)
+    module = mlp(3, (8,), 2)
+    Training(module, settings, Classification(), rows(70, 1), rows(40, 2), "s", notebook, notebook).run()
+    return weights_of(module), notebook
+
+
+def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+BOTH = Augment(noise=0.1, mixup=0.4)
+
+
+@pytest.mark.parametrize("augment", [Augment(noise=0.1), Augment(mixup=0.4), BOTH])
+def test_the_same_seed_changes_rows_alike(augment: Augment) -> None:
+    weights, _ = trained(augment)
+
+    assert alike(weights, trained(augment)[0])
+    assert not alike(weights, trained(None)[0])
+
+
+def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped() -> None:
+    weights, notebook = trained(BOTH)
+    (midway,) = (each for each in notebook.kept if each.midway and (each.epoch, each.midway.batches) == (2, 3))
+    tensors, sidecar = to_bytes(midway)
+
+    assert alike(trained(BOTH, from_bytes(tensors, sidecar))[0], weights)
+
+
+def test_what_changes_nothing_trains_as_without() -> None:
+    assert alike(trained(Augment())[0], trained(None)[0])
+
+
+def test_rows_are_mixed_in_the_shares_of_their_labels() -> None:
+    given = rows(50, 5)
+    mixed = augmented(given, Augment(mixup=1.0), 1, 2, 3)
+    (share, first), (rest, second) = mixed.parts
+
+    assert share + rest == pytest.approx(1)
+    assert torch.equal(first, given.targets)
+    assert sorted(second.tolist()) == sorted(given.targets.tolist())
+    # The mean of all rows stays, whoever is mixed with whom.
+    torch.testing.assert_close(mixed.inputs.mean(dim=0), given.inputs.mean(dim=0))
+    assert torch.equal(mixed.inputs, augmented(given, Augment(mixup=1.0), 1, 2, 3).inputs)
+    for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
+        assert not torch.equal(mixed.inputs, augmented(given, Augment(mixup=1.0), *other).inputs)
+
+
+def test_noise_has_the_deviation_that_was_asked_for() -> None:
+    given = rows(20_000, 5)
+    noise = augmented(given, Augment(noise=0.25), 1, 1, 0).inputs - given.inputs
+
+    assert float(noise.std()) == pytest.approx(0.25, rel=0.02)
+    assert float(noise.mean()) == pytest.approx(0, abs=0.01)
+
+
+def test_a_spec_says_how_much() -> None:
+    document = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: rows}
+stream:
+  topic: rows
+  schema:
+    - {name: id, type: int64, role: id}
+    - {name: x, type: float64, role: feature}
+    - {name: y, type: string, role: label}
+train: {network: {kind: mlp}AUGMENT}
+"""
+    plain = load_pipeline(document.replace("AUGMENT", ""))
+    changed = load_pipeline(document.replace("AUGMENT", ", augment: {noise: 0.1}"))
+
+    assert b"augment" not in plain.canonical_json()
+    assert changed.train.augment == Augment(noise=0.1)
+    assert changed.digest != plain.digest
+    with pytest.raises(SpecInvalid, match=r"train\.augment\.noise"):
+        load_pipeline(document.replace("AUGMENT", ", augment: {noise: -1}"))
