@@ -123,6 +123,8 @@ class Canned:
             metrics={"accuracy": 0.9811, "log_loss": 0.07},
             attempt=1,
             epochs=31,
+            cpu_s=12.345,
+            peak_memory_bytes=812_000_000,
         )
         version = messages.Version(trained=trained, ordinal=1, state=state, reason=reason)
         if measured:

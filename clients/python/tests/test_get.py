@@ -129,6 +129,8 @@ def test_versions_as_json(headrace, full, canned):
         "reason": None,
         "epochs": 31,
         "attempt": 1,
+        "cpu_s": pytest.approx(12.345),
+        "peak_memory_bytes": 812_000_000,
         "task": "classification",
         "measure": "accuracy",
         "metrics": {"accuracy": 0.9811, "log_loss": 0.07},
@@ -219,6 +221,11 @@ def test_a_regression_is_known_by_its_error():
     assert "accuracy 0.5000" in mixed
     assert "released" in text_of(tables.versions([classes, regression]), width=80)
     assert "rmse 312.4200" in mixed
+
+
+def test_what_a_version_took_is_told(headrace, full):
+    told = " ".join(headrace("get", "versions").stdout.split())
+    assert "took 12.3 s of processor time and 812.0 MB of memory to train" in told
 
 
 def test_an_rmse_of_prices_leaves_room_for_the_state() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.spec import CnnNetwork, MlpNetwork, Optimizer, Pipeline, Train
+from headrace_data.spec import Budget, CnnNetwork, MlpNetwork, Optimizer, Pipeline, Train
 from headrace_data.spec.network_size import count_parameters
 from headrace_learning import networks
 from headrace_learning.families import cnn, mlp
@@ -79,3 +79,19 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
             Memory(8 * 10**9),
         )
     assert steps.seen == []
+
+
+def test_a_budget_of_memory_counts_like_memory_that_is_not_there(
+    digits: Pipeline, freeze: Callable[[Pipeline], Manifest], store: ObjectStore
+) -> None:
+    budget = Budget.model_validate({"memory": "1MiB"})
+    pipeline = digits.model_copy(update={"train": digits.train.model_copy(update={"budget": budget})})
+    dataset = freeze(pipeline)
+    with pytest.raises(DoesNotFit, match="at most the 1 MB of memory"):
+        run(
+            Plan("run", pipeline, dataset),
+            DatasetReader(dataset, store),
+            StoredCheckpoints(store, "run", "runs/run/attempt-1/", 0),
+            Steps(),
+            Memory(8 * 10**9),
+        )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from headrace_data.spec import EarlyStop, MlpNetwork, Optimizer, Train
+from headrace_data.spec import Budget, EarlyStop, MlpNetwork, Optimizer, Train
 from headrace_learning.errors import Diverged
 from headrace_learning.families.mlp import mlp
 from headrace_learning.networks import weights_of
@@ -128,6 +128,29 @@ def test_whatever_moves_the_weights_a_run_that_goes_on_ends_where_one_without_a_
         resumed = _train(settings, Notebook(read))
         assert resumed[0] == straight[0]
         assert _equal(resumed[1], straight[1])
+
+
+def test_a_run_ends_in_order_when_its_processor_time_is_spent() -> None:
+    settings = _settings(epochs=10_000, budget=Budget.model_validate({"cpu": "300ms"}))
+    notebook = Notebook()
+    outcome, weights = _train(settings, notebook)
+    assert 1 <= outcome.best_epoch <= outcome.epochs < 10_000
+    last = notebook.checkpoints[-1]
+    assert last.cpu_s >= 0.3
+    assert _equal(weights, last.best_weights)
+    # Who takes it up has nothing left to spend, and gives what there is.
+    again = Notebook([from_bytes(*to_bytes(last))])
+    assert _train(settings, again)[0] == outcome
+    assert again.steps == []
+
+
+def test_a_run_without_time_for_one_epoch_gives_the_part_that_it_did() -> None:
+    settings = _settings(batch_size=1, epochs=5, budget=Budget.model_validate({"cpu": "1ms"}))
+    outcome, weights = _train(settings, Notebook())
+    whole, _ = _train(_settings(batch_size=1, epochs=1), Notebook())
+    assert (outcome.epochs, outcome.best_epoch) == (1, 1)
+    assert outcome.best_loss != whole.best_loss
+    assert weights
 
 
 def test_gathered_gradients_are_those_of_a_larger_batch() -> None:

@@ -1,5 +1,5 @@
 import pytest
-from headrace_data.spec.scalars import format_duration, parse_duration
+from headrace_data.spec.scalars import format_duration, format_size, parse_duration, parse_size
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,3 +22,18 @@ def test_durations_parse_to_seconds(text: str, seconds: float) -> None:
 def test_other_durations_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(value)
+
+
+@settings(deadline=None)
+@given(st.integers(min_value=1, max_value=999_999), st.sampled_from(["MB", "GB", "MiB", "GiB"]))
+def test_sizes_have_one_text(number: int, unit: str) -> None:
+    size_bytes = parse_size(f"{number}{unit}")
+    text = format_size(size_bytes)
+    assert parse_size(text) == size_bytes
+    assert format_size(parse_size(text)) == text
+
+
+@pytest.mark.parametrize("value", ["", "8", "GB", "-8GB", "8 GB", "1.5GB", "0MB", "8gb", 8, None, "9" * 99 + "GB"])
+def test_other_sizes_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="size"):
+        parse_size(value)

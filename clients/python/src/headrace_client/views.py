@@ -103,6 +103,8 @@ def version_view(version: messages.Version) -> View:
         "attempt": trained.attempt,
         "task": task.kind,
         "measure": task.measure(trained.measure).name,
+        "cpu_s": trained.cpu_s or None,
+        "peak_memory_bytes": trained.peak_memory_bytes or None,
         "metrics": dict(sorted(trained.metrics.items())),
         "manifest": artifact_view(trained.manifest),
         "graph": artifact_view(trained.graph),

@@ -26,9 +26,9 @@ class DoesNotFit(TrainingError):
 
     def __init__(self, parameters: int, rows: int, needed_bytes: int, total_bytes: int) -> None:
         super().__init__(
-            f"train.network: expected to need at most the {total_bytes / 1e6:,.0f} MB of memory there are here, got "
-            f"{parameters:,} parameters and {rows:,} rows, which need at least {needed_bytes / 1e6:,.0f} MB to train; "
-            "make its layers or train.batchSize smaller, freeze fewer rows, or give the trainer more memory"
+            f"train.network: expected to need at most the {total_bytes / 1e6:,.0f} MB of memory that it may take here, "
+            f"got {parameters:,} parameters and {rows:,} rows, which need at least {needed_bytes / 1e6:,.0f} MB to "
+            "train; make its layers or train.batchSize smaller, freeze fewer rows, or give the trainer more memory"
         )
 
 

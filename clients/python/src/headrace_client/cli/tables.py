@@ -94,7 +94,7 @@ def versions(found: list[View]) -> list[RenderableType]:
     parts: list[RenderableType] = [table(["model", ">version", "=id", "=dataset", title, *beside, "=state"], rows)]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
-    parts += _measured(found[-1]) if found else []
+    parts += [*_measured(found[-1]), *_cost(found[-1])] if found else []
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
         for view in found
@@ -124,6 +124,15 @@ def _measured(version: View) -> list[str]:
     if len(told) < 2:
         return []
     return [f"version {version['ordinal']} of {plain(version['model'])} on its test split: {', '.join(told)}"]
+
+
+def _cost(version: View) -> list[str]:
+    """Return what a version took to train; nothing of one from before that was measured."""
+    if not version.get("cpu_s"):
+        return []
+    memory = size_text(version["peak_memory_bytes"])
+    took = f"{version['cpu_s']:.3g} s of processor time and {memory} of memory"
+    return [f"version {version['ordinal']} of {plain(version['model'])} took {took} to train"]
 
 
 def variants(version: View) -> list[RenderableType]:

@@ -68,6 +68,9 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
         yield page.Tile(measure.title, _figure(measure, metrics.get(measure.name, float("nan"))), note)
     epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
     yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
+    if facts.version.get("cpu_s"):
+        memory = f"{facts.version['peak_memory_bytes'] / 1e6:,.0f} MB"
+        yield page.Tile("processor time", f"{facts.version['cpu_s']:.3g} s", f"to train, in {memory} of memory")
     yield page.Tile("parameters", f"{facts.manifest.get('parameters', 0):,}", "numbers learnt")
     if facts.release:
         yield page.Tile("served as", facts.release["variant"], f"release {facts.release['epoch']}")

@@ -12,6 +12,7 @@ from headrace_learning.training.ports import Checkpoints
 from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.memory import total_bytes
+from headrace_runtime.process.usage import Usage
 from headrace_runtime.runs.child import Assignment, WorkRefused
 
 from headrace_trainer.core.memory import Memory
@@ -32,6 +33,7 @@ def train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, 
 
 
 def _train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve) -> dict[str, Any]:
+    began = Usage.now()
     pipeline = parse_canonical(assignment["spec"].encode())
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset)
@@ -51,4 +53,5 @@ def _train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints,
         "measure": pipeline.compress.gates.measure or "",
         "metrics": dict(trained.metrics),
         "epochs": trained.outcome.epochs,
+        **Usage.now().since(began)._asdict(),
     }

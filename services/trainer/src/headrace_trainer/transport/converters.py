@@ -35,4 +35,6 @@ def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> mo
         epochs=result["epochs"],
         task=result.get("task", ""),
         measure=result.get("measure", ""),
+        cpu_s=result.get("cpu_s", 0.0),
+        peak_memory_bytes=result.get("peak_memory_bytes", 0),
     )

@@ -4,6 +4,7 @@ from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.augment import Augment
 from headrace_data.spec.learn import (
     REFERENCE_VARIANT,
+    Budget,
     CnnNetwork,
     Compress,
     EarlyStop,
@@ -33,6 +34,7 @@ from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transf
 __all__ = [
     "REFERENCE_VARIANT",
     "Augment",
+    "Budget",
     "Clean",
     "CnnNetwork",
     "Compress",

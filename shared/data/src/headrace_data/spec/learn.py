@@ -8,7 +8,7 @@ import pydantic
 
 from headrace_data.spec.augment import Augment
 from headrace_data.spec.optimizer import Optimizer
-from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt
+from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
 from headrace_data.spec.section import Section
 
 
@@ -63,6 +63,20 @@ class Threshold(Section):
         default=None, description="What is to be most there: f1, accuracy or balanced_accuracy. Or `costs`."
     )
     costs: Costs | None = pydantic.Field(default=None, description="What is to be least there, in the place of that.")
+
+
+class Budget(Section):
+    """What a run may take. It ends in order with the best that it has by then."""
+
+    cpu: Duration | None = pydantic.Field(
+        default=None,
+        description="Processor time of training, that of attempts that were interrupted included as far as checkpoints "
+        "tell. The run then ends with the best epoch, the one that was cut short included; how far it comes depends on "
+        "the machine, so such runs do not repeat. Left out: any.",
+    )
+    memory: Size | None = pydantic.Field(
+        default=None, description="Memory that training may need; a run that needs more is refused. Left out: any."
+    )
 
 
 Task = Literal["classification", "regression"]
@@ -120,6 +134,11 @@ class Train(Section):
     early_stop: EarlyStop | None = pydantic.Field(default=None, description="Left out: all epochs are run.")
     augment: Augment | None = pydantic.Field(
         default=None, description="How training rows are changed in each epoch. Left out: they are as they are."
+    )
+    budget: Budget | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="What a run may take. Left out: what there is.",
     )
 
 

@@ -16,6 +16,8 @@ ElementType = Literal[
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+SIZE: Final = re.compile(r"([0-9]{1,12})(MB|GB|MiB|GiB)")
+_UNIT_BYTES: Final = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_MS: Final = 365 * _UNIT_MS["d"]
@@ -40,6 +42,19 @@ def format_duration(seconds: float) -> str:
     """Return the one canonical text of a duration: whole seconds when possible, else milliseconds."""
     milliseconds = round(seconds * 1000)
     return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes of a size such as ``512MiB`` or ``8GB``. Raises ValueError for other values, and for none."""
+    match = SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError("expected a size such as 512MiB or 8GB")
+    return int(match[1]) * _UNIT_BYTES[match[2]]
+
+
+def format_size(size_bytes: int) -> str:
+    """Return the one canonical text of a size: in MiB when whole, else in MB."""
+    return f"{size_bytes // 2**20}MiB" if size_bytes % 2**20 == 0 else f"{size_bytes // 10**6}MB"
 
 
 def _dns_label(value: str) -> str:
@@ -82,6 +97,13 @@ Duration = Annotated[
     pydantic.WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$", "examples": ["3s", "5m", "1h"]}),
 ]
 """Seconds; written as text with a unit."""
+Size = Annotated[
+    int,
+    pydantic.BeforeValidator(parse_size),
+    pydantic.PlainSerializer(format_size, return_type=str),
+    pydantic.WithJsonSchema({"type": "string", "pattern": f"^{SIZE.pattern}$", "examples": ["512MiB", "8GB"]}),
+]
+"""Bytes; written as text with a unit."""
 DnsLabel = Annotated[
     str,
     pydantic.AfterValidator(_dns_label),

@@ -60,6 +60,8 @@ class Checkpoint:
     """The optimiser's memory: tensors by name."""
     midway: Midway | None = None
     """How far the run is in the epoch after `epoch`; None between two epochs."""
+    cpu_s: float = 0.0
+    """Processor time spent on it, where it has a limit."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
         "best_loss": checkpoint.best_loss if checkpoint.best_epoch else None,
         "midway": midway,
         "tensors": sha256_digest(data),
-    }
+    } | ({"cpu_s": checkpoint.cpu_s} if checkpoint.cpu_s else {})
     return data, json.dumps(sidecar, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -106,6 +108,7 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
             best_loss=math.inf if values["best_loss"] is None else float(values["best_loss"]),
             optimizer=_below(tensors, _OPTIMIZER),
             midway=_midway(values.get("midway"), tensors),
+            cpu_s=float(values.get("cpu_s", 0.0)),
         )
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise BrokenCheckpoint(

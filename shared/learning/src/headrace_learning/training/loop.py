@@ -16,6 +16,7 @@ from torch import nn
 from headrace_learning.errors import Diverged
 from headrace_learning.networks import weights_of
 from headrace_learning.training.augmenting import augmented
+from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint, Midway
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import build_optimizer
@@ -75,10 +76,11 @@ class Training:
         self._best_loss = math.inf
         self._best_weights = weights_of(network)
         self._midway: Midway | None = None
+        self._purse = Purse(settings.budget.cpu if settings.budget else None)
         self._kept = (0, 0)
 
     def run(self) -> Outcome:
-        """Train until the epochs are used up or the validation loss stands still. Raises Diverged."""
+        """Train until the epochs or the budget are used up or the validation loss stands still. Raises Diverged."""
         self._take_up_checkpoint()
         started, first = time.monotonic(), self._epoch
 
@@ -100,7 +102,7 @@ class Training:
         return Outcome(self._epoch, self._best_epoch, self._best_loss)
 
     def _epochs_remain(self) -> bool:
-        return self._epoch < self._settings.epochs
+        return self._epoch < self._settings.epochs and not (self._best_epoch and self._purse.is_empty())
 
     def _stands_still(self) -> bool:
         stop = self._settings.early_stop
@@ -123,6 +125,8 @@ class Training:
                 total += self._learn(rows, steps, done) * len(rows)
                 may_rest = steps.ends(done) and not steps.is_last(done)
                 done += 1
+                if may_rest and self._purse.is_empty():
+                    return self._finite(epoch, total / (done * settings.batch_size))
                 if may_rest and self._checkpoints.due(midway=True):
                     self._save_checkpoint(Midway(done, self._finite(epoch, total), torch.get_rng_state()))
         return self._finite(epoch, total / count)
@@ -184,6 +188,7 @@ class Training:
             best_loss=self._best_loss,
             optimizer={**self._optimizer.memory(), **self._schedule.memory()},
             midway=midway,
+            cpu_s=self._purse.spent_s(),
         )
         self._checkpoints.save(checkpoint)
         self._kept = checkpoint.place
@@ -199,6 +204,7 @@ class Training:
         self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
         self._best_weights = dict(checkpoint.best_weights)
         self._midway, self._kept = checkpoint.midway, checkpoint.place
+        self._purse.take_up(checkpoint.cpu_s)
 
     def _report(self, train_loss: float, validation: _Validation, seconds_per_epoch: float) -> None:
         metrics = {

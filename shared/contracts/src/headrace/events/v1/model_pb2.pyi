@@ -87,6 +87,8 @@ class ModelTrained(_message.Message):
     EPOCHS_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     MEASURE_FIELD_NUMBER: _builtins.int
+    CPU_S_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the training run. Never empty."""
     pipeline: _builtins.str
@@ -107,6 +109,10 @@ class ModelTrained(_message.Message):
     """
     measure: _builtins.str
     """The measure that the pipeline compares versions by, such as "pr_auc"; empty: the task's own."""
+    cpu_s: _builtins.float
+    """Processor time of the attempt that succeeded, in seconds. 0 in events from before there was the field."""
+    peak_memory_bytes: _builtins.int
+    """Largest memory of its process, resident, in bytes. 0 as in cpu_s."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The version's manifest: canonical JSON with artifacts, metrics and lineage."""
@@ -143,10 +149,12 @@ class ModelTrained(_message.Message):
         epochs: _builtins.int = ...,
         task: _builtins.str = ...,
         measure: _builtins.str = ...,
+        cpu_s: _builtins.float = ...,
+        peak_memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_s", b"cpu_s", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
