@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lightgbm
 import numpy as np
 import pytest
+import yaml
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.errors import Rejected
 from headrace_client.tensors import arrays_from_rows
@@ -88,6 +90,45 @@ def test_species_are_told_of_birds_with_gaps(
     assert {"fp32", "int8"} == {gate["variant"] for gate in waited["penguins-species"]["version"]["gates"]}
     everything = {name: np.concatenate([reader.columns(s)[name] for s in ("train", "validation")]) for name in names}
     assert gaps.any() or np.isnan(everything["bill_length_mm"]).any()
+
+
+def test_trees_are_released_without_the_variant_that_is_not_for_them_and_answer_calls(
+    platform: Platform,
+    registry: RegistryClient,
+    inference: InferenceClient,
+    headrace: Callable[..., Any],
+    waited: Waited,
+    tmp_path: Path,
+) -> None:
+    document = yaml.safe_load((EXAMPLES / "penguins-species" / "pipeline.yaml").read_text())
+    document["metadata"]["name"] = "penguins-trees"
+    document["train"] = {"network": {"kind": "trees", "rounds": 100}, "earlyStop": {"patience": 10}}
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(json.dumps(document))
+    applied = headrace("apply", str(file))
+    assert applied.returncode == 0, applied.stderr
+    result = headrace("wait", "penguins-trees", "--timeout", "150s", "--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    version = json.loads(result.stdout)["version"]
+
+    columns = frozen(platform, registry, "penguins-trees").columns("test")
+    truth = columns.pop("species")
+    strange = {name: values.copy() for name, values in columns.items()}
+    strange["bill_length_mm"][:], strange["island"][:], strange["sex"][:] = np.nan, "Atlantis", ""
+    answers, others = (inference.infer("penguins-trees", rows).outputs for rows in (columns, strange))
+
+    assert [variant["name"] for variant in version["variants"]] == ["fp32"]
+    (told,) = (gate for gate in version["gates"] if gate["variant"] == "int8")
+    assert told["reason"].startswith("int8-dynamic: expected at least one matrix product")
+    assert np.mean(answers["label"] == truth) >= LEAST_ACCURACY
+    # What is served is what LightGBM says of the same rows, prepared as the dataset's transforms prepare them.
+    store = ObjectStore(platform.connections.store_url)
+    reader = frozen(platform, registry, "penguins-trees")
+    trained = registry.versions("penguins-trees")[-1].trained
+    booster = lightgbm.Booster(model_str=store.get(trained.weights).decode())
+    for rows, served in ((columns, answers), (strange, others)):
+        expected = booster.predict(reader.manifest.transforms.apply(rows))
+        np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
 
 
 def test_rows_of_json_with_null_and_strangers_are_predicted(headrace: Callable[..., Any], waited: Waited) -> None:

@@ -41,5 +41,10 @@ def test_a_service_that_learns_installs_torch(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_what_one_family_needs_is_an_extra(service: str) -> None:
+    assert "lightgbm" not in requirements(f"headrace-{service}")
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_service_has_the_fast_record_layer(service: str) -> None:
     assert {"crc32c", "lz4", "zstandard"} <= requirements(f"headrace-{service}")

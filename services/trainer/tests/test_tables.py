@@ -89,6 +89,24 @@ def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
     assert {"name": "island", "type": "string", "shape": [-1]} in described["inputs"]
 
 
+@pytest.mark.parametrize(("name", "headline"), [("penguins-species", "accuracy"), ("penguins-mass", "r2")])
+def test_trees_learn_tables_and_their_version_names_what_grew_them(
+    store: ObjectStore, name: str, headline: str
+) -> None:
+    pipeline = changed(example(name), network={"kind": "trees"}, earlyStop={"patience": 20})
+    manifest = frozen(pipeline, store)
+
+    outcome, notebook, plan = trained(pipeline, manifest, store)
+
+    assert outcome.metrics[headline] >= {"accuracy": 0.95, "r2": 0.75}[headline]
+    assert len(notebook.steps) == outcome.outcome.epochs < 300
+    assert outcome.weights.startswith(b"tree\nversion=")
+    described = json.loads(version_manifest(plan, outcome, store.put(b"w"), store.put(b"g")))
+    assert described["libraries"].keys() >= {"lightgbm", "torch"}
+    again, _, _ = trained(pipeline, manifest, store)
+    assert (again.weights, again.graph) == (outcome.weights, outcome.graph)
+
+
 def test_a_feature_that_no_row_has_is_named_in_the_metrics(store: ObjectStore) -> None:
     fields = "    - {name: device.os, type: string, role: feature, nullable: true}\n"
     fields += "    - {name: rain, type: float32, role: feature, nullable: true}\n"

@@ -197,7 +197,7 @@ bogus: 1
             "kind: cnn",
             "cnn expects a feature of shape [height, width] or [channels, height, width], got []",
         ),
-        ("kind: mlp", "kind: rnn", "line 11: train.network.kind: expected 'mlp', 'cnn', got \"rnn\""),
+        ("kind: mlp", "kind: rnn", "line 11: train.network.kind: expected 'mlp', 'cnn', 'trees', got \"rnn\""),
         ("{kind: mlp}", "{hidden: [1]}", "line 11: train.network.kind: required, but not there"),
         ("{kind: mlp}", "{kind: mlp, dropout: 1}", "train.network.dropout: expected less than 1, got 1"),
         ("{kind: mlp}", "[1, 2]", "line 11: train.network: expected"),

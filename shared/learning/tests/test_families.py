@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 SMALL: Mapping[str, dict[str, Any]] = {
     "mlp": {"hidden": (8,), "dropout": 0.2},
     "cnn": {"channels": (3,), "hidden": (6,)},
+    "trees": {"rounds": 6, "leaves": 5},
 }
 """A small network of each kind."""
 IMAGES = {"cnn"}
@@ -208,7 +209,8 @@ def test_a_graph_answers_as_the_family_does_whatever_comes(kind: str, task: tupl
 
 def test_a_family_learns_something(kind: str, task: tuple[int | LabelScale, Objective]) -> None:
     notebook = Notebook()
-    outcome = fitted(kind, task, notebook, epochs=15).outcome
+    more = {"network": {"kind": kind, **SMALL[kind], "rounds": 15}} if kind == "trees" else {"epochs": 15}
+    outcome = fitted(kind, task, notebook, **more).outcome
     losses = [metrics["validation_loss"] for _, _, metrics in notebook.steps]
     assert outcome.best_loss == min(losses) < losses[0]
     assert losses[outcome.best_epoch - 1] == outcome.best_loss

@@ -28,7 +28,7 @@ from headrace_learning.writing import write_model
 LARGEST_DIFFERENCE = 1e-5
 """Up to this much may the answers of ONNX Runtime and PyTorch differ: orders of summation do."""
 _OPSETS = {ML_DOMAIN: 3, RUNTIME_DOMAIN: 1}
-"""The operator sets of what makes codes of texts that belong to `OPSET`."""
+"""The operator sets beside `OPSET`: of what makes codes of texts, and of trees."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _take_texts(model: onnx.ModelProto, features: Sequence[Feature]) -> None:
         graph.input[place].CopyFrom(helper.make_tensor_value_info(text.name, onnx.TensorProto.STRING, ["batch"]))
     for node in reversed(nodes):
         graph.node.insert(0, node)
-    for domain in sorted({node.domain for node in nodes} & _OPSETS.keys()):
+    for domain in sorted({node.domain for node in graph.node} & _OPSETS.keys()):
         model.opset_import.append(helper.make_opsetid(domain, _OPSETS[domain]))
 
 

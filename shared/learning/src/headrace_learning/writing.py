@@ -5,7 +5,7 @@ any model instead; for that it imports a compiler, which takes seconds of every 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -23,6 +23,17 @@ IR_VERSION = 10
 Shape = list[str | int | None]
 BATCH = "batch"
 """Name of the first dimension of inputs and answers."""
+
+
+@runtime_checkable
+class WritesItself(Protocol):
+    """A module that is none of the known layers, and knows its form in ONNX."""
+
+    outputs: int
+    """Numbers that answer a row."""
+
+    def write(self, writer: Writer, value: str) -> str:
+        """Write itself behind `value`, prepared rows, and return the name of the answers, [batch, outputs]."""
 
 
 def write_model(model: ServedModel) -> onnx.ModelProto:
@@ -83,6 +94,8 @@ def _write_network(module: nn.Module, writer: Writer, prefix: str, value: str) -
         for name, child in module.named_children():
             value = _write_network(child, writer, f"{prefix}.{name}", value)
         return value
+    if isinstance(module, WritesItself):
+        return module.write(writer, value)
     for kind, write in _LAYERS.items():
         if isinstance(module, kind):
             return write(module, writer, prefix, value)
@@ -147,6 +160,8 @@ def _numpy_type(dtype: torch.dtype) -> np.dtype[Any]:
 
 def _width(network: nn.Module) -> int | None:
     """Return the number of the network's outputs, None where it does not say."""
+    if isinstance(network, WritesItself):
+        return network.outputs
     widths = [module.out_features for module in network.modules() if isinstance(module, nn.Linear)]
     return widths[-1] if widths else None
 

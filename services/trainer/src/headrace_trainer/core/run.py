@@ -99,9 +99,11 @@ class Trained:
     parameters: int
     """Numbers that were learnt."""
     export_difference: float
-    """Largest difference of an answer between the graph and PyTorch."""
+    """Largest difference of an answer between the graph and the family."""
     threshold: float | None = None
     """The probability above which the class that is looked for is the answer; None where the likelier one is."""
+    libraries: tuple[str, ...] = ()
+    """Packages that learned it, beside those that every version names."""
 
 
 def run(
@@ -140,6 +142,7 @@ def run(
         parameters=fitted.parameters,
         export_difference=exported.difference,
         threshold=threshold,
+        libraries=fitted.libraries,
     )
 
 

@@ -44,7 +44,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "best_validation_loss": trained.outcome.best_loss,
         "parameters": trained.parameters,
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.libraries)},
     }
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 

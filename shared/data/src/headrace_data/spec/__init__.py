@@ -5,11 +5,9 @@ from headrace_data.spec.augment import Augment
 from headrace_data.spec.learn import (
     REFERENCE_VARIANT,
     Budget,
-    CnnNetwork,
     Compress,
     EarlyStop,
     Gates,
-    MlpNetwork,
     Serve,
     Task,
     Threshold,
@@ -17,6 +15,7 @@ from headrace_data.spec.learn import (
     Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
+from headrace_data.spec.networks import CnnNetwork, MlpNetwork, Network, TreesModel
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
 from headrace_data.spec.prepare import (
@@ -48,6 +47,7 @@ __all__ = [
     "Last",
     "Metadata",
     "MlpNetwork",
+    "Network",
     "Newest",
     "Optimizer",
     "Pipeline",
@@ -62,6 +62,7 @@ __all__ = [
     "Threshold",
     "Train",
     "Transform",
+    "TreesModel",
     "Variant",
     "Window",
     "json_schema",

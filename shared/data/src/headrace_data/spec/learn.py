@@ -7,34 +7,10 @@ from typing import Annotated, Final, Literal
 import pydantic
 
 from headrace_data.spec.augment import Augment
+from headrace_data.spec.networks import Network
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
 from headrace_data.spec.section import Section
-
-
-class MlpNetwork(Section):
-    """Fully connected layers over all features side by side."""
-
-    kind: Literal["mlp"] = pydantic.Field(description="Multilayer perceptron.")
-    hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
-        default=(128, 64), description="Units of each hidden layer; empty for a linear model."
-    )
-    activation: Literal["relu", "gelu", "tanh"] = pydantic.Field(default="relu", description="After each hidden layer.")
-    dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
-        default=0.0, description="Probability that a hidden unit is silenced while training."
-    )
-
-
-class CnnNetwork(Section):
-    """Convolutions over one feature of shape [height, width] or [channels, height, width]."""
-
-    kind: Literal["cnn"] = pydantic.Field(description="Convolutional network.")
-    channels: Annotated[tuple[PositiveInt, ...], pydantic.Field(min_length=1, max_length=16)] = pydantic.Field(
-        default=(16, 32), description="Output channels of each convolution."
-    )
-    hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
-        default=(64,), description="Units of each fully connected layer after the convolutions."
-    )
 
 
 class EarlyStop(Section):
@@ -101,9 +77,7 @@ class Train(Section):
         "of which float32 holds seven digits only. Left out later: as it was, and float32 in pipelines from before "
         "there was a choice.",
     )
-    network: Annotated[MlpNetwork | CnnNetwork, pydantic.Field(discriminator="kind")] = pydantic.Field(
-        description="What is trained."
-    )
+    network: Annotated[Network, pydantic.Field(discriminator="kind")] = pydantic.Field(description="What is trained.")
     optimizer: Optimizer = pydantic.Field(default_factory=Optimizer, description="How weights are moved.")
     class_weights: Literal["balanced", "none"] = pydantic.Field(
         default="none",

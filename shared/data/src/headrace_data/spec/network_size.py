@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
 from headrace_data.spec.draft import Draft, Finding, built
-from headrace_data.spec.learn import CnnNetwork, MlpNetwork
+from headrace_data.spec.networks import CnnNetwork, MlpNetwork
 
 MAX_PARAMETERS: Final = 500_000_000
 """Most parameters of a network: a version is one ONNX graph of less than 2 GiB, and a parameter takes 4 bytes."""
 SMALLEST_POOLED_SIDE: Final = 4
 """Least height and width in values that a pooling of a convolutional network halves."""
+
+
+_COUNTED: Final[Mapping[str, type[MlpNetwork | CnnNetwork]]] = {"mlp": MlpNetwork, "cnn": CnnNetwork}
+"""The kinds whose layers are counted here."""
 
 
 def count_parameters(network: MlpNetwork | CnnNetwork, shape: Sequence[int], outputs: int) -> int:
@@ -61,10 +65,9 @@ def network_fits_a_graph(draft: Draft) -> Iterator[Finding]:
     """
     kind = draft.at("train", "network", "kind")
     features = [field for field in draft.fields.values() if field.role == "feature"]
-    if not draft.complete or not features:
+    if not draft.complete or not features or not isinstance(kind, str) or kind not in _COUNTED:
         return
-    told = draft.at("train", "network")
-    network: MlpNetwork | CnnNetwork | None = built(CnnNetwork, told) if kind == "cnn" else built(MlpNetwork, told)
+    network = built(_COUNTED[kind], draft.at("train", "network"))
     shape: tuple[int, ...] = (sum(field.size for field in features),)
     if kind == "cnn":
         image = features[0].shape

@@ -23,6 +23,8 @@ from headrace_data.spec.yaml_tree import Path
 _MAX_ELEMENTS: Final = 2**20
 _NAMELESS: Final = ("float32", "float64", "bool")
 """Types whose values cannot name or group records."""
+_UNHEEDED: Final = {"trees": ("epochs", "batchSize", "optimizer", "augment")}
+"""Settings under train that a kind of network has no use for."""
 
 
 def names_are_unique(draft: Draft) -> Iterator[Finding]:
@@ -162,6 +164,14 @@ def cnn_has_one_image(draft: Draft) -> Iterator[Finding]:
         yield place, f"cnn expects a feature of shape [height, width] or [channels, height, width], got {shapes[0]}"
 
 
+def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
+    """Demand settings that the network heeds from a document that says them."""
+    kind = draft.at("train", "network", "kind")
+    for name in _UNHEEDED.get(kind, ()) if isinstance(kind, str) else ():
+        if draft.at("train", name) is not None:
+            yield ("train", name), f"expected none for {kind}, which do not heed it, got one"
+
+
 def variants_are_different(draft: Draft) -> Iterator[Finding]:
     """Demand that a variant is made once."""
     variants = draft.at("compress", "variants")
@@ -207,5 +217,6 @@ DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
     gates_fit_the_task,
     network_fits_a_graph,
+    settings_fit_the_network,
 )
 """The rules of documents alone: canonical JSON has defaults in it that nobody asked for."""

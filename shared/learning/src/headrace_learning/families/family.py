@@ -52,6 +52,8 @@ class Fitted:
     outcome: Outcome
     parameters: int
     """Numbers that were learned."""
+    libraries: tuple[str, ...] = ()
+    """Packages that learned it, beside those that every version names."""
 
     def weights(self, model: ServedModel) -> bytes:
         """Return what was learned as a file: safetensors of the model that serves `network`, transforms included."""

@@ -74,11 +74,12 @@ class NetworkFamily(Family):
         """
         remembered = remembered_vectors(train.optimizer)
         copies = (3 + remembered) + (1 + remembered) + 2 * (2 + remembered)
-        values = row_values(train.network, shape, outputs)
+        section: Any = train.network
+        values = row_values(section, shape, outputs)
         training, validation = rows
         learning = min(train.batch_size, training) * sum(values)
         measuring = min(MEASURED_AT_ONCE, validation) * max((one + other for one, other in pairwise(values)), default=0)
-        numbers = copies * self.parameters(train.network, shape, outputs)
+        numbers = copies * self.parameters(section, shape, outputs)
         return held_bytes + _NUMBER_BYTES * (numbers + max(learning, measuring))
 
     def fit(self, section: Any, rows: Sources, objective: Objective, run: Run) -> Fitted:

@@ -1,0 +1,58 @@
+"""The kinds of `train.network`: one section for each family."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from headrace_data.spec.scalars import PositiveInt
+from headrace_data.spec.section import Section
+
+
+class MlpNetwork(Section):
+    """Fully connected layers over all features side by side."""
+
+    kind: Literal["mlp"] = pydantic.Field(description="Multilayer perceptron.")
+    hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
+        default=(128, 64), description="Units of each hidden layer; empty for a linear model."
+    )
+    activation: Literal["relu", "gelu", "tanh"] = pydantic.Field(default="relu", description="After each hidden layer.")
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.0, description="Probability that a hidden unit is silenced while training."
+    )
+
+
+class CnnNetwork(Section):
+    """Convolutions over one feature of shape [height, width] or [channels, height, width]."""
+
+    kind: Literal["cnn"] = pydantic.Field(description="Convolutional network.")
+    channels: Annotated[tuple[PositiveInt, ...], pydantic.Field(min_length=1, max_length=16)] = pydantic.Field(
+        default=(16, 32), description="Output channels of each convolution."
+    )
+    hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
+        default=(64,), description="Units of each fully connected layer after the convolutions."
+    )
+
+
+class TreesModel(Section):
+    """Gradient-boosted trees over all features side by side, by LightGBM. A step is a round: a tree for each class."""
+
+    kind: Literal["trees"] = pydantic.Field(description="Gradient-boosted trees; the trainer needs the extra `trees`.")
+    rounds: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
+        default=300, description="Rounds, at most. The first ones up to the best validation loss are kept."
+    )
+    leaves: Annotated[int, pydantic.Field(ge=2, le=4096)] = pydantic.Field(
+        default=31, description="Leaves of each tree, at most."
+    )
+    learning_rate: Annotated[float, pydantic.Field(gt=0, le=1)] = pydantic.Field(
+        default=0.05, description="Share of each tree's answer that counts."
+    )
+    min_rows: PositiveInt = pydantic.Field(default=20, description="Rows of the training split in each leaf, at least.")
+    l2: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
+        default=0.0, description="Pull of the leaves' answers towards zero."
+    )
+
+
+Network = MlpNetwork | CnnNetwork | TreesModel
+"""What can be trained."""
