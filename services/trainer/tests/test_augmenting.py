@@ -102,6 +102,43 @@ def test_noise_has_the_deviation_that_was_asked_for() -> None:
     assert float(noise.mean()) == pytest.approx(0, abs=0.01)
 
 
+def images(augment: Augment, count: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images before and after: one bright pixel in each of 2 channels, 5 x 7."""
+    given = torch.zeros(count, 2, 5, 7)
+    given[:, :, 2, 1] = 1.0
+    return given, augmented(Rows(given, torch.zeros(count).long()), augment, 1, 1, 0).inputs
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    given, found = images(Augment(flip=True))
+
+    mirrored = (found == given.flip(-1)).flatten(1).all(dim=1)
+    assert 0.4 < float(mirrored.float().mean()) < 0.6
+    assert torch.equal(found[~mirrored], given[~mirrored])
+
+
+def test_images_are_moved_both_ways_and_channels_together() -> None:
+    _, found = images(Augment(shift=1))
+
+    assert torch.equal(found[:, 0], found[:, 1])
+    places = {tuple(place) for place in found[:, 0].nonzero()[:, 1:].tolist()}
+    assert places == {(row, column) for row in (1, 2, 3) for column in (0, 1, 2)}
+    assert float(images(Augment(shift=3))[1].sum(dim=(1, 2, 3)).min()) == 0.0
+
+
+def test_a_rectangle_is_erased() -> None:
+    full = Rows(torch.ones(400, 2, 10, 20), torch.zeros(400).long())
+    found = augmented(full, Augment(erase=0.5), 1, 1, 0).inputs
+
+    holes = found == 0
+    heights, widths = (holes[:, 0].any(dim=axis).sum(dim=1) for axis in (2, 1))
+    assert torch.equal(holes[:, 0], holes[:, 1])
+    assert torch.equal(holes[:, 0].sum(dim=(1, 2)), heights * widths)
+    assert int(heights.max()) == 5
+    assert int(widths.max()) == 10
+    assert holes[:, 0].any(dim=0).all()
+
+
 def test_a_spec_says_how_much() -> None:
     document = """
 apiVersion: headrace/v1
@@ -123,3 +160,5 @@ train: {network: {kind: mlp}AUGMENT}
     assert changed.digest != plain.digest
     with pytest.raises(SpecInvalid, match=r"train\.augment\.noise"):
         load_pipeline(document.replace("AUGMENT", ", augment: {noise: -1}"))
+    with pytest.raises(SpecInvalid, match=r"train\.augment\.flip: expected a network of kind cnn, got mlp"):
+        load_pipeline(document.replace("AUGMENT", ", augment: {flip: true}"))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
@@ -12,7 +13,7 @@ from headrace_data.fitting import fit
 from headrace_data.records import RecordChecker
 from headrace_data.sketches import MAX_CATEGORIES, Sketch
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
-from headrace_data.transforms import Fitted, FittedTransforms
+from headrace_data.transforms import Fitted, FittedText, FittedTransforms
 from headrace_data.transforms.hashing import murmur3
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils import murmurhash3_32
@@ -114,6 +115,19 @@ def test_hashes_are_those_of_others(fill: str | None) -> None:
     places = found.apply(np.array([*words, ""], object)).argmax(axis=1)
     expected = [murmurhash3_32(word.encode(), 0, positive=True) % 11 for word in [*words, fill or ""]]
     assert places.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["onehot", "ordinal", "hash", "{kind: onehot, maxCategories: 2}"])
+def test_codes_of_a_column_become_what_its_texts_do(kind: str) -> None:
+    found = texts(f"impute: {{constant: none}}, encode: {kind}", [*CITIES, None])
+    assert isinstance(found, FittedText)
+    column = pa.array(["Oslo", None, " ", "Bern", "Paris", ""])
+
+    codes = found.codes_of(column)
+
+    assert codes.dtype == np.int64
+    expected = found.apply(np.array(["Oslo", "", "", "Bern", "Paris", ""], object))
+    np.testing.assert_array_equal(found.apply(codes), expected)
 
 
 def test_log_is_of_the_size_and_keeps_the_sign() -> None:

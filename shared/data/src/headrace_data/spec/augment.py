@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Final
 
 import pydantic
 
+from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.section import Section
+
+_OF_IMAGES: Final = ("flip", "shift", "erase")
+_LOOKING: Final = ("cnn",)
+"""Kinds of networks that look at images."""
 
 
 class Augment(Section):
@@ -22,3 +28,29 @@ class Augment(Section):
         description="Above 0, two rows are mixed to one, and their labels in the same shares, which come from the "
         "distribution Beta(mixup, mixup): 0.2 leaves most rows nearly as they are.",
     )
+    flip: bool = pydantic.Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description="Images only: mirrored left to right, half of them in each epoch.",
+    )
+    shift: Annotated[int, pydantic.Field(ge=0, le=1024)] = pydantic.Field(
+        default=0,
+        exclude_if=lambda value: not value,
+        description="Images only: so many pixels each is moved at most, up or down and left or right; what comes in "
+        "is 0.",
+    )
+    erase: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,
+        description="Images only: a rectangle in each becomes 0, of at most this share of its height and of its width.",
+    )
+
+
+def images_are_changed_where_they_are_looked_at(draft: Draft) -> Iterator[Finding]:
+    """Demand a network of images for what is done to images."""
+    kind, augment = draft.at("train", "network", "kind"), draft.at("train", "augment")
+    if not isinstance(augment, dict) or kind in _LOOKING or not isinstance(kind, str):
+        return
+    for name in _OF_IMAGES:
+        if augment.get(name):
+            yield ("train", "augment", name), f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"

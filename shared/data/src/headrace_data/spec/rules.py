@@ -12,6 +12,7 @@ from typing import Final, get_args
 
 import numpy as np
 
+from headrace_data.spec.augment import images_are_changed_where_they_are_looked_at
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
@@ -209,6 +210,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     key_windows_of_time_are_of_the_stream,
     cnn_has_one_image,
     variants_are_different,
+    images_are_changed_where_they_are_looked_at,
     *FEATURE_RULES,
     *TASK_RULES,
 )

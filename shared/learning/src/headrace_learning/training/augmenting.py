@@ -25,14 +25,14 @@ class Mixed:
 
 
 def augmented(rows: Rows, augment: Augment, seed: int, epoch: int, batch: int) -> Mixed:
-    """Return the rows of an epoch's batch as they are learned from: mixed with one another, then with noise.
+    """Return the rows of an epoch's batch as they are learned from: images changed, rows mixed, then noise.
 
     Mixup of Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018: one share
     for a batch, from the distribution Beta(mixup, mixup).
     """
     start = seed_for(f"augment {batch}", seed, epoch)
     generator = torch.Generator().manual_seed(start)
-    inputs = rows.inputs
+    inputs = _images(rows.inputs, augment, generator)
     parts: tuple[tuple[float, torch.Tensor], ...] = ((1.0, rows.targets),)
     if augment.mixup > 0 and len(rows) > 1:
         share = float(np.random.default_rng(start).beta(augment.mixup, augment.mixup))
@@ -42,3 +42,35 @@ def augmented(rows: Rows, augment: Augment, seed: int, epoch: int, batch: int) -
     if augment.noise > 0:
         inputs = inputs + augment.noise * torch.randn(inputs.shape, generator=generator)
     return Mixed(inputs, parts)
+
+
+def _images(images: torch.Tensor, augment: Augment, generator: torch.Generator) -> torch.Tensor:
+    """Return images, [rows, channels, height, width], each mirrored, moved and with a hole, or not."""
+    if augment.flip:
+        mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+        images = torch.where(mirrored, images.flip(-1), images)
+    if augment.shift > 0:
+        images = _shifted(images, augment.shift, generator)
+    if augment.erase > 0:
+        down, across = (_span(len(images), size, augment.erase, generator) for size in images.shape[-2:])
+        images = images.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 0.0)
+    return images
+
+
+def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
+    rows, _, height, width = images.shape
+    padded = torch.nn.functional.pad(images, (most, most, most, most))
+    starts = torch.randint(0, 2 * most + 1, (2, rows, 1), generator=generator)
+    down, across = starts[0] + torch.arange(height), starts[1] + torch.arange(width)
+    moved = padded[torch.arange(rows)[:, None, None], :, down[:, :, None], across[:, None, :]]
+    return moved.permute(0, 3, 1, 2).contiguous()
+
+
+def _span(rows: int, size: int, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Return which places of each row lie in a span of at most this share of them, [rows, size] bool."""
+    length, start = torch.rand(2, rows, 1, generator=generator)
+    length = (length * share * size).round()
+    first = (start * (size - length + 1)).floor()
+    places = torch.arange(size)
+    inside: torch.Tensor = (places >= first) & (places < first + length)
+    return inside
