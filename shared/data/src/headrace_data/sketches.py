@@ -201,10 +201,19 @@ class Sketch:
         return sum(side.rows for side in self.sides.values())
 
     @property
+    def has_samples(self) -> bool:
+        """Whether values are kept that the order of values is taken from."""
+        return bool(self._samples)
+
+    @property
     def is_sampled(self) -> bool:
-        """Whether some values were not kept that the order of values is taken from."""
-        numbers = [number for side in self.sides.values() for number in side.numbers.values()]
-        return any(number.sample is not None and number.sample.is_sampled for number in numbers)
+        """Whether some of these values were not kept."""
+        return any(sample.is_sampled for sample in self._samples)
+
+    @property
+    def _samples(self) -> Sequence[RowSample]:
+        numbers = (number for side in self.sides.values() for number in side.numbers.values())
+        return [number.sample for number in numbers if number.sample is not None]
 
     def add(self, batch: pa.RecordBatch, partition: int, splits: npt.NDArray[np.int8]) -> None:
         """Take in rows of one producers' partition, in their order, with the number of each one's split.

@@ -17,7 +17,7 @@ from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
-from headrace_data.history import Entry, History, keep, kept_sketch, prepared_under, sketched
+from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, prepared_under, sketched
 from headrace_data.manifest import (
     Bound,
     Manifest,
@@ -29,6 +29,7 @@ from headrace_data.manifest import (
     SplitParts,
 )
 from headrace_data.parts import BlobStore, default_chunk_rows
+from headrace_data.recall import Recall, Taken
 from headrace_data.segments import Segment
 from headrace_data.sketches import MAX_CLASSES, Sketch
 from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
@@ -36,14 +37,6 @@ from headrace_data.spec import Last, Newest, Pipeline
 from headrace_data.split import SPLITS
 
 _FORMAT: Final = "headrace.window.v1"
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """What a window takes of one segment."""
-
-    manifest: SegmentManifest
-    rows: Slice
 
 
 @dataclass
@@ -56,6 +49,8 @@ class Windows:
     """Called for each part that is read: many take minutes."""
     fresh: dict[str, Sketch] = field(default_factory=dict)
     """Sketches of all rows of segments, by segment: what is kept of them may be a sample."""
+    recall: Recall = field(default_factory=Recall)
+    """What was read for the dataset before."""
     renewed: list[Entry] = field(default_factory=list)
     """Entries whose sketches were made anew."""
 
@@ -66,6 +61,7 @@ class Windows:
         DatasetInvalid when segments are not what the history says.
         """
         self.renewed.clear()
+        self.recall.begin()
         taken, whole = self._merged(history)
         self._require_usable(whole)
         manifest = self._manifest(taken, whole)
@@ -75,21 +71,27 @@ class Windows:
         """Return a history with the sketches that were made anew, also where no dataset came of them."""
         return history.renewed(self.renewed)
 
-    def _merged(self, history: History) -> tuple[list[_Taken], Sketch]:
+    def _merged(self, history: History) -> tuple[list[Taken], Sketch]:
         """Return what the window takes, oldest segment first, and what is known of all of it."""
-        taken: list[_Taken] = []
-        whole, sketch = Sketch(self.pipeline), Sketch(self.pipeline)
-        for each, sketch in self._taken(history):
+        is_all = self.pipeline.prepare.window == "all"
+        taken, whole = self.recall.sum_of(history.entries if is_all else (), self.pipeline)
+        sketch = Sketch(self.pipeline)
+        for each, sketch in self._taken(history, len(taken)):
             whole.merge(sketch)
             taken.append(each)
+        if is_all:
+            self.recall.keep_sum(self.known(history).entries, taken, whole)
         if len(taken) == 1 and taken[0].rows.since is None and sketch.is_sampled:
             # Of one segment, fits are as exact as all of its rows make them, whenever they are made.
             (only,) = taken
             whole = self.fresh.get(only.manifest.segment_id) or self._sketch(only.rows)
         return taken[::-1] if isinstance(self.pipeline.prepare.window, Newest) else taken, whole
 
-    def _taken(self, history: History) -> Iterator[tuple[_Taken, Sketch]]:
-        """Return what the window takes: of a number of rows the newest segment first, else the oldest."""
+    def _taken(self, history: History, known: int) -> Iterator[tuple[Taken, Sketch]]:
+        """Return what the window takes: of a number of rows the newest segment first, else the oldest.
+
+        Of the first segments so many are known.
+        """
         window, entries = self.pipeline.prepare.window, history.entries
         if isinstance(window, Newest):
             return self._newest(entries, window.rows)
@@ -99,7 +101,7 @@ class Windows:
             raise DatasetUnusable(
                 "window new takes the rows of the newest cut, and nothing was cut yet: all takes history"
             )
-        return (self._whole(entry) for entry in (history.cuts[-1:] if window == "new" else entries))
+        return (self._whole(entry) for entry in (history.cuts[-1:] if window == "new" else entries[known:]))
 
     def _watermark(self, history: History) -> int:
         clock = self.pipeline.stream.time or ""
@@ -109,7 +111,7 @@ class Windows:
             raise DatasetUnusable(f"expected rows with an event time{told} to count a window back from, got none")
         return watermark
 
-    def _since(self, entries: Sequence[Entry], time: int) -> Iterator[tuple[_Taken, Sketch]]:
+    def _since(self, entries: Sequence[Entry], time: int) -> Iterator[tuple[Taken, Sketch]]:
         for entry in entries:
             if entry.last_time is None or entry.last_time < time:
                 continue
@@ -118,7 +120,7 @@ class Windows:
             else:
                 yield self._part(entry, Bound(time=time))
 
-    def _newest(self, entries: Sequence[Entry], count: int) -> Iterator[tuple[_Taken, Sketch]]:
+    def _newest(self, entries: Sequence[Entry], count: int) -> Iterator[tuple[Taken, Sketch]]:
         """Yield what makes the newest so many rows, newest segment first."""
         for entry in reversed(entries):
             taken, sketch = self._whole(entry)
@@ -130,24 +132,31 @@ class Windows:
             if count <= 0:
                 return
 
-    def _whole(self, entry: Entry) -> tuple[_Taken, Sketch]:
+    def _whole(self, entry: Entry) -> tuple[Taken, Sketch]:
         manifest = self._segment(entry)
         rows = self._slice(manifest, None)
-        sketch = kept_sketch(entry, self.pipeline, self.store)
+        sketch = self._kept_sketch(entry)
         if sketch is None:
             renewed = sketched(entry, self._sketch(rows), self.pipeline, self.store)
             self.renewed.append(renewed)
             sketch = kept_sketch(renewed, self.pipeline, self.store) or self._sketch(rows)
-        return _Taken(manifest, rows), sketch
+        return Taken(manifest, rows), sketch
 
-    def _part(self, entry: Entry, since: Bound) -> tuple[_Taken, Sketch]:
+    def _kept_sketch(self, entry: Entry) -> Sketch | None:
+        known = self.recall.sketch(entry.sketch) if entry.sketched == preparation_of(self.pipeline) else None
+        found = known or kept_sketch(entry, self.pipeline, self.store)
+        return self.recall.keep(entry.sketch, found) if found is not None and entry.sketch is not None else None
+
+    def _part(self, entry: Entry, since: Bound) -> tuple[Taken, Sketch]:
         manifest = self._segment(entry)
         rows = self._slice(manifest, since)
-        return _Taken(manifest, rows), self._sketch(rows)
+        return Taken(manifest, rows), self._sketch(rows)
 
     def _segment(self, entry: Entry) -> SegmentManifest:
         self.keep_alive()
-        return SegmentManifest.from_json(self.store.get(entry.manifest))
+        known = self.recall.manifest(entry.manifest)
+        manifest = known or SegmentManifest.from_json(self.store.get(entry.manifest))
+        return self.recall.keep(entry.manifest, manifest)
 
     def _slice(self, segment: SegmentManifest, since: Bound | None) -> Slice:
         return Slice(
@@ -196,7 +205,7 @@ class Windows:
                 "need fewer values, or a schema with another label under another name"
             )
 
-    def _manifest(self, taken: Sequence[_Taken], sketch: Sketch) -> Manifest:
+    def _manifest(self, taken: Sequence[Taken], sketch: Sketch) -> Manifest:
         pipeline, label = self.pipeline, self.pipeline.stream.label
         countable = label.type not in ("float32", "float64") and not sketch.labels.beyond
         return Manifest(
@@ -215,7 +224,7 @@ class Windows:
             provenance=_joined([each.manifest.provenance for each in taken]),
         )
 
-    def _id(self, taken: Sequence[_Taken]) -> str:
+    def _id(self, taken: Sequence[Taken]) -> str:
         """Return the id of a dataset: its segment's when it is one, as it was cut; else a digest of what it takes."""
         pipeline, only = self.pipeline, taken[0]
         cut_under = (only.manifest.schema_digest, only.manifest.prepare_digest, only.manifest.split_digest)

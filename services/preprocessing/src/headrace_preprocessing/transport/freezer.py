@@ -21,6 +21,7 @@ from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.history import History, keep, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
+from headrace_data.recall import Recall
 from headrace_data.repeats import Repeats
 from headrace_data.retention import retained
 from headrace_data.segments import Segment, SegmentWriter
@@ -118,6 +119,7 @@ class Freezer(Background):
         self._backfills = Backfills(pipeline, self._store, outside.topics, lambda: origin().cluster_id)
         self._blobs = Blobs(self._store)
         self._history = History(pipeline=pipeline.name)
+        self._recall = Recall()
 
     def run(self) -> None:
         """Compete for the lease, and freeze while it is held, until stopped."""
@@ -203,7 +205,7 @@ class Freezer(Background):
             return
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name}
         with tracer.start_as_current_span(names.SPAN_FREEZE, attributes=attributes):
-            windows = Windows(self._pipeline, self._blobs, lease.keep)
+            windows = Windows(self._pipeline, self._blobs, lease.keep, recall=self._recall)
             try:
                 manifest, history = windows.dataset(history)
                 facts: list[Message] = [self._frozen(manifest, history)]
@@ -367,7 +369,8 @@ class Freezer(Background):
         history whatever is wrong with the window. Raises DatasetUnusable in the first case.
         """
         entry = keep(segment, self._pipeline, self._blobs)
-        windows = Windows(self._pipeline, self._blobs, lease.keep, fresh={entry.segment_id: segment.sketch})
+        fresh = {entry.segment_id: segment.sketch}
+        windows = Windows(self._pipeline, self._blobs, lease.keep, fresh, self._recall)
         history = self._history.and_cut(entry)
         try:
             manifest, history = windows.dataset(history)
