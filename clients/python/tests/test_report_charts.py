@@ -23,7 +23,7 @@ from headrace_client.report.markup import Html, element, joined
 from headrace_client.report.svg import nice_ticks, readable, short_number, tick_names
 from headrace_data.tasks.classification import Predictions
 from headrace_data.tasks.classification import calibration_error as platforms_error
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 FINITE = st.floats(-1e12, 1e12)
@@ -48,6 +48,7 @@ def test_markup_escapes_what_is_no_markup() -> None:
     assert joined("a", 1, Html("<b>")) == "a1<b>"
 
 
+@example(0.0, 5e-324)
 @given(FINITE, FINITE)
 def test_ticks_are_round_few_and_inside(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)

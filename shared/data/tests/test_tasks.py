@@ -167,3 +167,11 @@ def test_no_threshold_is_better_than_the_one_that_is_chosen(seed: int, by: str) 
     weights = decision_weights(chosen, 1)
     probabilities = np.stack([1 - scores, scores], axis=1)
     assert ((probabilities * weights).argmax(axis=1) == (scores > chosen)).all()
+
+
+def test_calibration_is_that_of_the_probabilities_whatever_is_answered() -> None:
+    given_, truth = answers(2, 200, [0, 1], 0.9)
+    always = {**given_, "label": np.ones(200, dtype=np.int64)}
+    plain, moved = measured(given_, truth, [0, 1]), measured(always, truth, [0, 1])
+    assert moved["accuracy"] < plain["accuracy"]
+    assert moved["calibration_error"] == plain["calibration_error"]

@@ -25,7 +25,7 @@ class Prediction:
     row: int
     label: Any
     probability: float | None
-    """Of the label: the highest of the probabilities."""
+    """The highest of the probabilities: of the label, unless its pipeline chose another threshold."""
     probabilities: tuple[float, ...] | None
     model: str
     version: str

@@ -6,6 +6,7 @@ Colours come from the page's style sheet by class, so a chart follows the reader
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,8 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
     rough = (high - low) / most
+    if rough < sys.float_info.min:
+        return [low]  # so little that no power of ten has its full digits
     power = 10.0 ** math.floor(math.log10(rough))
     # What lies at both sides of zero has room for fewer steps than its length: the steps are counted, not reckoned.
     spans = [_span(low, high, factor * power) for factor in (1, 2, 5, 10)]

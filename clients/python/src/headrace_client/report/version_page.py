@@ -71,6 +71,8 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     if facts.version.get("cpu_s"):
         memory = f"{facts.version['peak_memory_bytes'] / 1e6:,.0f} MB"
         yield page.Tile("processor time", f"{facts.version['cpu_s']:.3g} s", f"to train, in {memory} of memory")
+    if (threshold := facts.manifest.get("threshold")) is not None:
+        yield page.Tile("threshold", f"{threshold:.3f}", "chosen on the validation split")
     yield page.Tile("parameters", f"{facts.manifest.get('parameters', 0):,}", "numbers learnt")
     if facts.release:
         yield page.Tile("served as", facts.release["variant"], f"release {facts.release['epoch']}")
@@ -188,7 +190,9 @@ def _worst(pairs: Mapping[tuple[Any, Any], int], answers: Answers) -> dict[str, 
 
 def _calibration(answers: Answers) -> Iterator[Html]:
     confidence = answers.probabilities.max(axis=1)
-    right = np.asarray(answers.labels == answers.truth)
+    # Of the likeliest class, which a threshold does not make the answer always.
+    likeliest = np.array(answers.classes, dtype=answers.truth.dtype)[answers.probabilities.argmax(axis=1)]
+    right = np.asarray(likeliest == answers.truth)
     bins = reliability(confidence, right)
     error = calibration_error(bins)
     told = f"Reliability diagram: calibration error {error:.1%}"

@@ -173,10 +173,13 @@ def classes_of(metrics: Metrics) -> list[str]:
 
 
 def _calibration_gaps(predictions: Predictions, truth: Array, bins: int) -> Array:
-    """Return by how much right answers fall short of confidence in each bin, summed over its rows."""
+    """Return by how much being right falls short of confidence in each bin, summed over its rows.
+
+    Probabilities are held against the likeliest class, whatever a threshold makes the answer.
+    """
     require_rows(predictions.labels, truth)
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    right = (predictions.labels == truth).astype(np.float64)
+    right = (predictions.probabilities.argmax(axis=1) == _places(predictions.classes, truth)).astype(np.float64)
     # The bins are open at the left and closed at the right, ((m - 1) / M, m / M], as in the paper.
     places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     return np.bincount(places, weights=right - confidence, minlength=bins)
