@@ -95,6 +95,8 @@ def rows_of(classes: int, rows: int = 400) -> Rows:
 @example(1e300, float("inf"))
 @example(-1e300, -3.4028234663852886e38)
 @example(3.4028235677973366e38, float("inf"))
+@example(-3.4028234663852887e38, -3.4028234663852886e38)
+@example(-3.4028235e38, -3.4028234663852886e38)
 def test_a_rounded_threshold_parts_float32_as_the_exact_one_does(threshold: float, value: float) -> None:
     rounded = thresholds32(np.array([threshold]))
     assert rounded.dtype == np.float32
@@ -149,6 +151,14 @@ def test_only_the_rounds_up_to_the_best_are_kept() -> None:
     fitted = fit(train, Sources(rows, noise), 2, Classification())
     assert isinstance(fitted.network, Boosted)
     assert fitted.outcome.best_epoch == len(fitted.network.trees) < fitted.outcome.epochs == 60
+
+
+def test_a_budget_ends_the_growth_with_the_best_so_far() -> None:
+    train = Train.model_validate({"network": {"kind": "trees", "rounds": 10_000}, "budget": {"cpu": 1e-6}})
+    rows = rows_of(2)
+    fitted = fit(train, Sources(rows, rows), 2, Classification())
+    assert isinstance(fitted.network, Boosted)
+    assert fitted.outcome.epochs == len(fitted.network.trees) == 1
 
 
 def test_methods_for_weights_do_not_apply() -> None:

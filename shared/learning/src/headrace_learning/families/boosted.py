@@ -74,9 +74,9 @@ def _tree(fields: dict[str, str]) -> Tree:
 
 def thresholds32(thresholds: Array) -> Array:
     """Return the float32 threshold that parts float32 values as LightGBM does with each float64 one."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         near = thresholds.astype(np.float32)
-    below = np.nextafter(near, np.float32(-np.inf))
+        below = np.nextafter(near, np.float32(-np.inf))
     rounded = np.where(near.astype(np.float64) > thresholds, below, near)
     end = np.where(thresholds < 0, np.nextafter(-_ZERO, np.float32(-np.inf)), _ZERO)
     return np.where(np.abs(thresholds) <= float(_ZERO), end, rounded)

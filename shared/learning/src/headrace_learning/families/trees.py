@@ -22,6 +22,7 @@ from headrace_learning.families.network import flat_shape
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
 from headrace_learning.served import ServedModel
+from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Classification, Objective
@@ -58,20 +59,22 @@ class _Growth:
         self.text = ""
         self.epoch = self.best_epoch = 0
         self.best_loss = math.inf
-        self._kept = 0
+        self._purse = Purse(run.train.budget.cpu if run.train.budget else None)
         self._started_s, self._first = time.monotonic(), 0
         if checkpoint := run.checkpoints.newest(run.subject):
             self.text = checkpoint.weights[_TEXT].numpy().tobytes().decode()
-            self.epoch = self._first = self._kept = checkpoint.epoch
+            self.epoch = self._first = checkpoint.epoch
             self.best_epoch, self.best_loss = checkpoint.best_epoch, checkpoint.best_loss
+            self._purse.take_up(checkpoint.cpu_s)
         self._measured: dict[str, float] = {}
 
     @property
     def rounds_left(self) -> int:
-        """Rounds that are to be grown, 0 when the validation loss stands still."""
+        """Rounds that are to be grown, 0 when the budget is used up or the validation loss stands still."""
         stop = self._run.train.early_stop
         stands_still = stop is not None and self.epoch - self.best_epoch >= stop.patience
-        return 0 if stands_still else self._rounds - self.epoch
+        ended = stands_still or (self.best_epoch and self._purse.is_empty())
+        return 0 if ended else self._rounds - self.epoch
 
     def evaluate(self, predictions: Array, _dataset: Any) -> tuple[str, float, bool]:
         """Measure the validation split by what LightGBM predicts of it: probabilities, or numbers."""
@@ -93,18 +96,28 @@ class _Growth:
             )
         if loss < self.best_loss - (stop.min_delta if stop else 0.0):
             self.best_epoch, self.best_loss = self.epoch, loss
-        if self._run.checkpoints.due(midway=False) or not self.rounds_left:
+        ended = not self.rounds_left
+        if ended or self._run.checkpoints.due(midway=False):
             self._save(env.model)
         each_s = (time.monotonic() - self._started_s) / (self.epoch - self._first)
         self._run.progress.progress(self.epoch, self._rounds, self._measured, each_s * (self._rounds - self.epoch))
-        if not self.rounds_left:
+        if ended:
             raise importlib.import_module("lightgbm.callback").EarlyStopException(self.epoch - self._first - 1, [])
 
     def _save(self, booster: Any) -> None:
         self.text = _text(booster, -1)
         tensor = torch.frombuffer(bytearray(self.text.encode()), dtype=torch.uint8)
         # The best rounds are the first ones of these.
-        checkpoint = Checkpoint(self._run.subject, self.epoch, {_TEXT: tensor}, {}, self.best_epoch, self.best_loss, {})
+        checkpoint = Checkpoint(
+            subject=self._run.subject,
+            epoch=self.epoch,
+            weights={_TEXT: tensor},
+            best_weights={},
+            best_epoch=self.best_epoch,
+            best_loss=self.best_loss,
+            optimizer={},
+            cpu_s=self._purse.spent_s(),
+        )
         self._run.checkpoints.save(checkpoint)
 
 
