@@ -18,6 +18,7 @@ from headrace_learning.evaluation import evaluate, predict_numbers
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.objectives import Classification, Regression, balanced_weights
 from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.run import Plan, Trained, run
 from headrace_trainer.core.version import version_manifest
 from headrace_trainer.errors import WrongDataset
@@ -120,6 +121,28 @@ def test_a_feature_that_no_row_has_is_named_in_the_metrics(store: ObjectStore) -
 
     missing = {name: value for name, value in outcome.metrics.items() if name.startswith("missing/")}
     assert missing == {"missing/device.os": 1.0, "missing/rain": 1.0}
+
+
+@pytest.mark.parametrize("memory", [Memory(), Memory(rows_bytes=0, buffer_bytes=8_000, validation_bytes=0)])
+def test_species_are_told_through_every_kind_of_transform(store: ObjectStore, memory: Memory) -> None:
+    document = json.loads(example("penguins-species").canonical_json())
+    document["prepare"]["transform"] = {
+        "island": {"encode": {"kind": "hash", "inputs": 8}},
+        "bill_length_mm": {"impute": "median", "scale": "winsorize"},
+        "bill_depth_mm": {"impute": "median", "scale": "quantile"},
+        "flipper_length_mm": {"impute": "mean", "encode": "buckets"},
+        "body_mass_g": {"impute": "median", "scale": "log"},
+        "sex": {"impute": {"constant": "unknown"}, "encode": {"kind": "onehot", "maxCategories": 1}},
+    }
+    document["train"] |= {"epochs": 25}
+    pipeline = parse_canonical(json.dumps(document).encode())
+    manifest = frozen(pipeline, store)
+    notebook = Notebook()
+
+    outcome = run(Plan("train-1", pipeline, manifest), DatasetReader(manifest, store), notebook, notebook, memory)
+
+    assert manifest.transforms.width == 8 + 1 + 1 + 10 + 1 + 2
+    assert outcome.metrics["accuracy"] >= 0.9
 
 
 def test_mass_is_predicted_in_grams(store: ObjectStore) -> None:
