@@ -16,7 +16,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.records import Record
 from prometheus_client import Counter
 
-from headrace_preprocessing.transport.converters import own_message, record_batch
+from headrace_preprocessing.transport.converters import own_message, record_batch, require_room
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,17 @@ class CleanMessages:
         self._lock = threading.Lock()
 
     def batch(self, record: Record) -> record_pb2.RecordBatch | None:
-        """Return the message without a look at its rows, None after a word about it when it is none."""
+        """Return the message without a look at its rows, None after a word about it when it is none.
+
+        How many rows it says it has is believed as far as they have room.
+        """
         try:
-            return own_message(record, self._pipeline)
+            message = own_message(record, self._pipeline)
+            require_room(message, record)
         except Unprocessable as error:
             self._pass_over(record, error)
             return None
+        return message
 
     def rows(self, record: Record, without: Collection[str] = ()) -> pa.RecordBatch | None:
         """Return the rows of a message, None after a word about it when there are none to be had from it.

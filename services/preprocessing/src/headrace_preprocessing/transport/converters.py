@@ -33,8 +33,10 @@ SOURCE = "preprocessing"
 logger = logging.getLogger(__name__)
 
 
-MOST_ROWS = 8 * 1024 * 1024 // 16
-"""A row takes at least the 16 bytes that tell where it comes from, and a message holds 8 MiB: it has no more rows."""
+_LEAST_ROW_BYTES = 16
+"""A row takes at least the bytes that tell where it comes from."""
+MOST_ROWS = 8 * 1024 * 1024 // _LEAST_ROW_BYTES
+"""A message holds 8 MiB: it has no more rows."""
 
 
 def own_message(record: Record, pipeline: Pipeline) -> record_pb2.RecordBatch:
@@ -72,6 +74,14 @@ def record_batch(record: Record, pipeline: Pipeline) -> tuple[record_pb2.RecordB
             f"got one of {partitions[row]}:{offsets[row]}"
         )
     return message, rows
+
+
+def require_room(message: record_pb2.RecordBatch, record: Record) -> None:
+    """Raise Unprocessable when a message says that it holds more rows than its bytes have room for."""
+    held = len(message.arrow)
+    most = held // _LEAST_ROW_BYTES
+    if message.rows > most:
+        raise Unprocessable(f"{record.coordinates}: expected at most {most} rows in {held} bytes, got {message.rows}")
 
 
 def rows_told(message: record_pb2.RecordBatch) -> int:
