@@ -210,7 +210,7 @@ def test_a_layer_that_cannot_be_written_is_named() -> None:
 _WRITTEN = """
 import sys
 import numpy, torch
-from types import SimpleNamespace
+from headrace_data.spec import Optimizer
 from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
@@ -219,7 +219,7 @@ from headrace_learning.features import Feature
 from headrace_learning.served import ServedClassifier
 
 network = mlp(3, [5], 3)
-choice = SimpleNamespace(kind="adam", learning_rate=0.1, momentum=0.0, weight_decay=0.0)
+choice = Optimizer(kind="adam", learning_rate=0.1)
 optimizer = build_optimizer(network.parameters(), choice)
 torch.nn.functional.cross_entropy(network(torch.ones(2, 3)), torch.tensor([0, 1])).backward()
 optimizer.step()
