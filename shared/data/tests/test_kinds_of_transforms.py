@@ -204,6 +204,7 @@ def test_a_cycle_ends_where_it_begins() -> None:
         ("encode: buckets", "string", "expected onehot, ordinal or hash for the string feature 'x', got buckets"),
         ("encode: buckets, scale: log", "float64", "expected encode or scale, got both"),
         ("encode: {kind: buckets, edges: [2, 1]}", "float64", r"expected rising numbers, got \[2, 1\]"),
+        (f"encode: {{kind: buckets, edges: [{2**53}, {2**53 + 1}]}}", "float64", r"expected rising numbers, got \[9"),
         ("encode: {kind: cyclic}", "float64", "required, but not there"),
         ("encode: {kind: cyclic, periods: [0]}", "float64", "expected to be greater than 0|greater than 0"),
         ("encode: {kind: onehot, maxCategorys: 3}", "string", "unknown key; expected one of .*maxCategories"),

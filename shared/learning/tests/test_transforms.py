@@ -68,16 +68,16 @@ def pipeline_of(choice: str, *, text: bool) -> Pipeline:
     return load_pipeline(DOCUMENT.format(fields="\n".join(fields), transforms="\n".join(transforms)))
 
 
-def value_of(name: str, random: np.random.Generator) -> Any:
+def value_of(name: str, random: np.random.Generator, unit: float = 1.0) -> Any:
     if name.endswith("string"):
         return WORDS[min(int(random.geometric(0.4)), len(WORDS)) - 1]
     if name.endswith("uint8"):
         return int(random.integers(0, 5))
     number = float(random.lognormal(3, 1.5)) * (1 if random.random() < 0.8 else -1)
-    return int(number) if name.endswith("int32") else number
+    return int(number) if name.endswith("int32") else number * unit
 
 
-def sketched(pipeline: Pipeline, parts: Sequence[Sequence[int]]) -> list[Sketch]:
+def sketched(pipeline: Pipeline, parts: Sequence[Sequence[int]], unit: float) -> list[Sketch]:
     """Return a sketch of each part: rows by their numbers, each part of one producers' partition."""
     sketches = []
     for part in parts:
@@ -87,7 +87,7 @@ def sketched(pipeline: Pipeline, parts: Sequence[Sequence[int]]) -> list[Sketch]
             row = {"id": number, "y": "ab"[int(random.integers(0, 2))]}
             for field in pipeline.stream.features:
                 missing = field.nullable and random.random() < 0.2
-                row[field.name] = None if missing else value_of(field.name, random)
+                row[field.name] = None if missing else value_of(field.name, random, unit)
             rows.append(json.dumps(row).encode())
         checked = RecordChecker(pipeline.stream).check(rows, [0] * len(rows), list(part))
         assert checked.rejected == []
@@ -97,10 +97,10 @@ def sketched(pipeline: Pipeline, parts: Sequence[Sequence[int]]) -> list[Sketch]
     return sketches
 
 
-def training(pipeline: Pipeline, parts: Sequence[Sequence[int]]) -> Side:
-    """Return what is known of rows in several parts, each kept as a file meanwhile."""
+def training(pipeline: Pipeline, parts: Sequence[Sequence[int]], unit: float = 1.0) -> Side:
+    """Return what is known of rows in several parts, each kept as a file meanwhile; fractions are in this unit."""
     whole = Sketch(pipeline)
-    for sketch in sketched(pipeline, parts):
+    for sketch in sketched(pipeline, parts, unit):
         whole.merge(from_bytes(to_bytes(sketch), pipeline))
     return whole.sides["train"]
 
@@ -127,7 +127,7 @@ def almost(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def hostile(pipeline: Pipeline, fitted: FittedTransforms) -> Columns:
+def hostile(pipeline: Pipeline, fitted: FittedTransforms, unit: float) -> Columns:
     """Return rows that no training split has: extremes, the borders of what was fitted, strangers and gaps."""
     columns: Columns = {}
     for field in pipeline.stream.features:
@@ -136,7 +136,7 @@ def hostile(pipeline: Pipeline, fitted: FittedTransforms) -> Columns:
             texts = [*WORDS, *STRANGERS, *([""] if optional else [])]
             columns[field.name] = np.array(texts, dtype=object)
             continue
-        usual = [value_of(field.name, np.random.default_rng(number)) for number in range(40)]
+        usual = [value_of(field.name, np.random.default_rng(number), unit) for number in range(40)]
         dtype: Any = field.dtype
         if dtype.kind == "f":
             limits = np.finfo(dtype)
@@ -153,13 +153,14 @@ def hostile(pipeline: Pipeline, fitted: FittedTransforms) -> Columns:
     return {name: np.resize(column, rows) for name, column in columns.items()}
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-17])
 @pytest.mark.parametrize(("choice", "text"), CASES)
-def test_a_graph_makes_of_hostile_rows_what_training_sees(choice: str, text: bool) -> None:
+def test_a_graph_makes_of_hostile_rows_what_training_sees(choice: str, text: bool, unit: float) -> None:
     pipeline = pipeline_of(choice, text=text)
-    fitted = fit(training(pipeline, [range(300)]), pipeline)
+    fitted = fit(training(pipeline, [range(300)], unit), pipeline)
     features = features_of(pipeline, fitted)
     model = ServedClassifier(features, (fitted.width,), nn.Identity())
-    columns = hostile(pipeline, fitted)
+    columns = hostile(pipeline, fitted, unit)
     few = {name: column[:3] for name, column in columns.items()}
 
     graph = with_logits(export_graph(model, list(range(fitted.width)), few).data)

@@ -58,8 +58,13 @@ def _scaled(fitted: FittedTransform, feature: Feature, writer: Writer, prefix: s
 
 def _log(fitted: FittedTransform, feature: Feature, writer: Writer, prefix: str, raw: str) -> str:
     values = _filled(feature, fitted.fill, np.float64, writer, prefix, raw)
-    more = writer.node("Add", writer.node("Abs", values), writer.constant("1 float64", np.float64(1)))
-    logarithm = writer.node("Mul", writer.node("Sign", values), writer.node("Log", more))
+    size, one = writer.node("Abs", values), writer.constant("1 float64", np.float64(1))
+    logarithm = writer.node("Log", writer.node("Add", size, one))
+    # ONNX has no log1p: what the sum with 1 rounds off a small number is added, for close to 1 the logarithm has slope 1.
+    small = writer.node("Min", size, one)
+    held = writer.node("Sub", writer.node("Add", small, one), one)
+    logarithm = writer.node("Add", logarithm, writer.node("Sub", small, held))
+    logarithm = writer.node("Mul", writer.node("Sign", values), logarithm)
     return _shifted(fitted, feature, writer, prefix, logarithm)
 
 
