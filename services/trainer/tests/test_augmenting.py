@@ -13,6 +13,7 @@ from headrace_learning.training.loop import Training
 from headrace_learning.training.objectives import Classification
 from headrace_learning.training.randomness import seed_weights
 from headrace_learning.training.rows import Rows
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Notebook:
@@ -124,6 +125,43 @@ def test_images_are_moved_both_ways_and_channels_together() -> None:
     places = {tuple(place) for place in found[:, 0].nonzero()[:, 1:].tolist()}
     assert places == {(row, column) for row in (1, 2, 3) for column in (0, 1, 2)}
     assert float(images(Augment(shift=3))[1].sum(dim=(1, 2, 3)).min()) == 0.0
+
+
+def test_images_that_may_be_moved_far_take_no_more_room() -> None:
+    largest = 0
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            made = func(*args, **(kwargs or {}))
+            largest = max(largest, made.numel() if isinstance(made, torch.Tensor) else 0)
+            return made
+
+    with Sizes():
+        given, found = images(Augment(shift=1024), count=16)
+
+    assert found.shape == given.shape
+    assert largest == given.numel()
+
+
+@pytest.mark.parametrize(("shape", "side", "shift"), [("[28, 20]", 20, 20), ("[3, 16, 28]", 16, 1024)])
+def test_images_that_may_be_moved_out_of_sight_are_refused(shape: str, side: int, shift: int) -> None:
+    document = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: images}
+stream:
+  topic: images
+  schema:
+    - {name: id, type: int64, role: id}
+    - {name: image, type: float32, shape: SHAPE, role: feature}
+    - {name: y, type: string, role: label}
+train: {network: {kind: cnn}, augment: {shift: SHIFT}}
+""".replace("SHAPE", shape)
+
+    assert load_pipeline(document.replace("SHIFT", str(side - 1))).train.augment == Augment(shift=side - 1)
+    with pytest.raises(SpecInvalid, match=f"train.augment.shift: expected less than {side} pixels .* got {shift}$"):
+        load_pipeline(document.replace("SHIFT", str(shift)))
 
 
 def test_a_rectangle_is_erased() -> None:

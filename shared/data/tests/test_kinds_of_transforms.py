@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pydantic
 import pytest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
@@ -13,6 +14,7 @@ from headrace_data.fitting import fit
 from headrace_data.records import RecordChecker
 from headrace_data.sketches import MAX_CATEGORIES, Sketch
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
+from headrace_data.spec.transform import Buckets
 from headrace_data.transforms import Fitted, FittedText, FittedTransforms
 from headrace_data.transforms.hashing import murmur3
 from sklearn.preprocessing import QuantileTransformer
@@ -252,3 +254,8 @@ def test_old_specs_keep_their_digests() -> None:
 def test_fits_that_cannot_be_read_are_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ManifestInvalid, match="expected"):
         FittedTransforms.from_plain([{"name": "x"} | broken])
+
+
+def test_a_number_that_no_double_can_hold_is_refused_wherever_a_spec_comes_from() -> None:
+    with pytest.raises(pydantic.ValidationError, match="expected a number that a double can hold"):
+        Buckets(kind="buckets", edges=(1, 10**400))

@@ -36,8 +36,8 @@ class Augment(Section):
     shift: Annotated[int, pydantic.Field(ge=0, le=1024)] = pydantic.Field(
         default=0,
         exclude_if=lambda value: not value,
-        description="Images only: so many pixels each is moved at most, up or down and left or right; what comes in "
-        "is 0.",
+        description="Images only: so many pixels each is moved at most, up or down and left or right, fewer than the "
+        "image has either way; what comes in is 0.",
     )
     erase: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
         default=0.0,
@@ -54,3 +54,20 @@ def images_are_changed_where_they_are_looked_at(draft: Draft) -> Iterator[Findin
     for name in _OF_IMAGES:
         if augment.get(name):
             yield ("train", "augment", name), f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"
+
+
+def images_stay_in_sight(draft: Draft) -> Iterator[Finding]:
+    """Demand that images are moved by less than their height and width, so that a part of each remains.
+
+    For documents only: an older spec stays readable, whatever it asks for.
+    """
+    augment = draft.section(Augment, "train", "augment")
+    images = [field.shape for field in draft.fields.values() if field.role == "feature"]
+    if augment is None or not draft.complete or len(images) != 1 or len(images[0]) < 2:
+        return
+    height, width = images[0][-2:]
+    if augment.shift >= min(height, width):
+        yield (
+            ("train", "augment", "shift"),
+            f"expected less than {min(height, width)} pixels for images of {height} x {width}, got {augment.shift}",
+        )

@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 import numpy as np
 
-from headrace_data.spec.augment import images_are_changed_where_they_are_looked_at
+from headrace_data.spec.augment import images_are_changed_where_they_are_looked_at, images_stay_in_sight
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
@@ -219,6 +219,7 @@ DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
     gates_fit_the_task,
     network_fits_a_graph,
+    images_stay_in_sight,
     settings_fit_the_network,
 )
 """The rules of documents alone: canonical JSON has defaults in it that nobody asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -79,6 +80,8 @@ def _topic_name(value: str) -> str:
 
 def _plain_number(value: float) -> float | int:
     """Make 16.0 and 16 one value, so that both give the same digest."""
+    if abs(value) > sys.float_info.max:
+        raise ValueError("expected a number that a double can hold")
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value

@@ -59,11 +59,13 @@ def _images(images: torch.Tensor, augment: Augment, generator: torch.Generator) 
 
 def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
     rows, _, height, width = images.shape
-    padded = torch.nn.functional.pad(images, (most, most, most, most))
-    starts = torch.randint(0, 2 * most + 1, (2, rows, 1), generator=generator)
+    starts = torch.randint(0, 2 * most + 1, (2, rows, 1), generator=generator) - most
     down, across = starts[0] + torch.arange(height), starts[1] + torch.arange(width)
-    moved = padded[torch.arange(rows)[:, None, None], :, down[:, :, None], across[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    # Rows and columns that come in from outside are taken from the border, then blanked: nothing grows with the shift.
+    places = down.clamp(0, height - 1)[:, :, None], across.clamp(0, width - 1)[:, None, :]
+    moved = images[torch.arange(rows)[:, None, None], :, *places].permute(0, 3, 1, 2).contiguous()
+    outside = ((down < 0) | (down >= height))[:, :, None] | ((across < 0) | (across >= width))[:, None, :]
+    return moved.masked_fill_(outside[:, None], 0.0)
 
 
 def _span(rows: int, size: int, share: float, generator: torch.Generator) -> torch.Tensor:
