@@ -60,7 +60,7 @@ def _log(fitted: FittedTransform, feature: Feature, writer: Writer, prefix: str,
     values = _filled(feature, fitted.fill, np.float64, writer, prefix, raw)
     size, one = writer.node("Abs", values), writer.constant("1 float64", np.float64(1))
     logarithm = writer.node("Log", writer.node("Add", size, one))
-    # ONNX has no log1p: what the sum with 1 rounds off a small number is added, for close to 1 the logarithm has slope 1.
+    # ONNX has no log1p. What the sum rounds off a small number is added to it: the logarithm has slope 1 there.
     small = writer.node("Min", size, one)
     held = writer.node("Sub", writer.node("Add", small, one), one)
     logarithm = writer.node("Add", logarithm, writer.node("Sub", small, held))
