@@ -247,6 +247,8 @@ class ModelTrained:
     epochs: int = 0
     task: str = ""
     measure: str = ""
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
