@@ -76,7 +76,7 @@ def test_the_offsets_of_an_aborted_transaction_are_not_committed_with_the_next(
     ):
         stale = ConsumerGroupMetadata(consumer.group, 7, "a member of old", None)
         with pytest.raises(MembershipLost), producer.transaction() as transaction:
-            transaction.commit_offsets({first: 5_000}, Membership(stale, {}))
+            transaction.commit_offsets({first: 5_000}, Membership(stale, "", {}))
         with producer.transaction() as transaction:
             transaction.commit_offsets({second: 3}, consumer.membership())
         assert consumer.committed([first, second]) == {first: None, second: 3}
@@ -174,6 +174,20 @@ def test_an_offset_of_the_topic_before_is_none_of_the_topic_that_was_made_anew(
     # The member ends here, before it has heard of the new topic; the next one knows nothing but what is committed.
     with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="0")) as successor:
         assert sorted(values(successor, 100)) == sent
+
+
+def test_an_offset_that_was_mirrored_from_another_cluster_is_gone_on_at(settings: KafkaSettings, topic: str) -> None:
+    with (
+        closing(joined(settings, topic)) as consumer,
+        closing(TransactionalProducer(settings, f"tx.{topic}")) as producer,
+    ):
+        filled(settings, topic, 20)
+        read = polled(consumer, 20)
+        elsewhere = consumer.membership()._replace(cluster_id="another", topic_ids={topic: "of its own"})
+        with producer.transaction() as transaction:
+            transaction.commit_offsets({place: 5 for place in next_offsets(read)}, elsewhere)
+    with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="0")) as successor:
+        assert {record.offset for record in polled(successor, 10)} == set(range(5, 10))
 
 
 @pytest.mark.timeout(120)

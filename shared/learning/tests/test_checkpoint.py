@@ -119,10 +119,11 @@ def test_the_average_follows_the_weights_and_gives_their_place_back() -> None:
     torch.manual_seed(0)
     network = mlp(4, [5], 3)
     expected = weights_of(network)
-    optimizer = build_optimizer(network.parameters(), _choice("adam", average=0.75))
-    for step in range(4):
+    optimizer = build_optimizer(network.parameters(), _choice("adam", average=0.25))
+    for step in range(6):
         _steps(network, optimizer, range(step, step + 1))
-        expected = {name: 0.75 * expected[name] + 0.25 * weights for name, weights in weights_of(network).items()}
+        kept = min(0.25, (1 + step) / (10 + step))
+        expected = {name: kept * expected[name] + (1 - kept) * weights for name, weights in weights_of(network).items()}
     own = weights_of(network)
     with optimizer.averaged():
         averaged = weights_of(network)

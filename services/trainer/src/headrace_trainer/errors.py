@@ -24,11 +24,12 @@ class WrongDataset(TrainingError):
 class DoesNotFit(TrainingError):
     """The network and its rows take more memory than there is."""
 
-    def __init__(self, parameters: int, rows: int, needed_bytes: int, total_bytes: int) -> None:
+    def __init__(self, parameters: int, rows: int, needed_bytes: int, total_bytes: int, *, by_budget: bool) -> None:
+        more = "raise train.budget.memory" if by_budget else "give the trainer more memory"
         super().__init__(
             f"train.network: expected to need at most the {total_bytes / 1e6:,.0f} MB of memory that it may take here, "
             f"got {parameters:,} parameters and {rows:,} rows, which need at least {needed_bytes / 1e6:,.0f} MB to "
-            "train; make its layers or train.batchSize smaller, freeze fewer rows, or give the trainer more memory"
+            f"train; make its layers or train.batchSize smaller, freeze fewer rows, or {more}"
         )
 
 

@@ -37,8 +37,16 @@ class Memory:
 def require_room(
     train: Train, shape: Sequence[int], outputs: int, rows: tuple[int, int], held_bytes: int, total_bytes: int
 ) -> None:
-    """Raise DoesNotFit when training takes more memory than there is. Sizes are those of `Family.least_bytes`."""
+    """Raise DoesNotFit when training takes more memory than there is, or than its budget.
+
+    Sizes are those of `Family.least_bytes`.
+    """
+    allowed = train.budget.memory if train.budget else None
+    by_budget = allowed is not None and allowed < total_bytes
+    total_bytes = allowed if allowed is not None and by_budget else total_bytes
     family = FAMILIES[train.network.kind]
     needed = family.least_bytes(train, shape, outputs, rows, held_bytes)
     if needed > total_bytes:
-        raise DoesNotFit(family.parameters(train.network, shape, outputs), sum(rows), needed, total_bytes)
+        raise DoesNotFit(
+            family.parameters(train.network, shape, outputs), sum(rows), needed, total_bytes, by_budget=by_budget
+        )

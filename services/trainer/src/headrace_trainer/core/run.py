@@ -118,9 +118,7 @@ def run(
     features = features_of(plan.pipeline, plan.dataset.transforms)
     shape, outputs = family.input_shape(features), len(plan.classes) or 1
     splits = Splits(reader, shape, memory)
-    allowed = train.budget.memory if train.budget else None
-    total_bytes = min(memory.total_bytes, allowed or memory.total_bytes)
-    require_room(train, shape, outputs, splits.rows, splits.held_bytes, total_bytes)
+    require_room(train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
 
     summary = splits.summary(regression=plan.pipeline.task == "regression")
     learned = _learned(plan, summary)

@@ -42,7 +42,7 @@ class Threshold(Section):
 
 
 class Budget(Section):
-    """What a run may take. It ends in order with the best that it has by then."""
+    """What a run may take."""
 
     cpu: Duration | None = pydantic.Field(
         default=None,
@@ -51,7 +51,9 @@ class Budget(Section):
         "the machine, so such runs do not repeat. Left out: any.",
     )
     memory: Size | None = pydantic.Field(
-        default=None, description="Memory that training may need; a run that needs more is refused. Left out: any."
+        default=None,
+        description="Memory that training may need. A run that needs more by an estimate of the least is refused "
+        "before it begins. Left out: what there is.",
     )
 
 

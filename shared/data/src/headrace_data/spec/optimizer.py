@@ -84,6 +84,6 @@ class Optimizer(Section):
     average: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = pydantic.Field(
         default=None,
         exclude_if=lambda value: value is None,
-        description="Share of the moving average of the weights that each step keeps, such as 0.999; the average is "
-        "what is validated and served. Left out: the weights themselves are.",
+        description="Share of the moving average of the weights that each step keeps, such as 0.999, and less in the "
+        "first steps; the average is what is validated and served. Left out: the weights themselves are.",
     )

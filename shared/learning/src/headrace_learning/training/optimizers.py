@@ -66,6 +66,8 @@ class Optimizer(ABC):
             owner.grad = self._gradients[start:end].view_as(owner)
             start = end
         self._average = self._weights.clone() if choice.average else None
+        self._averaged = torch.zeros(())
+        """Steps that are in the average."""
 
     def zero_grad(self) -> None:
         """Forget the gradients; they stay where they are."""
@@ -79,7 +81,10 @@ class Optimizer(ABC):
             self._gradients.mul_(clip / norm)
         self._move(self._choice.learning_rate * factor)
         if self._average is not None and average is not None:
-            self._average.lerp_(self._weights, 1.0 - average)
+            # At first the average forgets faster, or it would be of the random weights of the start for long.
+            steps = float(self._averaged)
+            self._average.lerp_(self._weights, 1.0 - min(average, (1.0 + steps) / (10.0 + steps)))
+            self._averaged += 1
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -108,7 +113,9 @@ class Optimizer(ABC):
             tensor.copy_(memory[name])
 
     def _everything(self) -> Memory:
-        return self._remembered() if self._average is None else {**self._remembered(), "average": self._average}
+        if self._average is None:
+            return self._remembered()
+        return {**self._remembered(), "average": self._average, "averaged": self._averaged}
 
     @abstractmethod
     def _remembered(self) -> Memory:

@@ -304,7 +304,7 @@ class GroupConsumer:
         """
         membership = self._joining.membership()
         current = membership if membership.member_id == self._membership.member_id else self._membership
-        return Membership(current, self._renewal.topic_ids())
+        return Membership(current, self._renewal.cluster_id, self._renewal.topic_ids())
 
     def close(self) -> None:
         """Close the consumer. A static member keeps its partitions until the session times out."""

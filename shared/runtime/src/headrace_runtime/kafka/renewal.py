@@ -59,6 +59,11 @@ class Renewal:
         """
         return self.topic_ids().get(topic, "")
 
+    @property
+    def cluster_id(self) -> str:
+        """The id of the cluster; empty when it does not say."""
+        return str(self._cluster.cluster_id or "")
+
     def topic_ids(self) -> dict[str, str]:
         """Return the ids of all topics, as `topic_id` does, by name."""
         return {topic: topic_id for (topic, _), topic_id in self._ids.items() if topic_id not in ("", _ANY)}
@@ -79,6 +84,7 @@ class Renewal:
             self._settle()
         before, self._ids = self._ids, {}
         anew: set[Place] = set()
+        polled = {record.place for record in records}
         for partition in self._consumer.assignment():
             place = (partition.topic, partition.partition)
             known, latest = before.get(place, ""), self._latest_id(partition.topic)
@@ -87,7 +93,8 @@ class Renewal:
                     logger.warning("%s:%s is of a topic that was made anew, and is read from its beginning", *place)
                 self._consumer.seek_to_beginning(partition)
                 anew.add(place)
-            self._ids[place] = latest or known
+            # Without an id records are handed out all the same: some brokers never tell one.
+            self._ids[place] = latest or ("" if known == _ANY and place in polled else known)
         self._polled_s = time.monotonic()
         return [record for record in records if record.place not in anew]
 
@@ -95,13 +102,15 @@ class Renewal:
         """Return the id of the topic that the position in each assigned partition is of.
 
         What was polled may have been fetched before the topic was made anew, when no committed offset says otherwise.
-        An offset without a stamp was committed before there were stamps, and is taken for one of the latest topic.
+        An offset without a stamp of this cluster was committed before there were stamps, or mirrored from another
+        cluster, and is taken for one of the latest topic.
         """
         stamps = self._stamps(arrived)
-        return {
-            place: (stamps[place].topic_id or self._latest_id(place[0])) if place in stamps else _ANY
-            for place in arrived
-        }
+        return {place: self._id_by(stamps[place], place[0]) if place in stamps else _ANY for place in arrived}
+
+    def _id_by(self, stamp: Stamp, topic: str) -> str:
+        is_known = stamp.topic_id and stamp.cluster_id == self.cluster_id
+        return stamp.topic_id if is_known else self._latest_id(topic)
 
     def _latest_id(self, topic: str) -> str:
         return str(self._cluster.topic_id(topic) or "")

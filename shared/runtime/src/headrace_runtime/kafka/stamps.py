@@ -13,12 +13,14 @@ from kafka.structs import ConsumerGroupMetadata
 
 from headrace_runtime.records import Offsets, Place
 
-_MARK = "topic="
+_MARK = "headrace topic="
 
 
 class Stamp(NamedTuple):
     """What the metadata of a committed offset says."""
 
+    cluster_id: str
+    """Id of the cluster that the topic is in. Tools that mirror offsets to another one copy their metadata."""
     topic_id: str
     """The broker's id of the topic that the offset is of; empty when nobody said."""
     note: str
@@ -29,19 +31,21 @@ class Stamp(NamedTuple):
         """Return the stamp in the metadata of a committed offset. Metadata of other programs is a note."""
         text = metadata or ""
         if not text.startswith(_MARK):
-            return cls("", text)
-        topic_id, _, note = text.removeprefix(_MARK).partition(" ")
-        return cls(topic_id, note)
+            return cls("", "", text)
+        topic, _, note = text.removeprefix(_MARK).partition(" ")
+        cluster_id, _, topic_id = topic.rpartition("/")
+        return cls(cluster_id, topic_id, note)
 
     def text(self) -> str:
         """Return the stamp as offset metadata."""
-        return f"{_MARK}{self.topic_id} {self.note}".rstrip() if self.topic_id else self.note
+        return f"{_MARK}{self.cluster_id}/{self.topic_id} {self.note}".rstrip() if self.topic_id else self.note
 
 
 class Membership(NamedTuple):
     """With what a transaction commits offsets for a member of a group."""
 
     group_metadata: ConsumerGroupMetadata
+    cluster_id: str
     topic_ids: Mapping[str, str]
     """The broker's id of the topic of each name that the records of the last poll are of."""
 
@@ -52,4 +56,7 @@ class Membership(NamedTuple):
 
     def metadata(self, offsets: Offsets, notes: Mapping[Place, str]) -> dict[Place, str]:
         """Return the metadata of each offset."""
-        return {place: Stamp(self.topic_ids.get(place[0], ""), notes.get(place, "")).text() for place in offsets}
+        return {
+            place: Stamp(self.cluster_id, self.topic_ids.get(place[0], ""), notes.get(place, "")).text()
+            for place in offsets
+        }
