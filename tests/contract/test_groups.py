@@ -185,7 +185,7 @@ def test_an_offset_that_was_mirrored_from_another_cluster_is_gone_on_at(settings
         read = polled(consumer, 20)
         elsewhere = consumer.membership()._replace(cluster_id="another", topic_ids={topic: "of its own"})
         with producer.transaction() as transaction:
-            transaction.commit_offsets({place: 5 for place in next_offsets(read)}, elsewhere)
+            transaction.commit_offsets(dict.fromkeys(next_offsets(read), 5), elsewhere)
     with closing(GroupConsumer(settings, group=consumer.group, topics=[topic], instance="0")) as successor:
         assert {record.offset for record in polled(successor, 10)} == set(range(5, 10))
 

@@ -73,6 +73,20 @@ def test_a_second_row_is_the_reference() -> None:
     assert (found["prediction/reference"], found["prediction/remainder"]) == (140.0, 0.0)
 
 
+def test_texts_of_every_row_are_counted() -> None:
+    short, long = (Occlusion.of(SIGNATURE, ROW | {"kind": np.array([text], object)}, 1) for text in ("x", "x" * 1001))
+    assert long.size_bytes - short.size_bytes == 6 * 1000
+
+
+def test_places_of_an_answer_are_told_where_the_model_knows_them() -> None:
+    outputs = [TensorSpec("probabilities", FP64, ("rows", 2), labels=("well", "fraud"))]
+    signature = Signature(SIGNATURE.inputs, outputs, max_rows=100)
+    occlusion = Occlusion.of(signature, ROW, 1)
+    tensors = occlusion.tensors(signature, {"probabilities": np.zeros((occlusion.rows, 2))})
+    assert tensors[-1].name == "probabilities/labels"
+    assert tensors[-1].raw == b"\x04\0\0\0well\x05\0\0\0fraud"
+
+
 def test_texts_are_answered_and_not_explained() -> None:
     occlusion = Occlusion.of(SIGNATURE, ROW, 1)
     names = [tensor.name for tensor in occlusion.tensors(SIGNATURE, answers(occlusion.arrays))]
@@ -81,11 +95,16 @@ def test_texts_are_answered_and_not_explained() -> None:
 
 
 def test_what_cannot_be_explained_is_told() -> None:
-    with pytest.raises(InvalidInput, match=r"expected one row, or two: .* got 3"):
+    with pytest.raises(InvalidInput, match=r"expected a row, or a row and its reference, got 3 rows"):
         Occlusion.of(SIGNATURE, {name: np.repeat(value, 3, axis=0) for name, value in ROW.items()}, 3)
     strict = Signature([TensorSpec("size", FP64, ("rows",))], [TensorSpec("prediction", FP64, ("rows",))], 100)
     with pytest.raises(InvalidInput, match="input 'size' may not be missing: expected a second row"):
         Occlusion.of(strict, {"size": np.array([1.0])}, 1)
+    fixed = Signature([TensorSpec("size", FP64, (1,))], [TensorSpec("prediction", FP64, (1,))], 100)
+    with pytest.raises(InvalidInput, match="expected a model whose calls have rows"):
+        Occlusion.of(fixed, {"size": np.array([1.0])}, 1)
+    with pytest.raises(InvalidInput, match=r"at most 67108864 bytes in all, got 12\d{7}"):
+        Occlusion.of(SIGNATURE, ROW | {"kind": np.array(["x" * 20_000_000], object)}, 1)
     small = Signature(SIGNATURE.inputs, SIGNATURE.outputs, max_rows=5)
     with pytest.raises(InvalidInput, match="at most 3 values a row, got 4"):
         Occlusion.of(small, ROW, 1)

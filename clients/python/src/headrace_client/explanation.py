@@ -85,15 +85,15 @@ def _explanation(result: InferenceResult) -> Explanation:
     answer, added, reference, remainder = (
         np.asarray(outputs[part], np.float64) for part in (name, *(f"{name}/{part}" for part in _PARTS))
     )
+    label = outputs[LABEL][0] if LABEL in outputs else None
     # Of a regression there is one number a row, of a classification one for each class.
-    chosen = int(np.argmax(answer[0])) if name == PROBABILITIES else 0
+    chosen = _place(label, answer[0], outputs.get(f"{name}/labels")) if name == PROBABILITIES else 0
     numbers = [float(np.ravel(found)[chosen]) for found in (answer[0], reference, remainder)]
     each = added.reshape(len(added), -1)[:, chosen]
     values = [str(value) for value in outputs["explained"]]
     if len(values) != len(each):
         raise AnswerInvalid(f"model '{result.model}' explained {len(each)} of {len(values)} values")
     ranked = sorted(zip(values, each.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
-    label = outputs[LABEL][0] if LABEL in outputs else None
     return Explanation(
         label=label.item() if isinstance(label, np.generic) else label,
         answer=numbers[0],
@@ -103,3 +103,9 @@ def _explanation(result: InferenceResult) -> Explanation:
         model=result.model,
         version=result.version,
     )
+
+
+def _place(label: Any, probabilities: Array, labels: Array | None) -> int:
+    """Return the place of the label answered: with a threshold it need not be the likeliest."""
+    known = [] if labels is None else [str(each) for each in labels]
+    return known.index(str(label)) if str(label) in known else int(np.argmax(probabilities))

@@ -19,6 +19,8 @@ from headrace_inference.core.tensors import BYTES, DATATYPES, Array, OutputTenso
 NAME = "occlusion"
 MOST_VALUES = 1_024
 """Values of a row, at most: a small call must not make a large one. Arrays then hold their square."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of all rows together, at most: each holds the row's texts."""
 VALUES = "explained"
 """Name of the output that names the values of the row."""
 
@@ -30,16 +32,13 @@ class Occlusion:
     values: tuple[str, ...]
     """Names of the values: of an input with one value its name, else `name[position]`, row-major."""
     arrays: dict[str, Array]
+    size_bytes: int
+    """Bytes of the arrays and of the texts in them."""
 
     @property
     def rows(self) -> int:
         """How many rows are computed."""
         return len(self.values) + 2
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the arrays, without the contents of texts."""
-        return sum(array.nbytes for array in self.arrays.values())
 
     @classmethod
     def of(cls, signature: Signature, arrays: Mapping[str, Array], rows: int) -> Occlusion:
@@ -48,28 +47,33 @@ class Occlusion:
         Without a second row numbers are missing in the reference and texts are empty: one that no row has had where it
         may not be missing. Raises InvalidInput for numbers that may not be missing, and for too many values.
         """
-        if not signature.batched or rows > 2:
-            wanted = "one row, or two: the row to explain and the reference"
-            raise InvalidInput(f"parameter 'explain': expected {wanted}, got {rows}")
+        if not signature.batched:
+            raise InvalidInput("parameter 'explain': expected a model whose calls have rows, got one without")
+        if rows > 2:
+            raise InvalidInput(f"parameter 'explain': expected a row, or a row and its reference, got {rows} rows")
         reference = {spec.name: _reference(spec, arrays[spec.name]) for spec in signature.inputs}
         count = sum(value.size for value in reference.values())
-        most = min(MOST_VALUES, signature.max_rows - 2)
+        most = max(0, min(MOST_VALUES, signature.max_rows - 2))
         if count > most:
             raise InvalidInput(f"parameter 'explain': expected a model of at most {most} values a row, got {count}")
+        size_bytes = (count + 2) * max(_bytes(arrays, place) for place in range(rows))
+        if size_bytes > MOST_BYTES:
+            raise InvalidInput(f"parameter 'explain': expected at most {MOST_BYTES} bytes in all, got {size_bytes}")
         built: dict[str, Array] = {}
         names: list[str] = []
         for spec in signature.inputs:
             other = reference[spec.name]
             built[spec.name] = _occluded(arrays[spec.name], other, first=len(names) + 2, rows=count + 2)
             names += _names(spec.name, other.shape)
-        return cls(tuple(names), built)
+        return cls(tuple(names), built, size_bytes)
 
     def tensors(self, signature: Signature, outputs: Mapping[str, Array]) -> list[OutputTensor]:
         """Return the outputs of the row, then what explains those that are numbers with a fraction.
 
         `explained` names the values. `NAME/occlusion`, shape [values, *shape of the output], is what each value adds to
         the row's answer, `NAME/reference` the answer to the reference. The differences need not add up to that of these
-        two: `NAME/remainder` is what values add only together.
+        two: `NAME/remainder` is what values add only together. `NAME/labels` says what the places of an answer stand
+        for, where the model knows.
         """
         answers, explained = [], []
         for name, array in outputs.items():
@@ -82,8 +86,17 @@ class Occlusion:
             remainder = wide[0] - wide[1] - added.sum(axis=0)
             for what, found in (("occlusion", added), ("reference", wide[1]), ("remainder", remainder)):
                 explained.append(_tensor(f"{name}/{what}", datatype.name, found.astype(array.dtype)))
+            if labels := signature.output(name).labels:
+                explained.append(_tensor(f"{name}/labels", BYTES.name, np.array(labels, object)))
         names = np.array(self.values, object)
         return [*answers, _tensor(VALUES, BYTES.name, names), *explained]
+
+
+def _bytes(arrays: Mapping[str, Array], place: int) -> int:
+    """Return the bytes of a row, those of its texts included."""
+    rows = [array[place : place + 1] for array in arrays.values()]
+    texts = sum(len(str(text).encode()) for row in rows if row.dtype == object for text in row.ravel())
+    return texts + sum(row.nbytes for row in rows)
 
 
 def _reference(spec: TensorSpec, array: Array) -> Array:
@@ -103,7 +116,7 @@ def _reference(spec: TensorSpec, array: Array) -> Array:
 def _occluded(array: Array, reference: Array, *, first: int, rows: int) -> Array:
     """Return the first row in each place but the second, with one value of the reference in each from `first` on."""
     built = np.repeat(array[:1], rows, axis=0)
-    built[1] = reference
+    built[1:2] = reference
     flat = built.reshape(rows, -1)
     places = np.arange(reference.size)
     flat[first + places, places] = reference.reshape(-1)

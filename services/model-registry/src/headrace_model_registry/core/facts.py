@@ -1,8 +1,7 @@
 """What the registry learns and what it decides: plain values, one class per message of the contracts.
 
-A class has the name and the fields of its protobuf message, so that one generic converter maps both ways
-(`transport/converters.py`). A field that may be unset is `X | None`; every other message field is always set.
-Digests are "sha256:" and 64 hexadecimal digits, names and ids are never empty unless said otherwise.
+A class has the name and the fields of its protobuf message: one converter maps all (`transport/converters.py`). A field
+that may be unset is `X | None`. Digests are "sha256:" and 64 hexadecimal digits, names and ids are not empty.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,51 @@
+"""Explanations as the server answers them, taken apart."""
+
+import numpy as np
+import pytest
+from headrace_client.errors import AnswerInvalid
+from headrace_client.explanation import _explanation
+from headrace_client.inference import InferenceResult
+
+
+def result(**outputs):
+    return InferenceResult("claims", "3", "id", {name.replace("__", "/"): value for name, value in outputs.items()})
+
+
+def classified(**more):
+    return result(
+        label=np.array(["fraud"], object),
+        probabilities=np.array([[0.7, 0.3]]),
+        explained=np.array(["amount", "age"], object),
+        probabilities__occlusion=np.array([[-0.25, 0.25], [0.05, -0.05]]),
+        probabilities__reference=np.array([0.95, 0.05]),
+        probabilities__remainder=np.array([-0.05, 0.05]),
+        **more,
+    )
+
+
+def test_the_label_answered_is_explained_although_another_is_likelier():
+    told = _explanation(classified(probabilities__labels=np.array(["well", "fraud"], object)))
+    assert (told.label, told.answer, told.reference, told.remainder) == ("fraud", 0.3, 0.05, 0.05)
+    assert told.added == {"amount": 0.25, "age": -0.05}
+
+
+def test_without_the_order_of_the_classes_the_likeliest_is():
+    assert _explanation(classified()).answer == 0.7
+
+
+def test_a_regression_has_one_number():
+    told = _explanation(
+        result(
+            prediction=np.array([12.0]),
+            explained=np.array(["age"], object),
+            prediction__occlusion=np.array([2.0]),
+            prediction__reference=np.array(10.0),
+            prediction__remainder=np.array(0.0),
+        )
+    )
+    assert (told.label, told.answer, told.reference, told.added) == (None, 12.0, 10.0, {"age": 2.0})
+
+
+def test_a_server_that_does_not_explain_is_told():
+    with pytest.raises(AnswerInvalid, match="does not explain its answers"):
+        _explanation(result(label=np.array(["a"], object), probabilities=np.array([[1.0]])))
