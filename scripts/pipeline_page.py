@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pydantic
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_data.spec.scalars import DNS_LABEL, DURATION, FIELD_NAME
+from headrace_data.spec.scalars import DNS_LABEL, DURATION, FIELD_NAME, SIZE, TOPIC_NAME
 from headrace_data.spec.section import Section
 from pydantic.fields import FieldInfo
 
@@ -39,11 +39,20 @@ An editor with the YAML language server completes and explains the keys when the
 The pieces below are those of [examples/penguins-species](../examples/penguins-species/pipeline.yaml), a table with gaps
 and text categories. [examples/digits](../examples/digits/pipeline.yaml) learns from images.
 
-A *duration* is a whole number with a unit: `500ms`, `3s`, `5m`, `1h`, `7d`. A *DNS label* has at most 63 lower-case
-letters, digits and inner hyphens. A *field name* is a letter, then at most 63 letters, digits, `_`, `-` or `.`.
+A *duration* is a whole number with a unit: `500ms`, `3s`, `5m`, `1h`, `7d`; so is a *size*: `512MiB`, `8GB`. A
+*DNS label* has at most 63 lower-case letters, digits and inner hyphens. A *field name* is a letter, then at most 63
+letters, digits, `_`, `-` or `.`.
 """
 
 NULL = {"type": "null"}
+_PATTERNS = {
+    DNS_LABEL.pattern: "DNS label",
+    FIELD_NAME.pattern: "field name",
+    DURATION.pattern: "duration",
+    SIZE.pattern: "size",
+    TOPIC_NAME.pattern: "topic name",
+}
+"""What texts of a pattern are called."""
 
 
 @dataclass(frozen=True)
@@ -170,16 +179,16 @@ def _type(schema: dict[str, Any], links: dict[str, Part]) -> str:
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'], links).replace('integer', 'integers')}"
     if "additionalProperties" in schema and schema["type"] == "object":
-        return f"mapping of features, see {_type(schema['additionalProperties'], links)}"
+        values = schema["additionalProperties"]
+        named = _type(values, links)
+        return f"mapping of features, see {named}" if "$ref" in values else f"mapping of names to {named}"
     return _scalar(schema)
 
 
 def _scalar(schema: dict[str, Any]) -> str:
     kind = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}[schema["type"]]
     if kind == "text":
-        named = {DNS_LABEL.pattern: "DNS label", FIELD_NAME.pattern: "field name", DURATION.pattern: "duration"}
-        pattern = schema.get("pattern", "").removeprefix("^").removesuffix("$")
-        return named.get(pattern, "topic name" if pattern else "text")
+        return _PATTERNS[schema["pattern"].removeprefix("^").removesuffix("$")] if "pattern" in schema else kind
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     if kind not in ("integer", "number") or low is None:

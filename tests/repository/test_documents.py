@@ -89,6 +89,15 @@ def test_every_link_inside_the_page_of_the_pipeline_leads_to_a_heading() -> None
     assert named <= anchors
 
 
+def test_the_page_of_the_pipeline_names_what_a_value_is() -> None:
+    page = (ROOT / "docs" / "pipeline.md").read_text()
+    rows = {
+        row[1].strip(" `"): row[2].strip() for row in (line.split("|") for line in page.splitlines()) if len(row) > 4
+    }
+    assert rows["memory"] == "size"
+    assert rows["limits"] == "mapping of names to number"
+
+
 def test_the_page_of_the_pipeline_explains_every_key() -> None:
     page = (ROOT / "docs" / "pipeline.md").read_text()
     schema = json.loads((ROOT / "docs" / "pipeline.schema.json").read_text())

@@ -40,7 +40,9 @@ class TreesModel(Section):
 
     kind: Literal["trees"] = pydantic.Field(description="Gradient-boosted trees; the trainer needs the extra `trees`.")
     rounds: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
-        default=300, description="Rounds, at most. The first ones up to the best validation loss are kept."
+        default=300,
+        description="Rounds, at most; fewer where the trees would have more than 4 million nodes. The first ones up to "
+        "the best validation loss are kept.",
     )
     leaves: Annotated[int, pydantic.Field(ge=2, le=4096)] = pydantic.Field(
         default=31, description="Leaves of each tree, at most."
