@@ -13,6 +13,7 @@ from headrace_data.spec import Train, TreesModel
 from headrace_data.transforms import FittedTransform
 from headrace_learning.errors import NotLearnable
 from headrace_learning.export import export_graph
+from headrace_learning.families import trees
 from headrace_learning.families.boosted import Boosted, parse_trees, thresholds32
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.families.trees import FAMILY
@@ -159,6 +160,27 @@ def test_a_budget_ends_the_growth_with_the_best_so_far() -> None:
     fitted = fit(train, Sources(rows, rows), 2, Classification())
     assert isinstance(fitted.network, Boosted)
     assert 1 <= len(fitted.network.trees) == fitted.outcome.best_epoch <= fitted.outcome.epochs < 10_000
+
+
+def test_growing_ends_before_trees_are_too_many_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of(3)
+    whole = grown(rows, 3, rounds=40, leaves=8).network
+    monkeypatch.setattr(trees, "MOST_NODES", 600)
+
+    fitted = grown(rows, 3, rounds=40, leaves=8)
+    monkeypatch.setattr(trees, "MOST_NODES", 20)
+    with pytest.raises(NotLearnable, match=r"train.network.leaves: expected a first round of at most 20 nodes, got"):
+        grown(rows, 3, rounds=40, leaves=8)
+
+    assert isinstance(whole, Boosted)
+    assert isinstance(fitted.network, Boosted)
+    nodes = sum(len(tree.left) + len(tree.leaves) for tree in fitted.network.trees)
+    assert nodes == fitted.parameters
+    # A round has three trees of at most 15 nodes: there is no room for one more.
+    assert 600 - 3 * 15 < nodes <= 600
+    assert fitted.outcome.epochs < 40
+    first = whole.trees[: len(fitted.network.trees)]
+    assert all(np.array_equal(one.leaves, other.leaves) for one, other in zip(first, fitted.network.trees, strict=True))
 
 
 def test_methods_for_weights_do_not_apply() -> None:

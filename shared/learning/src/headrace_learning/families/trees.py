@@ -6,6 +6,7 @@ make, and the graph has them in front of it. LightGBM is an extra (`headrace-lea
 
 import importlib
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ _TEXT = "trees"
 _END = "end of trees\n"
 _SMALLEST = 1e-300
 """Where the logarithm of a probability is cut off."""
-_MOST_NODES = 20_000_000
-"""Most nodes of a version: a graph is less than 2 GiB, and a node takes some 60 bytes of it."""
+MOST_NODES = 4_000_000
+"""Most nodes of a version, about: a node takes 60 bytes of the graph, and nearly 500 while that is written."""
+_LEAVES = re.compile(r"^num_leaves=([0-9]+)$", re.MULTILINE)
 _FLOAT, _DOUBLE = 4, 8
 
 
@@ -67,13 +69,19 @@ class _Growth:
             self.best_epoch, self.best_loss = checkpoint.best_epoch, checkpoint.best_loss
             self._purse.take_up(checkpoint.cpu_s)
         self._measured: dict[str, float] = {}
+        self._round_most = FAMILY.parameters(section, run.shape, run.outputs) // section.rounds
+        self._nodes = _nodes(self.text)
 
     @property
     def rounds_left(self) -> int:
-        """Rounds that are to be grown, 0 when the budget is used up or the validation loss stands still."""
+        """Rounds that are to be grown, 0 when one of the ends is reached that come before the last round.
+
+        These are a used up budget, a validation loss that stands still, and no room for the nodes of one more round.
+        """
         stop = self._run.train.early_stop
         stands_still = stop is not None and self.epoch - self.best_epoch >= stop.patience
-        ended = stands_still or (self.best_epoch and self._purse.is_empty())
+        full = self._nodes + self._round_most > MOST_NODES
+        ended = stands_still or (self.best_epoch and (full or self._purse.is_empty()))
         return 0 if ended else self._rounds - self.epoch
 
     def evaluate(self, predictions: Array, _dataset: Any) -> tuple[str, float, bool]:
@@ -88,6 +96,8 @@ class _Growth:
     def after(self, env: Any) -> None:
         """Take note of a round, and end the growth by LightGBM's own exception."""
         self.epoch += 1
+        if self._rounds * self._round_most > MOST_NODES:
+            self._nodes += _nodes(env.model.model_to_string(num_iteration=1, start_iteration=self.epoch - 1))
         loss, stop = self._measured["validation_loss"], self._run.train.early_stop
         if not math.isfinite(loss):
             raise NotLearnable(
@@ -161,13 +171,12 @@ class Trees(Family):
                 callbacks=[growth.after],
             )
         best = _text(lightgbm.Booster(model_str=growth.text), growth.best_epoch)
-        network = Boosted(best, run.shape[0], run.outputs)
-        nodes = sum(len(tree.left) + len(tree.leaves) for tree in network.trees)
-        if nodes > _MOST_NODES:
+        if (nodes := _nodes(best)) > MOST_NODES:
             raise NotLearnable(
-                f"train.network: expected trees of at most {_MOST_NODES:,} nodes in all, got {nodes:,}; make rounds or "
+                f"train.network.leaves: expected a first round of at most {MOST_NODES:,} nodes, got {nodes:,}; make "
                 "leaves fewer"
             )
+        network = Boosted(best, run.shape[0], run.outputs)
         outcome = Outcome(growth.epoch, growth.best_epoch, growth.best_loss)
         return FittedTrees(network, outcome, nodes, ("lightgbm",), best)
 
@@ -227,6 +236,11 @@ def _text(booster: Any, rounds: int) -> str:
     """Return LightGBM's text of the first rounds, of all for -1, without what differs in a run that was resumed."""
     text: str = booster.model_to_string(num_iteration=rounds)
     return text[: text.index(_END) + len(_END)]
+
+
+def _nodes(text: str) -> int:
+    """Return how many splits and leaves there are in LightGBM's text."""
+    return sum(2 * int(leaves) - 1 for leaves in _LEAVES.findall(text))
 
 
 FAMILY = Trees()
