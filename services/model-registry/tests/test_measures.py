@@ -67,11 +67,25 @@ def test_a_first_version_is_held_against_its_baseline_by_the_measure(ledger, wor
     assert "pr_auc 0.0150, and 0.0200 by always answering 'ok'" in refused.reason
 
 
+@pytest.mark.parametrize("told", [{}, {"pr_auc": float("nan")}])
+def test_a_first_version_whose_measure_says_nothing_is_not_released(ledger, world, told):
+    _, request = learned(ledger, world, "measure: pr_auc")
+    trained = replace(world.trained(request), metrics={"accuracy": 0.98, **told})
+    refused = ledger.decide(world.compressed(ledger.decide(trained)))
+    assert isinstance(refused, facts.ModelRefused)
+    assert "pr_auc, by which compress.gates.measure judges versions, was not measured" in refused.reason
+
+
+def measured(world, request):
+    trained = world.trained(request)
+    return replace(trained, metrics={**trained.metrics, "pr_auc": 0.6})
+
+
 @pytest.mark.parametrize(("own", "released"), [(0.7, True), (0.5, False), (0.6, True)])
 def test_the_champion_is_chosen_by_the_measure_on_the_rows_of_both_splits(ledger, world, own, released):
     applied, request = learned(ledger, world, "measure: pr_auc")
-    ledger.decide(world.compressed(ledger.decide(world.trained(request))))
-    second = ledger.decide(world.trained(ledger.decide(world.frozen(applied, 2))))
+    ledger.decide(world.compressed(ledger.decide(measured(world, request))))
+    second = ledger.decide(measured(world, ledger.decide(world.frozen(applied, 2))))
     scores = ((second.candidate.version_id, own), (second.champion.version_id, 0.6))
     together = tuple(facts.Evaluation(version, "", 300, {"pr_auc": value}) for version, value in scores)
 
@@ -86,8 +100,8 @@ def test_the_champion_is_chosen_by_the_measure_on_the_rows_of_both_splits(ledger
 
 def test_what_was_not_measured_together_is_not_compared(ledger, world):
     applied, request = learned(ledger, world, "measure: pr_auc")
-    ledger.decide(world.compressed(ledger.decide(world.trained(request))))
-    second = ledger.decide(world.trained(ledger.decide(world.frozen(applied, 2))))
+    ledger.decide(world.compressed(ledger.decide(measured(world, request))))
+    second = ledger.decide(measured(world, ledger.decide(world.frozen(applied, 2))))
     refused = ledger.decide(world.compressed(second))
     assert isinstance(refused, facts.ModelRefused)
     assert "on the test splits of both datasets together was not measured" in refused.reason

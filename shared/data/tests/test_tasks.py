@@ -92,8 +92,41 @@ def test_values_that_are_no_class_of_the_graph_are_wrong_answers() -> None:
     found = measured(given_, np.array([3, 5, 99]), [3, 5])
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["precision"] == 0.5
-    assert found["recall"] == 1.0
+    assert found["recall"] == pytest.approx(2 / 3)
     assert "accuracy/99" not in found
+
+
+@pytest.mark.parametrize("positive", ["fraud", None])
+def test_a_class_that_the_graph_does_not_know_is_one_that_it_never_finds(positive: str | None) -> None:
+    truth = np.array(["a", "b", "fraud", "fraud"], object)
+    of_before = {"probabilities": np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]], np.float32)}
+    of_before["label"] = np.array(["a", "b", "b", "a"], object)
+    before = TASKS["classification"].scores(["a", "b"], positive)
+    before.add(of_before, truth)
+    of_now = {
+        "probabilities": np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.5, 0.2, 0.3]], np.float32)
+    }
+    of_now["label"] = np.array(["a", "b", "fraud", "a"], object)
+    now = TASKS["classification"].scores(["a", "b", "fraud"], positive)
+    now.add(of_now, truth)
+    own, other = before.quality(), now.quality()
+    assert all(own[name] < other[name] for name in ("precision", "recall", "f1", "roc_auc", "pr_auc"))
+    if positive:
+        found = {name: own[name] for name in ("precision", "recall", "f1", "roc_auc", "pr_auc")}
+        assert found == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "roc_auc": 0.5, "pr_auc": 0.5}
+
+
+def test_a_measure_that_a_constant_answer_wins_is_no_mark_for_a_first_version() -> None:
+    task = TASKS["classification"]
+    metrics = {
+        "accuracy": 0.95,
+        "calibration_error": 0.02,
+        "baseline_accuracy/a": 0.7,
+        "baseline_calibration_error": 0.0,
+    }
+    assert task.why_useless(metrics, task.measures["calibration_error"], balanced=False) == ""
+    worse = task.why_useless(metrics | {"accuracy": 0.6}, task.measures["calibration_error"], balanced=False)
+    assert worse.startswith("accuracy 0.6000")
 
 
 @pytest.mark.parametrize("truth", [[3, 3, 3], [5, 5, 5]])

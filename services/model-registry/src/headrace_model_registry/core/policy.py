@@ -14,6 +14,7 @@ A fact is first asked whether it may be recorded (`objections`), then what follo
 
 from dataclasses import replace
 from functools import singledispatch
+from math import isfinite, nan
 
 from headrace_data.spec import own_name
 from headrace_data.tasks import Task, task_of
@@ -307,6 +308,11 @@ def _why_useless(version: Version, spec: PipelineSpec) -> str:
     trained = version.trained
     task = _task(trained)
     measure = task.measure(specs.measure(spec))
+    if measure is not task.headline and not isfinite(trained.metrics.get(measure.name, nan)):
+        return (
+            f"{measure.name}, by which compress.gates.measure judges versions, was not measured: the test split has no "
+            "row that it needs, such as one of the class that is looked for; more rows or a larger split.test may help"
+        )
     if not (told := task.why_useless(trained.metrics, measure, balanced=specs.balanced(spec))):
         return ""
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
@@ -58,7 +59,10 @@ class ClassScores:
     def __init__(self, classes: Classes, positive: int | str | None = None) -> None:
         """`positive` is the class that is looked for; the second of two by default, and each of more in turn."""
         self._classes = classes
-        self._positive = _place_of(self._classes, positive)
+        self._wanted = positive
+        self._positive = next((place for place, value in enumerate(classes) if value == positive), None)
+        self._strangers = Counter[int | str]()
+        """Rows by true classes that the graph does not know."""
         self._rows = 0
         self._log_loss = Mean()
         self._gaps = np.zeros(CALIBRATION_BINS)
@@ -71,6 +75,7 @@ class ClassScores:
         predictions = Predictions(answers[PROBABILITIES], answers[LABEL], self._classes)
         true, given = (_places(self._classes, each) for each in (truth, predictions.labels))
         self._rows += len(truth)
+        self._strangers.update(truth[true == len(self._classes)].tolist())
         self._log_loss.add(log_loss(predictions, truth), len(truth))
         self._gaps += _calibration_gaps(predictions, truth, CALIBRATION_BINS)
         for counts, places in ((self._true, true), (self._answered, given), (self._right, true[true == given])):
@@ -79,7 +84,11 @@ class ClassScores:
         self._ranking.add(predictions.probabilities[:, columns], true)
 
     def quality(self) -> dict[str, float]:
-        """Return the measures; those of a class that is looked for are left out where no row is of it."""
+        """Return the measures; those of a class that is looked for are left out where no row is of it.
+
+        A class that the graph does not know is one that it never finds: an older version measured on newer rows must
+        not look better for what it cannot say.
+        """
         return {
             ACCURACY.name: float(self._right.sum() / self._rows),
             LOG_LOSS.name: self._log_loss.value,
@@ -107,18 +116,31 @@ class ClassScores:
     def _f1(self, place: int) -> float:
         return float(2 * self._right[place] / max(self._answered[place] + self._true[place], 1))
 
+    def _looked_for(self) -> tuple[list[int], list[int]]:
+        """Return the places of the classes that count, and the rows of each that the graph does not know."""
+        if self._positive is not None:
+            return [self._positive], []
+        if self._wanted is not None:
+            return [], [self._strangers[self._wanted]] if self._wanted in self._strangers else []
+        if len(self._classes) == 2 and not self._strangers:
+            return [1], []
+        return list(range(len(self._classes))), list(self._strangers.values())
+
     def _found(self) -> dict[str, float]:
-        if self._positive is None:
-            # As scikit-learn averages: over the classes that have rows or answers.
-            places = np.flatnonzero(self._true[:-1] + self._answered[:-1]).tolist()
-        else:
-            places = [self._positive] if self._true[self._positive] else []
+        places, unknown = self._looked_for()
+        # As scikit-learn averages: over the classes that have rows or answers.
+        is_mean = len(places) > 1
+        there = [place for place in places if self._true[place] or (is_mean and self._answered[place])]
         of = ((PRECISION, self._precision), (RECALL, self._recall), (F1, self._f1))
-        return {measure.name: fmean(map(value, places)) for measure, value in of} if places else {}
+        found = {measure.name: [*map(value, there), *(0.0 for _ in unknown)] for measure, value in of}
+        return {name: fmean(values) for name, values in found.items() if values}
 
     def _areas(self) -> dict[str, float]:
-        pairs = [(0, self._positive)] if self._positive is not None else [(at, at) for at in range(len(self._classes))]
-        found = [each for column, place in pairs if (each := self._ranking.areas(column, place))]
+        places, unknown = self._looked_for()
+        columns = [0 if self._positive is not None else place for place in places]
+        found = [each for pair in zip(columns, places, strict=True) if (each := self._ranking.areas(*pair))]
+        # Equal scores for every row: half of the pairs are in order, and any threshold finds the share that there is.
+        found += [(0.5, rows / self._rows) for rows in unknown if rows < self._rows]
         if not found:
             return {}
         return {ROC_AUC.name: fmean(roc for roc, _ in found), PR_AUC.name: fmean(area for _, area in found)}
@@ -193,13 +215,6 @@ def _places(classes: Classes, values: Array) -> Array:
     return np.where(known[found] == values, found, len(known))
 
 
-def _place_of(classes: Classes, positive: int | str | None) -> int | None:
-    for place, value in enumerate(classes):
-        if value == positive:
-            return place
-    return 1 if len(classes) == 2 else None
-
-
 def always_one_class(counts: Mapping[int | str, int], positive: int | str | None = None) -> Always:
     """Return what measures always the commonest class, with the shares of the training split as probabilities.
 
@@ -228,6 +243,7 @@ class Classification(Task):
     outputs = (PROBABILITIES, LABEL)
     headline = ACCURACY
     measured = (ACCURACY, LOG_LOSS, CALIBRATION_ERROR, PRECISION, RECALL, F1, ROC_AUC, PR_AUC)
+    won_by_constants = frozenset({CALIBRATION_ERROR.name, RECALL.name})
     beside = AGREEMENT
     gates = (
         Gate("accuracyDrop", "accuracy_drop", _drop, 0.0),
