@@ -196,7 +196,7 @@ def test_garbage_in_a_pipelines_own_topics_is_passed_over(streams: Streams, unti
     name = streams.apply()
     streams.send(name, "first", 20)
     until(lambda: len(streams.ids(name)) == 20)
-    rubbish = record_pb2.RecordBatch(pipeline=name, arrow=b"rubbish", rows=7).SerializeToString()
+    rubbish = record_pb2.RecordBatch(pipeline=name, arrow=b"rubbish" * 16, rows=7).SerializeToString()
     # A batch of another pipeline, whose rows lie before those here, and rubbish that begins far behind them.
     foreign = record_pb2.RecordBatch.FromString(streams.read(clean_topic(name))[0].value or b"")
     foreign.pipeline = "another"
