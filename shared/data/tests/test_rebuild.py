@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from headrace_data.rebuild import Log, Rebuild
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
-from headrace_data.spec import Pipeline
+from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.split import SPLITS
+from headrace_data.stream_keys import duplicates_of, newest_keys
 from headrace_data.windows import Windows
 
 from .conftest import MemoryStore
@@ -128,10 +130,54 @@ def test_what_the_log_has_not_all_of_stays_as_it_is(found: Log, reason: str) -> 
         done.require_rows()
 
 
-def test_a_pipeline_whose_duplicates_are_found_at_the_cut_is_refused() -> None:
-    document = json.loads(days().canonical_json())
-    document["prepare"]["clean"]["duplicateScope"] = "stream"
-    from headrace_data.spec import load_pipeline
+def over_stream(window: int | str, high: int) -> Pipeline:
+    document = json.loads(days("all", high=high).canonical_json())
+    document["prepare"]["clean"] |= {"duplicateScope": "stream", "duplicateWindow": window}
+    return load_pipeline(json.dumps(document))
 
-    with pytest.raises(DatasetUnusable, match="duplicateScope: partition, got stream"):
-        Rebuild(load_pipeline(json.dumps(document)), MemoryStore(), History(pipeline="days"), 2e9, lambda: None)
+
+def cut_over_stream(pipeline: Pipeline, store: MemoryStore, found: Log) -> History:
+    """The history of a stream that was cut each day, duplicates of other partitions left out at the cut."""
+    history = History(pipeline=pipeline.name)
+    checker, seen = RecordChecker(pipeline.stream), {each: SeenKeys(DAY * DAYS) for each in found.bounds}
+    for day in range(DAYS):
+        batches = []
+        for partition, keys in seen.items():
+            for each in found.rows(partition, day * DAY, (day + 1) * DAY):
+                places = [partition] * len(each.values)
+                batch = checker.check(each.values, places, list(each.numbers), None, each.times).batch
+                batches.append(clean(batch, pipeline, keys).batch)
+                keys.commit()
+        duplicates = duplicates_of(batches, pipeline, partial(newest_keys, history, pipeline, store))
+        writer = SegmentWriter(pipeline, store)
+        for batch in batches:
+            writer.add(batch.take(np.setdiff1d(np.arange(len(batch)), duplicates.among(batch))))
+        sources = tuple(OffsetRange(partition=each, start=day * DAY, end=(day + 1) * DAY) for each in seen)
+        origin: dict[str, Any] = {"cluster_id": "c", "topic": "days", "topic_id": "t", "clean_ranges": ()}
+        history = history.and_cut(
+            keep(writer.finish(Provenance(**origin, sources=sources, rejected={})), pipeline, store)
+        )
+    return history
+
+
+@pytest.mark.parametrize("window", [100_000, "30d"])
+def test_what_came_in_two_partitions_stays_once_when_it_is_made_again(window: int | str) -> None:
+    def read(_partition: int, start: int, end: int) -> Iterator[Rows]:
+        for piece in range(start, end, 17):
+            yield rows(piece, min(piece + 17, end))
+
+    twice = Log("t", {0: (0, DAYS * DAY), 3: (0, DAYS * DAY)}, read)
+    store, narrow, wide = MemoryStore(), over_stream(window, high=50), over_stream(window, high=1000)
+    history = cut_over_stream(narrow, store, twice)
+    same = rebuilt(narrow, store, history, twice, None)
+    assert same.history == history
+    assert same.known == history.rows
+
+    done = rebuilt(wide, store, history, twice, START_US + 2 * DAY_US)
+
+    expected = cut_over_stream(wide, store, twice)
+    assert [each.segment_id for each in done.history.entries[2:]] == [each.segment_id for each in expected.entries[2:]]
+    manifest, _ = Windows(wide, store, fresh=done.fresh).dataset(done.history)
+    whole = ids(manifest, store)
+    assert len(set(whole)) == len(whole)
+    assert done.rejected["duplicates"] == 2 * (2 * DAY // 10) + 2 * (DAY - DAY // 10)

@@ -74,6 +74,10 @@ class History(Document):
         """Return the history with one more segment."""
         return self.model_copy(update={"entries": (*self.entries, entry)})
 
+    def before(self, place: int) -> History:
+        """Return the history as far as a place, which it is without."""
+        return self.model_copy(update={"entries": self.entries[:place]})
+
     def with_at(self, place: int, entry: Entry) -> History:
         """Return the history with another segment in the place of one."""
         return self.model_copy(update={"entries": (*self.entries[:place], entry, *self.entries[place + 1 :])})

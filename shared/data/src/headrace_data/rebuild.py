@@ -1,20 +1,23 @@
 """Rebuild: segments that are made again of what the log still has, by the rules of now, in their places of the history.
 
 A segment is made again as a whole, from the producers' ranges that it was cut from. One that the log has not all of any
-more stays as it is. Duplicates are looked for in each partition, among the keys of the segments before.
+more stays as it is. Duplicates are looked for where the pipeline looks for them, in each partition or in the stream,
+among the keys of the segments before: what was left out as a duplicate stands in no segment.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from headrace_data.backfill import Refused
-from headrace_data.cleaning import clean, keys_of
+from headrace_data.cleaning import DUPLICATES, clean, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
 from headrace_data.history import Entry, History, keep
@@ -26,6 +29,7 @@ from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline
+from headrace_data.stream_keys import duplicates_of, newest_keys
 
 MOST_FAULTS: Final = 5
 
@@ -51,15 +55,7 @@ class Rebuild:
     def __init__(
         self, pipeline: Pipeline, store: BlobStore, history: History, now_s: float, beat: Callable[[], None]
     ) -> None:
-        """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
-
-        Raises DatasetUnusable for a pipeline whose duplicates are found in the whole stream.
-        """
-        if pipeline.prepare.clean.duplicate_scope != "partition":
-            raise DatasetUnusable(
-                "expected prepare.clean.duplicateScope: partition, got stream: what was dropped at a cut as a "
-                "duplicate cannot be told from what a rebuild reads"
-            )
+        """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works."""
         self.history = history
         self.fresh: dict[str, Sketch] = {}
         """The sketches of the segments that are new, by segment."""
@@ -100,19 +96,15 @@ class Rebuild:
 
     def _again(self, place: int, manifest: SegmentManifest, log: Log) -> None:
         writer, rejected = SegmentWriter(self._pipeline, self._store), Counter[str]()
-        for source in manifest.provenance.sources:
-            seen = self._seen(place, source.partition)
-            for rows in log.rows(source.partition, source.start, source.end):
-                self._beat()
-                numbers = np.asarray(rows.numbers, np.int64)
-                partitions = np.full(len(numbers), source.partition)
-                checked = self._checker.check(rows.values, partitions, numbers, None, rows.times, self._now_s)
-                cleaned = clean(checked.batch, self._pipeline, seen)
-                seen.commit()
-                rejected.update(each.rule for each in (*checked.rejected, *cleaned.dropped))
-                writer.add(cleaned.batch)
+        before = partial(newest_keys, self.history.before(place), self._pipeline, self._store, self._beat)
+        duplicates = duplicates_of((batch for batch, _ in self._cleaned(place, manifest, log)), self._pipeline, before)
+        for batch, broken in self._cleaned(place, manifest, log):
+            again = duplicates.among(batch)
+            rejected.update(broken)
+            rejected[DUPLICATES] += len(again)
+            writer.add(batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), again))) if len(again) else batch)
         segment = writer.finish(
-            manifest.provenance.model_copy(update={"rejected": dict(sorted(rejected.items()))}), self._beat
+            manifest.provenance.model_copy(update={"rejected": dict(sorted((+rejected).items()))}), self._beat
         )
         self.rejected += rejected
         if segment.manifest.segment_id == manifest.segment_id:
@@ -122,6 +114,19 @@ class Rebuild:
         self.history = self.history.with_at(place, entry)
         self.fresh[entry.segment_id] = segment.sketch
         self.rows += entry.rows
+
+    def _cleaned(self, place: int, manifest: SegmentManifest, log: Log) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
+        """Yield what each partition leaves of a segment's records, and the rules that the others broke."""
+        for source in manifest.provenance.sources:
+            seen = self._seen(place, source.partition)
+            for rows in log.rows(source.partition, source.start, source.end):
+                self._beat()
+                numbers = np.asarray(rows.numbers, np.int64)
+                partitions = np.full(len(numbers), source.partition)
+                checked = self._checker.check(rows.values, partitions, numbers, None, rows.times, self._now_s)
+                cleaned = clean(checked.batch, self._pipeline, seen)
+                seen.commit()
+                yield cleaned.batch, [each.rule for each in (*checked.rejected, *cleaned.dropped)]
 
     def _seen(self, place: int, partition: int) -> SeenKeys:
         """Return the keys that the segments before one accepted in a partition, back to the window."""

@@ -204,3 +204,19 @@ class StreamKeys:
             for partition, place in zip(partitions[again].tolist(), rows.places(again), strict=True):
                 found.setdefault(partition, []).append(place)
         return found
+
+
+def duplicates_of(
+    rows: Iterable[pa.RecordBatch], pipeline: Pipeline, before: Callable[[], Iterable[Known]] = tuple
+) -> Duplicates:
+    """Return the duplicates among the rows of a cut; none, and nothing is read, where they are not dropped at a cut.
+
+    `before` returns the last accepted keys before the cut, oldest first. The rows are read to their end: which one of
+    two comes first is known only once all partitions are.
+    """
+    if not pipeline.drops_over_stream:
+        return NO_DUPLICATES
+    keys = StreamKeys(pipeline)
+    for batch in rows:
+        keys.add(batch)
+    return keys.duplicates(before())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 from headrace_data.spec import Pipeline
-from headrace_data.stream_keys import NO_DUPLICATES, Known, StreamKeys
+from headrace_data.stream_keys import NO_DUPLICATES, Duplicates, Known, duplicates_of
 
 from headrace_preprocessing.transport.converters import Left, leave_out
 
@@ -19,16 +19,16 @@ def cut_rows(
 ) -> Iterator[Left]:
     """Yield what a cut takes of each batch, and what it leaves out.
 
-    Where duplicates are dropped over the whole stream, the rows are read twice: which one of two comes first is known
-    only once all partitions are read. `before` returns the last keys of the stream before the cut, oldest first.
+    Where duplicates are dropped over the whole stream, the rows are read twice. `before` returns the last keys of the
+    stream before the cut, oldest first.
     """
-    duplicates = NO_DUPLICATES
-    if pipeline.drops_over_stream:
-        keys = StreamKeys(pipeline)
-        for rows in read():
-            keys.add(leave_out(rows, pipeline).rows)
-            beat()
-        duplicates = keys.duplicates(before())
+    duplicates = duplicates_of((each.rows for each in _left(read, pipeline, beat)), pipeline, before)
+    yield from _left(read, pipeline, beat, duplicates)
+
+
+def _left(
+    read: Read, pipeline: Pipeline, beat: Callable[[], None], duplicates: Duplicates = NO_DUPLICATES
+) -> Iterator[Left]:
     for rows in read():
         yield leave_out(rows, pipeline, duplicates)
         beat()
