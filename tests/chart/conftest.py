@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -145,10 +146,13 @@ def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
 
 @pytest.fixture
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pod template of each workload and of each job."""
-    kinds = ("Deployment", "StatefulSet", "Job")
+    """The pod template of each workload, of each job and of the cron job."""
+    templates = {"CronJob": lambda spec: spec["jobTemplate"]["spec"]["template"]}
+    kinds = ("Deployment", "StatefulSet", "Job", "CronJob")
     return {
-        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest["spec"]["template"]
+        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: templates.get(
+            manifest["kind"], itemgetter("template")
+        )(manifest["spec"])
         for manifest in manifests
         if manifest["kind"] in kinds
     }

@@ -126,9 +126,15 @@ def test_a_pipeline_in_the_values_is_applied_as_it_is_written(added: list[Manife
     assert "grpc://headrace-model-registry-metrics:7020 &&" in container["command"][-1]
 
 
-def test_the_job_that_applies_speaks_tls_where_the_registry_does(rendering: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("component", ["pipelines", "gc"])
+def test_a_job_that_calls_the_registry_speaks_tls_where_it_does(
+    rendering: Callable[[str], str], component: str
+) -> None:
     manifests = [each for each in yaml.safe_load_all(rendering("production")) if each]
-    pod = workload(manifests, "pipelines", "Job")["spec"]["template"]["spec"]
+    if component == "gc":
+        pod = workload(manifests, component, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    else:
+        pod = workload(manifests, component, "Job")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     variables = {each["name"]: each["value"] for each in container["env"]}
     mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
@@ -141,6 +147,21 @@ def test_the_job_that_applies_speaks_tls_where_the_registry_does(rendering: Call
     assert variables["HEADRACE_TLS_SERVER_NAME"] == "headrace.example.org"
     # Health has a port of its own there, without TLS.
     assert "grpc://headrace-model-registry-metrics:8003 &&" in container["command"][-1]
+
+
+def test_a_cron_job_collects_once_there_is_a_schedule(
+    render_all: Callable[[Any], list[Manifest]], added: list[Manifest]
+) -> None:
+    assert not [each for each in added if each["kind"] == "CronJob"]
+    manifests = render_all({"gc": {"schedule": "17 3 * * *"}})
+    cron = workload(manifests, "gc", "CronJob")["spec"]
+    assert (cron["schedule"], cron["concurrencyPolicy"]) == ("17 3 * * *", "Forbid")
+    assert "timeZone" not in cron
+    (container,) = cron["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"][-1].endswith("grpc://headrace-model-registry-metrics:7020 && exec /app/bin/headrace gc")
+    policy = workload(manifests, "gc", "NetworkPolicy")
+    assert "annotations" not in policy["metadata"]
+    assert policy["spec"]["egress"][-1]["to"]
 
 
 @pytest.mark.contract

@@ -41,7 +41,7 @@ def named(pod: dict[str, Any]) -> set[str]:
 
 
 def services_and_topics(pods: dict[str, Any]) -> dict[str, Any]:
-    return {component: pod for component, pod in pods.items() if component not in ("pipelines", "test")}
+    return {component: pod for component, pod in pods.items() if component not in ("pipelines", "gc", "test")}
 
 
 def test_every_setting_of_the_chart_is_one_of_the_service(pods: dict[str, Any]) -> None:

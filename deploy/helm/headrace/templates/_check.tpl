@@ -19,6 +19,10 @@
 {{- end -}}
 {{- include "headrace.checkLabels" (dict "root" . "what" "telemetry.serviceMonitor.labels" "labels" .Values.telemetry.serviceMonitor.labels) -}}
 {{- include "headrace.checkLabels" (dict "root" . "what" "telemetry.prometheusRule.labels" "labels" .Values.telemetry.prometheusRule.labels) -}}
+{{- $registry := include "headrace.service" (dict "root" . "component" "model-registry") | fromYaml -}}
+{{- if and .Values.gc.schedule $registry.tls.existingSecret (not .Values.applying.tls.existingSecret) -}}
+{{- fail "applying.tls.existingSecret: expected a secret with the CA of the registry's certificate, because gc.schedule calls it through TLS, got none" -}}
+{{- end -}}
 {{- range $name, $pipeline := .Values.pipelines -}}
 {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) -}}
 {{- fail (printf "pipelines: expected names of lower-case letters, digits and inner hyphens, 63 at most, got %q" $name) -}}

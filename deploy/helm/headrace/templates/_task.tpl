@@ -1,4 +1,4 @@
-{{/* What runs once and ends: the jobs before and after an upgrade, and the test. */}}
+{{/* What runs once and ends: the jobs before and after an upgrade, the cron job, and the test. */}}
 
 {{/* The pod template of a task. Takes root, component and the texts of args, env, files (a ConfigMap's name, mounted at
      /etc/headrace/<component>), mounts and volumes. It runs in the registry's image. */}}
@@ -56,16 +56,49 @@ spec:
     {{- end }}
 {{- end -}}
 
+{{/* The pod template of a task that calls the registry as a client: root, component, the text of command, and files. */}}
+{{- define "headrace.registryTask" -}}
+{{- $tls := .root.Values.applying.tls -}}
+{{- $registry := include "headrace.service" (dict "root" .root "component" "model-registry") | fromYaml -}}
+{{- $address := printf "%s-model-registry:7020" (include "headrace.fullname" .root) -}}
+{{- $env := list (dict "name" "HEADRACE_REGISTRY_ADDRESS" "value" $address) -}}
+{{- $more := dict -}}
+{{- if $registry.tls.existingSecret -}}
+{{- $items := list (dict "key" $tls.caKey "path" "ca.crt") -}}
+{{- $env = append $env (dict "name" "HEADRACE_TLS_CA_FILE" "value" "/etc/headrace/client/ca.crt") -}}
+{{- with $tls.serverName -}}
+{{- $env = append $env (dict "name" "HEADRACE_TLS_SERVER_NAME" "value" .) -}}
+{{- end -}}
+{{- if $registry.tls.clientCaKey -}}
+{{- $items = append (append $items (dict "key" $tls.certKey "path" "tls.crt")) (dict "key" $tls.keyKey "path" "tls.key") -}}
+{{- $env = append $env (dict "name" "HEADRACE_TLS_CERT_FILE" "value" "/etc/headrace/client/tls.crt") -}}
+{{- $env = append $env (dict "name" "HEADRACE_TLS_KEY_FILE" "value" "/etc/headrace/client/tls.key") -}}
+{{- end -}}
+{{- $_ := set $more "mounts" (toYaml (list (dict "name" "client-tls" "mountPath" "/etc/headrace/client" "readOnly" true))) -}}
+{{- $_ := set $more "volumes" (toYaml (list (dict "name" "client-tls" "secret" (dict "secretName" $tls.existingSecret "items" $items)))) -}}
+{{- end -}}
+{{- include "headrace.task" (merge (dict "env" (toYaml $env)) $more .) -}}
+{{- end -}}
+
+{{/* The shell command that waits for the registry. Takes the root. */}}
+{{- define "headrace.registryAwaited" -}}
+{{- $registry := include "headrace.service" (dict "root" . "component" "model-registry") | fromYaml -}}
+{{- $asked := printf "grpc://%s-model-registry-metrics:%d" (include "headrace.fullname" .) (ternary 8003 7020 (not (empty $registry.tls.existingSecret))) -}}
+/app/bin/python -m headrace_runtime.health_check --within 60 {{ $asked }}
+{{- end -}}
+
 {{/* What a task may reach: names, and the egress rules of its own. Ordinary policies come only after the first hooks, so it
-     names all that it needs. Takes root, component, hook, weight and egress. */}}
+     names all that it needs. Takes root, component, egress, and hook and weight where it is for one. */}}
 {{- define "headrace.taskPolicy" -}}
 {{- if .root.Values.networkPolicy.enabled -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   {{- include "headrace.metadata" . | nindent 2 }}
+  {{- if .hook }}
   annotations:
     {{- include "headrace.hook" . | nindent 4 }}
+  {{- end }}
 spec:
   podSelector:
     matchLabels:
