@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
-from headrace_model_registry.core import backfill, catalogue, facts, fate, lineage, queries, registry
+from headrace_model_registry.core import backfill, catalogue, facts, fate, lineage, progress, queries, registry
 from headrace_model_registry.core.facts import Event, LogEntry
 from headrace_model_registry.transport.consumer import to_progress
 from headrace_model_registry.transport.converters import (
@@ -44,7 +44,7 @@ RESPONSES: dict[type, type[Message]] = {
 }
 MAPPED = [
     kind
-    for module in (backfill, facts, catalogue, queries, fate)
+    for module in (backfill, facts, progress, catalogue, queries, fate)
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__name__ in _MESSAGES
 ]
@@ -191,7 +191,7 @@ NO_TIMES = [
 def test_a_time_that_no_calendar_has_is_named(stamp):
     troubled = pipeline_pb2.PipelineTroubled(pipeline="digits", occur_time=stamp)
     with pytest.raises(Unprocessable, match=r"PipelineTroubled\.occur_time: expected a time between the years"):
-        from_message(facts.PipelineTroubled, troubled)
+        from_message(progress.PipelineTroubled, troubled)
     # One such message is passed over, and no other with it.
     assert to_progress(Record(PIPELINE_TROUBLED.name, 0, 7, None, troubled.SerializeToString())) is None
     entry = registry_log_pb2.LogEntry(occur_time=stamp, dataset_requested=dataset_pb2.DatasetRequested(pipeline="p"))

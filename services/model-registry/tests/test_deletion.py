@@ -4,6 +4,7 @@ import pytest
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import Catalogue, RunState
 from headrace_model_registry.core.objections import Objection
+from headrace_model_registry.core.progress import DatasetProgressed
 from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.wishes import Rollback
 
@@ -120,11 +121,11 @@ def test_a_rollback_never_goes_back_to_a_deleted_pipeline(released, story, world
 
 
 def test_progress_of_the_deleted_pipeline_is_not_shown_as_the_new_one_s(story, world, ledger):
-    board = ProgressBoard().showing(facts.DatasetProgressed("digits", 12))
+    board = ProgressBoard().showing(DatasetProgressed("digits", 12))
     delete(ledger)
     ledger.learn(world.next_life(story.applied))
     assert queries.status(ledger.catalogue, board, "digits").filling is None
-    board = board.showing(facts.DatasetProgressed("digits", 3, incarnation=1))
+    board = board.showing(DatasetProgressed("digits", 3, incarnation=1))
     assert queries.status(ledger.catalogue, board, "digits").filling.rows == 3
 
 

@@ -2,7 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.catalogue import RunState, VersionState
-from headrace_model_registry.core.facts import DatasetProgressed, PipelineTroubled, RunKind, RunProgressed
+from headrace_model_registry.core.facts import RunKind
+from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, RunProgressed
 from headrace_model_registry.core.queries import PipelineStatus, ProgressBoard
 
 EMPTY = ProgressBoard()

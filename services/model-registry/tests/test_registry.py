@@ -6,15 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from headrace_model_registry.core.facts import (
-    DatasetProgressed,
-    DatasetRequested,
-    PipelineDeleted,
-    PipelineTroubled,
-    RunKind,
-    RunProgressed,
-)
+from headrace_model_registry.core.facts import DatasetRequested, PipelineDeleted, RunKind
 from headrace_model_registry.core.objections import Objection
+from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, RunProgressed
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.state import State

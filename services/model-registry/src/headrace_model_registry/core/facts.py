@@ -63,22 +63,6 @@ class PipelineDeleted:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineTroubled:
-    """What is wrong with a part of a pipeline; an empty reason when nothing is any more.
-
-    It is taken to be over after `valid_s` seconds unless it is told again, and stays when that is 0.
-    """
-
-    pipeline: str
-    part: str
-    instance: str
-    subject: str
-    reason: str
-    occur_time: datetime
-    valid_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DatasetRequested:
     """A dataset of everything clean is wanted now; with a backfill, one of the history that takes it in."""
 
@@ -86,17 +70,6 @@ class DatasetRequested:
     request_id: str
     incarnation: int = 0
     backfill: Backfill | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetProgressed:
-    """How many clean rows wait for the next freeze. `rows_wanted` is 0 when the pipeline sets no number."""
-
-    pipeline: str
-    rows: int
-    rows_wanted: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +129,15 @@ class DatasetReference:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionReference:
+    """A version with what is needed to run it: its uncompressed graph, and the dataset it learned from."""
+
+    version_id: str
+    graph: Artifact
+    dataset: DatasetReference
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRequested:
     """One training run is wanted."""
 
@@ -185,15 +167,6 @@ class TrainingSuperseded:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionReference:
-    """A version with what is needed to run it: its uncompressed graph, and the dataset it learned from."""
-
-    version_id: str
-    graph: Artifact
-    dataset: DatasetReference
-
-
-@dataclass(frozen=True, slots=True)
 class CompressionRequested:
     """One compression run is wanted. `champion` is None when there is nothing to compare with."""
 
@@ -202,20 +175,6 @@ class CompressionRequested:
     candidate: VersionReference
     champion: VersionReference | None
     spec: PipelineSpec
-
-
-@dataclass(frozen=True, slots=True)
-class RunProgressed:
-    """How far a run is; `eta_s` is in seconds."""
-
-    run_id: str
-    pipeline: str
-    kind: RunKind
-    attempt: int
-    step: int
-    steps: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    eta_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,9 +346,6 @@ Fact: TypeAlias = (
 
 Event: TypeAlias = Fact | Decision
 """What a line of the log holds."""
-
-Progress: TypeAlias = DatasetProgressed | RunProgressed | PipelineTroubled
-"""What is shown and never recorded."""
 
 
 @dataclass(frozen=True, slots=True)

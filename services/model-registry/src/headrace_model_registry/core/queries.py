@@ -6,14 +6,8 @@ from datetime import datetime
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Release, RunRecord, RunState, Version
-from headrace_model_registry.core.facts import (
-    DatasetProgressed,
-    PipelineApplied,
-    PipelineTroubled,
-    Progress,
-    RunKind,
-    RunProgressed,
-)
+from headrace_model_registry.core.facts import PipelineApplied, RunKind
+from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
 
 MOST_TROUBLES = 500
 """The board holds no more: the oldest are forgotten."""

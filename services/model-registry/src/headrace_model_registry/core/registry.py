@@ -18,8 +18,8 @@ from headrace_model_registry.core.facts import (
     PipelineApplied,
     PipelineDeleted,
     PipelineSpec,
-    PipelineTroubled,
 )
+from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Rollback

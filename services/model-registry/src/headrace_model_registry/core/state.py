@@ -6,7 +6,8 @@ from datetime import datetime
 from itertools import takewhile
 
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import LogEntry, Progress
+from headrace_model_registry.core.facts import LogEntry
+from headrace_model_registry.core.progress import Progress
 from headrace_model_registry.core.queries import ProgressBoard
 
 Listener = Callable[[], None]

@@ -19,7 +19,8 @@ from headrace_runtime.topics import (
 )
 
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.facts import Fact, Progress
+from headrace_model_registry.core.facts import Fact
+from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
 from headrace_model_registry.transport.converters import from_message
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,9 @@ FACTS: dict[Topic, type[Fact]] = {
 """What the registry learns from other services."""
 
 PROGRESS: dict[Topic, type[Progress]] = {
-    DATASET_PROGRESSED: facts.DatasetProgressed,
-    RUN_PROGRESSED: facts.RunProgressed,
-    PIPELINE_TROUBLED: facts.PipelineTroubled,
+    DATASET_PROGRESSED: DatasetProgressed,
+    RUN_PROGRESSED: RunProgressed,
+    PIPELINE_TROUBLED: PipelineTroubled,
 }
 """What it shows and never records."""
 
