@@ -25,13 +25,14 @@ _IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer
 def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
     # Imported late: the process holds its lease from its first moment.
+    from headrace_trainer.adapters.artifacts import StoredArtifacts
     from headrace_trainer.adapters.checkpoints import StoredCheckpoints
     from headrace_trainer.adapters.curve import StoredCurve
     from headrace_trainer.transport.assignments import train
 
     store, output = ObjectStore(assignment["store_url"]), assignment["output"]
     checkpoints = StoredCheckpoints(store, assignment["run_id"], output, assignment["checkpoint_s"])
-    return train(assignment, store, checkpoints, StoredCurve(progress, store, output))
+    return train(assignment, store, checkpoints, StoredCurve(progress, store, output), StoredArtifacts(store))
 
 
 if __name__ == "__main__":

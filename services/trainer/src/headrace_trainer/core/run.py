@@ -23,7 +23,7 @@ from headrace_learning.graphs import Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
-from headrace_learning.training.ports import Checkpoints, Progress
+from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
 from torch import nn
 
@@ -107,9 +107,14 @@ class Trained:
 
 
 def run(
-    plan: Plan, reader: DatasetReader, checkpoints: Checkpoints, progress: Progress, memory: Memory | None = None
+    plan: Plan,
+    reader: DatasetReader,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    memory: Memory | None = None,
+    artifacts: Artifacts | None = None,
 ) -> Trained:
-    """Train, export and measure, in as much memory as there is.
+    """Train, export and measure, in as much memory as there is. `artifacts` are files that the spec names.
 
     Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
     """
@@ -126,9 +131,8 @@ def run(
     prepare = partial(_prepare, serve(nn.Identity()), learned, plan.dataset)
     rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
 
-    fitted = family.fit(
-        train.network, rows, learned.objective, Run(train, shape, outputs, plan.subject, checkpoints, progress)
-    )
+    told = Run(train, shape, outputs, plan.subject, checkpoints, progress, artifacts or NoArtifacts(), plan.classes)
+    fitted = family.fit(train.network, rows, learned.objective, told)
 
     model, test = serve(fitted.network), Chunks(reader, "test")
     exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))

@@ -8,7 +8,7 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
-from headrace_learning.training.ports import Checkpoints
+from headrace_learning.training.ports import Artifacts, Checkpoints
 from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.memory import total_bytes
@@ -22,23 +22,27 @@ from headrace_trainer.errors import TrainingError
 from headrace_trainer.ports import Curve
 
 
-def train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve) -> dict[str, Any]:
+def train(
+    assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve, artifacts: Artifacts
+) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
     make_deterministic()
     try:
-        return _train(assignment, store, checkpoints, curve)
+        return _train(assignment, store, checkpoints, curve, artifacts)
     except (TrainingError, DataError, LearningError) as error:
         # Specs and datasets are read by their digests, and training repeats itself: what is wrong stays wrong.
         raise WorkRefused(str(error)) from error
 
 
-def _train(assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve) -> dict[str, Any]:
+def _train(
+    assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve, artifacts: Artifacts
+) -> dict[str, Any]:
     began = Usage.now()
     pipeline = parse_canonical(assignment["spec"].encode())
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset)
 
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, Memory(total_bytes()))
+    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, Memory(total_bytes()), artifacts)
 
     curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)

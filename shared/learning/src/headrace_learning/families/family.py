@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_data.spec import Train
@@ -13,7 +13,7 @@ from headrace_learning.served import ServedModel
 from headrace_learning.training.checkpoint import tensors_to_bytes
 from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Objective
-from headrace_learning.training.ports import Checkpoints, Progress
+from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Source
 
 
@@ -41,6 +41,9 @@ class Run:
     """What is trained on what: checkpoints of it are taken up, others are not."""
     checkpoints: Checkpoints
     progress: Progress
+    artifacts: Artifacts = field(default_factory=NoArtifacts)
+    classes: tuple[int, ...] | tuple[str, ...] = ()
+    """The label's values in the order of the outputs; none for a regression."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from headrace_learning.errors import NotLearnable
 from headrace_learning.training.checkpoint import Checkpoint
 
 
@@ -17,6 +18,23 @@ class Checkpoints(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint: whole, or not at all."""
+
+
+class Artifacts(Protocol):
+    """What the spec names by its digest: files that were made elsewhere."""
+
+    def read(self, digest: str, size_bytes: int) -> bytes:
+        """Return the bytes of a digest, verified. Raise `NotLearnable` where there are none, or others."""
+
+
+class NoArtifacts:
+    """A place without any."""
+
+    def read(self, digest: str, size_bytes: int) -> bytes:
+        """Raise `NotLearnable`."""
+        raise NotLearnable(
+            f"train.network.digest: expected {size_bytes:,} bytes of {digest}, got none: there is no store"
+        )
 
 
 class Progress(Protocol):
