@@ -22,7 +22,7 @@ from headrace_learning.features import Feature
 from headrace_learning.graphs import LABELS, class_values
 from headrace_learning.served import ServedClassifier, ServedModel
 from headrace_learning.sessions import cpu_session, run_in_batches
-from headrace_learning.writing import OPSET
+from headrace_learning.writer import OPSET
 
 DOCUMENT = """
 apiVersion: headrace/v1

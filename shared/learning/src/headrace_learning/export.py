@@ -22,12 +22,12 @@ from headrace_learning.features import Feature
 from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.sessions import cpu_session, run_in_batches
-from headrace_learning.transform_graphs import ML_DOMAIN, RUNTIME_DOMAIN, write_codes
+from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET, RUNTIME_DOMAIN, write_codes
 from headrace_learning.writing import write_model
 
 LARGEST_DIFFERENCE = 1e-5
 """Up to this much may the answers of ONNX Runtime and PyTorch differ: orders of summation do."""
-_OPSETS = {ML_DOMAIN: 3, RUNTIME_DOMAIN: 1}
+_OPSETS = {ML_DOMAIN: ML_OPSET, RUNTIME_DOMAIN: 1}
 """The operator sets beside `OPSET`: of what makes codes of texts, and of trees."""
 
 

@@ -23,6 +23,7 @@ from headrace_learning.graphs import Array
 from headrace_learning.writer import SECOND_AXIS, Writer
 
 ML_DOMAIN: Final = "ai.onnx.ml"
+ML_OPSET: Final = 3
 RUNTIME_DOMAIN: Final = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 _LIMITS: Final = (("least", -1), ("largest", 1))

@@ -1,11 +1,14 @@
 """Nodes and constants of an ONNX graph that is being written."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+OPSET = 18
+"""The operator set of ONNX that is written."""
 SECOND_AXIS = "second axis"
 """Name of the constant that operators over columns share."""
 
@@ -28,6 +31,20 @@ class Writer:
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.asarray(values), name)
         return name
+
+    def take_node(self, node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+        """Add what a node of another graph computes, under other names of its inputs and outputs."""
+        taken = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
+        taken.input.extend(names[name] for name in node.input)
+        taken.output.extend(names[name] for name in node.output)
+        taken.attribute.extend(node.attribute)
+        for attribute in taken.attribute:
+            attribute.doc_string = ""
+        self.nodes.append(taken)
+
+    def take_constant(self, tensor: onnx.TensorProto, name: str) -> None:
+        """Add a constant of another graph under another name."""
+        self.constants[name] = numpy_helper.from_array(numpy_helper.to_array(tensor), name)
 
     def cast(self, value: str, of: Any, to: Any) -> str:
         """Return the value, of one numpy type, in another."""

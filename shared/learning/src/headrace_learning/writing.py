@@ -16,9 +16,8 @@ from torch import nn
 from headrace_learning.errors import NotLearnable
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.transform_graphs import write_transform
-from headrace_learning.writer import SECOND_AXIS, Writer, element_type
+from headrace_learning.writer import OPSET, SECOND_AXIS, Writer, element_type
 
-OPSET = 18
 IR_VERSION = 10
 Shape = list[str | int | None]
 BATCH = "batch"

@@ -1,0 +1,212 @@
+"""ONNX graphs that answer prepared rows, by whoever they are written: checked, and put into a served one.
+
+A body takes one tensor, [batch, *shape] float32, and gives one, [batch, outputs] float32. It is held to what every
+replica can serve: ONNX's own operators, one file, work that is bounded by the rows, the same answer each time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from headrace_data.spec.network_size import MAX_PARAMETERS
+from onnx import TensorProto, inliner, version_converter
+
+from headrace_learning.errors import NotLearnable
+from headrace_learning.graphs import Array
+from headrace_learning.sessions import cpu_session
+from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET
+from headrace_learning.writer import OPSET, Writer
+
+MOST_NODES = 100_000
+MOST_BYTES = 4 * MAX_PARAMETERS
+"""Most bytes of a body, so that a served graph stays below the 2 GiB of a protobuf message."""
+_OPSETS = {"": OPSET, ML_DOMAIN: ML_OPSET}
+"""Domains of operators that may be used, and the newest set of each."""
+_OLDEST_OPSET = 7
+"""Before it operators broadcast by attributes, which nothing converts."""
+_UNBOUNDED = ("If", "Loop", "Scan", "SequenceMap")
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_SAME = 1e-4
+"""How much an answer may differ by the rows beside it: sums are taken in another order."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A checked graph: prepared rows [batch, *shape] float32 -> [batch, outputs] float32."""
+
+    subject: str
+    """What errors call it."""
+    model: onnx.ModelProto
+    shape: tuple[int, ...]
+    """Shape of one row."""
+    outputs: int
+    """Numbers that answer a row."""
+
+    def write(self, writer: Writer, value: str, prefix: str = "network") -> str:
+        """Write its nodes behind `value`, and return the name of the answers.
+
+        `prefix` begins the names of what it brings, so that no other part of the graph has one of them.
+        """
+        graph, tensors = self.model.graph, {tensor.name: tensor for tensor in self.model.graph.initializer}
+        rows = next(each.name for each in graph.input if each.name not in tensors)
+        names = {"": "", rows: value} | {name: f"{prefix}.{name}" for name in tensors}
+        for node in graph.node:
+            names |= {name: f"{prefix}/{name}" for name in node.output if name}
+            for tensor in (tensors.pop(name) for name in node.input if name in tensors):
+                writer.take_constant(tensor, names[tensor.name])
+            writer.take_node(node, names)
+        return names[graph.output[0].name]
+
+    def answer(self, rows: Array) -> Array:
+        """Return what ONNX Runtime answers to rows [rows, *shape] float32. Raise `NotLearnable` where it cannot."""
+        try:
+            session = cpu_session(self.model.SerializeToString())
+            (answers,) = session.run(None, {session.get_inputs()[0].name: rows})
+        except Exception as error:  # its exceptions have no base of their own
+            raise NotLearnable(f"{self.subject}: expected a graph that ONNX Runtime can run, got {error}") from error
+        return np.asarray(answers)
+
+    def require_rows_apart(self, rows: Array) -> None:
+        """Demand an answer to each row that has nothing to do with those beside it. Raise `NotLearnable`.
+
+        A replica answers the rows of several callers at once. `rows` are some that can come, [rows, *shape] float32.
+        """
+        together = self.answer(rows)
+        if together.shape != (len(rows), self.outputs) or together.dtype != np.float32:
+            raise NotLearnable(
+                f"{self.subject}: expected answers [{len(rows)}, {self.outputs}] float32, got {list(together.shape)} "
+                f"{together.dtype}"
+            )
+        alone = np.concatenate([self.answer(rows[place : place + 1]) for place in range(len(rows))])
+        if not np.allclose(alone, together, rtol=_SAME, atol=_SAME, equal_nan=True):
+            raise NotLearnable(
+                f"{self.subject}: expected the same answer to a row whatever rows come beside it, got others: nothing "
+                "may be computed over the first dimension"
+            )
+
+
+def read_body(data: bytes, subject: str) -> Body:
+    """Read an ONNX file as a body. Raise `NotLearnable` for what cannot be served, under the name of `subject`."""
+    if len(data) > MOST_BYTES:
+        raise NotLearnable(
+            f"{subject}: expected a graph of at most {MOST_BYTES / 1e6:,.0f} MB, got {len(data):,} bytes"
+        )
+    try:
+        model = onnx.load_from_string(data)
+        _name_domain(model)
+        _refuse_files(model, subject)
+        _refuse_large(model, subject)
+        model = _converted(inliner.inline_local_functions(model) if model.functions else model, subject)
+        onnx.checker.check_model(model)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, DecodeError) as error:
+        raise NotLearnable(f"{subject}: expected a valid ONNX graph, got {_first_lines(error)}") from error
+    _refuse_operators(model, subject)
+    shape, outputs = _ends(model, subject)
+    return Body(subject, model, shape, outputs)
+
+
+def _name_domain(model: onnx.ModelProto) -> None:
+    """Give ONNX's own operators one name of their domain where they have its other."""
+    for imported in model.opset_import:
+        imported.domain = "" if imported.domain == "ai.onnx" else imported.domain
+    for node in model.graph.node:
+        node.domain = "" if node.domain == "ai.onnx" else node.domain
+
+
+def _refuse_large(model: onnx.ModelProto, subject: str) -> None:
+    """Demand few operators, those of functions counted as often as they are called: each call becomes a copy."""
+    functions = {(each.domain, each.name, each.overload): each.node for each in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto]) -> int:
+        total = 0
+        for node in nodes:
+            called = (node.domain, node.op_type, node.overload)
+            if called in functions and called not in sizes:
+                sizes[called] = MOST_NODES + 1  # what a call of itself counts, which has no end
+                sizes[called] = size(functions[called])
+            total += sizes.get(called, 1)
+        return total
+
+    if (operators := size(model.graph.node)) > MOST_NODES:
+        raise NotLearnable(f"{subject}: expected at most {MOST_NODES:,} operators, got {operators:,}")
+
+
+def _refuse_files(model: onnx.ModelProto, subject: str) -> None:
+    """Demand that all numbers are in the graph, dense: others are read from paths that the file names."""
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    attributes = [attribute for node in nodes for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(each for one in attributes for each in (one.t, *one.tensors))]
+    if any(tensor.data_location == TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
+        raise NotLearnable(f"{subject}: expected one file with all weights in it, got external data")
+    if model.graph.sparse_initializer or any(one.HasField("sparse_tensor") for one in attributes):
+        raise NotLearnable(f"{subject}: expected dense weights, got sparse ones")
+
+
+def _converted(model: onnx.ModelProto, subject: str) -> onnx.ModelProto:
+    """Return the graph with the operators of the set that is served."""
+    imported = {each.domain: each.version for each in model.opset_import}
+    opset = imported.get("", OPSET)
+    if opset < _OLDEST_OPSET or imported.get(ML_DOMAIN, 0) > _OPSETS[ML_DOMAIN]:
+        known = f"operator sets from {_OLDEST_OPSET} on, and up to {_OPSETS[ML_DOMAIN]} of {ML_DOMAIN}"
+        raise NotLearnable(f"{subject}: expected {known}, got {imported}")
+    if opset == OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:  # whatever its C++ part throws
+        raise NotLearnable(
+            f"{subject}: expected a graph that can be written in operator set {OPSET}, got one of {opset}: "
+            f"{_first_lines(error)}"
+        ) from error
+
+
+def _refuse_operators(model: onnx.ModelProto, subject: str) -> None:
+    for node in model.graph.node:
+        if node.domain not in _OPSETS:
+            raise NotLearnable(f"{subject}: expected operators of ONNX alone, got {node.op_type} of {node.domain!r}")
+        if node.op_type in _UNBOUNDED:
+            raise NotLearnable(f"{subject}: expected no branches and loops in the graph, got {node.op_type}")
+        if node.op_type in _RANDOM or (node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]):
+            raise NotLearnable(f"{subject}: expected the same answer each time, got {node.op_type}, which is random")
+
+
+def _ends(model: onnx.ModelProto, subject: str) -> tuple[tuple[int, ...], int]:
+    """Return the shape of a row and the number of outputs, as the graph declares them."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in held]
+    outputs = list(model.graph.output)
+    if len(inputs) != 1 or len(outputs) != 1:
+        names = f"{[each.name for each in inputs]} and {[each.name for each in outputs]}"
+        raise NotLearnable(f"{subject}: expected one input and one output, got {names}")
+    rows, answers = (_declared(each, subject) for each in (inputs[0], outputs[0]))
+    if len(answers) != 1:
+        raise NotLearnable(f"{subject}: expected answers [batch, outputs], got [batch, {', '.join(map(str, answers))}]")
+    return rows, answers[0]
+
+
+def _declared(end: onnx.ValueInfoProto, subject: str) -> tuple[int, ...]:
+    """Return the dimensions behind the batch's."""
+    tensor = end.type.tensor_type
+    if tensor.elem_type != TensorProto.FLOAT:
+        given = TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else "another"
+        raise NotLearnable(f"{subject}: expected {end.name!r} of type FLOAT, got {given}")
+    sizes = [each.dim_value if each.HasField("dim_value") else None for each in tensor.shape.dim]
+    told = ["?" if size is None else size for size in sizes]
+    if not sizes or sizes[0] is not None:
+        raise NotLearnable(
+            f"{subject}: expected {end.name!r} with any number of rows in its first dimension, got {told}"
+        )
+    known = tuple(size for size in sizes[1:] if size)
+    if len(known) != len(sizes) - 1:
+        raise NotLearnable(
+            f"{subject}: expected {end.name!r} with dimensions that are known behind the rows, got {told}"
+        )
+    return known
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
