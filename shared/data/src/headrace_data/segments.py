@@ -22,7 +22,7 @@ from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline
 from headrace_data.split import assign_splits
 
-WAITING_BYTES: Final = 128 * 2**20
+WAITING_BYTES: Final = 32 * 2**20
 """About how much may wait to be written, of all producer partitions together; but for a chunk of each."""
 
 
