@@ -128,7 +128,7 @@ def test_the_dataset_behind_a_version_is_written_to_a_file_of_its_name(
     ("command", "module", "extra"),
     [
         (("report", "digits"), "headrace_runtime.object_store", "report"),
-        (("report", "digits"), "onnxruntime", "report"),
+        (("report", "digits"), "headrace_engines", "report"),
         (("init", "--topic", "t"), "headrace_runtime.settings", "kafka"),
     ],
 )

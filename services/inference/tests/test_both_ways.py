@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
@@ -60,7 +60,7 @@ class Ways:
         for name, (element, _, shape) in MODELS.items():
             for ordinal in (1, 2):
                 release = make_release(model=name, ordinal=ordinal, version_id=f"sha256:{ordinal:064d}", epoch=ordinal)
-                model = OnnxModel(identity(element, shape), max_rows=8)
+                model = EngineModel(identity(element, shape), max_rows=8)
                 self.shelf.put(LoadedVersion(release, model, Speed(0.0, 0.0), answer_prefix(release)))
         self.shelf.announce(MODELS, complete=True)
         self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
@@ -38,7 +38,7 @@ class Context:
 class Waiting:
     """A model that answers when it is told to."""
 
-    def __init__(self, model: OnnxModel) -> None:
+    def __init__(self, model: EngineModel) -> None:
         self._model = model
         self.signature = model.signature
         self.go_on = threading.Event()
@@ -54,7 +54,7 @@ class World:
     def __init__(self, graph: bytes, make_release: MakeRelease) -> None:
         self.shelf, self.compute, self._release = Shelf(), Compute(1, Capacity(calls=2, wait_s=60.0)), make_release()
         self.plane = Plane(self.shelf, Predictor(self.shelf, HotPredictions(None), self.compute, NoLog()))
-        self.model = OnnxModel(graph, max_rows=64)
+        self.model = EngineModel(graph, max_rows=64)
         self.shelf.announce(["digits"], complete=True)
         self.serve(self.model, Speed(0.0, 0.0))
 

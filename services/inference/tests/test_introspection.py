@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
@@ -56,7 +56,7 @@ class World:
         self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         hot: Any = HotPredictions(Memory())  # type: ignore[arg-type]
         self._plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, NoLog()))
-        self._model = OnnxModel(graph, max_rows=64)
+        self._model = EngineModel(graph, max_rows=64)
         self._make_release = make_release
         self.shelf.announce(["digits"], complete=True)
 

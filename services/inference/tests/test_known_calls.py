@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
@@ -58,7 +58,7 @@ class World:
 
     def release(self, graph: bytes, **fields: Any) -> None:
         release = self._make_release(**fields)
-        self.shelf.put(LoadedVersion(release, OnnxModel(graph, 64), Speed(0.0, 0.0), answer_prefix(release)))
+        self.shelf.put(LoadedVersion(release, EngineModel(graph, 64), Speed(0.0, 0.0), answer_prefix(release)))
 
     def infer(self, request: bytes) -> Any:
         """Return the answer without what differs from call to call, or the error."""
@@ -188,7 +188,7 @@ def test_contents_that_are_not_the_last_field_are_not_taken_for_it(world: World)
 
 def test_what_is_known_is_bounded(graph: bytes, make_release: MakeRelease) -> None:
     release = make_release()
-    version = LoadedVersion(release, OnnxModel(graph, 64), Speed(0.0, 0.0), answer_prefix(release))
+    version = LoadedVersion(release, EngineModel(graph, 64), Speed(0.0, 0.0), answer_prefix(release))
     known = KnownCalls()
     for number in range(3 * known_calls.MOST):
         sent = request(pixels(1), parameters={f"p{number}": oip.InferParameter(bool_param=True)})

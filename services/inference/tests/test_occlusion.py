@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace import open_inference as oip
-from headrace_inference.adapters.onnx_model import OnnxModel
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.core.signature import Signature, TensorSpec
@@ -128,7 +128,7 @@ class Unheard:
 def plane(graph: bytes, make_release: Callable[..., Any]) -> Iterator[Plane]:
     shelf, compute = Shelf(), Compute(1, Capacity(calls=2, wait_s=60.0))
     release = make_release()
-    model = OnnxModel(graph, max_rows=128)
+    model = EngineModel(graph, max_rows=128)
     shelf.put(LoadedVersion(release, model, Speed(1e-5, 1e-5), answer_prefix(release)))
     shelf.announce(["digits"], complete=True)
     hot: Any = Unkept()

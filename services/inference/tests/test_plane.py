@@ -9,8 +9,8 @@ import pytest
 from headrace import open_inference as oip
 from headrace.events.v1.prediction_pb2 import PredictionServed
 from headrace_inference.adapters import metrics
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
@@ -87,7 +87,7 @@ class World:
         self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         hot: Any = HotPredictions(self.memory)  # type: ignore[arg-type]
         self.plane = Plane(self.shelf, Predictor(self.shelf, hot, self.compute, self.log))
-        self.model = OnnxModel(graph, max_rows=64)
+        self.model = EngineModel(graph, max_rows=64)
         self._make_release = make_release
         self.release()
         self.shelf.announce(["digits", "late"], complete=True)
@@ -294,7 +294,7 @@ def test_another_graph_never_answers_from_the_cache_of_the_old_one(
     other = make_graph(seed=9)
     graph = make_release().graph
     cached_world.release(
-        model=OnnxModel(other, 64),
+        model=EngineModel(other, 64),
         epoch=2,
         ordinal=2,
         cache=CachePolicy.REDIS,

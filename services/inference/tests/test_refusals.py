@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from headrace import open_inference as oip
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
@@ -44,7 +44,7 @@ class World:
         self._at_once = at_once
         shelf, self.compute = Shelf(), Compute(1, Capacity(calls=2, wait_s=60.0))
         self.plane = Plane(shelf, Predictor(shelf, HotPredictions(None), self.compute, NoLog()))
-        self.model = OnnxModel(graph, max_rows=64)
+        self.model = EngineModel(graph, max_rows=64)
         shelf.put(LoadedVersion(release, self.model, Speed(1.0, 0.0), answer_prefix(release)))
 
     def ask(self, request: bytes, left_s: float | None = None) -> Any:

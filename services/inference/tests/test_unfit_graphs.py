@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace_engines.run_limit import RunLimit
 from headrace_inference.adapters import metrics
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.graph_cache import GraphCache
-from headrace_inference.adapters.onnx_model import OnnxModel
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
-from headrace_inference.adapters.run_limit import RunLimit
 from headrace_inference.core.releases import Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.transport.introspection import to_index
@@ -180,7 +180,7 @@ def test_a_stop_gives_a_hanging_trial_up(server: Server, caplog: pytest.LogCaptu
 
 
 def test_a_run_that_hangs_on_its_values_ends_and_the_next_one_is_answered() -> None:
-    model = OnnxModel(loop_while("Less"), 8, RunLimit(0.5))
+    model = EngineModel(loop_while("Less"), 8, RunLimit(0.5))
     model.try_out()
     # The sum grows until float32 has no next whole number: it stays below zero for ever.
     with pytest.raises(DeadlineExceeded, match=r"computed for more than 0\.5 s and was ended"):
@@ -196,11 +196,11 @@ def test_values_that_a_graph_cannot_compute_with_are_the_callers_fault() -> None
         kind=whole,
     )
     with pytest.raises(InvalidInput, match=r"cannot compute with these values: .*division by zero"):
-        OnnxModel(divides, 8).run({"x": np.full((1, 4), -1, np.int64)}, ["y"])
+        EngineModel(divides, 8).run({"x": np.full((1, 4), -1, np.int64)}, ["y"])
 
 
 def test_many_threads_run_within_one_limit() -> None:
-    model, zeros = OnnxModel(loop_while("Less"), 8, limit := RunLimit(60.0)), np.zeros((1, 4), np.float32)
+    model, zeros = EngineModel(loop_while("Less"), 8, limit := RunLimit(60.0)), np.zeros((1, 4), np.float32)
     threads = [threading.Thread(target=lambda: [model.run({"x": zeros}, ["y"]) for _ in range(200)]) for _ in range(4)]
     for thread in threads:
         thread.start()

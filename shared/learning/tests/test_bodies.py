@@ -8,7 +8,7 @@ import onnx
 import pytest
 from headrace_learning.bodies import MOST_NODES, Body, read_body
 from headrace_learning.errors import NotLearnable
-from headrace_learning.sessions import cpu_session
+from headrace_learning.evaluation import open_graph
 from headrace_learning.writer import OPSET, Writer
 from onnx import TensorProto, helper, numpy_helper
 
@@ -66,7 +66,8 @@ def written(*bodies: Body) -> bytes:
 
 
 def answers_of(graph: bytes) -> np.ndarray[Any, Any]:
-    (answers,) = cpu_session(graph).run(None, {"x": ROWS})
+    model = open_graph(graph)
+    (answers,) = model.run({"x": ROWS}, [model.outputs[0].name])
     return np.asarray(answers)
 
 

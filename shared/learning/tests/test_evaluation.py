@@ -4,16 +4,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from headrace_data.tasks.classification import Predictions, accuracy, agreement, calibration_error, log_loss
+from headrace_engines.model import run_in_batches
 from headrace_learning.errors import NotAServedGraph
 from headrace_learning.evaluation import (
     evaluate,
     logits_of,
     median_latencies_ms,
+    open_graph,
     predict,
     relative_logit_error,
 )
 from headrace_learning.graphs import class_values, with_logits
-from headrace_learning.sessions import cpu_session, run_in_batches
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -121,14 +122,14 @@ def test_relative_logit_error_compares_before_the_softmax(linear_graph: LinearGr
 def test_the_logits_are_an_output_only_for_measuring(linear_graph: LinearGraph) -> None:
     graph = linear_graph(IDENTITY, CLASSES)
 
-    assert [each.name for each in cpu_session(graph).get_outputs()] == ["probabilities", "label"]
+    assert [each.name for each in open_graph(graph).outputs] == ["probabilities", "label"]
     assert with_logits(with_logits(graph)) == with_logits(graph)
     with pytest.raises(NotAServedGraph, match="logits"):
         with_logits(linear_graph(IDENTITY, CLASSES, logits="scores"))
 
 
 def test_batches_give_what_one_run_gives(linear_graph: LinearGraph) -> None:
-    session = cpu_session(linear_graph(IDENTITY, CLASSES))
+    session = open_graph(linear_graph(IDENTITY, CLASSES))
     rows: dict[str, np.ndarray] = {
         "x": np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32),
         "extra": np.zeros(10),

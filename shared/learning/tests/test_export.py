@@ -11,17 +11,18 @@ import pytest
 import torch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.transforms import FittedTransform, FittedTransforms
+from headrace_engines.model import run_in_batches
+from headrace_engines.properties import LABELS
 from headrace_learning.building import features_of, served
 from headrace_learning.errors import ExportMismatch, NotLearnable
-from headrace_learning.evaluation import logits_of, predict
+from headrace_learning.evaluation import logits_of, open_graph, predict
 from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.mlp import mlp
 from headrace_learning.families.network import NetworkFamily
 from headrace_learning.features import Feature
-from headrace_learning.graphs import LABELS, class_values
+from headrace_learning.graphs import class_values
 from headrace_learning.served import ServedClassifier, ServedModel
-from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.writer import OPSET
 
 DOCUMENT = """
@@ -97,20 +98,20 @@ def mixed() -> Export:
 
 def test_raw_features_go_in_by_name_and_the_class_comes_out(mixed: Export) -> None:
     exported, rows, _ = mixed
-    session = cpu_session(exported.data)
+    session = open_graph(exported.data)
 
-    assert {each.name: (each.type, each.shape) for each in session.get_inputs()} == {
-        "image.pixels": ("tensor(uint8)", ["batch", 4, 5]),
-        "val_1": ("tensor(double)", ["batch"]),
-        "network-0": ("tensor(int64)", ["batch", 3]),
-        "count": ("tensor(uint16)", ["batch"]),
-        "wide": ("tensor(uint32)", ["batch"]),
-        "input": ("tensor(float)", ["batch"]),
-        "depth": ("tensor(int8)", ["batch"]),
+    assert {each.name: (each.dtype.name, each.shape) for each in session.inputs} == {
+        "image.pixels": ("uint8", ("batch", 4, 5)),
+        "val_1": ("float64", ("batch",)),
+        "network-0": ("int64", ("batch", 3)),
+        "count": ("uint16", ("batch",)),
+        "wide": ("uint32", ("batch",)),
+        "input": ("float32", ("batch",)),
+        "depth": ("int8", ("batch",)),
     }
-    assert [(each.name, each.type, each.shape) for each in session.get_outputs()] == [
-        ("probabilities", "tensor(float)", ["batch", 3]),
-        ("label", "tensor(string)", ["batch"]),
+    assert [(each.name, each.dtype.name, each.shape) for each in session.outputs] == [
+        ("probabilities", "float32", ("batch", 3)),
+        ("label", "object", ("batch",)),
     ]
     predictions = predict(exported.data, rows)
     assert class_values(exported.data) == CLASSES
@@ -121,7 +122,7 @@ def test_raw_features_go_in_by_name_and_the_class_comes_out(mixed: Export) -> No
 
 def test_any_number_of_rows_gives_the_same_answers(mixed: Export) -> None:
     exported, rows, _ = mixed
-    session = cpu_session(exported.data)
+    session = open_graph(exported.data)
 
     (whole,) = run_in_batches(session, rows, ["probabilities"])
     (single,) = run_in_batches(session, rows, ["probabilities"], batch_size=1)

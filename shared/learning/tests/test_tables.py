@@ -16,9 +16,10 @@ from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION, errors_of
 from headrace_data.transforms import LARGEST, FittedCategory, FittedTransform, FittedTransforms
+from headrace_engines.model import run_in_batches
 from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.errors import ExportMismatch, NotLearnable
-from headrace_learning.evaluation import evaluate, median_latencies_ms, predict, predict_numbers
+from headrace_learning.evaluation import evaluate, median_latencies_ms, open_graph, predict, predict_numbers
 from headrace_learning.export import export_graph
 from headrace_learning.families import mlp
 from headrace_learning.features import Feature
@@ -30,7 +31,6 @@ from headrace_learning.graphs import (
     with_logits,
 )
 from headrace_learning.served import ServedClassifier, ServedModel
-from headrace_learning.sessions import cpu_session, run_in_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -207,7 +207,7 @@ def test_what_is_trained_on_is_what_the_served_graph_makes(
     model, graph = bare
     columns = columns_of(rows)
 
-    (served,) = run_in_batches(cpu_session(graph), columns, [LOGITS])
+    (served,) = run_in_batches(open_graph(graph), columns, [LOGITS])
 
     np.testing.assert_array_equal(served, model.prepare(columns).numpy())
 
@@ -222,7 +222,7 @@ def test_every_answer_is_a_number(
 ) -> None:
     infinite = gaps(1) | {name: np.array(value, gaps(1)[name].dtype) for name, value in INFINITE.items()}
     for columns in (columns_of(rows), infinite):
-        (probabilities,) = run_in_batches(cpu_session(classifier), columns, ["probabilities"])
+        (probabilities,) = run_in_batches(open_graph(classifier), columns, ["probabilities"])
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
         assert np.isfinite(predict_numbers(regressor[1], columns)).all()
 
@@ -289,7 +289,7 @@ def test_gaps_and_strangers_have_their_places(bare: tuple[ServedModel, bytes], t
     assert isinstance(colour, FittedCategory)
     assert isinstance(size, FittedCategory)
 
-    (served,) = run_in_batches(cpu_session(bare[1]), columns, [LOGITS])
+    (served,) = run_in_batches(open_graph(bare[1]), columns, [LOGITS])
 
     numbers = served[0, :4].tolist()
     assert numbers[:2] == [0, 0]

@@ -8,11 +8,11 @@ import torch
 from headrace_data.transforms import FittedTransform
 from headrace_learning.bodies import Body
 from headrace_learning.errors import NotLearnable
+from headrace_learning.evaluation import open_graph
 from headrace_learning.export import export_graph
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LOGITS, with_logits
 from headrace_learning.served import ServedClassifier
-from headrace_learning.sessions import cpu_session
 from headrace_learning.tracing import trace
 from headrace_learning.writer import Writer
 from torch import nn
@@ -82,10 +82,10 @@ def test_a_module_becomes_the_same_graph_again_and_answers_as_pytorch_does() -> 
         graphs.append(export_graph(model, [0, 1, 2], {"pixels": rows}).data)
     assert graphs[0] == graphs[1]
 
-    session = cpu_session(with_logits(graphs[0]))
+    session = open_graph(with_logits(graphs[0]))
     module.eval()
     for count in (1, 7, 1024):
-        (logits,) = session.run([LOGITS], {"pixels": rows[:count]})
+        (logits,) = session.run({"pixels": rows[:count]}, [LOGITS])
         with torch.no_grad():
             expected = module(torch.from_numpy(rows[:count, None])).numpy()
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)

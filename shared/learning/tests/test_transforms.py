@@ -13,11 +13,12 @@ from headrace_data.sketches import Side, Sketch
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.spec.transform import ENCODES_TEXTS
 from headrace_data.transforms import TRANSFORMS, FittedTransforms
+from headrace_engines.model import run_in_batches
 from headrace_learning.building import features_of
+from headrace_learning.evaluation import open_graph
 from headrace_learning.export import export_graph
 from headrace_learning.graphs import LOGITS, with_logits
 from headrace_learning.served import ServedClassifier
-from headrace_learning.sessions import cpu_session, run_in_batches
 from torch import nn
 
 Columns = dict[str, np.ndarray[Any, Any]]
@@ -164,7 +165,7 @@ def test_a_graph_makes_of_hostile_rows_what_training_sees(choice: str, text: boo
     few = {name: column[:3] for name, column in columns.items()}
 
     graph = with_logits(export_graph(model, list(range(fitted.width)), few).data)
-    (served,) = run_in_batches(cpu_session(graph), columns, [LOGITS])
+    (served,) = run_in_batches(open_graph(graph), columns, [LOGITS])
 
     expected = fitted.apply(columns)
     assert expected.shape == (len(served), fitted.width)

@@ -11,7 +11,9 @@ import pytest
 import torch
 from headrace_data.spec import Train, TreesModel
 from headrace_data.transforms import FittedTransform
+from headrace_engines.model import run_in_batches
 from headrace_learning.errors import NotLearnable
+from headrace_learning.evaluation import open_graph
 from headrace_learning.export import export_graph
 from headrace_learning.families import trees
 from headrace_learning.families.boosted import Boosted, parse_trees, thresholds32
@@ -22,7 +24,6 @@ from headrace_learning.graphs import LOGITS, with_logits
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import NotApplicable
 from headrace_learning.served import ServedClassifier
-from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.objectives import Classification, Objective
 from headrace_learning.training.rows import Rows
@@ -119,7 +120,7 @@ def test_values_at_every_threshold_are_answered_as_lightgbm_answers_them(classes
     served = ServedClassifier([feature], (3,), network)
 
     graph = with_logits(export_graph(served, list(range(classes)), {"x": rows_of(classes).inputs.numpy()}).data)
-    (logits,) = run_in_batches(cpu_session(graph), {"x": inputs}, [LOGITS])
+    (logits,) = run_in_batches(open_graph(graph), {"x": inputs}, [LOGITS])
 
     # Largest values are cut to LARGEST by the transform in front, which no threshold lies beyond.
     expected = network(served.prepare({"x": inputs})).numpy()

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from headrace_engines.run_limit import RunLimit
 from headrace_runtime.poison.trial_child import Handle, serve_requests
 
-from headrace_inference.adapters.onnx_model import OnnxModel
-from headrace_inference.adapters.run_limit import RunLimit
+from headrace_inference.adapters.engine_model import EngineModel
 
 NICENESS = 10
 """Priority of trials: calls are answered meanwhile."""
@@ -23,7 +23,7 @@ def build(setup: Mapping[str, Any]) -> Handle:
     limit = RunLimit(2 * setup["limit_s"])
 
     def handle(_: Mapping[str, Any], graph: bytes) -> None:
-        OnnxModel(graph, setup["max_rows"], limit).try_out()
+        EngineModel(graph, setup["max_rows"], limit).try_out()
 
     return handle
 

@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from headrace_data.spec.network_size import MAX_PARAMETERS
+from headrace_engines.errors import EngineError
 from onnx import TensorProto, inliner, version_converter
 
 from headrace_learning.errors import NotLearnable
+from headrace_learning.evaluation import open_graph
 from headrace_learning.graphs import Array
-from headrace_learning.sessions import cpu_session
 from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET
 from headrace_learning.writer import OPSET, Writer
 
@@ -62,11 +63,11 @@ class Body:
     def answer(self, rows: Array) -> Array:
         """Return what ONNX Runtime answers to rows [rows, *shape] float32. Raise `NotLearnable` where it cannot."""
         try:
-            session = cpu_session(self.model.SerializeToString())
-            (answers,) = session.run(None, {session.get_inputs()[0].name: rows})
-        except Exception as error:  # its exceptions have no base of their own
+            model = open_graph(self.model.SerializeToString())
+            (answers,) = model.run({model.inputs[0].name: rows}, [model.outputs[0].name])
+        except EngineError as error:
             raise NotLearnable(f"{self.subject}: expected a graph that ONNX Runtime can run, got {error}") from error
-        return np.asarray(answers)
+        return answers
 
     def require_rows_apart(self, rows: Array) -> None:
         """Demand an answer to each row that has nothing to do with those beside it. Raise `NotLearnable`.

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import onnxruntime as ort
 from headrace_data.tasks import Scores
 from headrace_data.tasks.classification import LABEL, PROBABILITIES, Predictions
 from headrace_data.tasks.regression import PREDICTION
+from headrace_engines import ENGINES, ONNX
+from headrace_engines.model import Model, run_in_batches
 
 from headrace_learning.graphs import LOGITS, Array, Columns, classes_of_graph, task_of_graph, with_logits
-from headrace_learning.sessions import cpu_session, run_in_batches
 
 _WARM_UP_RUNS = 5
 _FEWEST_RUNS = 20
@@ -27,19 +27,24 @@ Labelled = Iterable[tuple[Columns, Array]]
 """Rows in batches: raw features by name, and the label's values, [rows]."""
 
 
+def open_graph(graph: bytes) -> Model:
+    """Return a graph in the engine that serves it, without a limit of time."""
+    return ENGINES[ONNX](graph, None)
+
+
 class Answerer:
     """A served graph, ready to answer rows, and its task."""
 
     def __init__(self, graph: bytes, positive: int | str | None = None) -> None:
         """`positive` is the class that is looked for, where there are classes."""
-        self._session = cpu_session(graph)
+        self._model = open_graph(graph)
         self._positive = positive
         self.task = task_of_graph(graph)
         self.classes = classes_of_graph(graph)
 
     def answers(self, columns: Columns) -> dict[str, Array]:
         """Run every row through the graph: its outputs by name, each [rows, ...]."""
-        return dict(zip(self.task.outputs, run_in_batches(self._session, columns, self.task.outputs), strict=True))
+        return dict(zip(self.task.outputs, run_in_batches(self._model, columns, self.task.outputs), strict=True))
 
     def scores(self) -> Scores:
         """Return what measures the graph's answers."""
@@ -86,13 +91,13 @@ class LogitError:
     """How far the logits of two graphs are apart on rows that come batch by batch."""
 
     def __init__(self, reference: bytes, other: bytes) -> None:
-        self._sessions = [cpu_session(with_logits(graph)) for graph in (reference, other)]
+        self._models = [open_graph(with_logits(graph)) for graph in (reference, other)]
         self._norm = 0.0
         self._difference = 0.0
 
     def add(self, columns: Columns) -> None:
         """Run rows through both."""
-        expected, given = (_logits(session, columns) for session in self._sessions)
+        expected, given = (_logits(model, columns) for model in self._models)
         self._norm = math.hypot(self._norm, float(np.linalg.norm(expected)))
         self._difference = math.hypot(self._difference, float(np.linalg.norm(given - expected)))
 
@@ -106,11 +111,11 @@ class LogitError:
 
 def logits_of(graph: bytes, columns: Columns) -> Array:
     """Return what the graph computes before the softmax, [rows, classes] float64."""
-    return _logits(cpu_session(with_logits(graph)), columns)
+    return _logits(open_graph(with_logits(graph)), columns)
 
 
-def _logits(session: ort.InferenceSession, columns: Columns) -> Array:
-    (logits,) = run_in_batches(session, columns, [LOGITS])
+def _logits(model: Model, columns: Columns) -> Array:
+    (logits,) = run_in_batches(model, columns, [LOGITS])
     return logits.astype(np.float64)
 
 
@@ -122,16 +127,19 @@ def median_latencies_ms(graphs: Sequence[bytes], columns: Columns, batch: int, b
     repeated to fill it.
     """
     feeds = {name: np.resize(column, (batch, *column.shape[1:])) for name, column in columns.items()}
-    sessions = [cpu_session(graph) for graph in graphs]
-    turns = [(session, {each.name: feeds[each.name] for each in session.get_inputs()}) for session in sessions]
+    models = [open_graph(graph) for graph in graphs]
+    turns = [
+        (model, {each.name: feeds[each.name] for each in model.inputs}, [each.name for each in model.outputs])
+        for model in models
+    ]
     for _ in range(_WARM_UP_RUNS):
-        for session, feed in turns:
-            session.run(None, feed)
+        for model, feed, outputs in turns:
+            model.run(feed, outputs)
     times: list[list[float]] = [[] for _ in turns]
     end = time.perf_counter() + budget_s
     while len(times[0]) < _FEWEST_RUNS or time.perf_counter() < end:
-        for (session, feed), taken in zip(turns, times, strict=True):
+        for (model, feed, outputs), taken in zip(turns, times, strict=True):
             start = time.perf_counter()
-            session.run(None, feed)
+            model.run(feed, outputs)
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken) * 1e3 for taken in times]

@@ -15,13 +15,15 @@ import torch
 from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION
 from headrace_data.transforms import FittedText
+from headrace_engines.model import run_in_batches
+from headrace_engines.properties import LABELS, OPTIONAL
 from onnx import helper, numpy_helper
 
 from headrace_learning.errors import ExportMismatch, NotLearnable
+from headrace_learning.evaluation import open_graph
 from headrace_learning.features import Feature
-from headrace_learning.graphs import CLASSES, LABELS, LOGITS, OPTIONAL, Array, Columns
+from headrace_learning.graphs import CLASSES, LOGITS, Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
-from headrace_learning.sessions import cpu_session, run_in_batches
 from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET, RUNTIME_DOMAIN, write_codes
 from headrace_learning.writing import write_model
 
@@ -168,7 +170,7 @@ def _compare(
     data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns, decision: Array | None
 ) -> float:
     """Return the largest difference of the graph's probabilities from the model's."""
-    probabilities, labels = run_in_batches(cpu_session(data), rows, [PROBABILITIES, LABEL])
+    probabilities, labels = run_in_batches(open_graph(data), rows, [PROBABILITIES, LABEL])
     expected = model(model.prepare(rows))[1].numpy()
     difference = float(np.abs(probabilities - expected).max())
     decided = (probabilities if decision is None else probabilities * decision).argmax(axis=1)
@@ -186,7 +188,7 @@ def _compare_numbers(data: bytes, model: ServedRegressor, rows: Columns) -> floa
     As a share of their own size two predictions around a large mean would agree whatever they say. What the type of the
     answers rounds off is no difference: a hair may decide to which side.
     """
-    (given,) = run_in_batches(cpu_session(data), rows, [PREDICTION])
+    (given,) = run_in_batches(open_graph(data), rows, [PREDICTION])
     expected = model.unrounded(model.prepare(rows)).numpy()
     with np.errstate(over="ignore"):
         rounding = np.spacing(np.abs(expected).astype(given.dtype)).astype(np.float64)

@@ -2,6 +2,7 @@
 
 Inputs are the features by field name, raw, with the batch as first dimension: numbers as NaN where they are missing,
 categories as texts, empty where they are missing. The model's property `OPTIONAL` names the inputs that may be missing.
+Where a text is language, the graph takes its tokens, and the property `TOKENS` says how an engine makes these.
 
 A classification's outputs are `PROBABILITIES` [batch, classes] float32 and `LABEL` [batch]. The tensor before the
 softmax is called `LOGITS`, so that two graphs can be compared there; the label values are the constant `CLASSES`, in
@@ -17,17 +18,13 @@ import numpy as np
 import onnx
 from headrace_data.tasks import TASKS, Task, task_of_outputs
 from headrace_data.tasks.classification import LABEL
+from headrace_engines.properties import OPTIONAL
 from onnx import numpy_helper
 
 from headrace_learning.errors import NotAServedGraph
 
 LOGITS = "logits"
 CLASSES = "classes"
-OPTIONAL = "headrace.optional"
-"""Property of a graph: the inputs that may be missing, as a JSON list of names. Not there when there are none."""
-LABELS = "headrace.labels"
-"""Property of a graph: what the places of an output's last dimension stand for, as a JSON object of lists of texts by
-output. Not there in a regression's graph."""
 
 Array = np.ndarray[Any, Any]
 

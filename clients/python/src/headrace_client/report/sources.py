@@ -129,22 +129,13 @@ def answers_of(
 
 def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:
     try:
-        import numpy as np
-        import onnxruntime
+        from headrace_engines import ENGINES, ONNX
+        from headrace_engines.model import run_in_batches
     except ModuleNotFoundError as error:
         raise ExtraMissing("report", "report") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    feeds = {each.name: columns[each.name] for each in session.get_inputs()}
-    rows = len(next(iter(feeds.values())))
-    parts = [
-        session.run(names, {name: column[start : start + _BATCH] for name, column in feeds.items()})
-        for start in range(0, rows, _BATCH)
-    ]
-    return {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
+    model = ENGINES[ONNX](graph, None)
+    names = [output.name for output in model.outputs]
+    return dict(zip(names, run_in_batches(model, columns, names, _BATCH), strict=True))
 
 
 def _most_rows(manifest: Manifest) -> int:

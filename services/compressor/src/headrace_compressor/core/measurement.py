@@ -6,9 +6,9 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-import onnx
 from headrace_data.tasks import Mean
 from headrace_data.tasks.classification import AGREEMENT, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
+from headrace_engines.model import Tensor
 from headrace_learning import evaluation
 from headrace_learning.evaluation import Answerer, Labelled
 from headrace_learning.graphs import Array, Columns, task_of_graph
@@ -115,7 +115,7 @@ def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
 
 def reads(graph: bytes, columns: Columns) -> bool:
     """Return whether the columns hold every feature that the graph asks for, in its type and shape."""
-    return all(_fits(each, columns) for each in onnx.load_from_string(graph).graph.input)
+    return all(_fits(each, columns) for each in evaluation.open_graph(graph).inputs)
 
 
 def kl_divergence(expected: Array, given: Array) -> float:
@@ -129,10 +129,9 @@ def kl_divergence(expected: Array, given: Array) -> float:
     return max(0.0, float(np.mean(np.sum(p * np.log(p / q), axis=1))))
 
 
-def _fits(feature: onnx.ValueInfoProto, columns: Columns) -> bool:
+def _fits(feature: Tensor, columns: Columns) -> bool:
     if feature.name not in columns:
         return False
-    column, tensor = columns[feature.name], feature.type.tensor_type
+    column = columns[feature.name]
     # The first dimension is the batch.
-    shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)[1:]
-    return column.shape[1:] == shape and bool(column.dtype == onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    return column.shape[1:] == feature.shape[1:] and bool(column.dtype == feature.dtype)

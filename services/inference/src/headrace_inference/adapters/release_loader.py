@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from headrace_engines.run_limit import RunLimit
 from headrace_runtime.errors import Corrupt, DeadlineExceeded, HeadraceError, NotFound, Unprocessable
 from headrace_runtime.process.service import Background
 from headrace_runtime.telemetry import names
@@ -16,10 +17,9 @@ from headrace_runtime.telemetry.traces import tracer
 from opentelemetry.context import Context
 
 from headrace_inference.adapters import metrics
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.graph_trial import GraphTrial
-from headrace_inference.adapters.onnx_model import OnnxModel
-from headrace_inference.adapters.run_limit import RunLimit
 from headrace_inference.core.releases import Fault, Place, Release, ReleaseBook
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 
@@ -185,7 +185,7 @@ class ReleaseLoader(Background):
         with self._span(release):
             graph = self._graphs.get(release.graph)
             self._trial.attempt(release.graph, graph)
-            model = OnnxModel(graph, self._max_rows, self._run_limit)
+            model = EngineModel(graph, self._max_rows, self._run_limit)
             loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release))
         metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
         return loaded

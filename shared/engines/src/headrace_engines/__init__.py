@@ -1,0 +1,12 @@
+"""Engines: what runs a model, whoever made it. Inference serves with them, trainer and compressor measure with them."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from headrace_engines.model import Model
+from headrace_engines.onnx_model import OnnxModel
+from headrace_engines.run_limit import RunLimit
+
+ONNX: Final = "onnx"
+ENGINES: Final[Mapping[str, Callable[[bytes, RunLimit | None], Model]]] = {ONNX: OnnxModel}
+"""What loads an artifact, by its format. Takes the bytes and a limit on each run, None for none; raises `NotAModel`."""

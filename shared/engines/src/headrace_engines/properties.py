@@ -1,0 +1,54 @@
+"""What a graph says of itself beside its tensors, in the properties of its ONNX file."""
+
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from headrace_engines.errors import NotAModel
+
+OPTIONAL: Final = "headrace.optional"
+"""The inputs that may be missing, as a JSON list of names. Not there when there are none."""
+LABELS: Final = "headrace.labels"
+"""What the places of an output's last dimension stand for, as a JSON object of lists of texts by output."""
+TOKENS: Final = "headrace.tokens"
+"""Which inputs of the graph are the tokens of texts, as a JSON list of what `Tokenised` holds."""
+
+ToldT = TypeVar("ToldT")
+
+
+class Tokenised(BaseModel):
+    """An input of a graph, [batch, tokens] int64, that is made of a text, or of a pair of texts.
+
+    A token is its number in the vocabulary, plus the vocabulary's size in the second text of a pair; -1 stands behind
+    the last token of a row that is shorter than others.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: str
+    """Name of the graph's input."""
+    texts: tuple[str, ...] = Field(min_length=1, max_length=2)
+    """What callers send in its place."""
+    fills: tuple[str | None, ...]
+    """What stands for each text where it is missing, the empty one; None where none may be."""
+    length: int = Field(ge=1, le=65_536)
+    """Most tokens of a row, the special ones included; the rest of a text is cut off."""
+    tokenizer: str
+    """The JSON of the Hugging Face library `tokenizers`, as in `tokenizer.json`."""
+
+
+_KINDS: Final = {
+    OPTIONAL: (TypeAdapter(frozenset[str]), "a JSON list of names"),
+    LABELS: (TypeAdapter(dict[str, tuple[str, ...]]), "a JSON object of lists of texts"),
+    TOKENS: (TypeAdapter(tuple[Tokenised, ...]), "a JSON list of tokenised inputs"),
+}
+
+
+def told(properties: dict[str, str], name: str, otherwise: ToldT) -> ToldT:
+    """Return a property of a graph. Raises NotAModel for one that cannot be read."""
+    kind, expected = _KINDS[name]
+    text = properties.get(name)
+    try:
+        return otherwise if text is None else kind.validate_json(text)  # type: ignore[attr-defined]
+    except ValidationError as error:
+        raise NotAModel(f"expected {expected} as {name}, got {text[:40]!r}" if text else str(error)) from error
