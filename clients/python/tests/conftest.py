@@ -286,8 +286,8 @@ class FakeInference(grpc.GenericRpcHandler):
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     answer: Callable[[Any], Any] | None = None
-    optional: dict[str, bool] | None = None
-    """What ModelConfig says of the inputs; None when the server has no such method."""
+    labels: str = ""
+    optional: dict[str, bool] | None = None  # None when the server has no ModelConfig
     address: str = ""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -315,6 +315,7 @@ class FakeInference(grpc.GenericRpcHandler):
             answer.inputs.add(name=name, datatype=datatype, shape=shape)
         answer.outputs.add(name="label", datatype="INT64", shape=[-1])
         answer.outputs.add(name="probabilities", datatype="FP32", shape=[-1, 2])
+        answer.outputs[1].parameters["labels"].string_param = self.labels
         return answer
 
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802

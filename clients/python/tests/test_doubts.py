@@ -3,7 +3,7 @@
 import pytest
 from headrace_client.doubts import doubts
 from headrace_data.tasks import TASKS
-from headrace_data.tasks.classification import ACCURACY
+from headrace_data.tasks.classification import ACCURACY, CALIBRATION_ERROR
 from headrace_data.twins import near_twins, twins_text
 
 
@@ -31,6 +31,13 @@ from headrace_data.twins import near_twins, twins_text
 )
 def test_each_doubt_is_told_in_one_sentence(metrics, told):
     assert doubts(TASKS["classification"], ACCURACY, metrics) == told
+
+
+def test_a_measure_that_a_constant_wins_is_judged_by_the_headline_as_the_registry_does():
+    metrics = {"accuracy": 0.5, "baseline_accuracy/a": 0.5, "calibration_error": 0.1, "baseline_calibration_error": 0.0}
+    told = ["no better than always answering 'a': accuracy 0.5000, and 0.5000 so"]
+    assert doubts(TASKS["classification"], CALIBRATION_ERROR, metrics) == told
+    assert doubts(TASKS["classification"], CALIBRATION_ERROR, metrics | {"accuracy": 0.9}) == []
 
 
 def test_twins_look_alike():

@@ -6,13 +6,19 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, kl_divergence, measure, reads
 from headrace_compressor.errors import NothingToMeasure
 from headrace_data.spec import Variant
+from headrace_data.transforms import FittedTransform
+from headrace_learning.export import export_graph
+from headrace_learning.features import Feature
+from headrace_learning.served import ServedClassifier
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics import recall_score
 
 FOUND = ("precision", "recall", "f1", "roc_auc", "pr_auc")
 _METRICS = {
@@ -145,3 +151,35 @@ def test_divergence_is_never_negative_and_nothing_between_equals(left: np.ndarra
     assert kl_divergence(p, p) == 0.0
     assert kl_divergence(p, q) >= 0.0
     assert math.isfinite(kl_divergence(p, q))
+
+
+def _of_classes(classes: int) -> Version:
+    """A version that answers by one number: its class is the nearest place below."""
+    feature = Feature(FittedTransform("x", "none", np.zeros(()), np.ones(())), "float32", ())
+    layer = torch.nn.Linear(1, classes)
+    with torch.no_grad():
+        places = torch.arange(classes, dtype=torch.float32)
+        layer.weight.copy_(places[:, None])
+        layer.bias.copy_(-places * places / 2)
+    model = ServedClassifier([feature], (1,), torch.nn.Sequential(layer))
+    graph = export_graph(model, list(range(classes)), {"x": np.zeros(2, np.float32)}).data
+    return Version(f"sha256:of{classes}", "sha256:d", graph)
+
+
+def test_versions_that_know_other_classes_are_measured_by_the_same_thing() -> None:
+    """A champion of two classes beside a candidate of three: one class's recall is not the mean over three."""
+    x = np.array([0.0, 0.1, 0.9, 1.1, 0.2, 1.2, 0.8, 0.7], np.float32)
+    truth = np.array([0, 0, 1, 1, 1, 1, 0, 0])
+    old = Rows("sha256:old", [({"x": x}, truth)], 8)
+    champion, candidate = _of_classes(2), _of_classes(3)
+
+    (alone,) = compare([champion], [old])
+    own, other = compare([champion, candidate], [old])
+
+    assert alone.metrics["recall"] == 0.75, "one of two is looked for where nothing is said"
+    given_ = (x > 0.5).astype(int)
+    assert (
+        own.metrics["recall"] == other.metrics["recall"] == pytest.approx(recall_score(truth, given_, average="macro"))
+    )
+    named = Rows("sha256:old", old.batches, 8, positive=1)
+    assert [each.metrics["recall"] for each in compare([champion, candidate], [named])] == [0.75, 0.75]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from headrace import open_inference as oip
 from headrace.events.v1.prediction_pb2 import PredictionServed
@@ -22,6 +24,7 @@ from headrace_inference.transport.predictor import PREDICTION_ID, Predictor
 from headrace_runtime.cache.redis_cache import Lookup, Outcome
 from headrace_runtime.errors import DeadlineExceeded, HeadraceError, InvalidInput, NotFound, Unavailable
 from headrace_runtime.rpc.admission import Capacity
+from onnx import helper
 
 MakeGraph = Callable[..., bytes]
 MakeRelease = Callable[..., Release]
@@ -382,3 +385,13 @@ def test_metadata_of_a_model(world: World) -> None:
         ("probabilities", "FP32", [-1, 10]),
         ("label", "INT64", [-1]),
     ]
+    assert not any(each.parameters for each in metadata.outputs)
+
+
+def test_metadata_tells_what_the_places_of_an_answer_stand_for(world: World, graph: bytes) -> None:
+    model = onnx.load_from_string(graph)
+    helper.set_model_props(model, {"headrace.labels": '{"probabilities": ["cat", "d\u00f6g"]}'})
+    world.release(model=EngineModel(model.SerializeToString(), max_rows=64), epoch=2)
+    metadata = world.call("ModelMetadata", oip.ModelMetadataRequest(name="digits"))
+    told = [json.loads(each.parameters["labels"].string_param) for each in metadata.outputs if each.parameters]
+    assert told == [["cat", "d\u00f6g"]]

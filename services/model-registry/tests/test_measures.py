@@ -91,7 +91,10 @@ def test_the_champion_is_chosen_by_the_measure_on_the_rows_of_both_splits(ledger
 
     # By the accuracy alone it would be the other way round.
     right = 100 if released else 149
-    decided = ledger.decide(replace(world.compressed(second, right, 120), joined=together))
+    compressed = replace(world.compressed(second, right, 120), joined=together)
+    decided = ledger.decide(compressed)
+    shown = ledger.catalogue.versions[compressed.pipeline, compressed.version_id].evaluations
+    assert shown == compressed.evaluations + together
 
     assert isinstance(decided, facts.ModelReleased) is released
     if not released:

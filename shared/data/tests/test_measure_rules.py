@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from headrace_data.spec import SpecInvalid, load_pipeline
+from headrace_data.spec import SpecInvalid, load_pipeline, parse_canonical
 
 DOCUMENT = """\
 apiVersion: headrace/v1
@@ -62,6 +62,14 @@ def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str
         ("int32", ", positive: true", "", "train.positive: expected a value of type int32, as the label's, got True"),
         ("float32", ", positive: 1", "", "train.positive: expected none for a regression"),
         ("float32", ", threshold: {maximise: f1}", "", "train.threshold: expected none for a regression"),
+        ("string", "", "limits: {recall: 1.2}", "compress.gates.limits.recall: expected 0 to 1, got 1.2"),
+        ("string", "", "limits: {log_loss: -1}", "limits.log_loss: expected a finite number from 0, got -1"),
+        ("float32", "", "limits: {r2: 1.5}", "limits.r2: expected a finite number of at most 1, got 1.5"),
+        ("string", "", "worse: {recall: 1}", "worse.recall: expected less than 1, as recall is a share, got 1"),
+        ("int8", ", positive: 300", "", "positive: expected a value from -128 to 127, which is what int8 holds, got 3"),
+        ("int32, range: [0, 3]", ", positive: 7", "", "expected a value from 0 to 3, as the label's range says, got 7"),
+        ("uint8", ", positive: -1", "", "train.positive: expected a value from 0 to 255"),
+        ("string", ", positive: ''", "", "train.positive: expected a text that is not empty"),
         ("bool", ", threshold: {}", "", "train.threshold: expected either maximise or costs, got neither"),
         ("bool", ", threshold: {maximise: f2}", "", "train.threshold.maximise: expected one of f1, accuracy, balanced"),
     ],
@@ -69,3 +77,20 @@ def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str
 def test_what_the_task_does_not_have_is_refused(label: str, train: str, gates: str, told: str) -> None:
     with pytest.raises(SpecInvalid, match=told):
         load_pipeline(document(label, train, gates))
+
+
+def test_every_impossible_thing_is_told_at_once() -> None:
+    with pytest.raises(SpecInvalid) as told:
+        load_pipeline(
+            document("int8", ", positive: 300", "measure: rmse, limits: {recall: 1.2, f1: 0.5}, worse: {f1: 2}")
+        )
+    places = {problem.path for problem in told.value.problems}
+    gates = "compress.gates"
+    assert places == {"train.positive", f"{gates}.measure", f"{gates}.limits.recall", f"{gates}.worse.f1"}
+
+
+def test_a_spec_from_before_these_rules_is_read_as_it_was() -> None:
+    plain = load_pipeline(document("int8", ", positive: 3", "limits: {recall: 0.5}")).canonical_json()
+    old = plain.replace(b'"positive":3', b'"positive":300').replace(b'"recall":0.5', b'"recall":1.5')
+    assert old != plain
+    assert parse_canonical(old).train.positive == 300

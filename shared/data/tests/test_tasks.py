@@ -195,11 +195,50 @@ def test_no_threshold_is_better_than_the_one_that_is_chosen(seed: int, by: str) 
             return -float(20 * np.sum(of_class & ~said) + np.sum(said & ~of_class))
         return float(getattr(sklearn, f"{by}_score")(of_class, said))
 
-    chosen = best_threshold(scores, of_class, least_cost(20, 1) if by == "costs" else MAXIMISED[by])
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    chosen = best_threshold(probabilities, 1, of_class, least_cost(20, 1) if by == "costs" else MAXIMISED[by])
     assert worth(chosen) == pytest.approx(max(worth(at) for at in np.linspace(-0.005, 1.005, 203)))
     weights = decision_weights(chosen, 1)
-    probabilities = np.stack([1 - scores, scores], axis=1)
     assert ((probabilities * weights).argmax(axis=1) == (scores > chosen)).all()
+
+
+ENDS = [0.0, 1e-30, 5.9604645e-08, 0.49999997, 0.5, 0.50000006, 0.99999988, 0.99999994, 1.0]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    places=st.lists(st.tuples(st.sampled_from(ENDS), st.booleans()), min_size=2, max_size=12),
+    positive=st.sampled_from([0, 1]),
+    by=st.sampled_from([*MAXIMISED, "never", "always"]),
+)
+def test_a_threshold_between_neighbours_is_judged_as_the_graph_decides(places, positive, by) -> None:
+    """Of sure probabilities the next float32 is the only number between: what is chosen must be what is answered."""
+    own = np.array([place for place, _ in places], np.float32)
+    of_class = np.array([inside for _, inside in places])
+    of_class[:2] = True, False
+    probabilities = np.empty((len(own), 2), np.float32)
+    probabilities[:, positive], probabilities[:, 1 - positive] = own, np.float32(1) - own
+    costs = {"never": least_cost(1e-9, 1.0), "always": least_cost(1.0, 1e-9)}
+    worth = costs[by] if by in costs else MAXIMISED[by]
+
+    def served(threshold: float) -> float:
+        said = (probabilities * decision_weights(threshold, positive)).argmax(axis=1) == positive
+        counts = (np.array([np.sum(said & of_class)]), np.array([np.sum(said & ~of_class)]))
+        return float(worth(*counts, int(of_class.sum()), int((~of_class).sum()))[0])
+
+    chosen = best_threshold(probabilities, positive, of_class, worth)
+    near = [np.nextafter(np.float32(each), np.float32(end)) for each in ENDS for end in (0, 1)]
+    assert served(chosen) == max(served(float(at)) for at in [*ENDS, *near, 0.25, 0.75])
+
+
+def test_a_row_that_is_certain_can_be_told_from_a_row_that_nearly_is() -> None:
+    probabilities = np.array([[1e-12, 1.0], [1e-9, 1.0], [0.6, 0.4]], np.float32)
+    chosen = best_threshold(probabilities, 1, np.array([True, False, False]), MAXIMISED["accuracy"])
+    assert chosen == 1.0, "no float32 below one parts the first two: none is as right as both, and the highest counts"
+    assert (probabilities * decision_weights(chosen, 1)).argmax(axis=1).tolist() == [0, 0, 0]
+    sure = np.array([[0.0, 1.0], [5.9604645e-08, 0.99999994]], np.float32)
+    chosen = best_threshold(sure, 1, np.array([True, False]), MAXIMISED["accuracy"])
+    assert (sure * decision_weights(chosen, 1)).argmax(axis=1).tolist() == [1, 0]
 
 
 def test_calibration_is_that_of_the_probabilities_whatever_is_answered() -> None:

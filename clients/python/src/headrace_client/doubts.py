@@ -31,7 +31,7 @@ def doubts(task: Task, measure: Measure, metrics: Mapping[str, float]) -> list[s
 
 def _no_better(task: Task, measure: Measure, metrics: Mapping[str, float]) -> str:
     """Return that a version is no better than its baseline, with both measurements; empty when it is better."""
-    found = task.baseline(metrics, measure)
+    found = task.baseline(metrics, task.judged_by(measure))
     if found is None or not found.no_better:
         return ""
     return f"no better than {found.always}: {found.measure.name} {found.measured:.4f}, and {found.value:.4f} so"

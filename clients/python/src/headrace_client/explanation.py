@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace_client.errors import AnswerInvalid
 from headrace_client.inference import InferenceClient, InferenceResult
-from headrace_client.prediction import LABEL, PREDICTION, PROBABILITIES
+from headrace_client.prediction import LABEL, PREDICTION, PROBABILITIES, place_of
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows
 
 _PARTS = ("occlusion", "reference", "remainder")
@@ -87,7 +87,8 @@ def _explanation(result: InferenceResult) -> Explanation:
     )
     label = outputs[LABEL][0] if LABEL in outputs else None
     # Of a regression there is one number a row, of a classification one for each class.
-    chosen = _place(label, answer[0], outputs.get(f"{name}/labels")) if name == PROBABILITIES else 0
+    known = [str(each) for each in outputs.get(f"{name}/labels", ())]
+    chosen = place_of(label, answer[0], known) if name == PROBABILITIES else 0
     numbers = [float(np.ravel(found)[chosen]) for found in (answer[0], reference, remainder)]
     each = added.reshape(len(added), -1)[:, chosen]
     values = [str(value) for value in outputs["explained"]]
@@ -103,9 +104,3 @@ def _explanation(result: InferenceResult) -> Explanation:
         model=result.model,
         version=result.version,
     )
-
-
-def _place(label: Any, probabilities: Array, labels: Array | None) -> int:
-    """Return the place of the label answered: with a threshold it need not be the likeliest."""
-    known = [] if labels is None else [str(each) for each in labels]
-    return known.index(str(label)) if str(label) in known else int(np.argmax(probabilities))

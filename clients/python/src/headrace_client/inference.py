@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -161,7 +162,17 @@ def _request(model: str, inputs: Mapping[str, Array], version: str) -> Any:
 
 
 def _tensor_spec(tensor: Any) -> TensorSpec:
-    return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape))
+    return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape), labels=_labels(tensor))
+
+
+def _labels(tensor: Any) -> tuple[str, ...]:
+    """Return what a server tells of the places of a tensor; nothing of what is no list of texts."""
+    told = tensor.parameters["labels"].string_param if "labels" in tensor.parameters else "[]"
+    try:
+        labels = json.loads(told)
+    except json.JSONDecodeError:
+        return ()
+    return tuple(map(str, labels)) if isinstance(labels, list) else ()
 
 
 def _datatype(name: str, array: Array) -> str:

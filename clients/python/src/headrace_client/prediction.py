@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace_client.errors import AnswerInvalid, RowProblem, RowsInvalid
+from headrace_client.errors import AnswerInvalid, Rejected, RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient, InferenceResult
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows
 
@@ -25,7 +25,8 @@ class Prediction:
     row: int
     label: Any
     probability: float | None
-    """The highest of the probabilities: of the label, unless its pipeline chose another threshold."""
+    """Of the label, which a threshold may make another than the likeliest; the highest where the server does not say
+    which is which."""
     probabilities: tuple[float, ...] | None
     model: str
     version: str
@@ -53,9 +54,29 @@ def predict_rows(
     """
     inputs = client.inputs(model) if inputs is None else inputs
     predictions: list[Prediction] = []
+    labels: dict[str, dict[str, tuple[str, ...]]] = {}
     for arrays in _checked_batches(rows, inputs, batch):
-        predictions += _taken_apart(client.infer(model, arrays), len(predictions) + 1, _rows_in(arrays))
+        result = client.infer(model, arrays)
+        if result.version not in labels:
+            labels[result.version] = _labels(client, result)
+        predictions += _taken_apart(result, len(predictions) + 1, _rows_in(arrays), labels[result.version])
     return predictions
+
+
+def place_of(label: Any, probabilities: Array, labels: Sequence[str]) -> int:
+    """Return the place of a label among its probabilities, [labels]; that of the highest where it is not known."""
+    return labels.index(str(label)) if str(label) in labels[: len(probabilities)] else int(np.argmax(probabilities))
+
+
+def _labels(client: InferenceClient, result: InferenceResult) -> dict[str, tuple[str, ...]]:
+    """Return what the places of the outputs stand for in the version that answered, by output."""
+    if all(array.ndim < 2 for array in result.outputs.values()):
+        return {}
+    try:
+        outputs = client.metadata(result.model, result.version).outputs
+    except Rejected:  # a version that is served no more, or a server that has no versions
+        return {}
+    return {output.name: output.labels for output in outputs}
 
 
 def unknown_fields(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec]) -> dict[str, str]:
@@ -92,23 +113,26 @@ def _rows_in(arrays: Mapping[str, Array]) -> int:
     return next((len(array) for array in arrays.values()), 0)
 
 
-def _taken_apart(result: InferenceResult, first_row: int, count: int) -> list[Prediction]:
+def _taken_apart(
+    result: InferenceResult, first_row: int, count: int, labels: Mapping[str, Sequence[str]]
+) -> list[Prediction]:
     for name, array in result.outputs.items():
         if array.ndim == 0 or len(array) != count:
             raise AnswerInvalid(f"output '{name}' of {result.model} has shape {list(array.shape)} for {count} rows")
-    return [_prediction(result, first_row + index, index) for index in range(count)]
+    return [_prediction(result, first_row + index, index, labels) for index in range(count)]
 
 
-def _prediction(result: InferenceResult, row: int, index: int) -> Prediction:
+def _prediction(result: InferenceResult, row: int, index: int, labels: Mapping[str, Sequence[str]]) -> Prediction:
     values = {name: array[index] for name, array in result.outputs.items()}
     label = values.pop(LABEL, None)
     probabilities = values.pop(PROBABILITIES, None)
     number = values.pop(PREDICTION) if isinstance(values.get(PREDICTION), np.floating) else None
+    flat = None if probabilities is None else np.ravel(probabilities).astype(float)
     return Prediction(
         row=row,
         label=_json_value(label),
-        probability=None if probabilities is None else float(np.max(probabilities)),
-        probabilities=None if probabilities is None else tuple(np.ravel(probabilities).astype(float).tolist()),
+        probability=None if flat is None else float(flat[place_of(label, flat, labels.get(PROBABILITIES, ()))]),
+        probabilities=None if flat is None else tuple(flat.tolist()),
         model=result.model,
         version=result.version,
         variant=result.variant or None,

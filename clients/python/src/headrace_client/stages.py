@@ -154,9 +154,11 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         trained = state.version.trained
         task = task_of(trained.task, trained.metrics)
         measure = task.measure(trained.measure)
-        value, found = trained.metrics.get(measure.name), task.baseline(trained.metrics, measure)
+        judge = task.judged_by(measure)
+        value, found = trained.metrics.get(measure.name), task.baseline(trained.metrics, judge)
         tested = "" if value is None else f"test {measure.name} {value:.4f}"
-        beside = f" ({found.value:.4f} by {found.always})" if found else ""
+        of = "" if judge is measure else f"{judge.name} "
+        beside = f" ({of}{found.value:.4f} by {found.always})" if found else ""
         return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested + beside))
     return Stage("training", Mark.WAITING, "starts after the dataset")
 

@@ -50,6 +50,8 @@ class TensorSpec:
     shape: tuple[int, ...]
     optional: bool | None = None
     """Whether it may be missing; None when the server does not say."""
+    labels: tuple[str, ...] = ()
+    """What the places of its last dimension stand for, such as classes; none when the server does not say."""
 
     @property
     def row_shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from headrace_data.tasks import Scores
+from headrace_data.tasks import Classes, Scores
 from headrace_data.tasks.classification import LABEL, PROBABILITIES, Predictions
 from headrace_data.tasks.regression import PREDICTION
 from headrace_engines import ENGINES, ONNX
@@ -35,10 +35,10 @@ def open_graph(graph: bytes) -> Model:
 class Answerer:
     """A served graph, ready to answer rows, and its task."""
 
-    def __init__(self, graph: bytes, positive: int | str | None = None) -> None:
-        """`positive` is the class that is looked for, where there are classes."""
+    def __init__(self, graph: bytes, positive: int | str | None = None, compared: Classes = ()) -> None:
+        """`positive` is the class that is looked for, where there are classes; `compared` are those of all graphs."""
         self._model = open_graph(graph)
-        self._positive = positive
+        self._positive, self._compared = positive, compared
         self.task = task_of_graph(graph)
         self.classes = classes_of_graph(graph)
 
@@ -48,7 +48,7 @@ class Answerer:
 
     def scores(self) -> Scores:
         """Return what measures the graph's answers."""
-        return self.task.scores(self.classes, self._positive)
+        return self.task.scores(self.classes, self._positive, self._compared)
 
 
 def predict(graph: bytes, columns: Columns) -> Predictions:

@@ -97,15 +97,18 @@ def _figure(measure: Measure, value: float) -> str:
 
 def _beside(facts: VersionFacts) -> str:
     """Return what always the same answer would score; empty for a version of which that was not measured."""
-    found = _task(facts).baseline(facts.version["metrics"], _measure(facts))
+    judge = _task(facts).judged_by(_measure(facts))
+    found = _task(facts).baseline(facts.version["metrics"], judge)
     if found is None:
         return ""
     always = found.always
     if found.answer is not None:
         flag = isinstance(facts.answers, Answers) and facts.answers.flag
         always = f"always '{cut(class_name(found.answer, flag=flag), _SHOWN)}'"
-    told = f"; {always} would be {_figure(found.measure, found.value)}"
-    return f"{told}: no better than that" if found.no_better else told
+    of = "" if judge is _measure(facts) else f" by {judge.title}"
+    told = f"; {always} would be {_figure(found.measure, found.value)}{of}"
+    own = f", and it is {_figure(found.measure, found.measured)}" if of else ""
+    return f"{told}{own}: no better than that" if found.no_better else told
 
 
 def _learning(facts: VersionFacts) -> Html:
@@ -302,17 +305,26 @@ def _gates(facts: VersionFacts) -> Html:
 def _comparison(facts: VersionFacts) -> Iterator[Html]:
     """Yield the champion beside this version, when they were measured on the same rows; a first one has none."""
     found = facts.version["evaluations"]
-    if len(found) > 1:
-        names = sorted({name for one in found for name in one["metrics"] if not of_part(name)})
-        rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
-        heads = ["", *(_whose(one["version_id"], facts) for one in found)]
-        told = page.table(heads, rows, numbers=range(1, len(heads)))
-        note = "Both on the test split of the newer dataset."
-        yield page.card("Against the champion", told, note=note, wide=True)
+    if len({one["version_id"] for one in found}) < 2:
+        return
+    names = sorted({name for one in found for name in one["metrics"] if not of_part(name)})
+    rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
+    splits = list(dict.fromkeys(one["dataset_id"] for one in found))
+    heads = ["", *(_whose(one, facts, splits) for one in found)]
+    told = page.table(heads, rows, numbers=range(1, len(heads)))
+    note = "Both on the same rows: the test split of the dataset that each learned from"
+    if "" in splits:
+        note += f", and both splits together, by which {_measure(facts).title} is compared"
+    yield page.card("Against the champion", told, note=f"{note}.", wide=True)
 
 
-def _whose(version_id: str, facts: VersionFacts) -> str:
-    return "this version" if version_id == facts.version["version_id"] else f"champion {short_id(version_id)}"
+def _whose(evaluation: View, facts: VersionFacts, splits: Sequence[str]) -> str:
+    """Return the head of an evaluation's column: of which version, and where there are several splits, on which."""
+    version_id, dataset_id = evaluation["version_id"], evaluation["dataset_id"]
+    whose = "this version" if version_id == facts.version["version_id"] else f"champion {short_id(version_id)}"
+    if len(splits) < 2:
+        return whose
+    return f"{whose}, {short_id(dataset_id)}" if dataset_id else f"{whose}, together"
 
 
 def _lineage(facts: VersionFacts) -> Html:

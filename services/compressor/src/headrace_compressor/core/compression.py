@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace_data import spec
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_learning.graphs import task_of_graph
+from headrace_learning.graphs import classes_of_graph, task_of_graph
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import NotApplicable
 
@@ -77,12 +77,14 @@ def compare(versions: Sequence[Version], splits: Sequence[Rows]) -> Iterator[Eva
     """Yield what each version scores on each test split.
 
     A version that asks for features which a split does not have, because the pipeline's schema changed between the
-    two, cannot be evaluated there: that evaluation is left out.
+    two, cannot be evaluated there: that evaluation is left out. Where the versions know other classes, each of all
+    these is looked for in both: precision of one class of two, and the mean over three, could not be compared.
     """
+    compared = sorted({value for version in versions for value in classes_of_graph(version.graph)}, key=str)
     for rows in splits:
         for version in versions:
             if reads(version.graph, rows.first):
-                metrics, task = evaluate(version.graph, rows), task_of_graph(version.graph)
+                metrics, task = evaluate(version.graph, rows, compared), task_of_graph(version.graph)
                 yield Evaluation(version.version_id, rows.dataset_id, rows.count, metrics, task.kind)
             else:
                 logger.warning("version %s cannot read the features of %s", version.version_id, rows.dataset_id)

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-from headrace_data.tasks import Mean
+from headrace_data.tasks import Classes, Mean
 from headrace_data.tasks.classification import AGREEMENT, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
 from headrace_engines.model import Tensor
 from headrace_learning import evaluation
@@ -104,9 +104,9 @@ def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
     }
 
 
-def evaluate(graph: bytes, rows: Rows) -> dict[str, float]:
-    """Return the measures of a version's task on the rows."""
-    answerer = Answerer(graph, rows.positive)
+def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:
+    """Return the measures of a version's task on the rows; `compared` are the classes of all versions beside it."""
+    answerer = Answerer(graph, rows.positive, compared)
     scores = answerer.scores()
     for features, truth in rows.batches:
         scores.add(answerer.answers(features), truth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ PRIORITY = "priority"
 EXPLAIN = "explain"
 CLASSIFICATION = "classification"
 """The parameter of an output by which a caller asks for its highest scores only."""
+MOST_LABELS = 1024 * 1024
+"""Letters of an output's labels that are told with a model's metadata: clients take 4 MiB in an answer."""
 
 _CACHE_POLICIES = {
     model_pb2.CACHE_POLICY_REDIS: CachePolicy.REDIS,
@@ -199,7 +202,9 @@ def to_metadata(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
 
 def _add_specs(field: Any, specs: Iterable[TensorSpec]) -> None:
     for spec in specs:
-        field.add(name=spec.name, datatype=spec.datatype.name, shape=spec.sizes)
+        tensor = field.add(name=spec.name, datatype=spec.datatype.name, shape=spec.sizes)
+        if spec.labels and len(told := json.dumps(spec.labels, ensure_ascii=False)) <= MOST_LABELS:
+            tensor.parameters["labels"].string_param = told
 
 
 def to_release(message: model_pb2.ModelReleased) -> Release:

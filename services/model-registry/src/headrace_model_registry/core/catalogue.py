@@ -289,7 +289,7 @@ class Catalogue:
         self._end_run(event.run_id, RunState.SUCCEEDED, time)
         version = self.versions.get((event.pipeline, event.version_id))
         if version is not None:
-            measured = replace(version, variants=event.variants, evaluations=event.evaluations)
+            measured = replace(version, variants=event.variants, evaluations=event.evaluations + event.joined)
             self.versions[event.pipeline, event.version_id] = measured
 
     @_fold.register

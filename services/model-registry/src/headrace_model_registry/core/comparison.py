@@ -54,8 +54,9 @@ def compare(
             if evaluation is None or measure.name not in evaluation.metrics:
                 return f"the {measure.name} of version {version_id} on {_named(dataset_id)} was not measured"
             value = evaluation.metrics[measure.name]
-            if fault := measure.fault(value):
-                return f"the {measure.name} of version {version_id} on {_named(dataset_id)} is {fault}"
+            if expected := measure.expected(value):
+                told = f"the {measure.name} of version {version_id} on {_named(dataset_id)} is {value}"
+                return f"{told}, expected {expected}"
             parts.append(Achieved(measure, value, evaluation.rows))
             counts.add(evaluation.rows)
         if len(counts) != 1:

@@ -13,10 +13,10 @@ from headrace_trainer.errors import WrongDataset
 def choose(wanted: Threshold, graph: bytes, positive: int, validation: Labelled) -> float:
     """Return the best threshold of the class at a place among two. Raises WrongDataset where the split lacks one."""
     answerer = Answerer(graph)
-    scores: list[Array] = []
+    probabilities: list[Array] = []
     of_class: list[Array] = []
     for features, truth in validation:
-        scores.append(answerer.answers(features)[PROBABILITIES][:, positive])
+        probabilities.append(answerer.answers(features)[PROBABILITIES])
         of_class.append(truth == answerer.classes[positive])
     inside = np.concatenate(of_class)
     if inside.all() or not inside.any():
@@ -26,4 +26,4 @@ def choose(wanted: Threshold, graph: bytes, positive: int, validation: Labelled)
         )
     costs = wanted.costs
     worth = least_cost(costs.missed, costs.false_alarm) if costs else MAXIMISED[wanted.maximise or ""]
-    return best_threshold(np.concatenate(scores), inside, worth)
+    return best_threshold(np.concatenate(probabilities), positive, inside, worth)

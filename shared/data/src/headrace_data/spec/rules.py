@@ -18,7 +18,7 @@ from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Role
-from headrace_data.spec.task_rules import TASK_RULES, gates_fit_the_task
+from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
@@ -217,7 +217,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 """The rules of every spec."""
 DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
-    gates_fit_the_task,
+    *TASK_DOCUMENT_RULES,
     network_fits_a_graph,
     images_stay_in_sight,
     settings_fit_the_network,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import numpy as np
+
 from headrace_data.spec.draft import Draft, Finding, closest
 from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
@@ -92,6 +94,41 @@ def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
                 yield ("compress", "gates", gate.name), told
 
 
+def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
+    """Demand limits that a measure can have, or can be worse by. For documents only: old ones stay readable."""
+    task = _task(draft)
+    known = TASKS[task].measures if task is not None else {}
+    for section in ("limits", "worse"):
+        held = draft.at("compress", "gates", section)
+        for name, value in held.items() if isinstance(held, dict) else ():
+            if name not in known or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            # By as much as there is at all a variant may always be worse: the gate would be none.
+            is_idle = section == "worse" and known[name].unit == "share" and value >= 1
+            if expected := "less than 1" if is_idle else known[name].expected(value) if section == "limits" else "":
+                told = f"expected {expected}, as {name} is a share" if is_idle else f"expected {expected}"
+                yield ("compress", "gates", section, name), f"{told}, got {value}"
+
+
+def positive_can_be_there(draft: Draft) -> Iterator[Finding]:
+    """Demand a value that a record's label may have from who looks for one. For documents only, as `limits_can_be_met`.
+
+    Whether it is of the label's type at all is asked of every spec.
+    """
+    value, label = draft.at("train", "positive"), _label(draft)
+    if label is None or label.type.startswith("float") or isinstance(value, bool):
+        return
+    if value == "" and label.type == "string":
+        yield ("train", "positive"), "expected a text that is not empty: an empty label is missing"
+    if not isinstance(value, int) or label.type in ("string", "bool"):
+        return
+    limits = np.iinfo(label.type)
+    low, high = label.range or (int(limits.min), int(limits.max))
+    if not low <= value <= high:
+        told = "as the label's range says" if label.range else f"which is what {label.type} holds"
+        yield ("train", "positive"), f"expected a value from {low} to {high}, {told}, got {value}"
+
+
 def _label(draft: Draft) -> Field | None:
     positions = draft.by_role("label")
     return draft.fields.get(positions[0]) if len(positions) == 1 else None
@@ -116,3 +153,9 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     thresholds_are_for_two_classes,
 )
 """The rules about the task of every spec."""
+TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
+    gates_fit_the_task,
+    limits_can_be_met,
+    positive_can_be_there,
+)
+"""The rules about the task of documents alone."""

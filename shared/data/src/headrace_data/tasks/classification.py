@@ -56,10 +56,14 @@ class Predictions:
 class ClassScores:
     """Measurements of classified rows."""
 
-    def __init__(self, classes: Classes, positive: int | str | None = None) -> None:
-        """`positive` is the class that is looked for; the second of two by default, and each of more in turn."""
+    def __init__(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> None:
+        """`positive` is the class that is looked for; the second of two by default, and each of more in turn.
+
+        `compared` are the classes of all that is compared: of more than two each is looked for, whoever knows them.
+        """
         self._classes = classes
         self._wanted = positive
+        self._one_of_two = len({*classes, *compared}) == 2
         self._positive = next((place for place, value in enumerate(classes) if value == positive), None)
         self._strangers = Counter[int | str]()
         """Rows by true classes that the graph does not know."""
@@ -122,7 +126,7 @@ class ClassScores:
             return [self._positive], []
         if self._wanted is not None:
             return [], [self._strangers[self._wanted]] if self._wanted in self._strangers else []
-        if len(self._classes) == 2 and not self._strangers:
+        if self._one_of_two and len(self._classes) == 2 and not self._strangers:
             return [1], []
         return list(range(len(self._classes))), list(self._strangers.values())
 
@@ -251,9 +255,9 @@ class Classification(Task):
         Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0),
     )
 
-    def scores(self, classes: Classes, positive: int | str | None = None) -> ClassScores:
+    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> ClassScores:
         """Return what measures answers."""
-        return ClassScores(classes, positive)
+        return ClassScores(classes, positive, compared)
 
     def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
         """Return what always answering one class scores beside the version."""

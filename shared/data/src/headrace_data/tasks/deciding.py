@@ -21,6 +21,9 @@ MAXIMISED: Final[dict[str, Worth]] = {
     "balanced_accuracy": lambda found, false, inside, outside: (found / inside + 1 - false / outside) / 2,
 }
 """What a threshold may be chosen by."""
+_ONE: Final = int(np.float32(1).view(np.int32))
+_NEVER: Final = -1
+"""Beside the bits of float32 thresholds from 0 to `_ONE`: none."""
 
 
 def least_cost(missed: float, false_alarm: float) -> Worth:
@@ -28,19 +31,23 @@ def least_cost(missed: float, false_alarm: float) -> Worth:
     return lambda found, false, inside, outside: -(missed * (inside - found) + false_alarm * false)
 
 
-def best_threshold(scores: Array, of_class: Array, worth: Worth) -> float:
+def best_threshold(probabilities: Array, positive: int, of_class: Array, worth: Worth) -> float:
     """Return the probability above which a class is answered best, between two that were seen; of equals the highest.
 
-    `scores` are probabilities of the class, [rows], and `of_class` whether rows are of it, [rows] bool: some must be,
-    and some must not.
+    `probabilities` are those of two classes, [rows, 2] float32, `positive` is the place of the one that is looked for,
+    and `of_class` tells whether rows are of it, [rows] bool: some must be, and some must not. Each threshold is judged
+    by what a graph with its `decision_weights` answers, to the last bit. It is a number that float32 holds.
     """
-    cuts, found, false = curve(scores.astype(np.float64), of_class)
+    cuts, found, false = curve(_last_answered(probabilities, positive), of_class)
     # Before the first cut the class is never answered, after the last it always is.
-    edges = np.concatenate([[1.0], cuts, [0.0]])
+    edges = np.concatenate([[_ONE], cuts, [_NEVER]])
     found, false = np.append(0, found), np.append(0, false)
-    inside, outside = int(found[-1]), int(false[-1])
-    best = int(np.argmax(worth(found, false, inside, outside)))
-    return float((edges[best] + edges[best + 1]) / 2)
+    there = edges[:-1] > edges[1:]  # a class that is certain may be the answer up to a threshold of one
+    value = np.where(there, worth(found, false, int(found[-1]), int(false[-1])), -np.inf)
+    best = int(np.argmax(value))
+    high, low = edges[best], edges[best + 1]
+    middle = _threshold(edges[best : best + 2]).astype(np.float64).mean(keepdims=True).astype(np.float32)
+    return float(_threshold(np.clip(middle.view(np.int32), low + 1, high))[0])
 
 
 def decision_weights(threshold: float, positive: int) -> Array:
@@ -48,6 +55,32 @@ def decision_weights(threshold: float, positive: int) -> Array:
 
     p > t is p (1 - t) > (1 - p) t.
     """
-    weights = np.full(2, threshold, dtype=np.float32)
-    weights[positive] = np.float32(1) - np.float32(threshold)
+    return _weights(np.array([threshold], dtype=np.float32), positive).reshape(2)
+
+
+def _weights(thresholds: Array, positive: int) -> Array:
+    """Return the decision weights of thresholds, [thresholds, 2] float32."""
+    weights = np.stack([thresholds, thresholds], axis=1)
+    weights[:, positive] = np.float32(1) - thresholds
     return weights
+
+
+def _last_answered(probabilities: Array, positive: int) -> Array:
+    """Return the highest threshold at which each row is answered the class, [rows] as bits; `_NEVER` where at none.
+
+    A higher threshold never adds a row: products of rounded factors that fall, or rise, do so too. So halves of the
+    range are left out, until one number remains.
+    """
+    rows = len(probabilities)
+    low, high = np.full(rows, _NEVER, np.int64), np.full(rows, _ONE + 1, np.int64)
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        weighed = probabilities * _weights(_threshold(middle), positive)
+        answered = (weighed.argmax(axis=1) == positive) & (middle > _NEVER)
+        low, high = np.where(answered, middle, low), np.where(answered, high, middle)
+    return low
+
+
+def _threshold(bits: Array) -> Array:
+    """Return the float32 with these bits, which are in the order of the numbers from zero on; 0 of `_NEVER`."""
+    return np.maximum(bits, 0).astype(np.int32).view(np.float32)

@@ -53,19 +53,22 @@ class Measure:
     """What a page says beside it."""
     adds_up: Additive | None = None
     """None where that of joined rows does not follow from that of each set: they are measured together then."""
+    most: float = math.inf
+    """The highest value that there can be; of a share it is 1."""
 
     def worse(self, one: float, other: float) -> bool:
         """Tell whether one value, or amount, is worse than the other by more than rounding."""
         less, more = (one, other) if self.better == "more" else (other, one)
         return less < more - ROUNDING * abs(more)
 
-    def fault(self, value: float) -> str:
-        """Return what is wrong with a value, empty when nothing is."""
-        if self.unit == "share":
-            return "" if 0.0 <= value <= 1.0 else f"{value}, expected 0 to 1"
-        if self.unit == "":
-            return "" if math.isfinite(value) else f"{value}, expected a finite number"
-        return "" if 0.0 <= value < math.inf else f"{value}, expected a finite number from 0"
+    def expected(self, value: float) -> str:
+        """Return what is expected in the place of a value that there cannot be, empty for one that there can."""
+        low, high = (0.0, 1.0) if self.unit == "share" else (-math.inf if self.unit == "" else 0.0, self.most)
+        if math.isfinite(value) and low <= value <= high:
+            return ""
+        if math.isinf(high):
+            return "a finite number" if math.isinf(low) else "a finite number from 0"
+        return f"a finite number of at most {high:g}" if math.isinf(low) else f"{low:g} to {high:g}"
 
     def text(self, value: float) -> str:
         """Return a value for a sentence."""

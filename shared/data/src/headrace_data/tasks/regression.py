@@ -15,7 +15,7 @@ PREDICTION: Final = "prediction"
 """The output of a served graph: [rows] float32 or float64, in the label's unit."""
 RMSE: Final = Measure("rmse", "label", "less", "rmse", adds_up=SQUARED)
 MAE: Final = Measure("mae", "label", "less", "mae", "mean absolute error", AVERAGED)
-R2: Final = Measure("r2", "", "more", "r²", "1 is perfect")
+R2: Final = Measure("r2", "", "more", "r²", "1 is perfect", most=1.0)
 
 
 class Errors:
@@ -108,7 +108,7 @@ class Regression(Task):
     beside = MAE.name
     gates = (Gate("errorRise", "error_rise", _rise, 0.0),)
 
-    def scores(self, classes: Classes, positive: int | str | None = None) -> RegressionScores:
+    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> RegressionScores:
         """Return what measures answers."""
         return RegressionScores()
 

@@ -105,8 +105,11 @@ class Task(ABC):
         return {each.name: each for each in self.measured}
 
     @abstractmethod
-    def scores(self, classes: Classes, positive: int | str | None = None) -> Scores:
-        """Return what measures answers; `positive` is the class that is looked for, where there are classes."""
+    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> Scores:
+        """Return what measures answers, where there are classes: `positive` is the one that is looked for.
+
+        `compared` are the classes of all graphs that are compared, so that a measure means the same of each.
+        """
 
     def measure(self, name: str | None) -> Measure:
         """Return the measure that a pipeline chose; the headline where it chose none, or one of another task."""
@@ -116,12 +119,17 @@ class Task(ABC):
     def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
         """Return the baseline of a version by a measure, given its metrics; None when none was measured."""
 
+    def judged_by(self, measure: Measure) -> Measure:
+        """Return the measure by which a version is held against its baseline, given the one that a pipeline chose.
+
+        Some are won by an answer that looks at no feature, such as a calibration error: there the headline tells.
+        """
+        return self.headline if measure.name in self.won_by_constants else measure
+
     def why_useless(self, metrics: Metrics, measure: Measure, *, balanced: bool) -> str:
         """Return what shows that a version answers worse than its baseline, empty when it does not or none is known.
 
         `balanced` tells whether each class counted alike while it was trained.
         """
-        # Some measures are won by an answer that looks at no feature, such as a calibration error: there the headline
-        # tells.
-        found = self.baseline(metrics, self.headline if measure.name in self.won_by_constants else measure)
+        found = self.baseline(metrics, self.judged_by(measure))
         return found.worse if found else ""

@@ -684,7 +684,7 @@ class Version(_message.Message):
 
     @_builtins.property
     def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Evaluation]:
-        """Candidate and champion on the same rows; empty before they were compared."""
+        """Candidate and champion on the same rows, those of both test splits together last; empty before they were compared."""
 
     def __init__(
         self,

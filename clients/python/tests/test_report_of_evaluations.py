@@ -1,0 +1,57 @@
+"""The page of a version that was measured beside others."""
+
+import html
+import re
+from typing import Any
+
+import numpy as np
+from headrace_client.report.facts import Answers, VersionFacts
+from headrace_client.report.version_page import version_page
+
+FACTS = VersionFacts(
+    version={
+        "model": "penguins",
+        "ordinal": 3,
+        "version_id": "sha256:" + "e" * 64,
+        "state": "released",
+        "reason": None,
+        "epochs": 40,
+        "task": "classification",
+        "measure": "accuracy",
+        "metrics": {"accuracy": 0.9},
+        "variants": [],
+        "gates": [{"variant": "int8", "gate": "sizeRatio", "passed": True, "limit": 1.0, "measured": 0.61}],
+        "evaluations": [],
+    },
+    manifest={},
+    answers=Answers("fp32", np.array([0, 1]), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), [0, 1]),
+    label="species",
+)
+
+
+def changed(**version: Any) -> str:
+    page = version_page(VersionFacts({**FACTS.version, **version}, FACTS.manifest, FACTS.answers, FACTS.label))
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", html.unescape(page), flags=re.DOTALL))
+
+
+def test_what_was_measured_on_both_splits_together_is_shown() -> None:
+    own, champion = FACTS.version["version_id"], "sha256:" + "c" * 64
+    values = {(own, "d1"): 0.9, (champion, "d1"): 0.8, (own, "d2"): 0.7, (champion, "d2"): 0.6}
+    values |= {(own, ""): 0.85, (champion, ""): 0.75}
+    told = [
+        {"version_id": version, "dataset_id": dataset and f"sha256:{dataset * 32}", "rows": 9, "metrics": {"f1": value}}
+        for (version, dataset), value in values.items()
+    ]
+    page = changed(evaluations=told)
+    heads = [
+        f"{who}, {on}" for on in ("d1" * 6, "d2" * 6, "together") for who in ("this version", "champion " + "c" * 12)
+    ]
+    assert " ".join([*heads, "F1", *(str(value) for value in values.values())]) in page
+    assert "both splits together, by which accuracy is compared" in page
+
+
+def test_a_measure_that_a_constant_wins_stands_beside_the_headline() -> None:
+    metrics = {"accuracy": 0.44, "baseline_accuracy/Adelie": 0.44}
+    metrics |= {"calibration_error": 0.1, "baseline_calibration_error": 0.0}
+    page = changed(measure="calibration_error", metrics=metrics)
+    assert "always 'Adelie' would be 44.0% by accuracy, and it is 44.0%: no better than that" in page
