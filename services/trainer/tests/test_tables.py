@@ -1,6 +1,7 @@
 """Runs on the penguins: a table with gaps and categories, once for their species and once for their mass."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,25 @@ def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
     assert described["task"] == "classification"
     assert {"name": "sex", "type": "string", "shape": [-1], "optional": True} in described["inputs"]
     assert {"name": "island", "type": "string", "shape": [-1]} in described["inputs"]
+
+
+@pytest.mark.parametrize(("name", "headline"), [("penguins-species", "accuracy"), ("penguins-mass", "r2")])
+def test_a_network_is_shown_what_trees_score_on_the_same_rows(
+    store: ObjectStore, name: str, headline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, manifest = changed(example(name), epochs=3), frozen(example(name), store)
+    wanted = changed(alone, compareWith="trees")
+
+    outcome, notebook, plan = trained(wanted, manifest, store)
+
+    assert outcome.beside[f"trees_{headline}"] >= {"accuracy": 0.9, "r2": 0.7}[headline]
+    assert len(notebook.steps) == 3
+    other, _, _ = trained(alone, manifest, store)
+    assert other.beside == {}
+    assert (outcome.weights, outcome.graph, outcome.metrics) == (other.weights, other.graph, other.metrics)
+    assert b"trees" not in version_manifest(plan, outcome, store.put(b"w"), store.put(b"g"))
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    assert trained(wanted, manifest, store)[0].beside == {}
 
 
 @pytest.mark.parametrize(("name", "headline"), [("penguins-species", "accuracy"), ("penguins-mass", "r2")])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -27,6 +27,7 @@ from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts
 from headrace_learning.training.rows import Rows
 from torch import nn
 
+from headrace_trainer.core.comparison import compared
 from headrace_trainer.core.memory import Memory, require_room
 from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.splits import Splits
@@ -104,6 +105,8 @@ class Trained:
     """The probability above which the class that is looked for is the answer; None where the likelier one is."""
     libraries: tuple[str, ...] = ()
     """Packages that learned it, beside those that every version names."""
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """What others score on the same rows: trees_<measure>, where it was asked for. No part of the version."""
 
 
 def run(
@@ -145,6 +148,7 @@ def run(
         export_difference=exported.difference,
         threshold=threshold,
         libraries=fitted.libraries,
+        beside=compared(plan.pipeline, rows, learned.objective, told, serve, test),
     )
 
 

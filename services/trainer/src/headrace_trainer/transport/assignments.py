@@ -55,7 +55,7 @@ def _train(
         "weights": asdict(weights),
         "task": pipeline.task,
         "measure": pipeline.compress.gates.measure or "",
-        "metrics": dict(trained.metrics),
+        "metrics": {**trained.metrics, **trained.beside},
         "epochs": trained.outcome.epochs,
         **Usage.now().since(began)._asdict(),
     }

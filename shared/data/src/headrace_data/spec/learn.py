@@ -116,6 +116,13 @@ class Train(Section):
         exclude_if=lambda value: value is None,  # as for classWeights
         description="What a run may take. Left out: what there is.",
     )
+    compare_with: Literal["trees"] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="For a table. trees: beside each version trees of default size are grown of the same rows, and its "
+        "page tells what they score. They are neither kept nor served. A trainer without the extra trees, a dataset "
+        "that is streamed and one of more than 20 million inputs go without. Left out: nothing is grown.",
+    )
 
 
 REFERENCE_VARIANT: Final = "fp32"
