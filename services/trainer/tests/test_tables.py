@@ -120,7 +120,7 @@ def test_trees_learn_tables_and_their_version_names_what_grew_them(
     outcome, notebook, plan = trained(pipeline, manifest, store)
 
     assert outcome.metrics[headline] >= {"accuracy": 0.95, "r2": 0.75}[headline]
-    assert len(notebook.steps) == outcome.outcome.epochs < 300
+    assert len(notebook.steps) == outcome.fitted.outcome.epochs < 300
     assert outcome.weights.startswith(b"tree\nversion=")
     described = json.loads(version_manifest(plan, outcome, store.put(b"w"), store.put(b"g")))
     assert described["libraries"].keys() >= {"lightgbm", "torch"}
@@ -176,8 +176,8 @@ def test_mass_is_predicted_in_grams(store: ObjectStore) -> None:
     assert outcome.metrics["rmse"] <= 420
     assert outcome.metrics["r2"] >= 0.7
     assert set(notebook.steps[0]) == {"train_loss", "validation_loss", "validation_rmse"}
-    best = notebook.steps[outcome.outcome.best_epoch - 1]
-    assert outcome.outcome.best_loss == best["validation_loss"]
+    best = notebook.steps[outcome.fitted.outcome.best_epoch - 1]
+    assert outcome.fitted.outcome.best_loss == best["validation_loss"]
     validation = DatasetReader(manifest, store).columns("validation")
     assert evaluate(outcome.graph, validation, validation["body_mass_g"])["rmse"] == pytest.approx(
         best["validation_rmse"], rel=1e-5

@@ -18,10 +18,9 @@ from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.families import FAMILIES
-from headrace_learning.families.family import Run, Sources
+from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
-from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
@@ -96,15 +95,12 @@ class Trained:
     metrics: Mapping[str, float]
     """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
     baseline's; and missing/<feature>, 1, of each feature that no row of the training split has."""
-    outcome: Outcome
-    parameters: int
-    """Numbers that were learnt."""
+    fitted: Fitted
+    """What the family learned."""
     export_difference: float
     """Largest difference of an answer between the graph and the family."""
     threshold: float | None = None
     """The probability above which the class that is looked for is the answer; None where the likelier one is."""
-    libraries: tuple[str, ...] = ()
-    """Packages that learned it, beside those that every version names."""
     beside: Mapping[str, float] = field(default_factory=dict)
     """What others score on the same rows: trees_<measure>, where it was asked for. No part of the version."""
 
@@ -143,11 +139,9 @@ def run(
         weights=fitted.weights(model),
         graph=exported.data,
         metrics=_measured(plan, exported.data, test, summary.baseline(plan.pipeline.positive)) | summary.missing,
-        outcome=fitted.outcome,
-        parameters=fitted.parameters,
+        fitted=fitted,
         export_difference=exported.difference,
         threshold=threshold,
-        libraries=fitted.libraries,
         beside=compared(plan.pipeline, rows, learned.objective, told, serve, test),
     )
 

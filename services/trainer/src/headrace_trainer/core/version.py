@@ -39,12 +39,12 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "rows": {name: split.rows for name, split in dataset.splits.items()},
         "metrics": dict(trained.metrics),
         "export_difference": trained.export_difference,
-        "epochs": trained.outcome.epochs,
-        "best_epoch": trained.outcome.best_epoch,
-        "best_validation_loss": trained.outcome.best_loss,
-        "parameters": trained.parameters,
+        "epochs": trained.fitted.outcome.epochs,
+        "best_epoch": trained.fitted.outcome.best_epoch,
+        "best_validation_loss": trained.fitted.outcome.best_loss,
+        "parameters": trained.fitted.parameters,
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
-        "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.libraries)},
+        "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.fitted.libraries)},
     }
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 

@@ -56,6 +56,6 @@ def _train(
         "task": pipeline.task,
         "measure": pipeline.compress.gates.measure or "",
         "metrics": {**trained.metrics, **trained.beside},
-        "epochs": trained.outcome.epochs,
+        "epochs": trained.fitted.outcome.epochs,
         **Usage.now().since(began)._asdict(),
     }
