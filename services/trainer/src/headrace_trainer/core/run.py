@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,10 +24,12 @@ from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
+from headrace_learning.training.transfer import Origin
 from torch import nn
 
 from headrace_trainer.core.comparison import compared
 from headrace_trainer.core.memory import Memory, require_room
+from headrace_trainer.core.origin import Beginning, require_there
 from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
@@ -47,8 +49,11 @@ class Plan:
     run_id: str
     pipeline: Pipeline
     dataset: Manifest
+    beginning: Beginning | None = None
+    """The version that it begins from; None for the seed."""
 
     def __post_init__(self) -> None:
+        require_there(self.pipeline.train.origin, self.beginning)
         if self.dataset.schema_digest != self.pipeline.schema_digest:
             raise WrongDataset(
                 f"dataset {self.dataset.dataset_id}: expected the schema of pipeline {self.pipeline.name!r}, "
@@ -81,7 +86,13 @@ class Plan:
     @property
     def subject(self) -> str:
         """What is trained on what: runs with the same subject give the same version. A digest."""
-        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}".encode())
+        begun = f"|{self.beginning.weights_digest}" if self.beginning else ""
+        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}{begun}".encode())
+
+    @property
+    def origin(self) -> Origin | None:
+        """What the network takes of another version. Raises WrongOrigin."""
+        return None if self.beginning is None else self.beginning.origin(self.dataset, classes=bool(self.classes))
 
 
 @dataclass(frozen=True)
@@ -131,8 +142,7 @@ def run(
     rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
 
     told = Run(train, shape, outputs, plan.subject, checkpoints, progress, artifacts or NoArtifacts(), plan.classes)
-    fitted = family.fit(train.network, rows, learned.objective, told)
-
+    fitted = family.fit(train.network, rows, learned.objective, replace(told, origin=plan.origin))
     model, test = serve(fitted.network), Chunks(reader, "test")
     exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
     return Trained(
