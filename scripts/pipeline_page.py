@@ -11,9 +11,8 @@ from typing import Any, get_args
 
 import pydantic
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_data.spec.scalars import DNS_LABEL, DURATION, FIELD_NAME, SIZE, TOPIC_NAME
+from headrace_data.spec.scalars import DIGEST, DNS_LABEL, DURATION, FIELD_NAME, SIZE, TOPIC_NAME
 from headrace_data.spec.section import Section
-from headrace_data.spec.transfer import VERSION_NAME
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,9 +49,9 @@ _PATTERNS = {
     DNS_LABEL.pattern: "DNS label",
     FIELD_NAME.pattern: "field name",
     DURATION.pattern: "duration",
+    DIGEST.pattern: "digest",
     SIZE.pattern: "size",
     TOPIC_NAME.pattern: "topic name",
-    VERSION_NAME.pattern: "version",
 }
 """What texts of a pattern are called."""
 

@@ -27,6 +27,7 @@ from headrace_model_registry.core import facts
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.collection import MARKS, Collector, ObjectFate
 from headrace_model_registry.core.roots import DATASET, HISTORY, RUN, VERSION
+from headrace_model_registry.core.roots import SPEC as SPEC_KEEPS
 from headrace_model_registry.core.state import State
 from headrace_runtime.errors import Corrupt, FailedPrecondition, NotFound
 from headrace_runtime.object_store import ObjectStore
@@ -44,7 +45,7 @@ stream:
     - {{name: x, type: float32, role: feature}}
     - {{name: y, type: int64, role: label}}
 prepare: {{window: {{last: 1d}}}}
-train: {{network: {{kind: mlp}}}}
+train: {{network: {network}}}
 {retain}
 """
 NOWHERE = Provenance(cluster_id="c", topic="digits", topic_id="t", sources=(), clean_ranges=(), rejected={})
@@ -61,8 +62,9 @@ class Mill:
         self.apply()
         self.history = History(pipeline="digits")
 
-    def apply(self, retain=""):
-        self.pipeline = load_pipeline(SPEC.format(retain=retain and f"retain: {retain}").encode())
+    def apply(self, retain="", network="{kind: mlp}"):
+        document = SPEC.format(retain=retain and f"retain: {retain}", network=network)
+        self.pipeline = load_pipeline(document.encode())
         spec = facts.PipelineSpec(self.pipeline.canonical_json(), self.pipeline.digest)
         self.applied = facts.PipelineApplied("digits", spec, 3)
         self.ledger.learn(self.applied)
@@ -245,6 +247,23 @@ def test_what_only_retired_versions_and_dropped_segments_needed_goes(mill):
         mill.readable(datasets[0].frozen)
     assert mill.store.get(releases[-2].graph)
     assert Windows(mill.pipeline, mill.store).dataset(mill.history), "the next cut has what it needs"
+
+
+def test_a_file_that_was_imported_stays_while_a_spec_or_a_version_needs_it(mill):
+    files = [mill.put(b"\x08model %d" % number) for number in range(3)]
+    networks = [
+        f"{{kind: imported, format: onnx, digest: {file.digest}, sizeBytes: {file.size_bytes}}}" for file in files
+    ]
+    mill.apply("{versions: 1}", networks[0])
+    mill.begin(1)
+    mill.apply("{versions: 1}", networks[1])
+    assert mill.collect()["graphs and weights"] == 1, "nothing names the third"
+    assert mill.store.get(files[0]), "a run that has not ended does"
+    assert fates(mill.collector().collect(dry_run=True))[ObjectFate.KEPT][SPEC_KEEPS] == 2
+    mill.apply("{versions: 1}")
+    assert mill.collect()["graphs and weights"] == 1, "no spec in force names the second now"
+    with pytest.raises(NotFound):
+        mill.store.get(files[1])
 
 
 def test_a_document_that_cannot_be_read_stops_the_collection(mill):

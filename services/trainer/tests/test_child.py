@@ -9,15 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.spec import MlpNetwork, Pipeline
+from headrace_data.spec import ImportedModel, MlpNetwork, Pipeline
 from headrace_learning.evaluation import evaluate
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import ABANDONED, DONE, Failure, Progress, WorkRefused, parse_line
 from headrace_runtime.runs.folder import RunFolder, output_prefix
 from headrace_trainer.child import work
+from onnx import TensorProto, helper, numpy_helper
 
 pytestmark = pytest.mark.slow
 
@@ -190,6 +192,36 @@ def test_a_run_that_can_never_succeed_says_what_to_change(assign: Assign, digits
 
     with pytest.raises(WorkRefused, match=r"try a lower train\.optimizer\.learningRate than 10"):
         work(assign(pipeline, "wild"), Steps())
+
+
+def test_a_file_that_was_imported_is_measured_and_kept_as_it_came(
+    assign: Assign, digits: Pipeline, store: ObjectStore
+) -> None:
+    weights = np.random.default_rng(1).normal(size=(64, 10)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])],
+        "elsewhere",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    file = store.put(model.SerializeToString())
+    network = ImportedModel(kind="imported", format="onnx", digest=file.digest, size_bytes=file.size_bytes)
+    result = work(assign(_changed(digits, network=network), "imported"), Untrained())
+
+    assert (result["weights"]["digest"], result["epochs"]) == (file.digest, 0)
+    assert 0 < result["metrics"]["accuracy"] < 0.5
+    gone = network.model_copy(update={"digest": "sha256:" + "0" * 64})
+    with pytest.raises(WorkRefused, match=r"train\.network\.digest: expected .* import the file again"):
+        work(assign(_changed(digits, network=gone), "gone"), Untrained())
+
+
+class Untrained:
+    """Is told of one measurement."""
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], _eta_s: float) -> None:
+        assert (step, steps, set(metrics)) == (1, 1, {"validation_loss", "validation_accuracy"})
 
 
 def test_a_dataset_of_another_schema_is_refused(

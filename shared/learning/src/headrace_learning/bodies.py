@@ -6,12 +6,14 @@ replica can serve: ONNX's own operators, one file, work that is bounded by the r
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from headrace_data.spec.network_size import MAX_PARAMETERS
 from headrace_engines.errors import EngineError
+from headrace_engines.model import Model
 from onnx import TensorProto, inliner, version_converter
 
 from headrace_learning.errors import NotLearnable
@@ -63,11 +65,14 @@ class Body:
     def answer(self, rows: Array) -> Array:
         """Return what ONNX Runtime answers to rows [rows, *shape] float32. Raise `NotLearnable` where it cannot."""
         try:
-            model = open_graph(self.model.SerializeToString())
-            (answers,) = model.run({model.inputs[0].name: rows}, [model.outputs[0].name])
+            (answers,) = self._opened.run({self._opened.inputs[0].name: rows}, [self._opened.outputs[0].name])
         except EngineError as error:
             raise NotLearnable(f"{self.subject}: expected a graph that ONNX Runtime can run, got {error}") from error
         return answers
+
+    @cached_property
+    def _opened(self) -> Model:
+        return open_graph(self.model.SerializeToString())
 
     def require_rows_apart(self, rows: Array) -> None:
         """Demand an answer to each row that has nothing to do with those beside it. Raise `NotLearnable`.

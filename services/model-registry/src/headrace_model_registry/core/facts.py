@@ -130,23 +130,21 @@ class DatasetReference:
 
 @dataclass(frozen=True, slots=True)
 class VersionReference:
-    """A version with what is needed to run it, or to begin from it; old events have no `weights`."""
+    """A version with what is needed to run it: its uncompressed graph, and the dataset it learned from."""
 
     version_id: str
     graph: Artifact
     dataset: DatasetReference
-    weights: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequested:
-    """One training run is wanted. `origin` is the version that it begins from, None for the seed."""
+    """One training run is wanted."""
 
     run_id: str
     pipeline: str
     dataset: DatasetReference
     spec: PipelineSpec
-    origin: VersionReference | None = None
 
 
 @dataclass(frozen=True, slots=True)

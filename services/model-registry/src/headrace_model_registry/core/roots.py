@@ -4,6 +4,7 @@
 * The dataset that a pipeline froze last; every one, unless the pipeline says what it retains.
 * What runs that are asked for and have not ended read, and their folders as a whole.
 * The history of each pipeline in force: the segments that its windows may take.
+* The file that a spec names: of a pipeline in force, a run that has not ended, or a version that was not retired.
 
 A deleted pipeline keeps its versions and their datasets, as ever; of its segments only those that these name.
 """
@@ -13,12 +14,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from headrace_data.spec import Kept
+
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue, RunRecord, RunState, Version, VersionState
-from headrace_model_registry.core.facts import DatasetReference, TrainingRequested, VersionReference
+from headrace_model_registry.core.facts import (
+    DatasetReference,
+    PipelineSpec,
+    TrainingRequested,
+    VersionReference,
+)
 
-HISTORY, DATASET, VERSION, RUN = "segments of pipelines", "datasets", "versions", "runs"
+HISTORY, DATASET, VERSION, RUN, SPEC = "segments of pipelines", "datasets", "versions", "runs", "specs of pipelines"
 """What keeps an object."""
 RUNS_ON: Final = timedelta(days=7)
 """How long a run of a deleted pipeline is taken to go on: nobody records its end."""
@@ -54,6 +62,8 @@ def roots(catalogue: Catalogue, histories: Histories, moment: datetime) -> Roots
                 found.histories.append(history)
             # Without a history, the first cut makes one of all datasets.
             keeps_all = specs.parse(applied.spec).retain is None or (history is None and not is_gone)
+            if not is_gone:
+                _add_named(found, applied.spec)
             _add_pipeline(found, home, pipeline, keeps_all=keeps_all)
         for run in home.runs.values():
             if run.state in (RunState.RUNNING, RunState.WAITING) or (is_gone and _may_go_on(run, moment)):
@@ -68,6 +78,9 @@ def _add_pipeline(found: Roots, home: Catalogue, pipeline: str, *, keeps_all: bo
     kept = [version for version in own if version.state is not VersionState.RETIRED]
     for version in kept:
         _add_version(found, version)
+        request = home.runs[version.trained.run_id].request if version.trained.run_id in home.runs else None
+        if isinstance(request, TrainingRequested):
+            _add_named(found, request.spec)
     named = {version.trained.dataset_id for version in kept}
     newest = home.newest_dataset(pipeline)
     for (name, dataset_id), dataset in home.datasets.items():
@@ -87,25 +100,31 @@ def _add_version(found: Roots, version: Version) -> None:
         found.artifacts[artifact] = VERSION
 
 
+def _add_named(found: Roots, spec: PipelineSpec) -> None:
+    """Add the file that a spec names, and of a folder its list with every file in it."""
+    network = specs.parse(spec).train.network
+    if isinstance(network, Kept):
+        named = Artifact("", network.digest, network.size_bytes)
+        (found.documents if network.is_folder else found.artifacts).setdefault(named, SPEC)
+
+
 def _may_go_on(run: RunRecord, moment: datetime) -> bool:
     return run.state is RunState.FAILED and run.end_time is not None and moment - run.end_time < RUNS_ON
 
 
 def _add_run(found: Roots, run: RunRecord) -> None:
     found.live_runs.add(run.request.run_id)
+    if isinstance(run.request, TrainingRequested):
+        _add_named(found, run.request.spec)
     for dataset in _read_by(run):
         found.documents.setdefault(dataset.manifest, RUN)
     for version in _compared_by(run):
         found.artifacts.setdefault(version.graph, RUN)
-    if isinstance(run.request, TrainingRequested) and run.request.origin and run.request.origin.weights:
-        found.artifacts.setdefault(run.request.origin.weights, RUN)
 
 
 def _read_by(run: RunRecord) -> Iterator[DatasetReference]:
     if isinstance(run.request, TrainingRequested):
         yield run.request.dataset
-        if run.request.origin is not None:
-            yield run.request.origin.dataset
     yield from (version.dataset for version in _compared_by(run))
 
 

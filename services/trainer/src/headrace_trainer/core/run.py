@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,18 +18,16 @@ from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.families import FAMILIES
-from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.families.family import Run, Sources
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
+from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
-from headrace_learning.training.transfer import Origin
 from torch import nn
 
-from headrace_trainer.core.comparison import compared
 from headrace_trainer.core.memory import Memory, require_room
-from headrace_trainer.core.origin import Beginning, require_there
 from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
@@ -49,11 +47,8 @@ class Plan:
     run_id: str
     pipeline: Pipeline
     dataset: Manifest
-    beginning: Beginning | None = None
-    """The version that it begins from; None for the seed."""
 
     def __post_init__(self) -> None:
-        require_there(self.pipeline.train.origin, self.beginning)
         if self.dataset.schema_digest != self.pipeline.schema_digest:
             raise WrongDataset(
                 f"dataset {self.dataset.dataset_id}: expected the schema of pipeline {self.pipeline.name!r}, "
@@ -86,13 +81,7 @@ class Plan:
     @property
     def subject(self) -> str:
         """What is trained on what: runs with the same subject give the same version. A digest."""
-        begun = f"|{self.beginning.weights_digest}" if self.beginning else ""
-        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}{begun}".encode())
-
-    @property
-    def origin(self) -> Origin | None:
-        """What the network takes of another version. Raises WrongOrigin."""
-        return None if self.beginning is None else self.beginning.origin(self.dataset, classes=bool(self.classes))
+        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}".encode())
 
 
 @dataclass(frozen=True)
@@ -106,14 +95,15 @@ class Trained:
     metrics: Mapping[str, float]
     """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
     baseline's; and missing/<feature>, 1, of each feature that no row of the training split has."""
-    fitted: Fitted
-    """What the family learned."""
+    outcome: Outcome
+    parameters: int
+    """Numbers that were learnt."""
     export_difference: float
     """Largest difference of an answer between the graph and the family."""
     threshold: float | None = None
     """The probability above which the class that is looked for is the answer; None where the likelier one is."""
-    beside: Mapping[str, float] = field(default_factory=dict)
-    """What others score on the same rows: trees_<measure>, where it was asked for. No part of the version."""
+    libraries: tuple[str, ...] = ()
+    """Packages that learned it, beside those that every version names."""
 
 
 def run(
@@ -142,17 +132,19 @@ def run(
     rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
 
     told = Run(train, shape, outputs, plan.subject, checkpoints, progress, artifacts or NoArtifacts(), plan.classes)
-    fitted = family.fit(train.network, rows, learned.objective, replace(told, origin=plan.origin))
+    fitted = family.fit(train.network, rows, learned.objective, told)
+
     model, test = serve(fitted.network), Chunks(reader, "test")
     exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
     return Trained(
         weights=fitted.weights(model),
         graph=exported.data,
         metrics=_measured(plan, exported.data, test, summary.baseline(plan.pipeline.positive)) | summary.missing,
-        fitted=fitted,
+        outcome=fitted.outcome,
+        parameters=fitted.parameters,
         export_difference=exported.difference,
         threshold=threshold,
-        beside=compared(plan.pipeline, rows, learned.objective, told, serve, test),
+        libraries=fitted.libraries,
     )
 
 
@@ -214,7 +206,7 @@ def _learned(plan: Plan, summary: Summary) -> _Learned:
         def standardised(values: Array) -> torch.Tensor:
             return torch.from_numpy(((values.astype(np.float64) - scale.mean) / scale.deviation).astype(np.float32))
 
-        return _Learned(scale, Regression(scale.deviation), standardised)
+        return _Learned(scale, Regression(scale.deviation, scale.mean), standardised)
 
     def places(values: Array) -> torch.Tensor:
         return torch.from_numpy(class_indexes(values, plan.classes))

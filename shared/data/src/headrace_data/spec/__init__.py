@@ -15,7 +15,7 @@ from headrace_data.spec.learn import (
     Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
-from headrace_data.spec.networks import CnnNetwork, MlpNetwork, Network, TreesModel
+from headrace_data.spec.networks import CnnNetwork, ImportedModel, Kept, MlpNetwork, Network, TreesModel
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
 from headrace_data.spec.prepare import (
@@ -28,7 +28,6 @@ from headrace_data.spec.prepare import (
     Window,
 )
 from headrace_data.spec.stream import Field, Stream
-from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
 
 __all__ = [
@@ -44,11 +43,12 @@ __all__ = [
     "Field",
     "Freeze",
     "Gates",
+    "ImportedModel",
     "Impute",
+    "Kept",
     "Last",
     "Metadata",
     "MlpNetwork",
-    "NamedVersion",
     "Network",
     "Newest",
     "Optimizer",
@@ -69,7 +69,6 @@ __all__ = [
     "Window",
     "json_schema",
     "load_pipeline",
-    "named_version",
     "own_name",
     "parse_canonical",
 ]

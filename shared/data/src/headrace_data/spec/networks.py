@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from headrace_data.spec.scalars import PositiveInt
+from headrace_data.spec.scalars import Digest, PositiveInt
 from headrace_data.spec.section import Section
 
 
@@ -56,5 +56,39 @@ class TreesModel(Section):
     )
 
 
-Network = MlpNetwork | CnnNetwork | TreesModel
+class Kept(Section):
+    """Base of what is in the object store already."""
+
+    is_folder: ClassVar[bool] = False
+    """Whether the digest is that of a list of files, each with its digest."""
+    digest: Digest = pydantic.Field(description="Digest by which it is found in the object store.")
+    size_bytes: Annotated[int, pydantic.Field(ge=1, le=2**31 - 1)] = pydantic.Field(description="Its size in bytes.")
+
+
+class ImportedModel(Kept):
+    """A model that was made elsewhere. `headrace import` keeps its file, and puts this section in force."""
+
+    kind: Literal["imported"] = pydantic.Field(description="A file that was imported.")
+    format: Literal["onnx", "keras"] = pydantic.Field(
+        description="onnx: answers as it came, and is judged as any other; epochs and the optimizer are not heeded. "
+        "keras: a .keras or .h5 file, trained on from its weights; the trainer needs the extra `keras`."
+    )
+    classes: tuple[bool | int | str, ...] | None = pydantic.Field(
+        default=None,
+        description="Classification only: the label's values in the order of the file's outputs. Of one output the "
+        "second is meant. Left out: the label's values in order.",
+    )
+    answers: Literal["logits", "probabilities"] | None = pydantic.Field(
+        default=None,
+        description="Classification only: what the file's outputs are. Left out: found out from its last operation, "
+        "or from what it answers to random rows.",
+    )
+    frozen: tuple[str, ...] = pydantic.Field(
+        default=(),
+        description='keras only: names of layers that are not trained, such as conv2d or block_*. ["*"]: the file '
+        "answers as it came.",
+    )
+
+
+Network = MlpNetwork | CnnNetwork | TreesModel | ImportedModel
 """What can be trained."""

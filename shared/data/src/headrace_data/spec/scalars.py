@@ -17,6 +17,7 @@ ElementType = Literal[
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 SIZE: Final = re.compile(r"([0-9]{1,12})(MB|GB|MiB|GiB)")
 _UNIT_BYTES: Final = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
@@ -133,6 +134,8 @@ Range = Annotated[tuple[Number, Number], pydantic.AfterValidator(_ordered)]
 """Lowest and highest allowed value, both inclusive."""
 Fraction = Annotated[float, pydantic.Field(ge=0.0001, lt=1)]
 """A part of one; splits have a resolution of one in ten thousand."""
+Digest = Annotated[str, pydantic.Field(pattern=f"^{DIGEST.pattern}$")]
+"""What names bytes in the object store."""
 PositiveInt = Annotated[int, pydantic.Field(ge=1, le=2**31 - 1)]
 """A count of at least one."""
 

@@ -7,12 +7,13 @@ same for every family, so that each is served, gated, swapped and rolled back al
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.families import cnn, mlp, trees
+from headrace_learning.families import cnn, imported, mlp, trees
 from headrace_learning.families.family import Family
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "mlp": mlp.FAMILY,
     "cnn": cnn.FAMILY,
     "trees": trees.FAMILY,
+    "imported": imported.FAMILY,
 }
 """The families by the kind that the spec names."""

@@ -56,6 +56,8 @@ class Regression:
 
     deviation: float
     """The label's standard deviation over the training split, in its own unit."""
+    mean: float = 0.0
+    """The label's mean over the training split, in its own unit."""
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean squared error, in variances of the label."""
