@@ -13,6 +13,7 @@ import pydantic
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.spec.scalars import DIGEST, DNS_LABEL, DURATION, FIELD_NAME, SIZE, TOPIC_NAME
 from headrace_data.spec.section import Section
+from headrace_data.spec.transfer import VERSION_NAME
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +53,7 @@ _PATTERNS = {
     DIGEST.pattern: "digest",
     SIZE.pattern: "size",
     TOPIC_NAME.pattern: "topic name",
+    VERSION_NAME.pattern: "version",
 }
 """What texts of a pattern are called."""
 

@@ -105,6 +105,7 @@ def test_runs_as_json(headrace, full, canned):
         },
         "request_time": "2023-11-14T22:13:20.250Z",
         "end_time": "2023-11-14T22:13:32.000Z",
+        "origin": None,
     }
     assert (compressing["kind"], compressing["state"]) == ("compression", "running")
     assert compressing["progress"] is compressing["end_time"] is None

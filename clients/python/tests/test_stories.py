@@ -39,7 +39,9 @@ def followed(registry, canned):
         runs=[canned.training(messages.RUN_STATE_SUCCEEDED), canned.compression(messages.RUN_STATE_SUCCEEDED)],
         dataset=dataset,
         topic="scans",
+        origin=canned.version(messages.VERSION_STATE_REPLACED),
     )
+    registry.lineage.runs[0].origin = registry.lineage.origin.trained.version_id
     return registry
 
 
@@ -123,12 +125,13 @@ def test_a_lineage_as_json(headrace, followed, canned):
     assert [run["kind"] for run in answer["runs"]] == ["training", "compression"]
     assert answer["dataset"]["sources"][0] == {"partition": 0, "start": 0, "end": 1800}
     assert answer["topic"] == "scans"
+    assert answer["origin"]["version_id"] == answer["runs"][0]["origin"] == canned.digest("e")
 
 
 def test_a_lineage_as_tables(headrace, followed):
     output = headrace("lineage", PREDICTION).stdout
     assert fits(output)
-    links = ("prediction", "version", "compression", "training", "dataset")
+    links = ("prediction", "version", "compression", "training", "origin", "dataset")
     assert [line.split()[0] for line in output.splitlines() if line.startswith(links)] == list(links)
     assert PREDICTION in output
     assert "digits version 1, released" in output

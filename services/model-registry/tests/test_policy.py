@@ -66,7 +66,7 @@ def test_a_trained_version_is_compressed_and_measured(story, world, ledger):
     assert request == facts.CompressionRequested(
         run_id=request.run_id,
         pipeline="digits",
-        candidate=facts.VersionReference(trained.version_id, trained.graph, training.dataset),
+        candidate=facts.VersionReference(trained.version_id, trained.graph, training.dataset, trained.weights),
         champion=None,
         spec=story.applied.spec,
     )
@@ -154,6 +154,7 @@ def test_the_next_version_is_measured_beside_the_champion(story, ledger):
         facts.DatasetReference(
             released.dataset_id, ledger.catalogue.datasets["digits", released.dataset_id].frozen.manifest
         ),
+        champion.trained.weights,
     )
 
 

@@ -177,6 +177,48 @@ def test_a_rectangle_is_erased() -> None:
     assert holes[:, 0].any(dim=0).all()
 
 
+def test_a_band_of_each_kind_is_masked() -> None:
+    full = Rows(torch.ones(400, 2, 10, 20), torch.zeros(400).long())
+    found = augmented(full, Augment(mask=0.3), 1, 1, 0).inputs
+
+    holes = found == 0
+    assert torch.equal(holes[:, 0], holes[:, 1])
+    down, across = holes[:, 0].all(dim=2), holes[:, 0].all(dim=1)
+    assert torch.equal(holes[:, 0], down[:, :, None] | across[:, None, :])
+    assert int(down.sum(dim=1).max()) == 3
+    assert int(across.sum(dim=1).max()) == 6
+    for bands in (down, across):
+        # One band: it begins once at most.
+        begins = (bands[:, 1:] & ~bands[:, :-1]).sum(dim=1) + bands[:, 0].int()
+        assert int(begins.max()) == 1
+        assert bands.any(dim=0).all()
+
+
+def test_images_are_turned_about_their_centres_in_pixels() -> None:
+    given = torch.zeros(300, 1, 9, 15)
+    given[:, 0, 1, 7] = 1.0
+    found = augmented(Rows(given, torch.zeros(300).long()), Augment(rotate=90), 1, 1, 0).inputs[:, 0]
+
+    # The pixel goes about the centre at the distance that it had, as far as 90 degrees either way.
+    down, across = torch.arange(9)[:, None] - 4.0, torch.arange(15) - 7.0
+    mass = found.sum(dim=(1, 2))
+    x, y = (found * across).sum(dim=(1, 2)) / mass, (found * down).sum(dim=(1, 2)) / mass
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((300,), 3.0), atol=0.2, rtol=0)
+    assert float(y.max()) < 0.2
+    assert float(x.min()) < -2.5
+    assert float(x.max()) > 2.5
+    torch.testing.assert_close(mass, torch.ones(300), atol=0.25, rtol=0)
+
+
+def test_each_row_is_amplified_as_a_whole() -> None:
+    given = rows(5_000, 5)
+    found = augmented(given, Augment(gain=0.3), 1, 1, 0).inputs / given.inputs
+
+    torch.testing.assert_close(found[:, :1].expand(-1, 3), found)
+    assert 0.7 <= float(found.min()) < 0.71
+    assert 1.29 < float(found.max()) <= 1.3001
+
+
 def test_a_spec_says_how_much() -> None:
     document = """
 apiVersion: headrace/v1

@@ -28,6 +28,18 @@ def test_the_child_is_told_spec_and_dataset() -> None:
     }
 
 
+def test_the_child_is_told_what_to_begin_from() -> None:
+    command = run_pb2.TrainingRequested(origin=run_pb2.VersionReference(version_id="sha256:v"))
+    command.MergeFrom(COMMAND)
+    command.origin.weights.CopyFrom(artifact_pb2.Artifact(uri="file:///w", digest="sha256:w", size_bytes=5))
+    command.origin.dataset.manifest.CopyFrom(artifact_pb2.Artifact(uri="file:///o", digest="sha256:o", size_bytes=4))
+    assert TRAINING.assignment(command)["origin"] == {
+        "version_id": "sha256:v",
+        "weights": {"uri": "file:///w", "digest": "sha256:w", "size_bytes": 5},
+        "dataset": {"uri": "file:///o", "digest": "sha256:o", "size_bytes": 4},
+    }
+
+
 def test_a_result_becomes_the_fact() -> None:
     fact = TRAINING.fact(
         COMMAND,

@@ -1,6 +1,7 @@
 """Runs on the penguins: a table with gaps and categories, once for their species and once for their mass."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,25 @@ def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(("name", "headline"), [("penguins-species", "accuracy"), ("penguins-mass", "r2")])
+def test_a_network_is_shown_what_trees_score_on_the_same_rows(
+    store: ObjectStore, name: str, headline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, manifest = changed(example(name), epochs=3), frozen(example(name), store)
+    wanted = changed(alone, compareWith="trees")
+
+    outcome, notebook, plan = trained(wanted, manifest, store)
+
+    assert outcome.beside[f"trees_{headline}"] >= {"accuracy": 0.9, "r2": 0.7}[headline]
+    assert len(notebook.steps) == 3
+    other, _, _ = trained(alone, manifest, store)
+    assert other.beside == {}
+    assert (outcome.weights, outcome.graph, outcome.metrics) == (other.weights, other.graph, other.metrics)
+    assert b"trees" not in version_manifest(plan, outcome, store.put(b"w"), store.put(b"g"))
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    assert trained(wanted, manifest, store)[0].beside == {}
+
+
+@pytest.mark.parametrize(("name", "headline"), [("penguins-species", "accuracy"), ("penguins-mass", "r2")])
 def test_trees_learn_tables_and_their_version_names_what_grew_them(
     store: ObjectStore, name: str, headline: str
 ) -> None:
@@ -100,7 +120,7 @@ def test_trees_learn_tables_and_their_version_names_what_grew_them(
     outcome, notebook, plan = trained(pipeline, manifest, store)
 
     assert outcome.metrics[headline] >= {"accuracy": 0.95, "r2": 0.75}[headline]
-    assert len(notebook.steps) == outcome.outcome.epochs < 300
+    assert len(notebook.steps) == outcome.fitted.outcome.epochs < 300
     assert outcome.weights.startswith(b"tree\nversion=")
     described = json.loads(version_manifest(plan, outcome, store.put(b"w"), store.put(b"g")))
     assert described["libraries"].keys() >= {"lightgbm", "torch"}
@@ -156,8 +176,8 @@ def test_mass_is_predicted_in_grams(store: ObjectStore) -> None:
     assert outcome.metrics["rmse"] <= 420
     assert outcome.metrics["r2"] >= 0.7
     assert set(notebook.steps[0]) == {"train_loss", "validation_loss", "validation_rmse"}
-    best = notebook.steps[outcome.outcome.best_epoch - 1]
-    assert outcome.outcome.best_loss == best["validation_loss"]
+    best = notebook.steps[outcome.fitted.outcome.best_epoch - 1]
+    assert outcome.fitted.outcome.best_loss == best["validation_loss"]
     validation = DatasetReader(manifest, store).columns("validation")
     assert evaluate(outcome.graph, validation, validation["body_mass_g"])["rmse"] == pytest.approx(
         best["validation_rmse"], rel=1e-5

@@ -142,8 +142,8 @@ bogus: 1
         "line 18: prepare.transform.pixels.scala: unknown key; expected one of impute, encode, scale; did you mean "
         "'scale'?",
         "line 20: train.network.hiden: unknown key; expected one of kind, channels, hidden; did you mean 'hidden'?",
-        "line 21: train.epoch: unknown key; expected one of model, task, predictionType, network, optimizer, "
-        "classWeights, positive, threshold, epochs, batchSize, seed, earlyStop and 2 more; did you mean 'epochs'?",
+        "line 21: train.epoch: unknown key; expected one of model, task, predictionType, network, from, freeze, "
+        "rates, optimizer, classWeights, positive, threshold, epochs and 6 more; did you mean 'epochs'?",
         "line 22: compress.gates.agreement: expected less than or equal to 1, got 2",
         "line 24: bogus: unknown key; expected one of apiVersion, kind, metadata, stream, prepare, train, compress, "
         "serve, retain",

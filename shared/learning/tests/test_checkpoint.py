@@ -34,15 +34,15 @@ def test_a_run_that_goes_on_ends_where_one_without_a_stop_does(kind: str) -> Non
     torch.manual_seed(0)
     straight, stopped, resumed = (mlp(4, [5], 3) for _ in range(3))
     stopped.load_state_dict(straight.state_dict())
-    optimizer = build_optimizer(straight.parameters(), _choice(kind))
+    optimizer = build_optimizer([(straight.parameters(), 1.0)], _choice(kind))
     _steps(straight, optimizer, range(10))
 
-    optimizer = build_optimizer(stopped.parameters(), _choice(kind))
+    optimizer = build_optimizer([(stopped.parameters(), 1.0)], _choice(kind))
     _steps(stopped, optimizer, range(4))
     checkpoint = Checkpoint("s", 4, weights_of(stopped), weights_of(stopped), 2, 0.5, optimizer.memory())
     read = from_bytes(*to_bytes(checkpoint))
     resumed.load_state_dict(read.weights)
-    optimizer = build_optimizer(resumed.parameters(), _choice(kind))
+    optimizer = build_optimizer([(resumed.parameters(), 1.0)], _choice(kind))
     optimizer.restore(read.optimizer)
     _steps(resumed, optimizer, range(4, 10))
 
@@ -69,7 +69,7 @@ def test_an_optimiser_moves_weights_as_that_of_pytorch_does(
     ours, theirs = mlp(4, [5], 3), mlp(4, [5], 3)
     theirs.load_state_dict(ours.state_dict())
 
-    _steps(ours, build_optimizer(ours.parameters(), _choice(kind, decay)), range(30))
+    _steps(ours, build_optimizer([(ours.parameters(), 1.0)], _choice(kind, decay)), range(30))
     _steps(theirs, reference(theirs.parameters(), decay), range(30))
 
     for name, weights in theirs.state_dict().items():
@@ -81,12 +81,12 @@ def test_the_kinds_of_optimiser_move_weights_differently() -> None:
     for kind in KINDS:
         torch.manual_seed(0)
         network = mlp(4, [5], 3)
-        _steps(network, build_optimizer(network.parameters(), _choice(kind)), range(3))
+        _steps(network, build_optimizer([(network.parameters(), 1.0)], _choice(kind)), range(3))
         ends.append(tensors_to_bytes(weights_of(network)))
 
     assert len(set(ends)) == len(KINDS)
     with pytest.raises(NotLearnable, match="expected one of sgd, momentum, adam, adamw, got 'lion'"):
-        build_optimizer(network.parameters(), _choice("lion"))
+        build_optimizer([(network.parameters(), 1.0)], _choice("lion"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +94,7 @@ def test_the_kinds_of_optimiser_move_weights_differently() -> None:
 def test_what_an_optimiser_remembers_is_what_is_counted(kind: str, average: float | None) -> None:
     network = mlp(4, [5], 3)
     choice = _choice(kind) if average is None else _choice(kind, average=average)
-    optimizer = build_optimizer(network.parameters(), choice)
+    optimizer = build_optimizer([(network.parameters(), 1.0)], choice)
     size = sum(weights.numel() for weights in network.parameters())
     assert sum(tensor.numel() == size for tensor in optimizer.memory().values()) == remembered_vectors(choice)
 
@@ -104,7 +104,7 @@ def test_gradients_are_scaled_down_to_the_norm_that_they_may_have() -> None:
     ours, theirs = mlp(4, [5], 3), mlp(4, [5], 3)
     theirs.load_state_dict(ours.state_dict())
     reference = torch.optim.SGD(theirs.parameters(), lr=0.05)
-    _steps(ours, build_optimizer(ours.parameters(), _choice("sgd", 0.0, clip=0.5)), range(3))
+    _steps(ours, build_optimizer([(ours.parameters(), 1.0)], _choice("sgd", 0.0, clip=0.5)), range(3))
     for step in range(3):
         torch.manual_seed(step)
         reference.zero_grad()
@@ -119,7 +119,7 @@ def test_the_average_follows_the_weights_and_gives_their_place_back() -> None:
     torch.manual_seed(0)
     network = mlp(4, [5], 3)
     expected = weights_of(network)
-    optimizer = build_optimizer(network.parameters(), _choice("adam", average=0.25))
+    optimizer = build_optimizer([(network.parameters(), 1.0)], _choice("adam", average=0.25))
     for step in range(6):
         _steps(network, optimizer, range(step, step + 1))
         kept = min(0.25, (1 + step) / (10 + step))

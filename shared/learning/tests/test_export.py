@@ -221,7 +221,7 @@ from headrace_learning.served import ServedClassifier
 
 network = mlp(3, [5], 3)
 choice = Optimizer(kind="adam", learning_rate=0.1)
-optimizer = build_optimizer(network.parameters(), choice)
+optimizer = build_optimizer([(network.parameters(), 1.0)], choice)
 torch.nn.functional.cross_entropy(network(torch.ones(2, 3)), torch.tensor([0, 1])).backward()
 optimizer.step()
 feature = Feature(FittedTransform("x", "none", numpy.ones(3), numpy.ones(3)), "float32", (3,))

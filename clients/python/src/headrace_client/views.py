@@ -72,6 +72,7 @@ def run_view(run: messages.Run) -> View:
         "progress": progress_view(run.progress) if run.HasField("progress") else None,
         "request_time": _time(run, "request_time"),
         "end_time": _time(run, "end_time"),
+        "origin": run.origin or None,
     }
 
 
@@ -172,13 +173,14 @@ def release_view(release: messages.Release) -> View:
 
 
 def lineage_view(lineage: messages.GetLineageResponse) -> View:
-    """Return the chain behind a thing: prediction, version, runs, dataset, topic; null what does not lie before it."""
+    """Return the chain behind a thing: prediction, version, runs, dataset, topic, version begun from, null if none."""
     return {
         "prediction": prediction_view(lineage) if lineage.HasField("prediction") else None,
         "version": version_view(lineage.version) if lineage.HasField("version") else None,
         "runs": [run_view(run) for run in lineage.runs],
         "dataset": dataset_view(lineage.dataset) if lineage.HasField("dataset") else None,
         "topic": lineage.topic or None,
+        "origin": version_view(lineage.origin) if lineage.HasField("origin") else None,
     }
 
 

@@ -2,7 +2,8 @@
 
 The protocol is headrace_runtime.runs.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
 canonical JSON), ``dataset`` (``{"dataset_id", "manifest"}``) and ``checkpoint_s`` (seconds between checkpoints, 0 for
-one after each epoch); artifacts are ``{"uri", "digest", "size_bytes"}``.
+one after each epoch), and ``origin`` (``{"version_id", "weights", "dataset"}``) where it begins from another version;
+artifacts are ``{"uri", "digest", "size_bytes"}``.
 A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
 validation_accuracy, or validation_rmse in the label's unit. The result has ``model``,
 ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.

@@ -4,6 +4,7 @@
 
     TrainingError
     ├── WrongDataset   the dataset does not hold what the pipeline asks for
+    ├── WrongOrigin    the version to begin from is not there, or is none of a network
     ├── DoesNotFit     the network takes more memory than there is
     ├── NotMeasurable  what was trained has no finite measurements on the test split
     └── TooManyDigits  numbers differ in digits only that the type they are computed or answered in does not have
@@ -19,6 +20,10 @@ class TrainingError(Exception):
 
 class WrongDataset(TrainingError):
     """The dataset does not hold what the pipeline asks for."""
+
+
+class WrongOrigin(TrainingError):
+    """The version to begin from is not there, or is none of a network."""
 
 
 class DoesNotFit(TrainingError):

@@ -209,6 +209,9 @@ def lineage(found: View) -> list[RenderableType]:
     for run in reversed(found["runs"]):
         took = _seconds_between(run["request_time"], run["end_time"])
         rows.append([run["kind"], short_id(run["run_id"]), plain(run["state"] + (f" in {took}" if took else ""))])
+    if origin := found["origin"]:
+        told = f"{origin['model']} version {origin['ordinal']}, begun from"
+        rows.append(["origin", short_id(origin["version_id"]), plain(told)])
     if dataset := found["dataset"]:
         splits = ", ".join(f"{count} {split}" for split, count in dataset["rows"].items())
         rows.append(["dataset", short_id(dataset["dataset_id"]), plain(splits)])

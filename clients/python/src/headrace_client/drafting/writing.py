@@ -186,6 +186,7 @@ def _train(roles: Roles) -> Iterator[str]:
     yield "  batchSize: 32"
     yield "  seed: 7"
     yield "  earlyStop: {patience: 10} # epochs without a lower validation loss"
+    yield "  compareWith: trees # a version's page tells what trees of default size score on the same rows"
     counts = list(label.values.values()) if roles.task == "classification" and label.values else []
     if len(counts) > 1 and counts[0] > _IMBALANCED * counts[-1]:
         yield f"  classWeights: balanced # the rarest class came {counts[-1]} times, the commonest {counts[0]} times"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import TASKS, Measure, Task, at_least, of_part
+from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part
 
 from headrace_client.report import page
 from headrace_client.report.charts import (
@@ -73,6 +73,8 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
         yield page.Tile("processor time", f"{facts.version['cpu_s']:.3g} s", f"to train, in {memory} of memory")
     if (threshold := facts.manifest.get("threshold")) is not None:
         yield page.Tile("threshold", f"{threshold:.3f}", "chosen on the validation split")
+    if (trees := facts.version["metrics"].get(f"{TREES}{known.name}")) is not None:
+        yield page.Tile("trees", _figure(known, trees), f"{known.title} of trees of default size on the same rows")
     yield page.Tile("parameters", f"{facts.manifest.get('parameters', 0):,}", "numbers learnt")
     if facts.release:
         yield page.Tile("served as", facts.release["variant"], f"release {facts.release['epoch']}")

@@ -92,6 +92,12 @@ class RunRecord:
             return self.request.dataset.dataset_id
         return self.request.candidate.version_id
 
+    @property
+    def origin(self) -> str:
+        """Id of the version that it begins from; empty for the seed, and when compressing."""
+        held = self.request.origin if isinstance(self.request, TrainingRequested) else None
+        return held.version_id if held else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:

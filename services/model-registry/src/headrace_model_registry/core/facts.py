@@ -130,21 +130,23 @@ class DatasetReference:
 
 @dataclass(frozen=True, slots=True)
 class VersionReference:
-    """A version with what is needed to run it: its uncompressed graph, and the dataset it learned from."""
+    """A version with what is needed to run it, or to begin from it; old events have no `weights`."""
 
     version_id: str
     graph: Artifact
     dataset: DatasetReference
+    weights: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequested:
-    """One training run is wanted."""
+    """One training run is wanted. `origin` is the version that it begins from, None for the seed."""
 
     run_id: str
     pipeline: str
     dataset: DatasetReference
     spec: PipelineSpec
+    origin: VersionReference | None = None
 
 
 @dataclass(frozen=True, slots=True)

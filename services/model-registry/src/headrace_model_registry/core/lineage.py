@@ -22,6 +22,7 @@ class Lineage:
     runs: tuple[Run, ...] = ()
     dataset: Dataset | None = None
     topic: str = ""
+    origin: Version | None = None
 
 
 def matches(catalogue: Catalogue, beginning: str) -> dict[str, str]:
@@ -69,19 +70,26 @@ def _of_version(catalogue: Catalogue, board: ProgressBoard, version: Version) ->
     ]
     behind = _of_dataset(catalogue, catalogue.datasets.get((trained.pipeline, trained.dataset_id)))
     ordered = sorted(runs, key=lambda run: run.kind is not RunKind.TRAINING)
-    return replace(behind, version=version, runs=tuple(run_of(run, board) for run in ordered))
+    told = tuple(run_of(run, board) for run in ordered)
+    return replace(behind, version=version, runs=told, origin=_origin_of(catalogue, told))
 
 
 def _of_run(catalogue: Catalogue, board: ProgressBoard, run: RunRecord) -> Lineage:
     if isinstance(run.request, TrainingRequested):
         behind = _of_dataset(catalogue, catalogue.datasets.get((run.request.pipeline, run.subject)))
-        return replace(behind, runs=(run_of(run, board),))
+        told = (run_of(run, board),)
+        return replace(behind, runs=told, origin=_origin_of(catalogue, told))
     version = _version(catalogue, run.subject)
     if version is None:
         return Lineage(runs=(run_of(run, board),))
     behind = _of_version(catalogue, board, version)
     training = [each for each in behind.runs if each.kind is RunKind.TRAINING]
     return replace(behind, runs=(*training, run_of(run, board)))
+
+
+def _origin_of(catalogue: Catalogue, runs: tuple[Run, ...]) -> Version | None:
+    named = next((run.origin for run in runs if run.origin), "")
+    return next((found for home in catalogue.homes if (found := _version(home, named))), None)
 
 
 def _of_dataset(catalogue: Catalogue, dataset: Dataset | None) -> Lineage:

@@ -42,10 +42,10 @@ from headrace_model_registry.core.facts import (
     TrainingRequested,
     TrainingSuperseded,
     Variant,
-    VersionReference,
     VersionRetired,
 )
 from headrace_model_registry.core.objections import objection
+from headrace_model_registry.core.origins import begun, reference
 from headrace_model_registry.core.wishes import Input, PartitionsAdded, Retirement, Rollback
 
 AGAIN = "spec and dataset are what they were"
@@ -155,7 +155,7 @@ def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue
         return _back_to(run_id, spec, catalogue) if run_id != _wanted_run(pipeline, catalogue) else []
     dataset = DatasetReference(frozen.dataset_id, frozen.manifest)
     if not catalogue.is_busy(pipeline):
-        return [TrainingRequested(run_id, pipeline, dataset, spec)]
+        return [begun(TrainingRequested(run_id, pipeline, dataset, spec), catalogue)]
     held = TrainingHeld(run_id, pipeline, dataset, spec)
     waiting = catalogue.waiting(pipeline)
     if waiting is None:
@@ -204,7 +204,7 @@ def _held(
     waiting = catalogue.waiting(fact.pipeline)
     if waiting is None or catalogue.is_busy(fact.pipeline, ended=fact.run_id):
         return []
-    return [request] if isinstance(request := waiting.request, TrainingRequested) else []
+    return [begun(request, catalogue, decisions)] if isinstance(request := waiting.request, TrainingRequested) else []
 
 
 def _working_spec(pipeline: str, prepared_with: PipelineSpec, catalogue: Catalogue) -> PipelineSpec:
@@ -223,8 +223,8 @@ def _compression_of(trained: ModelTrained, catalogue: Catalogue) -> CompressionR
             own_name(trained.pipeline, dataset.frozen.incarnation), trained.version_id, champion_id, spec
         ),
         pipeline=trained.pipeline,
-        candidate=_reference(trained, catalogue),
-        champion=_reference(champion.trained, catalogue) if champion else None,
+        candidate=reference(trained, catalogue),
+        champion=reference(champion.trained, catalogue) if champion else None,
         spec=spec,
     )
 
@@ -249,12 +249,6 @@ def _comparable_champion(trained: ModelTrained, catalogue: Catalogue) -> Version
 def _task(trained: ModelTrained) -> Task:
     # The dataset's spec does not tell: another may have been trained by on the same rows.
     return task_of(trained.task, trained.metrics)
-
-
-def _reference(trained: ModelTrained, catalogue: Catalogue) -> VersionReference:
-    frozen = catalogue.datasets[trained.pipeline, trained.dataset_id].frozen
-    # The uncompressed graph, also of a champion that is served in a smaller form: version is compared with version.
-    return VersionReference(trained.version_id, trained.graph, DatasetReference(frozen.dataset_id, frozen.manifest))
 
 
 def _why_stale(trained: ModelTrained, catalogue: Catalogue) -> str:

@@ -26,6 +26,7 @@ class Run:
     progress: RunProgressed | None
     request_time: datetime
     end_time: datetime | None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +176,5 @@ def run_of(record: RunRecord, board: ProgressBoard) -> Run:
         progress=board.runs.get(record.request.run_id),
         request_time=record.request_time,
         end_time=record.end_time,
+        origin=record.origin,
     )

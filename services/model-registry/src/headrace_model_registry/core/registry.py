@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import queries, specs
+from headrace_model_registry.core import origins, queries, specs
 from headrace_model_registry.core.backfill import Backfill, require_sound
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.evolution import require_same_rows
@@ -87,6 +87,8 @@ class Registry:
         if known:
             require_same_rows(pipeline, specs.parse(known.spec).stream)
         pipeline = specs.settled(pipeline, known.spec if known else None)
+        if missing := origins.objection(pipeline, self._state.catalogue):
+            raise FailedPrecondition(missing)
         incarnation = self._state.catalogue.incarnation(pipeline.name)
         own = own_name(pipeline.name, incarnation)
         if dry_run:

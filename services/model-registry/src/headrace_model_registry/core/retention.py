@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from headrace_model_registry.core import rollback, specs
+from headrace_model_registry.core import origins, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, Key, Version, VersionState
 from headrace_model_registry.core.facts import CHAMPION
 from headrace_model_registry.core.wishes import Rollback
@@ -12,7 +12,8 @@ from headrace_model_registry.core.wishes import Rollback
 def let_go(catalogue: Catalogue, moment: datetime) -> list[Version]:
     """Return the versions that are not retired yet and that no pipeline retains, by pipeline and oldest first.
 
-    What is served under an alias, what a rollback would serve next, and a candidate are kept in any case.
+    What is served under an alias, what a rollback would serve next, a candidate, and what `train.from` of a pipeline
+    names are kept in any case.
     """
     needed = _needed(catalogue)
     return [
@@ -30,7 +31,11 @@ def _needed(catalogue: Catalogue) -> Collection[Key]:
         if not isinstance(earlier, str):
             releases.append(earlier)
     candidates = (key for key, version in catalogue.versions.items() if version.state is VersionState.CANDIDATE)
-    return {*candidates, *((each.released.pipeline, each.released.version_id) for each in releases)}
+    return {
+        *candidates,
+        *origins.named_in_force(catalogue),
+        *((each.released.pipeline, each.released.version_id) for each in releases),
+    }
 
 
 def _beyond(catalogue: Catalogue, pipeline: str, moment: datetime) -> list[Version]:

@@ -120,11 +120,15 @@ def _add_run(found: Roots, run: RunRecord) -> None:
         found.documents.setdefault(dataset.manifest, RUN)
     for version in _compared_by(run):
         found.artifacts.setdefault(version.graph, RUN)
+    if isinstance(run.request, TrainingRequested) and run.request.origin and run.request.origin.weights:
+        found.artifacts.setdefault(run.request.origin.weights, RUN)
 
 
 def _read_by(run: RunRecord) -> Iterator[DatasetReference]:
     if isinstance(run.request, TrainingRequested):
         yield run.request.dataset
+        if run.request.origin is not None:
+            yield run.request.origin.dataset
     yield from (version.dataset for version in _compared_by(run))
 
 

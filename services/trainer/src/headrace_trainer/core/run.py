@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,16 +18,18 @@ from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.families import FAMILIES
-from headrace_learning.families.family import Run, Sources
+from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
-from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
+from headrace_learning.training.transfer import Origin
 from torch import nn
 
+from headrace_trainer.core.comparison import compared
 from headrace_trainer.core.memory import Memory, require_room
+from headrace_trainer.core.origin import Beginning, require_there
 from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
@@ -47,8 +49,11 @@ class Plan:
     run_id: str
     pipeline: Pipeline
     dataset: Manifest
+    beginning: Beginning | None = None
+    """The version that it begins from; None for the seed."""
 
     def __post_init__(self) -> None:
+        require_there(self.pipeline.train.origin, self.beginning)
         if self.dataset.schema_digest != self.pipeline.schema_digest:
             raise WrongDataset(
                 f"dataset {self.dataset.dataset_id}: expected the schema of pipeline {self.pipeline.name!r}, "
@@ -81,7 +86,13 @@ class Plan:
     @property
     def subject(self) -> str:
         """What is trained on what: runs with the same subject give the same version. A digest."""
-        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}".encode())
+        begun = f"|{self.beginning.weights_digest}" if self.beginning else ""
+        return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}{begun}".encode())
+
+    @property
+    def origin(self) -> Origin | None:
+        """What the network takes of another version. Raises WrongOrigin."""
+        return None if self.beginning is None else self.beginning.origin(self.dataset, classes=bool(self.classes))
 
 
 @dataclass(frozen=True)
@@ -95,15 +106,14 @@ class Trained:
     metrics: Mapping[str, float]
     """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
     baseline's; and missing/<feature>, 1, of each feature that no row of the training split has."""
-    outcome: Outcome
-    parameters: int
-    """Numbers that were learnt."""
+    fitted: Fitted
+    """What the family learned."""
     export_difference: float
     """Largest difference of an answer between the graph and the family."""
     threshold: float | None = None
     """The probability above which the class that is looked for is the answer; None where the likelier one is."""
-    libraries: tuple[str, ...] = ()
-    """Packages that learned it, beside those that every version names."""
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """What others score on the same rows: trees_<measure>, where it was asked for. No part of the version."""
 
 
 def run(
@@ -132,19 +142,17 @@ def run(
     rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
 
     told = Run(train, shape, outputs, plan.subject, checkpoints, progress, artifacts or NoArtifacts(), plan.classes)
-    fitted = family.fit(train.network, rows, learned.objective, told)
-
+    fitted = family.fit(train.network, rows, learned.objective, replace(told, origin=plan.origin))
     model, test = serve(fitted.network), Chunks(reader, "test")
     exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
     return Trained(
         weights=fitted.weights(model),
         graph=exported.data,
         metrics=_measured(plan, exported.data, test, summary.baseline(plan.pipeline.positive)) | summary.missing,
-        outcome=fitted.outcome,
-        parameters=fitted.parameters,
+        fitted=fitted,
         export_difference=exported.difference,
         threshold=threshold,
-        libraries=fitted.libraries,
+        beside=compared(plan.pipeline, rows, learned.objective, told, serve, test),
     )
 
 

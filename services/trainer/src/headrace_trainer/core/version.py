@@ -1,6 +1,7 @@
 """The manifest of a version: what it is, where it came from and how good it is. Its digest is the version's id."""
 
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -39,12 +40,13 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "rows": {name: split.rows for name, split in dataset.splits.items()},
         "metrics": dict(trained.metrics),
         "export_difference": trained.export_difference,
-        "epochs": trained.outcome.epochs,
-        "best_epoch": trained.outcome.best_epoch,
-        "best_validation_loss": trained.outcome.best_loss,
-        "parameters": trained.parameters,
+        "epochs": trained.fitted.outcome.epochs,
+        "best_epoch": trained.fitted.outcome.best_epoch,
+        "best_validation_loss": trained.fitted.outcome.best_loss,
+        "parameters": trained.fitted.parameters,
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
-        "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.libraries)},
+        **({} if pipeline.train.origin is None else {"from": _origin(plan, trained)}),
+        "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.fitted.libraries)},
     }
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
@@ -56,6 +58,15 @@ def _input(field: Field, dataset: Manifest) -> dict[str, Any]:
     if dataset.transforms[field.name].optional:
         described["optional"] = True
     return described | ({"unit": field.unit} if field.unit else {})
+
+
+def _origin(plan: Plan, trained: Trained) -> dict[str, Any]:
+    """Describe what it began from: what was asked for alone where that was no champion yet, and so the seed."""
+    told: dict[str, Any] = {"asked": plan.pipeline.train.origin}
+    if plan.beginning is not None and trained.fitted.begun is not None:
+        told |= {"version_id": plan.beginning.version_id, "weights": plan.beginning.weights_digest}
+        told["layers"] = {name: list(layers) for name, layers in asdict(trained.fitted.begun).items()}
+    return told
 
 
 def _outputs(plan: Plan) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What an assignment asks for, done: a version in the object store."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from headrace_runtime.process.usage import Usage
 from headrace_runtime.runs.child import Assignment, WorkRefused
 
 from headrace_trainer.core.memory import Memory
+from headrace_trainer.core.origin import Beginning
 from headrace_trainer.core.run import Plan, run
 from headrace_trainer.core.version import version_manifest
 from headrace_trainer.errors import TrainingError
@@ -40,7 +42,7 @@ def _train(
     began = Usage.now()
     pipeline = parse_canonical(assignment["spec"].encode())
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
-    plan = Plan(assignment["run_id"], pipeline, dataset)
+    plan = Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
 
     trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, Memory(total_bytes()), artifacts)
 
@@ -55,7 +57,14 @@ def _train(
         "weights": asdict(weights),
         "task": pipeline.task,
         "measure": pipeline.compress.gates.measure or "",
-        "metrics": dict(trained.metrics),
-        "epochs": trained.outcome.epochs,
+        "metrics": {**trained.metrics, **trained.beside},
+        "epochs": trained.fitted.outcome.epochs,
         **Usage.now().since(began)._asdict(),
     }
+
+
+def _beginning(origin: Mapping[str, Any] | None, store: ObjectStore) -> Beginning | None:
+    if origin is None:
+        return None
+    weights, dataset = Artifact(**origin["weights"]), Manifest.from_json(store.get(Artifact(**origin["dataset"])))
+    return Beginning(origin["version_id"], weights.digest, store.get(weights), dataset)

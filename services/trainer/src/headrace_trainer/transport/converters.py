@@ -8,15 +8,26 @@ from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
 def to_assignment(command: run_pb2.TrainingRequested, checkpoint_s: float) -> dict[str, Any]:
     """Return what the child must know of a command; `checkpoint_s` are the seconds between checkpoints."""
-    manifest = command.dataset.manifest
-    return {
+    assignment = {
         "spec": command.spec.json.decode(),
         "dataset": {
             "dataset_id": command.dataset.dataset_id,
-            "manifest": {"uri": manifest.uri, "digest": manifest.digest, "size_bytes": manifest.size_bytes},
+            "manifest": _artifact(command.dataset.manifest),
         },
         "checkpoint_s": checkpoint_s,
     }
+    if command.HasField("origin"):
+        origin = command.origin
+        assignment["origin"] = {
+            "version_id": origin.version_id,
+            "weights": _artifact(origin.weights),
+            "dataset": _artifact(origin.dataset.manifest),
+        }
+    return assignment
+
+
+def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
+    return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
 
 
 def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> model_pb2.ModelTrained:

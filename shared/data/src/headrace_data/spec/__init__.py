@@ -28,6 +28,7 @@ from headrace_data.spec.prepare import (
     Window,
 )
 from headrace_data.spec.stream import Field, Stream
+from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Last",
     "Metadata",
     "MlpNetwork",
+    "NamedVersion",
     "Network",
     "Newest",
     "Optimizer",
@@ -69,6 +71,7 @@ __all__ = [
     "Window",
     "json_schema",
     "load_pipeline",
+    "named_version",
     "own_name",
     "parse_canonical",
 ]

@@ -10,7 +10,7 @@ import pydantic
 from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.section import Section
 
-_OF_IMAGES: Final = ("flip", "shift", "erase")
+_OF_IMAGES: Final = ("flip", "rotate", "shift", "erase", "mask")
 _LOOKING: Final = ("cnn",)
 """Kinds of networks that look at images."""
 
@@ -28,10 +28,22 @@ class Augment(Section):
         description="Above 0, two rows are mixed to one, and their labels in the same shares, which come from the "
         "distribution Beta(mixup, mixup): 0.2 leaves most rows nearly as they are.",
     )
+    gain: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,
+        description="The inputs of each row are multiplied by one number, from 1 - gain to 1 + gain: another loudness, "
+        "or brightness.",
+    )
     flip: bool = pydantic.Field(
         default=False,
         exclude_if=lambda value: not value,
         description="Images only: mirrored left to right, half of them in each epoch.",
+    )
+    rotate: Annotated[float, pydantic.Field(ge=0, le=180)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,
+        description="Images only: so many degrees each is turned about its centre at most, either way; what comes in "
+        "is 0.",
     )
     shift: Annotated[int, pydantic.Field(ge=0, le=1024)] = pydantic.Field(
         default=0,
@@ -43,6 +55,12 @@ class Augment(Section):
         default=0.0,
         exclude_if=lambda value: not value,
         description="Images only: a rectangle in each becomes 0, of at most this share of its height and of its width.",
+    )
+    mask: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,
+        description="Images only: a band across and a band from top to bottom become 0, each of at most this share of "
+        "the image: frequencies and times of a spectrogram.",
     )
 
 

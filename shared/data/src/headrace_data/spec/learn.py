@@ -11,6 +11,7 @@ from headrace_data.spec.networks import Network
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
 from headrace_data.spec.section import Section
+from headrace_data.spec.transfer import Layer, Origin
 
 
 class EarlyStop(Section):
@@ -80,6 +81,26 @@ class Train(Section):
         "there was a choice.",
     )
     network: Annotated[Network, pydantic.Field(discriminator="kind")] = pydantic.Field(description="What is trained.")
+    origin: Origin | None = pydantic.Field(
+        default=None,
+        alias="from",
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="The version whose weights a network begins with, as far as its layers fit: champion, which is the "
+        "one released when the run is planned; a number, such as 3, for a version of the same model; or one of these "
+        "of another pipeline, such as digits/3. Without a champion yet, and left out: the seed's.",
+    )
+    freeze: Annotated[tuple[Layer, ...], pydantic.Field(max_length=256)] = pydantic.Field(
+        default=(),
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="Layers that stay as they are in the version that `from` names, as its weights name them without "
+        '`network.`: of an mlp "0", "3", "6"; a beginning, such as encoder, stands for all below it.',
+    )
+    rates: dict[Layer, Annotated[float, pydantic.Field(gt=0, le=1000)]] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="By what the learning rate is multiplied for layers, by name as in `freeze`, while one learns on "
+        "from another version; of two names that mean a layer the longer counts.",
+    )
     optimizer: Optimizer = pydantic.Field(default_factory=Optimizer, description="How weights are moved.")
     class_weights: Literal["balanced", "none"] = pydantic.Field(
         default="none",
@@ -115,6 +136,13 @@ class Train(Section):
         default=None,
         exclude_if=lambda value: value is None,  # as for classWeights
         description="What a run may take. Left out: what there is.",
+    )
+    compare_with: Literal["trees"] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="For a table. trees: beside each version trees of default size are grown of the same rows, and its "
+        "page tells what they score. They are neither kept nor served. A trainer without the extra trees, a dataset "
+        "that is streamed and one of more than 20 million inputs go without. Left out: nothing is grown.",
     )
 
 

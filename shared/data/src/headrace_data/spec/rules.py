@@ -19,12 +19,13 @@ from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
+from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
 _NAMELESS: Final = ("float32", "float64", "bool")
 """Types whose values cannot name or group records."""
-_UNHEEDED: Final = {"trees": ("epochs", "batchSize", "optimizer", "augment")}
+_UNHEEDED: Final = {"trees": ("from", "epochs", "batchSize", "optimizer", "augment")}
 """Settings under train that a kind of network has no use for."""
 
 
@@ -211,6 +212,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     cnn_has_one_image,
     variants_are_different,
     images_are_changed_where_they_are_looked_at,
+    layers_are_of_a_version,
     *FEATURE_RULES,
     *TASK_RULES,
 )

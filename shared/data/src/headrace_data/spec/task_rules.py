@@ -1,4 +1,4 @@
-"""Rules about the task: classification or regression, and what goes with each."""
+"""Rules about the task, and what goes with each."""
 
 from __future__ import annotations
 
@@ -81,6 +81,13 @@ def thresholds_are_for_two_classes(draft: Draft) -> Iterator[Finding]:
         yield (*place, "maximise"), f"{closest(maximised, list(MAXIMISED))}, got {maximised!r}"
 
 
+def trees_are_compared_with_others(draft: Draft) -> Iterator[Finding]:
+    """Demand a network of a table from who compares with trees."""
+    kind = draft.at("train", "network", "kind")
+    if draft.at("train", "compareWith") is not None and kind in ("trees", "cnn"):
+        yield ("train", "compareWith"), f"expected a network that takes features side by side beside it, got {kind}"
+
+
 def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
     """Demand gates that the task has. For documents only: every gate has a default."""
     gates, task = draft.at("compress", "gates"), _task(draft)
@@ -151,6 +158,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     measures_are_of_the_task,
     positive_is_a_value_of_the_label,
     thresholds_are_for_two_classes,
+    trees_are_compared_with_others,
 )
 """The rules about the task of every spec."""
 TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (

@@ -10,7 +10,7 @@ from headrace_data.tasks.classification import Classification, classes_of
 from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
 from headrace_data.tasks.regression import Regression
-from headrace_data.tasks.task import Always, Answers, Baseline, Classes, Scores, Task
+from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Scores, Task
 
 TASKS: Final[dict[str, Task]] = {
     "classification": Classification(),
@@ -51,6 +51,7 @@ __all__ = [
     "COMMON_GATES",
     "LATENCY",
     "TASKS",
+    "TREES",
     "Achieved",
     "Always",
     "Answers",

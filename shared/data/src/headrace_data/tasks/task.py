@@ -19,6 +19,8 @@ Classes = Sequence[int | str]
 
 BASELINE: Final = "baseline_"
 """How the measurements of always the same answer begin."""
+TREES: Final = "trees_"
+"""How the measurements of trees begin that were grown of the same rows to compare with."""
 
 
 class Scores(Protocol):

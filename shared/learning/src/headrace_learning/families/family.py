@@ -15,6 +15,7 @@ from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Source
+from headrace_learning.training.transfer import Begun, Origin
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Run:
     artifacts: Artifacts = field(default_factory=NoArtifacts)
     classes: tuple[int, ...] | tuple[str, ...] = ()
     """The label's values in the order of the outputs; none for a regression."""
+    origin: Origin | None = None
+    """The version to begin from; None for the seed."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Fitted:
     """Numbers that were learned."""
     libraries: tuple[str, ...] = ()
     """Packages that learned it, beside those that every version names."""
+    begun: Begun | None = None
+    """What came from another version; None where all did from the seed."""
 
     def weights(self, model: ServedModel) -> bytes:
         """Return what was learned as a file: safetensors of the model that serves `network`, transforms included."""

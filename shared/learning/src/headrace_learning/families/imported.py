@@ -84,7 +84,9 @@ class ImportedFamily(Family):
         network = fit(core, section, objective, run.shape, run.classes)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             outcome = _measured(network, rows, objective, run)
-            return AsItCame(network, outcome, self.parameters(section, run.shape, run.outputs), core.libraries, data)
+            return AsItCame(
+                network, outcome, self.parameters(section, run.shape, run.outputs), core.libraries, data=data
+            )
         try:
             outcome = Training(
                 network, run.train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress

@@ -17,6 +17,7 @@ from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import remembered_vectors
 from headrace_learning.training.randomness import seed_weights
 from headrace_learning.training.rows import MEASURED_AT_ONCE
+from headrace_learning.training.transfer import begin
 
 _NUMBER_BYTES = 4
 
@@ -83,10 +84,13 @@ class NetworkFamily(Family):
         return held_bytes + _NUMBER_BYTES * (numbers + max(learning, measuring))
 
     def fit(self, section: Any, rows: Sources, objective: Objective, run: Run) -> Fitted:
-        """Train from the seed's weights, or from the newest checkpoint."""
+        """Train from the seed's weights, another version's or the newest checkpoint's."""
         seed_weights(run.train.seed)
         network = self.build(section, run.shape, run.outputs)
+        begun = begin(network, run.origin, run.train) if run.origin else None
+        # What is said of layers is said of those of another version.
+        train = run.train if begun else run.train.model_copy(update={"freeze": (), "rates": {}})
         outcome = Training(
-            network, run.train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
+            network, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
         ).run()
-        return Fitted(network, outcome, networks.count_parameters(network))
+        return Fitted(network, outcome, networks.count_parameters(network), begun=begun)

@@ -155,6 +155,8 @@ class Trees(Family):
 
     def fit(self, section: TreesModel, rows: Sources, objective: Objective, run: Run) -> Fitted:
         """Grow trees from the newest checkpoint's, or from none."""
+        if run.origin is not None:
+            raise NotLearnable("train.from: expected a network, got trees, which are grown anew")
         lightgbm = _lightgbm()
         validation = _whole(rows.validation)
         growth = _Growth(section, objective, run, validation)
@@ -178,7 +180,7 @@ class Trees(Family):
             )
         network = Boosted(best, run.shape[0], run.outputs)
         outcome = Outcome(growth.epoch, growth.best_epoch, growth.best_loss)
-        return FittedTrees(network, outcome, nodes, ("lightgbm",), best)
+        return FittedTrees(network, outcome, nodes, ("lightgbm",), text=best)
 
 
 def _lightgbm() -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from headrace_data.spec import Augment
+from torch.nn import functional
 
 from headrace_learning.training.randomness import seed_for
 from headrace_learning.training.rows import Rows
@@ -25,7 +26,7 @@ class Mixed:
 
 
 def augmented(rows: Rows, augment: Augment, seed: int, epoch: int, batch: int) -> Mixed:
-    """Return the rows of an epoch's batch as they are learned from: images changed, rows mixed, then noise.
+    """Return the rows of an epoch's batch as they are learned from: images changed, amplified, mixed, then noise.
 
     Mixup of Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018: one share
     for a batch, from the distribution Beta(mixup, mixup).
@@ -33,6 +34,9 @@ def augmented(rows: Rows, augment: Augment, seed: int, epoch: int, batch: int) -
     start = seed_for(f"augment {batch}", seed, epoch)
     generator = torch.Generator().manual_seed(start)
     inputs = _images(rows.inputs, augment, generator)
+    if augment.gain > 0:
+        some = torch.rand(len(rows), *(1,) * (inputs.dim() - 1), generator=generator)
+        inputs = inputs * (1 + augment.gain * (2 * some - 1))
     parts: tuple[tuple[float, torch.Tensor], ...] = ((1.0, rows.targets),)
     if augment.mixup > 0 and len(rows) > 1:
         share = float(np.random.default_rng(start).beta(augment.mixup, augment.mixup))
@@ -45,16 +49,37 @@ def augmented(rows: Rows, augment: Augment, seed: int, epoch: int, batch: int) -
 
 
 def _images(images: torch.Tensor, augment: Augment, generator: torch.Generator) -> torch.Tensor:
-    """Return images, [rows, channels, height, width], each mirrored, moved and with a hole, or not."""
+    """Return images, [rows, channels, height, width], each mirrored, turned, moved and with holes, or not.
+
+    Bands as in SpecAugment of Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
+    Recognition", Interspeech 2019, one of each kind.
+    """
     if augment.flip:
         mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
         images = torch.where(mirrored, images.flip(-1), images)
+    if augment.rotate > 0:
+        images = _turned(images, augment.rotate, generator)
     if augment.shift > 0:
         images = _shifted(images, augment.shift, generator)
     if augment.erase > 0:
         down, across = (_span(len(images), size, augment.erase, generator) for size in images.shape[-2:])
         images = images.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 0.0)
+    if augment.mask > 0:
+        down, across = (_span(len(images), size, augment.mask, generator) for size in images.shape[-2:])
+        images = images.masked_fill((down[:, :, None] | across[:, None, :])[:, None], 0.0)
     return images
+
+
+def _turned(images: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
+    """Return images turned about their centres, pixels of their neighbours' weighted mean."""
+    height, width = images.shape[-2:]
+    angles = torch.deg2rad(most * (2 * torch.rand(len(images), generator=generator) - 1))
+    cosines, sines, zeros = torch.cos(angles), torch.sin(angles), torch.zeros(len(images))
+    # A grid's coordinates are shares of height and width: what is turned are pixels.
+    across = torch.stack([cosines, -sines * height / width, zeros], dim=1)
+    down = torch.stack([sines * width / height, cosines, zeros], dim=1)
+    grid = functional.affine_grid(torch.stack([across, down], dim=1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
 
 
 def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:

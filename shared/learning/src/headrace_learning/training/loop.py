@@ -25,6 +25,7 @@ from headrace_learning.training.randomness import seed_epoch
 from headrace_learning.training.rows import MEASURED_AT_ONCE, Rows, Source
 from headrace_learning.training.schedules import Schedule
 from headrace_learning.training.steps import Steps
+from headrace_learning.training.transfer import frozen, learned
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Training:
         self._subject = subject
         self._checkpoints = checkpoints
         self._progress = progress
-        self._optimizer = build_optimizer(network.parameters(), settings.optimizer)
+        self._optimizer = build_optimizer(learned(network, settings), settings.optimizer)
+        self._frozen = frozen(network)
         self._schedule = Schedule(settings.optimizer.schedule, settings.epochs)
         self._epoch = 0
         self._best_epoch = 0
@@ -118,6 +120,8 @@ class Training:
             torch.set_rng_state(self._midway.generator)
             self._midway = None
         self._network.train()
+        for module in self._frozen:
+            module.eval()
         count, settings = len(self._train), self._settings
         steps = Steps(count, settings.batch_size, settings.optimizer.accumulate)
         with closing(self._train.batches(settings.batch_size, seed, epoch)) as batches:

@@ -6,7 +6,7 @@ network's are views, so a step is one kernel however many layers there are.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -16,6 +16,8 @@ from torch.optim.sgd import sgd
 
 from headrace_learning.errors import NotLearnable
 
+Group = tuple[Iterable[torch.nn.Parameter], float]
+"""Parameters, and by what the learning rate is multiplied for them."""
 Memory = Mapping[str, torch.Tensor]
 """What an optimiser remembers from step to step, by name."""
 
@@ -54,9 +56,12 @@ class Optimizer(ABC):
     remembers: int
     """Vectors of the parameters' size that it keeps, beside that of an average."""
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
-        owners = list(parameters)
+    def __init__(self, groups: Sequence[Group], choice: OptimizerChoice) -> None:
+        owned = [list(parameters) for parameters, _ in groups]
+        owners = [owner for parameters in owned for owner in parameters]
         self._choice = choice
+        self._factors = [factor for _, factor in groups]
+        self._sizes = [sum(owner.numel() for owner in parameters) for parameters in owned]
         self._weights = torch.cat([owner.detach().reshape(-1) for owner in owners])
         self._gradients = torch.zeros_like(self._weights)
         start = 0
@@ -68,6 +73,10 @@ class Optimizer(ABC):
         self._average = self._weights.clone() if choice.average else None
         self._averaged = torch.zeros(())
         """Steps that are in the average."""
+
+    def _of_groups(self, vector: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return views of each group's part of a vector."""
+        return torch.split(vector, self._sizes) if len(self._sizes) > 1 else [vector]
 
     def zero_grad(self) -> None:
         """Forget the gradients; they stay where they are."""
@@ -127,24 +136,35 @@ class Sgd(Optimizer):
 
     remembers = 0
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
-        super().__init__(parameters, choice)
+    def __init__(self, groups: Sequence[Group], choice: OptimizerChoice) -> None:
+        super().__init__(groups, choice)
         self._momentum = choice.momentum if self.remembers else 0.0
         self._velocity = torch.zeros_like(self._weights) if self._momentum else None
+        velocities = [None] * len(groups) if self._velocity is None else self._of_groups(self._velocity)
+        self._parts = list(
+            zip(
+                self._of_groups(self._weights),
+                self._of_groups(self._gradients),
+                velocities,
+                self._factors,
+                strict=True,
+            )
+        )
 
     def _move(self, rate: float) -> None:
-        sgd(
-            [self._weights],
-            [self._gradients],
-            [self._velocity],
-            fused=True,
-            weight_decay=self._choice.weight_decay,
-            momentum=self._momentum,
-            lr=rate,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-        )
+        for weights, gradients, velocity, factor in self._parts:
+            sgd(
+                [weights],
+                [gradients],
+                [velocity],
+                fused=True,
+                weight_decay=self._choice.weight_decay,
+                momentum=self._momentum,
+                lr=rate * factor,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
 
     def _remembered(self) -> Memory:
         return {} if self._velocity is None else {"velocity": self._velocity}
@@ -162,30 +182,34 @@ class Adam(Optimizer):
     remembers = 2
     _decoupled = False
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> None:
-        super().__init__(parameters, choice)
+    def __init__(self, groups: Sequence[Group], choice: OptimizerChoice) -> None:
+        super().__init__(groups, choice)
         self._mean = torch.zeros_like(self._weights)
         self._square = torch.zeros_like(self._weights)
         self._steps = torch.zeros(())
+        vectors = (self._weights, self._gradients, self._mean, self._square)
+        self._parts = list(zip(*(self._of_groups(vector) for vector in vectors), self._factors, strict=True))
 
     def _move(self, rate: float) -> None:
-        adam(
-            [self._weights],
-            [self._gradients],
-            [self._mean],
-            [self._square],
-            [],
-            [self._steps],
-            fused=True,
-            decoupled_weight_decay=self._decoupled,
-            amsgrad=False,
-            lr=rate,
-            weight_decay=self._choice.weight_decay,
-            maximize=False,
-            beta1=0.9,
-            beta2=0.999,
-            eps=1e-8,
-        )
+        for place, (weights, gradients, mean, square, factor) in enumerate(self._parts, start=1):
+            adam(
+                [weights],
+                [gradients],
+                [mean],
+                [square],
+                [],
+                # The kernel counts the step: once for all groups.
+                [self._steps if place == len(self._parts) else self._steps.clone()],
+                fused=True,
+                decoupled_weight_decay=self._decoupled,
+                amsgrad=False,
+                lr=rate * factor,
+                weight_decay=self._choice.weight_decay,
+                maximize=False,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+            )
 
     def _remembered(self) -> Memory:
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
@@ -206,8 +230,8 @@ def remembered_vectors(choice: OptimizerChoice) -> int:
     return KINDS[choice.kind].remembers + (choice.average is not None)
 
 
-def build_optimizer(parameters: Iterable[torch.nn.Parameter], choice: OptimizerChoice) -> Optimizer:
+def build_optimizer(groups: Sequence[Group], choice: OptimizerChoice) -> Optimizer:
     """Build the chosen optimiser for the parameters, which it takes over."""
     if choice.kind not in KINDS:
         raise NotLearnable(f"train.optimizer.kind: expected one of {', '.join(KINDS)}, got {choice.kind!r}")
-    return KINDS[choice.kind](parameters, choice)
+    return KINDS[choice.kind](groups, choice)

@@ -83,6 +83,7 @@ class TrainingRequested(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id derived from dataset, spec and seed: the same work has the same id. Never empty."""
     pipeline: _builtins.str
@@ -95,6 +96,10 @@ class TrainingRequested(_message.Message):
     def spec(self) -> _pipeline_pb2.PipelineSpec:
         """The pipeline spec in force."""
 
+    @_builtins.property
+    def origin(self) -> Global___VersionReference:
+        """The version to begin from, which train.from of the spec named when the run was planned. Unset: from the seed."""
+
     def __init__(
         self,
         *,
@@ -102,10 +107,11 @@ class TrainingRequested(_message.Message):
         pipeline: _builtins.str = ...,
         dataset: Global___DatasetReference | None = ...,
         spec: _pipeline_pb2.PipelineSpec | None = ...,
+        origin: Global___VersionReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "origin", b"origin", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "origin", b"origin", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,6 +126,7 @@ class VersionReference(_message.Message):
     VERSION_ID_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
     """Digest of the version's manifest. Never empty."""
     @_builtins.property
@@ -130,16 +137,21 @@ class VersionReference(_message.Message):
     def dataset(self) -> Global___DatasetReference:
         """The dataset that the version was trained on."""
 
+    @_builtins.property
+    def weights(self) -> _artifact_pb2.Artifact:
+        """The weights, as the version's family writes them. Unset in events from before there was the field."""
+
     def __init__(
         self,
         *,
         version_id: _builtins.str = ...,
         graph: _artifact_pb2.Artifact | None = ...,
         dataset: Global___DatasetReference | None = ...,
+        weights: _artifact_pb2.Artifact | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "graph", b"graph"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "graph", b"graph", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "graph", b"graph", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "graph", b"graph", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

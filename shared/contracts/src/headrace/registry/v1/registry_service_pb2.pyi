@@ -554,6 +554,7 @@ class Run(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     REQUEST_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the run. Never empty."""
     pipeline: _builtins.str
@@ -566,6 +567,8 @@ class Run(_message.Message):
     """What it works on: a dataset id when training, a version id when compressing."""
     reason: _builtins.str
     """Why it failed, or which run took its place; empty otherwise."""
+    origin: _builtins.str
+    """Digest of the version that a training run begins from; empty: from the seed."""
     @_builtins.property
     def progress(self) -> _run_pb2.RunProgressed:
         """Latest progress; unset before the first."""
@@ -590,10 +593,11 @@ class Run(_message.Message):
         progress: _run_pb2.RunProgressed | None = ...,
         request_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "progress", b"progress", "request_time", b"request_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "kind", b"kind", "pipeline", b"pipeline", "progress", b"progress", "reason", b"reason", "request_time", b"request_time", "run_id", b"run_id", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "kind", b"kind", "origin", b"origin", "pipeline", b"pipeline", "progress", b"progress", "reason", b"reason", "request_time", b"request_time", "run_id", b"run_id", "state", b"state", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -895,6 +899,7 @@ class GetLineageResponse(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """Name of the producers' topic that the dataset's ranges belong to."""
     @_builtins.property
@@ -917,6 +922,10 @@ class GetLineageResponse(_message.Message):
     def dataset(self) -> Global___Dataset:
         """The dataset."""
 
+    @_builtins.property
+    def origin(self) -> Global___Version:
+        """The version that the training run began from; unset: from the seed."""
+
     def __init__(
         self,
         *,
@@ -926,10 +935,11 @@ class GetLineageResponse(_message.Message):
         runs: _abc.Iterable[Global___Run] | None = ...,
         dataset: Global___Dataset | None = ...,
         topic: _builtins.str = ...,
+        origin: Global___Version | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "prediction", b"prediction", "serve_time", b"serve_time", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "origin", b"origin", "prediction", b"prediction", "serve_time", b"serve_time", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "prediction", b"prediction", "runs", b"runs", "serve_time", b"serve_time", "topic", b"topic", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "origin", b"origin", "prediction", b"prediction", "runs", b"runs", "serve_time", b"serve_time", "topic", b"topic", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

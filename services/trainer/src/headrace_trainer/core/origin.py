@@ -1,0 +1,54 @@
+"""The version that a run begins from, as the registry named it when the run was planned."""
+
+from dataclasses import dataclass
+
+import safetensors
+import safetensors.torch
+from headrace_data.manifest import Manifest
+from headrace_data.spec import named_version
+from headrace_learning.training.transfer import Names, Origin, input_names
+
+from headrace_trainer.errors import WrongOrigin
+
+_NETWORK = "network."
+"""What stands before the names of a network's tensors in a version's weights."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The version that a run begins from."""
+
+    version_id: str
+    weights_digest: str
+    weights: bytes
+    dataset: Manifest
+    """What it learned from."""
+
+    def origin(self, dataset: Manifest, *, classes: bool) -> Origin:
+        """Return what a network takes of it that learns from a dataset. `classes`: whether its answers are classes.
+
+        Raises WrongOrigin where its weights are none of a network.
+        """
+        try:
+            tensors = safetensors.torch.load(self.weights)
+        except safetensors.SafetensorError as error:
+            raise WrongOrigin(
+                f"train.from: expected the weights of a network, got those of version {self.version_id}, which is none "
+                f"({error})"
+            ) from error
+        weights = {name.removeprefix(_NETWORK): held for name, held in tensors.items() if name.startswith(_NETWORK)}
+        inputs = Names(input_names(self.dataset.transforms), input_names(dataset.transforms))
+        before, now = ([(label,) for label in each.classes] if classes else [] for each in (self.dataset, dataset))
+        return Origin(weights, inputs, Names(before, now))
+
+
+def require_there(named: str | None, beginning: Beginning | None) -> None:
+    """Raise WrongOrigin where a spec names a version that was not there when the run was planned.
+
+    A champion may not be there yet: the first run begins from the seed.
+    """
+    if named is not None and beginning is None and named_version(named).ordinal:
+        raise WrongOrigin(
+            f"train.from: expected version {named}, which the registry did not have when it planned the run; name "
+            "another, or champion"
+        )
