@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.methods import float16_weights, int8_dynamic
+from headrace_learning.methods import float16_weights, int8_dynamic, weight_only_int8
 from headrace_learning.methods.method import Method
 
 METHODS: Final[Mapping[str, Method]] = {
     "int8-dynamic": int8_dynamic.METHOD,
     "float16-weights": float16_weights.METHOD,
+    "weight-only-int8": weight_only_int8.METHOD,
 }
 """The methods by the kind that the spec names."""
