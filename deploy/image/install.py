@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +31,10 @@ runpy.run_module("{package}", run_name="__main__", alter_sys=True)
 '''
 
 
-def commands(uv: str, service: str, target: Path, torch: str, store: str, index: str = "") -> list[list[str]]:
-    """Return what fills the environment: the service and what it needs, without tests and tools.
+def commands(
+    uv: str, service: str, target: Path, torch: str, store: str, index: str = "", extras: Sequence[str] = ()
+) -> list[list[str]]:
+    """Return what fills the environment: the service and what it needs, with these extras, without tests and tools.
 
     The lock names files at PyPI. With an index, the same files, by their hashes, are taken from there first; then only
     the project's own packages are left for the sync.
@@ -42,6 +45,7 @@ def commands(uv: str, service: str, target: Path, torch: str, store: str, index:
     chosen = ["--frozen", "--no-dev"]
     for package in (f"headrace-{service}", *ALSO.get(service, ())):
         chosen += ["--package", package]
+    chosen += [part for extra in extras for part in ("--extra", extra)]
     if store:
         chosen += ["--package", "headrace-runtime", "--extra", store]
     left_out = setup.left_out(torch, packages)
@@ -64,6 +68,12 @@ def commands(uv: str, service: str, target: Path, torch: str, store: str, index:
     return found
 
 
+def known_extras(service: str) -> set[str]:
+    """Return the extras of a service, by the names of its pyproject.toml."""
+    project = tomllib.loads((ROOT / "services" / service / "pyproject.toml").read_text())["project"]
+    return set(project.get("optional-dependencies", {}))
+
+
 def main() -> None:
     """Install, and write the launcher."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,14 +83,19 @@ def main() -> None:
         "--torch", choices=("pypi", "cpu"), default="pypi", help="which build of PyTorch, if it is needed"
     )
     parser.add_argument("--store", choices=("", "s3"), default="", help="object store that the service must reach")
+    parser.add_argument("--extras", default="", help="extras of the service, separated by commas, such as trees,tune")
     parser.add_argument("--index", default="", help="a mirror of PyPI to take the locked packages from")
     arguments = parser.parse_args()
+    extras = [extra for extra in arguments.extras.split(",") if extra]
+    if strange := sorted(set(extras) - known_extras(arguments.service)):
+        known = ", ".join(sorted(known_extras(arguments.service))) or "none"
+        parser.error(f"--extras: expected extras of {arguments.service} ({known}), got {', '.join(strange)}")
     target = arguments.target.absolute()
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(target), "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
     if arguments.index:
         environment["UV_DEFAULT_INDEX"] = arguments.index
-    chosen = (arguments.service, target, arguments.torch, arguments.store, arguments.index)
+    chosen = (arguments.service, target, arguments.torch, arguments.store, arguments.index, extras)
     for command in commands(setup.find_uv(), *chosen):
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
     setup.remove_unused(target)

@@ -173,6 +173,23 @@ def test_a_mirror_gives_the_files_of_the_lock(script: Callable[[str], ModuleType
     assert left_out == script("setup").UNUSED
 
 
+def test_what_kinds_of_models_need_is_installed_where_it_is_asked_for(tmp_path: Path) -> None:
+    folder = str(ROOT / "deploy" / "image")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    install = importlib.import_module("install")
+    (more,) = install.commands("uv", "trainer", tmp_path, "pypi", "", extras=["trees", "tune"])
+    assert [name for option, name in pairwise(more) if option == "--extra"] == ["trees", "tune"]
+    told = (ROOT / "deploy" / "Dockerfile").read_text()
+    for service in ("trainer", "inference"):
+        for extra in install.known_extras(service):
+            assert re.search(rf"^#.*\b{extra}\b", told, re.MULTILINE), f"{extra} of {service} is named"
+    wrong = [sys.executable, str(ROOT / "deploy/image/install.py"), "--service", "inference", "--target", str(tmp_path)]
+    done = subprocess.run([*wrong, "--extras", "trees"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--extras: expected extras of inference (text), got trees" in done.stderr
+
+
 def test_a_build_can_be_told_of_mirror_and_ca() -> None:
     first = stages()[0]
     needing = [step.text for step in first if step.name == "RUN" and ("pip install" in step.text or ".py" in step.text)]
