@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pydantic
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_data.spec.scalars import DIGEST, DNS_LABEL, DURATION, FIELD_NAME, SIZE, TOPIC_NAME
+from headrace_data.spec.scalars import DIGEST, DNS_LABEL, DURATION, FIELD_NAME, FUNCTION_NAME, SIZE, TOPIC_NAME
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import VERSION_NAME
 from pydantic.fields import FieldInfo
@@ -51,6 +51,7 @@ _PATTERNS = {
     FIELD_NAME.pattern: "field name",
     DURATION.pattern: "duration",
     DIGEST.pattern: "digest",
+    FUNCTION_NAME.pattern: "package.module:function",
     SIZE.pattern: "size",
     TOPIC_NAME.pattern: "topic name",
     VERSION_NAME.pattern: "version",
@@ -183,6 +184,8 @@ def _type(schema: dict[str, Any], links: dict[str, Part]) -> str:
         return f"list of {_type(schema['items'], links).replace('integer', 'integers')}"
     if "additionalProperties" in schema and schema["type"] == "object":
         values = schema["additionalProperties"]
+        if values is True:
+            return "mapping of names to values"
         named = _type(values, links)
         return f"mapping of features, see {named}" if "$ref" in values else f"mapping of names to {named}"
     return _scalar(schema)

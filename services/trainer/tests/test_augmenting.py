@@ -240,5 +240,10 @@ train: {network: {kind: mlp}AUGMENT}
     assert changed.digest != plain.digest
     with pytest.raises(SpecInvalid, match=r"train\.augment\.noise"):
         load_pipeline(document.replace("AUGMENT", ", augment: {noise: -1}"))
-    with pytest.raises(SpecInvalid, match=r"train\.augment\.flip: expected a network of kind cnn, got mlp"):
+    with pytest.raises(SpecInvalid, match=r"train\.augment\.flip: expected a network of kind cnn or python, got mlp"):
         load_pipeline(document.replace("AUGMENT", ", augment: {flip: true}"))
+    own = document.replace("kind: mlp", "kind: python, factory: 'acme.nets:f'")
+    with pytest.raises(SpecInvalid, match=r"python expects one feature of shape \[channels, height, width\] for it"):
+        load_pipeline(own.replace("AUGMENT", ", augment: {flip: true}"))
+    image = own.replace("float64, role", "float64, shape: [3, 8, 8], role")
+    assert load_pipeline(image.replace("AUGMENT", ", augment: {flip: true}")).train.augment == Augment(flip=True)

@@ -60,6 +60,7 @@ def assign(store: ObjectStore, freeze: Callable[[Pipeline], Manifest]) -> Callab
             "spec": pipeline.canonical_json().decode(),
             "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
             "checkpoint_s": checkpoint_s,
+            "packages": [],
         }
 
     return build

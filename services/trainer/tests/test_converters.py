@@ -25,6 +25,7 @@ def test_the_child_is_told_spec_and_dataset() -> None:
             "manifest": {"uri": "file:///m", "digest": "sha256:m", "size_bytes": 3},
         },
         "checkpoint_s": 2.5,
+        "packages": [],
     }
 
 

@@ -200,7 +200,24 @@ bogus: 1
         (
             "kind: mlp",
             "kind: rnn",
-            "line 11: train.network.kind: expected 'mlp', 'cnn', 'trees', 'imported', got \"rnn\"",
+            "line 11: train.network.kind: expected 'mlp', 'cnn', 'trees', 'imported', 'python', got \"rnn\"",
+        ),
+        ("{kind: mlp}", "{kind: python, factory: acme.nets}", "factory: expected package.module:function, got"),
+        ("{kind: mlp}", "{kind: python, factory: '__main__:f'}", "factory: expected package.module:function, got"),
+        (
+            "{kind: mlp}",
+            "{kind: python, factory: 'acme.nets:f', arguments: {shape: 1}}",
+            "train.network.arguments: expected names of arguments, and none of shape and outputs, got 'shape'",
+        ),
+        (
+            "{kind: mlp}",
+            "{kind: python, factory: 'acme.nets:f', arguments: {sizes: [[1]]}}",
+            "expected texts, numbers, true and false, or lists of these, got another for 'sizes'",
+        ),
+        (
+            "{kind: mlp}",
+            "{kind: python, factory: 'acme.nets:f', arguments: {far: 99999999999999999999}}",
+            "got another for 'far'",
         ),
         ("{kind: mlp}", "{hidden: [1]}", "line 11: train.network.kind: required, but not there"),
         ("{kind: mlp}", "{kind: mlp, dropout: 1}", "train.network.dropout: expected less than 1, got 1"),

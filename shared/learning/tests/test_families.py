@@ -1,5 +1,7 @@
 """What every family promises: the same bytes again, from a checkpoint too, and a graph that answers as it does."""
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +15,7 @@ from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.errors import NotLearnable
 from headrace_learning.export import export_graph
 from headrace_learning.families import FAMILIES
-from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.served import ServedModel
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.objectives import Classification, Objective, Regression
@@ -26,10 +28,29 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "mlp": {"hidden": (8,), "dropout": 0.2},
     "cnn": {"channels": (3,), "hidden": (6,)},
     "trees": {"rounds": 6, "leaves": 5},
+    "python": {"factory": "acme.nets:gated", "arguments": {"width": 8}},
 }
 """A small network of each kind that is begun from nothing; what is imported has tests of its own."""
 IMAGES = {"cnn"}
 """The kinds that look at one image. The others take tables."""
+NETS = """
+import torch
+from torch import nn
+
+
+class Gated(nn.Module):
+    def __init__(self, inputs, width, outputs):
+        super().__init__()
+        self.value, self.gate = nn.Linear(inputs, width), nn.Linear(inputs, width)
+        self.answer = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(0.2), nn.Linear(width, outputs))
+
+    def forward(self, rows):
+        return self.answer(torch.tanh(self.value(rows)) * torch.sigmoid(self.gate(rows)))
+
+
+def gated(shape, outputs, width=16):
+    return Gated(*shape, width, outputs)
+"""
 TABLE = """
     - {name: far, type: float32, role: feature, nullable: true}
     - {name: wide, type: float64, role: feature, nullable: true}
@@ -89,10 +110,11 @@ class Notebook:
 
 def pipeline_of(kind: str) -> Pipeline:
     fields, prepare = (IMAGE, "{}") if kind in IMAGES else (TABLE, PREPARE)
+    network = {"kind": kind, **({"factory": "acme.nets:gated"} if kind == "python" else {})}
     return load_pipeline(
         "apiVersion: headrace/v1\nkind: Pipeline\nmetadata: {name: table}\nstream:\n  topic: table\n  schema:\n"
         f"    - {{name: id, type: int64, role: id}}{fields}    - {{name: y, type: int64, role: label}}\n"
-        f"prepare: {prepare}\ntrain: {{network: {{kind: {kind}}}}}"
+        f"prepare: {prepare}\ntrain: {{network: {json.dumps(network)}}}"
     )
 
 
@@ -150,13 +172,17 @@ def train_of(kind: str, **changes: Any) -> Train:
     return Train.model_validate(plain)
 
 
+def family_of(kind: str) -> Family:
+    return FAMILIES[kind].allowing(["acme"])
+
+
 def fitted(kind: str, task: tuple[int | LabelScale, Objective], notebook: Notebook, **changes: Any) -> Fitted:
     answers, objective = task
     train, validation = rows_of(kind, answers, 200, 1), rows_of(kind, answers, 60, 2)
     settings = train_of(kind, **changes)
     outputs = answers if isinstance(answers, int) else 1
     run = Run(settings, tuple(train.inputs.shape[1:]), outputs, "what on what", notebook, notebook)
-    return FAMILIES[kind].fit(settings.network, Sources(train, validation), objective, run)
+    return family_of(kind).fit(settings.network, Sources(train, validation), objective, run)
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +192,20 @@ def one_thread() -> Iterator[None]:
     yield
     torch.set_deterministic_debug_mode("default")
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A package of somebody's own, on the path."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "acme").mkdir()
+    (folder / "acme" / "__init__.py").touch()
+    (folder / "acme" / "nets.py").write_text(NETS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "acme"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(params=SMALL)
@@ -227,9 +267,9 @@ def test_training_ends_where_the_validation_loss_stands_still(kind: str) -> None
 def test_what_it_takes_grows_with_rows(kind: str) -> None:
     train = train_of(kind)
     shape = (1, 6, 5) if kind in IMAGES else (9,)
-    few, many = (FAMILIES[kind].least_bytes(train, shape, 3, (rows, 10), 0) for rows in (1, 10_000_000))
+    few, many = (family_of(kind).least_bytes(train, shape, 3, (rows, 10), 0) for rows in (1, 10_000_000))
     assert 0 < few <= many
-    assert FAMILIES[kind].parameters(train.network, shape, 3) > 0
+    assert family_of(kind).parameters(train.network, shape, 3) > 0
 
 
 @pytest.mark.parametrize("kind", sorted(IMAGES))

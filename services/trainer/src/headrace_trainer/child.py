@@ -1,9 +1,9 @@
 """The child process of one training run: assignment in, a version and a result in the object store out.
 
 The protocol is headrace_runtime.runs.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
-canonical JSON), ``dataset`` (``{"dataset_id", "manifest"}``) and ``checkpoint_s`` (seconds between checkpoints, 0 for
-one after each epoch), and ``origin`` (``{"version_id", "weights", "dataset"}``) where it begins from another version;
-artifacts are ``{"uri", "digest", "size_bytes"}``.
+canonical JSON), ``dataset`` (``{"dataset_id", "manifest"}``), ``checkpoint_s`` (seconds between checkpoints, 0 for one
+after each epoch), ``packages`` (those that the spec may name a function of), and ``origin`` (``{"version_id",
+"weights", "dataset"}``) where it begins from another version; artifacts are ``{"uri", "digest", "size_bytes"}``.
 A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
 validation_accuracy, or validation_rmse in the label's unit. The result has ``model``,
 ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.

@@ -1,7 +1,7 @@
 """What the trainer is told."""
 
 from headrace_runtime.settings import WorkerSettings
-from pydantic import Field
+from pydantic import Field, field_validator
 
 
 class Settings(WorkerSettings):
@@ -14,3 +14,21 @@ class Settings(WorkerSettings):
         description="Seconds between two checkpoints of a training run, also within an epoch; 0 for one after each "
         "epoch. The last state is always kept.",
     )
+    factory_packages: str = Field(
+        "",
+        description="Packages, separated by commas, whose functions a pipeline may name under train.network.factory, "
+        "such as acme.nets: their code runs in the trainer. They must be on its path. None unless set.",
+    )
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages, one by one."""
+        return tuple(part for each in self.factory_packages.split(",") if (part := each.strip()))
+
+    @field_validator("factory_packages")
+    @classmethod
+    def _names_packages(cls, value: str) -> str:
+        for each in value.split(","):
+            if each.strip() and not all(part.isidentifier() for part in each.strip().split(".")):
+                raise ValueError("expected names of packages such as acme.nets, separated by commas")
+        return value

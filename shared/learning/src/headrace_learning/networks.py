@@ -6,7 +6,7 @@ from torch import nn
 
 def count_parameters(module: nn.Module) -> int:
     """Return how many numbers the module learns."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace_data.spec import Train
-from headrace_learning.families import FAMILIES
+from headrace_learning.families.family import Family
 
 from headrace_trainer.errors import DoesNotFit
 
@@ -35,7 +35,13 @@ class Memory:
 
 
 def require_room(
-    train: Train, shape: Sequence[int], outputs: int, rows: tuple[int, int], held_bytes: int, total_bytes: int
+    family: Family,
+    train: Train,
+    shape: Sequence[int],
+    outputs: int,
+    rows: tuple[int, int],
+    held_bytes: int,
+    total_bytes: int,
 ) -> None:
     """Raise DoesNotFit when training takes more memory than there is, or than its budget.
 
@@ -44,7 +50,6 @@ def require_room(
     allowed = train.budget.memory if train.budget else None
     by_budget = allowed is not None and allowed < total_bytes
     total_bytes = allowed if allowed is not None and by_budget else total_bytes
-    family = FAMILIES[train.network.kind]
     needed = family.least_bytes(train, shape, outputs, rows, held_bytes)
     if needed > total_bytes:
         raise DoesNotFit(

@@ -1,7 +1,7 @@
 """One training run: a dataset and a spec in; weights, a graph and its test metrics out."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -123,17 +123,19 @@ def run(
     progress: Progress,
     memory: Memory | None = None,
     artifacts: Artifacts | None = None,
+    packages: Sequence[str] = (),
 ) -> Trained:
-    """Train, export and measure, in as much memory as there is. `artifacts` are files that the spec names.
+    """Train, export and measure, in as much memory as there is.
 
-    Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would fail as well.
+    `artifacts` are files that the spec names, `packages` those that it may name a function of. Raises TrainingError, or
+    NotLearnable of headrace_learning, when another attempt would fail as well.
     """
     train, memory = plan.pipeline.train, memory or Memory()
-    family = FAMILIES[train.network.kind]
+    family = FAMILIES[train.network.kind].allowing(packages)
     features = features_of(plan.pipeline, plan.dataset.transforms)
     shape, outputs = family.input_shape(features), len(plan.classes) or 1
     splits = Splits(reader, shape, memory)
-    require_room(train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
+    require_room(family, train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
 
     summary = splits.summary(regression=plan.pipeline.task == "regression")
     learned = _learned(plan, summary)

@@ -47,6 +47,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
         **({} if pipeline.train.origin is None else {"from": _origin(plan, trained)}),
         "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.fitted.libraries)},
+        **({"sources": dict(trained.fitted.sources)} if trained.fitted.sources else {}),
     }
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 

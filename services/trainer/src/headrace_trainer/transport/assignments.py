@@ -44,7 +44,8 @@ def _train(
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
 
-    trained = run(plan, DatasetReader(dataset, store), checkpoints, curve, Memory(total_bytes()), artifacts)
+    reader, memory, packages = DatasetReader(dataset, store), Memory(total_bytes()), assignment["packages"]
+    trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages)
 
     curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)

@@ -1,13 +1,18 @@
 """Events to and from the JSON that a child process reads and writes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
 
-def to_assignment(command: run_pb2.TrainingRequested, checkpoint_s: float) -> dict[str, Any]:
-    """Return what the child must know of a command; `checkpoint_s` are the seconds between checkpoints."""
+def to_assignment(
+    command: run_pb2.TrainingRequested, checkpoint_s: float, packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what the child must know of a command.
+
+    `checkpoint_s` are the seconds between checkpoints; of `packages` a spec may name functions.
+    """
     assignment = {
         "spec": command.spec.json.decode(),
         "dataset": {
@@ -15,6 +20,7 @@ def to_assignment(command: run_pb2.TrainingRequested, checkpoint_s: float) -> di
             "manifest": _artifact(command.dataset.manifest),
         },
         "checkpoint_s": checkpoint_s,
+        "packages": list(packages),
     }
     if command.HasField("origin"):
         origin = command.origin

@@ -15,7 +15,15 @@ from headrace_data.spec.learn import (
     Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
-from headrace_data.spec.networks import CnnNetwork, ImportedModel, Kept, MlpNetwork, Network, TreesModel
+from headrace_data.spec.networks import (
+    CnnNetwork,
+    ImportedModel,
+    Kept,
+    MlpNetwork,
+    Network,
+    PythonNetwork,
+    TreesModel,
+)
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.pipeline import Metadata, Pipeline, own_name
 from headrace_data.spec.prepare import (
@@ -57,6 +65,7 @@ __all__ = [
     "Pipeline",
     "Prepare",
     "Problem",
+    "PythonNetwork",
     "Scale",
     "Serve",
     "SpecInvalid",

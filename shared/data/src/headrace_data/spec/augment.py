@@ -11,7 +11,7 @@ from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.section import Section
 
 _OF_IMAGES: Final = ("flip", "rotate", "shift", "erase", "mask")
-_LOOKING: Final = ("cnn",)
+_LOOKING: Final = ("cnn", "python")
 """Kinds of networks that look at images."""
 
 
@@ -67,11 +67,18 @@ class Augment(Section):
 def images_are_changed_where_they_are_looked_at(draft: Draft) -> Iterator[Finding]:
     """Demand a network of images for what is done to images."""
     kind, augment = draft.at("train", "network", "kind"), draft.at("train", "augment")
-    if not isinstance(augment, dict) or kind in _LOOKING or not isinstance(kind, str):
+    if not isinstance(augment, dict) or not isinstance(kind, str):
         return
+    shapes = [list(field.shape) for field in draft.fields.values() if field.role == "feature"]
     for name in _OF_IMAGES:
-        if augment.get(name):
-            yield ("train", "augment", name), f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"
+        place = ("train", "augment", name)
+        if not augment.get(name):
+            continue
+        if kind not in _LOOKING:
+            yield place, f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"
+        elif kind == "python" and draft.complete and [len(shape) for shape in shapes] != [3]:
+            # Other kinds have a rule of their own for what they look at, and give a grey image its one channel.
+            yield place, f"python expects one feature of shape [channels, height, width] for it, got {shapes}"
 
 
 def images_stay_in_sight(draft: Draft) -> Iterator[Finding]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import math
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-from headrace_data.spec.scalars import Digest, PositiveInt
+from headrace_data.spec.scalars import IDENTIFIER, Digest, FunctionName, PositiveInt
 from headrace_data.spec.section import Section
 
 
@@ -90,5 +91,41 @@ class ImportedModel(Kept):
     )
 
 
-Network = MlpNetwork | CnnNetwork | TreesModel | ImportedModel
+def _is_single(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _arguments(value: object) -> object:
+    """Demand what JSON and every function can hold: names, and single values or lists of such."""
+    for name, given in value.items() if isinstance(value, dict) else ():
+        if not isinstance(name, str) or not IDENTIFIER.fullmatch(name) or name in ("shape", "outputs"):
+            raise ValueError(f"expected names of arguments, and none of shape and outputs, got {name!r}")
+        held = given if isinstance(given, list | tuple) else [given]
+        if not all(_is_single(each) for each in held):
+            raise ValueError(f"expected texts, numbers, true and false, or lists of these, got another for {name!r}")
+    return value
+
+
+class PythonNetwork(Section):
+    """A module of PyTorch's that a function of your own package makes: `function(shape, outputs, **arguments)`."""
+
+    kind: Literal["python"] = pydantic.Field(
+        description="Your own network; the trainer must have and allow the package."
+    )
+    factory: FunctionName = pydantic.Field(description="package.module:function, such as acme.nets:wide.")
+    arguments: Annotated[
+        dict[str, Any],
+        pydantic.Field(max_length=64),
+        pydantic.BeforeValidator(_arguments),
+        pydantic.WithJsonSchema({"type": "object", "maxProperties": 64, "additionalProperties": True}),
+    ] = pydantic.Field(
+        default_factory=dict,
+        description="What the function is told beside shape and outputs, by name: texts, numbers, true and false, and "
+        "lists of these.",
+    )
+
+
+Network = MlpNetwork | CnnNetwork | TreesModel | ImportedModel | PythonNetwork
 """What can be trained."""

@@ -18,6 +18,8 @@ DNS_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+FUNCTION_NAME: Final = re.compile(rf"({IDENTIFIER.pattern}\.){{0,15}}{IDENTIFIER.pattern}:{IDENTIFIER.pattern}")
 SIZE: Final = re.compile(r"([0-9]{1,12})(MB|GB|MiB|GiB)")
 _UNIT_BYTES: Final = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
@@ -68,6 +70,12 @@ def _dns_label(value: str) -> str:
 def _field_name(value: str) -> str:
     if not FIELD_NAME.fullmatch(value):
         raise ValueError("expected a letter, then at most 63 letters, digits, '_', '-' or '.'")
+    return value
+
+
+def _function_name(value: str) -> str:
+    if not FUNCTION_NAME.fullmatch(value):
+        raise ValueError("expected package.module:function")
     return value
 
 
@@ -122,6 +130,12 @@ FieldName = Annotated[
 """Name of a field: the key in a record, the column in a dataset and the tensor of a model."""
 RecordKey = Annotated[str, pydantic.Field(min_length=1, max_length=256)]
 """Key of a value in a record, such as ``@timestamp``: any text, as it names nothing else."""
+FunctionName = Annotated[
+    str,
+    pydantic.AfterValidator(_function_name),
+    pydantic.WithJsonSchema({"type": "string", "pattern": f"^{FUNCTION_NAME.pattern}$"}),
+]
+"""Name of a function of Python's: its module's, a colon and its own."""
 TopicName = Annotated[
     str,
     pydantic.AfterValidator(_topic_name),

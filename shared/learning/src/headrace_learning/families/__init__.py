@@ -7,7 +7,7 @@ same for every family, so that each is served, gated, swapped and rolled back al
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.families import cnn, imported, mlp, trees
+from headrace_learning.families import cnn, imported, mlp, python, trees
 from headrace_learning.families.family import Family
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -15,5 +15,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "cnn": cnn.FAMILY,
     "trees": trees.FAMILY,
     "imported": imported.FAMILY,
+    "python": python.FAMILY,
 }
 """The families by the kind that the spec names."""

@@ -1,7 +1,7 @@
 """What a family is asked for, and what it gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,8 @@ class Fitted:
     """Packages that learned it, beside those that every version names."""
     begun: Begun | None = None
     """What came from another version; None where all did from the seed."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the source files of others, by package, where such learned it."""
 
     def weights(self, model: ServedModel) -> bytes:
         """Return what was learned as a file: safetensors of the model that serves `network`, transforms included."""
@@ -70,6 +72,10 @@ class Fitted:
 
 class Family(ABC):
     """One kind of model. It holds no state: what it is told comes as arguments."""
+
+    def allowing(self, packages: Sequence[str]) -> "Family":
+        """Return the family with leave to import these packages: itself, where it imports none but its own."""
+        return self
 
     @abstractmethod
     def input_shape(self, features: Sequence[Feature]) -> tuple[int, ...]:

@@ -41,6 +41,28 @@ def image_shape(features: Sequence[Feature]) -> tuple[int, int, int]:
     )
 
 
+def vectors_bytes(train: Train, parameters: int) -> int:
+    """Return the memory of what goes with so many parameters.
+
+    For each: weight, gradient, the best epoch's weight and the optimiser's memory; a copy of weight and memory, and
+    another of these and the best weight, when a checkpoint is made, which then stands there twice in bytes.
+    """
+    remembered = remembered_vectors(train.optimizer)
+    copies = (3 + remembered) + (1 + remembered) + 2 * (2 + remembered)
+    return _NUMBER_BYTES * copies * parameters
+
+
+def learn(network: nn.Module, rows: Sources, objective: Objective, run: Run) -> Fitted:
+    """Train a network with the seed's weights from these, another version's or the newest checkpoint's."""
+    begun = begin(network, run.origin, run.train) if run.origin else None
+    # What is said of layers is said of those of another version.
+    train = run.train if begun else run.train.model_copy(update={"freeze": (), "rates": {}})
+    outcome = Training(
+        network, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
+    ).run()
+    return Fitted(network, outcome, networks.count_parameters(network), begun=begun)
+
+
 class NetworkFamily(Family):
     """Trains the network that `build` makes, epoch by epoch."""
 
@@ -69,28 +91,18 @@ class NetworkFamily(Family):
     ) -> int:
         """Return the memory that training takes at least.
 
-        Counted are the prepared rows that are held, what a batch leaves in the layers, and for each parameter: weight,
-        gradient, the best epoch's weight and the optimiser's memory; a copy of weight and memory, and another of these
-        and the best weight, when a checkpoint is made, which then stands there twice in bytes.
+        Counted are the prepared rows that are held, what a batch leaves in the layers, and what goes with parameters.
         """
-        remembered = remembered_vectors(train.optimizer)
-        copies = (3 + remembered) + (1 + remembered) + 2 * (2 + remembered)
         section: Any = train.network
         values = row_values(section, shape, outputs)
         training, validation = rows
         learning = min(train.batch_size, training) * sum(values)
         measuring = min(MEASURED_AT_ONCE, validation) * max((one + other for one, other in pairwise(values)), default=0)
-        numbers = copies * self.parameters(section, shape, outputs)
-        return held_bytes + _NUMBER_BYTES * (numbers + max(learning, measuring))
+        vectors = vectors_bytes(train, self.parameters(section, shape, outputs))
+        return held_bytes + vectors + _NUMBER_BYTES * max(learning, measuring)
 
     def fit(self, section: Any, rows: Sources, objective: Objective, run: Run) -> Fitted:
         """Train from the seed's weights, another version's or the newest checkpoint's."""
         seed_weights(run.train.seed)
         network = self.build(section, run.shape, run.outputs)
-        begun = begin(network, run.origin, run.train) if run.origin else None
-        # What is said of layers is said of those of another version.
-        train = run.train if begun else run.train.model_copy(update={"freeze": (), "rates": {}})
-        outcome = Training(
-            network, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
-        ).run()
-        return Fitted(network, outcome, networks.count_parameters(network), begun=begun)
+        return learn(network, rows, objective, run)

@@ -93,12 +93,14 @@ def begin(network: nn.Module, origin: Origin, train: Train) -> Begun:
 def learned(network: nn.Module, train: Train) -> list[tuple[list[nn.Parameter], float]]:
     """Return the parameters that are learned, those with the same factor of the learning rate together.
 
-    What `train.freeze` names learns no more. Raise `NotLearnable` where nothing is left.
+    What `train.freeze` names learns no more, and what does not require gradients never does. Raise `NotLearnable` where
+    nothing is left.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if _meant(name, train.freeze):
             parameter.requires_grad_(False)
+        if not parameter.requires_grad:
             continue
         factor = train.rates[max(names, key=len)] if (names := _meant(name, train.rates)) else 1.0
         groups.setdefault(factor, []).append(parameter)
