@@ -192,6 +192,8 @@ def _type(schema: dict[str, Any], links: dict[str, Part]) -> str:
 
 
 def _scalar(schema: dict[str, Any]) -> str:
+    if not schema:
+        return "values"
     kind = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}[schema["type"]]
     if kind == "text":
         return _PATTERNS[schema["pattern"].removeprefix("^").removesuffix("$")] if "pattern" in schema else kind

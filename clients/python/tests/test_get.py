@@ -135,6 +135,7 @@ def test_versions_as_json(headrace, full, canned):
         "task": "classification",
         "measure": "accuracy",
         "metrics": {"accuracy": 0.9811, "log_loss": 0.07},
+        "trials": [],
         "manifest": artifact(canned, "a"),
         "graph": artifact(canned, "b"),
         "weights": artifact(canned, "c"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.artifact_pb2 import Artifact
-from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Variant
+from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Trial, Variant
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
@@ -107,12 +107,26 @@ def version_view(version: messages.Version) -> View:
         "cpu_s": trained.cpu_s or None,
         "peak_memory_bytes": trained.peak_memory_bytes or None,
         "metrics": dict(sorted(trained.metrics.items())),
+        "trials": [trial_view(trial) for trial in trained.trials],
         "manifest": artifact_view(trained.manifest),
         "graph": artifact_view(trained.graph),
         "weights": artifact_view(trained.weights),
         "variants": [variant_view(variant) for variant in version.variants],
         "gates": gate_views(version.gates),
         "evaluations": [evaluation_view(evaluation) for evaluation in version.evaluations],
+    }
+
+
+def trial_view(trial: Trial) -> View:
+    """Return one try of a search: its settings by path below train, how it ended, and its least validation loss."""
+    return {
+        "number": trial.number,
+        "values": {path: json.loads(value) for path, value in sorted(trial.values.items())},
+        "state": trial.state,
+        "epochs": trial.epochs,
+        "validation_loss": trial.score if trial.epochs else None,
+        "reason": trial.reason or None,
+        "chosen": trial.chosen,
     }
 
 

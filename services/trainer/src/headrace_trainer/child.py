@@ -29,11 +29,14 @@ def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     from headrace_trainer.adapters.artifacts import StoredArtifacts
     from headrace_trainer.adapters.checkpoints import StoredCheckpoints
     from headrace_trainer.adapters.curve import StoredCurve
+    from headrace_trainer.adapters.trials import StoredTrials
     from headrace_trainer.transport.assignments import train
 
     store, output = ObjectStore(assignment["store_url"]), assignment["output"]
     checkpoints = StoredCheckpoints(store, assignment["run_id"], output, assignment["checkpoint_s"])
-    return train(assignment, store, checkpoints, StoredCurve(progress, store, output), StoredArtifacts(store))
+    trials = StoredTrials(progress, checkpoints.keep, store, assignment["run_id"], output)
+    curve = StoredCurve(progress, store, output)
+    return train(assignment, store, checkpoints, curve, StoredArtifacts(store), trials)
 
 
 if __name__ == "__main__":

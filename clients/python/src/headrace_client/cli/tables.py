@@ -10,10 +10,12 @@ from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
 from headrace_client.doubts import doubts
+from headrace_client.trials import chosen_text, trial_rows
 from headrace_client.views import View, short_id
 
 PUSHED = "headrace.push.accepted.v1"
 """The topic that places pushed records."""
+_MOST_TRIALS = 20
 FATES = {
     "in_dataset": "in a dataset",
     "rejected": "rejected",
@@ -95,6 +97,11 @@ def versions(found: list[View]) -> list[RenderableType]:
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
     parts += [*_measured(found[-1]), *_cost(found[-1])] if found else []
+    parts += [
+        f"version {view['ordinal']} of {plain(view['model'])} is {plain(told)}"
+        for view in found
+        for told in chosen_text(view.get("trials", ()))
+    ]
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
         for view in found
@@ -216,6 +223,9 @@ def lineage(found: View) -> list[RenderableType]:
         splits = ", ".join(f"{count} {split}" for split, count in dataset["rows"].items())
         rows.append(["dataset", short_id(dataset["dataset_id"]), plain(splits)])
     parts: list[RenderableType] = [table(["=from", "=id", "what"], rows)]
+    if (version := found["version"]) and version.get("trials"):
+        tried = [[plain(cell) for cell in row] for row in trial_rows(version["trials"], _MOST_TRIALS)]
+        parts.append(table([">trial", "settings", ">loss", ">epochs", "state"], tried))
     if dataset and dataset["sources"]:
         parts.append(_ranges(found["topic"] or "", dataset["sources"]))
     return parts

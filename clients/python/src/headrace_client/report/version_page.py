@@ -24,12 +24,15 @@ from headrace_client.report.facts import Answers, Estimates, VersionFacts, class
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import calibration_error, confusion, histogram, reliability, thinned
 from headrace_client.report.svg import cut, readable
+from headrace_client.trials import HEADS, trial_rows
 from headrace_client.views import View, short_id
 
 MOST_CLASSES: Final = 20
 """Classes whose confusion matrix is drawn; of more, the pairs that are mixed up most are listed."""
 _MOST_PAIRS: Final = 10
 _MOST_POINTS: Final = 1_500
+_MOST_TRIALS: Final = 50
+_SEARCHED: Final = "What was tried, and the least loss of each on the validation split; the test split chose nothing."
 _TILES: Final = 3
 """Measures that have a tile."""
 _STATES: Final = {"released": "good", "refused": "bad"}
@@ -45,6 +48,7 @@ def version_page(facts: VersionFacts) -> str:
     version = facts.version
     parts: list[tuple[str, str, Html]] = [
         ("Learning", "What was measured after each epoch.", _learning(facts)),
+        *([("Search", _SEARCHED, _trials(facts))] if version.get("trials") else []),
         ("Answers", _answers_lead(facts), _answers(facts)),
         ("Variants", "Smaller forms of the version: the best is fast, small and right.", _variants(facts)),
         ("Gates", "What a variant must reach to be served, each measured against fp32.", _gates(facts)),
@@ -111,6 +115,13 @@ def _beside(facts: VersionFacts) -> str:
     told = f"; {always} would be {_figure(found.measure, found.value)}{of}"
     own = f", and it is {_figure(found.measure, found.measured)}" if of else ""
     return f"{told}{own}: no better than that" if found.no_better else told
+
+
+def _trials(facts: VersionFacts) -> Html:
+    trials = facts.version["trials"]
+    rows = trial_rows(trials, _MOST_TRIALS)
+    note = "" if len(rows) == len(trials) else f"The best {len(rows)} of {len(trials)}."
+    return page.cards(page.card("Trials", page.table(HEADS, rows, numbers=(0, 2, 3)), note=note, wide=True))
 
 
 def _learning(facts: VersionFacts) -> Html:

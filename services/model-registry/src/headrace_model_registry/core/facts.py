@@ -191,6 +191,19 @@ class RunFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One try of a search for good settings. `values` are JSON, by path below train."""
+
+    number: int
+    values: Mapping[str, str]
+    state: str
+    epochs: int = 0
+    score: float = 0.0
+    reason: str = ""
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelTrained:
     """A training run that ended with a version. Old events have no `task`; an empty `measure` is the task's own."""
 
@@ -209,6 +222,7 @@ class ModelTrained:
     measure: str = ""
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

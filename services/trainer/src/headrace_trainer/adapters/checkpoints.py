@@ -10,7 +10,7 @@ from headrace_runtime.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-_SIDECAR = re.compile(r"(?P<stem>runs/[^/]+/attempt-\d+/checkpoint-[01])\.json")
+_SIDECAR = re.compile(r"(?P<stem>runs/[^/]+/attempt-\d+/checkpoint-(?:[01]|kept))\.json")
 
 
 class StoredCheckpoints:
@@ -52,12 +52,19 @@ class StoredCheckpoints:
         Nothing waits for the disk: a machine that fails costs a run some progress, and a file in pieces does not match
         its digest.
         """
-        stem = f"{self._output}checkpoint-{self._saves % 2}"
+        self._write(str(self._saves % 2), checkpoint)
+        self._saves += 1
+        self._saved_s = time.monotonic()
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, in the place of the one that this attempt kept before, whatever is saved later."""
+        self._write("kept", checkpoint)
+
+    def _write(self, name: str, checkpoint: Checkpoint) -> None:
+        stem = f"{self._output}checkpoint-{name}"
         tensors, sidecar = to_bytes(checkpoint)
         self._store.write(f"{stem}.safetensors", tensors, flushed=False)
         self._store.write(f"{stem}.json", sidecar, flushed=False)
-        self._saves += 1
-        self._saved_s = time.monotonic()
 
     def _read(self, stem: str) -> Checkpoint | None:
         tensors, sidecar = self._store.read(f"{stem}.safetensors"), self._store.read(f"{stem}.json")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -11,14 +11,14 @@ from headrace_data.canonical import sha256_digest
 from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader, class_indexes
 from headrace_data.manifest import Manifest
-from headrace_data.spec import Pipeline
+from headrace_data.spec import Pipeline, Train
 from headrace_data.tasks import Always
 from headrace_data.tasks.deciding import decision_weights
 from headrace_learning.building import LabelScale, features_of, served
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.families import FAMILIES
-from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
@@ -34,7 +34,9 @@ from headrace_trainer.core.precision import require_float32
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
 from headrace_trainer.core.threshold import choose
+from headrace_trainer.core.tuning import Search, Tuned
 from headrace_trainer.errors import NotMeasurable, WrongDataset
+from headrace_trainer.ports import Trials
 
 _SHOWN = 12
 """Classes that an error names."""
@@ -112,6 +114,8 @@ class Trained:
     """Largest difference of an answer between the graph and the family."""
     threshold: float | None = None
     """The probability above which the class that is looked for is the answer; None where the likelier one is."""
+    tuned: Tuned | None = None
+    """The search that found its settings; None where there was none."""
     beside: Mapping[str, float] = field(default_factory=dict)
     """What others score on the same rows: trees_<measure>, where it was asked for. No part of the version."""
 
@@ -124,38 +128,85 @@ def run(
     memory: Memory | None = None,
     artifacts: Artifacts | None = None,
     packages: Sequence[str] = (),
+    trials: Trials | None = None,
 ) -> Trained:
     """Train, export and measure, in as much memory as there is.
 
-    `artifacts` are files that the spec names, `packages` those that it may name a function of. Raises TrainingError, or
-    NotLearnable of headrace_learning, when another attempt would fail as well.
+    `artifacts` are files that the spec names, `packages` those that it may name a function of, `trials` is where those
+    of a search are recorded. Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would
+    fail as well.
     """
-    train, memory = plan.pipeline.train, memory or Memory()
+    prepared = _prepared(plan, reader, memory or Memory(), packages)
+    fit, train = partial(_fit, plan, prepared, artifacts or NoArtifacts()), plan.pipeline.train
+    tuned = None
+    if train.tune and trials:
+        tuned = Search(train, plan.subject, fit, checkpoints, trials, progress).run()
+    fitted = tuned.fitted if tuned else fit(train, plan.subject, checkpoints, progress)
+
+    shape, outputs = prepared.shape, prepared.outputs
+    told = Run(train, shape, outputs, plan.subject, checkpoints, progress, classes=plan.classes)
+    model, test = prepared.serve(fitted.network), Chunks(reader, "test")
+    exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
+    baseline = prepared.summary.baseline(plan.pipeline.positive)
+    return Trained(
+        weights=fitted.weights(model),
+        graph=exported.data,
+        metrics=_measured(plan, exported.data, test, baseline) | prepared.summary.missing,
+        fitted=fitted,
+        export_difference=exported.difference,
+        threshold=threshold,
+        tuned=tuned,
+        beside=compared(plan.pipeline, prepared.rows, prepared.objective, told, prepared.serve, test),
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is trained on, whatever the settings are by which."""
+
+    family: Family
+    splits: Splits
+    summary: Summary
+    rows: Sources
+    objective: Objective
+    shape: tuple[int, ...]
+    outputs: int
+    serve: Callable[[nn.Module], ServedModel]
+    memory: Memory
+
+
+def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, packages: Sequence[str]) -> _Prepared:
+    """Return the rows as a family takes them. Raises DoesNotFit where the spec's own settings cannot."""
+    train = plan.pipeline.train
     family = FAMILIES[train.network.kind].allowing(packages)
     features = features_of(plan.pipeline, plan.dataset.transforms)
     shape, outputs = family.input_shape(features), len(plan.classes) or 1
     splits = Splits(reader, shape, memory)
-    require_room(family, train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
+    if train.tune is None:
+        require_room(family, train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
 
     summary = splits.summary(regression=plan.pipeline.task == "regression")
     learned = _learned(plan, summary)
     serve = partial(served, plan.pipeline, features, shape, answers=learned.answers)
     prepare = partial(_prepare, serve(nn.Identity()), learned, plan.dataset)
     rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
+    return _Prepared(family, splits, summary, rows, learned.objective, shape, outputs, serve, memory)
 
-    told = Run(train, shape, outputs, plan.subject, checkpoints, progress, artifacts or NoArtifacts(), plan.classes)
-    fitted = family.fit(train.network, rows, learned.objective, replace(told, origin=plan.origin))
-    model, test = serve(fitted.network), Chunks(reader, "test")
-    exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
-    return Trained(
-        weights=fitted.weights(model),
-        graph=exported.data,
-        metrics=_measured(plan, exported.data, test, summary.baseline(plan.pipeline.positive)) | summary.missing,
-        fitted=fitted,
-        export_difference=exported.difference,
-        threshold=threshold,
-        beside=compared(plan.pipeline, rows, learned.objective, told, serve, test),
-    )
+
+def _fit(
+    plan: Plan,
+    prepared: _Prepared,
+    artifacts: Artifacts,
+    train: Train,
+    subject: str,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> Fitted:
+    """Train by a section. Raises DoesNotFit, or LearningError of headrace_learning."""
+    splits, shape, outputs = prepared.splits, prepared.shape, prepared.outputs
+    require_room(prepared.family, train, shape, outputs, splits.rows, splits.held_bytes, prepared.memory.total_bytes)
+    told = Run(train, shape, outputs, subject, checkpoints, progress, artifacts, plan.classes, plan.origin)
+    return prepared.family.fit(train.network, prepared.rows, prepared.objective, told)
 
 
 def _exported(

@@ -1,6 +1,7 @@
 """The manifest of a version: what it is, where it came from and how good it is. Its digest is the version's id."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION
 
 from headrace_trainer.core.run import Plan, Trained
+from headrace_trainer.core.tuning import Tuned
 
 FORMAT = "headrace-version/1"
 _LIBRARIES = ("headrace-learning", "headrace-trainer", "numpy", "onnx", "onnxruntime", "torch")
@@ -46,10 +48,17 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "parameters": trained.fitted.parameters,
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
         **({} if pipeline.train.origin is None else {"from": _origin(plan, trained)}),
-        "libraries": {name: version(name) for name in (*_LIBRARIES, *trained.fitted.libraries)},
+        **({} if trained.tuned is None else {"tuned": _search(trained.tuned)}),
+        "libraries": {name: version(name) for name in _libraries(trained)},
         **({"sources": dict(trained.fitted.sources)} if trained.fitted.sources else {}),
     }
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _libraries(trained: Trained) -> Iterator[str]:
+    yield from (*_LIBRARIES, *trained.fitted.libraries)
+    if trained.tuned is not None:
+        yield "optuna"
 
 
 def _input(field: Field, dataset: Manifest) -> dict[str, Any]:
@@ -68,6 +77,33 @@ def _origin(plan: Plan, trained: Trained) -> dict[str, Any]:
         told |= {"version_id": plan.beginning.version_id, "weights": plan.beginning.weights_digest}
         told["layers"] = {name: list(layers) for name, layers in asdict(trained.fitted.begun).items()}
     return told
+
+
+def trials_told(tuned: Tuned | None) -> list[dict[str, Any]]:
+    """Describe each trial of a search for the registry: values as JSON, by path below train."""
+    if tuned is None:
+        return []
+    return [
+        {
+            "number": trial.number,
+            "values": {path: json.dumps(value) for path, value in trial.values.items()},
+            "state": trial.state,
+            "epochs": len(trial.curve),
+            "score": trial.score,
+            "reason": trial.reason,
+            "chosen": trial.number == tuned.best.number,
+        }
+        for trial in tuned.trials
+    ]
+
+
+def _search(tuned: Tuned) -> dict[str, Any]:
+    """Describe what was found, and every trial. Times are left out: they differ from machine to machine."""
+    trials = [
+        {"values": trial.values, "state": trial.state, "epochs": len(trial.curve), "validation_loss": trial.score}
+        for trial in tuned.trials
+    ]
+    return {"trial": tuned.best.number, "values": tuned.best.values, "trials": trials}
 
 
 def _outputs(plan: Plan) -> list[dict[str, Any]]:

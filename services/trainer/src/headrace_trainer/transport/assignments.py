@@ -19,25 +19,35 @@ from headrace_runtime.runs.child import Assignment, WorkRefused
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.origin import Beginning
 from headrace_trainer.core.run import Plan, run
-from headrace_trainer.core.version import version_manifest
+from headrace_trainer.core.version import trials_told, version_manifest
 from headrace_trainer.errors import TrainingError
-from headrace_trainer.ports import Curve
+from headrace_trainer.ports import Curve, Trials
 
 
 def train(
-    assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve, artifacts: Artifacts
+    assignment: Assignment,
+    store: ObjectStore,
+    checkpoints: Checkpoints,
+    curve: Curve,
+    artifacts: Artifacts,
+    trials: Trials,
 ) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
     make_deterministic()
     try:
-        return _train(assignment, store, checkpoints, curve, artifacts)
+        return _train(assignment, store, checkpoints, curve, artifacts, trials)
     except (TrainingError, DataError, LearningError) as error:
         # Specs and datasets are read by their digests, and training repeats itself: what is wrong stays wrong.
         raise WorkRefused(str(error)) from error
 
 
 def _train(
-    assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, curve: Curve, artifacts: Artifacts
+    assignment: Assignment,
+    store: ObjectStore,
+    checkpoints: Checkpoints,
+    curve: Curve,
+    artifacts: Artifacts,
+    trials: Trials,
 ) -> dict[str, Any]:
     began = Usage.now()
     pipeline = parse_canonical(assignment["spec"].encode())
@@ -45,7 +55,7 @@ def _train(
     plan = Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
 
     reader, memory, packages = DatasetReader(dataset, store), Memory(total_bytes()), assignment["packages"]
-    trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages)
+    trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages, trials)
 
     curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)
@@ -60,6 +70,7 @@ def _train(
         "measure": pipeline.compress.gates.measure or "",
         "metrics": {**trained.metrics, **trained.beside},
         "epochs": trained.fitted.outcome.epochs,
+        "trials": trials_told(trained.tuned),
         **Usage.now().since(began)._asdict(),
     }
 

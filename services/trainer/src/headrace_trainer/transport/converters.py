@@ -54,4 +54,5 @@ def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> mo
         measure=result.get("measure", ""),
         cpu_s=result.get("cpu_s", 0.0),
         peak_memory_bytes=result.get("peak_memory_bytes", 0),
+        trials=[model_pb2.Trial(**trial) for trial in result.get("trials", [])],
     )

@@ -38,10 +38,12 @@ from headrace_data.spec.prepare import (
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
+from headrace_data.spec.tune import Between, Tune, with_values
 
 __all__ = [
     "REFERENCE_VARIANT",
     "Augment",
+    "Between",
     "Budget",
     "Clean",
     "CnnNetwork",
@@ -76,6 +78,7 @@ __all__ = [
     "Train",
     "Transform",
     "TreesModel",
+    "Tune",
     "Variant",
     "Window",
     "json_schema",
@@ -83,4 +86,5 @@ __all__ = [
     "named_version",
     "own_name",
     "parse_canonical",
+    "with_values",
 ]

@@ -12,6 +12,7 @@ from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import Layer, Origin
+from headrace_data.spec.tune import Tune
 
 
 class EarlyStop(Section):
@@ -136,6 +137,12 @@ class Train(Section):
         default=None,
         exclude_if=lambda value: value is None,  # as for classWeights
         description="What a run may take. Left out: what there is.",
+    )
+    tune: Tune | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="Settings that are searched for; the trainer needs the extra `tune`. Left out: what is said is "
+        "trained by.",
     )
     compare_with: Literal["trees"] | None = pydantic.Field(
         default=None,

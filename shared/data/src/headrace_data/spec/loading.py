@@ -13,6 +13,7 @@ from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.draft import Draft, closest
 from headrace_data.spec.pipeline import Pipeline
 from headrace_data.spec.rules import DOCUMENT_RULES, RULES
+from headrace_data.spec.wording import expected
 from headrace_data.spec.yaml_tree import Path, Plain, Tree, path_text, read_yaml
 
 _SHOWN: Final = 60
@@ -85,14 +86,7 @@ def _report(tree: Tree, error: Any, unread: set[str]) -> None:
     elif error["type"] == "union_tag_invalid":
         tree.report((*path, "kind"), f"expected {context['expected_tags']}, got {_show(context['tag'])}")
     elif error["input"] is not None or path_text(path) not in unread:
-        tree.report(path, f"{_expected(error)}, got {_show(error['input'])}")
-
-
-def _expected(error: Any) -> str:
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    message = str(error["msg"])
-    return message.replace("Input should be ", "expected ", 1).replace("Decimal input should", "expected to", 1)
+        tree.report(path, f"{expected(error)}, got {_show(error['input'])}")
 
 
 def _show(value: object) -> str:

@@ -20,6 +20,7 @@ from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
 from headrace_data.spec.transfer import layers_are_of_a_version
+from headrace_data.spec.tune import space_is_of_the_section
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
@@ -172,6 +173,9 @@ def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
     for name in _UNHEEDED.get(kind, ()) if isinstance(kind, str) else ():
         if draft.at("train", name) is not None:
             yield ("train", name), f"expected none for {kind}, which do not heed it, got one"
+        for path in space if isinstance(space := draft.at("train", "tune", "space"), dict) else ():
+            if path.partition(".")[0] == name:
+                yield ("train", "tune", "space", path), f"expected none for {kind}, which do not heed it, got one"
 
 
 def variants_are_different(draft: Draft) -> Iterator[Finding]:
@@ -213,6 +217,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     variants_are_different,
     images_are_changed_where_they_are_looked_at,
     layers_are_of_a_version,
+    space_is_of_the_section,
     *FEATURE_RULES,
     *TASK_RULES,
 )

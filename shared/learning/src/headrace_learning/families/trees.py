@@ -107,10 +107,10 @@ class _Growth:
         if loss < self.best_loss - (stop.min_delta if stop else 0.0):
             self.best_epoch, self.best_loss = self.epoch, loss
         ended = not self.rounds_left
-        if ended or self._run.checkpoints.due(midway=False):
-            self._save(env.model)
         each_s = (time.monotonic() - self._started_s) / (self.epoch - self._first)
         self._run.progress.progress(self.epoch, self._rounds, self._measured, each_s * (self._rounds - self.epoch))
+        if ended or self._run.checkpoints.due(midway=False):
+            self._save(env.model)
         if ended:
             raise importlib.import_module("lightgbm.callback").EarlyStopException(self.epoch - self._first - 1, [])
 

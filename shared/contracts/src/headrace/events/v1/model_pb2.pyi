@@ -89,6 +89,7 @@ class ModelTrained(_message.Message):
     MEASURE_FIELD_NUMBER: _builtins.int
     CPU_S_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the training run. Never empty."""
     pipeline: _builtins.str
@@ -133,6 +134,10 @@ class ModelTrained(_message.Message):
         split: baseline_accuracy/<class> of its commonest class, or baseline_rmse of its mean.
         """
 
+    @_builtins.property
+    def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trial]:
+        """What was tried before, where the spec has settings searched for; empty otherwise."""
+
     def __init__(
         self,
         *,
@@ -151,14 +156,83 @@ class ModelTrained(_message.Message):
         measure: _builtins.str = ...,
         cpu_s: _builtins.float = ...,
         peak_memory_bytes: _builtins.int = ...,
+        trials: _abc.Iterable[Global___Trial] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_s", b"cpu_s", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_s", b"cpu_s", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "trials", b"trials", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelTrained: _TypeAlias = ModelTrained  # noqa: Y015
+
+@_typing.final
+class Trial(_message.Message):
+    """Trial is one try of a search for good settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Place in the order in which they were tried, from 0."""
+    state: _builtins.str
+    """How it ended: "done"; "pruned" as worse than others; "stopped" by the budget; or "failed". Never empty."""
+    epochs: _builtins.int
+    """Epochs, or rounds, that it ran."""
+    score: _builtins.float
+    """Least validation loss, in nats, or in variances of the label; 0 when no epoch ended."""
+    reason: _builtins.str
+    """Why it failed; empty unless it did."""
+    chosen: _builtins.bool
+    """Whether the version is of these settings: true for one trial."""
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The settings that it was trained by, as JSON, by path below train, such as "optimizer.learningRate". Never empty."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        state: _builtins.str = ...,
+        epochs: _builtins.int = ...,
+        score: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        chosen: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "epochs", b"epochs", "number", b"number", "reason", b"reason", "score", b"score", "state", b"state", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trial: _TypeAlias = Trial  # noqa: Y015
 
 @_typing.final
 class Variant(_message.Message):
