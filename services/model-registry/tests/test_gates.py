@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 STEADY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same on a machine with much else to do."""
 
-GATES = ("accuracyDrop", "agreement", "relativeLogitError", "sizeRatio", "latencyRatio")
+GATES = ("accuracyDrop", "agreement", "relativeLogitError", "klDivergence", "sizeRatio", "latencyRatio")
 
 
 def limits(*values):
@@ -21,11 +21,12 @@ def limits(*values):
     return [Limit(gate, value) for gate, value in zip(gates, values, strict=True)]
 
 
-LIMITS = limits(0.01, 0.98, 0.05, 1.0, 1.5)
+LIMITS = limits(0.01, 0.98, 0.05, 0.02, 1.0, 1.5)
 FP32 = {
     "accuracy": 0.97,
     "agreement": 1.0,
     "relative_logit_error": 0.0,
+    "kl_divergence": 0.0,
     "size_bytes": 1000.0,
     "latency_ms_batch_1": 0.2,
 }
@@ -33,6 +34,7 @@ INT8 = {
     "accuracy": 0.97,
     "agreement": 0.99,
     "relative_logit_error": 0.01,
+    "kl_divergence": 0.001,
     "size_bytes": 300.0,
     "latency_ms_batch_1": 0.1,
 }
@@ -61,6 +63,7 @@ def test_every_variant_is_judged_by_every_gate_in_order():
         ("accuracy", 0.96, 0.9599, "accuracyDrop", 0.01),
         ("agreement", 0.98, 0.9799, "agreement", 0.98),
         ("relative_logit_error", 0.05, 0.0501, "relativeLogitError", 0.05),
+        ("kl_divergence", 0.02, 0.0201, "klDivergence", 0.02),
         ("size_bytes", 1000.0, 1001.0, "sizeRatio", 1.0),
         ("latency_ms_batch_1", 0.3, 0.3001, "latencyRatio", 1.5),
     ],
@@ -75,7 +78,14 @@ def test_a_limit_itself_passes_and_more_than_it_fails_that_gate_alone(metric, at
 def test_a_gate_tells_what_was_measured_against_fp32():
     measured = {gate: result.measured for gate, result in results_of(INT8 | {"accuracy": 0.95}).items()}
     assert measured == pytest.approx(
-        {"accuracyDrop": 0.02, "agreement": 0.99, "relativeLogitError": 0.01, "sizeRatio": 0.3, "latencyRatio": 0.5}
+        {
+            "accuracyDrop": 0.02,
+            "agreement": 0.99,
+            "relativeLogitError": 0.01,
+            "klDivergence": 0.001,
+            "sizeRatio": 0.3,
+            "latencyRatio": 0.5,
+        }
     )
 
 
@@ -84,7 +94,7 @@ def test_a_variant_may_be_more_accurate_than_fp32():
 
 
 def test_fp32_passes_whatever_the_limits_are_because_they_refer_to_it():
-    strict = limits(0.0, 1.0, 0.0, 0.5, 0.5)
+    strict = limits(0.0, 1.0, 0.0, 0.0, 0.5, 0.5)
     assert all(result.passed for result in judge([variant("fp32", {})], strict))
 
 
@@ -141,7 +151,7 @@ def test_a_variant_without_a_latency_never_beats_one_with():
 
 metrics = st.fixed_dictionaries(
     {},
-    optional={name: st.floats(0, 2) for name in ("accuracy", "agreement", "relative_logit_error")}
+    optional={name: st.floats(0, 2) for name in ("accuracy", "agreement", "relative_logit_error", "kl_divergence")}
     | {name: st.floats(0, 1e6) for name in ("size_bytes", "latency_ms_batch_1")},
 )
 

@@ -58,6 +58,18 @@ def test_a_variant_may_be_worse_than_fp32_up_to_a_limit(ledger, world, after, va
     assert result.measured == pytest.approx(0.8 - after)
 
 
+@pytest.mark.parametrize(
+    ("gates", "divergence", "variant"),
+    [("klDivergence: 0.02", 0.01, "int8"), ("klDivergence: 0.02", 0.03, "fp32"), ("sizeRatio: 0.9", 0.03, "int8")],
+)
+def test_a_gate_without_a_limit_judges_nothing(ledger, world, gates, divergence, variant):
+    _, request = learned(ledger, world, gates)
+    trained = ledger.decide(world.trained(request))
+    decided = ledger.decide(judged(world, trained, FOUND, {**FOUND, "kl_divergence": divergence}))
+    assert decided.variant == variant
+    assert ("klDivergence" in {each.gate for each in decided.gates}) == gates.startswith("kl")
+
+
 def test_a_first_version_is_held_against_its_baseline_by_the_measure(ledger, world):
     _, request = learned(ledger, world, "measure: pr_auc")
     blind = {"accuracy": 0.98, "pr_auc": 0.015, "baseline_accuracy/ok": 0.98, "baseline_pr_auc": 0.02}

@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 from headrace_data.tasks import Classes, Mean
-from headrace_data.tasks.classification import AGREEMENT, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
+from headrace_data.tasks.classification import AGREEMENT, DIVERGENCE, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
 from headrace_engines.model import Tensor
 from headrace_learning import evaluation
 from headrace_learning.evaluation import Answerer, Labelled
@@ -100,7 +100,7 @@ def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
         **scores.quality(),
         AGREEMENT: agreed.value,
         LOGIT_ERROR: logits.relative,
-        "kl_divergence": divergence.value,
+        DIVERGENCE: divergence.value,
     }
 
 

@@ -71,11 +71,12 @@ def readers(applied: PipelineApplied) -> list[tuple[str, str]]:
 
 
 def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
-    """Return the limits of a pipeline's gates."""
+    """Return the limits of a pipeline's gates; one without a limit judges nothing."""
     parsed = parse(spec)
     gates = parsed.compress.gates
     task = TASKS[parsed.task]
-    held = [Limit(gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES)]
+    asked = [(gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES)]
+    held = [Limit(gate, value) for gate, value in asked if value is not None]
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
     return tuple(held)

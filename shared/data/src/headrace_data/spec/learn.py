@@ -183,6 +183,11 @@ class Gates(Section):
     relative_logit_error: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
         default=0.05, description="Classification: norm of the logits' difference over the norm of the logits, at most."
     )
+    kl_divergence: Annotated[float, pydantic.Field(ge=0)] | None = pydantic.Field(
+        default=None,
+        description="Classification: mean Kullback-Leibler divergence of its probabilities from those of fp32, in "
+        "nats, at most. Left out: any.",
+    )
     error_rise: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
         default=ERROR_RISE,
         exclude_if=lambda value: value == ERROR_RISE,  # as for classWeights

@@ -32,6 +32,8 @@ AGREEMENT: Final = "agreement"
 """Share of rows with the same answer as fp32's."""
 LOGIT_ERROR: Final = "relative_logit_error"
 """Norm of the logits' difference from fp32's, over the norm of fp32's."""
+DIVERGENCE: Final = "kl_divergence"
+"""Mean Kullback-Leibler divergence of the probabilities from fp32's, in nats."""
 CALIBRATION_BINS: Final = 15
 MOST_OF_CLASS: Final = 100
 """Classes up to which precision and F1 of each are told: events have a size."""
@@ -253,6 +255,7 @@ class Classification(Task):
         Gate("accuracyDrop", "accuracy_drop", _drop, 0.0),
         Gate("agreement", AGREEMENT, lambda own, _: own.get(AGREEMENT, nan), 1.0, at_least=True),
         Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0),
+        Gate("klDivergence", DIVERGENCE, lambda own, _: own.get(DIVERGENCE, nan), 0.0),
     )
 
     def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> ClassScores:
