@@ -42,6 +42,13 @@ def test_every_headrace_command_of_the_readme_exists() -> None:
     assert named <= set(command.commands)  # type: ignore[attr-defined]
 
 
+def test_the_client_s_page_has_a_row_for_every_command() -> None:
+    page = (ROOT / "clients" / "python" / "README.md").read_text()
+    rows = {name for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    assert {"apply", "predict", "topic"} <= rows
+    assert not get_command(app).commands.keys() - rows  # type: ignore[attr-defined]
+
+
 def test_every_file_that_the_readmes_commands_name_exists() -> None:
     named = re.findall(
         r"\b((?:examples|scripts|docs)/[\w./-]+)", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))

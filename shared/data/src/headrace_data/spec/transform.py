@@ -150,6 +150,14 @@ def _form(value: object, words: tuple[str, ...], tags: dict[str, str]) -> str | 
     return tags.get(kind) if isinstance(kind, str) else None
 
 
+def _expected(words: tuple[str, ...], tags: dict[str, str]) -> str:
+    return f"expected {_one_of(words)}, or a mapping with {_one_of(tuple(tags))} as kind"
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]])
+
+
 Scale = Annotated[
     Annotated[ScaleWord, pydantic.Tag("a word")]
     | Annotated[Winsorize, pydantic.Tag("winsorize")]
@@ -157,8 +165,7 @@ Scale = Annotated[
     pydantic.Discriminator(
         _form_of_scale,
         custom_error_type="scale",
-        custom_error_message="expected standard, minmax, robust, none, log, winsorize or quantile, or a mapping with "
-        "one of the last two as kind",
+        custom_error_message=_expected(get_args(ScaleWord), _SCALES),
     ),
 ]
 """How a number is scaled: a kind by its name, or with what it can be told."""
@@ -171,8 +178,7 @@ Encode = Annotated[
     pydantic.Discriminator(
         _form_of_encode,
         custom_error_type="encode",
-        custom_error_message="expected onehot, ordinal, hash or buckets, or a mapping with one of them or cyclic as "
-        "kind",
+        custom_error_message=_expected(get_args(EncodeWord), _ENCODES),
     ),
 ]
 """How a feature becomes inputs: a kind by its name, or with what it can be told."""
