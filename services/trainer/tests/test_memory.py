@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.spec import Budget, CnnNetwork, MlpNetwork, Optimizer, Pipeline, Train
-from headrace_data.spec.network_size import count_parameters
+from headrace_data.spec import Budget, CnnNetwork, MlpNetwork, Optimizer, Pipeline, ResidualNetwork, Train
+from headrace_data.spec.network_size import count_parameters, row_values
 from headrace_learning import networks
-from headrace_learning.families import cnn, mlp
+from headrace_learning.families import cnn, mlp, residual
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 from headrace_trainer.core.memory import Memory
@@ -44,6 +46,23 @@ def test_parameters_are_counted_as_the_networks_have_them(hidden: tuple[int, ...
 def test_parameters_of_convolutions_too(shape: tuple[int, int, int]) -> None:
     image = CnnNetwork(kind="cnn", channels=(2, 3, 5), hidden=(6,))
     assert count_parameters(image, shape, 4) == networks.count_parameters(cnn.cnn(shape, (2, 3, 5), (6,), 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 9), (1, 3, 28), (1, 2, 2), (1, 1, 2)])
+@pytest.mark.parametrize(("channels", "blocks"), [((2, 3, 5), 2), ((4, 4), 1), ((3,), 3)])
+def test_parameters_and_values_of_residual_networks_too(
+    shape: tuple[int, int, int], channels: tuple[int, ...], blocks: int
+) -> None:
+    section = ResidualNetwork(kind="residual", channels=channels, blocks=blocks)
+    network = residual.FAMILY.build(section, shape, 4)
+    assert count_parameters(section, shape, 4) == networks.count_parameters(network)
+    given = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(lambda _module, _inputs, output: given.append(output[0].numel()))
+    network.eval()
+    network(torch.zeros(1, *shape))
+    assert sum(given) <= sum(row_values(section, shape, 4)) <= 3 * (sum(given) + math.prod(shape))
 
 
 @pytest.mark.parametrize(("kind", "copies"), [("sgd", 8), ("momentum", 12), ("adam", 16)])

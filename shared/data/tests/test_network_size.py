@@ -33,6 +33,7 @@ def test_layers_tell_their_values() -> None:
         ("{kind: mlp, hidden: [500000000]}", "33,000,000,001"),
         ("{kind: cnn, channels: [30000, 30000], hidden: []}", "8,100,"),
         ("{kind: cnn, channels: [4], hidden: [1000000, 1000]}", "1,"),
+        ("{kind: residual, channels: [16, 20000]}", "10,"),
     ],
 )
 def test_a_network_that_no_version_can_hold_is_refused(network: str, least: str) -> None:

@@ -200,7 +200,7 @@ bogus: 1
         (
             "kind: mlp",
             "kind: rnn",
-            "line 11: train.network.kind: expected 'mlp', 'cnn', 'trees', 'imported', 'python', got \"rnn\"",
+            "train.network.kind: expected 'mlp', 'cnn', 'residual', 'trees', 'imported', 'python', got \"rnn\"",
         ),
         ("{kind: mlp}", "{kind: python, factory: acme.nets}", "factory: expected package.module:function, got"),
         ("{kind: mlp}", "{kind: python, factory: '__main__:f'}", "factory: expected package.module:function, got"),

@@ -27,11 +27,12 @@ pytestmark = pytest.mark.slow
 SMALL: Mapping[str, dict[str, Any]] = {
     "mlp": {"hidden": (8,), "dropout": 0.2},
     "cnn": {"channels": (3,), "hidden": (6,)},
+    "residual": {"channels": (3, 4), "blocks": 1},
     "trees": {"rounds": 6, "leaves": 5},
     "python": {"factory": "acme.nets:gated", "arguments": {"width": 8}},
 }
 """A small network of each kind that is begun from nothing; what is imported has tests of its own."""
-IMAGES = {"cnn"}
+IMAGES = {"cnn", "residual"}
 """The kinds that look at one image. The others take tables."""
 NETS = """
 import torch

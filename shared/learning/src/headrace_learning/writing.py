@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
+from headrace_learning.layers import Residual, SpatialMean
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.transform_graphs import write_transform
 from headrace_learning.writer import OPSET, SECOND_AXIS, Writer, element_type
@@ -135,9 +136,30 @@ def _pooling(layer: Any, writer: Writer, _prefix: str, value: str) -> str:
     return writer.node("MaxPool", value, kernel_shape=sides, strides=sides)
 
 
+def _normalisation(layer: Any, writer: Writer, prefix: str, value: str) -> str:
+    held = {
+        name: _weight(writer, f"{prefix}.{name}", getattr(layer, name))
+        for name in ("weight", "bias", "running_mean", "running_var")
+    }
+    return writer.node("BatchNormalization", value, *held.values(), epsilon=layer.eps)
+
+
+def _residual(layer: Any, writer: Writer, prefix: str, value: str) -> str:
+    inner = _write_network(layer.inner, writer, f"{prefix}.inner", value)
+    shortcut = _write_network(layer.shortcut, writer, f"{prefix}.shortcut", value)
+    return writer.node("Relu", writer.node("Add", inner, shortcut))
+
+
+def _spatial_mean(_layer: nn.Module, writer: Writer, _prefix: str, value: str) -> str:
+    return writer.node("Flatten", writer.node("GlobalAveragePool", value), axis=1)
+
+
 _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
+    nn.BatchNorm2d: _normalisation,
+    Residual: _residual,
+    SpatialMean: _spatial_mean,
     nn.GELU: _gelu,
     nn.MaxPool2d: _pooling,
     nn.ReLU: lambda _layer, writer, _prefix, value: writer.node("Relu", value),
@@ -146,7 +168,7 @@ _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] 
     nn.Dropout: lambda _layer, _writer, _prefix, value: value,
     nn.Identity: lambda _layer, _writer, _prefix, value: value,
 }
-"""How each layer is written: those of networks.py, and the one that does nothing."""
+"""How each layer is written: those of the families, and the one that does nothing."""
 
 
 def _weight(writer: Writer, name: str, values: torch.Tensor) -> str:

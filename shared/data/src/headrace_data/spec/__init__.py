@@ -22,6 +22,7 @@ from headrace_data.spec.networks import (
     MlpNetwork,
     Network,
     PythonNetwork,
+    ResidualNetwork,
     TreesModel,
 )
 from headrace_data.spec.optimizer import Optimizer
@@ -68,6 +69,7 @@ __all__ = [
     "Prepare",
     "Problem",
     "PythonNetwork",
+    "ResidualNetwork",
     "Scale",
     "Serve",
     "SpecInvalid",

@@ -8,10 +8,11 @@ from typing import Annotated, Final
 import pydantic
 
 from headrace_data.spec.draft import Draft, Finding
+from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.section import Section
 
 _OF_IMAGES: Final = ("flip", "rotate", "shift", "erase", "mask")
-_LOOKING: Final = ("cnn", "python")
+_LOOKING: Final = (*IMAGE_KINDS, "python")
 """Kinds of networks that look at images."""
 
 

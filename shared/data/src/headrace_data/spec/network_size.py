@@ -3,35 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from headrace_data.spec.draft import Draft, Finding, built
-from headrace_data.spec.networks import CnnNetwork, MlpNetwork
+from headrace_data.spec.networks import IMAGE_KINDS, CnnNetwork, MlpNetwork, ResidualNetwork
 
 MAX_PARAMETERS: Final = 500_000_000
 """Most parameters of a network: a version is one ONNX graph of less than 2 GiB, and a parameter takes 4 bytes."""
 SMALLEST_POOLED_SIDE: Final = 4
 """Least height and width in values that a pooling of a convolutional network halves."""
 
-
-_COUNTED: Final[Mapping[str, type[MlpNetwork | CnnNetwork]]] = {"mlp": MlpNetwork, "cnn": CnnNetwork}
+Counted = MlpNetwork | CnnNetwork | ResidualNetwork
+_COUNTED: Final[Mapping[str, type[Counted]]] = {"mlp": MlpNetwork, "cnn": CnnNetwork, "residual": ResidualNetwork}
 """The kinds whose layers are counted here."""
 
 
-def count_parameters(network: MlpNetwork | CnnNetwork, shape: Sequence[int], outputs: int) -> int:
+@dataclass(frozen=True)
+class Block:
+    """Two convolutions of a residual network."""
+
+    before: int
+    """Channels that come in."""
+    after: int
+    stride: int
+    height: int
+    """What comes out."""
+    width: int
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether what comes in can be added to what the convolutions give as it is."""
+        return self.before == self.after and self.stride == 1
+
+
+def residual_blocks(network: ResidualNetwork, shape: Sequence[int]) -> Iterator[Block]:
+    """Yield the blocks of a residual network behind its first convolution; the shape is [channels, height, width]."""
+    _, height, width = shape
+    before = network.channels[0]
+    for stage, after in enumerate(network.channels):
+        for place in range(network.blocks):
+            halved = stage > 0 and place == 0 and min(height, width) >= SMALLEST_POOLED_SIDE
+            if halved:
+                height, width = (height + 1) // 2, (width + 1) // 2
+            yield Block(before, after, 2 if halved else 1, height, width)
+            before = after
+
+
+def count_parameters(network: Counted, shape: Sequence[int], outputs: int) -> int:
     """Return how many numbers a network learns, whose rows have this shape and which answers with so many outputs.
 
-    The shape is [values] for mlp, and [channels, height, width] for cnn.
+    The shape is [values] for mlp, and [channels, height, width] for those of images.
     """
+    if isinstance(network, ResidualNetwork):
+        first, last = network.channels[0], network.channels[-1]
+        total = (9 * shape[0] + 2) * first + (last + 1) * outputs
+        for block in residual_blocks(network, shape):
+            total += (9 * block.before + 2 + 9 * block.after + 2) * block.after
+            total += 0 if block.keeps_shape else (block.before + 2) * block.after
+        return total
     dense = sum((before + 1) * after for before, after in pairwise(_dense_widths(network, shape, outputs)))
     if isinstance(network, MlpNetwork):
         return dense
     return dense + sum((9 * before + 1) * after for before, after in pairwise((shape[0], *network.channels)))
 
 
-def row_values(network: MlpNetwork | CnnNetwork, shape: Sequence[int], outputs: int) -> list[int]:
+def row_values(network: Counted, shape: Sequence[int], outputs: int) -> list[int]:
     """Return how many values each layer gives for one row, the input first."""
+    if isinstance(network, ResidualNetwork):
+        sizes = [shape[0] * shape[1] * shape[2], network.channels[0] * shape[1] * shape[2]]
+        # Convolutions' and what is added to theirs; what normalises and rectifies is not counted.
+        sizes += [block.after * block.height * block.width for block in residual_blocks(network, shape) for _ in "123"]
+        return [*sizes, network.channels[-1], outputs]
     if isinstance(network, MlpNetwork):
         return _dense_widths(network, shape, outputs)
     _, height, width = shape
@@ -69,7 +113,7 @@ def network_fits_a_graph(draft: Draft) -> Iterator[Finding]:
         return
     network = built(_COUNTED[kind], draft.at("train", "network"))
     shape: tuple[int, ...] = (sum(field.size for field in features),)
-    if kind == "cnn":
+    if kind in IMAGE_KINDS:
         image = features[0].shape
         if len(image) not in (2, 3):
             return

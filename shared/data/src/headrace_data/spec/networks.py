@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pydantic
 
@@ -34,6 +34,25 @@ class CnnNetwork(Section):
     hidden: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=32)] = pydantic.Field(
         default=(64,), description="Units of each fully connected layer after the convolutions."
     )
+
+
+class ResidualNetwork(Section):
+    """A residual network over one feature of shape [height, width] or [channels, height, width].
+
+    A convolution, then for each of the `channels` a stage of blocks: two convolutions, to whose outputs their input is
+    added. Stages after the first halve height and width while both are at least 4. Each convolution is normalised by
+    the batch; the answer follows from the means over height and width.
+    """
+
+    kind: Literal["residual"] = pydantic.Field(description="Residual convolutional network.")
+    channels: Annotated[tuple[PositiveInt, ...], pydantic.Field(min_length=1, max_length=16)] = pydantic.Field(
+        default=(16, 32, 64), description="Output channels of the convolutions of each stage."
+    )
+    blocks: Annotated[int, pydantic.Field(ge=1, le=64)] = pydantic.Field(default=2, description="Blocks of each stage.")
+
+
+IMAGE_KINDS: Final = ("cnn", "residual")
+"""Kinds that look at one image."""
 
 
 class TreesModel(Section):
@@ -127,5 +146,5 @@ class PythonNetwork(Section):
     )
 
 
-Network = MlpNetwork | CnnNetwork | TreesModel | ImportedModel | PythonNetwork
+Network = MlpNetwork | CnnNetwork | ResidualNetwork | TreesModel | ImportedModel | PythonNetwork
 """What can be trained."""

@@ -16,6 +16,7 @@ from headrace_data.spec.augment import images_are_changed_where_they_are_looked_
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
+from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
@@ -152,19 +153,21 @@ def minimum_can_be_reached(draft: Draft) -> Iterator[Finding]:
         yield place, f"expected at most afterRecords ({freeze.after_records}), got {freeze.min_records}"
 
 
-def cnn_has_one_image(draft: Draft) -> Iterator[Finding]:
+def an_image_is_looked_at(draft: Draft) -> Iterator[Finding]:
     """Demand exactly one feature with two or three dimensions for a convolutional network."""
-    if draft.at("train", "network", "kind") != "cnn" or not draft.complete:
+    kind = draft.at("train", "network", "kind")
+    if kind not in IMAGE_KINDS or not draft.complete:
         return
     shapes = [list(field.shape) for field in draft.fields.values() if field.role == "feature"]
     place = ("train", "network", "kind")
     if len(shapes) > 1:
         yield (
             place,
-            f"cnn expects exactly one feature of shape [height, width] or [channels, height, width], got {len(shapes)}",
+            f"{kind} expects exactly one feature of shape [height, width] or [channels, height, width], got "
+            f"{len(shapes)}",
         )
     elif shapes and len(shapes[0]) not in (2, 3):
-        yield place, f"cnn expects a feature of shape [height, width] or [channels, height, width], got {shapes[0]}"
+        yield place, f"{kind} expects a feature of shape [height, width] or [channels, height, width], got {shapes[0]}"
 
 
 def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
@@ -213,7 +216,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     fractions_sum_to_one,
     minimum_can_be_reached,
     key_windows_of_time_are_of_the_stream,
-    cnn_has_one_image,
+    an_image_is_looked_at,
     variants_are_different,
     images_are_changed_where_they_are_looked_at,
     layers_are_of_a_version,

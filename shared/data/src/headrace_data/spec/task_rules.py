@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from headrace_data.spec.draft import Draft, Finding, closest
+from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
 from headrace_data.spec.yaml_tree import Path
@@ -84,7 +85,7 @@ def thresholds_are_for_two_classes(draft: Draft) -> Iterator[Finding]:
 def trees_are_compared_with_others(draft: Draft) -> Iterator[Finding]:
     """Demand a network of a table from who compares with trees."""
     kind = draft.at("train", "network", "kind")
-    if draft.at("train", "compareWith") is not None and kind in ("trees", "cnn"):
+    if draft.at("train", "compareWith") is not None and kind in ("trees", *IMAGE_KINDS):
         yield ("train", "compareWith"), f"expected a network that takes features side by side beside it, got {kind}"
 
 

@@ -36,7 +36,7 @@ def image_shape(features: Sequence[Feature]) -> tuple[int, int, int]:
         case [[channels, height, width]]:
             return (channels, height, width)
     raise NotLearnable(
-        "train.network: cnn expects exactly one feature, of shape [height, width] or [channels, height, width]; "
+        "train.network: expected exactly one feature, of shape [height, width] or [channels, height, width]; "
         f"got shapes {shapes}"
     )
 
