@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import REFERENCE_VARIANT, Gates, Optimizer, Task, Train, Variant
+from headrace_data.spec import REFERENCE_VARIANT, Gates, Optimizer, Train, Variant
 from headrace_data.spec.optimizer import AnySchedule
 from headrace_data.spec.transform import KINDS
-from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.tasks import COMMON_GATES, TASKS, TaskKind
 from headrace_data.transforms import TRANSFORMS
 from headrace_learning.families import FAMILIES
+from headrace_learning.heads import HEADS
 from headrace_learning.methods import METHODS
 from headrace_learning.training.optimizers import KINDS as KINDS_OF_OPTIMISER
 from headrace_learning.training.schedules import SCHEDULES
@@ -39,8 +40,13 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def test_the_tasks_of_the_spec_are_those_of_the_table() -> None:
-    assert set(get_args(Task)) == TASKS.keys()
+    assert set(get_args(TaskKind)) == TASKS.keys() == HEADS.keys()
     assert all(task.kind == kind for kind, task in TASKS.items())
+
+
+def test_what_tasks_heed_are_keys_of_the_section_train() -> None:
+    keys = {field.alias for field in Train.model_fields.values()}
+    assert {name for task in TASKS.values() for name in task.heeds} <= keys
 
 
 def test_each_gate_has_a_limit_in_the_spec_under_its_name() -> None:

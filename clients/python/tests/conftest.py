@@ -286,7 +286,7 @@ class FakeInference(grpc.GenericRpcHandler):
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     answer: Callable[[Any], Any] | None = None
-    labels: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
     optional: dict[str, bool] | None = None  # None when the server has no ModelConfig
     address: str = ""
 
@@ -314,8 +314,8 @@ class FakeInference(grpc.GenericRpcHandler):
         for name, datatype, shape in self.inputs:
             answer.inputs.add(name=name, datatype=datatype, shape=shape)
         answer.outputs.add(name="label", datatype="INT64", shape=[-1])
-        answer.outputs.add(name="probabilities", datatype="FP32", shape=[-1, 2])
-        answer.outputs[1].parameters["labels"].string_param = self.labels
+        for name, labels in {"probabilities": "", **self.labels}.items():
+            answer.outputs.add(name=name, datatype="FP32", shape=[-1, 2]).parameters["labels"].string_param = labels
         return answer
 
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802

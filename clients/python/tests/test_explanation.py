@@ -46,6 +46,20 @@ def test_a_regression_has_one_number():
     assert (told.label, told.answer, told.reference, told.added) == (None, 12.0, 10.0, {"age": 2.0})
 
 
+def test_of_several_numbers_the_middle_one_is_explained():
+    told = _explanation(
+        result(
+            quantiles=np.array([[1.0, 12.0, 20.0]]),
+            explained=np.array(["age"], object),
+            quantiles__occlusion=np.array([[0.0, 2.0, 5.0]]),
+            quantiles__reference=np.array([1.0, 10.0, 15.0]),
+            quantiles__remainder=np.zeros(3),
+            quantiles__labels=np.array(["0.1", "0.5", "0.9"], object),
+        )
+    )
+    assert (told.label, told.answer, told.reference, told.added) == (None, 12.0, 10.0, {"age": 2.0})
+
+
 def test_a_server_that_does_not_explain_is_told():
     with pytest.raises(AnswerInvalid, match="does not explain its answers"):
         _explanation(result(label=np.array(["a"], object), probabilities=np.array([[1.0]])))

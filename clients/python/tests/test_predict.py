@@ -209,18 +209,6 @@ def test_text_labels_and_further_outputs(inference):
     assert (prediction.variant, prediction.cached, prediction.prediction_id) == (None, False, "echo")
 
 
-@pytest.mark.parametrize(
-    ("labels", "told"),
-    [('["4", "5"]', 0.25), ('["5", "4"]', 0.75), ('["cat", "dog"]', 0.75), ("", 0.75), ("{", 0.75), ("7", 0.75)],
-)
-def test_the_probability_is_that_of_the_answer_also_where_a_threshold_made_it(headrace, inference, labels, told):
-    """The label answered is 4; which column is its own only the server knows."""
-    inference.labels = labels
-    result = headrace("predict", "digits", "--json", stdin=lines({"pixels": ROW["pixels"]}))
-    (prediction,) = json.loads(result.stdout)
-    assert (prediction["label"], prediction["probability"]) == (4, told)
-
-
 def regression(request):
     rows = request.inputs[0].shape[0]
     answer = open_inference.ModelInferResponse(model_name="digits", model_version="3")

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import numpy as np
-from headrace_client.report.facts import Answers, VersionFacts
+from headrace_client.report.facts import Answers, Estimates, VersionFacts
 from headrace_client.report.version_page import version_page
 
 FACTS = VersionFacts(
@@ -55,3 +55,14 @@ def test_a_measure_that_a_constant_wins_stands_beside_the_headline() -> None:
     metrics |= {"calibration_error": 0.1, "baseline_calibration_error": 0.0}
     page = changed(measure="calibration_error", metrics=metrics)
     assert "always 'Adelie' would be 44.0% by accuracy, and it is 44.0%: no better than that" in page
+
+
+def test_a_forecast_is_told_by_its_pinball_loss_and_drawn_by_its_medians() -> None:
+    metrics = {"pinball": 3.25, "coverage": 0.81, "median_mae": 7.5, "coverage_error": 0.01, "baseline_pinball": 9.0}
+    answers = Estimates("fp32", np.array([1.0, 5.0]), np.array([2.0, 4.0]))
+    told = {**FACTS.version, "task": "quantile", "measure": "pinball", "metrics": metrics}
+    page = html.unescape(version_page(VersionFacts(told, {}, answers, "y")))
+    text = re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
+    assert "pinball loss 3.25 on 2 test rows; always answering the same quantiles would be 9" in text
+    assert "coverage 81.0% rows between the outer quantiles" in text
+    assert "Predicted and true" in text

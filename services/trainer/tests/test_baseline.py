@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from headrace_data.spec import Field
+from headrace_data.spec import Field, MlpNetwork, Train
+from headrace_data.tasks import TASKS
 from headrace_trainer.core.summary import Summary
 
 LABEL = Field(name="y", type="float64", role="label")
+TRAIN = Train(network=MlpNetwork(kind="mlp"))
 
 
 def baseline(learned, truth, *, regression: bool = False) -> dict[str, float]:
-    summary = Summary([], LABEL, regression=regression)
+    labels = TASKS["regression" if regression else "classification"].labels(TRAIN)
+    summary = Summary([], LABEL, labels, whole=regression)
     for batch in np.array_split(learned, 2):
         summary.add({"y": batch}, lambda _: np.empty(0))
-    found = summary.baseline()
+    found = labels.baseline()
     for batch in np.array_split(truth, 2) if len(truth) > 1 else [truth]:
         found.add(batch)
     return {

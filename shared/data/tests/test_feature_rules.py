@@ -182,11 +182,13 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         ),
         (
             [("{kind: mlp}", "{kind: mlp}\n  task: regression\n  classWeights: balanced")],
-            "line 20: train.classWeights: expected none for a regression, which has no classes, got balanced",
+            "line 20: train.classWeights: expected none for a regression, as only a classification heeds it, "
+            "got 'balanced'",
         ),
         (
             [("{kind: mlp}", "{kind: mlp}\n  predictionType: float64")],
-            "line 19: train.predictionType: expected none for a classification, which answers a class, got one",
+            "line 19: train.predictionType: expected none for a classification, as only a regression heeds it, "
+            "got 'float64'",
         ),
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\n  task: classification")],

@@ -60,7 +60,12 @@ def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str
         ("string", "", "worse: {recall: -0.1}", "compress.gates.worse.recall: expected greater than or equal to 0"),
         ("string", ", positive: 1", "", "train.positive: expected a value of type string, as the label's, got 1"),
         ("int32", ", positive: true", "", "train.positive: expected a value of type int32, as the label's, got True"),
-        ("float32", ", positive: 1", "", "train.positive: expected none for a regression"),
+        (
+            "float32",
+            ", positive: 1",
+            "",
+            "positive: expected none for a regression, as only a classification heeds it",
+        ),
         ("float32", ", threshold: {maximise: f1}", "", "train.threshold: expected none for a regression"),
         ("string", "", "limits: {recall: 1.2}", "compress.gates.limits.recall: expected 0 to 1, got 1.2"),
         ("string", "", "limits: {log_loss: -1}", "limits.log_loss: expected a finite number from 0, got -1"),

@@ -142,8 +142,8 @@ bogus: 1
         "line 18: prepare.transform.pixels.scala: unknown key; expected one of impute, encode, scale; did you mean "
         "'scale'?",
         "line 20: train.network.hiden: unknown key; expected one of kind, channels, hidden; did you mean 'hidden'?",
-        "line 21: train.epoch: unknown key; expected one of model, task, predictionType, network, from, freeze, "
-        "rates, optimizer, classWeights, positive, threshold, epochs and 7 more; did you mean 'epochs'?",
+        "line 21: train.epoch: unknown key; expected one of quantiles, predictionType, model, task, network, "
+        "from, freeze, rates, optimizer, classWeights, positive, threshold and 8 more; did you mean 'epochs'?",
         "line 22: compress.gates.agreement: expected less than or equal to 1, got 2",
         "line 24: bogus: unknown key; expected one of apiVersion, kind, metadata, stream, prepare, train, compress, "
         "serve, retain",
@@ -156,7 +156,7 @@ bogus: 1
         (
             "network: {kind: mlp}",
             "task: [regression]\n  network: {kind: mlp}",
-            "line 11: train.task: expected 'classification' or 'regression', got [\"regression\"]",
+            "line 11: train.task: expected 'classification', 'regression' or 'quantile', got [\"regression\"]",
         ),
         ("role: label", "role: feature", "line 6: stream.schema: expected one field with role label, got none"),
         (

@@ -179,7 +179,7 @@ def test_whole_number_classes_answer_as_int64() -> None:
 
     assert set(predict(exported.data, {"x": np.ones((3, 2), np.float32)}).labels.tolist()) <= {-5, 2**40}
     with pytest.raises(NotLearnable, match="whole numbers or strings"):
-        export_graph(model, [0.5, 1.5], {"x": np.ones((3, 2), np.float32)})  # type: ignore[arg-type]
+        export_graph(model, [0.5, 1.5], {"x": np.ones((3, 2), np.float32)})  # type: ignore[list-item]
 
 
 class _Fickle(torch.nn.Linear):

@@ -22,9 +22,9 @@ class Explanation:
     """What the values of one row add to its answer: the probability of its label, or the number predicted."""
 
     label: Any
-    """The label answered; None of a regression."""
+    """The label answered; None where numbers are answered."""
     answer: float
-    """The label's probability, or the number predicted."""
+    """The label's probability, or the number predicted; of several numbers the middle one."""
     reference: float
     """The same, answered to the reference."""
     added: Mapping[str, float]
@@ -78,7 +78,8 @@ def _middle(array: Array) -> Array:
 
 def _explanation(result: InferenceResult) -> Explanation:
     outputs = result.outputs
-    name = PROBABILITIES if f"{PROBABILITIES}/occlusion" in outputs else PREDICTION
+    explained = [name.removesuffix("/occlusion") for name in outputs if name.endswith("/occlusion")]
+    name = PROBABILITIES if PROBABILITIES in explained else next(iter(explained), PREDICTION)
     lacking = [part for part in (name, "explained", *(f"{name}/{part}" for part in _PARTS)) if part not in outputs]
     if lacking:
         raise AnswerInvalid(f"model '{result.model}' does not explain its answers: expected an output '{lacking[0]}'")
@@ -86,9 +87,9 @@ def _explanation(result: InferenceResult) -> Explanation:
         np.asarray(outputs[part], np.float64) for part in (name, *(f"{name}/{part}" for part in _PARTS))
     )
     label = outputs[LABEL][0] if LABEL in outputs else None
-    # Of a regression there is one number a row, of a classification one for each class.
+    # Of a classification there is one number for each class, of other tasks one, or several in order.
     known = [str(each) for each in outputs.get(f"{name}/labels", ())]
-    chosen = place_of(label, answer[0], known) if name == PROBABILITIES else 0
+    chosen = place_of(label, answer[0], known) if name == PROBABILITIES else np.ravel(answer[0]).size // 2
     numbers = [float(np.ravel(found)[chosen]) for found in (answer[0], reference, remainder)]
     each = added.reshape(len(added), -1)[:, chosen]
     values = [str(value) for value in outputs["explained"]]

@@ -34,7 +34,7 @@ class Prediction:
     prediction_id: str
     cached: bool
     outputs: dict[str, Any]
-    """Every other output of the model, as JSON values."""
+    """Every other output of the model, as JSON values; by what its places stand for where the server says it."""
     prediction: float | None = None
     """The number that a regression predicts, in the label's unit."""
 
@@ -138,9 +138,14 @@ def _prediction(result: InferenceResult, row: int, index: int, labels: Mapping[s
         variant=result.variant or None,
         prediction_id=result.prediction_id,
         cached=result.cached,
-        outputs={name: _json_value(value) for name, value in values.items()},
+        outputs={name: _named(_json_value(value), labels.get(name, ())) for name, value in values.items()},
         prediction=None if number is None else float(number),
     )
+
+
+def _named(value: Any, labels: Sequence[str]) -> Any:
+    fits = isinstance(value, list) and len(value) == len(labels)
+    return dict(zip(labels, value, strict=True)) if fits and labels else value
 
 
 def _json_value(value: Any) -> Any:

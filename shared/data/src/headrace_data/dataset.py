@@ -185,7 +185,7 @@ class DatasetReader:
         return values
 
 
-def class_indexes(labels: npt.NDArray[Any], classes: Sequence[int] | Sequence[str]) -> npt.NDArray[np.int64]:
+def class_indexes(labels: npt.NDArray[Any], classes: Sequence[int | str]) -> npt.NDArray[np.int64]:
     """Return the position of each label in the sorted classes. Raises ValueError for a label that is none of them."""
     known = np.array(classes, dtype=object if classes and isinstance(classes[0], str) else np.int64)
     places = np.searchsorted(known, labels)

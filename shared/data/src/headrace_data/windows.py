@@ -35,6 +35,7 @@ from headrace_data.sketches import MAX_CLASSES, Sketch
 from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
 from headrace_data.spec import Last, Newest, Pipeline
 from headrace_data.split import SPLITS
+from headrace_data.tasks import TASKS
 
 _FORMAT: Final = "headrace.window.v1"
 
@@ -198,7 +199,7 @@ class Windows:
         labels, label = sketch.labels, self.pipeline.stream.label.name
         if (count := len(labels.counts)) < 2:
             raise DatasetUnusable(f"expected at least two distinct values of label {label!r}, got {count}")
-        if labels.beyond and self.pipeline.task == "classification":
+        if labels.beyond and TASKS[self.pipeline.task].counts_labels:
             raise DatasetUnusable(
                 f"expected at most {MAX_CLASSES} distinct values of label {label!r}, got more; the next one came "
                 f"{labels.beyond}. Numbers to come close to are learned with train.task: regression; other labels "

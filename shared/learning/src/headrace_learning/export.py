@@ -9,21 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
-import torch
-from headrace_data.tasks.classification import LABEL, PROBABILITIES
-from headrace_data.tasks.regression import PREDICTION
+from headrace_data.tasks import Classes
 from headrace_data.transforms import FittedText
 from headrace_engines.model import run_in_batches
 from headrace_engines.properties import LABELS, OPTIONAL
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from headrace_learning.errors import ExportMismatch, NotLearnable
+from headrace_learning.errors import ExportMismatch
 from headrace_learning.evaluation import open_graph
 from headrace_learning.features import Feature
-from headrace_learning.graphs import CLASSES, LOGITS, Array, Columns
-from headrace_learning.served import ServedModel, ServedRegressor
+from headrace_learning.graphs import Array, Columns
+from headrace_learning.served import ServedModel
 from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET, RUNTIME_DOMAIN, write_codes
 from headrace_learning.writing import write_model
 
@@ -45,29 +42,26 @@ class ExportedGraph:
     """Number of rows compared."""
 
 
-def export_graph(
-    model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns, decision: Array | None = None
-) -> ExportedGraph:
+def export_graph(model: ServedModel, classes: Classes, rows: Columns, decision: Array | None = None) -> ExportedGraph:
     """Export the model in evaluation mode and compare the graph with it on `rows`.
 
-    `classes` are the label values in the order of the logits; a regression has none. `decision`, [classes]
-    float32, is what probabilities are multiplied by before the largest decides; None for the likeliest class. Raise
-    `ExportMismatch` when the two disagree.
+    `classes` are what the places of the answers stand for, such as the label's values in the order of the logits; a
+    regression has none. `decision`, [classes] float32, is what probabilities are multiplied by before the largest
+    decides; None for the likeliest class. Raise `ExportMismatch` when the two disagree.
     """
     was_training = model.training
     model.eval()
     try:
-        exported = write_model(model)
-        _rename(exported, model)
-        if not isinstance(model, ServedRegressor):
-            _append_label(exported, classes, decision)
+        exported, outputs = write_model(model)
+        _rename(exported, model.features, outputs)
+        model.complete(exported, classes, decision)
         _take_texts(exported, model.features)
         data = _as_bytes(exported, _properties(model, classes))
-        difference = (
-            _compare_numbers(data, model, rows)
-            if isinstance(model, ServedRegressor)
-            else _compare(data, model, classes, rows, decision)
-        )
+        answers = run_in_batches(open_graph(data), rows, model.answers)
+        difference, wrong = model.difference(dict(zip(model.answers, answers, strict=True)), rows, classes, decision)
+        # Written so that a difference that is no number counts as a mismatch.
+        if wrong or not difference <= LARGEST_DIFFERENCE:
+            raise ExportMismatch(difference, LARGEST_DIFFERENCE, wrong)
         return ExportedGraph(data, difference, len(next(iter(rows.values()))))
     finally:
         model.train(was_training)
@@ -78,11 +72,10 @@ def _code_name(feature: Feature) -> str:
     return f"codes/{feature.name}" if feature.is_text else feature.name
 
 
-def _rename(exported: onnx.ModelProto, model: ServedModel) -> None:
+def _rename(exported: onnx.ModelProto, taken: Sequence[Feature], outputs: Sequence[str]) -> None:
     """Give inputs the features' names, the outputs theirs, and everything inside a name that no field can have."""
     graph = exported.graph
-    features = [_code_name(feature) for feature in model.features]
-    outputs = (PREDICTION,) if isinstance(model, ServedRegressor) else (LOGITS, PROBABILITIES)
+    features = [_code_name(feature) for feature in taken]
     names = dict(zip((each.name for each in graph.input), features, strict=True))
     names |= dict(zip((each.name for each in graph.output), outputs, strict=True))
     for initializer in graph.initializer:
@@ -116,38 +109,13 @@ def _take_texts(model: onnx.ModelProto, features: Sequence[Feature]) -> None:
         model.opset_import.append(helper.make_opsetid(domain, _OPSETS[domain]))
 
 
-def _append_label(model: onnx.ModelProto, classes: Sequence[int] | Sequence[str], decision: Array | None) -> None:
-    """Add the class of the highest probability, or of the weightiest, as an output, and hide the logits."""
-    graph = model.graph
-    values = _class_constant(classes)
-    kept = [each for each in graph.output if each.name == PROBABILITIES]
-    decided = PROBABILITIES
-    if decision is not None:
-        decided = "label/weighed"
-        graph.initializer.append(numpy_helper.from_array(decision, "label/weights"))
-        graph.node.append(helper.make_node("Mul", [PROBABILITIES, "label/weights"], [decided], "Mul/label"))
-    graph.node.append(helper.make_node("ArgMax", [decided], ["label/place"], "ArgMax/label", axis=1, keepdims=0))
-    graph.node.append(helper.make_node("Gather", [CLASSES, "label/place"], [LABEL], "Gather/label", axis=0))
-    graph.initializer.append(values)
-    del graph.output[:]
-    graph.output.extend(kept)
-    graph.output.append(helper.make_tensor_value_info(LABEL, values.data_type, ["batch"]))
-
-
-def _class_constant(classes: Sequence[int] | Sequence[str]) -> onnx.TensorProto:
-    if all(isinstance(value, int) for value in classes):
-        return numpy_helper.from_array(np.array(classes, dtype=np.int64), CLASSES)
-    if all(isinstance(value, str) for value in classes):
-        return numpy_helper.from_array(np.array(classes, dtype=object), CLASSES)
-    raise NotLearnable(f"classes: expected whole numbers or strings, got {list(classes)!r}")
-
-
-def _properties(model: ServedModel, classes: Sequence[int] | Sequence[str]) -> dict[str, str]:
+def _properties(model: ServedModel, classes: Classes) -> dict[str, str]:
     """Return what the graph says of its inputs and outputs beside their types and shapes."""
     optional = [feature.name for feature in model.features if feature.fitted.optional]
     properties = {OPTIONAL: json.dumps(optional)} if optional else {}
     if classes:
-        properties[LABELS] = json.dumps({PROBABILITIES: [str(value) for value in classes]}, ensure_ascii=False)
+        # The first answer has the places.
+        properties[LABELS] = json.dumps({model.answers[0]: [str(value) for value in classes]}, ensure_ascii=False)
     return properties
 
 
@@ -163,38 +131,3 @@ def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
     helper.set_model_props(model, dict(properties))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
-
-
-@torch.no_grad()
-def _compare(
-    data: bytes, model: ServedModel, classes: Sequence[int] | Sequence[str], rows: Columns, decision: Array | None
-) -> float:
-    """Return the largest difference of the graph's probabilities from the model's."""
-    probabilities, labels = run_in_batches(open_graph(data), rows, [PROBABILITIES, LABEL])
-    expected = model(model.prepare(rows))[1].numpy()
-    difference = float(np.abs(probabilities - expected).max())
-    decided = (probabilities if decision is None else probabilities * decision).argmax(axis=1)
-    wrong = int(np.sum(labels != np.asarray(classes, dtype=labels.dtype)[decided]))
-    # Written so that a difference that is no number counts as a mismatch.
-    if wrong or not difference <= LARGEST_DIFFERENCE:
-        raise ExportMismatch(difference, LARGEST_DIFFERENCE, wrong)
-    return difference
-
-
-@torch.no_grad()
-def _compare_numbers(data: bytes, model: ServedRegressor, rows: Columns) -> float:
-    """Return the largest difference of the graph's predictions from the model's, as `ExportedGraph.difference`.
-
-    As a share of their own size two predictions around a large mean would agree whatever they say. What the type of the
-    answers rounds off is no difference: a hair may decide to which side.
-    """
-    (given,) = run_in_batches(open_graph(data), rows, [PREDICTION])
-    expected = model.unrounded(model.prepare(rows)).numpy()
-    with np.errstate(over="ignore"):
-        rounding = np.spacing(np.abs(expected).astype(given.dtype)).astype(np.float64)
-    beyond = np.maximum(np.abs(given.astype(np.float64) - expected) - rounding, 0.0)
-    mean, deviation = float(model.mean), float(model.deviation)
-    difference = float((beyond / (deviation + np.abs(expected - mean))).max())
-    if not difference <= LARGEST_DIFFERENCE:
-        raise ExportMismatch(difference, LARGEST_DIFFERENCE, 0)
-    return difference

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from headrace_data.tasks import TASKS, Task, task_of_outputs
 from headrace_data.tasks.classification import LABEL
-from headrace_engines.properties import OPTIONAL
+from headrace_engines.properties import LABELS, OPTIONAL
 from onnx import numpy_helper
 
 from headrace_learning.errors import NotAServedGraph
@@ -52,8 +52,13 @@ def task_of_graph(graph: bytes) -> Task:
 
 
 def classes_of_graph(graph: bytes) -> list[int] | list[str]:
-    """Return what `class_values` does, nothing of a graph whose answers are no classes."""
-    return class_values(graph) if LABEL in task_of_graph(graph).outputs else []
+    """Return what the places of the answers stand for: `class_values`, or what the graph says of its first output."""
+    outputs = task_of_graph(graph).outputs
+    if LABEL in outputs:
+        return class_values(graph)
+    properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+    places: list[str] = json.loads(properties.get(LABELS, "{}")).get(outputs[0], [])
+    return places
 
 
 def optional_inputs(graph: bytes) -> frozenset[str]:

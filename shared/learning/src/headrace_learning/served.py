@@ -1,26 +1,55 @@
 """A model as it is served: raw features in, answers out, the fitted transforms inside."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import ClassVar, NamedTuple
 
+import numpy as np
+import onnx
 import torch
+from headrace_data.tasks import Classes
+from headrace_data.tasks.classification import LABEL, PROBABILITIES
+from headrace_data.tasks.regression import PREDICTION
 from headrace_data.transforms import FittedTransforms
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from headrace_learning.errors import NotLearnable
 from headrace_learning.features import Feature
-from headrace_learning.graphs import Columns
+from headrace_learning.graphs import CLASSES, LOGITS, Array, Columns
 from headrace_learning.networks import weights_of
 from headrace_learning.transform_graphs import constants_of
+from headrace_learning.writer import SECOND_AXIS, Writer, element_type
+
+BATCH = "batch"
+"""Name of the first dimension of inputs and answers."""
+
+
+class Output(NamedTuple):
+    """One output of a graph that is being written."""
+
+    name: str
+    """What callers read it by."""
+    value: str
+    """What the writer calls it."""
+    type: int
+    """ONNX's element type."""
+    shape: tuple[int | None, ...] = ()
+    """Shape of one row."""
 
 
 class ServedModel(nn.Module):
-    """Fitted transforms, then one input tensor, then the network: the base of both kinds of models.
+    """Fitted transforms, then one input tensor, then the network, then the task: the base of a model of each task.
 
     The transforms are no part of the module: they do not change while it learns, and rows are prepared once.
 
     `input_shape` is the shape of one row of that tensor. Several features, or one that is not of that shape, are
     flattened in row-major order and joined in the order of `features`.
     """
+
+    answers: ClassVar[tuple[str, ...]]
+    """Outputs of the served graph: those of the task."""
 
     def __init__(self, features: Sequence[Feature], input_shape: Sequence[int], network: nn.Module) -> None:
         super().__init__()
@@ -41,14 +70,65 @@ class ServedModel(nn.Module):
         held = {name: torch.from_numpy(values.copy()) for name, values in constants_of(self.features).items()}
         return held | weights_of(self)
 
+    @abstractmethod
+    def write(self, writer: Writer, value: str, width: int | None) -> list[Output]:
+        """Write what `forward` does with the network's outputs, [batch, width] float32, and return the answers."""
+
+    def complete(self, model: onnx.ModelProto, classes: Classes, decision: Array | None) -> None:
+        """Add to a written graph, whose tensors have their names, what of its answers PyTorch does not compute."""
+
+    @abstractmethod
+    def difference(
+        self, given: Mapping[str, Array], rows: Columns, classes: Classes, decision: Array | None
+    ) -> tuple[float, int]:
+        """Return how far a graph's answers to some rows are from the model's at most, and how many labels are wrong."""
+
 
 class ServedClassifier(ServedModel):
     """Classifies: the network's outputs are the logits of the classes."""
+
+    answers = (PROBABILITIES, LABEL)
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Answer prepared rows, [batch, *input_shape]: logits and probabilities, both [batch, classes] float32."""
         logits = self.network(inputs)
         return logits, torch.softmax(logits, dim=1)
+
+    def write(self, writer: Writer, value: str, width: int | None) -> list[Output]:
+        """Write the softmax."""
+        probabilities = writer.node("Softmax", value, axis=1)
+        return [
+            Output(LOGITS, value, TensorProto.FLOAT, (None,)),
+            Output(PROBABILITIES, probabilities, TensorProto.FLOAT, (width,)),
+        ]
+
+    def complete(self, model: onnx.ModelProto, classes: Classes, decision: Array | None) -> None:
+        """Add the class of the highest probability, or of the weightiest, as an output, and hide the logits."""
+        graph = model.graph
+        values = _class_constant(classes)
+        kept = [each for each in graph.output if each.name == PROBABILITIES]
+        decided = PROBABILITIES
+        if decision is not None:
+            decided = "label/weighed"
+            graph.initializer.append(numpy_helper.from_array(decision, "label/weights"))
+            graph.node.append(helper.make_node("Mul", [PROBABILITIES, "label/weights"], [decided], "Mul/label"))
+        graph.node.append(helper.make_node("ArgMax", [decided], ["label/place"], "ArgMax/label", axis=1, keepdims=0))
+        graph.node.append(helper.make_node("Gather", [CLASSES, "label/place"], [LABEL], "Gather/label", axis=0))
+        graph.initializer.append(values)
+        del graph.output[:]
+        graph.output.extend(kept)
+        graph.output.append(helper.make_tensor_value_info(LABEL, values.data_type, [BATCH]))
+
+    @torch.no_grad()
+    def difference(
+        self, given: Mapping[str, Array], rows: Columns, classes: Classes, decision: Array | None
+    ) -> tuple[float, int]:
+        """Return the largest difference of a probability, and how many labels are not what the probabilities say."""
+        probabilities, labels = given[PROBABILITIES], given[LABEL]
+        expected = self(self.prepare(rows))[1].numpy()
+        decided = (probabilities if decision is None else probabilities * decision).argmax(axis=1)
+        wrong = int(np.sum(labels != np.asarray(classes, dtype=labels.dtype)[decided]))
+        return float(np.abs(probabilities - expected).max()), wrong
 
 
 class ServedRegressor(ServedModel):
@@ -57,6 +137,7 @@ class ServedRegressor(ServedModel):
     Mean and deviation are put back in float64: around a large mean float32 has steps wider than a small deviation.
     """
 
+    answers = (PREDICTION,)
     mean: torch.Tensor
     deviation: torch.Tensor
 
@@ -82,7 +163,53 @@ class ServedRegressor(ServedModel):
         """Answer prepared rows, [batch, *input_shape]: predictions, [batch] of `answer_type`, in the label's unit."""
         return self.unrounded(inputs).to(self.answer_type)
 
+    def point(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the one number that stands for each row's answer, before it takes on its type: [batch] float64."""
+        return self.unrounded(inputs)
+
     def unrounded(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the predictions before they take on their type: [batch] float64."""
         standardised: torch.Tensor = self.network(inputs).squeeze(1)
         return standardised.to(torch.float64) * self.deviation + self.mean
+
+    def write(self, writer: Writer, value: str, width: int | None) -> list[Output]:
+        """Write the way back to the label's unit."""
+        number = writer.node("Squeeze", value, writer.constant(SECOND_AXIS, np.array([1])))
+        return [Output(PREDICTION, self.write_unit(writer, number), element_type(self.numpy_type))]
+
+    def write_unit(self, writer: Writer, value: str) -> str:
+        """Write how deviations from the mean, float32, become numbers of the answers' type in the label's unit."""
+        wide = writer.cast(value, np.float32, np.float64)
+        for operator, held in (("Mul", "deviation"), ("Add", "mean")):
+            wide = writer.node(operator, wide, writer.constant(held, getattr(self, held).numpy()))
+        return writer.cast(wide, np.float64, self.numpy_type)
+
+    @property
+    def numpy_type(self) -> np.dtype[np.generic]:
+        """The type of the answers as numpy has it."""
+        return np.dtype(torch.empty(0, dtype=self.answer_type).numpy().dtype)
+
+    @torch.no_grad()
+    def difference(
+        self, given: Mapping[str, Array], rows: Columns, classes: Classes, decision: Array | None
+    ) -> tuple[float, int]:
+        """Return the largest difference of a prediction, as `ExportedGraph.difference`; no label is answered.
+
+        As a share of their own size two predictions around a large mean would agree whatever they say. What the type of
+        the answers rounds off is no difference: a hair may decide to which side.
+        """
+        answered = given[self.answers[0]]
+        expected = self.unrounded(self.prepare(rows)).numpy()
+        with np.errstate(over="ignore"):
+            rounding = np.spacing(np.abs(expected).astype(answered.dtype)).astype(np.float64)
+        beyond = np.maximum(np.abs(answered.astype(np.float64) - expected) - rounding, 0.0)
+        scale = float(self.deviation) + np.abs(expected - float(self.mean))
+        return float((beyond / scale).max()), 0
+
+
+def _class_constant(classes: Classes) -> onnx.TensorProto:
+    if all(isinstance(value, int) for value in classes):
+        return numpy_helper.from_array(np.array(classes, dtype=np.int64), CLASSES)
+    if all(isinstance(value, str) for value in classes):
+        return numpy_helper.from_array(np.array(classes, dtype=object), CLASSES)
+    raise NotLearnable(f"classes: expected whole numbers or strings, got {list(classes)!r}")

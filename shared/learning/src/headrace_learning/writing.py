@@ -10,19 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import helper
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.layers import Residual, SpatialMean
-from headrace_learning.served import ServedModel, ServedRegressor
+from headrace_learning.served import BATCH, ServedModel
 from headrace_learning.transform_graphs import write_transform
-from headrace_learning.writer import OPSET, SECOND_AXIS, Writer, element_type
+from headrace_learning.writer import OPSET, Writer, element_type
 
 IR_VERSION = 10
-Shape = list[str | int | None]
-BATCH = "batch"
-"""Name of the first dimension of inputs and answers."""
 
 
 @runtime_checkable
@@ -36,24 +33,16 @@ class WritesItself(Protocol):
         """Write itself behind `value`, prepared rows, and return the name of the answers, [batch, outputs]."""
 
 
-def write_model(model: ServedModel) -> onnx.ModelProto:
-    """Write a model in evaluation mode.
+def write_model(model: ServedModel) -> tuple[onnx.ModelProto, list[str]]:
+    """Write a model in evaluation mode; return it and what its outputs are to be called.
 
-    Inputs are the features in their order, categories as codes; outputs are logits and probabilities, or the
-    prediction. Raise `NotLearnable` for a module that has no form in ONNX here.
+    Inputs are the features in their order, categories as codes; outputs are what `ServedModel.write` makes of those of
+    the network. Raise `NotLearnable` for a module that has no form in ONNX here.
     """
     writer = Writer()
     names = [f"feature/{place}" for place in range(len(model.features))]
     answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
-    if isinstance(model, ServedRegressor):
-        outputs: list[tuple[str, Shape]] = [(_write_prediction(model, writer, answer), [BATCH])]
-        answer_type = element_type(_numpy_type(model.answer_type))
-    else:
-        answer_type = TensorProto.FLOAT
-        outputs = [
-            (answer, [BATCH, None]),
-            (writer.node("Softmax", answer, axis=1), [BATCH, _width(model.network)]),
-        ]
+    outputs = model.write(writer, answer, _width(model.network))
     graph = helper.make_graph(
         writer.nodes,
         "served",
@@ -61,10 +50,11 @@ def write_model(model: ServedModel) -> onnx.ModelProto:
             helper.make_tensor_value_info(name, element_type(feature.graph_type), [BATCH, *feature.shape])
             for name, feature in zip(names, model.features, strict=True)
         ],
-        [helper.make_tensor_value_info(output, answer_type, shape) for output, shape in outputs],
+        [helper.make_tensor_value_info(each.value, each.type, [BATCH, *each.shape]) for each in outputs],
         list(writer.constants.values()),
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return made, [each.name for each in outputs]
 
 
 def _write_prepare(model: ServedModel, writer: Writer, names: Sequence[str]) -> str:
@@ -78,15 +68,6 @@ def _write_prepare(model: ServedModel, writer: Writer, names: Sequence[str]) -> 
         return joined
     # A size of 0 stands for that of the input: the batch.
     return writer.node("Reshape", joined, writer.constant("input shape", np.array([0, *model.input_shape])))
-
-
-def _write_prediction(model: ServedRegressor, writer: Writer, answer: str) -> str:
-    """Write what `ServedRegressor.forward` does with its network's answer: back to the label's unit."""
-    number = writer.node("Squeeze", answer, writer.constant(SECOND_AXIS, np.array([1])))
-    wide = writer.cast(number, np.float32, np.float64)
-    wide = writer.node("Mul", wide, _weight(writer, "deviation", model.deviation))
-    wide = writer.node("Add", wide, _weight(writer, "mean", model.mean))
-    return writer.cast(wide, np.float64, _numpy_type(model.answer_type))
 
 
 def _write_network(module: nn.Module, writer: Writer, prefix: str, value: str) -> str:
@@ -173,10 +154,6 @@ _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] 
 
 def _weight(writer: Writer, name: str, values: torch.Tensor) -> str:
     return writer.constant(name, values.detach().cpu().contiguous().numpy())
-
-
-def _numpy_type(dtype: torch.dtype) -> np.dtype[Any]:
-    return np.dtype(torch.empty(0, dtype=dtype).numpy().dtype)
 
 
 def _width(network: nn.Module) -> int | None:

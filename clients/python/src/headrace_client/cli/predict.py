@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -66,19 +67,35 @@ def _view(prediction: Prediction) -> dict[str, Any]:
 
 
 def _print(predictions: list[Prediction]) -> None:
-    numbers = any(prediction.prediction is not None for prediction in predictions)
+    answers, cells = _answers(predictions)
     rows = [
         [
             str(prediction.row),
-            *([_number(prediction.prediction)] if numbers else _class(prediction)),
+            *cells(prediction),
             plain(prediction.version),
             plain(prediction.variant or ""),
             "yes" if prediction.cached else "no",
         ]
         for prediction in predictions
     ]
-    answers = [">prediction"] if numbers else ["label", ">probability"]
     print_parts([table([">row", *answers, "version", "variant", "=cached"], rows)])
+
+
+def _answers(predictions: list[Prediction]) -> tuple[list[str], Callable[[Prediction], list[str]]]:
+    """Return the columns of the answers, and what stands there in a row."""
+    if any(prediction.prediction is not None for prediction in predictions):
+        return [">prediction"], lambda prediction: [_number(prediction.prediction)]
+    if all(prediction.label is None for prediction in predictions) and (names := _named(predictions)):
+        return [f">{plain(label)}" for _, label in names], lambda prediction: [
+            _number(prediction.outputs.get(name, {}).get(label)) for name, label in names
+        ]
+    return ["label", ">probability"], _class
+
+
+def _named(predictions: list[Prediction]) -> list[tuple[str, str]]:
+    """Return each output whose places have labels, with each of these."""
+    found = predictions[0].outputs if predictions else {}
+    return [(name, label) for name, value in found.items() if isinstance(value, dict) for label in value]
 
 
 def _class(prediction: Prediction) -> list[str]:

@@ -66,13 +66,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a regression answered to the test split."""
+    """What a task of numbers answered to the test split."""
 
     variant: str
     truth: Array
     """[rows] numbers."""
     predictions: Array
-    """[rows] numbers."""
+    """[rows] numbers: those that stand for the answers."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.parts import row_bytes
 from headrace_data.spec import REFERENCE_VARIANT
+from headrace_data.tasks import TASKS, task_of_outputs
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
@@ -116,18 +117,20 @@ def answers_of(
     graph: bytes, variant: str, columns: Mapping[str, Array], data: Manifest, manifest: Mapping[str, Any]
 ) -> Answers | Estimates:
     """Return what a graph answers to some rows. Raises AnswerInvalid when it is no graph that Headrace serves."""
-    outputs = _run(graph, columns)
+    outputs, places = _run(graph, columns)
     truth = columns[data.label.name]
-    if "prediction" in outputs:
-        return Estimates(variant, truth, outputs["prediction"].reshape(-1))
-    if not {"label", "probabilities"} <= outputs.keys():
-        raise AnswerInvalid(f"expected a graph that answers label and probabilities, or prediction, got {set(outputs)}")
+    if (task := task_of_outputs(outputs)) is None:
+        known = " or ".join(", ".join(each.outputs) for each in TASKS.values())
+        raise AnswerInvalid(f"expected a graph that answers {known}, got {set(outputs)}")
+    if (point := task.point(outputs, places)) is not None:
+        return Estimates(variant, truth, point)
     return Answers(
         variant, truth, outputs["label"], outputs["probabilities"], manifest["classes"], data.label.type == "bool"
     )
 
 
-def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:
+def _run(graph: bytes, columns: Mapping[str, Array]) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Return a graph's outputs by name, and what the places of the first one stand for."""
     try:
         from headrace_engines import ENGINES, ONNX
         from headrace_engines.model import run_in_batches
@@ -135,7 +138,7 @@ def _run(graph: bytes, columns: Mapping[str, Array]) -> dict[str, Array]:
         raise ExtraMissing("report", "report") from error
     model = ENGINES[ONNX](graph, None)
     names = [output.name for output in model.outputs]
-    return dict(zip(names, run_in_batches(model, columns, names, _BATCH), strict=True))
+    return dict(zip(names, run_in_batches(model, columns, names, _BATCH), strict=True)), model.outputs[0].labels
 
 
 def _most_rows(manifest: Manifest) -> int:

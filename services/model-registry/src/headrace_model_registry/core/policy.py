@@ -243,6 +243,10 @@ def _comparable_champion(trained: ModelTrained, catalogue: Catalogue) -> Version
     served = catalogue.spec_of(champion.trained.pipeline, champion.trained.dataset_id)
     if not (own and served and specs.same_rows(own, served) and specs.same_split(own, served)):
         return None
+    asked = [catalogue.runs.get(each.run_id) for each in (trained, champion.trained)]
+    by = [run.request.spec for run in asked if run is not None]
+    if len(by) == 2 and not specs.same_question(*by):
+        return None
     return champion if _task(trained) is _task(champion.trained) else None
 
 

@@ -28,10 +28,10 @@ def settled(pipeline: Pipeline, before: PipelineSpec | None) -> Pipeline:
     A label that float32 cannot hold is answered in float64, but for pipelines whose clients were promised FP32: what a
     document leaves out goes on as it was.
     """
-    if pipeline.train.prediction_type is not None or pipeline.task != "regression":
+    if pipeline.train.prediction_type is not None or not TASKS[pipeline.task].answers_numbers:
         return pipeline
     known = parse(before) if before is not None else None
-    if known is not None and known.task == "regression":
+    if known is not None and TASKS[known.task].answers_numbers:
         chosen = known.train.prediction_type
     else:
         chosen = None if pipeline.stream.label.fits_float32 else "float64"
@@ -54,6 +54,12 @@ def same_preparation(one: PipelineSpec, other: PipelineSpec) -> bool:
 def same_split(one: PipelineSpec, other: PipelineSpec) -> bool:
     """Tell whether both specs keep the same rows apart for tests."""
     return parse(one).split_digest == parse(other).split_digest
+
+
+def same_question(one: PipelineSpec, other: PipelineSpec) -> bool:
+    """Tell whether versions trained by both specs answer the same: not other quantiles, for example."""
+    tasks = [(parsed.task, TASKS[parsed.task].question(parsed.train)) for parsed in (parse(one), parse(other))]
+    return tasks[0] == tasks[1]
 
 
 def topic(spec: PipelineSpec) -> str:

@@ -5,23 +5,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 from headrace_data.canonical import sha256_digest
 from headrace_data.chunks import Chunks
-from headrace_data.dataset import DatasetReader, class_indexes
+from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, Train
-from headrace_data.tasks import Always
+from headrace_data.tasks import TASKS, Always, Classes, Labels, Task
 from headrace_data.tasks.deciding import decision_weights
-from headrace_learning.building import LabelScale, features_of, served
+from headrace_learning.building import features_of
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.graphs import Array, Columns
+from headrace_learning.heads import HEADS
+from headrace_learning.heads.head import Learned
 from headrace_learning.served import ServedModel, ServedRegressor
-from headrace_learning.training.objectives import Classification, Objective, Regression, balanced_weights
+from headrace_learning.training.objectives import Objective
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
 from headrace_learning.training.transfer import Origin
@@ -61,10 +62,10 @@ class Plan:
                 f"dataset {self.dataset.dataset_id}: expected the schema of pipeline {self.pipeline.name!r}, "
                 f"{self.pipeline.schema_digest}, got {self.dataset.schema_digest}"
             )
-        if self.pipeline.task == "classification" and not self.dataset.classes:
+        if self.task.counts_labels and not self.dataset.classes:
             raise WrongDataset(
                 f"dataset {self.dataset.dataset_id}: expected classes of label {self.dataset.label.name!r}, got none: "
-                "it was frozen for a regression and has more values than can be told apart; freeze another"
+                "it was frozen for another task and has more values than can be told apart; freeze another"
             )
 
         if self.pipeline.positive is not None and self.pipeline.positive not in self.dataset.classes:
@@ -81,9 +82,19 @@ class Plan:
             )
 
     @property
+    def task(self) -> Task:
+        """What is to be answered."""
+        return TASKS[self.pipeline.task]
+
+    @property
     def classes(self) -> tuple[int, ...] | tuple[str, ...]:
-        """The label's values in the order of the network's outputs; none for a regression."""
-        return self.dataset.classes if self.pipeline.task == "classification" else ()
+        """The label's values in the order of the network's outputs; none where numbers are answered."""
+        return self.dataset.classes if self.task.counts_labels else ()
+
+    @property
+    def places(self) -> Classes:
+        """What the places of an answer stand for: the classes, or what else the task answers several of."""
+        return self.task.places(self.pipeline.train, self.dataset.classes)
 
     @property
     def subject(self) -> str:
@@ -147,7 +158,7 @@ def run(
     told = Run(train, shape, outputs, plan.subject, checkpoints, progress, classes=plan.classes)
     model, test = prepared.serve(fitted.network), Chunks(reader, "test")
     exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
-    baseline = prepared.summary.baseline(plan.pipeline.positive)
+    baseline = prepared.labels.baseline()
     return Trained(
         weights=fitted.weights(model),
         graph=exported.data,
@@ -167,6 +178,7 @@ class _Prepared:
     family: Family
     splits: Splits
     summary: Summary
+    labels: Labels
     rows: Sources
     objective: Objective
     shape: tuple[int, ...]
@@ -180,17 +192,18 @@ def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, packages: Seque
     train = plan.pipeline.train
     family = FAMILIES[train.network.kind].allowing(packages)
     features = features_of(plan.pipeline, plan.dataset.transforms)
-    shape, outputs = family.input_shape(features), len(plan.classes) or 1
+    shape, outputs = family.input_shape(features), len(plan.places) or 1
     splits = Splits(reader, shape, memory)
     if train.tune is None:
         require_room(family, train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
 
-    summary = splits.summary(regression=plan.pipeline.task == "regression")
-    learned = _learned(plan, summary)
-    serve = partial(served, plan.pipeline, features, shape, answers=learned.answers)
+    labels = plan.task.labels(train)
+    summary = splits.summary(labels, whole=plan.task.answers_numbers)
+    learned = HEADS[plan.pipeline.task](plan.pipeline, plan.places, labels)
+    serve = partial(learned.serve, features, shape)
     prepare = partial(_prepare, serve(nn.Identity()), learned, plan.dataset)
     rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
-    return _Prepared(family, splits, summary, rows, learned.objective, shape, outputs, serve, memory)
+    return _Prepared(family, splits, summary, labels, rows, learned.objective, shape, outputs, serve, memory)
 
 
 def _fit(
@@ -217,20 +230,20 @@ def _exported(
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
         require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation))
-    exported = export_graph(model, plan.classes, compared)
+    exported = export_graph(model, plan.places, compared)
     if (wanted := plan.pipeline.train.threshold) is None:
         return exported, None
     positive = 1 if plan.pipeline.positive is None else plan.dataset.classes.index(plan.pipeline.positive)
     # What is served decides: the probabilities are the graph's, whatever family it is of.
     threshold = choose(wanted, exported.data, positive, validation)
-    return export_graph(model, plan.classes, compared, decision_weights(threshold, positive)), threshold
+    return export_graph(model, plan.places, compared, decision_weights(threshold, positive)), threshold
 
 
 def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, Array]]:
     """Yield a model's answers before they take on their type, and the truth."""
     for features, truth in rows:
         with torch.no_grad():
-            answers = model.unrounded(model.prepare(features)).numpy()
+            answers = model.point(model.prepare(features)).numpy()
         yield answers, truth
 
 
@@ -248,37 +261,7 @@ def _measured(plan: Plan, graph: bytes, test: Labelled, baseline: Always) -> dic
     return metrics
 
 
-@dataclass(frozen=True)
-class _Learned:
-    """What a network learns of the label."""
-
-    answers: int | LabelScale
-    """The number of classes, or the scale of a number."""
-    objective: Objective
-    targets: Callable[[Array], torch.Tensor]
-    """Labels as the objective takes them."""
-
-
-def _learned(plan: Plan, summary: Summary) -> _Learned:
-    """Return what the labels of the training split ask for."""
-    if plan.pipeline.task == "regression":
-        scale = summary.scale
-
-        def standardised(values: Array) -> torch.Tensor:
-            return torch.from_numpy(((values.astype(np.float64) - scale.mean) / scale.deviation).astype(np.float32))
-
-        return _Learned(scale, Regression(scale.deviation, scale.mean), standardised)
-
-    def places(values: Array) -> torch.Tensor:
-        return torch.from_numpy(class_indexes(values, plan.classes))
-
-    weights = None
-    if plan.pipeline.train.class_weights == "balanced":
-        weights = balanced_weights(torch.tensor([summary.counts[value] for value in plan.classes]))
-    return _Learned(len(plan.classes), Classification(weights), places)
-
-
 @torch.no_grad()
-def _prepare(model: ServedModel, learned: _Learned, dataset: Manifest, columns: Columns) -> Rows:
+def _prepare(model: ServedModel, learned: Learned, dataset: Manifest, columns: Columns) -> Rows:
     """Apply the transforms, which do not change while the network learns."""
     return Rows(inputs=model.prepare(columns), targets=learned.targets(columns[dataset.label.name]))

@@ -10,6 +10,7 @@ from headrace_data.batches import elements
 from headrace_data.dataset import DatasetReader
 from headrace_data.spec import Field
 from headrace_data.split import SplitName
+from headrace_data.tasks import Labels
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.training.rows import Rows, Source, StreamedRows, joined
 
@@ -45,10 +46,13 @@ class Splits:
             return training + validation
         return min(training, self._memory.buffer_bytes) + (validation if self._holds_validation else 0)
 
-    def summary(self, *, regression: bool) -> Summary:
-        """Return what must be known of the training split before anything is learned. Raises TooManyDigits."""
+    def summary(self, labels: Labels, *, whole: bool) -> Summary:
+        """Return what must be known of the training split before anything is learned, and add its labels to `labels`.
+
+        Raises TooManyDigits.
+        """
         reader = self._reader
-        summary = Summary(reader.manifest.features, reader.manifest.label, regression=regression)
+        summary = Summary(reader.manifest.features, reader.manifest.label, labels, whole=whole)
         if self._in_memory:
             # Kept until `source` prepares it.
             self._training = columns = reader.columns("train")

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+import onnx
 from headrace_data.dataset import served_dtype
 from headrace_data.manifest import Manifest
 from headrace_data.parts import Blob
 from headrace_data.spec import Field
-from headrace_data.tasks.classification import LABEL, PROBABILITIES
-from headrace_data.tasks.regression import PREDICTION
 
 from headrace_trainer.core.run import Plan, Trained
 from headrace_trainer.core.tuning import Tuned
@@ -37,7 +37,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes},
         "task": pipeline.task,
         "inputs": [_input(field, dataset) for field in dataset.features],
-        "outputs": _outputs(plan),
+        "outputs": _outputs(plan, trained.graph),
         "classes": list(plan.classes),
         "rows": {name: split.rows for name, split in dataset.splits.items()},
         "metrics": dict(trained.metrics),
@@ -106,12 +106,14 @@ def _search(tuned: Tuned) -> dict[str, Any]:
     return {"trial": tuned.best.number, "values": tuned.best.values, "trials": trials}
 
 
-def _outputs(plan: Plan) -> list[dict[str, Any]]:
-    classes = plan.classes
-    if not classes:
-        return [{"name": PREDICTION, "type": plan.pipeline.prediction_type, "shape": [-1]}]
-    label_type = "string" if isinstance(classes[0], str) else "int64"
-    return [
-        {"name": PROBABILITIES, "type": "float32", "shape": [-1, len(classes)]},
-        {"name": LABEL, "type": label_type, "shape": [-1]},
-    ]
+def _outputs(plan: Plan, graph: bytes) -> list[dict[str, Any]]:
+    """Describe what the graph answers with, as `_input` does."""
+    return [_output(each, len(plan.places)) for each in onnx.load_from_string(graph).graph.output]
+
+
+def _output(told: onnx.ValueInfoProto, places: int) -> dict[str, Any]:
+    tensor = told.type.tensor_type
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    # A network that does not say how many numbers it answers with has one for each place.
+    sizes = [dimension.dim_value or places for dimension in tensor.shape.dim[1:]]
+    return {"name": told.name, "type": "string" if kind.hasobject else kind.name, "shape": [-1, *sizes]}

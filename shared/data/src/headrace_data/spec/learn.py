@@ -13,6 +13,17 @@ from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import Layer, Origin
 from headrace_data.spec.tune import Tune
+from headrace_data.tasks import TASKS, TaskKind, TaskSettings
+
+_ANSWERS: Final = "; ".join(f"{kind}: {task.answer}" for kind, task in TASKS.items())
+_MEASURES: Final = "; ".join(
+    f"{kind}: {', '.join(each.name for each in task.measured)}" for kind, task in TASKS.items()
+)
+_ERRORS: Final = ", ".join(
+    f"{task.headline.name} of a {kind}"
+    for kind, task in TASKS.items()
+    if any(gate.setting == "error_rise" for gate in task.gates)
+)
 
 
 class EarlyStop(Section):
@@ -59,27 +70,14 @@ class Budget(Section):
     )
 
 
-Task = Literal["classification", "regression"]
-"""What a model answers: one of the label's values, or a number."""
-PredictionType = Literal["float32", "float64"]
-"""In which type a number is predicted."""
-
-
-class Train(Section):
+class Train(Section, TaskSettings):
     """From a dataset to a version."""
 
     model: DnsLabel | None = pydantic.Field(default=None, description="Name clients call. Default: metadata.name.")
-    task: Task | None = pydantic.Field(
+    task: TaskKind | None = pydantic.Field(
         default=None,
-        description="classification: the answer is one of the label's values. regression: it is a number. Default: "
-        "regression for a label of type float32 or float64, classification for others.",
-    )
-    prediction_type: PredictionType | None = pydantic.Field(
-        default=None,
-        description="Regression only: the type of the number that is predicted; clients read FP32 or FP64. Left out of "
-        "a pipeline that is applied for the first time: float64 for a label of type float64, int32, int64 or uint32, "
-        "of which float32 holds seven digits only. Left out later: as it was, and float32 in pipelines from before "
-        "there was a choice.",
+        description=f"What is answered. {_ANSWERS}. Default: regression for a label of type float32 or float64, "
+        "classification for others.",
     )
     network: Annotated[Network, pydantic.Field(discriminator="kind")] = pydantic.Field(description="What is trained.")
     origin: Origin | None = pydantic.Field(
@@ -191,7 +189,7 @@ class Gates(Section):
     error_rise: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
         default=ERROR_RISE,
         exclude_if=lambda value: value == ERROR_RISE,  # as for classWeights
-        description="Regression: rise of the root mean squared error, as a share of it, at most.",
+        description=f"Rise of the error that the task is known by ({_ERRORS}), as a share of it, at most.",
     )
     size_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.0, description="Its size over that of fp32, at most."
@@ -201,9 +199,8 @@ class Gates(Section):
     )
     measure: str | None = pydantic.Field(
         default=None,
-        description="By which versions are compared with the served one and with their baseline: accuracy, log_loss, "
-        "calibration_error, precision, recall, f1, roc_auc or pr_auc; of a regression rmse, mae or r2. Left out: "
-        "accuracy, or rmse.",
+        description="By which versions are compared with the served one and with their baseline, one of the task's. "
+        f"{_MEASURES}. Left out: the first of these.",
     )
     limits: dict[str, float] = pydantic.Field(
         default_factory=dict,

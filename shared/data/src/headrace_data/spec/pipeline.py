@@ -12,13 +12,14 @@ from typing import Literal
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
-from headrace_data.spec.learn import Compress, PredictionType, Serve, Task, Train
+from headrace_data.spec.learn import Compress, Serve, Train
 from headrace_data.spec.prepare import Prepare
 from headrace_data.spec.retain import Retain
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transform import Transform
+from headrace_data.tasks import PredictionType, TaskKind
 
 
 def own_name(name: str, incarnation: int) -> str:
@@ -29,7 +30,7 @@ def own_name(name: str, incarnation: int) -> str:
     return f"{name}.{incarnation}" if incarnation else name
 
 
-def default_task(label: Field) -> Task:
+def default_task(label: Field) -> TaskKind:
     """Return the task of a label where a document says none."""
     return "regression" if label.type in ("float32", "float64") else "classification"
 
@@ -86,7 +87,7 @@ class Pipeline(Section):
         return self.train.model or self.metadata.name
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskKind:
         """What the model answers: `train.task`, or what suits the label's type."""
         if self.train.task is not None:
             return self.train.task
@@ -100,7 +101,7 @@ class Pipeline(Section):
 
     @property
     def prediction_type(self) -> PredictionType:
-        """The type of a regression's answers: `train.prediction_type`, and float32 where nothing is said."""
+        """The type of answers that are numbers: `train.prediction_type`, and float32 where nothing is said."""
         return self.train.prediction_type or "float32"
 
     @property

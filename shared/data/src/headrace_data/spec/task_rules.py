@@ -7,13 +7,16 @@ from typing import Final
 
 import numpy as np
 
-from headrace_data.spec.draft import Draft, Finding, closest
+from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
+from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
 from headrace_data.spec.yaml_tree import Path
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.tasks.deciding import MAXIMISED
+
+_HEEDED: Final = frozenset(name for task in TASKS.values() for name in task.heeds)
 
 
 def task_fits_label(draft: Draft) -> Iterator[Finding]:
@@ -26,16 +29,36 @@ def task_fits_label(draft: Draft) -> Iterator[Finding]:
         yield ("train", "task"), f"expected {fit} for a label of type {label.type}, got {task}"
 
 
-def weights_are_for_classes(draft: Draft) -> Iterator[Finding]:
-    """Demand classes from who weighs them."""
-    if draft.at("train", "classWeights") == "balanced" and _task(draft) == "regression":
-        yield ("train", "classWeights"), "expected none for a regression, which has no classes, got balanced"
+def settings_are_of_the_task(draft: Draft) -> Iterator[Finding]:
+    """Demand settings that the task heeds from a document that says some."""
+    task = _task(draft)
+    for name in sorted(_HEEDED - TASKS[task].heeds) if task is not None else ():
+        # A default that is said all the same asks for nothing.
+        if (value := draft.at("train", name)) is not None and value != "none":
+            heeding = " or ".join(f"a {kind}" for kind, each in TASKS.items() if name in each.heeds)
+            told = value if isinstance(value, str | bool | int | float) else "one"
+            yield ("train", name), f"expected none for a {task}, as only {heeding} heeds it, got {told!r}"
 
 
-def prediction_types_are_for_numbers(draft: Draft) -> Iterator[Finding]:
-    """Demand numbers from a document that says their type."""
-    if draft.at("train", "predictionType") is not None and _task(draft) == "classification":
-        yield ("train", "predictionType"), "expected none for a classification, which answers a class, got one"
+def task_fits_network(draft: Draft) -> Iterator[Finding]:
+    """Demand a network that can learn the task."""
+    kind, task = draft.at("train", "network", "kind"), _task(draft)
+    if task is not None and isinstance(kind, str) and kind in TASKS[task].unfit_networks:
+        others = " and ".join(sorted(TASKS[task].unfit_networks))
+        told = f"expected a network that learns a {task}, which {others} do not, got {kind}"
+        yield ("train", "network", "kind"), told
+
+
+def features_leave_the_task_its_names(draft: Draft) -> Iterator[Finding]:
+    """Demand that no feature is called as an answer of the task is."""
+    task = _task(draft)
+    names = set(TASKS[task].outputs) - RESERVED if task is not None else set()
+    for position in draft.by_role("feature"):
+        if (name := draft.items[position].get("name")) in names:
+            yield (
+                (*SCHEMA, position, "name"),
+                f"expected another name for a feature: {name!r} belongs to the answers of a {task}",
+            )
 
 
 def measures_are_of_the_task(draft: Draft) -> Iterator[Finding]:
@@ -56,24 +79,18 @@ def measures_are_of_the_task(draft: Draft) -> Iterator[Finding]:
 def positive_is_a_value_of_the_label(draft: Draft) -> Iterator[Finding]:
     """Demand a value of the label's type from who looks for one."""
     value, label, task = draft.at("train", "positive"), _label(draft), _task(draft)
-    if value is None or label is None or task is None:
+    if value is None or label is None or task is None or not TASKS[task].counts_labels:
         return
     place = ("train", "positive")
-    if task != "classification":
-        yield place, f"expected none for a {task}, which has no classes, got {value!r}"
-        return
     wanted = {"string": str, "bool": bool}.get(label.type, int)
     if type(value) is not wanted:
         yield place, f"expected a value of type {label.type}, as the label's, got {value!r}"
 
 
 def thresholds_are_for_two_classes(draft: Draft) -> Iterator[Finding]:
-    """Demand a classification and one thing to choose by from who asks for a threshold."""
+    """Demand one thing to choose by from who asks for a threshold."""
     threshold, task, place = draft.at("train", "threshold"), _task(draft), ("train", "threshold")
-    if not isinstance(threshold, dict) or task is None:
-        return
-    if task != "classification":
-        yield place, f"expected none for a {task}, which has no classes, got one"
+    if not isinstance(threshold, dict) or task is None or not TASKS[task].counts_labels:
         return
     maximised = threshold.get("maximise")
     if (maximised is None) == (threshold.get("costs") is None):
@@ -154,8 +171,9 @@ def _task(draft: Draft) -> str | None:
 
 TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     task_fits_label,
-    weights_are_for_classes,
-    prediction_types_are_for_numbers,
+    settings_are_of_the_task,
+    task_fits_network,
+    features_leave_the_task_its_names,
     measures_are_of_the_task,
     positive_is_a_value_of_the_label,
     thresholds_are_for_two_classes,

@@ -4,17 +4,27 @@ Names of measurements are read here and nowhere else.
 """
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
 from headrace_data.tasks.classification import Classification, classes_of
 from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
-from headrace_data.tasks.regression import Regression
-from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Scores, Task
+from headrace_data.tasks.quantile import Quantile, QuantileSettings
+from headrace_data.tasks.regression import NumberSettings, PredictionType, Regression
+from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
+
+TaskKind = Literal["classification", "regression", "quantile"]
+"""The tasks as a pipeline's document names them."""
+
+
+class TaskSettings(NumberSettings, QuantileSettings):
+    """What a document says under `train` of single tasks, each in the task's file. What other tasks heed is `heeds`."""
+
 
 TASKS: Final[dict[str, Task]] = {
     "classification": Classification(),
     "regression": Regression(),
+    "quantile": Quantile(),
 }
 """The tasks by their kind in a pipeline's document."""
 
@@ -59,11 +69,15 @@ __all__ = [
     "Baseline",
     "Classes",
     "Gate",
+    "Labels",
     "Mean",
     "Measure",
     "Metrics",
+    "PredictionType",
     "Scores",
     "Task",
+    "TaskKind",
+    "TaskSettings",
     "at_least",
     "classes_of",
     "joined",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -237,6 +237,24 @@ def always_one_class(counts: Mapping[int | str, int], positive: int | str | None
     return Always(ClassScores(classes, positive), answers, {ACCURACY.name: f"{_BASELINE}{commonest}"})
 
 
+class ClassCounts:
+    """Rows by the value of the label."""
+
+    def __init__(self, positive: int | str | None = None) -> None:
+        """`positive` is the class that is looked for."""
+        self.counts: Counter[int | str] = Counter()
+        self._positive = positive
+
+    def add(self, labels: Array) -> None:
+        """Add the labels of some rows."""
+        values, counts = np.unique(labels, return_counts=True)
+        self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+    def baseline(self) -> Always:
+        """Return what measures always the commonest class."""
+        return always_one_class(self.counts, self._positive)
+
+
 def _drop(own: Metrics, reference: Metrics) -> float:
     return reference.get(ACCURACY.name, nan) - own.get(ACCURACY.name, nan)
 
@@ -245,7 +263,10 @@ class Classification(Task):
     """One of the label's values, with the probability of each."""
 
     kind = "classification"
+    answer = "one of the label's values"
     unfit = frozenset({"float32", "float64"})
+    counts_labels = True
+    heeds = frozenset({"classWeights", "positive", "threshold"})
     outputs = (PROBABILITIES, LABEL)
     headline = ACCURACY
     measured = (ACCURACY, LOG_LOSS, CALIBRATION_ERROR, PRECISION, RECALL, F1, ROC_AUC, PR_AUC)
@@ -257,6 +278,15 @@ class Classification(Task):
         Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0),
         Gate("klDivergence", DIVERGENCE, lambda own, _: own.get(DIVERGENCE, nan), 0.0),
     )
+
+    def labels(self, train: Any) -> ClassCounts:
+        """Return what counts the rows of each class."""
+        value = train.positive
+        return ClassCounts(int(value) if isinstance(value, bool) else value)
+
+    def places(self, train: Any, values: Classes) -> Classes:
+        """Return the label's values."""
+        return values
 
     def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> ClassScores:
         """Return what measures answers."""

@@ -54,6 +54,17 @@ def ratio(name: str) -> Callable[[Metrics, Metrics], float]:
     return measured
 
 
+def rise(measure: Measure) -> Gate:
+    """Return the gate of how much a variant's error may rise over fp32's, as a share of it."""
+
+    def measured(own: Metrics, reference: Metrics) -> float:
+        before, after = reference.get(measure.name, math.nan), own.get(measure.name, math.nan)
+        # A reference without any error cannot be divided by: only a variant without error is as good.
+        return 0.0 if before == after == 0.0 else after / before - 1.0 if before > 0.0 else math.nan
+
+    return Gate("errorRise", "error_rise", measured, 0.0)
+
+
 LATENCY: Final = "latency_ms_batch_1"
 """Median time of one run with one row, in milliseconds."""
 COMMON_GATES: Final = (

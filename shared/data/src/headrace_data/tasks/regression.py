@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
+import pydantic
 
-from headrace_data.tasks.gate import Gate
+from headrace_data.tasks.gate import rise
 from headrace_data.tasks.measure import AVERAGED, SQUARED, Array, Measure, Metrics, require_rows
 from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
 
+PredictionType = Literal["float32", "float64"]
+"""In which type a number is predicted."""
 PREDICTION: Final = "prediction"
 """The output of a served graph: [rows] float32 or float64, in the label's unit."""
 RMSE: Final = Measure("rmse", "label", "less", "rmse", adds_up=SQUARED)
@@ -91,22 +93,65 @@ def always_the_mean(mean: float) -> Always:
     return Always(RegressionScores(), lambda rows: {PREDICTION: np.full(rows, mean)}, {})
 
 
-def _rise(own: Metrics, reference: Metrics) -> float:
-    before, after = reference.get(RMSE.name, math.nan), own.get(RMSE.name, math.nan)
-    # A reference without any error cannot be divided by: only a variant without error is as good.
-    return 0.0 if before == after == 0.0 else after / before - 1.0 if before > 0.0 else math.nan
+class Moments:
+    """Mean and deviation of labels, merged as in Chan, Golub and LeVeque (1979)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._squares = 0.0
+        self.mean = 0.0
+
+    def add(self, labels: Array) -> None:
+        """Add the labels of some rows."""
+        values = labels.astype(np.float64)
+        mean, count = float(values.mean()), len(values)
+        delta, total = mean - self.mean, self._count + count
+        self._squares += float(np.square(values - mean).sum()) + delta * delta * (self._count * count / total)
+        self.mean += delta * (count / total)
+        self._count = total
+
+    @property
+    def deviation(self) -> float:
+        """The population's standard deviation; 1 where all labels are equal, and the mean says it all."""
+        return float(np.sqrt(self._squares / self._count)) or 1.0
+
+    def baseline(self) -> Always:
+        """Return what measures always the mean."""
+        return always_the_mean(self.mean)
+
+
+class NumberSettings(pydantic.BaseModel):
+    """What `train` says of numbers that are answered."""
+
+    prediction_type: PredictionType | None = pydantic.Field(
+        default=None,
+        description="Of tasks that answer numbers: their type; clients read FP32 or FP64. Left out of a pipeline that "
+        "is applied for the first time: float64 for a label of type float64, int32, int64 or uint32, of which float32 "
+        "holds seven digits only. Left out later: as it was, and float32 in pipelines from before there was a choice.",
+    )
 
 
 class Regression(Task):
     """A number that comes close to the label."""
 
     kind = "regression"
+    answer = "a number that comes close to the label"
     unfit = frozenset({"string"})
+    answers_numbers = True
+    heeds = frozenset({"predictionType"})
     outputs = (PREDICTION,)
     headline = RMSE
     measured = (RMSE, MAE, R2)
     beside = MAE.name
-    gates = (Gate("errorRise", "error_rise", _rise, 0.0),)
+    gates = (rise(RMSE),)
+
+    def labels(self, train: Any) -> Moments:
+        """Return what takes note of mean and deviation."""
+        return Moments()
+
+    def point(self, answers: Answers, places: Classes) -> Array:
+        """Return the predictions."""
+        return answers[PREDICTION].reshape(-1)
 
     def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> RegressionScores:
         """Return what measures answers."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from headrace_data.tasks.gate import Gate
 from headrace_data.tasks.measure import Array, Measure, Metrics
@@ -14,13 +14,23 @@ from headrace_data.tasks.measure import Array, Measure, Metrics
 Answers = Mapping[str, Array]
 """What a graph answers to some rows, by the name of its output: each [rows, ...]."""
 Classes = Sequence[int | str]
-"""The label's values in the order of the network's outputs; none where the label is a number."""
+"""What the places of an answer stand for, such as the label's values; none where it is one number."""
 
 
 BASELINE: Final = "baseline_"
 """How the measurements of always the same answer begin."""
 TREES: Final = "trees_"
 """How the measurements of trees begin that were grown of the same rows to compare with."""
+
+
+class Labels(Protocol):
+    """What a run must know of the training split's labels, taken batch by batch."""
+
+    def add(self, labels: Array) -> None:
+        """Add the labels of some rows, [rows]; at least one."""
+
+    def baseline(self) -> Always:
+        """Return what measures the answer that looks at no feature."""
 
 
 class Scores(Protocol):
@@ -86,8 +96,18 @@ class Task(ABC):
 
     kind: ClassVar[str]
     """As in a pipeline's document, under `train.task`."""
+    answer: ClassVar[str]
+    """What is answered, for the document's page."""
     unfit: ClassVar[frozenset[str]]
     """Types of labels that it cannot learn."""
+    unfit_networks: ClassVar[frozenset[str]] = frozenset()
+    """Kinds of `train.network` that cannot learn it."""
+    counts_labels: ClassVar[bool] = False
+    """Whether it answers one of the label's values, of which there may not be too many."""
+    answers_numbers: ClassVar[bool] = False
+    """Whether it answers numbers in the label's unit, whose type `train.predictionType` says."""
+    heeds: ClassVar[frozenset[str]]
+    """Keys of `train` that other tasks may have no use for."""
     outputs: ClassVar[tuple[str, ...]]
     """Names of the tensors that a served graph answers with."""
     headline: ClassVar[Measure]
@@ -107,10 +127,30 @@ class Task(ABC):
         return {each.name: each for each in self.measured}
 
     @abstractmethod
-    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> Scores:
-        """Return what measures answers, where there are classes: `positive` is the one that is looked for.
+    def labels(self, train: Any) -> Labels:
+        """Return what takes note of the training split's labels; `train` is the section of the spec."""
 
-        `compared` are the classes of all graphs that are compared, so that a measure means the same of each.
+    def places(self, train: Any, values: Classes) -> Classes:
+        """Return what the places of an answer stand for, given the label's values; nothing where it is one number."""
+        return ()
+
+    def question(self, train: Any) -> object:
+        """Return what is asked beside the kind: versions that answer another question are not compared."""
+        return None
+
+    def point(self, answers: Answers, places: Classes) -> Array | None:
+        """Return the numbers that stand for some answers, [rows] in the label's unit; None where they are classes.
+
+        `places` are what the places of the answers stand for.
+        """
+        return None
+
+    @abstractmethod
+    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> Scores:
+        """Return what measures answers; `classes` are what their places stand for.
+
+        Where these are the label's values, `positive` is the one that is looked for, and `compared` are those of all
+        graphs that are compared, so that a measure means the same of each.
         """
 
     def measure(self, name: str | None) -> Measure:

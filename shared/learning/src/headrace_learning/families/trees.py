@@ -26,7 +26,7 @@ from headrace_learning.served import ServedModel
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.loop import Outcome
-from headrace_learning.training.objectives import Classification, Objective
+from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.training.rows import Rows, Source, joined
 
 _TEXT = "trees"
@@ -155,6 +155,8 @@ class Trees(Family):
 
     def fit(self, section: TreesModel, rows: Sources, objective: Objective, run: Run) -> Fitted:
         """Grow trees from the newest checkpoint's, or from none."""
+        if not isinstance(objective, Classification | Regression):
+            raise NotLearnable(f"trees learn classes, or one number, not by {type(objective).__name__}")
         if run.origin is not None:
             raise NotLearnable("train.from: expected a network, got trees, which are grown anew")
         lightgbm = _lightgbm()

@@ -1,0 +1,33 @@
+"""What a task is to learning: what stands behind a family's outputs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from headrace_data.spec import Pipeline
+from headrace_data.tasks import Classes
+from torch import nn
+
+from headrace_learning.features import Feature
+from headrace_learning.graphs import Array
+from headrace_learning.served import ServedModel
+from headrace_learning.training.objectives import Objective
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a family learns of the label, and how it is served."""
+
+    outputs: int
+    """Numbers that answer one prepared row."""
+    objective: Objective
+    """The loss over them."""
+    targets: Callable[[Array], torch.Tensor]
+    """Labels, [rows], as the objective takes them."""
+    serve: Callable[[Sequence[Feature], Sequence[int], nn.Module], ServedModel]
+    """Around features, the shape of a prepared row and a network: the model that is exported."""
+
+
+Head = Callable[[Pipeline, Classes, Any], Learned]
+"""From a pipeline, what the places of an answer stand for, and the `Labels` of its task over the training split."""
