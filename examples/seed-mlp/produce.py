@@ -12,6 +12,8 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from kafka import KafkaProducer
@@ -23,13 +25,18 @@ SPREAD = 0.12
 """Standard deviation of the centres; that of the noise is 1."""
 
 
-def records(rows: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield key and value of each record."""
+def examples() -> Iterator[tuple[np.ndarray[Any, Any], int]]:
+    """Yield features, [1000] float64, and class of each row, without end."""
     random = np.random.default_rng(SEED)
     centres = random.normal(0.0, SPREAD, (CLASSES, FEATURES))
-    for number in range(rows):
+    while True:
         klass = int(random.integers(CLASSES))
-        features = centres[klass] + random.normal(0.0, 1.0, FEATURES)
+        yield centres[klass] + random.normal(0.0, 1.0, FEATURES), klass
+
+
+def records(rows: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and value of each record."""
+    for number, (features, klass) in enumerate(islice(examples(), rows)):
         name = f"row-{number:05d}"
         value = {"id": name, "features": features.round(4).tolist(), "class": klass}
         yield name.encode(), json.dumps(value).encode()

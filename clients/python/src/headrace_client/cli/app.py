@@ -14,6 +14,7 @@ from headrace_client.cli import (
     explain,
     freeze,
     gc,
+    importing,
     init,
     lineage,
     platform,
@@ -58,6 +59,7 @@ app.add_typer(topic.app, name="topic", rich_help_panel=PIPELINES)
 app.command("init", rich_help_panel=PIPELINES)(init.init)
 app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
+app.command("import", rich_help_panel=PIPELINES)(importing.import_)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
 app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
 app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)

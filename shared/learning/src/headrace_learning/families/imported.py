@@ -31,18 +31,23 @@ _COPIES = {"keras": 10, "onnx": 4}
 """What reading takes at least, in sizes of the file: of Keras with gradients and checkpoints."""
 
 
-def _keras(data: bytes, section: ImportedModel, run: Run) -> Core:
-    return read_keras(data, section.frozen, run.train.seed)
+def _keras(data: bytes, section: ImportedModel, seed: int) -> Core:
+    return read_keras(data, section.frozen, seed)
 
 
-def _onnx(data: bytes, section: ImportedModel, _run: Run) -> Core:
+def _onnx(data: bytes, section: ImportedModel, _seed: int) -> Core:
     if section.frozen:
         raise NotLearnable("train.network.frozen: expected none for onnx, of which nothing is trained, got some")
     return read_onnx(data)
 
 
-_READERS: Final[Mapping[str, Callable[[bytes, ImportedModel, Run], Core]]] = {"keras": _keras, "onnx": _onnx}
+_READERS: Final[Mapping[str, Callable[[bytes, ImportedModel, int], Core]]] = {"keras": _keras, "onnx": _onnx}
 """What reads each format of the spec."""
+
+
+def read(data: bytes, section: ImportedModel, seed: int) -> Core:
+    """Read a file as a section says. Raise `NotLearnable` for one that cannot be served."""
+    return _READERS[section.format](data, section, seed)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class ImportedFamily(Family):
     def fit(self, section: ImportedModel, rows: Sources, objective: Objective, run: Run) -> Fitted:
         """Train on from the file's weights or the newest checkpoint, or measure what has nothing to learn."""
         data = run.artifacts.read(section.digest, section.size_bytes)
-        core = _READERS[section.format](data, section, run)
+        core = read(data, section, run.train.seed)
         network = fit(core, section, objective, run.shape, run.classes)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             outcome = _measured(network, rows, objective, run)
