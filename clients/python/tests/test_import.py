@@ -80,7 +80,6 @@ def test_a_file_is_tried_kept_and_put_in_force(headrace, registry, tmp_path, wri
     assert put.stream == load_pipeline(DOCUMENT).stream
     assert ObjectStore(str(tmp_path / "store")).beginning(f"sha256/{digest[7:9]}/{digest[7:]}", 10_000) == data
     assert f"model.onnx is kept: 0.2 kB, digest {digest}" in result.stdout
-    assert "and serves model 'scans-reader'" in result.stdout
     assert "rows of shape [2, 2], 3 outputs; no dataset yet to hold it against" in result.stderr
     assert "prepare.transform makes them, not as they are sent: pixels (standard)" in result.stderr
 

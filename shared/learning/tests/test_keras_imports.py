@@ -19,6 +19,7 @@ from headrace_data.tasks.classification import PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION
 from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import open_graph
+from headrace_learning.importing import hdf5
 from headrace_learning.importing.keras_files import read_keras_file
 from headrace_learning.importing.keras_network import read_keras
 from headrace_learning.training.randomness import make_deterministic
@@ -266,6 +267,7 @@ HOSTILE: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("got 'function': it names a function of your own", lambda data: changed(data, setting(1, activation=OWN))),
     ("got 'TFSMLayer': it is not known", lambda data: changed(data, layer(1, class_name="TFSMLayer"))),
     ("got 'Dense' of 'os'", lambda data: changed(data, layer(1, module="os"))),
+    ("expected a model that can be read, got TypeError", lambda data: changed(data, layer(1, module=["os"]))),
     ("registered as 'mine>Dense'", lambda data: changed(data, layer(1, registered_name="mine>Dense"))),
     (
         "expected a Sequential or Functional model, got 'Mine'",
@@ -277,7 +279,7 @@ HOSTILE: list[tuple[str, Callable[[bytes], bytes]]] = [
         "expected at most 16,777,216 values of a row",
         lambda data: changed(data, between(FAR, {"class_name": "GlobalAveragePooling1D", "config": {"name": "near"}})),
     ),
-    ("expected a model that Keras can read", lambda data: changed(data, setting(1, units="many"))),
+    ("expected a model that can be read", lambda data: changed(data, setting(1, units="many"))),
     (
         "got a link at",
         lambda data: weights_with(
@@ -307,7 +309,7 @@ HOSTILE: list[tuple[str, Callable[[bytes], bytes]]] = [
         lambda data: weights_with(data, lambda file: replaced(file, lambda f, n: f.create_dataset(n, data=["x"] * 48))),
     ),
     (
-        "expected a model that Keras can read",
+        "expected a model that can be read",
         lambda data: weights_with(
             data, lambda file: replaced(file, lambda f, n: f.create_dataset(n, data=np.zeros((6, 9), "f4")))
         ),
@@ -336,3 +338,15 @@ def test_a_circle_of_groups_ends(keras: Any, save: Save) -> None:
         file["layers/again"] = file["/"]
 
     assert read_keras_file(weights_with(save(small(keras), ".keras"), circle)).numbers > 0
+
+
+def test_a_file_that_its_reader_never_ends_with_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "_CPU_S", 1)
+    path = tmp_path / "loop.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "{}" * 50
+    data = bytearray(path.read_bytes())
+    # The size of a text in the global heap: the library looks for its end for ever.
+    data[data.find(b"GCOL") + 24] ^= 0x85
+    with pytest.raises(NotLearnable, match="got a file that ends its reader, by -"):
+        read_keras(bytes(data))

@@ -140,6 +140,7 @@ HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     ("expected ONNX, got a zip archive, such as .keras", lambda: b"PK\x03\x04" + SOFTMAX),
     ("expected ONNX, got bytes that are none", lambda: SOFTMAX[:-7]),
     ("expected a graph with operators and outputs, got none", lambda: b""),
+    ("expected a model that can be read, got UnicodeDecodeError", lambda: SOFTMAX.replace(b"MatMul", b"Ma\xffMul")),
     ("expected one file with all weights in it", lambda: external(SOFTMAX)),
     (
         "expected one output of float32, got y, z among y, z",

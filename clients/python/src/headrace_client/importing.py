@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from headrace_client.errors import ExtraMissing, InputInvalid
 from headrace_client.stores import opened_store
@@ -80,11 +80,13 @@ def label_values(texts: Sequence[str], pipeline: Pipeline) -> tuple[bool | int |
         raise InputInvalid(f"--classes: expected whole numbers, as label {label.name!r} is: {error}") from error
 
 
-def with_import(pipeline: Pipeline, model: str, section: ImportedModel, epochs: int | None) -> dict[str, Any]:
-    """Return a pipeline's document that serves a model of a name, made of an imported file."""
+def with_import(pipeline: Pipeline, model: str, section: ImportedModel, epochs: int | None) -> bytes:
+    """Return the document of a pipeline that serves a model of a name, made of an imported file."""
+    from headrace_data.canonical import canonical
+
     plain = pipeline.plain()
     train = {**plain["train"], "model": model, "network": section.plain()}
-    return {**plain, "train": train | ({} if epochs is None else {"epochs": epochs})}
+    return canonical({**plain, "train": train | ({} if epochs is None else {"epochs": epochs})})
 
 
 def check(data: bytes, section: ImportedModel, pipeline: Pipeline, datasets: Sequence[Dataset]) -> str:

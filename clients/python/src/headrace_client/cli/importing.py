@@ -15,9 +15,10 @@ from headrace_client.cli.output import JsonOption, note, print_json, printable, 
 from headrace_client.cli.tables import size_text
 from headrace_client.errors import InputInvalid
 from headrace_client.registry import RegistryClient
-from headrace_client.views import short_id
+from headrace_client.views import pipeline_view, short_id
 
 if TYPE_CHECKING:
+    from headrace.registry.v1 import registry_service_pb2 as messages
     from headrace_data.spec import ImportedModel, Pipeline
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model, as clients will call it.")]
@@ -42,6 +43,10 @@ AnswersOption = Annotated[
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Keras: passes over the training split; default: the pipeline's.")
 ]
+CreateTopicOption = Annotated[
+    bool, typer.Option("--create-topic", help="Create the producers' topic when it does not exist.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Try the file; keep and change nothing.")]
 
 
 def import_(
@@ -53,10 +58,8 @@ def import_(
     classes: ClassesOption = "",
     answers: AnswersOption = "",
     epochs: EpochsOption = None,
-    create_topic: Annotated[
-        bool, typer.Option("--create-topic", help="Create the producers' topic when it does not exist.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try the file; keep and change nothing.")] = False,
+    create_topic: CreateTopicOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put a model that was made elsewhere in force: ONNX is judged as it came, Keras is trained on by the stream.
@@ -64,43 +67,43 @@ def import_(
     The file is tried on sample rows, kept in the object store under its digest, and named by the pipeline's
     train.network. What comes of it is a version like any other: measured, gated, released and rolled back.
     """
-    from headrace_data.canonical import canonical
-
     from headrace_client import importing
 
-    kind = file_format or importing.format_of(path)
-    data = importing.read_model(path)
+    kind, data = file_format or importing.format_of(path), importing.read_model(path)
     with RegistryClient(find_addresses().registry) as registry:
         spec = _pipeline(registry, pipeline)
         values = importing.label_values([each.strip() for each in classes.split(",")], spec) if classes else None
         section = _section(kind, data, tuple(frozen or ()), values, answers)
-        tried = importing.check(data, section, spec, registry.datasets(spec.name))
-        note(f"{printable(path.name)}: {tried}")
+        note(f"{printable(path.name)}: {importing.check(data, section, spec, registry.datasets(spec.name))}")
         if not dry_run:
             importing.keep(path)
-        before = registry.pipelines(spec.name)
-        document = canonical(importing.with_import(spec, name, section, epochs))
+        before = [] if as_json else registry.pipelines(spec.name)
+        document = importing.with_import(spec, name, section, epochs)
         answer = registry.apply(document, create_topic=create_topic, dry_run=dry_run)
         follows = consequence(registry, before[0], answer.applied) if before and answer.changed else ""
     if as_json:
-        print_json(
-            {
-                "pipeline": spec.name,
-                "model": name,
-                "network": section.plain(),
-                "spec_digest": answer.applied.spec.digest,
-                "changed": answer.changed,
-            }
-        )
+        print_json(_view(section, answer))
         return
-    what = "would be kept" if dry_run else "is kept"
-    say(f"{printable(path.name)} {what}: {size_text(len(data))}, digest {section.digest}")
-    force = "would be in force" if dry_run else "is in force" if answer.changed else "was in force already"
-    say(f"pipeline '{spec.name}' {force} (spec {short_id(answer.applied.spec.digest)}) and serves model '{name}'")
+    _say(path, section, answer, dry_run=dry_run)
     if follows:
         say(follows)
     if prepared := importing.transformed(spec):
         note(f"the model gets features as prepare.transform makes them, not as they are sent: {', '.join(prepared)}")
+
+
+def _view(section: ImportedModel, answer: messages.ApplyPipelineResponse) -> dict[str, object]:
+    view = pipeline_view(answer.applied)
+    told = {key: view[key] for key in ("pipeline", "model", "spec_digest")}
+    return told | {"network": section.plain(), "changed": answer.changed}
+
+
+def _say(path: Path, section: ImportedModel, answer: messages.ApplyPipelineResponse, *, dry_run: bool) -> None:
+    view = pipeline_view(answer.applied)
+    kept, force = ("would be kept", "would be in force") if dry_run else ("is kept", "is in force")
+    if not answer.changed:
+        force = "is in force already"
+    say(f"{printable(path.name)} {kept}: {size_text(section.size_bytes)}, digest {section.digest}")
+    say(f"pipeline '{view['pipeline']}' {force} (spec {short_id(view['spec_digest'])}), serves model '{view['model']}'")
 
 
 def _pipeline(registry: RegistryClient, name: str) -> Pipeline:

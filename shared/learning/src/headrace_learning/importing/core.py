@@ -1,7 +1,8 @@
 """What a reader of files gives: a model of prepared rows, and how it is written as ONNX."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -30,6 +31,21 @@ class Core(nn.Module, ABC):
     @abstractmethod
     def body(self) -> Body:
         """Return it as an ONNX graph, as it is now and in evaluation mode."""
+
+
+@contextmanager
+def refused(subject: str) -> Iterator[None]:
+    """Say of whatever the libraries raise within the block that the file is not as it should be.
+
+    Nothing else is read there, and a file that was made to mean no good finds errors that nobody has listed.
+    """
+    try:
+        yield
+    except (NotLearnable, MemoryError):
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise NotLearnable(f"{subject}: expected a model that can be read, got {told}") from error
 
 
 def sample_rows(shape: Sequence[int]) -> torch.Tensor:

@@ -9,7 +9,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,9 @@ import torch
 
 from headrace_learning.bodies import Body
 from headrace_learning.errors import NotLearnable
-from headrace_learning.importing.core import Core, known
-from headrace_learning.importing.keras_files import SUBJECT, KerasFile, needs_extra, read_keras_file
+from headrace_learning.importing.core import Core, known, refused
+from headrace_learning.importing.hdf5 import needs_extra
+from headrace_learning.importing.keras_files import SUBJECT, KerasFile, read_keras_file
 from headrace_learning.importing.keras_layers import require_known_parts
 from headrace_learning.tracing import trace
 from headrace_learning.training.randomness import seed_for
@@ -74,9 +74,11 @@ def read_keras(data: bytes, frozen: Sequence[str] = (), seed: int = 0) -> KerasN
     Raise `NotLearnable` for a file that cannot be read, is not of built-in layers, or is larger in memory than on disk.
     """
     file = read_keras_file(data)
-    require_known_parts(file.config)
+    with refused(SUBJECT):
+        require_known_parts(file.config)
     keras = _keras()
-    with _refused():
+    with refused(SUBJECT), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         keras.backend.clear_session()
         shape, outputs = _ends(_outlined(keras, file), file)
         keras.backend.clear_session()
@@ -90,7 +92,7 @@ def _keras() -> Any:
     try:
         keras = importlib.import_module("keras")
     except ImportError as error:
-        raise needs_extra(error) from error
+        raise NotLearnable(needs_extra(error)) from error
     if keras.backend.backend() != "torch":
         raise NotLearnable(f"Keras: expected the backend torch, got {keras.backend.backend()}; unset KERAS_BACKEND")
     keras.config.set_floatx("float32")
@@ -171,17 +173,3 @@ def _layers(model: Any) -> Iterator[Any]:
         yield layer
         if hasattr(layer, "layers"):
             yield from _layers(layer)
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    """Say of whatever Keras raises that the file is not as it should be: nothing else is read here."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (NotLearnable, MemoryError):
-        raise
-    except Exception as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise NotLearnable(f"{SUBJECT}: expected a model that Keras can read, got {told}") from error

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from headrace_learning.bodies import MOST_BYTES, Body, read_body
 from headrace_learning.errors import NotLearnable
-from headrace_learning.importing.core import Core, known, sample_rows
+from headrace_learning.importing.core import Core, known, refused, sample_rows
 
 SUBJECT: Final = "imported ONNX file"
 _PICKLE, _ZIP, _HDF5 = b"\x80", b"PK\x03\x04", b"\x89HDF"
@@ -42,13 +42,14 @@ class OnnxNetwork(Core):
 
 def read_onnx(data: bytes) -> OnnxNetwork:
     """Read a file. Raise `NotLearnable` for what is no graph that can be served."""
-    model = _parsed(data)
-    _keep_one_output(model)
-    answers = _without_shares(model)
-    _free_rows(model)
-    body = read_body(model.SerializeToString(), SUBJECT)
-    body.require_rows_apart(sample_rows(body.shape).numpy())
-    return OnnxNetwork(body, answers)
+    with refused(SUBJECT):
+        model = _parsed(data)
+        _keep_one_output(model)
+        answers = _without_shares(model)
+        _free_rows(model)
+        body = read_body(model.SerializeToString(), SUBJECT)
+        body.require_rows_apart(sample_rows(body.shape).numpy())
+        return OnnxNetwork(body, answers)
 
 
 def _parsed(data: bytes) -> onnx.ModelProto:
