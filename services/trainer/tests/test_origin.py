@@ -45,6 +45,7 @@ def train(store: ObjectStore, freeze: Callable[[Pipeline], Manifest], digits: Pi
             "spec": pipeline.canonical_json().decode(),
             "dataset": {"dataset_id": "sha256:d", "manifest": asdict(dataset)},
             "checkpoint_s": 0,
+            "packages": [],
         }
         if begun is not None:
             held = {"version_id": begun["version_id"], "weights": begun["weights"], "dataset": asdict(dataset)}
