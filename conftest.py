@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -95,6 +97,57 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
     with Platform.on_free_ports(tmp_path_factory.mktemp("broker"), services=()) as started:
         yield started
+
+
+WORDS = "a the is was very not film plot song good bad fine awful great dull it and so of one two"
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WIDTH, INNER = 32, 48
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as Hugging Face has it: a BERT of two layers and random weights, which knows a few words."""
+    import tokenizers
+    from safetensors.numpy import save_file
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    known = [*SPECIAL, *WORDS.split(), *LETTERS[1:], *(f"##{letter}" for letter in LETTERS), *".,!?'0123456789"]
+    vocabulary = {word: place for place, word in enumerate(known)}
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": INNER, "type_vocab_size": 2}
+    sizes |= {"vocab_size": len(vocabulary), "hidden_size": WIDTH, "max_position_embeddings": 64}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL[1]))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_act": "gelu", **sizes}))
+    save_file(_tiny_weights(len(vocabulary)), folder / "model.safetensors")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def _tiny_weights(vocabulary: int) -> dict[str, Any]:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    rows = {"word": vocabulary, "position": 64, "token_type": 2}
+    shapes = {f"embeddings.{name}_embeddings": (count, WIDTH) for name, count in rows.items()}
+    norms = ["embeddings.LayerNorm"]
+    for layer in ("encoder.layer.0", "encoder.layer.1"):
+        dense = [f"attention.self.{name}" for name in ("query", "key", "value")] + ["attention.output.dense"]
+        shapes |= {f"{layer}.{name}": (WIDTH, WIDTH) for name in dense}
+        shapes |= {f"{layer}.intermediate.dense": (INNER, WIDTH), f"{layer}.output.dense": (WIDTH, INNER)}
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    tensors = {f"{name}.weight": random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    for name, (outputs, _) in shapes.items():
+        if name.startswith("encoder."):
+            tensors[f"{name}.bias"] = random.normal(0, 0.1, outputs).astype(np.float32)
+    for name in norms:
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
+    return tensors
 
 
 @pytest.hookimpl(trylast=True)

@@ -132,7 +132,7 @@ bogus: 1
         "line 9: stream.schema[1].role: expected one field with role id, got another beside schema[0]",
         "line 9: stream.schema[1].type: expected 'string', 'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', "
         "'uint16', 'uint32', 'float32' or 'float64', got \"strin\"",
-        "line 10: stream.schema[2].type: expected prepare.transform.words.encode (onehot, ordinal or hash) for a "
+        "line 10: stream.schema[2].type: expected prepare.transform.words.encode (onehot, ordinal, hash or text) for a "
         "string feature, got none",
         "line 13: stream.schema[3].shape[1]: expected greater than or equal to 1, got 0",
         "line 16: prepare.freeze.afterIdle: expected a duration such as 500ms, 3s, 5m, 1h or 7d, got 3",
@@ -200,7 +200,7 @@ bogus: 1
         (
             "kind: mlp",
             "kind: rnn",
-            "train.network.kind: expected 'mlp', 'cnn', 'residual', 'trees', 'imported', 'python', got \"rnn\"",
+            "train.network.kind: expected 'mlp', 'cnn', 'residual', 'trees', 'imported', 'python', 'encoder', got",
         ),
         ("{kind: mlp}", "{kind: python, factory: acme.nets}", "factory: expected package.module:function, got"),
         ("{kind: mlp}", "{kind: python, factory: '__main__:f'}", "factory: expected package.module:function, got"),

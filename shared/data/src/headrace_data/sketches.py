@@ -238,6 +238,8 @@ def needs_order(transform: Transform) -> bool:
 
 
 def _most_categories(transform: Transform) -> int:
+    if transform.kind_of("string") == "text":
+        return 0  # nothing is learned from which texts there are, and they may be long
     return MAX_FOUND if transform.limits_categories else MAX_CATEGORIES
 
 

@@ -1,6 +1,7 @@
 """Models in ONNX Runtime, on the CPU."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -56,21 +57,21 @@ class OnnxModel:
         properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         optional: frozenset[str] = told(properties, OPTIONAL, frozenset())
         labels: dict[str, tuple[str, ...]] = told(properties, LABELS, {})
-        tokenised: tuple[Tokenised, ...] = told(properties, TOKENS, ())
-        self._texts = {each.input: Tokenizer(each) for each in tokenised}
-        taken = [each for node in self._session.get_inputs() for each in self._taken(node)]
-        self.inputs = tuple(_tensor(*each, optional=each[0] in optional) for each in taken)
+        tokenised: dict[str, Tokenised] = told(properties, TOKENS, {})
+        self._texts = {name: Tokenizer(each) for name, each in tokenised.items()}
+        self.inputs = tuple(
+            self._sent(_tensor(node.name, node.type, node.shape, optional=node.name in optional))
+            for node in self._session.get_inputs()
+        )
         self.outputs = tuple(
             _tensor(node.name, node.type, node.shape, labels=labels.get(node.name, ()))
             for node in self._session.get_outputs()
         )
         self.is_steady = not self._texts and not has_control_flow(graph)
 
-    def _taken(self, node: Any) -> list[tuple[str, str, list[Any]]]:
-        """Return name, type and shape of what callers send for an input of the graph."""
-        if (tokenizer := self._texts.get(node.name)) is None:
-            return [(node.name, node.type, node.shape)]
-        return [(name, "tensor(string)", node.shape[:1]) for name in tokenizer.tokenised.texts]
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """Return what callers send for an input of the graph: texts for their tokens."""
+        return replace(tensor, dtype=np.dtype(object), shape=tensor.shape[:1]) if tensor.name in self._texts else tensor
 
     def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Return the outputs named, in that order."""
@@ -97,11 +98,8 @@ class OnnxModel:
 
     def _run_texts(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run rows of about equal length together, no more of them than `_MOST_TOKENS` allows."""
-        tokens = {
-            name: tokenizer.tokens([arrays[text].reshape(-1).tolist() for text in tokenizer.tokenised.texts])
-            for name, tokenizer in self._texts.items()
-        }
-        given = {name: array for name, array in arrays.items() if not self._is_text(name)}
+        tokens = {name: tokenizer.tokens(arrays[name].tolist()) for name, tokenizer in self._texts.items()}
+        given = {name: array for name, array in arrays.items() if name not in tokens}
         lengths = np.array([[len(row) for row in rows] for rows in tokens.values()]).max(axis=0)
         order = np.argsort(lengths, kind="stable")
         parts = []
@@ -113,15 +111,11 @@ class OnnxModel:
         back = np.argsort(order, kind="stable")
         return [np.concatenate(part)[back] for part in zip(*parts, strict=True)]
 
-    def _is_text(self, name: str) -> bool:
-        return any(name in tokenizer.tokenised.texts for tokenizer in self._texts.values())
-
     def sample(self, rows: int) -> dict[str, Array]:
         """Return rows to try it with: zeros, and texts that take as long as any."""
         arrays = {each.name: _zeros(each, rows) for each in self.inputs}
-        for tokenizer in self._texts.values():
-            for name in tokenizer.tokenised.texts:
-                arrays[name] = np.full(rows, "a " * tokenizer.tokenised.length, object)
+        for name, tokenizer in self._texts.items():
+            arrays[name] = np.full(rows, "a " * tokenizer.tokenised.length, object)
         return arrays
 
 

@@ -11,26 +11,21 @@ OPTIONAL: Final = "headrace.optional"
 LABELS: Final = "headrace.labels"
 """What the places of an output's last dimension stand for, as a JSON object of lists of texts by output."""
 TOKENS: Final = "headrace.tokens"
-"""Which inputs of the graph are the tokens of texts, as a JSON list of what `Tokenised` holds."""
+"""Which inputs of the graph are the tokens of texts, as a JSON object of what `Tokenised` holds by input."""
 
 ToldT = TypeVar("ToldT")
 
 
 class Tokenised(BaseModel):
-    """An input of a graph, [batch, tokens] int64, that is made of a text, or of a pair of texts.
+    """An input of a graph, [batch, tokens] int64, that is made of a text, which callers send in its place.
 
-    A token is its number in the vocabulary, plus the vocabulary's size in the second text of a pair; -1 stands behind
-    the last token of a row that is shorter than others.
+    A token is its number in the vocabulary; -1 stands behind the last token of a row that is shorter than others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: str
-    """Name of the graph's input."""
-    texts: tuple[str, ...] = Field(min_length=1, max_length=2)
-    """What callers send in its place."""
-    fills: tuple[str | None, ...]
-    """What stands for each text where it is missing, the empty one; None where none may be."""
+    fill: str | None = None
+    """What stands for a text that is missing, the empty one; None where none may be."""
     length: int = Field(ge=1, le=65_536)
     """Most tokens of a row, the special ones included; the rest of a text is cut off."""
     tokenizer: str
@@ -40,7 +35,7 @@ class Tokenised(BaseModel):
 _KINDS: Final = {
     OPTIONAL: (TypeAdapter(frozenset[str]), "a JSON list of names"),
     LABELS: (TypeAdapter(dict[str, tuple[str, ...]]), "a JSON object of lists of texts"),
-    TOKENS: (TypeAdapter(tuple[Tokenised, ...]), "a JSON list of tokenised inputs"),
+    TOKENS: (TypeAdapter(dict[str, Tokenised]), "a JSON object of tokenised inputs"),
 }
 
 

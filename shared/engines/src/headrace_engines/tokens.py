@@ -1,6 +1,6 @@
 """Texts as tokens: what a model of language reads in their place, made by the library that its authors used."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,9 +12,7 @@ from headrace_engines.properties import Tokenised
 NO_TOKEN: Final = -1
 """Stands behind the last token of a row."""
 _MOST_CHARACTERS: Final = 128
-"""Characters of a text that are looked at for each token that is kept: no text takes long, however long it is."""
-
-Texts = Sequence[str] | npt.NDArray[Any]
+"""Characters of a text that are looked at for each token that is kept: none takes long, however long it is."""
 
 
 class Tokenizer:
@@ -27,40 +25,32 @@ class Tokenizer:
             import tokenizers
         except ImportError as error:
             raise NotAModel(
-                f"input {tokenised.texts[0]!r} is a text of language, which needs the library tokenizers: install "
-                f"headrace-engines[text] ({error})"
+                f"texts that are language need the library tokenizers: install headrace-engines[text] ({error})"
             ) from error
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(tokenised.tokenizer)
+            self._tokenizer: Any = tokenizers.Tokenizer.from_str(tokenised.tokenizer)
             # Whatever the file says of both: rows are as long as their texts, up to the length.
             self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(tokenised.length)
-            self.vocabulary: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
-            # The special tokens alone may take all room.
-            self._encode(["a" for _ in tokenised.texts])
-        except Exception as error:
-            raise NotAModel(f"input {tokenised.texts[0]!r}: its tokenizer cannot be used: {error}") from error
+            special = len(self._tokenizer.encode("").ids)
+        except Exception as error:  # its exceptions have no base of their own
+            raise NotAModel(f"expected a tokenizer as tokenizer.json has it, got {error}") from error
+        if special > tokenised.length:
+            raise NotAModel(
+                f"expected a length of at least {special} tokens, which each text has, got {tokenised.length}"
+            )
 
-    def tokens(self, columns: Sequence[Texts]) -> list[list[int]]:
-        """Return the tokens of each row, of one column of texts or of the two of a pair; "" is missing."""
-        return [self._row(texts) for texts in zip(*columns, strict=True)]
+    @property
+    def largest(self) -> int:
+        """The largest number of a token."""
+        numbers: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return max(numbers.values())
 
-    def _row(self, texts: tuple[str, ...]) -> list[int]:
-        most = self.tokenised.length * _MOST_CHARACTERS
-        filled = [
-            (text if text or fill is None else fill)[:most]
-            for text, fill in zip(texts, self.tokenised.fills, strict=True)
-        ]
+    def tokens(self, texts: Iterable[str]) -> list[list[int]]:
+        """Return the tokens of each text; "" is missing."""
+        most, fill = self.tokenised.length * _MOST_CHARACTERS, self.tokenised.fill or ""
         # One text at a time: of several the library makes tokens in threads of its own.
-        encoded = self._encode(filled)
-        ids: list[int] = encoded.ids
-        if len(texts) == 1:
-            return ids
-        return [token + self.vocabulary * kind for token, kind in zip(ids, encoded.type_ids, strict=True)]
-
-    def _encode(self, texts: Sequence[str]) -> Any:
-        first, *second = texts
-        return self._tokenizer.encode(first, second[0] if second else None)
+        return [self._tokenizer.encode((text or fill)[:most]).ids for text in texts]
 
 
 def in_rows(tokens: Sequence[Sequence[int]], length: int | None = None) -> npt.NDArray[np.int64]:

@@ -13,13 +13,14 @@ import onnx
 from headrace_data.tasks import Classes
 from headrace_data.transforms import FittedText
 from headrace_engines.model import run_in_batches
-from headrace_engines.properties import LABELS, OPTIONAL
+from headrace_engines.properties import LABELS, OPTIONAL, TOKENS
 from onnx import helper
 
 from headrace_learning.errors import ExportMismatch
 from headrace_learning.evaluation import open_graph
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array, Columns
+from headrace_learning.language import FittedTokens
 from headrace_learning.served import ServedModel
 from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET, RUNTIME_DOMAIN, write_codes
 from headrace_learning.writing import write_model
@@ -69,7 +70,7 @@ def export_graph(model: ServedModel, classes: Classes, rows: Columns, decision: 
 
 def _code_name(feature: Feature) -> str:
     """Return what the graph calls a feature where PyTorch takes it: a category's codes are no input of the graph."""
-    return f"codes/{feature.name}" if feature.is_text else feature.name
+    return f"codes/{feature.name}" if feature.has_codes else feature.name
 
 
 def _rename(exported: onnx.ModelProto, taken: Sequence[Feature], outputs: Sequence[str]) -> None:
@@ -98,7 +99,7 @@ def _take_texts(model: onnx.ModelProto, features: Sequence[Feature]) -> None:
     """Put what makes codes of texts in front: the graph takes texts, the transforms in it take their codes."""
     graph = model.graph
     del graph.value_info[:]
-    texts = [feature.fitted for feature in features if isinstance(feature.fitted, FittedText)]
+    texts = [each.fitted for each in features if each.has_codes and isinstance(each.fitted, FittedText)]
     nodes = [node for text in texts for node in write_codes(text, f"codes/{text.name}")]
     for text in texts:
         place = next(place for place, each in enumerate(graph.input) if each.name == f"codes/{text.name}")
@@ -113,6 +114,10 @@ def _properties(model: ServedModel, classes: Classes) -> dict[str, str]:
     """Return what the graph says of its inputs and outputs beside their types and shapes."""
     optional = [feature.name for feature in model.features if feature.fitted.optional]
     properties = {OPTIONAL: json.dumps(optional)} if optional else {}
+    tokenised = {each.name: each.fitted.tokenised for each in model.features if isinstance(each.fitted, FittedTokens)}
+    if tokenised:
+        plain = {name: each.model_dump(mode="json", exclude_defaults=True) for name, each in tokenised.items()}
+        properties[TOKENS] = json.dumps(plain, ensure_ascii=False, sort_keys=True)
     if classes:
         # The first answer has the places.
         properties[LABELS] = json.dumps({model.answers[0]: [str(value) for value in classes]}, ensure_ascii=False)

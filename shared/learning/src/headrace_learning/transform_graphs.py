@@ -113,6 +113,11 @@ def _hash(fitted: FittedHash, _feature: Feature, writer: Writer, prefix: str, ra
     return writer.cast(writer.node("Equal", codes, places), np.bool_, np.float32)
 
 
+def _text(_fitted: FittedText, _feature: Feature, writer: Writer, _prefix: str, raw: str) -> str:
+    """Write the tokens of a text as they are, [batch, tokens]."""
+    return writer.cast(raw, np.int64, np.float32)
+
+
 def _single(fitted: FittedSingle, feature: Feature, writer: Writer, prefix: str, raw: str) -> str:
     fill = None if fitted.fill is None else np.array(fitted.fill)
     return writer.as_column(_filled(feature, fill, np.float64, writer, prefix, raw))
@@ -165,6 +170,7 @@ GRAPHS: Final[Mapping[str, Callable[[Any, Feature, Writer, str, str], str]]] = M
         "onehot": _onehot,
         "ordinal": _ordinal,
         "hash": _hash,
+        "text": _text,
     }
 )
 """What writes each kind of transform, by its name in a pipeline's spec."""

@@ -47,7 +47,7 @@ def write_model(model: ServedModel) -> tuple[onnx.ModelProto, list[str]]:
         writer.nodes,
         "served",
         [
-            helper.make_tensor_value_info(name, element_type(feature.graph_type), [BATCH, *feature.shape])
+            helper.make_tensor_value_info(name, element_type(feature.graph_type), [BATCH, *feature.graph_shape])
             for name, feature in zip(names, model.features, strict=True)
         ],
         [helper.make_tensor_value_info(each.value, each.type, [BATCH, *each.shape]) for each in outputs],
@@ -103,7 +103,7 @@ def _convolution(layer: Any, writer: Writer, prefix: str, value: str) -> str:
     )
 
 
-def _gelu(_layer: nn.Module, writer: Writer, _prefix: str, value: str) -> str:
+def write_gelu(writer: Writer, value: str) -> str:
     """Write x / 2 * (1 + erf(x / sqrt 2)): this operator set has no operator for it."""
     root, one, half = (
         writer.constant(name, np.float32(number)) for name, number in (("root of 2", 2**0.5), ("1", 1), ("0.5", 0.5))
@@ -141,7 +141,7 @@ _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, Writer, str, str], str]] 
     nn.BatchNorm2d: _normalisation,
     Residual: _residual,
     SpatialMean: _spatial_mean,
-    nn.GELU: _gelu,
+    nn.GELU: lambda _layer, writer, _prefix, value: write_gelu(writer, value),
     nn.MaxPool2d: _pooling,
     nn.ReLU: lambda _layer, writer, _prefix, value: writer.node("Relu", value),
     nn.Tanh: lambda _layer, writer, _prefix, value: writer.node("Tanh", value),

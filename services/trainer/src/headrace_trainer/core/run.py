@@ -147,8 +147,10 @@ def run(
     of a search are recorded. Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would
     fail as well.
     """
-    prepared = _prepared(plan, reader, memory or Memory(), packages)
-    fit, train = partial(_fit, plan, prepared, artifacts or NoArtifacts()), plan.pipeline.train
+    artifacts, train = artifacts or NoArtifacts(), plan.pipeline.train
+    family = FAMILIES[train.network.kind].allowing(packages).opened(train.network, artifacts)
+    prepared = _prepared(plan, reader, memory or Memory(), family)
+    fit = partial(_fit, plan, prepared, artifacts)
     tuned = None
     if train.tune and trials:
         tuned = Search(train, plan.subject, fit, checkpoints, trials, progress).run()
@@ -187,11 +189,10 @@ class _Prepared:
     memory: Memory
 
 
-def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, packages: Sequence[str]) -> _Prepared:
+def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, family: Family) -> _Prepared:
     """Return the rows as a family takes them. Raises DoesNotFit where the spec's own settings cannot."""
     train = plan.pipeline.train
-    family = FAMILIES[train.network.kind].allowing(packages)
-    features = features_of(plan.pipeline, plan.dataset.transforms)
+    features = family.features(features_of(plan.pipeline, plan.dataset.transforms))
     shape, outputs = family.input_shape(features), len(plan.places) or 1
     splits = Splits(reader, shape, memory)
     if train.tune is None:

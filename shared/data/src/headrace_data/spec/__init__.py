@@ -16,6 +16,7 @@ from headrace_data.spec.learn import (
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
 from headrace_data.spec.networks import (
     CnnNetwork,
+    EncoderNetwork,
     ImportedModel,
     Kept,
     MlpNetwork,
@@ -51,6 +52,7 @@ __all__ = [
     "Constant",
     "EarlyStop",
     "Encode",
+    "EncoderNetwork",
     "Field",
     "Freeze",
     "Gates",

@@ -15,9 +15,11 @@ from headrace_data.spec.transform import ENCODES_TEXTS, Buckets, Constant, Trans
 from headrace_data.spec.yaml_tree import Path
 
 _TRANSFORM: Final[Path] = ("prepare", "transform")
-_TEXTS: Final = "onehot, ordinal or hash"
+_TEXTS: Final = "onehot, ordinal, hash or text"
 _SINGLE: Final = ("quantile", "buckets", "cyclic")
 """Kinds for numbers that are no part of an array: each has places of its own."""
+READS_TEXTS: Final = ("encoder",)
+"""Kinds of networks that read language."""
 RESERVED: Final = frozenset({"label", "probabilities", "logits", "classes", "prediction"})
 """Names that belong to a model's answers; no feature may have one."""
 
@@ -102,8 +104,9 @@ def _text(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
         yield (*place, "scale"), f"expected scale on numbers only, got it on {field.name!r} of type string"
     if transform.encode is not None and (kind := transform.kind_of(field.type)) not in ENCODES_TEXTS:
         yield (*place, "encode"), f"expected {_TEXTS} for the string feature {field.name!r}, got {kind}"
-    if transform.impute in ("mean", "median"):
-        wanted = "mostFrequent or {constant: TEXT}"
+    is_language = transform.kind_of(field.type) == "text"
+    if transform.impute in ("mean", "median") or (is_language and transform.impute == "mostFrequent"):
+        wanted = "{constant: TEXT}" if is_language else "mostFrequent or {constant: TEXT}"
         yield (*place, "impute"), f"expected {wanted} for a string feature, got {transform.impute}"
     if isinstance(transform.impute, Constant) and not isinstance(transform.impute.constant, str):
         reason = f"expected a text for a string feature, got {transform.impute.constant}"
@@ -142,6 +145,27 @@ def _number_kind(field: Field, transform: Transform, place: Path) -> Iterator[Fi
         yield (*place, "encode", "edges"), f"expected rising numbers, got {list(edges)}"
 
 
+def language_has_a_reader(draft: Draft) -> Iterator[Finding]:
+    """Demand one text and nothing else for a network that reads language, and no such text for another."""
+    kind = draft.at("train", "network", "kind")
+    if not isinstance(kind, str) or not draft.complete:
+        return
+    features = [field for field in draft.fields.values() if field.role == "feature"]
+    chosen = {field.name: _transform(draft, field.name) for field in features if field.type == "string"}
+    texts = [name for name, found in chosen.items() if found is not None and found.encode == "text"]
+    if kind in READS_TEXTS and (len(texts) != 1 or len(features) != 1):
+        yield (
+            ("train", "network", "kind"),
+            f"{kind} expects exactly one feature, a string with prepare.transform.NAME.encode: text, got "
+            f"{len(features)} of which {len(texts)} are",
+        )
+    for name in texts if kind not in READS_TEXTS else ():
+        yield (
+            (*_TRANSFORM, name, "encode"),
+            f"text expects a network that reads language ({', '.join(READS_TEXTS)}), got {kind}",
+        )
+
+
 def _transform(draft: Draft, name: str) -> Transform | None:
     """Return a feature's transform, one that does nothing when it has none; None when it is wrong by itself."""
     section = draft.at(*_TRANSFORM)
@@ -157,5 +181,6 @@ FEATURE_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     transforms_name_features,
     categories_are_encoded,
     transforms_fit_features,
+    language_has_a_reader,
 )
 """The rules about features."""

@@ -146,5 +146,29 @@ class PythonNetwork(Section):
     )
 
 
-Network = MlpNetwork | CnnNetwork | ResidualNetwork | TreesModel | ImportedModel | PythonNetwork
+class EncoderNetwork(Kept):
+    """BERT over one text, from weights that others have trained. `headrace import` keeps their folder."""
+
+    is_folder: ClassVar[bool] = True
+    kind: Literal["encoder"] = pydantic.Field(
+        description="BERT over the one feature, which is a text; the trainer needs the extra `encoder`, inference the "
+        "extra `text`."
+    )
+    tune: Literal["lora", "full", "frozen"] = pydantic.Field(
+        default="lora",
+        description="What is learned beside the last layer. lora: a small difference of each weight of the attention. "
+        "full: everything; a learningRate of 0.00005 suits it. frozen: nothing else, by far the quickest.",
+    )
+    rank: Annotated[int, pydantic.Field(ge=1, le=256)] = pydantic.Field(
+        default=8, description="lora: rank of the differences."
+    )
+    length: Annotated[int, pydantic.Field(ge=4, le=8192)] = pydantic.Field(
+        default=128, description="Tokens of a text that are read; the rest is cut off."
+    )
+    pooling: Literal["mean", "cls"] = pydantic.Field(
+        default="mean", description="What answers: the mean over a text's tokens, or its first place."
+    )
+
+
+Network = MlpNetwork | CnnNetwork | ResidualNetwork | TreesModel | ImportedModel | PythonNetwork | EncoderNetwork
 """What can be trained."""

@@ -27,7 +27,11 @@ from headrace_data.spec.yaml_tree import Path
 _MAX_ELEMENTS: Final = 2**20
 _NAMELESS: Final = ("float32", "float64", "bool")
 """Types whose values cannot name or group records."""
-_UNHEEDED: Final = {"trees": ("from", "epochs", "batchSize", "optimizer", "augment"), "imported": ("from",)}
+_UNHEEDED: Final = {
+    "trees": ("from", "epochs", "batchSize", "optimizer", "augment"),
+    "imported": ("from",),
+    "encoder": ("augment", "compareWith", "freeze", "rates"),
+}
 """Settings under train that a kind of network has no use for."""
 
 

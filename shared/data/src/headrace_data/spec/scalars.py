@@ -87,6 +87,12 @@ def _topic_name(value: str) -> str:
     return value
 
 
+def _digest(value: str) -> str:
+    if not DIGEST.fullmatch(value):
+        raise ValueError("expected sha256: and 64 hexadecimal digits")
+    return value
+
+
 def _plain_number(value: float) -> float | int:
     """Make 16.0 and 16 one value, so that both give the same digest."""
     if abs(value) > sys.float_info.max:
@@ -148,7 +154,11 @@ Range = Annotated[tuple[Number, Number], pydantic.AfterValidator(_ordered)]
 """Lowest and highest allowed value, both inclusive."""
 Fraction = Annotated[float, pydantic.Field(ge=0.0001, lt=1)]
 """A part of one; splits have a resolution of one in ten thousand."""
-Digest = Annotated[str, pydantic.Field(pattern=f"^{DIGEST.pattern}$")]
+Digest = Annotated[
+    str,
+    pydantic.AfterValidator(_digest),
+    pydantic.WithJsonSchema({"type": "string", "pattern": f"^{DIGEST.pattern}$"}),
+]
 """What names bytes in the object store."""
 PositiveInt = Annotated[int, pydantic.Field(ge=1, le=2**31 - 1)]
 """A count of at least one."""

@@ -121,9 +121,9 @@ class Cyclic(Section):
 
 ScaleWord = Literal["standard", "minmax", "robust", "none", "log", "winsorize", "quantile"]
 """How a number is scaled."""
-EncodeWord = Literal["onehot", "ordinal", "hash", "buckets"]
+EncodeWord = Literal["onehot", "ordinal", "hash", "text", "buckets"]
 """How a text, or a number, becomes inputs."""
-ENCODES_TEXTS: Final = ("onehot", "ordinal", "hash")
+ENCODES_TEXTS: Final = ("onehot", "ordinal", "hash", "text")
 """Kinds of encode for string features; the others are for numbers."""
 _SCALES: Final = {"winsorize": "winsorize", "quantile": "quantile"}
 _ENCODES: Final = {
@@ -203,6 +203,7 @@ class Transform(Section):
         "the training split, all zeros for another. ordinal: the category's place in sorted order, one more than the "
         "last for another. At most 1000 categories; with maxCategories or minCount up to 100,000, of which the rare "
         "ones share a place with those to come. hash: one of 32 columns by the text's hash, for texts of any number. "
+        "text: as it is, for a network that reads language. "
         "Single numbers: buckets, one column for each of ten intervals, or {kind: cyclic, periods: [...]}.",
     )
     scale: Scale | None = pydantic.Field(

@@ -29,6 +29,7 @@ from headrace_data.transforms import (
     quantile,
     robust,
     standard,
+    text,
     winsorize,
 )
 from headrace_data.transforms.category import UNSEEN, FittedCategory
@@ -79,6 +80,7 @@ TRANSFORMS: Final[Mapping[str, Kind]] = MappingProxyType(
         "onehot": onehot,
         "ordinal": ordinal,
         "hash": hashing,
+        "text": text,
     }
 )
 """The kinds of transforms, by their names in a pipeline's spec."""

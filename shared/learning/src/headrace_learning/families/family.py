@@ -77,6 +77,17 @@ class Family(ABC):
         """Return the family with leave to import these packages: itself, where it imports none but its own."""
         return self
 
+    def opened(self, section: Any, artifacts: Artifacts) -> "Family":
+        """Return the family with what the spec's section names in the object store: itself where that is nothing.
+
+        Raise `NotLearnable` where what it names cannot be learned from.
+        """
+        return self
+
+    def features(self, features: Sequence[Feature]) -> Sequence[Feature]:
+        """Return the features as they are prepared for it. Raise `NotLearnable` where it has no use for them."""
+        return features
+
     @abstractmethod
     def input_shape(self, features: Sequence[Feature]) -> tuple[int, ...]:
         """Return the shape of one prepared row. Raise `NotLearnable` where the features have none for the family."""

@@ -14,7 +14,7 @@ from headrace_data.tasks import Mean
 from torch import nn
 
 from headrace_learning.errors import Diverged
-from headrace_learning.networks import weights_of
+from headrace_learning.networks import learned_of, load_learned
 from headrace_learning.training.augmenting import augmented
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint, Midway
@@ -76,7 +76,7 @@ class Training:
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss = math.inf
-        self._best_weights = weights_of(network)
+        self._best_weights = learned_of(network)
         self._midway: Midway | None = None
         self._purse = Purse(settings.budget.cpu if settings.budget else None)
         self._kept = (0, 0)
@@ -100,7 +100,7 @@ class Training:
 
         if self._kept != (self._epoch, 0):
             self._save_checkpoint()
-        self._network.load_state_dict(self._best_weights)
+        load_learned(self._network, self._best_weights)
         self._network.eval()
         return Outcome(self._epoch, self._best_epoch, self._best_loss)
 
@@ -181,13 +181,13 @@ class Training:
         self._schedule.saw(better=better)
         if better:
             self._best_epoch, self._best_loss = self._epoch, validation.loss
-            self._best_weights = weights_of(self._network)
+            self._best_weights = learned_of(self._network)
 
     def _save_checkpoint(self, midway: Midway | None = None) -> None:
         checkpoint = Checkpoint(
             subject=self._subject,
             epoch=self._epoch,
-            weights=weights_of(self._network),
+            weights=learned_of(self._network),
             best_weights=self._best_weights,
             best_epoch=self._best_epoch,
             best_loss=self._best_loss,
@@ -202,7 +202,7 @@ class Training:
         checkpoint = self._checkpoints.newest(self._subject)
         if checkpoint is None:
             return
-        self._network.load_state_dict(checkpoint.weights)
+        load_learned(self._network, checkpoint.weights)
         self._optimizer.restore(checkpoint.optimizer)
         self._schedule.restore(checkpoint.optimizer)
         self._epoch = checkpoint.epoch

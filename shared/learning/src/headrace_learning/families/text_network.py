@@ -1,0 +1,70 @@
+"""An encoder of language with a head: the tokens of texts in, numbers out."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from headrace_learning.families.bert_graph import write_encoder
+from headrace_learning.writer import Writer
+
+_MEASURED_TOKENS = 16_384
+"""Tokens that a forward pass without gradients takes at once."""
+
+
+class TextNetwork(nn.Module):
+    """BERT, the mean of its last layer over the tokens of a text or its first place, and one linear layer.
+
+    A row is [length] float32: the numbers of tokens, which float32 holds exactly, and -1 behind the last.
+    """
+
+    def __init__(self, encoder: nn.Module, width: int, pooling: str, outputs: int) -> None:
+        """Build a head on `encoder`, a `BertModel` of transformers whose layers are `width` wide."""
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+        self.outputs = outputs
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Answer rows, [batch, length] float32: [batch, outputs] float32."""
+        if torch.is_grad_enabled():
+            return self._answers(inputs)
+        return torch.cat([self._answers(part) for part in _pieces(inputs)])
+
+    def _answers(self, inputs: torch.Tensor) -> torch.Tensor:
+        answers: torch.Tensor = self.head(self.pooled(inputs))
+        return answers
+
+    def pooled(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of rows, [batch, length] float32: [batch, width] float32."""
+        # No row is longer: what lies behind has no part in an answer, and would cost as much as a token.
+        longest = max(int((inputs >= 0).sum(dim=1).max()), 1)
+        tokens = inputs[:, :longest].to(torch.int64)
+        held = tokens >= 0
+        hidden: torch.Tensor = self.encoder(
+            input_ids=tokens.clamp(min=0), attention_mask=held.to(torch.int64)
+        ).last_hidden_state
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weights = held.unsqueeze(2).to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def write(self, writer: Writer, value: str) -> str:
+        """Write itself behind rows of any length, [batch, tokens] float32; return the name of the answers."""
+        pooled = write_encoder(self.encoder, self.pooling, writer, value)
+        weight, bias = (
+            writer.constant(f"network.head.{name}", values.detach().numpy())
+            for name, values in (("weight", self.head.weight), ("bias", self.head.bias))
+        )
+        return writer.node("Gemm", pooled, weight, bias, transB=1)
+
+
+@torch.no_grad()
+def pooled_rows(network: TextNetwork, inputs: torch.Tensor) -> torch.Tensor:
+    """Return what the encoder makes of many rows."""
+    return torch.cat([network.pooled(part) for part in _pieces(inputs)])
+
+
+def _pieces(inputs: torch.Tensor) -> Iterator[torch.Tensor]:
+    yield from torch.split(inputs, max(_MEASURED_TOKENS // inputs.shape[1], 1))

@@ -1,0 +1,293 @@
+"""BERT over a text: tuned in three ways, and answered by the graph as transformers answers."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from headrace_data.canonical import sha256_digest
+from headrace_data.folder import FileRef, Folder
+from headrace_data.spec import EncoderNetwork, Train
+from headrace_data.transforms import FittedTransform
+from headrace_data.transforms.text import FittedLanguage
+from headrace_learning.building import LabelScale
+from headrace_learning.errors import NotLearnable
+from headrace_learning.evaluation import open_graph
+from headrace_learning.export import export_graph
+from headrace_learning.families import FAMILIES
+from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.features import Feature
+from headrace_learning.methods import METHODS
+from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
+from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
+from headrace_learning.training.objectives import Classification, Objective, Regression
+from headrace_learning.training.randomness import make_deterministic
+from headrace_learning.training.rows import Rows, Source
+
+pytestmark = pytest.mark.slow
+
+TUNES = ("full", "lora", "frozen")
+SCALE = LabelScale(20.0, 5.0)
+HOSTILE = [
+    *("", " ", "good", "good " * 500, "x" * 100_000, "\u0000\u0007", "ünïcödé ﬁne", "😀 not bad", "\ufeffgood"),
+    *("[PAD] [SEP] [CLS] [MASK]", "a\u0301 e\u0301", "नमस्ते good", "\u202egood", "日本語", "good\nbad\tfine", "'" * 90),
+]
+
+
+class Shelf:
+    """Files by digest."""
+
+    def __init__(self, folder: Path, **replaced: bytes) -> None:
+        self._files: dict[str, bytes] = {}
+        files = {path.name: replaced.get(path.stem, path.read_bytes()) for path in folder.iterdir()}
+        self.document = Folder(
+            {name: FileRef(self._put(data), len(data)) for name, data in files.items() if data}
+        ).to_json()
+        self._put(self.document)
+
+    def _put(self, data: bytes) -> str:
+        self._files[digest := sha256_digest(data)] = data
+        return digest
+
+    def read(self, digest: str, size_bytes: int) -> bytes:
+        return self._files[digest]
+
+    def section(self, **changes: Any) -> EncoderNetwork:
+        plain = {"kind": "encoder", "digest": sha256_digest(self.document), "size_bytes": len(self.document)}
+        return EncoderNetwork.model_validate(plain | {"length": 12} | changes)
+
+
+@dataclass
+class Notebook:
+    """Keeps a checkpoint whenever it is asked whether one is due, as bytes."""
+
+    kept: list[tuple[bytes, bytes]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        return from_bytes(*self.kept[-1]) if self.kept else None
+
+    def due(self, *, midway: bool) -> bool:
+        return True
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.kept.append(to_bytes(checkpoint))
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        self.losses.append(metrics["validation_loss"])
+
+
+class Streamed:
+    """Rows that come anew in each epoch."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.batches = rows.batches
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def chunks(self) -> Iterator[Rows]:
+        half = len(self) // 2
+        for part in (slice(None, half), slice(half, None)):
+            yield Rows(self._rows.inputs[part], self._rows.targets[part])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    make_deterministic()
+    yield
+    torch.set_deterministic_debug_mode("default")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def shelf(tiny_bert: Path) -> Shelf:
+    return Shelf(tiny_bert)
+
+
+def reviews(rows: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Texts, and how often they praise less how often they blame."""
+    random = np.random.default_rng(seed)
+    good, bad = ("good", "great", "fine"), ("bad", "awful", "dull")
+    words = np.array(["a", "the", "is", "was", "film", "plot", "song", "it", "and", *good, *bad])
+    chosen = [random.choice(words, random.integers(3, 14)).tolist() for _ in range(rows)]
+    marks = [sum(map(one.count, good)) - sum(map(one.count, bad)) for one in chosen]
+    return np.array([" ".join(one) for one in chosen], dtype=object), np.array(marks)
+
+
+def model_of(shelf: Shelf, section: EncoderNetwork, network: torch.nn.Module, answers: int | LabelScale) -> ServedModel:
+    family = FAMILIES["encoder"].opened(section, shelf)
+    features = family.features([Feature(FittedLanguage("review"))])
+    if isinstance(answers, LabelScale):
+        return ServedRegressor(features, family.input_shape(features), network, answers.mean, answers.deviation)
+    return ServedClassifier(features, family.input_shape(features), network)
+
+
+def fitted(
+    shelf: Shelf,
+    section: EncoderNetwork,
+    notebook: Notebook,
+    objective: Objective | None = None,
+    rows: type[Streamed] | None = None,
+) -> Fitted:
+    objective = objective or Classification()
+    sources: list[Source] = []
+    for count, seed in ((120, 1), (40, 2)):
+        texts, marks = reviews(count, seed)
+        inputs = model_of(shelf, section, torch.nn.Identity(), 3).prepare({"review": texts})
+        classes = torch.from_numpy(np.clip(marks, -1, 1) + 1)
+        whole = Rows(inputs, classes if isinstance(objective, Classification) else torch.from_numpy(marks).float() / 5)
+        sources.append(rows(whole) if rows else whole)
+    rate = {"full": 0.002, "lora": 0.01, "frozen": 0.05}[section.tune]
+    train = Train.model_validate(
+        {"network": section, "epochs": 3, "batch_size": 16, "seed": 5, "optimizer": {"learning_rate": rate}}
+    )
+    outputs = 3 if isinstance(objective, Classification) else 1
+    run = Run(train, (section.length,), outputs, "what on what", notebook, notebook)
+    return FAMILIES["encoder"].opened(section, shelf).fit(section, Sources(*sources), objective, run)
+
+
+@pytest.mark.parametrize("tune", TUNES)
+def test_it_learns_the_same_bytes_again_and_from_any_checkpoint(shelf: Shelf, tune: str) -> None:
+    section, straight = shelf.section(tune=tune, rank=2), Notebook()
+    first = fitted(shelf, section, straight)
+    weights = first.weights(model_of(shelf, section, first.network, 3))
+    assert first.outcome.best_loss == min(straight.losses) < straight.losses[0]
+    for done in (0, 3, len(straight.kept) - 2):
+        again = fitted(shelf, section, Notebook(straight.kept[:done]))
+        assert again.weights(model_of(shelf, section, again.network, 3)) == weights, done
+        assert again.outcome == first.outcome
+
+
+@pytest.mark.parametrize("tune", TUNES)
+def test_only_what_is_tuned_is_learned_and_kept(shelf: Shelf, tiny_bert: Path, tune: str) -> None:
+    section, notebook = shelf.section(tune=tune, rank=2), Notebook()
+    found = fitted(shelf, section, notebook)
+    family = FAMILIES["encoder"].opened(section, shelf)
+    held = sum(tensor.numel() for tensor in from_bytes(*notebook.kept[-1]).weights.values())
+    expected = {"full": 0, "lora": 2 * 2 * 2 * 2 * 32 + 99, "frozen": 99}[tune]
+    if tune == "full":
+        expected = 99 + sum(each.numel() for each in family.opened(section, shelf).base.tensors.values())  # type: ignore[attr-defined]
+    assert found.parameters == family.parameters(section, (12,), 3) == expected == held
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_graph_answers_as_transformers_does_whatever_comes(shelf: Shelf, tiny_bert: Path, pooling: str) -> None:
+    from transformers import BertModel, PreTrainedTokenizerFast
+
+    section = shelf.section(tune="frozen", pooling=pooling, length=16)
+    network: Any = fitted(shelf, section, Notebook()).network
+    texts = np.array([*HOSTILE, *reviews(50, 3)[0]], dtype=object)
+    exported = export_graph(model_of(shelf, section, network, 3), ["bad", "so", "good"], {"review": texts})
+    model = open_graph(exported.data)
+    assert [(each.name, each.dtype, each.shape) for each in model.inputs] == [("review", np.dtype(object), ("batch",))]
+    (given,) = model.run({"review": texts}, ["probabilities"])
+
+    reference = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tiny_bert / "tokenizer.json"), pad_token="[PAD]")
+    read = tokenizer(texts.tolist(), truncation=True, max_length=16, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = reference(read["input_ids"], attention_mask=read["attention_mask"]).last_hidden_state
+        mask = read["attention_mask"].unsqueeze(2)
+        pooled = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        expected = torch.softmax(network.head(pooled), dim=1).numpy()
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+    alone = [model.run({"review": texts[place : place + 1]}, ["probabilities"])[0] for place in range(len(texts))]
+    np.testing.assert_allclose(np.concatenate(alone), given, atol=1e-5)
+
+
+@pytest.mark.parametrize("tune", TUNES)
+def test_what_was_tuned_is_what_is_served(shelf: Shelf, tune: str) -> None:
+    section = shelf.section(tune=tune)
+    for answers, objective in ((3, Classification()), (SCALE, Regression(SCALE.deviation))):
+        network = fitted(shelf, section, Notebook(), objective).network
+        model = model_of(shelf, section, network, answers)
+        # Compares the graph with the network, and raises where they differ.
+        exported = export_graph(model, [0, 1, 2] if answers == 3 else [], {"review": reviews(60, 4)[0]})
+        again = export_graph(model, [0, 1, 2] if answers == 3 else [], {"review": reviews(3, 4)[0]})
+        assert exported.data == again.data
+        names = [each.name for each in onnx.load_from_string(exported.data).graph.initializer]
+        assert "weights/network.encoder.layer.1.query.weight" in names
+
+
+def test_a_frozen_one_reads_rows_that_are_streamed(shelf: Shelf) -> None:
+    section = shelf.section(tune="frozen")
+    held, streamed = (fitted(shelf, section, Notebook(), rows=rows) for rows in (None, Streamed))
+    assert streamed.outcome.best_loss == pytest.approx(held.outcome.best_loss, rel=1e-4)
+
+
+def test_a_text_that_may_be_missing_is_what_stands_for_it(shelf: Shelf) -> None:
+    section = shelf.section(tune="frozen")
+    family = FAMILIES["encoder"].opened(section, shelf)
+    features = family.features([Feature(FittedLanguage("review", "good film"))])
+    model = ServedClassifier(features, (12,), fitted(shelf, section, Notebook()).network)
+    graph = open_graph(export_graph(model, [0, 1, 2], {"review": np.array(["", "bad"], dtype=object)}).data)
+    assert graph.inputs[0].optional
+    answers = graph.run({"review": np.array(["", "good film", "film"], dtype=object)}, ["probabilities"])[0]
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
+    assert np.abs(answers[0] - answers[2]).max() > 1e-4
+
+
+def test_weights_of_eight_bits_apply(shelf: Shelf) -> None:
+    section = shelf.section(tune="frozen")
+    model = model_of(shelf, section, fitted(shelf, section, Notebook()).network, 3)
+    texts = {"review": reviews(60, 4)[0]}
+    exported = export_graph(model, ["a", "b", "c"], texts).data
+    for kind, method in METHODS.items():
+        smaller = method.make(exported, None)  # type: ignore[arg-type]
+        assert isinstance(smaller, bytes), kind
+        assert len(smaller) < len(exported)
+        (given,), (expected,) = (open_graph(each).run(texts, ["probabilities"]) for each in (smaller, exported))
+        assert np.abs(given - expected).max() < 0.1
+
+
+BROKEN = [
+    ({"config": b'{"model_type": "gpt2"}'}, "expected config.json of model_type bert, got 'gpt2'"),
+    ({"config": b"[]"}, "expected config.json of model_type bert, got None"),
+    ({"config": b"{"}, "expected config.json and tokenizer.json as JSON"),
+    ({"config": b""}, "expected a folder with config.json, got one with model.safetensors, tokenizer.json"),
+    ({"model": b"\x80\x04K\x01."}, "expected safetensors as model.safetensors"),
+    ({"tokenizer": b"{}"}, "expected a tokenizer as tokenizer.json has it, got"),
+]
+
+
+@pytest.mark.parametrize(("replaced", "reason"), BROKEN)
+def test_a_folder_that_is_no_bert_is_told(tiny_bert: Path, replaced: dict[str, bytes], reason: str) -> None:
+    shelf = Shelf(tiny_bert, **replaced)
+    with pytest.raises(NotLearnable, match=reason):
+        FAMILIES["encoder"].opened(shelf.section(), shelf).features([Feature(FittedLanguage("review"))])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("hidden_size", 64, r"word_embeddings.weight of shape \[\d+, 64\], as config.json says, got \[\d+, 32\]"),
+        ("num_hidden_layers", 10_000_000, "encoder.layer.9999999.output.dense.weight of shape .* got none"),
+        ("num_hidden_layers", True, "expected num_hidden_layers above 0 in config.json, got True"),
+        ("num_attention_heads", 5, "expected hidden_size in equal parts for the heads"),
+        ("hidden_act", "swish", "expected hidden_act among gelu, relu in config.json, got 'swish'"),
+        ("hidden_dropout_prob", 3, "expected hidden_dropout_prob from 0 to 1 in config.json, got 3"),
+        ("position_embedding_type", "rotary", "expected absolute positions in config.json, got 'rotary'"),
+    ],
+)
+def test_sizes_that_the_weights_have_not_are_told(tiny_bert: Path, name: str, value: object, reason: str) -> None:
+    config = json.loads((tiny_bert / "config.json").read_text()) | {name: value}
+    shelf = Shelf(tiny_bert, config=json.dumps(config).encode())
+    with pytest.raises(NotLearnable, match=reason):
+        FAMILIES["encoder"].opened(shelf.section(), shelf)
+
+
+def test_what_it_cannot_read_is_told(shelf: Shelf) -> None:
+    family = FAMILIES["encoder"].opened(shelf.section(), shelf)
+    number = Feature(FittedTransform("x", "none", np.array(0.0), np.array(1.0)), "float32")
+    with pytest.raises(NotLearnable, match=r"exactly one feature, a text with encode: text, got x \(none\)"):
+        family.features([number])
+    with pytest.raises(NotLearnable, match="expected at most 64 tokens, got 65"):
+        FAMILIES["encoder"].opened(shelf.section(length=65), shelf)
