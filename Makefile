@@ -31,7 +31,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench bench-advice chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -64,6 +64,9 @@ chart: $(READY) ## Render the Helm chart's examples
 
 bench: $(READY) ## Measure serving, streaming and training beside others, and print the tables
 	@$(BIN)/python -m benchmarks
+
+bench-advice: $(READY) ## Measure what `headrace advise` says beside a search of twenty trials (half an hour)
+	@$(BIN)/python -m benchmarks.advice
 
 chaos: $(READY) ## Kill instances, change topics and fill the disk while records flow, then audit (SEED, MINUTES, BACKLOG_GB)
 	@$(BIN)/python tests/chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BACKLOG_GB),--backlog-gb $(BACKLOG_GB))

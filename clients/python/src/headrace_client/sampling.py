@@ -33,15 +33,24 @@ class TopicUnusable(InputInvalid):
     """A topic does not exist, or holds nothing."""
 
 
-def newest_records(topic: str, count: int) -> list[bytes | None]:
+def newest_records(topic: str, count: int, command: str = "init") -> list[bytes | None]:
     """Return the values of a topic's newest `count` committed records, or of all when it holds fewer.
 
     Raises as `newest` does, and TopicUnusable when there is none.
     """
-    found = newest(topic, count, "init")
+    found = newest(topic, count, command)
     if not found:
         raise TopicUnusable(f"expected records in topic '{topic}', got none: let its producers run first")
     return [record.value for record in found]
+
+
+def records_of(topic: str, command: str) -> int:
+    """Return about how many records a topic holds: transaction markers count too. Raises as `newest` does."""
+    with _consumer(command) as consumer:
+        partitions = _partitions(consumer, topic)
+        firsts = consumer.beginning_offsets(partitions, timeout_ms=ANSWER_TIMEOUT_MS)
+        ends = consumer.end_offsets(partitions, timeout_ms=ANSWER_TIMEOUT_MS)
+        return sum(ends[partition] - firsts[partition] for partition in partitions)
 
 
 def newest(topic: str, count: int, command: str) -> list[ConsumerRecord]:

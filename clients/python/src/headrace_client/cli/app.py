@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace_client.cli import (
+    advise,
     backfill,
     catalogue,
     dead,
@@ -57,6 +58,7 @@ app.command("status", rich_help_panel=PLATFORM)(status.status)
 app.command("logs", rich_help_panel=PLATFORM)(platform.logs)
 app.add_typer(topic.app, name="topic", rich_help_panel=PIPELINES)
 app.command("init", rich_help_panel=PIPELINES)(init.init)
+app.command("advise", rich_help_panel=PIPELINES)(advise.advise)
 app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("import", rich_help_panel=PIPELINES)(importing.import_)

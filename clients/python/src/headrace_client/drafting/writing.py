@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import json
-import re
+import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
 from headrace_data.twins import near_twins, twins_text
 
+from headrace_client.advising import IMBALANCED, advise, section
+from headrace_client.drafting.known import ONEHOT, known_of
 from headrace_client.drafting.observing import Observed
 from headrace_client.drafting.roles import Placed, Roles, are_classes_as_floats
+from headrace_client.yaml_texts import flow, scalar
 
 SCHEMA_FILE: Final = "pipeline.schema.json"
 """File beside the YAML that tells editors what may stand in it."""
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_WORDS: Final = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 _SHOWN_VALUES: Final = 6
 _SHOWN_LEFT_OUT: Final = 50
 _LONGEST_TEXT: Final = 24
-_ONEHOT: Final = 20
-"""Most categories that get an input of their own."""
 _LEAST_ROWS: Final = 100
 """Rows below which a pause cuts no dataset; of a smaller sample half, so that a first try ends in a model."""
+_COMMENT: Final = 110
+"""Letters of a line of comment."""
 _RARE: Final = 0.1
 """Share of the rarer of two classes up to which versions are compared by PR-AUC."""
-_IMBALANCED: Final = 3
-"""How many times as frequent as the rarest the most frequent class is when classes are weighted."""
 
 
 def pipeline_yaml(name: str, topic: str, roles: Roles, told: str) -> str:
     """Return the document; `told` says of which sample it was drafted, in one line."""
     sections = (_head(name, told), _stream(topic, roles), _prepare(roles), _train(roles), _rest(roles))
     return "\n".join(line for section in sections for line in section) + "\n"
-
-
-def scalar(text: str) -> str:
-    """Return a text as YAML: as it is where it can only be read as that text, else in quotes."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
-        return text
-    return json.dumps(text)
 
 
 def comment_text(text: str, longest: int = _LONGEST_TEXT) -> str:
@@ -162,8 +155,8 @@ def _transform(field: Observed) -> Iterator[str]:
     if field.type == "string":
         if field.nullable:
             yield "impute: mostFrequent"
-        limited = f"{{kind: onehot, maxCategories: {_ONEHOT}}}"
-        yield f"encode: {'onehot' if field.distinct <= _ONEHOT else limited}"
+        limited = f"{{kind: onehot, maxCategories: {ONEHOT}}}"
+        yield f"encode: {'onehot' if field.distinct <= ONEHOT else limited}"
         return
     if field.nullable:
         yield f"impute: {'mostFrequent' if field.type == 'bool' else 'median'}"
@@ -171,8 +164,8 @@ def _transform(field: Observed) -> Iterator[str]:
 
 
 def _transform_remark(field: Observed) -> str:
-    if field.type == "string" and field.distinct > _ONEHOT:
-        return f"{field.distinct} values: the {_ONEHOT} most frequent have an input each, all others one together"
+    if field.type == "string" and field.distinct > ONEHOT:
+        return f"{field.distinct} values: the {ONEHOT} most frequent have an input each, all others one together"
     return "most are small and some very large: their logarithm tells more" if field.skewed else ""
 
 
@@ -180,19 +173,36 @@ def _train(roles: Roles) -> Iterator[str]:
     label = roles.label.field
     yield "train:"
     yield f"  task: {roles.task} # {_task_reason(roles)}"
-    yield "  network: {kind: mlp, hidden: [64, 32], activation: relu, dropout: 0.1}"
-    yield "  optimizer: {kind: adam, learningRate: 0.002}"
-    yield "  epochs: 60"
-    yield "  batchSize: 32"
+    yield from _advised(roles)
     yield "  seed: 7"
-    yield "  earlyStop: {patience: 10} # epochs without a lower validation loss"
-    yield "  compareWith: trees # a version's page tells what trees of default size score on the same rows"
     counts = list(label.values.values()) if roles.task == "classification" and label.values else []
-    if len(counts) > 1 and counts[0] > _IMBALANCED * counts[-1]:
+    if len(counts) > 1 and counts[0] > IMBALANCED * counts[-1]:
         yield f"  classWeights: balanced # the rarest class came {counts[-1]} times, the commonest {counts[0]} times"
     if rare := _rare(roles):
         yield f"  positive: {_plain(rare[0])} # what is looked for: the rarer of the two"
     yield ""
+
+
+def _advised(roles: Roles) -> Iterator[str]:
+    """Yield what is advised for as many rows as the sample has: networks, which every trainer can train."""
+    rows = roles.label.field.records
+    known = known_of(roles, rows)
+    settings = advise(replace(known, family="cnn" if known.image else "mlp"))
+    plain = section(settings)
+    yield f"  # For {rows:,} rows; `headrace advise` says more, for the rows that a pipeline has by then."
+    for key in ("network", "optimizer", "epochs", "batchSize", "earlyStop"):
+        told = [
+            f"{each.path.rpartition('.')[2]}: {each.reason}"
+            for each in settings
+            if each.path.partition(".")[0] == key and each.path != "network.kind"
+        ]
+        yield from (f"  # {line}" for line in textwrap.wrap("; ".join(told), _COMMENT))
+        yield f"  {key}: {flow(plain[key])}"
+    if known.image:
+        return
+    yield "  compareWith: trees # a version's page tells what trees of default size score on the same rows"
+    if next(iter(advise(known))).value == "trees":
+        yield "  # For so many rows trees are advised: network: {kind: trees}, where the trainer has the extra `trees`."
 
 
 def _rare(roles: Roles) -> tuple[str | int | float, float] | None:

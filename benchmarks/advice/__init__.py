@@ -1,0 +1,1 @@
+"""How near advice comes to a search."""

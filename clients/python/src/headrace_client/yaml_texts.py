@@ -1,0 +1,26 @@
+"""Plain values as YAML within a line."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORDS: Final = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+
+
+def scalar(text: str) -> str:
+    """Return a text as YAML: as it is where it can only be read as that text, else in quotes."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return json.dumps(text)
+
+
+def flow(value: object) -> str:
+    """Return a plain value as YAML within a line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {flow(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(flow, value))}]"
+    return scalar(value) if isinstance(value, str) else json.dumps(value)
