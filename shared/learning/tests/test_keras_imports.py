@@ -326,6 +326,31 @@ def test_files_that_mean_no_good_are_refused_with_the_reason(
     assert told in str(refused.value)
 
 
+def test_what_a_model_was_compiled_with_is_not_built(keras: Any, save: Save) -> None:
+    def own(truth: Any, answers: Any) -> Any:
+        return keras.ops.mean(abs(truth - answers))
+
+    inner = small(keras, keras.layers.Dense(4))
+    inner.compile("adam", own)
+    model = keras.Sequential([keras.layers.Input((6,)), inner, keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(), own)
+    rows = torch.zeros((2, 6))
+    expected = model(rows)
+
+    for suffix in (".keras", ".h5"):
+        assert torch.allclose(read_keras(save(model, suffix)).eval()(rows), expected)
+    held = {"optimizer": {"module": "keras.layers", "class_name": "Lambda", "config": {"function": LAMBDA}}}
+    read_keras(changed(save(model, ".keras"), lambda config: config.update(compile_config=held)))
+
+
+def test_a_config_too_deep_to_look_at_is_refused(keras: Any, save: Save) -> None:
+    data = save(small(keras), ".keras")
+    for levels in (300, 600, 900, 5000):
+        deep = b'{"class_name": "Sequential", "config": ' + b"[" * levels + b"]" * levels + b"}"
+        with pytest.raises(NotLearnable):
+            read_keras(rezipped(data, {"config.json": deep}))
+
+
 def test_weights_alone_are_no_model(keras: Any, tmp_path: Path) -> None:
     path = tmp_path / "some.weights.h5"
     small(keras).save_weights(path)

@@ -1,7 +1,8 @@
 """What is in a file of Keras's, looked at without Keras: a zip archive (.keras), or HDF5 (.h5) of any version before.
 
 Nothing is followed that leads out of the file, nothing is unpacked that is larger than the file says it is, and the
-numbers in it bound what its layers may have.
+numbers in it bound what its layers may have. Keras is given what was looked at: an archive is packed anew, without what
+models were compiled with, which would be built as well.
 """
 
 import io
@@ -31,6 +32,7 @@ class KerasFile:
     """A file whose outer form is sound."""
 
     data: bytes
+    """What Keras is given."""
     suffix: str
     """.keras or .h5."""
     config: Mapping[str, Any]
@@ -59,12 +61,27 @@ def _read_zip(data: bytes) -> KerasFile:
                 raise NotLearnable(
                     f"{SUBJECT}: expected {', '.join(sorted(_MEMBERS))} in it and nothing else, got {told}"
                 )
-            config = _config(_member(archive, members[_CONFIG], MOST_CONFIG_BYTES), _CONFIG)
+            config = _uncompiled(_config(_member(archive, members[_CONFIG], MOST_CONFIG_BYTES), _CONFIG))
             # Keras does not compress weights, so they are no larger than the file.
             weights = _member(archive, members[_WEIGHTS], len(data))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
         raise NotLearnable(f"{SUBJECT}: expected a whole zip archive, got {_told(error)}") from error
-    return KerasFile(data, ".keras", config, look(weights, SUBJECT).numbers)
+    return KerasFile(_packed(config, weights), ".keras", config, look(weights, SUBJECT).numbers)
+
+
+def _uncompiled(value: Any) -> Any:
+    """Return a config without losses and optimisers, of models within models too: they may be the maker's own."""
+    if isinstance(value, dict):
+        return {name: _uncompiled(each) for name, each in value.items() if name != "compile_config"}
+    return [_uncompiled(each) for each in value] if isinstance(value, list) else value
+
+
+def _packed(config: Mapping[str, Any], weights: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(_CONFIG, json.dumps(config))
+        archive.writestr(_WEIGHTS, weights)
+    return packed.getvalue()
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most_bytes: int) -> bytes:

@@ -85,8 +85,8 @@ def require_known_parts(config: Mapping[str, Any]) -> None:
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield everything that is built of a config, from the outside in. What a model was compiled with is not built."""
-    waiting: list[Any] = [{name: value for name, value in config.items() if name != "compile_config"}]
+    """Yield everything that is built of a config, from the outside in."""
+    waiting: list[Any] = [config]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
