@@ -150,6 +150,25 @@ def sparse() -> onnx.ModelProto:
     return model
 
 
+def sized() -> list[Node]:
+    """Return what makes a size, [1] int64, of the largest value of all rows."""
+    return [
+        helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0),
+        helper.make_node("Cast", ["m"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Constant", [], ["one"], value=numpy_helper.from_array(np.array([1]))),
+        helper.make_node("Reshape", ["i", "one"], ["s"]),
+    ]
+
+
+def summed(name: str) -> list[Node]:
+    """Return what adds the sum of a tensor to each answer."""
+    return [
+        linear(output="p"),
+        helper.make_node("ReduceSum", [name], ["r"], keepdims=0),
+        helper.make_node("Add", ["p", "r"], ["y"]),
+    ]
+
+
 CONDITION = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array(True)))
 FOREIGN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a branch": (lambda: model_of([CONDITION, branch()]), "no branches and loops in the graph, got If"),
@@ -164,6 +183,21 @@ FOREIGN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "operators of others": (
         lambda: model_of([helper.make_node("Magic", ["x"], ["y"], domain="com.example")], more=[("com.example", 1)]),
         "operators of ONNX alone, got Magic of 'com.example'",
+    ),
+    "sizes of values": (
+        lambda: model_of([*sized(), helper.make_node("ConstantOfShape", ["s"], ["z"]), *summed("z")]),
+        "sizes that follow from the number of rows, got ConstantOfShape of a size that follows from the rows' values",
+    ),
+    "sizes of what follows from values": (
+        lambda: model_of(
+            [
+                *sized(),
+                helper.make_node("Mul", ["s", "s"], ["t"]),
+                helper.make_node("Tile", ["s", "t"], ["z"]),
+                linear(),
+            ]
+        ),
+        "sizes that follow from the number of rows, got Tile",
     ),
     "data beside it": (outside, "one file with all weights in it, got external data"),
     "sparse weights": (sparse, "dense weights, got sparse ones"),
@@ -208,6 +242,12 @@ FOREIGN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "one input and one output",
     ),
 }
+
+
+def test_sizes_that_follow_from_the_number_of_rows_are_served() -> None:
+    shape = helper.make_node("Shape", ["x"], ["s"])
+    body = read(model_of([shape, helper.make_node("ConstantOfShape", ["s"], ["z"]), *summed("z")]))
+    np.testing.assert_allclose(body.answer(ROWS), ROWS @ WEIGHTS, rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", FOREIGN)

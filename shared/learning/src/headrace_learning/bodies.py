@@ -7,6 +7,7 @@ replica can serve: ONNX's own operators, one file, work that is bounded by the r
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import onnx
@@ -31,6 +32,29 @@ _OLDEST_OPSET = 7
 """Before it operators broadcast by attributes, which nothing converts."""
 _UNBOUNDED = ("If", "Loop", "Scan", "SequenceMap")
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_MEASURES = ("Shape", "Size")
+"""What answers with sizes alone, whatever the values are."""
+_SIZED_BY: Final = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
+    "Col2Im": (1, 2),
+    "ConstantOfShape": (0,),
+    "DFT": (1,),
+    "Expand": (1,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "MelWeightMatrix": (0, 1),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (2, 3),
+    "STFT": (1, 3),
+    "Tile": (1,),
+    "Upsample": (1,),
+}
+"""Operators whose answer may be larger than what they are given, and the places of the inputs that say how large."""
 _SAME = 1e-4
 """How much an answer may differ by the rows beside it: sums are taken in another order."""
 
@@ -110,6 +134,7 @@ def read_body(data: bytes, subject: str) -> Body:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, DecodeError) as error:
         raise NotLearnable(f"{subject}: expected a valid ONNX graph, got {_first_lines(error)}") from error
     _refuse_operators(model, subject)
+    _refuse_sizes_by_values(model, subject)
     shape, outputs = _ends(model, subject)
     return Body(subject, model, shape, outputs)
 
@@ -178,6 +203,21 @@ def _refuse_operators(model: onnx.ModelProto, subject: str) -> None:
             raise NotLearnable(f"{subject}: expected no branches and loops in the graph, got {node.op_type}")
         if node.op_type in _RANDOM or (node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]):
             raise NotLearnable(f"{subject}: expected the same answer each time, got {node.op_type}, which is random")
+
+
+def _refuse_sizes_by_values(model: onnx.ModelProto, subject: str) -> None:
+    """Demand that the number of rows alone decides how large anything is: a value could ask for all memory."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    valued = {each.name for each in model.graph.input if each.name not in held}
+    for node in model.graph.node:
+        sizes = [node.input[place] for place in _SIZED_BY.get(node.op_type, ()) if place < len(node.input)]
+        if told := valued.intersection(sizes):
+            raise NotLearnable(
+                f"{subject}: expected sizes that follow from the number of rows, got {node.op_type} of a size that "
+                f"follows from the rows' values, {sorted(told)[0]!r}"
+            )
+        if node.op_type not in _MEASURES and valued.intersection(node.input):
+            valued.update(node.output)
 
 
 def _ends(model: onnx.ModelProto, subject: str) -> tuple[tuple[int, ...], int]:
