@@ -93,3 +93,5 @@ class VersionFacts:
     topic: str = ""
     release: View | None = None
     """The newest release of this version."""
+    importance: Mapping[str, float] = field(default_factory=dict)
+    """By how much the loss rises when a feature's values are given to other rows, the greatest first."""

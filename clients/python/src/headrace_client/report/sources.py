@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from headrace_data.tasks import TASKS, task_of_outputs
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
 from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, VersionFacts
+from headrace_client.report.importance import importance
 from headrace_client.views import dataset_view, release_view, run_view, version_view
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
         manifest = json.loads(store.get(trained.manifest))
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
         columns = DatasetReader(data, store).head(_most_rows(data))["test"]
-        answers = answers_of(store.get(graph), variant, columns, data, manifest)
+        answers, important = answers_of(store.get(graph), variant, columns, data, manifest)
         curve = list(_curve(store, trained.run_id))
     label = data.label
     return VersionFacts(
@@ -110,27 +111,32 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
         dataset_view(lineage.dataset),
         lineage.topic,
         release_view(release) if release else None,
+        important,
     )
 
 
 def answers_of(
     graph: bytes, variant: str, columns: Mapping[str, Array], data: Manifest, manifest: Mapping[str, Any]
-) -> Answers | Estimates:
-    """Return what a graph answers to some rows. Raises AnswerInvalid when it is no graph that Headrace serves."""
-    outputs, places = _run(graph, columns)
-    truth = columns[data.label.name]
+) -> tuple[Answers | Estimates, dict[str, float]]:
+    """Return what a graph answers to some rows, and how important each feature is for that.
+
+    Raises AnswerInvalid when it is no graph that Headrace serves.
+    """
+    answer, places = _opened(graph)
+    outputs, truth = answer(columns), columns[data.label.name]
     if (task := task_of_outputs(outputs)) is None:
         known = " or ".join(", ".join(each.outputs) for each in TASKS.values())
         raise AnswerInvalid(f"expected a graph that answers {known}, got {set(outputs)}")
+    features = {field.name: columns[field.name] for field in data.features}
+    found = importance(answer, features, truth, task, manifest["classes"] or places)
     if (point := task.point(outputs, places)) is not None:
-        return Estimates(variant, truth, point)
-    return Answers(
-        variant, truth, outputs["label"], outputs["probabilities"], manifest["classes"], data.label.type == "bool"
-    )
+        return Estimates(variant, truth, point), found
+    flag, probabilities = data.label.type == "bool", outputs["probabilities"]
+    return Answers(variant, truth, outputs["label"], probabilities, manifest["classes"], flag), found
 
 
-def _run(graph: bytes, columns: Mapping[str, Array]) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """Return a graph's outputs by name, and what the places of the first one stand for."""
+def _opened(graph: bytes) -> tuple[Callable[[Mapping[str, Array]], dict[str, Array]], tuple[str, ...]]:
+    """Return what answers rows by a graph, outputs by name, and what the places of its first output stand for."""
     try:
         from headrace_engines import ENGINES, ONNX
         from headrace_engines.model import run_in_batches
@@ -138,7 +144,11 @@ def _run(graph: bytes, columns: Mapping[str, Array]) -> tuple[dict[str, Array], 
         raise ExtraMissing("report", "report") from error
     model = ENGINES[ONNX](graph, None)
     names = [output.name for output in model.outputs]
-    return dict(zip(names, run_in_batches(model, columns, names, _BATCH), strict=True)), model.outputs[0].labels
+
+    def answer(columns: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(names, run_in_batches(model, columns, names, _BATCH), strict=True))
+
+    return answer, model.outputs[0].labels
 
 
 def _most_rows(manifest: Manifest) -> int:

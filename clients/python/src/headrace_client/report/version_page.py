@@ -30,6 +30,7 @@ from headrace_client.views import View, short_id
 MOST_CLASSES: Final = 20
 """Classes whose confusion matrix is drawn; of more, the pairs that are mixed up most are listed."""
 _MOST_PAIRS: Final = 10
+_MOST_FEATURES: Final = 20
 _MOST_POINTS: Final = 1_500
 _MOST_TRIALS: Final = 50
 _SEARCHED: Final = "What was tried, and the least loss of each on the validation split; the test split chose nothing."
@@ -161,8 +162,8 @@ def _test_rows(facts: VersionFacts) -> int:
 
 def _answers(facts: VersionFacts) -> Html:
     if isinstance(facts.answers, Estimates):
-        return page.cards(*_estimates(facts.answers, facts.label), *_measures(facts))
-    return page.cards(*_confusion(facts.answers), *_calibration(facts.answers), *_measures(facts))
+        return page.cards(*_estimates(facts.answers, facts.label), *_measures(facts), *_importance(facts))
+    return page.cards(*_confusion(facts.answers), *_calibration(facts.answers), *_measures(facts), *_importance(facts))
 
 
 def _measures(facts: VersionFacts) -> Iterator[Html]:
@@ -173,6 +174,18 @@ def _measures(facts: VersionFacts) -> Iterator[Html]:
         if measure.name in metrics
     ]
     yield page.card("Measures", page.table(["", "fp32", ""], rows, numbers=(1,), caption="On the whole test split"))
+
+
+def _importance(facts: VersionFacts) -> Iterator[Html]:
+    if not facts.importance:
+        return
+    loss = _task(facts).loss
+    shown = list(facts.importance.items())[:_MOST_FEATURES]
+    drawn = page.bars({name: (rise, f"{rise:+.3g}") for name, rise in shown}, f"rise of the {loss.title}")
+    left = len(facts.importance) - len(shown)
+    more = f" {left} more rise by less." if left else ""
+    note = f"By how much the {loss.title} rises when a feature's values are given to other rows.{more}"
+    yield page.card("Importance of features", drawn, note=f"{note} What two features tell alike counts for neither.")
 
 
 def _confusion(answers: Answers) -> Iterator[Html]:

@@ -269,6 +269,7 @@ class Classification(Task):
     heeds = frozenset({"classWeights", "positive", "threshold"})
     outputs = (PROBABILITIES, LABEL)
     headline = ACCURACY
+    loss = LOG_LOSS
     measured = (ACCURACY, LOG_LOSS, CALIBRATION_ERROR, PRECISION, RECALL, F1, ROC_AUC, PR_AUC)
     won_by_constants = frozenset({CALIBRATION_ERROR.name, RECALL.name})
     beside = AGREEMENT

@@ -133,6 +133,7 @@ class Quantile(Task):
     heeds = frozenset({"predictionType", "quantiles"})
     outputs = (QUANTILES,)
     headline = PINBALL
+    loss = PINBALL
     measured = (PINBALL, COVERAGE, MEDIAN_MAE, COVERAGE_ERROR)
     won_by_constants = frozenset({COVERAGE.name, COVERAGE_ERROR.name})
     beside = COVERAGE.name

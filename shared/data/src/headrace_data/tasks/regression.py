@@ -141,6 +141,7 @@ class Regression(Task):
     heeds = frozenset({"predictionType"})
     outputs = (PREDICTION,)
     headline = RMSE
+    loss = RMSE
     measured = (RMSE, MAE, R2)
     beside = MAE.name
     gates = (rise(RMSE),)

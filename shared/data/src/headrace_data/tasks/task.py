@@ -114,6 +114,8 @@ class Task(ABC):
     """By which versions are known, compared and chosen, unless a pipeline names another measure."""
     measured: ClassVar[tuple[Measure, ...]]
     """Every measure, those that a page shows first at the front."""
+    loss: ClassVar[Measure]
+    """What tells how far answers are off also where none changes, such as of a class that is rare; less is better."""
     won_by_constants: ClassVar[frozenset[str]] = frozenset()
     """Names of the measures in which an answer that looks at no feature may be the best."""
     beside: ClassVar[str]
