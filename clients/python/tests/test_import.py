@@ -84,6 +84,14 @@ def test_a_file_is_tried_kept_and_put_in_force(headrace, registry, tmp_path, wri
     assert "prepare.transform makes them, not as they are sent: pixels (standard)" in result.stderr
 
 
+def test_what_was_said_of_another_version_is_left_out(headrace, registry, write):
+    registry.pipelines = [applied(DOCUMENT + '  from: champion\n  freeze: ["0"]\n')]
+    result = headrace("import", "digits", write("model.onnx", graph()), "--pipeline", "digits")
+    assert result.exit_code == 0, result.output
+    train = load_pipeline(asked(registry)[-1].document).plain()["train"]
+    assert not {"from", "freeze"} & train.keys()
+
+
 def test_a_pipeline_may_be_a_file_and_a_dry_run_keeps_nothing(headrace, registry, tmp_path, write):
     name = write("pipeline.yaml", DOCUMENT.encode())
     result = headrace("import", "digits", write("model.onnx", graph()), "--pipeline", name, "--dry-run", "--json")

@@ -351,6 +351,11 @@ def test_a_config_too_deep_to_look_at_is_refused(keras: Any, save: Save) -> None
             read_keras(rezipped(data, {"config.json": deep}))
 
 
+def test_an_image_of_no_size_is_refused(keras: Any, save: Save) -> None:
+    with pytest.raises(NotLearnable, match="expected an input of a known shape"):
+        read_keras(changed(save(image(keras), ".keras"), setting(0, batch_shape=[None, 0, 8, 3])))
+
+
 def test_weights_alone_are_no_model(keras: Any, tmp_path: Path) -> None:
     path = tmp_path / "some.weights.h5"
     small(keras).save_weights(path)

@@ -170,6 +170,11 @@ def test_files_that_cannot_be_served_are_refused_with_the_reason(told: str, make
     assert told in str(refused.value)
 
 
+def test_a_graph_without_finite_answers_is_refused() -> None:
+    with pytest.raises(NotLearnable, match="expected finite answers"):
+        fitted(file_of(node("MatMul", ["x", "w"]), weights=WEIGHTS * np.float32(np.inf)), "onnx", (4,), CLASSES)
+
+
 def test_nothing_of_a_graph_is_frozen() -> None:
     with pytest.raises(NotLearnable, match="expected none for onnx"):
         fitted(SOFTMAX, "onnx", (4,), CLASSES, frozen=["*"])

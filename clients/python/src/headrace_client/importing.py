@@ -85,7 +85,9 @@ def with_import(pipeline: Pipeline, model: str, section: ImportedModel, epochs: 
     from headrace_data.canonical import canonical
 
     plain = pipeline.plain()
-    train = {**plain["train"], "model": model, "network": section.plain()}
+    # What is said of a version to begin from is about another network.
+    kept = {key: value for key, value in plain["train"].items() if key not in ("from", "freeze", "rates")}
+    train = {**kept, "model": model, "network": section.plain()}
     return canonical({**plain, "train": train | ({} if epochs is None else {"epochs": epochs})})
 
 

@@ -1,12 +1,11 @@
 """Whether a file can become a version of a pipeline, found out before it is put in force."""
 
-import torch
 from headrace_data.manifest import Manifest
 from headrace_data.spec import ImportedModel, Pipeline
 
 from headrace_learning.building import features_of
 from headrace_learning.families import imported
-from headrace_learning.importing.core import Core, require_finite, sample_rows
+from headrace_learning.importing.core import Core, tried
 from headrace_learning.importing.fit import fit
 from headrace_learning.training.objectives import Classification, Regression
 
@@ -17,9 +16,7 @@ def check_import(data: bytes, section: ImportedModel, pipeline: Pipeline, datase
     With the newest `dataset` of the pipeline it must fit its features and its label too. Raise `NotLearnable`.
     """
     core = imported.read(data, section, pipeline.train.seed)
-    core.eval()
-    with torch.no_grad():
-        require_finite(core(sample_rows(core.shape)), core.subject)
+    tried(core)
     if dataset is not None:
         shape = imported.FAMILY.input_shape(features_of(pipeline, dataset.transforms))
         is_number = pipeline.task == "regression"

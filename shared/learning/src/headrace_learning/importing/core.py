@@ -73,10 +73,18 @@ def found_answers(answers: torch.Tensor, subject: str) -> str:
     return "logits"
 
 
-def require_finite(answers: torch.Tensor, subject: str) -> None:
-    """Demand finite answers to rows as they can come. Raise `NotLearnable`."""
-    if not bool(torch.isfinite(answers).all()):
-        raise NotLearnable(f"{subject}: expected finite answers to rows of normal numbers, got some that are not")
+@torch.no_grad()
+def tried(core: Core) -> torch.Tensor:
+    """Return what a model answers to `sample_rows`, [rows, outputs]. Raise `NotLearnable` where it has no answer."""
+    core.eval()
+    with refused(core.subject):
+        answers: torch.Tensor = core(sample_rows(core.shape))
+    if tuple(answers.shape) != (ROWS_TRIED, core.outputs) or not bool(torch.isfinite(answers).all()):
+        raise NotLearnable(
+            f"{core.subject}: expected finite answers [{ROWS_TRIED}, {core.outputs}] to rows of normal numbers, got "
+            f"others, {list(answers.shape)}"
+        )
+    return answers
 
 
 def known(names: Collection[object], most: int = 20) -> str:

@@ -11,7 +11,7 @@ from headrace_data.spec import ImportedModel
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.importing.core import Core, found_answers, known, require_finite, sample_rows
+from headrace_learning.importing.core import Core, found_answers, known, tried
 from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.writer import Writer
 
@@ -83,17 +83,14 @@ def fit(core: Core, section: ImportedModel, objective: Objective, shape: tuple[i
     """Put a model between prepared rows of a shape and the task. Raise `NotLearnable` where it fits one of them not."""
     subject = core.subject
     require_rows(core.shape, shape, subject)
-    core.eval()
-    with torch.no_grad():
-        tried = core(sample_rows(core.shape))
-    require_finite(tried, subject)
+    given = tried(core)
     if isinstance(objective, Regression):
         if core.outputs != 1:
             raise NotLearnable(f"{subject}: expected one output, the predicted number, got {core.outputs}")
         return Imported(core, Answers(mean=objective.mean, deviation=objective.deviation), 1)
     if not isinstance(objective, Classification):
         raise NotLearnable(f"{subject}: expected a pipeline that asks for a class or a number, got another task")
-    answers = section.answers or core.answers or found_answers(tried, subject)
+    answers = section.answers or core.answers or found_answers(given, subject)
     columns = _columns(core, section.classes, values)
     return Imported(core, Answers(answers == "probabilities", core.outputs == 1, columns), len(values))
 

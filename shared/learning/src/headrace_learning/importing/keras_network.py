@@ -122,7 +122,7 @@ def _ends(model: Any, file: KerasFile) -> tuple[tuple[int, ...], int]:
         told = f"{len(model.inputs)} and {len(model.outputs)}" if model.built else "a model that was never built"
         raise NotLearnable(f"{SUBJECT}: expected one input and one output, got {told}")
     row, answers = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
-    if None in row or len(answers) != 1 or None in answers:
+    if not all(row) or len(answers) != 1 or not all(answers):
         raise NotLearnable(
             f"{SUBJECT}: expected an input of a known shape and answers [batch, outputs], got {[None, *row]} and "
             f"{[None, *answers]}"
