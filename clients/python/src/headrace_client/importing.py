@@ -21,8 +21,8 @@ FORMATS: Final = {".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "
 """The format of a file by how its name ends."""
 _TORCH: Final = "PyTorch's own files hold programs and are never read; write ONNX with torch.onnx.export"
 _TENSORFLOW: Final = (
-    "convert it in an environment with TensorFlow: `python -m tf2onnx.convert --saved-model {name} --output "
-    "model.onnx`, or load it with Keras 2 and save it as .h5"
+    "convert it in an environment of its own: `uv run --no-project --with tensorflow-cpu --with tf2onnx "
+    "python -m tf2onnx.convert --saved-model {name} --output model.onnx`, or load it with Keras 2 and save it as .h5"
 )
 _PICKLE: Final = "pickles hold programs and are never read; convert the model, such as by skl2onnx.to_onnx(model, rows)"
 _HINTS: Final = {
@@ -45,7 +45,7 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             raise InputInvalid(f"{path.name}: expected a file, got a SavedModel; {_TENSORFLOW.format(name=path.name)}")
-        raise InputInvalid(f"{path.name}: expected the file of a model, got a folder")
+        raise InputInvalid(f"{path.name}: expected the file of a model, got a folder; docs/texts.md tells of encoders")
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         hint = _HINTS.get(path.suffix.lower(), "or say --format").format(name=path.name)
