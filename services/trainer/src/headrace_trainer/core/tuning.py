@@ -132,6 +132,8 @@ class _Watch:
     before: Sequence[Trial]
     purse: Purse
     _start_s: float = field(init=False)
+    _waiting: Checkpoint | None = None
+    """One of an epoch of which nothing was told yet."""
     _goes_on: bool = False
     """Whether what an earlier attempt measured is known, so that its checkpoint is of use."""
 
@@ -154,11 +156,18 @@ class _Watch:
         return self.search.checkpoints.due(midway=midway)
 
     def save(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.midway is None and checkpoint.epoch > len(self.trial.curve):
+            self._waiting = checkpoint
+            return
         self.search.noted(self.trial)
         self.search.checkpoints.save(checkpoint)
 
     def progress(self, _step: int, _steps: int, metrics: Mapping[str, float], _eta_s: float) -> None:
-        if self._add(metrics):
+        is_useless = self._add(metrics)
+        if self._waiting is not None:
+            checkpoint, self._waiting = self._waiting, None
+            self.save(checkpoint)
+        if is_useless:
             raise _Ended(State.PRUNED)
         if best_of(self.before) and self.purse.is_empty():
             raise _Ended(State.STOPPED)

@@ -92,11 +92,11 @@ class Training:
             with self._optimizer.averaged():
                 validation = self._validate()
                 self._keep_if_best(validation)
-            seconds = (time.monotonic() - started) / (self._epoch - first)
-            self._report(train_loss, validation, seconds)
-            # After the report: what was told of an epoch is known to who finds its checkpoint.
+            # Before the report: an epoch that was told of is not trained again.
             if self._checkpoints.due(midway=False):
                 self._save_checkpoint()
+            seconds = (time.monotonic() - started) / (self._epoch - first)
+            self._report(train_loss, validation, seconds)
 
         if self._kept != (self._epoch, 0):
             self._save_checkpoint()
