@@ -34,7 +34,7 @@ def test_advice_makes_a_section_that_loads_and_gives_each_reason(rows, more):
     train = _train(Known(rows=rows, inputs=30, **more))
     assert train.network.kind == advised[0].value
     if train.network.kind != "trees":
-        assert 16 <= train.batch_size <= 512
+        assert 32 <= train.batch_size <= 512
 
 
 def test_the_family_follows_from_the_rows_and_what_is_wanted():

@@ -163,8 +163,8 @@ def _passes(known: Known, _family: str) -> Iterator[Advised]:
 
 
 def _batch(known: Known) -> int:
-    """Return the power of two nearest to a fortieth of the rows, between 16 and 512."""
-    return int(min(512, max(16, 2 ** round(math.log2(max(1.0, known.training / 40))))))
+    """Return the power of two nearest to a fortieth of the rows, between 32 and 512."""
+    return int(min(512, max(32, 2 ** round(math.log2(max(1.0, known.training / 40))))))
 
 
 def _growth(known: Known, _family: str) -> Iterator[Advised]:
