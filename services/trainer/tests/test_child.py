@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.spec import ImportedModel, MlpNetwork, Pipeline
+from headrace_data.spec import Compute, ImportedModel, MlpNetwork, Pipeline
 from headrace_learning.evaluation import evaluate
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.process.cores import available_cores
 from headrace_runtime.runs.child import ABANDONED, DONE, Failure, Progress, WorkRefused, parse_line
 from headrace_runtime.runs.folder import RunFolder, output_prefix
 from headrace_trainer.child import work
@@ -130,6 +132,20 @@ def test_a_run_gives_the_same_version_whether_it_was_stopped_or_not(
     }
     manifests = [json.loads(store.get(Artifact(**each["manifest"]))) for each in (straight, stopped)]
     assert manifests[0] | {"run_id": "stopped"} == manifests[1]
+
+
+def test_a_version_says_on_what_it_was_trained_and_a_gpu_that_is_not_there_ends_the_run(
+    assign: Assign, digits: Pipeline, store: ObjectStore
+) -> None:
+    compute = Compute(device="cpu", precision="bf16", threads="auto")
+    quick = _changed(digits, network=MlpNetwork(kind="mlp", hidden=(16,)), epochs=2, compute=compute)
+    result = work(assign(quick, "half"), Steps())
+    manifest = json.loads(store.get(Artifact(**result["manifest"])))
+    assert manifest["compute"] == {"device": "cpu", "precision": "bf16", "threads": available_cores()}
+
+    if not torch.cuda.is_available():
+        with pytest.raises(WorkRefused, match=r"train\.compute\.device: expected a GPU"):
+            work(assign(_changed(quick, compute=Compute(device="cuda")), "none"), Steps())
 
 
 @pytest.mark.parametrize("checkpoint_s", [3600.0, 1e-6])

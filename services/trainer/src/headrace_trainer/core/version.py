@@ -12,6 +12,7 @@ from headrace_data.dataset import served_dtype
 from headrace_data.manifest import Manifest
 from headrace_data.parts import Blob
 from headrace_data.spec import Field
+from headrace_learning.training.compute import told
 
 from headrace_trainer.core.run import Plan, Trained
 from headrace_trainer.core.tuning import Tuned
@@ -49,6 +50,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
         **({} if pipeline.train.origin is None else {"from": _origin(plan, trained)}),
         **({} if trained.tuned is None else {"tuned": _search(trained.tuned)}),
+        **({} if pipeline.train.compute is None else {"compute": told(pipeline.train.compute)}),
         "libraries": {name: version(name) for name in _libraries(trained)},
         **({"sources": dict(trained.fitted.sources)} if trained.fitted.sources else {}),
     }

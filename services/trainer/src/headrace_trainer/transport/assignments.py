@@ -9,9 +9,11 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
+from headrace_learning.training.compute import machine_of, threads_of
 from headrace_learning.training.ports import Artifacts, Checkpoints
 from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.process.cores import available_cores
 from headrace_runtime.process.memory import total_bytes
 from headrace_runtime.process.usage import Usage
 from headrace_runtime.runs.child import Assignment, WorkRefused
@@ -33,7 +35,6 @@ def train(
     trials: Trials,
 ) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
-    make_deterministic()
     try:
         return _train(assignment, store, checkpoints, curve, artifacts, trials)
     except (TrainingError, DataError, LearningError) as error:
@@ -54,6 +55,8 @@ def _train(
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
 
+    machine_of(pipeline.train.compute)  # what is not there is told before anything is read
+    make_deterministic(threads_of(pipeline.train.compute, available_cores()))
     reader, memory, packages = DatasetReader(dataset, store), Memory(total_bytes()), assignment["packages"]
     trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages, trials)
 

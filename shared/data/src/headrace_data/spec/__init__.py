@@ -2,6 +2,7 @@
 
 from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.augment import Augment
+from headrace_data.spec.compute import Compute
 from headrace_data.spec.learn import (
     REFERENCE_VARIANT,
     Budget,
@@ -49,6 +50,7 @@ __all__ = [
     "Clean",
     "CnnNetwork",
     "Compress",
+    "Compute",
     "Constant",
     "EarlyStop",
     "Encode",

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 import pydantic
 
 from headrace_data.spec.augment import Augment
+from headrace_data.spec.compute import Compute
 from headrace_data.spec.networks import Network
 from headrace_data.spec.optimizer import Optimizer
 from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
@@ -130,6 +131,12 @@ class Train(Section, TaskSettings):
     early_stop: EarlyStop | None = pydantic.Field(default=None, description="Left out: all epochs are run.")
     augment: Augment | None = pydantic.Field(
         default=None, description="How training rows are changed in each epoch. Left out: they are as they are."
+    )
+    compute: Compute | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="On what a network is trained. Left out: the CPU, with one thread, in 32 bits; such runs repeat to "
+        "the byte.",
     )
     budget: Budget | None = pydantic.Field(
         default=None,

@@ -28,7 +28,7 @@ _MAX_ELEMENTS: Final = 2**20
 _NAMELESS: Final = ("float32", "float64", "bool")
 """Types whose values cannot name or group records."""
 _UNHEEDED: Final = {
-    "trees": ("from", "epochs", "batchSize", "optimizer", "augment"),
+    "trees": ("from", "epochs", "batchSize", "optimizer", "augment", "compute"),
     "imported": ("from",),
     "encoder": ("augment", "compareWith", "freeze", "rates"),
 }

@@ -38,7 +38,7 @@ class Pinball:
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean over rows and levels, in deviations of the label."""
         above = targets.unsqueeze(1) - in_order(outputs)
-        levels = torch.tensor(self.levels, dtype=above.dtype)
+        levels = torch.tensor(self.levels, dtype=above.dtype, device=above.device)
         return torch.maximum(levels * above, (levels - 1) * above).mean()
 
     def weight(self, targets: torch.Tensor) -> float:

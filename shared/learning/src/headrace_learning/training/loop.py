@@ -18,6 +18,7 @@ from headrace_learning.networks import learned_of, load_learned
 from headrace_learning.training.augmenting import augmented
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint, Midway
+from headrace_learning.training.compute import CPU, machine_of
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import build_optimizer
 from headrace_learning.training.ports import Checkpoints, Progress
@@ -70,6 +71,8 @@ class Training:
         self._subject = subject
         self._checkpoints = checkpoints
         self._progress = progress
+        self._machine = machine_of(settings.compute)
+        network.to(self._machine.device)
         self._optimizer = build_optimizer(learned(network, settings), settings.optimizer)
         self._frozen = frozen(network)
         self._schedule = Schedule(settings.optimizer.schedule, settings.epochs)
@@ -100,7 +103,7 @@ class Training:
 
         if self._kept != (self._epoch, 0):
             self._save_checkpoint()
-        load_learned(self._network, self._best_weights)
+        load_learned(self._network.to(CPU), self._best_weights)
         self._network.eval()
         return Outcome(self._epoch, self._best_epoch, self._best_loss)
 
@@ -118,7 +121,7 @@ class Training:
         done, total = 0, 0.0
         if self._midway:
             done, total = self._midway.batches, self._midway.loss
-            torch.set_rng_state(self._midway.generator)
+            self._machine.restore_generators(self._midway.generator)
             self._midway = None
         self._network.train()
         for module in self._frozen:
@@ -133,7 +136,7 @@ class Training:
                 if may_rest and self._purse.is_empty():
                     return self._finite(epoch, total / (done * settings.batch_size))
                 if may_rest and self._checkpoints.due(midway=True):
-                    self._save_checkpoint(Midway(done, self._finite(epoch, total), torch.get_rng_state()))
+                    self._save_checkpoint(Midway(done, self._finite(epoch, total), self._machine.generator_state()))
         return self._finite(epoch, total / count)
 
     def _learn(self, rows: Rows, steps: Steps, batch: int) -> float:
@@ -149,11 +152,15 @@ class Training:
 
     def _loss(self, rows: Rows, batch: int) -> torch.Tensor:
         settings = self._settings
+        machine = self._machine
         if settings.augment is None:
-            return self._objective.loss(self._network(rows.inputs), rows.targets)
+            moved = machine.moved(rows)
+            return self._objective.loss(machine.answers(self._network, moved.inputs), moved.targets)
+        # Rows are changed on the CPU, so that the device has no say in what becomes of them.
         mixed = augmented(rows, settings.augment, settings.seed, self._epoch + 1, batch)
-        outputs = self._network(mixed.inputs)
-        return torch.stack([share * self._objective.loss(outputs, targets) for share, targets in mixed.parts]).sum()
+        outputs = machine.answers(self._network, mixed.inputs.to(machine.device))
+        losses = [share * self._objective.loss(outputs, to.to(machine.device)) for share, to in mixed.parts]
+        return torch.stack(losses).sum()
 
     @torch.no_grad()
     def _validate(self) -> _Validation:
@@ -161,9 +168,10 @@ class Training:
         self._network.eval()
         loss, measures = Mean(), defaultdict[str, Mean](Mean)
         for rows in self._validation.chunks():
-            outputs = torch.cat([self._network(part) for part in torch.split(rows.inputs, MEASURED_AT_ONCE)])
-            loss.add(float(self._objective.loss(outputs, rows.targets)), self._objective.weight(rows.targets))
-            for name, value in self._objective.measure(outputs, rows.targets).items():
+            moved = self._machine.moved(rows)
+            outputs = torch.cat([self._network(part) for part in torch.split(moved.inputs, MEASURED_AT_ONCE)])
+            loss.add(float(self._objective.loss(outputs, moved.targets)), self._objective.weight(rows.targets))
+            for name, value in self._objective.measure(outputs, moved.targets).items():
                 measures[name].add(value, len(rows))
         return _Validation(
             loss=self._finite(self._epoch, loss.value),

@@ -35,7 +35,9 @@ class Classification:
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy, a row weighing as much as its class does."""
-        return functional.cross_entropy(outputs, targets, weight=self.weights)
+        return functional.cross_entropy(
+            outputs, targets, weight=None if self.weights is None else self.weights.to(outputs.device)
+        )
 
     def weight(self, targets: torch.Tensor) -> float:
         """Return the sum of what the rows' classes count."""

@@ -113,8 +113,8 @@ class Optimizer(ABC):
         """Move the parameters by a learning rate."""
 
     def memory(self) -> Memory:
-        """Return a copy of what it remembers."""
-        return {name: tensor.clone() for name, tensor in self._everything().items()}
+        """Return a copy of what it remembers, on the CPU."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._everything().items()}
 
     def restore(self, memory: Memory) -> None:
         """Take up what `memory` returned, of the same kind of optimiser for the same parameters."""
@@ -186,7 +186,7 @@ class Adam(Optimizer):
         super().__init__(groups, choice)
         self._mean = torch.zeros_like(self._weights)
         self._square = torch.zeros_like(self._weights)
-        self._steps = torch.zeros(())
+        self._steps = torch.zeros((), device=self._weights.device)
         vectors = (self._weights, self._gradients, self._mean, self._square)
         self._parts = list(zip(*(self._of_groups(vector) for vector in vectors), self._factors, strict=True))
 

@@ -5,16 +5,18 @@ that was never stopped: no generator's state has to be kept.
 """
 
 import hashlib
+import os
 
 import torch
 
 
-def make_deterministic() -> None:
+def make_deterministic(threads: int = 1) -> None:
     """Make every operation of this process give the same result for the same input.
 
-    One thread: how sums are divided among threads would change their last digits.
+    With one thread on any machine: how sums are divided among threads changes their last digits.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
     # The same as use_deterministic_algorithms(True), which would import a compiler to tell it, for seconds.
     torch.set_deterministic_debug_mode("error")
 

@@ -1,0 +1,112 @@
+"""On what is trained: what a spec leaves out stays as it was, and what is not there is told before anything begins."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from headrace_data.spec import Compute, Train
+from headrace_learning.errors import NotLearnable
+from headrace_learning.families import FAMILIES
+from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.networks import weights_of
+from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
+from headrace_learning.training.compute import Machine, machine_of, threads_of, told
+from headrace_learning.training.objectives import Classification
+from headrace_learning.training.randomness import make_deterministic
+from headrace_learning.training.rows import Rows
+
+pytestmark = pytest.mark.slow
+
+
+class Notebook:
+    """Keeps a checkpoint after every second time that it is asked, as bytes."""
+
+    def __init__(self, kept: list[tuple[bytes, bytes]] | None = None) -> None:
+        self.kept = kept or []
+        self.asked = 0
+        self.losses: list[float] = []
+
+    def newest(self, _subject: str) -> Checkpoint | None:
+        return from_bytes(*self.kept[-1]) if self.kept else None
+
+    def due(self, *, midway: bool) -> bool:
+        self.asked += 1
+        return midway and self.asked % 2 == 0
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.kept.append(to_bytes(checkpoint))
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        assert step <= steps
+        assert eta_s >= 0
+        self.losses.append(metrics["validation_loss"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    make_deterministic()
+    yield
+    torch.set_deterministic_debug_mode("default")
+    torch.set_num_threads(threads)
+
+
+def rows(count: int, seed: int) -> Rows:
+    inputs = torch.randn(count, 6, generator=torch.Generator().manual_seed(seed))
+    return Rows(inputs, (inputs[:, 0] > inputs[:, 1]).long())
+
+
+def fitted(compute: Mapping[str, Any] | None, notebook: Notebook, **changes: Any) -> Fitted:
+    plain = {"network": {"kind": "mlp", "hidden": (16, 8), "dropout": 0.2}, "epochs": 4, "batch_size": 16, **changes}
+    settings = Train.model_validate(plain if compute is None else {**plain, "compute": compute})
+    weights = Classification(torch.tensor([1.0, 2.0]))
+    run = Run(settings, (6,), 2, "what on what", notebook, notebook)
+    return FAMILIES["mlp"].fit(settings.network, Sources(rows(150, 1), rows(60, 2)), weights, run)
+
+
+def equal(one: Fitted, other: Fitted) -> bool:
+    first, second = weights_of(one.network), weights_of(other.network)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("augment", [{}, {"augment": {"noise": 0.1, "mixup": 0.2}}])
+def test_the_cpu_in_32_bits_is_what_is_left_out(augment: dict[str, Any]) -> None:
+    assert equal(
+        fitted(None, Notebook(), **augment),
+        fitted({"device": "cpu", "precision": "fp32", "threads": 1}, Notebook(), **augment),
+    )
+
+
+def test_16_bits_learn_as_well_repeat_and_go_on_in_the_midst_of_an_epoch() -> None:
+    half, straight = {"device": "cpu", "precision": "bf16"}, Notebook()
+    one, whole = fitted(half, straight), fitted(None, Notebook())
+    assert not equal(one, whole)
+    assert abs(one.outcome.best_loss - whole.outcome.best_loss) < 0.1
+    assert {tensor.dtype for tensor in weights_of(one.network).values()} == {torch.float32}
+    assert len(straight.kept) > 4
+    for done in (0, 3, len(straight.kept)):
+        torch.manual_seed(done)
+        assert equal(one, fitted(half, Notebook(straight.kept[:done])))
+
+
+def test_only_layers_compute_in_16_bits() -> None:
+    network, seen = torch.nn.Linear(4, 2), []
+    network.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    answers = Machine(precision=torch.bfloat16).answers(network, torch.ones(3, 4))
+    assert (answers.dtype, seen) == (torch.float32, [torch.bfloat16])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_of_before_anything_is_learned() -> None:
+    notebook = Notebook()
+    with pytest.raises(NotLearnable, match=r"train\.compute\.device: expected a GPU that PyTorch can use, got none"):
+        fitted({"device": "cuda"}, notebook)
+    assert not notebook.kept
+    assert machine_of(Compute(device="auto")) == Machine()
+    assert told(Compute(precision="bf16")) == {"device": "cpu", "precision": "bf16", "threads": 1}
+
+
+def test_threads_are_bounded_by_the_cores() -> None:
+    assert threads_of(None, 8) == 1
+    assert [threads_of(Compute(threads=threads), 8) for threads in (1, 3, 64, "auto")] == [1, 3, 8, 8]
