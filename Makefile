@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-# The build of PyTorch: pypi is the locked one, cpu the one without CUDA. The last choice is remembered.
+# The build of PyTorch: pypi is the locked one for CPUs, cpu the one without CUDA, cuda all of the locked one. The last choice is remembered.
 TORCH ?= $(or $(patsubst .venv/.ready-%,%,$(wildcard .venv/.ready-*)),pypi)
 READY := .venv/.ready-$(TORCH)
 # Tests wait more than they compute, so that two cores have enough to do with three processes.
@@ -16,7 +16,7 @@ export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.bytecode
 
 ##@ Use
 .PHONY: setup demo up down
-setup: $(READY) ## Install everything into .venv (TORCH=cpu: PyTorch without CUDA)
+setup: $(READY) ## Install everything into .venv (TORCH=cpu: PyTorch without CUDA; TORCH=cuda: all of it)
 
 $(READY): uv.lock pyproject.toml $(wildcard */*/pyproject.toml)
 	@python="$$(sh scripts/find_python.sh)" && "$$python" scripts/setup.py --torch "$(TORCH)" --stamp "$(READY)"

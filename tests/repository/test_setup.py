@@ -106,7 +106,14 @@ def test_the_cpu_setup_leaves_out_cuda_and_nothing_else() -> None:
     assert install[-3:] == ["--torch-backend", "cpu", f"torch=={locked['torch']}"]
 
 
-@pytest.mark.parametrize("build", ["pypi", "cpu"])
+def test_the_setup_for_a_gpu_leaves_nothing_out_and_brings_back_what_was() -> None:
+    (command,) = script("setup").sync_commands("uv", "python3", Path("there"), "cuda", lock())
+    assert "--no-install-package" not in command
+    again = {name for option, name in pairwise(command) if option == "--reinstall-package"}
+    assert again == set(script("setup").TRIMMED), "a new PyTorch has other names: look at what it loads"
+
+
+@pytest.mark.parametrize("build", ["pypi", "cpu", "cuda"])
 def test_downloads_are_announced_with_their_size(build: str) -> None:
     text = script("setup").ANNOUNCEMENT[build]
     for part in ("PyTorch", "only trainer and compressor need it", "44 MB", "Java", "Valkey"):

@@ -107,6 +107,15 @@ def test_a_gpu_that_is_not_there_is_told_of_before_anything_is_learned() -> None
     assert told(Compute(precision="bf16")) == {"device": "cpu", "precision": "bf16", "threads": 1}
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_nothing_can_be_computed_on_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a machine with one, where PyTorch was installed without what computes on it.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine_of(Compute(device="auto")) == Machine()
+    with pytest.raises(NotLearnable, match=r"got none \(.+\): give this trainer one, with PyTorch as TORCH=cuda"):
+        machine_of(Compute(device="cuda"))
+
+
 def test_threads_are_bounded_by_the_cores() -> None:
     assert threads_of(None, 8) == 1
     assert [threads_of(Compute(threads=threads), 8) for threads in (1, 3, 64, "auto")] == [1, 3, 8, 8]

@@ -1,11 +1,13 @@
 """The device that a network is trained on, and the precision of its layers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from headrace_data.spec import Compute
 from torch import nn
+from torch.nn import functional
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.training.rows import Rows
@@ -52,14 +54,30 @@ def machine_of(compute: Compute | None) -> Machine:
     """Return what a spec asks for: the CPU and float32 where it says nothing. Raise `NotLearnable` without its GPU."""
     if compute is None:
         return Machine()
-    found = torch.cuda.is_available() if compute.device != "cpu" else False
-    if compute.device == "cuda" and not found:
+    fault = "none is asked for" if compute.device == "cpu" else _fault_of_gpu()
+    if compute.device == "cuda" and fault:
         raise NotLearnable(
-            "train.compute.device: expected a GPU that PyTorch can use, got none: give this trainer one, with a build "
-            "of PyTorch for it, or write auto or cpu"
+            f"train.compute.device: expected a GPU that PyTorch can use, got none ({fault}): give this trainer one, "
+            "with PyTorch as TORCH=cuda installs it, or write auto or cpu"
         )
-    device = torch.device("cuda") if found else CPU
+    device = CPU if fault else torch.device("cuda")
     return Machine(device, torch.bfloat16 if compute.precision == "bf16" else torch.float32)
+
+
+def _fault_of_gpu() -> str:
+    """Return why nothing can be computed on a GPU, empty when it can."""
+    if not torch.cuda.is_available():
+        return "PyTorch finds none"
+    libraries = Path(torch.__file__).parents[1] / "nvidia" / "cudnn" / "lib"
+    # Looked for and not tried: cuDNN ends the process where its parts are missing.
+    if libraries.is_dir() and not any(libraries.glob("libcudnn_ops*")):
+        return "PyTorch was installed without what computes on it"
+    try:
+        ones = torch.ones(1, 1, 4, 4, device="cuda")
+        float(functional.conv2d(ones @ ones, ones))
+    except (RuntimeError, AssertionError, OSError) as error:
+        return str(error).partition("\n")[0]
+    return ""
 
 
 def threads_of(compute: Compute | None, cores: int) -> int:
