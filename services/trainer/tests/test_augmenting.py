@@ -240,7 +240,7 @@ train: {network: {kind: mlp}AUGMENT}
     assert changed.digest != plain.digest
     with pytest.raises(SpecInvalid, match=r"train\.augment\.noise"):
         load_pipeline(document.replace("AUGMENT", ", augment: {noise: -1}"))
-    with pytest.raises(SpecInvalid, match=r"train\.augment\.flip: expected a network of kind cnn or python, got mlp"):
+    with pytest.raises(SpecInvalid, match=r"train\.augment\.flip: expected a network of kind cnn or residual"):
         load_pipeline(document.replace("AUGMENT", ", augment: {flip: true}"))
     own = document.replace("kind: mlp", "kind: python, factory: 'acme.nets:f'")
     with pytest.raises(SpecInvalid, match=r"python expects one feature of shape \[channels, height, width\] for it"):

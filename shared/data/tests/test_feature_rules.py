@@ -187,12 +187,12 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         ),
         (
             [("{kind: mlp}", "{kind: mlp}\n  predictionType: float64")],
-            "line 19: train.predictionType: expected none for a classification, as only a regression heeds it, "
-            "got 'float64'",
+            "line 19: train.predictionType: expected none for a classification, as only a regression or a quantile "
+            "heeds it, got 'float64'",
         ),
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\n  task: classification")],
-            "line 19: train.task: expected regression for a label of type float32, got classification",
+            "line 19: train.task: expected regression or quantile for a label of type float32, got classification",
         ),
         (
             [("y, type: int64", "y, type: string"), ("{kind: mlp}", "{kind: mlp}\n  task: regression")],
@@ -201,7 +201,7 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         (
             [("{kind: mlp}", "{kind: mlp}\ncompress: {gates: {errorRise: 0.1}}")],
             "line 19: compress.gates.errorRise: expected gates of a classification (accuracyDrop, agreement, "
-            "relativeLogitError, sizeRatio, latencyRatio), got one of a regression",
+            "relativeLogitError, klDivergence, sizeRatio, latencyRatio), got one of a regression or a quantile",
         ),
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\ncompress: {gates: {agreement: 1}}")],

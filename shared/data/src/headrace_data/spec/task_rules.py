@@ -112,11 +112,14 @@ def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
     if not isinstance(gates, dict) or task is None:
         return
     own = [gate.name for gate in (*TASKS[task].gates, *COMMON_GATES)]
+    others: dict[str, list[str]] = {}
     for other, each in TASKS.items():
         for gate in each.gates:
             if gate.name not in own and gate.name in gates:
-                told = f"expected gates of a {task} ({', '.join(own)}), got one of a {other}"
-                yield ("compress", "gates", gate.name), told
+                others.setdefault(gate.name, []).append(other)
+    for name, of in others.items():
+        told = f"expected gates of a {task} ({', '.join(own)}), got one of a {' or a '.join(of)}"
+        yield ("compress", "gates", name), told
 
 
 def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
