@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from headrace_data.batches import TIME, TIME_TYPE
 from headrace_data.dataset import DatasetReader
+from headrace_data.folder import FileRef, Folder
 from headrace_data.history import History, keep
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
@@ -42,9 +43,9 @@ stream:
   topic: digits
   schema:
     - {{name: id, type: int64, role: id}}
-    - {{name: x, type: float32, role: feature}}
+    - {{name: x, type: {x}, role: feature}}
     - {{name: y, type: int64, role: label}}
-prepare: {{window: {{last: 1d}}}}
+prepare: {{window: {{last: 1d}}, transform: {transform}}}
 train: {{network: {network}}}
 {retain}
 """
@@ -61,9 +62,11 @@ class Mill:
         self.state = State()
         self.apply()
         self.history = History(pipeline="digits")
+        self.histories = {}
 
-    def apply(self, retain="", network="{kind: mlp}"):
-        document = SPEC.format(retain=retain and f"retain: {retain}", network=network)
+    def apply(self, retain="", network="{kind: mlp}", x="float32", transform="{}"):
+        retain = retain and f"retain: {retain}"
+        document = SPEC.format(retain=retain, network=network, x=x, transform=transform)
         self.pipeline = load_pipeline(document.encode())
         spec = facts.PipelineSpec(self.pipeline.canonical_json(), self.pipeline.digest)
         self.applied = facts.PipelineApplied("digits", spec, 3)
@@ -264,6 +267,30 @@ def test_a_file_that_was_imported_stays_while_a_spec_or_a_version_needs_it(mill)
     assert mill.collect()["graphs and weights"] == 1, "no spec in force names the second now"
     with pytest.raises(NotFound):
         mill.store.get(files[1])
+
+
+@pytest.mark.parametrize("beside", [0, 1], ids=["its size", "another size"])
+def test_a_folder_stays_with_its_files_while_a_spec_names_it_whatever_size_that_says(mill, beside):
+    mill.apply("{versions: 1}")
+    files = [mill.put(b"\x08file %d" % number) for number in range(3)]
+    refs = {f"{number}.bin": FileRef(file.digest, file.size_bytes) for number, file in enumerate(files[:2])}
+    folder = mill.put(Folder(refs).to_json())
+    network = f"{{kind: encoder, digest: {folder.digest}, sizeBytes: {folder.size_bytes + beside}}}"
+    mill.apply("{versions: 1}", network, "string", "{x: {encode: text}}")
+    assert mill.collect() == {"graphs and weights": 1}, "nothing names the third"
+    assert mill.store.get(folder)
+    assert all(mill.store.get(file) for file in files[:2])
+    mill.apply("{versions: 1}")
+    assert mill.collect() == {"graphs and weights": 2, "documents": 1}
+
+
+def test_a_folder_that_is_not_there_keeps_nothing_else(mill):
+    orphan = mill.put(b"\x08orphan")
+    network = f"{{kind: encoder, digest: sha256:{'0' * 64}, sizeBytes: 7}}"
+    mill.apply("{versions: 1}", network, "string", "{x: {encode: text}}")
+    assert mill.collect() == {"graphs and weights": 1}
+    with pytest.raises(NotFound):
+        mill.store.get(orphan)
 
 
 def test_a_document_that_cannot_be_read_stops_the_collection(mill):

@@ -45,7 +45,7 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             raise InputInvalid(f"{path.name}: expected a file, got a SavedModel; {_TENSORFLOW.format(name=path.name)}")
-        raise InputInvalid(f"{path.name}: expected the file of a model, got a folder; docs/texts.md tells of encoders")
+        raise InputInvalid(f"{path.name}: expected the file of a model, got a folder")
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         hint = _HINTS.get(path.suffix.lower(), "or say --format").format(name=path.name)

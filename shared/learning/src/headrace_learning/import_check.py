@@ -1,13 +1,14 @@
-"""Whether a file can become a version of a pipeline, found out before it is put in force."""
+"""Whether a file or a folder can become a version of a pipeline, found out before it is put in force."""
 
 from headrace_data.manifest import Manifest
-from headrace_data.spec import ImportedModel, Pipeline
+from headrace_data.spec import EncoderNetwork, ImportedModel, Pipeline
 
 from headrace_learning.building import features_of
-from headrace_learning.families import imported
+from headrace_learning.families import encoder, imported
 from headrace_learning.importing.core import Core, tried
 from headrace_learning.importing.fit import fit
 from headrace_learning.training.objectives import Classification, Regression
+from headrace_learning.training.ports import Artifacts
 
 
 def check_import(data: bytes, section: ImportedModel, pipeline: Pipeline, dataset: Manifest | None) -> Core:
@@ -23,3 +24,8 @@ def check_import(data: bytes, section: ImportedModel, pipeline: Pipeline, datase
         objective = Regression(1.0) if is_number else Classification()
         fit(core, section, objective, shape, () if is_number else dataset.classes)
     return core
+
+
+def check_encoder(section: EncoderNetwork, artifacts: Artifacts) -> int:
+    """Read a folder as the trainer will; return how many numbers its weights are. Raise `NotLearnable`."""
+    return encoder.FAMILY.opened(section, artifacts).base.numbers

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,10 +22,13 @@ from headrace_client.views import pipeline_view, short_id
 
 if TYPE_CHECKING:
     from headrace.registry.v1 import registry_service_pb2 as messages
-    from headrace_data.spec import ImportedModel, Pipeline
+    from headrace_data.spec import EncoderNetwork, ImportedModel, Pipeline
 
+SectionT = TypeVar("SectionT", "ImportedModel", "EncoderNetwork")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model, as clients will call it.")]
-PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="An .onnx, .keras or .h5 file.", exists=True)]
+PathArgument = Annotated[
+    Path, typer.Argument(metavar="PATH", help="An .onnx, .keras or .h5 file, or a BERT's folder.", exists=True)
+]
 PipelineOption = Annotated[
     str, typer.Option("--pipeline", metavar="P", help="A pipeline in force, or a pipeline's YAML file.")
 ]
@@ -40,13 +46,18 @@ ClassesOption = Annotated[
 AnswersOption = Annotated[
     str, typer.Option("--answers", metavar="KIND", help="logits or probabilities; default: found out.")
 ]
+TuneOption = Annotated[str, typer.Option("--tune", metavar="HOW", help="BERT: lora, full or frozen; default: lora.")]
+LengthOption = Annotated[
+    int | None, typer.Option("--length", metavar="N", help="BERT: tokens of a text that are read; default: 128.")
+]
 EpochsOption = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Keras: passes over the training split; default: the pipeline's.")
+    int | None,
+    typer.Option("--epochs", min=1, help="Keras, BERT: passes over the training split; default: the pipeline's."),
 ]
 CreateTopicOption = Annotated[
     bool, typer.Option("--create-topic", help="Create the producers' topic when it does not exist.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Try the file; keep and change nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Try the model; keep and change nothing.")]
 
 
 def import_(
@@ -57,53 +68,127 @@ def import_(
     frozen: FrozenOption = None,
     classes: ClassesOption = "",
     answers: AnswersOption = "",
+    tune: TuneOption = "",
+    length: LengthOption = None,
     epochs: EpochsOption = None,
     create_topic: CreateTopicOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a model that was made elsewhere in force: ONNX is judged as it came, Keras is trained on by the stream.
+    """Put a model that was made elsewhere in force: ONNX is judged as it came, Keras and BERT are trained on.
 
-    The file is tried on sample rows, kept in the object store under its digest, and named by the pipeline's
-    train.network. What comes of it is a version like any other: measured, gated, released and rolled back.
+    It is tried, kept in the object store under its digest, and named by the pipeline's train.network. What comes of it
+    is a version like any other: measured, gated, released and rolled back.
     """
+    path = path.absolute()  # so that . has a name
+    is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
+    of_files = {"--format": file_format, "--frozen": frozen, "--classes": classes, "--answers": answers}
+    _refuse(of_files if is_folder else {"--tune": tune, "--length": length}, "a folder" if is_folder else "a file")
+    with RegistryClient(find_addresses().registry) as registry:
+        given = (registry, pipeline, path, name, epochs)
+        taken = (
+            _folder(*given, tune, length) if is_folder else _file(*given, file_format, frozen or [], classes, answers)
+        )
+        note(f"{printable(path.name)}: {taken.tried}")
+        if not dry_run:
+            taken.keep()
+        before = [] if as_json else registry.pipelines(taken.spec.name)
+        answer = registry.apply(taken.document, create_topic=create_topic, dry_run=dry_run)
+        follows = consequence(registry, before[0], answer.applied) if before and answer.changed else ""
+    if as_json:
+        print_json(_view(taken.section, answer))
+        return
+    _say(path, taken, answer, follows, dry_run=dry_run)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A model that was tried, and the pipeline that is to name it."""
+
+    spec: Pipeline
+    section: ImportedModel | EncoderNetwork
+    document: bytes
+    tried: str
+    """What was tried, in words."""
+    keep: Callable[[], object]
+    size_bytes: int
+    prepared: str = ""
+    """The features that are changed before the model gets them."""
+
+
+def _refuse(options: Mapping[str, object], what: str) -> None:
+    for option, given in options.items():
+        if given not in (None, "", []):
+            raise typer.BadParameter(f"expected none for {what}", param_hint=option)
+
+
+def _file(
+    registry: RegistryClient,
+    pipeline: str,
+    path: Path,
+    name: str,
+    epochs: int | None,
+    file_format: str,
+    frozen: list[str],
+    classes: str,
+    answers: str,
+) -> _Taken:
+    from headrace_data.spec import ImportedModel
+
     from headrace_client import importing
 
     kind, data = file_format or importing.format_of(path), importing.read_model(path)
-    with RegistryClient(find_addresses().registry) as registry:
-        spec = _pipeline(registry, pipeline)
-        values = importing.label_values([each.strip() for each in classes.split(",")], spec) if classes else None
-        section = _section(kind, data, tuple(frozen or ()), values, answers)
-        note(f"{printable(path.name)}: {importing.check(data, section, spec, registry.datasets(spec.name))}")
-        if not dry_run:
-            importing.keep(path)
-        before = [] if as_json else registry.pipelines(spec.name)
-        document = importing.with_import(spec, name, section, epochs)
-        answer = registry.apply(document, create_topic=create_topic, dry_run=dry_run)
-        follows = consequence(registry, before[0], answer.applied) if before and answer.changed else ""
-    if as_json:
-        print_json(_view(section, answer))
-        return
-    _say(path, section, answer, dry_run=dry_run)
-    if follows:
-        say(follows)
-    if prepared := importing.transformed(spec):
-        note(f"the model gets features as prepare.transform makes them, not as they are sent: {', '.join(prepared)}")
+    spec = _pipeline(registry, pipeline)
+    values = importing.label_values([each.strip() for each in classes.split(",")], spec) if classes else None
+    plain: dict[str, object] = {
+        "kind": "imported",
+        "format": kind,
+        "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
+    }
+    plain |= {"size_bytes": len(data), "frozen": tuple(frozen), "classes": values, "answers": answers or None}
+    section = _section(ImportedModel, plain)
+    tried = importing.check(data, section, spec, registry.datasets(spec.name))
+    document = importing.with_import(spec, name, section, epochs)
+    prepared = ", ".join(importing.transformed(spec))
+    return _Taken(spec, section, document, tried, lambda: importing.keep(path), len(data), prepared)
 
 
-def _view(section: ImportedModel, answer: messages.ApplyPipelineResponse) -> dict[str, object]:
+def _folder(
+    registry: RegistryClient, pipeline: str, path: Path, name: str, epochs: int | None, tune: str, length: int | None
+) -> _Taken:
+    from headrace_data.spec import EncoderNetwork, SpecInvalid
+
+    from headrace_client import encoders
+
+    found = encoders.read_encoder(path)
+    plain: dict[str, object] = {"kind": "encoder", "digest": found.digest, "size_bytes": len(found.document)}
+    said = {"tune": tune or None, "length": length}
+    section = _section(EncoderNetwork, plain | {key: value for key, value in said.items() if value is not None})
+    try:
+        spec = encoders.with_encoder(_plain(registry, pipeline), name, section, epochs)
+    except SpecInvalid as error:
+        raise InputInvalid(f"{pipeline}: {error}") from error
+    tried = encoders.check(found, section)
+    return _Taken(spec, section, spec.canonical_json(), tried, lambda: encoders.keep(found), found.size_bytes)
+
+
+def _view(section: ImportedModel | EncoderNetwork, answer: messages.ApplyPipelineResponse) -> dict[str, object]:
     view = pipeline_view(answer.applied)
     told = {key: view[key] for key in ("pipeline", "model", "spec_digest")}
     return told | {"network": section.plain(), "changed": answer.changed}
 
 
-def _say(path: Path, section: ImportedModel, answer: messages.ApplyPipelineResponse, *, dry_run: bool) -> None:
+def _say(path: Path, taken: _Taken, answer: messages.ApplyPipelineResponse, follows: str, *, dry_run: bool) -> None:
     view = pipeline_view(answer.applied)
     kept, force = ("would be kept", "would be in force") if dry_run else ("is kept", "is in force")
     if not answer.changed:
         force = "is in force already"
-    say(f"{printable(path.name)} {kept}: {size_text(section.size_bytes)}, digest {section.digest}")
+    say(f"{printable(path.name)} {kept}: {size_text(taken.size_bytes)}, digest {taken.section.digest}")
     say(f"pipeline '{view['pipeline']}' {force} (spec {short_id(view['spec_digest'])}), serves model '{view['model']}'")
+    if follows:
+        say(follows)
+    if taken.prepared:
+        note(f"the model gets features as prepare.transform makes them, not as they are sent: {taken.prepared}")
 
 
 def _pipeline(registry: RegistryClient, name: str) -> Pipeline:
@@ -111,31 +196,36 @@ def _pipeline(registry: RegistryClient, name: str) -> Pipeline:
     from headrace_data.spec import SpecInvalid, load_pipeline, parse_canonical
 
     try:
-        if name.endswith((".yaml", ".yml", ".json")):
+        if _is_file(name):
             return load_pipeline(read_file(name))
         return parse_canonical(registry.pipeline(name).spec.json)
     except SpecInvalid as error:
         raise InputInvalid(f"{name}: {error}") from error
 
 
-def _section(
-    kind: str, data: bytes, frozen: tuple[str, ...], classes: tuple[bool | int | str, ...] | None, answers: str
-) -> ImportedModel:
-    from headrace_data.spec import ImportedModel
+def _plain(registry: RegistryClient, name: str) -> object:
+    """Return a pipeline's document as plain values; what a file says need not hold before it names a network."""
+    from headrace_data.spec import SpecInvalid
+    from headrace_data.spec.yaml_tree import read_yaml
+
+    if not _is_file(name):
+        return json.loads(registry.pipeline(name).spec.json)
+    tree = read_yaml(read_file(name))
+    if tree.problems:
+        raise SpecInvalid(sorted(set(tree.problems)))
+    return tree.value
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml", ".json"))
+
+
+def _section(model: type[SectionT], plain: Mapping[str, object]) -> SectionT:
+    """Return a section of what was said. Raises typer's BadParameter for an option that it has no room for."""
     from pydantic import ValidationError
 
     try:
-        return ImportedModel.model_validate(
-            {
-                "kind": "imported",
-                "format": kind,
-                "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
-                "size_bytes": len(data),
-                "frozen": frozen,
-                "classes": classes,
-                "answers": answers or None,
-            }
-        )
+        return model.model_validate(plain)
     except ValidationError as error:
         wrong = error.errors()[0]
         option = f"--{str(wrong['loc'][0]).replace('_', '-')}"

@@ -26,7 +26,7 @@ from headrace_model_registry.core import retention
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
-from headrace_model_registry.core.roots import HISTORY, RUN, Histories, Roots, roots
+from headrace_model_registry.core.roots import HISTORY, RUN, SPEC, Histories, Roots, roots
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Retirement
 from headrace_model_registry.ports import Objects, StoredFile, Writer
@@ -39,6 +39,8 @@ _FOLDERS: Final = ("sha256", "runs", "gc")
 _ARTIFACT: Final = re.compile(r"sha256/[0-9a-f]{2}/([0-9a-f]{64})")
 _RUN_FILE: Final = re.compile(r"runs/([^/]+)/(?:[^/]+/)*([^/]+)")
 _DIGEST: Final = re.compile(rb"sha256:([0-9a-f]{64})")
+_LIST_BYTES: Final = 2**20
+"""What is read of a list of files: a spec may name any object as one, of any size."""
 _KINDS: Final = {b"PAR1": "parts of datasets", b"PK\x03\x04": "sketches of segments"}
 
 
@@ -218,6 +220,8 @@ class Needed:
             self._add_history(history)
         for document, kept_by in found.documents.items():
             self._add_document(document, kept_by)
+        for folder in found.folders:
+            self._add_folder(folder)
         for artifact, kept_by in found.artifacts.items():
             self._add(artifact.digest, kept_by)
         for run_id in found.live_runs:
@@ -248,6 +252,12 @@ class Needed:
             self._add_all(self._objects.get(document), kept_by)
         except NotFound:
             return  # Collected before `retain` was taken back: it names nothing any more.
+
+    def _add_folder(self, digest: str) -> None:
+        """Add a list of files that a spec names. What the spec says of its size is whatever somebody wrote."""
+        self._add(digest, SPEC)
+        plain = digest.removeprefix("sha256:")
+        self._add_all(self._objects.beginning(f"sha256/{plain[:2]}/{plain}", _LIST_BYTES), SPEC)
 
     def _add_all(self, data: bytes, kept_by: str) -> None:
         """Add every digest that stands in a document, whatever it is of: what is too many keeps nothing."""

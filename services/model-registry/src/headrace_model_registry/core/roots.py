@@ -43,6 +43,8 @@ class Roots:
     """Documents that list segments, by their manifests and sketches."""
     documents: dict[Artifact, str] = field(default_factory=dict)
     """JSON documents: themselves, and every digest in them."""
+    folders: set[str] = field(default_factory=set)
+    """Digests of lists of files that specs name: themselves, and every file in them."""
     artifacts: dict[Artifact, str] = field(default_factory=dict)
     """Objects that name nothing else."""
     live_runs: set[str] = field(default_factory=set)
@@ -104,8 +106,10 @@ def _add_named(found: Roots, spec: PipelineSpec) -> None:
     """Add the file that a spec names, and of a folder its list with every file in it."""
     network = specs.parse(spec).train.network
     if isinstance(network, Kept):
-        named = Artifact("", network.digest, network.size_bytes)
-        (found.documents if network.is_folder else found.artifacts).setdefault(named, SPEC)
+        if network.is_folder:
+            found.folders.add(network.digest)
+        else:
+            found.artifacts.setdefault(Artifact("", network.digest, network.size_bytes), SPEC)
 
 
 def _may_go_on(run: RunRecord, moment: datetime) -> bool:
