@@ -1,12 +1,13 @@
 """Graphs from elsewhere: put into a served one, or refused with the reason."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from headrace_learning.bodies import MOST_NODES, Body, read_body
+from headrace_learning.bodies import MOST_NODES, MOST_NUMBERS, Body, read_body
 from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import open_graph
 from headrace_learning.writer import OPSET, Writer
@@ -169,6 +170,19 @@ def summed(name: str) -> list[Node]:
     ]
 
 
+def doubled(times: int) -> list[Node]:
+    """Return what puts a row behind itself again and again, and then sums it."""
+    names = ["x", *(f"x{place}" for place in range(times))]
+    joins = [helper.make_node("Concat", [name, name], [twice], axis=1) for name, twice in pairwise(names)]
+    return [*joins, *summed(names[-1])]
+
+
+def of_size(size: int) -> list[Node]:
+    sizes = numpy_helper.from_array(np.array([1, size]))
+    made = helper.make_node("ConstantOfShape", ["s"], ["z"])
+    return [helper.make_node("Constant", [], ["s"], value=sizes), made, *summed("z")]
+
+
 CONDITION = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array(True)))
 FOREIGN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a branch": (lambda: model_of([CONDITION, branch()]), "no branches and loops in the graph, got If"),
@@ -198,6 +212,14 @@ FOREIGN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
             ]
         ),
         "sizes that follow from the number of rows, got Tile",
+    ),
+    "rows that grow": (
+        lambda: model_of(doubled(25)),
+        f"at most {MOST_NUMBERS:,} numbers in what is computed of a row, got 100,663,296 in 'x24'",
+    ),
+    "a constant of any size": (
+        lambda: model_of(of_size(10**11)),
+        f"at most {MOST_NUMBERS:,} numbers in what is computed of a row, got 100,000,000,000 in 'z'",
     ),
     "data beside it": (outside, "one file with all weights in it, got external data"),
     "sparse weights": (sparse, "dense weights, got sparse ones"),
@@ -248,6 +270,10 @@ def test_sizes_that_follow_from_the_number_of_rows_are_served() -> None:
     shape = helper.make_node("Shape", ["x"], ["s"])
     body = read(model_of([shape, helper.make_node("ConstantOfShape", ["s"], ["z"]), *summed("z")]))
     np.testing.assert_allclose(body.answer(ROWS), ROWS @ WEIGHTS, rtol=1e-6)
+
+
+def test_rows_may_grow_as_far_as_a_replica_can_hold_them() -> None:
+    assert read(model_of(doubled(24))).outputs == 2
 
 
 @pytest.mark.parametrize("case", FOREIGN)

@@ -7,6 +7,7 @@ replica can serve: ONNX's own operators, one file, work that is bounded by the r
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from google.protobuf.message import DecodeError
 from headrace_data.spec.network_size import MAX_PARAMETERS
 from headrace_engines.errors import EngineError
 from headrace_engines.model import Model
-from onnx import TensorProto, inliner, version_converter
+from onnx import TensorProto, helper, inliner, version_converter
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import open_graph
@@ -24,6 +25,8 @@ from headrace_learning.transform_graphs import ML_DOMAIN, ML_OPSET
 from headrace_learning.writer import OPSET, Writer
 
 MOST_NODES = 100_000
+MOST_NUMBERS = 2**26
+"""Numbers that anything holds on the way of one row: 256 MiB of float32."""
 MOST_BYTES = 4 * MAX_PARAMETERS
 """Most bytes of a body, so that a served graph stays below the 2 GiB of a protobuf message."""
 _OPSETS = {"": OPSET, ML_DOMAIN: ML_OPSET}
@@ -32,6 +35,8 @@ _OLDEST_OPSET = 7
 """Before it operators broadcast by attributes, which nothing converts."""
 _UNBOUNDED = ("If", "Loop", "Scan", "SequenceMap")
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_LARGEST_SIZES = 1024
+"""Numbers of the largest constant that may be sizes."""
 _MEASURES = ("Shape", "Size")
 """What answers with sizes alone, whatever the values are."""
 _SIZED_BY: Final = {
@@ -131,6 +136,7 @@ def read_body(data: bytes, subject: str) -> Body:
         model = _converted(inliner.inline_local_functions(model) if model.functions else model, subject)
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        _refuse_wide(model, subject)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, DecodeError) as error:
         raise NotLearnable(f"{subject}: expected a valid ONNX graph, got {_first_lines(error)}") from error
     _refuse_operators(model, subject)
@@ -164,6 +170,32 @@ def _refuse_large(model: onnx.ModelProto, subject: str) -> None:
 
     if (operators := size(model.graph.node)) > MOST_NODES:
         raise NotLearnable(f"{subject}: expected at most {MOST_NODES:,} operators, got {operators:,}")
+
+
+def _refuse_wide(model: onnx.ModelProto, subject: str) -> None:
+    """Demand that what is computed of one row is no larger than `MOST_NUMBERS`: constants ask for any size as well."""
+    graph, held = model.graph, {each.name for each in model.graph.initializer}
+    # Sizes are followed for a single row, so that all are known, and without the weights, which may be large.
+    weights = [each for each in graph.initializer if prod(each.dims) > _LARGEST_SIZES]
+    one_row = onnx.GraphProto(
+        name=graph.name,
+        node=graph.node,
+        input=[each for each in graph.input if each.name not in held],
+        output=[onnx.ValueInfoProto(name=each.name) for each in graph.output],
+        initializer=[each for each in graph.initializer if prod(each.dims) <= _LARGEST_SIZES],
+    )
+    for dimensions in (each.type.tensor_type.shape.dim for each in one_row.input):
+        for first in dimensions[:1]:
+            first.dim_value = 1
+    one_row.input.extend(helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in weights)
+    alone = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=one_row)
+    for value in onnx.shape_inference.infer_shapes(alone, data_prop=True).graph.value_info:
+        numbers = prod(each.dim_value or 1 for each in value.type.tensor_type.shape.dim)
+        if numbers > MOST_NUMBERS:
+            raise NotLearnable(
+                f"{subject}: expected at most {MOST_NUMBERS:,} numbers in what is computed of a row, got {numbers:,} "
+                f"in {value.name!r}"
+            )
 
 
 def _refuse_files(model: onnx.ModelProto, subject: str) -> None:
