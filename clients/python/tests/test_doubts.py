@@ -4,6 +4,7 @@ import pytest
 from headrace_client.doubts import doubts
 from headrace_data.tasks import TASKS
 from headrace_data.tasks.classification import ACCURACY, CALIBRATION_ERROR
+from headrace_data.tasks.regression import RMSE
 from headrace_data.twins import near_twins, twins_text
 
 
@@ -38,6 +39,12 @@ def test_a_measure_that_a_constant_wins_is_judged_by_the_headline_as_the_registr
     told = ["no better than always answering 'a': accuracy 0.5000, and 0.5000 so"]
     assert doubts(TASKS["classification"], CALIBRATION_ERROR, metrics) == told
     assert doubts(TASKS["classification"], CALIBRATION_ERROR, metrics | {"accuracy": 0.9}) == []
+
+
+def test_numbers_in_the_unit_of_the_label_keep_their_digits():
+    metrics = {"rmse": 3.25e-6, "baseline_rmse": 3.25e-6}
+    told = ["no better than always answering the mean: rmse 3.25e-06, and 3.25e-06 so"]
+    assert doubts(TASKS["regression"], RMSE, metrics) == told
 
 
 def test_twins_look_alike():

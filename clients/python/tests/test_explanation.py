@@ -46,18 +46,24 @@ def test_a_regression_has_one_number():
     assert (told.label, told.answer, told.reference, told.added) == (None, 12.0, 10.0, {"age": 2.0})
 
 
-def test_of_several_numbers_the_middle_one_is_explained():
-    told = _explanation(
-        result(
-            quantiles=np.array([[1.0, 12.0, 20.0]]),
-            explained=np.array(["age"], object),
-            quantiles__occlusion=np.array([[0.0, 2.0, 5.0]]),
-            quantiles__reference=np.array([1.0, 10.0, 15.0]),
-            quantiles__remainder=np.zeros(3),
-            quantiles__labels=np.array(["0.1", "0.5", "0.9"], object),
-        )
+def quantiles(**more):
+    return result(
+        quantiles=np.array([[1.0, 12.0, 20.0]]),
+        explained=np.array(["age"], object),
+        quantiles__occlusion=np.array([[0.0, 2.0, 5.0]]),
+        quantiles__reference=np.array([1.0, 10.0, 15.0]),
+        quantiles__remainder=np.zeros(3),
+        **more,
     )
-    assert (told.label, told.answer, told.reference, told.added) == (None, 12.0, 10.0, {"age": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("levels", "answer", "reference", "added"),
+    [(["0.1", "0.5", "0.9"], 12.0, 10.0, 2.0), (["0.5", "0.9", "0.99"], 1.0, 1.0, 0.0), ([], 12.0, 10.0, 2.0)],
+)
+def test_of_quantiles_the_median_is_explained_wherever_it_is(levels, answer, reference, added):
+    told = _explanation(quantiles(**({"quantiles__labels": np.array(levels, object)} if levels else {})))
+    assert (told.label, told.answer, told.reference, told.added) == (None, answer, reference, {"age": added})
 
 
 def test_a_server_that_does_not_explain_is_told():

@@ -45,6 +45,22 @@ def test_quantiles_are_shown_under_their_levels(headrace, inference):
     assert (told["label"], told["probability"], told["prediction"]) == (None, None, None)
 
 
+def test_rows_that_two_versions_answered_stand_in_one_table(headrace, inference):
+    """Of the first row's version nobody tells what its places stand for: it may be served no more."""
+    versions = iter("34")
+
+    def answer(request):
+        given = quantiles(request)
+        given.model_version = next(versions)
+        inference.labels = {"quantiles": '["0.1", "0.5", "0.9"]'} if given.model_version == "4" else {}
+        return given
+
+    inference.answer = answer
+    shown = headrace("predict", "digits", stdin=lines(ROW, ROW)).stdout.splitlines()
+    assert shown[0].split() == ["row", "0.1", "0.5", "0.9", "version", "variant", "cached"]
+    assert [line.split()[:2] for line in shown[-2:]] == [["1", "3"], ["2", "3999.5"]]
+
+
 def test_numbers_that_nobody_named_are_a_list(headrace, inference):
     inference.answer = quantiles
     (told,) = json.loads(headrace("predict", "digits", "--json", stdin=lines(ROW)).stdout)

@@ -103,6 +103,10 @@ def test_levels_are_those_of_the_document_or_three_and_old_specs_say_nothing_of_
         ),
         ({"label": "string"}, "train.task: expected classification for a label of type string, got quantile"),
         ({"network": "trees"}, "expected a network that learns a quantile, which imported and trees do not, got trees"),
+        (
+            {"train": ", task: quantile, compareWith: trees"},
+            "compareWith: expected none for a quantile, which trees do not learn",
+        ),
         ({"feature": "quantiles"}, "'quantiles' belongs to the answers of a quantile"),
         ({"gates": "accuracyDrop: 0.1"}, "expected gates of a quantile .errorRise, sizeRatio, latencyRatio."),
         ({"gates": "measure: rmse"}, "expected one of pinball, coverage, median_mae, coverage_error"),

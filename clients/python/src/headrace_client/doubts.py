@@ -34,4 +34,5 @@ def _no_better(task: Task, measure: Measure, metrics: Mapping[str, float]) -> st
     found = task.baseline(metrics, task.judged_by(measure))
     if found is None or not found.no_better:
         return ""
-    return f"no better than {found.always}: {found.measure.name} {found.measured:.4f}, and {found.value:.4f} so"
+    own, other = found.measure.text(found.measured), found.measure.text(found.value)
+    return f"no better than {found.always}: {found.measure.name} {own}, and {other} so"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace_data.tasks.quantile import MEDIAN
 
 from headrace_client.errors import AnswerInvalid
 from headrace_client.inference import InferenceClient, InferenceResult
@@ -24,7 +25,7 @@ class Explanation:
     label: Any
     """The label answered; None where numbers are answered."""
     answer: float
-    """The label's probability, or the number predicted; of several numbers the middle one."""
+    """The label's probability, or the number predicted; of quantiles the median."""
     reference: float
     """The same, answered to the reference."""
     added: Mapping[str, float]
@@ -76,6 +77,12 @@ def _middle(array: Array) -> Array:
     return np.asarray(mean, array.dtype)
 
 
+def _middle_place(known: Sequence[str], count: int) -> int:
+    """Return the place of the median among quantiles; the middle one where it is not told which is which."""
+    median = str(MEDIAN)
+    return known.index(median) if median in known[:count] else count // 2
+
+
 def _explanation(result: InferenceResult) -> Explanation:
     outputs = result.outputs
     explained = [name.removesuffix("/occlusion") for name in outputs if name.endswith("/occlusion")]
@@ -89,7 +96,7 @@ def _explanation(result: InferenceResult) -> Explanation:
     label = outputs[LABEL][0] if LABEL in outputs else None
     # Of a classification there is one number for each class, of other tasks one, or several in order.
     known = [str(each) for each in outputs.get(f"{name}/labels", ())]
-    chosen = place_of(label, answer[0], known) if name == PROBABILITIES else np.ravel(answer[0]).size // 2
+    chosen = place_of(label, answer[0], known) if name == PROBABILITIES else _middle_place(known, answer[0].size)
     numbers = [float(np.ravel(found)[chosen]) for found in (answer[0], reference, remainder)]
     each = added.reshape(len(added), -1)[:, chosen]
     values = [str(value) for value in outputs["explained"]]

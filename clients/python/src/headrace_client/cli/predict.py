@@ -87,15 +87,22 @@ def _answers(predictions: list[Prediction]) -> tuple[list[str], Callable[[Predic
         return [">prediction"], lambda prediction: [_number(prediction.prediction)]
     if all(prediction.label is None for prediction in predictions) and (names := _named(predictions)):
         return [f">{plain(label)}" for _, label in names], lambda prediction: [
-            _number(prediction.outputs.get(name, {}).get(label)) for name, label in names
+            _number(_of_place(prediction.outputs.get(name), label)) for name, label in names
         ]
     return ["label", ">probability"], _class
 
 
 def _named(predictions: list[Prediction]) -> list[tuple[str, str]]:
-    """Return each output whose places have labels, with each of these."""
-    found = predictions[0].outputs if predictions else {}
-    return [(name, label) for name, value in found.items() if isinstance(value, dict) for label in value]
+    """Return each output whose places have labels in any version that answered, with each of these."""
+    answers = [pair for prediction in predictions for pair in prediction.outputs.items()]
+    told = [(name, label) for name, value in answers if isinstance(value, dict) for label in value]
+    return list(dict.fromkeys(told))
+
+
+def _of_place(value: Any, label: str) -> float | None:
+    """Return the number of a place; none of a version that has no such place, or is served no more and told of none."""
+    number = value.get(label) if isinstance(value, dict) else None
+    return number if isinstance(number, int | float) else None
 
 
 def _class(prediction: Prediction) -> list[str]:

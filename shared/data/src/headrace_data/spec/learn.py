@@ -33,7 +33,8 @@ class EarlyStop(Section):
     patience: PositiveInt = pydantic.Field(default=5, description="Epochs to wait for a better loss.")
     min_delta: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
         default=0.0,
-        description="Improvement that counts as better: in nats, or in variances of the label for a regression.",
+        description="Improvement that counts as better: in nats; for a regression in variances of the label, for "
+        "quantiles in its deviations.",
     )
 
 
@@ -225,8 +226,8 @@ class Gates(Section):
         default="required",
         exclude_if=lambda value: value == "required",  # as for classWeights
         description="Of a version that no served one is compared with, such as the first. required: it is released "
-        "when it answers no worse than always the training split's commonest class, or its mean. With classWeights "
-        "balanced the mean of the classes' accuracies counts. ignored: it is released all the same.",
+        "when it answers no worse than always the training split's commonest class, its mean, or its quantiles. With "
+        "classWeights balanced the mean of the classes' accuracies counts. ignored: it is released all the same.",
     )
 
 

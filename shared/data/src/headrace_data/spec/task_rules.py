@@ -122,6 +122,13 @@ def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
         yield ("compress", "gates", name), told
 
 
+def trees_learn_the_task_that_they_are_compared_in(draft: Draft) -> Iterator[Finding]:
+    """Demand a task that trees learn from who compares with them. For documents only: nothing is grown otherwise."""
+    task = _task(draft)
+    if draft.at("train", "compareWith") is not None and task is not None and "trees" in TASKS[task].unfit_networks:
+        yield ("train", "compareWith"), f"expected none for a {task}, which trees do not learn"
+
+
 def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
     """Demand limits that a measure can have, or can be worse by. For documents only: old ones stay readable."""
     task = _task(draft)
@@ -185,6 +192,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 """The rules about the task of every spec."""
 TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     gates_fit_the_task,
+    trees_learn_the_task_that_they_are_compared_in,
     limits_can_be_met,
     positive_can_be_there,
 )
