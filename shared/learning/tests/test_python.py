@@ -4,12 +4,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
 from headrace_data.spec import Train
 from headrace_learning.errors import NotLearnable
-from headrace_learning.factories import SETTING
+from headrace_learning.factories import SETTING, find_factory
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.training.checkpoint import Checkpoint
@@ -245,6 +246,16 @@ def test_a_module_that_does_not_import_is_told_of_by_its_own_words(acme: Path) -
     (acme / "nets.py").write_text("import acme.never_there")
     with pytest.raises(NotLearnable, match=r"got ModuleNotFoundError: No module named 'acme\.never_there'"):
         fitted("acme.nets:plain")
+
+
+def test_a_package_within_an_archive_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ZipFile(tmp_path / "nets.zip", "w") as archive:
+        archive.writestr("zipped_nets.py", "def plain(shape, outputs):\n    return None\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "nets.zip"))
+    with pytest.raises(
+        NotLearnable, match=r"zipped_nets:plain: expected zipped_nets in files of its own, .* got NotADi"
+    ):
+        find_factory("zipped_nets:plain", ["zipped_nets"]).source_digest()
 
 
 def test_a_loss_of_its_own_is_what_is_lowered_and_told() -> None:

@@ -44,13 +44,14 @@ class Factory:
         return tuple(sorted(set(packages_distributions().get(self.package.partition(".")[0], ()))))
 
     def source_digest(self) -> str:
-        """Return the digest of the package's files that are loaded by now."""
+        """Return the digest of the package's files that are loaded. Raise `NotLearnable` for one in an archive."""
         loaded = {
             name: getattr(module, "__file__", None)
             for name, module in sorted(sys.modules.items())
             if _is_of(name, self.package)
         }
-        files = {name: sha256_digest(Path(path).read_bytes()) for name, path in loaded.items() if path}
+        with told_as(f"{self.subject}: expected {self.package} in files of its own, not within an archive"):
+            files = {name: sha256_digest(Path(path).read_bytes()) for name, path in loaded.items() if path}
         return sha256_digest("\n".join(f"{name} {digest}" for name, digest in files.items()).encode())
 
 
