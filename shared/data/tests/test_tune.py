@@ -87,6 +87,27 @@ def test_what_cannot_be_searched_is_refused(kind: str, space: str, expected: str
     assert expected in str(refused.value.problems[0])
 
 
+ENCODER = f"encoder, digest: 'sha256:{'0' * 64}', sizeBytes: 9"
+
+
+@pytest.mark.parametrize(
+    ("kind", "space", "expected"),
+    [
+        (ENCODER, "network.length: [16, 32]", ".network.length: cannot be varied for encoder: it is read before"),
+        (ENCODER.replace("encoder", "imported, format: keras"), "network.sizeBytes: [8, 9]", "cannot be varied for"),
+        (ENCODER.replace("encoder", "imported, format: onnx"), "epochs: [1, 2]", "train.tune: expected none for an"),
+        ("mlp", "optimizer: [{}, {clip: 1.0}], optimizer.learningRate: [0.1, 0.2]", "expected no path below another"),
+        ("mlp", "augment.flip: [false, true]", ".augment.flip[1]: expected a network of kind cnn or residual or"),
+        ("mlp", "augment: [null, {shift: 2}]", ".augment[1]: expected a network of kind cnn or residual or python"),
+        ("mlp", "network.hidden: [[9], [90000, 90000]]", ".network.hidden[1]: expected at most 500,000,000 parameters"),
+    ],
+)
+def test_what_no_trial_could_do_is_refused_of_documents_alone(kind: str, space: str, expected: str) -> None:
+    with pytest.raises(SpecInvalid) as refused:
+        load_pipeline(document(f"{{space: {{{space}}}}}", kind))
+    assert any(expected in str(problem) for problem in refused.value.problems)
+
+
 def test_every_problem_of_a_search_is_told_at_once() -> None:
     with pytest.raises(SpecInvalid) as refused:
         load_pipeline(document("{space: {seed: [1, 2], network.dropout: [0.1, 2], epochs: {low: 9, high: 3}}}"))

@@ -36,6 +36,13 @@ class Draft:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
+    def changed(self, **sections: Plain) -> Draft:
+        """Return the document with other sections; its schema is looked at once for both."""
+        other = Draft({**self.value, **sections} if isinstance(self.value, dict) else self.value)
+        if "stream" not in sections:
+            other.__dict__.update(items=self.items, fields=self.fields, complete=self.complete)
+        return other
+
     def section(self, model: type[_SectionT], *path: str) -> _SectionT | None:
         """Return a section when it is right by itself; its defaults when it is left out."""
         return built(model, self.at(*path) if self.at(*path) is not None else {})

@@ -21,7 +21,7 @@ from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
 from headrace_data.spec.transfer import layers_are_of_a_version
-from headrace_data.spec.tune import space_is_of_the_section
+from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
@@ -185,6 +185,12 @@ def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
                 yield ("train", "tune", "space", path), f"expected none for {kind}, which do not heed it, got one"
 
 
+def trials_keep_the_rules(draft: Draft) -> Iterator[Finding]:
+    """Demand of each value that a search tries what is demanded of it in its place."""
+    for rule in (images_are_changed_where_they_are_looked_at, images_stay_in_sight, network_fits_a_graph):
+        yield from values_keep_a_rule(draft, rule)
+
+
 def variants_are_different(draft: Draft) -> Iterator[Finding]:
     """Demand that a variant is made once."""
     variants = draft.at("compress", "variants")
@@ -235,5 +241,7 @@ DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     network_fits_a_graph,
     images_stay_in_sight,
     settings_fit_the_network,
+    trials_can_be_trained,
+    trials_keep_the_rules,
 )
 """The rules of documents alone: canonical JSON has defaults in it that nobody asked for."""

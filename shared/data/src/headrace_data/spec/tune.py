@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 TUNABLE: Final = ("network", "optimizer", "epochs", "batchSize", "earlyStop", "augment")
 """Settings under train that a search may vary, with what is below them."""
 _SPACE: Final = ("train", "tune", "space")
+_READ_BEFORE: Final = {
+    "encoder": ("network.digest", "network.sizeBytes", "network.length"),
+    "imported": ("network.digest", "network.sizeBytes", "network.format"),
+}
+"""Settings of kinds of networks that a run reads once, whatever its trials say."""
 
 
 class Between(Section):
@@ -106,6 +111,36 @@ def space_is_of_the_section(draft: Draft) -> Iterator[Finding]:
                 break
             if wrong:
                 yield (*place, name), f"{wrong[0]}, got {orjson.dumps(value).decode()}"
+
+
+def trials_can_be_trained(draft: Draft) -> Iterator[Finding]:
+    """Demand that no path lies below another, and no change of what a run reads before its trials begin.
+
+    For documents only: older specs stay readable.
+    """
+    space, kind = draft.at(*_SPACE), _kind(draft)
+    if not isinstance(space, dict) or built(Tune, {"space": space}) is None:
+        return
+    for path in space:
+        if above := next((other for other in space if path.startswith(f"{other}.")), None):
+            yield (*_SPACE, path), f"expected no path below another, got {above} too, which has it in its values"
+        if isinstance(kind, str) and path in _READ_BEFORE.get(kind, ()):
+            yield (*_SPACE, path), f"cannot be varied for {kind}: it is read before the trials begin"
+    if (kind, draft.at("train", "network", "format")) == ("imported", "onnx"):
+        yield ("train", "tune"), "expected none for an imported onnx, of which nothing is trained, got one"
+
+
+def values_keep_a_rule(draft: Draft, rule: Callable[[Draft], Iterator[Finding]]) -> Iterator[Finding]:
+    """Demand that each value of a search, in the place of the section's own, keeps a rule about a document."""
+    space, train = draft.at(*_SPACE), draft.at("train")
+    if not isinstance(space, dict) or not isinstance(draft.value, dict) or built(Tune, {"space": space}) is None:
+        return
+    known, plain = set(rule(draft)), {name: value for name, value in train.items() if name != "tune"}
+    for path, said in space.items():
+        named = {name: said[name] for name in ("low", "high")} if isinstance(said, dict) else dict(enumerate(said))
+        for name, value in named.items():
+            for _, message in set(rule(draft.changed(train=_put(plain, {path: value})))) - known:
+                yield (*_SPACE, path, name), message
 
 
 def _kind(draft: Draft) -> object:
