@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
-from headrace_data.spec import Pipeline, PythonNetwork
+from headrace_data.spec import Pipeline, PythonNetwork, Tune
 from headrace_learning.evaluation import evaluate
 from headrace_learning.factories import SETTING
+from headrace_learning.training.loop import Training
 from headrace_runtime.errors import SettingsInvalid
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import WorkRefused
@@ -58,13 +59,16 @@ def assign(
     pipeline = digits.model_copy(update={"train": train})
     dataset = freeze(pipeline)
 
-    def build(run_id: str, *packages: str) -> dict[str, Any]:
+    def build(run_id: str, *packages: str, attempt: int = 1, tune: Tune | None = None) -> dict[str, Any]:
+        said = pipeline.model_copy(
+            update={"train": train.model_copy(update={"tune": tune, "epochs": 3} if tune else {})}
+        )
         return {
             "run_id": run_id,
-            "attempt": 1,
+            "attempt": attempt,
             "store_url": store.url,
-            "output": output_prefix(run_id, 1),
-            "spec": pipeline.canonical_json().decode(),
+            "output": output_prefix(run_id, attempt),
+            "spec": said.canonical_json().decode(),
             "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
             "checkpoint_s": 0,
             "packages": list(packages),
@@ -90,6 +94,47 @@ def test_fifteen_lines_are_trained_exported_and_measured_as_any_network(
     columns = DatasetReader(dataset, store).columns("test")
     truth = columns.pop("digit")
     assert evaluate(store.get(Artifact(**first["graph"])), columns, truth)["accuracy"] == first["metrics"]["accuracy"]
+
+
+class _Killed(BaseException):
+    pass
+
+
+class _Counting:
+    """Counts the epochs that are trained, and ends the attempt after so many."""
+
+    def __init__(self, most: int = 99) -> None:
+        self.trained = 0
+        self.most = most
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        self.trained += "trial" in metrics
+        if self.trained > self.most:
+            raise _Killed
+
+
+@pytest.mark.slow
+def test_a_search_for_its_settings_goes_on_and_trains_nothing_twice(
+    assign: Callable[..., dict[str, Any]], acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert acme
+    epochs: list[int] = []
+    one_epoch = Training._train_one_epoch
+
+    def counted(self: Training) -> float:
+        epochs.append(1)
+        return one_epoch(self)
+
+    monkeypatch.setattr(Training, "_train_one_epoch", counted)
+    tune = Tune(trials=3, pruner="none", space={"network.arguments.channels": (2, 6, 4)})
+    straight = work(assign("straight", "acme", tune=tune), _Counting())
+    assert len(epochs) == 9
+    with pytest.raises(_Killed):
+        work(assign("killed", "acme", tune=tune), _Counting(4))
+    epochs.clear()
+    result = work(assign("killed", "acme", attempt=2, tune=tune), _Counting())
+    assert len(epochs) == 5
+    assert all(result[name] == straight[name] for name in ("graph", "weights", "metrics", "trials"))
 
 
 def test_a_package_that_is_not_in_the_setting_ends_the_run_before_it_is_imported(

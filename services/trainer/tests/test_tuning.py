@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from headrace_data.manifest import Manifest
 from headrace_data.spec import MlpNetwork, Optimizer, Pipeline, TreesModel, Tune, with_values
+from headrace_learning.tuning import State, Trial
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import WorkRefused
 from headrace_runtime.runs.folder import output_prefix
+from headrace_trainer.adapters.trials import StoredTrials
 from headrace_trainer.child import work
 
 pytestmark = pytest.mark.slow
@@ -150,6 +152,27 @@ def test_a_search_whose_process_is_killed_finds_the_same(
     result = work(assign(pipeline, "killed", 2), telling)
     assert telling.told[0][0] >= 1, "what ended is not tried again"
     assert _manifest(store, straight) | {"run_id": "killed"} == _manifest(store, result)
+
+
+def test_a_trial_that_was_to_end_early_ends_there_when_its_attempt_was_killed_before_it_said_so(
+    assign: Assign, store: ObjectStore, tuned: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = tuned(trials=8)
+    straight = work(assign(pipeline, "straight"), Telling())
+    assert any(trial["state"] == "pruned" and trial["epochs"] < 3 for trial in straight["trials"])
+    write = StoredTrials.write
+
+    def dies(self: StoredTrials, subject: str, trial: Trial) -> None:
+        if trial.state == State.PRUNED:
+            raise Killed
+        write(self, subject, trial)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredTrials, "write", dies)
+        with pytest.raises(Killed):
+            work(assign(pipeline, "killed"), Telling())
+    result = work(assign(pipeline, "killed", 2), Telling())
+    assert (result["trials"], result["weights"]) == (straight["trials"], straight["weights"])
 
 
 def test_trees_are_searched_by_rounds(assign: Assign, store: ObjectStore, tuned: Callable[..., Pipeline]) -> None:

@@ -66,9 +66,7 @@ class Search:
 
     def _try(self, before: Sequence[Trial], purse: Purse) -> Trial:
         trial = Trial(len(before), self._study.ask(), State.RUNNING)
-        begun = self._trials.under_way(self._subject, trial.number)
         watch = _Watch(self, trial, before, purse)
-        watch.take_up(begun, self._checkpoints.newest(self._subject_of(trial)))
         state: State = State.DONE
         reason = ""
         score = None
@@ -82,7 +80,7 @@ class Search:
         tried = tried if score is None else replace(tried, score=score)
         tried = self._study.tell(tried)
         best = best_of(before)
-        kept = self._checkpoints.newest(self._subject_of(trial))
+        kept = self._checkpoints.newest(watch.subject)
         if state == State.DONE and kept and (best is None or _score(tried) < _score(best)):
             self._trials.keep(kept)
         self._trials.write(self._subject, tried)
@@ -96,6 +94,10 @@ class Search:
 
     def _subject_of(self, trial: Trial) -> str:
         return sha256_digest(canonical([self._subject, trial.number, trial.values]))
+
+    def under_way(self, number: int) -> Trial | None:
+        """Return what an earlier attempt noted of a trial that did not end; None when nothing is."""
+        return self._trials.under_way(self._subject, number)
 
     def noted(self, trial: Trial) -> None:
         """Keep what is known of the trial under way."""
@@ -131,6 +133,8 @@ class _Watch:
     trial: Trial
     before: Sequence[Trial]
     purse: Purse
+    subject: str = ""
+    """That of its checkpoints, as the family asks for them: a family may tell more of what is trained on what."""
     _start_s: float = field(init=False)
     _waiting: Checkpoint | None = None
     """One of an epoch of which nothing was told yet."""
@@ -140,17 +144,23 @@ class _Watch:
     def __post_init__(self) -> None:
         self._start_s = self.purse.spent_s()
 
-    def take_up(self, begun: Trial | None, checkpoint: Checkpoint | None) -> None:
+    def newest(self, subject: str) -> Checkpoint | None:
+        checkpoint = self.search.checkpoints.newest(subject)
+        if subject != self.subject:
+            self.subject = subject
+            self._take_up(self.search.under_way(self.trial.number), checkpoint)
+        return checkpoint if self._goes_on else None
+
+    def _take_up(self, begun: Trial | None, checkpoint: Checkpoint | None) -> None:
         """Take up what an earlier attempt did, as far as there is a checkpoint of it."""
         self._goes_on = begun is not None and checkpoint is not None and len(begun.curve) >= checkpoint.epoch
         if begun is None or checkpoint is None or not self._goes_on:
             return
         self.purse.take_up(begun.cpu_s)
         for measured in begun.curve[: checkpoint.epoch]:
-            self._add(measured)
-
-    def newest(self, subject: str) -> Checkpoint | None:
-        return self.search.checkpoints.newest(subject) if self._goes_on else None
+            if self._add(measured):
+                # The attempt was killed before it could say so.
+                raise _Ended(State.PRUNED)
 
     def due(self, *, midway: bool) -> bool:
         return self.search.checkpoints.due(midway=midway)
@@ -174,7 +184,8 @@ class _Watch:
 
     def _add(self, measured: Mapping[str, float]) -> bool:
         curve = (*self.trial.curve, dict(measured))
-        score = min(each["validation_loss"] for each in curve)
+        loss = measured["validation_loss"]
+        score = loss if self.trial.score is None else min(self.trial.score, loss)
         self.trial = replace(self.trial, curve=curve, score=score, cpu_s=self.purse.spent_s() - self._start_s)
         return self.search.told(self.trial, self.before, measured)
 
