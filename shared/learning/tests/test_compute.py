@@ -116,6 +116,20 @@ def test_a_gpu_that_nothing_can_be_computed_on_is_none(monkeypatch: pytest.Monke
         machine_of(Compute(device="cuda"))
 
 
+def test_a_checkpoint_of_an_attempt_without_a_gpu_is_taken_up_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, _device: given.append(len(state)))
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    torch.manual_seed(4)
+    machine = Machine(torch.device("cuda"))
+    machine.restore_generators(state)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not given
+    machine.restore_generators(torch.cat([state, state[:16]]))
+    assert given == [16]
+
+
 def test_threads_are_bounded_by_the_cores() -> None:
     assert threads_of(None, 8) == 1
     assert [threads_of(Compute(threads=threads), 8) for threads in (1, 3, 64, "auto")] == [1, 3, 8, 8]

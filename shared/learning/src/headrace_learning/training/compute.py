@@ -46,7 +46,8 @@ class Machine:
         """Take up what `generator_state` returned."""
         size = len(torch.get_rng_state())
         torch.set_rng_state(state[:size])
-        if self.device != CPU:
+        # An attempt without a GPU kept none of one: the epoch's seed has set it.
+        if self.device != CPU and len(state) > size:
             torch.cuda.set_rng_state(state[size:], self.device)
 
 
