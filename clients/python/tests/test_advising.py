@@ -92,6 +92,9 @@ def test_the_command_advises_for_a_topic(headrace, registry):
     assert told["known"]["rows"] == 200
     assert told["train"]["network"]["kind"] == "mlp"
     assert headrace("advise", "events", "--budget", "never").exit_code == 2
+    refused = headrace("advise", "events", "--label", "kind", "--family", "cnn")
+    assert refused.exit_code == 2
+    assert "no one feature of the rows is an image" in " ".join(refused.output.replace("│", " ").split())
 
 
 @pytest.mark.usefixtures("sampled")

@@ -81,7 +81,7 @@ def advise(
 def _known(
     subject: _Subject, label: str | None, rows: int | None, sample: int, wanted: Mapping[str, Any]
 ) -> tuple[Known, str]:
-    """Return what is known of the rows, and the label's name."""
+    """Return what is known of the rows, and the label's name. Raise typer's BadParameter where no family fits them."""
     # Imported here: the other commands start faster without them.
     from headrace_client.drafting import draft_pipeline
     from headrace_client.drafting.known import known_of
@@ -89,7 +89,10 @@ def _known(
 
     draft = draft_pipeline(subject.topic, newest_records(subject.topic, sample, "advise"), label or subject.label)
     count = rows or subject.rows or records_of(subject.topic, "advise")
-    return replace(known_of(draft.roles, count), **wanted), draft.roles.label.field.name
+    known = replace(known_of(draft.roles, count), **wanted)
+    if known.family == "cnn" and not known.image:
+        raise typer.BadParameter("expected mlp or trees: no one feature of the rows is an image", param_hint="--family")
+    return known, draft.roles.label.field.name
 
 
 def _subject(name: str) -> _Subject:
