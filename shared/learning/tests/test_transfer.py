@@ -72,6 +72,15 @@ def test_categories_that_are_others_of_the_same_number_are_not_mistaken_for_them
     assert torch.equal(weights_of(now)["0.weight"][:, 2], seeded["0.weight"][:, 2])
 
 
+def test_a_number_that_is_answered_means_the_same_in_the_labels_new_scale() -> None:
+    before, now = mlp(4, (5,), 1), mlp(4, (5,), 1)
+    names = Names(input_names(_inputs(COLOURS)), input_names(_inputs(COLOURS)))
+    begun = begin(now, Origin(weights_of(before), names, Names([], []), (2.0 / 8.0, (100.0 - 60.0) / 8.0)), _train())
+    assert begun.taken == ("0", "3")
+    rows = torch.randn(7, 4)
+    torch.testing.assert_close(before(rows) * 2.0 + 100.0, now(rows) * 8.0 + 60.0)
+
+
 def test_a_layer_of_another_size_is_the_seeds_and_the_rest_is_taken() -> None:
     before, now = mlp(4, (5, 5), 3), mlp(4, (5, 7), 3)
     seeded = weights_of(now)

@@ -1,11 +1,14 @@
 """The version that a run begins from, as the registry named it when the run was planned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import safetensors
 import safetensors.torch
+import torch
 from headrace_data.manifest import Manifest
 from headrace_data.spec import named_version
+from headrace_data.tasks.regression import Moments
 from headrace_learning.training.transfer import Names, Origin, input_names
 
 from headrace_trainer.errors import WrongOrigin
@@ -24,8 +27,10 @@ class Beginning:
     dataset: Manifest
     """What it learned from."""
 
-    def origin(self, dataset: Manifest, *, classes: bool) -> Origin:
+    def origin(self, dataset: Manifest, *, classes: bool, labels: object = None) -> Origin:
         """Return what a network takes of it that learns from a dataset. `classes`: whether its answers are classes.
+
+        `labels` are the `Moments` of the dataset's where a number is answered.
 
         Raises WrongOrigin where its weights are none of a network.
         """
@@ -39,7 +44,17 @@ class Beginning:
         weights = {name.removeprefix(_NETWORK): held for name, held in tensors.items() if name.startswith(_NETWORK)}
         inputs = Names(input_names(self.dataset.transforms), input_names(dataset.transforms))
         before, now = ([(label,) for label in each.classes] if classes else [] for each in (self.dataset, dataset))
-        return Origin(weights, inputs, Names(before, now))
+        return Origin(weights, inputs, Names(before, now), _rescaled(tensors, labels))
+
+
+def _rescaled(tensors: Mapping[str, torch.Tensor], labels: object) -> tuple[float, float] | None:
+    """Return what `Origin.rescaled` says: the versions of a regression hold their label's mean and deviation."""
+    if not isinstance(labels, Moments) or not {"mean", "deviation"} <= tensors.keys():
+        return None
+    mean, deviation = float(tensors["mean"]), float(tensors["deviation"])
+    if (mean, deviation) == (labels.mean, labels.deviation):
+        return None
+    return deviation / labels.deviation, (mean - labels.mean) / labels.deviation
 
 
 def require_there(named: str | None, beginning: Beginning | None) -> None:

@@ -102,10 +102,11 @@ class Plan:
         begun = f"|{self.beginning.weights_digest}" if self.beginning else ""
         return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}{begun}".encode())
 
-    @property
-    def origin(self) -> Origin | None:
-        """What the network takes of another version. Raises WrongOrigin."""
-        return None if self.beginning is None else self.beginning.origin(self.dataset, classes=bool(self.classes))
+    def origin(self, labels: Labels) -> Origin | None:
+        """Return what the network takes of another version. Raises WrongOrigin."""
+        if self.beginning is None:
+            return None
+        return self.beginning.origin(self.dataset, classes=bool(self.classes), labels=labels)
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,8 @@ def _fit(
     """Train by a section. Raises DoesNotFit, or LearningError of headrace_learning."""
     splits, shape, outputs = prepared.splits, prepared.shape, prepared.outputs
     require_room(prepared.family, train, shape, outputs, splits.rows, splits.held_bytes, prepared.memory.total_bytes)
-    told = Run(train, shape, outputs, subject, checkpoints, progress, artifacts, plan.classes, plan.origin)
+    origin = plan.origin(prepared.labels)
+    told = Run(train, shape, outputs, subject, checkpoints, progress, artifacts, plan.classes, origin)
     return prepared.family.fit(train.network, prepared.rows, prepared.objective, told)
 
 

@@ -38,6 +38,9 @@ class Origin:
     """The values of a prepared row."""
     outputs: Names
     """The answers."""
+    rescaled: tuple[float, float] | None = None
+    """Of a number that is answered: by what the one output is multiplied, and what is added then, so that it means the
+    same number in the label's new deviations from its new mean."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ def begin(network: nn.Module, origin: Origin, train: Train) -> Begun:
         sides |= {0: origin.outputs} if linear and name == ends[1] and origin.outputs.now else {}
         found[_take(tensors, origin.weights, sides)].append(name)
     begun = Begun(*(tuple(names) for names in found.values()))
+    last = network.get_submodule(ends[1])
+    if origin.rescaled and ends[1] not in begun.seeded and isinstance(last, nn.Linear) and last.out_features == 1:
+        factor, shift = origin.rescaled
+        last.weight.mul_(factor)
+        if last.bias is not None:
+            last.bias.mul_(factor).add_(shift)
     if not (begun.taken or begun.partly):
         held = ", ".join(sorted(origin.weights)[:_SHOWN])
         raise NotLearnable(f"train.from: expected a version with a layer like one of {_listed(layers)}, got {held}")
