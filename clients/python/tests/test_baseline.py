@@ -20,7 +20,7 @@ RELEASED = messages.VERSION_STATE_RELEASED
         ({"accuracy": 0.2, "baseline_accuracy/a": 0.35}, "no better than always answering 'a': accuracy 0.2000, and"),
         ({"accuracy": 0.35, "baseline_accuracy/a": 0.35}, "no better than always answering 'a'"),
         ({"rmse": 3.0, "baseline_rmse": 4.0}, ""),
-        ({"rmse": 4.5, "baseline_rmse": 4.0}, "no better than always answering the mean: rmse 4.5000, and 4.0000 so"),
+        ({"rmse": 4.5, "baseline_rmse": 4.0}, "no better than always answering the mean: rmse 4.5, and 4 so"),
         ({"accuracy": 0.1}, ""),
         ({"rmse": 9.0}, ""),
     ],
