@@ -31,7 +31,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images coverage lint proto docs chart bench bench-advice chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families coverage lint proto docs chart bench bench-advice chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -46,6 +46,10 @@ test-cluster: $(READY) ## Try the chart on a real Kubernetes API server (needs G
 
 test-images: $(READY) ## Build images and run them as the chart does (needs buildah, podman, runc; IMAGES="inference ...")
 	@$(BIN)/pytest tests/images --override-ini python_files="check_*.py"
+
+test-families: $(READY) ## Train real models that are too heavy for `make test` (fetches 0.1 GB once; ONLY=name of a test)
+	@$(BIN)/python scripts/families.py --torch "$(TORCH)"
+	@$(BIN)/pytest tests/families --override-ini python_files="check_*.py" -s $(if $(ONLY),-k "$(ONLY)")
 
 coverage: $(READY) ## Run the unit tests and list the lines that none of them reached
 	@$(BIN)/pytest --numprocesses 2 -m "$(UNIT)" --cov --cov-report term-missing:skip-covered

@@ -27,6 +27,7 @@ PROGRAMS_OF_TESTS = (
     "tests/chaos",
     "tests/cluster",
     "tests/days",
+    "tests/families",
     "tests/foreign",
     "tests/images",
     "tests/siege",
