@@ -192,7 +192,8 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         ),
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\n  task: classification")],
-            "line 19: train.task: expected regression or quantile for a label of type float32, got classification",
+            "line 19: train.task: expected regression or quantile or ranking for a label of type float32, got "
+            "classification",
         ),
         (
             [("y, type: int64", "y, type: string"), ("{kind: mlp}", "{kind: mlp}\n  task: regression")],

@@ -156,7 +156,8 @@ bogus: 1
         (
             "network: {kind: mlp}",
             "task: [regression]\n  network: {kind: mlp}",
-            "line 11: train.task: expected 'classification', 'regression' or 'quantile', got [\"regression\"]",
+            "line 11: train.task: expected 'classification', 'regression', 'quantile' or 'ranking', got "
+            '["regression"]',
         ),
         ("role: label", "role: feature", "line 6: stream.schema: expected one field with role label, got none"),
         (

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from headrace_data.tasks import TASKS, task_of, task_of_outputs
+from headrace_data.tasks.areas import Areas, areas
 from headrace_data.tasks.classification import ClassScores, Predictions, metrics_of
 from headrace_data.tasks.deciding import MAXIMISED, best_threshold, decision_weights, least_cost
-from headrace_data.tasks.ranking import Ranking, areas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
@@ -158,7 +158,7 @@ def test_of_very_many_rows_a_fixed_part_is_ranked() -> None:
     generator = np.random.default_rng(5)
     places = (generator.random(20_000) < 0.3).astype(int)
     scores = (generator.normal(size=20_000) + places).astype(np.float32)[:, np.newaxis]
-    exact, sampled, split = Ranking(), Ranking(4_000), Ranking(4_000)
+    exact, sampled, split = Areas(), Areas(4_000), Areas(4_000)
     for ranking, size in ((exact, 20_000), (sampled, 20_000), (split, 777)):
         for start in range(0, 20_000, size):
             ranking.add(scores[start : start + size], places[start : start + size])

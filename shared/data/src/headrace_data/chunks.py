@@ -30,7 +30,7 @@ class Chunks:
         return self._reader.manifest.splits[self._split].rows
 
     def __iter__(self) -> Iterator[tuple[dict[str, Array], Array]]:
-        """Yield features, as `DatasetReader.columns` has them, and the label's values. Raises DatasetInvalid as it."""
+        """Yield features and labels, as `DatasetReader.columns` has them. Raises DatasetInvalid as it."""
         if self._whole is not None:
             yield self._whole
             return

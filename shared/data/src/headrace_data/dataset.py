@@ -19,20 +19,29 @@ from headrace_data.manifest import Manifest, Reading
 from headrace_data.parts import BlobStore, read_groups, read_part
 from headrace_data.slices import is_taken, rows_of, splits_of
 from headrace_data.spec import Field
-from headrace_data.split import SPLITS, SplitName
+from headrace_data.split import SPLITS, SplitName, digests
 from headrace_data.transforms import FittedText, FittedTransforms
 
 _TEXT_BYTES: Final = 100
 """What a text is taken to need as a Python object."""
+_GROUPED_BYTES: Final = 16
+"""What a label takes beside the number of its group."""
 Columns = dict[str, npt.NDArray[Any]]
-"""Arrays by the name of a feature or of the label."""
+"""Arrays by the name of a feature or of the label, which is [rows, 2] of a reader that is told of groups."""
 
 
 class DatasetReader:
     """Reads a dataset. The store verifies each part's bytes against the manifest."""
 
-    def __init__(self, manifest: Manifest, store: BlobStore) -> None:
+    def __init__(self, manifest: Manifest, store: BlobStore, *, grouped: bool = False) -> None:
+        """With `grouped` a label is two float64: its value, and a number that the rows of its group have in common.
+
+        Raises DatasetInvalid where no field is a group.
+        """
         self.manifest = manifest
+        self.grouped = grouped
+        if grouped and manifest.group is None:
+            raise DatasetInvalid(f"dataset {manifest.dataset_id}: expected a field with role group, got none")
         self._store = store
         self._known: dict[tuple[int, int], list[npt.NDArray[np.uint8]]] = {}
         """Which rows are in which split, by slice and part: for each row group a bit for each split and row."""
@@ -52,10 +61,10 @@ class DatasetReader:
         of a part are in which split is found once, and kept, three bits for each row: later only what is learned from
         is decoded.
         """
-        manifest, learned = self.manifest, self._learned
+        manifest, read = self.manifest, self._read
         if manifest.reading is None:
             parts = manifest.splits[split].parts
-            return [partial(read_groups, part, learned, self._store, lineage=False) for part in parts]
+            return [partial(read_groups, part, read, self._store, lineage=False) for part in parts]
         return [
             partial(self._groups, (number, place), SPLITS.index(split), manifest.reading)
             for number, taken in enumerate(manifest.slices)
@@ -63,11 +72,11 @@ class DatasetReader:
         ]
 
     def _groups(self, place: tuple[int, int], split: int, reading: Reading) -> Iterator[pa.RecordBatch]:
-        taken, learned = self.manifest.slices[place[0]], self._learned
+        taken, read = self.manifest.slices[place[0]], self._read
         part = taken.parts[place[1]]
         if (known := self._known.get(place)) is not None:
             held = any(bits[split].any() for bits in known)
-            groups = read_groups(part, learned, self._store, lineage=False) if held else ()
+            groups = read_groups(part, read, self._store, lineage=False) if held else ()
             for rows, bits in zip(groups, known, strict=False):
                 yield rows.filter(pa.array(np.unpackbits(bits[split], count=len(rows)).view(np.bool_)))
             return
@@ -76,13 +85,19 @@ class DatasetReader:
             kept, sides = is_taken(rows, taken, self.manifest.fields, reading), splits_of(rows, reading)
             in_splits = np.array([kept & (sides == number) for number in range(len(SPLITS))])
             found.append(np.packbits(in_splits, axis=1))
-            yield rows.filter(pa.array(in_splits[split])).select([field.name for field in learned])
+            yield rows.filter(pa.array(in_splits[split])).select([field.name for field in read])
         self._known[place] = found
 
     @property
     def _learned(self) -> list[Field]:
         """The features and the label."""
         return [*self.manifest.features, self.manifest.label]
+
+    @property
+    def _read(self) -> list[Field]:
+        """The same, and the group where it is asked for."""
+        group = self.manifest.group
+        return [*self._learned, group] if self.grouped and group is not None else self._learned
 
     def columns(self, split: SplitName) -> Columns:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
@@ -127,12 +142,13 @@ class DatasetReader:
 
     def arrays(self, batch: pa.RecordBatch) -> Columns:
         """Return the features and the label of some of the dataset's rows, as `columns` does of all rows of a split."""
-        return {
+        values = {
             field.name: self._without_blanks(
                 field, _values(batch, field, served_dtype(field, self.manifest.transforms))
             )
             for field in self._learned
         }
+        return self._in_groups(values, batch)
 
     def encoded(self, batch: pa.RecordBatch) -> Columns:
         """Return what `arrays` does, with the codes of categories, [rows] int64, in the place of their texts.
@@ -148,14 +164,25 @@ class DatasetReader:
                 if isinstance(fitted, FittedText)
                 else _values(batch, field, served_dtype(field, transforms))
             )
-        return encoded
+        return self._in_groups(encoded, batch)
+
+    def _in_groups(self, columns: Columns, batch: pa.RecordBatch) -> Columns:
+        """Put the numbers of the rows' groups beside their labels, where they are asked for.
+
+        They are 52 bits of a digest of the group's text, which float64 holds: equal in every part and every dataset.
+        """
+        if self.grouped and (group := self.manifest.group) is not None:
+            label = self.manifest.label.name
+            numbers = digests(batch.column(group.name), "group") >> np.uint64(12)
+            columns[label] = np.stack([columns[label], numbers], axis=1).astype(np.float64)
+        return columns
 
     @property
     def row_bytes(self) -> int:
         """About how much memory a row of `columns` takes."""
         fields = self._learned
         dtypes = [served_dtype(field, self.manifest.transforms) for field in fields]
-        return sum(
+        return (_GROUPED_BYTES if self.grouped else 0) + sum(
             _TEXT_BYTES if field.type == "string" else field.size * dtype.itemsize
             for field, dtype in zip(fields, dtypes, strict=True)
         )
@@ -176,7 +203,10 @@ class DatasetReader:
 
     def _empty(self, rows: int) -> Columns:
         transforms, fields = self.manifest.transforms, self._learned
-        return {field.name: np.empty((rows, *field.shape), served_dtype(field, transforms)) for field in fields}
+        empty: Columns = {
+            field.name: np.empty((rows, *field.shape), served_dtype(field, transforms)) for field in fields
+        }
+        return empty | ({self.manifest.label.name: np.empty((rows, 2))} if self.grouped else {})
 
     def _without_blanks(self, field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         fitted = self.manifest.transforms[field.name] if field.role == "feature" else None

@@ -327,6 +327,11 @@ class Manifest(Document):
         """The field that a model learns to predict."""
         return next(field for field in self.fields if field.role == "label")
 
+    @property
+    def group(self) -> Field | None:
+        """The field with role group, when there is one."""
+        return next((field for field in self.fields if field.role == "group"), None)
+
     def to_json(self) -> bytes:
         """Return the manifest as canonical JSON."""
         plain = self.model_dump(mode="json", exclude={"fields"})

@@ -26,18 +26,24 @@ BUCKETS: Final = 10_000
 def assign_splits(keys: pa.Array, rule: Split) -> npt.NDArray[np.int8]:
     """Return the split of each row: 0 for train, 1 for validation, 2 for test.
 
-    `keys` holds integers or strings; an integer counts as its decimal text. The bucket of a key is
-    ``blake2b(salt | key) mod 10000``, with a 64-bit big-endian digest of the UTF-8 text. Raises BatchInvalid when a
-    key is null.
+    The bucket of a key is ``blake2b(salt | key) mod 10000``: `digests` has the rest. Raises BatchInvalid when a key is
+    null.
+    """
+    ends = [round(rule.train * BUCKETS), round((rule.train + rule.validation) * BUCKETS)]
+    sides = np.searchsorted(ends, digests(keys, rule.salt) % BUCKETS, side="right")
+    return sides.astype(np.int8)
+
+
+def digests(keys: pa.Array, salt: str) -> npt.NDArray[np.uint64]:
+    """Return 64 bits, big-endian, of ``blake2b(salt | key)`` of each row, where a key is its UTF-8 text.
+
+    `keys` holds integers or strings; an integer counts as its decimal text. Raises BatchInvalid when a key is null.
     """
     if keys.null_count:
-        raise BatchInvalid(f"expected a value to split by in every row, got {keys.null_count} nulls")
+        raise BatchInvalid(f"expected a value to group by in every row, got {keys.null_count} nulls")
     encoded = keys.dictionary_encode()
-    salt = f"{rule.salt}|".encode()
+    salted = f"{salt}|".encode()
     texts = encoded.dictionary.cast(pa.string()).cast(pa.binary()).to_pylist()
-    hashes = b"".join([blake2b(salt + text, digest_size=8).digest() for text in texts])
-    buckets = np.frombuffer(hashes, ">u8") % BUCKETS
-    ends = [round(rule.train * BUCKETS), round((rule.train + rule.validation) * BUCKETS)]
-    of_key = np.searchsorted(ends, buckets, side="right").astype(np.int8)
-    splits: npt.NDArray[np.int8] = of_key[encoded.indices.to_numpy()]
-    return splits
+    hashes = b"".join([blake2b(salted + text, digest_size=8).digest() for text in texts])
+    found: npt.NDArray[np.uint64] = np.frombuffer(hashes, ">u8")[encoded.indices.to_numpy()].astype(np.uint64)
+    return found

@@ -73,6 +73,8 @@ class Estimates:
     """[rows] numbers."""
     predictions: Array
     """[rows] numbers: those that stand for the answers."""
+    in_unit: bool = True
+    """Whether these are in the label's unit, so that they can be taken from each other."""
 
 
 @dataclass(frozen=True)

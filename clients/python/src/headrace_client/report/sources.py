@@ -15,7 +15,7 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.parts import row_bytes
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import TASKS, task_of_outputs
+from headrace_data.tasks import TASKS, task_of, task_of_outputs
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
@@ -97,7 +97,8 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
     with _store(trained.manifest.uri) as store:
         manifest = json.loads(store.get(trained.manifest))
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
-        columns = DatasetReader(data, store).head(_most_rows(data))["test"]
+        grouped = task_of(trained.task, trained.metrics).grouped
+        columns = DatasetReader(data, store, grouped=grouped).head(_most_rows(data))["test"]
         answers, important = answers_of(store.get(graph), variant, columns, data, manifest)
         curve = list(_curve(store, trained.run_id))
     label = data.label
@@ -130,7 +131,8 @@ def answers_of(
     features = {field.name: columns[field.name] for field in data.features}
     found = importance(answer, features, truth, task, manifest["classes"] or places)
     if (point := task.point(outputs, places)) is not None:
-        return Estimates(variant, truth, point), found
+        values = truth[:, 0] if task.grouped else truth
+        return Estimates(variant, values, point, in_unit=task.answers_numbers), found
     flag, probabilities = data.label.type == "bool", outputs["probabilities"]
     return Answers(variant, truth, outputs["label"], probabilities, manifest["classes"], flag), found
 

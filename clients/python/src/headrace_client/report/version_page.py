@@ -236,8 +236,12 @@ def _estimates(answers: Estimates, label: str) -> Iterator[Html]:
     truth, given = answers.truth.astype(np.float64), answers.predictions.astype(np.float64)
     kept = thinned(len(truth), _MOST_POINTS)
     pairs = list(zip(given[kept].tolist(), truth[kept].tolist(), strict=True))
-    errors = given - truth
     note = f"{len(kept):,} of {len(truth):,} rows are drawn." if len(kept) < len(truth) else ""
+    if not answers.in_unit:
+        chart = scatter_chart(pairs, f"True {label} by answer", "answered", f"true {label}", reference="zero")
+        yield page.card("Answered and true", page.figure(chart), note=note)
+        return
+    errors = given - truth
     chart = scatter_chart(pairs, f"True {label} by prediction", "predicted", f"true {label}", reference="diagonal")
     yield page.card("Predicted and true", page.figure(chart), note=f"On the dashed line both are equal. {note}")
     residuals = [(predicted, predicted - true) for predicted, true in pairs]

@@ -9,7 +9,7 @@ from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
-from headrace_data.spec import parse_canonical
+from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.tasks import TASKS
 from headrace_learning.errors import LearningError
 from headrace_runtime.object_store import Artifact, ObjectStore
@@ -37,7 +37,7 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     pipeline = parse_canonical(assignment["spec"].encode())
     references = [each for each in (assignment["candidate"], assignment["champion"]) if each is not None]
     versions = {each["version_id"]: _version(each, store) for each in references}
-    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline.positive) for each in references}
+    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline) for each in references}
 
     candidate = versions[assignment["candidate"]["version_id"]]
     graphs, others = make_variants(candidate.graph, pipeline.compress.variants)
@@ -62,7 +62,7 @@ def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
 
 
-def _rows(reference: dict[str, Any], store: ObjectStore, positive: int | str | None) -> Rows:
+def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline) -> Rows:
     manifest = Manifest.from_json(store.get(Artifact(**reference["manifest"])))
-    chunks = Chunks(DatasetReader(manifest, store), "test")
-    return Rows(reference["dataset_id"], chunks, len(chunks), positive)
+    chunks = Chunks(DatasetReader(manifest, store, grouped=TASKS[pipeline.task].grouped), "test")
+    return Rows(reference["dataset_id"], chunks, len(chunks), pipeline.positive)

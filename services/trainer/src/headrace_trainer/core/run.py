@@ -267,4 +267,4 @@ def _measured(plan: Plan, graph: bytes, test: Labelled, baseline: Always) -> dic
 @torch.no_grad()
 def _prepare(model: ServedModel, learned: Learned, dataset: Manifest, columns: Columns) -> Rows:
     """Apply the transforms, which do not change while the network learns."""
-    return Rows(inputs=model.prepare(columns), targets=learned.targets(columns[dataset.label.name]))
+    return learned.rows(model.prepare(columns), learned.targets(columns[dataset.label.name]))

@@ -44,6 +44,8 @@ class Splits:
         training, validation = (rows * self._row_bytes for rows in self.rows)
         if self._in_memory:
             return training + validation
+        if self._reader.grouped:
+            return 2 * training + validation  # the pieces that it came in are there until they are joined
         return min(training, self._memory.buffer_bytes) + (validation if self._holds_validation else 0)
 
     def summary(self, labels: Labels, *, whole: bool) -> Summary:
@@ -75,7 +77,9 @@ class Splits:
 
         rows = reader.manifest.splits[split].rows
         streamed = StreamedRows(reader.parts(split), prepared, rows, self._row_bytes, self._memory.buffer_bytes)
-        return joined(streamed.chunks()) if split == "validation" and self._holds_validation else streamed
+        # Rows of one group come from anywhere in a stream: only in memory are they brought together.
+        held = self._reader.grouped or (split == "validation" and self._holds_validation)
+        return joined(streamed.chunks()) if held else streamed
 
     @property
     def _holds_validation(self) -> bool:

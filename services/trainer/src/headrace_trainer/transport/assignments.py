@@ -57,7 +57,8 @@ def _train(
 
     machine_of(pipeline.train.compute)  # what is not there is told before anything is read
     make_deterministic(threads_of(pipeline.train.compute, available_cores()))
-    reader, memory, packages = DatasetReader(dataset, store), Memory(total_bytes()), assignment["packages"]
+    reader = DatasetReader(dataset, store, grouped=plan.task.grouped)
+    memory, packages = Memory(total_bytes()), assignment["packages"]
     trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages, trials)
 
     curve.write()

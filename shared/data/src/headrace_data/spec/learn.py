@@ -175,6 +175,8 @@ class Variant(Section):
 
 ERROR_RISE = 0.02
 """Default of the gate errorRise."""
+NDCG_DROP = 0.01
+"""Default of the gate ndcgDrop."""
 
 
 class Gates(Section):
@@ -198,6 +200,11 @@ class Gates(Section):
         default=ERROR_RISE,
         exclude_if=lambda value: value == ERROR_RISE,  # as for classWeights
         description=f"Rise of the error that the task is known by ({_ERRORS}), as a share of it, at most.",
+    )
+    ndcg_drop: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
+        default=NDCG_DROP,
+        exclude_if=lambda value: value == NDCG_DROP,  # as for classWeights
+        description="Ranking: NDCG it may lose, at most.",
     )
     size_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.0, description="Its size over that of fp32, at most."
@@ -226,8 +233,9 @@ class Gates(Section):
         default="required",
         exclude_if=lambda value: value == "required",  # as for classWeights
         description="Of a version that no served one is compared with, such as the first. required: it is released "
-        "when it answers no worse than always the training split's commonest class, its mean, or its quantiles. With "
-        "classWeights balanced the mean of the classes' accuracies counts. ignored: it is released all the same.",
+        "when it answers no worse than always the training split's commonest class, its mean, its quantiles, or a "
+        "random order. With classWeights balanced the mean of the classes' accuracies counts. ignored: it is released "
+        "all the same.",
     )
 
 

@@ -49,6 +49,24 @@ def task_fits_network(draft: Draft) -> Iterator[Finding]:
         yield ("train", "network", "kind"), told
 
 
+def groups_are_there(draft: Draft) -> Iterator[Finding]:
+    """Demand a field with role group from who ranks the rows of one, and rows that stay in theirs."""
+    task = _task(draft)
+    if task is None or not TASKS[task].grouped:
+        return
+    if positions := draft.by_role("group"):
+        if draft.items[positions[0]].get("nullable") is True:
+            told = f"expected false for role group of a {task}: a row without a group has no others to be ranked among"
+            yield (*SCHEMA, positions[0], "nullable"), told
+    else:
+        told = (
+            f"expected a field with role group, such as a user or a query, whose rows a {task} puts in order, got none"
+        )
+        yield SCHEMA, told
+    if draft.at("train", "augment", "mixup"):
+        yield ("train", "augment", "mixup"), f"expected none for a {task}: rows of different groups are not ranked"
+
+
 def features_leave_the_task_its_names(draft: Draft) -> Iterator[Finding]:
     """Demand that no feature is called as an answer of the task is."""
     task = _task(draft)
@@ -183,6 +201,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     task_fits_label,
     settings_are_of_the_task,
     task_fits_network,
+    groups_are_there,
     features_leave_the_task_its_names,
     measures_are_of_the_task,
     positive_is_a_value_of_the_label,

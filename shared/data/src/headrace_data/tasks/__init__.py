@@ -10,10 +10,11 @@ from headrace_data.tasks.classification import Classification, classes_of
 from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
 from headrace_data.tasks.quantile import Quantile, QuantileSettings
+from headrace_data.tasks.ranking import Ranking
 from headrace_data.tasks.regression import NumberSettings, PredictionType, Regression
 from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
 
-TaskKind = Literal["classification", "regression", "quantile"]
+TaskKind = Literal["classification", "regression", "quantile", "ranking"]
 """The tasks as a pipeline's document names them."""
 
 
@@ -25,6 +26,7 @@ TASKS: Final[dict[str, Task]] = {
     "classification": Classification(),
     "regression": Regression(),
     "quantile": Quantile(),
+    "ranking": Ranking(),
 }
 """The tasks by their kind in a pipeline's document."""
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from headrace_data.tasks.gate import Gate
+from headrace_data.tasks.areas import Areas
+from headrace_data.tasks.gate import Gate, drop
 from headrace_data.tasks.measure import AVERAGED, COUNTED, ROUNDING, Array, Mean, Measure, Metrics, require_rows
-from headrace_data.tasks.ranking import Ranking
 from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
 
 PROBABILITIES: Final = "probabilities"
@@ -74,7 +74,7 @@ class ClassScores:
         self._gaps = np.zeros(CALIBRATION_BINS)
         # Rows by the place of the true class, and by that of the answer; what is no class of the graph counts last.
         self._true, self._answered, self._right = np.zeros((3, len(self._classes) + 1), dtype=np.int64)
-        self._ranking = Ranking()
+        self._scores = Areas()
 
     def add(self, answers: Answers, truth: Array) -> None:
         """Add rows; at least one."""
@@ -87,7 +87,7 @@ class ClassScores:
         for counts, places in ((self._true, true), (self._answered, given), (self._right, true[true == given])):
             counts += np.bincount(places, minlength=len(counts))
         columns = slice(None) if self._positive is None else [self._positive]
-        self._ranking.add(predictions.probabilities[:, columns], true)
+        self._scores.add(predictions.probabilities[:, columns], true)
 
     def quality(self) -> dict[str, float]:
         """Return the measures; those of a class that is looked for are left out where no row is of it.
@@ -144,7 +144,7 @@ class ClassScores:
     def _areas(self) -> dict[str, float]:
         places, unknown = self._looked_for()
         columns = [0 if self._positive is not None else place for place in places]
-        found = [each for pair in zip(columns, places, strict=True) if (each := self._ranking.areas(*pair))]
+        found = [each for pair in zip(columns, places, strict=True) if (each := self._scores.areas(*pair))]
         # Equal scores for every row: half of the pairs are in order, and any threshold finds the share that there is.
         found += [(0.5, rows / self._rows) for rows in unknown if rows < self._rows]
         if not found:
@@ -255,10 +255,6 @@ class ClassCounts:
         return always_one_class(self.counts, self._positive)
 
 
-def _drop(own: Metrics, reference: Metrics) -> float:
-    return reference.get(ACCURACY.name, nan) - own.get(ACCURACY.name, nan)
-
-
 class Classification(Task):
     """One of the label's values, with the probability of each."""
 
@@ -274,7 +270,7 @@ class Classification(Task):
     won_by_constants = frozenset({CALIBRATION_ERROR.name, RECALL.name})
     beside = AGREEMENT
     gates = (
-        Gate("accuracyDrop", "accuracy_drop", _drop, 0.0),
+        drop(ACCURACY, "accuracyDrop", "accuracy_drop"),
         Gate("agreement", AGREEMENT, lambda own, _: own.get(AGREEMENT, nan), 1.0, at_least=True),
         Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0),
         Gate("klDivergence", DIVERGENCE, lambda own, _: own.get(DIVERGENCE, nan), 0.0),

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from headrace_data.tasks.areas import curve
 from headrace_data.tasks.classification import ACCURACY, F1
 from headrace_data.tasks.measure import Array
-from headrace_data.tasks.ranking import curve
 
 Worth = Callable[[Array, Array, int, int], Array]
 """What each threshold is worth, by the rows that it answers the class to which are of it and are not, and by how many

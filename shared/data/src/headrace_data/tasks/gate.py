@@ -65,6 +65,11 @@ def rise(measure: Measure) -> Gate:
     return Gate("errorRise", "error_rise", measured, 0.0)
 
 
+def drop(measure: Measure, name: str, setting: str) -> Gate:
+    """Return the gate of how much a variant may lose of a measure beside fp32, in its unit."""
+    return Gate(name, setting, not_worse(measure).measured, 0.0)
+
+
 LATENCY: Final = "latency_ms_batch_1"
 """Median time of one run with one row, in milliseconds."""
 COMMON_GATES: Final = (

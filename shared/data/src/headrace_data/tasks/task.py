@@ -27,7 +27,7 @@ class Labels(Protocol):
     """What a run must know of the training split's labels, taken batch by batch."""
 
     def add(self, labels: Array) -> None:
-        """Add the labels of some rows, [rows]; at least one."""
+        """Add the labels of some rows, [rows], or [rows, 2] of a task that is grouped; at least one."""
 
     def baseline(self) -> Always:
         """Return what measures the answer that looks at no feature."""
@@ -37,7 +37,7 @@ class Scores(Protocol):
     """Measurements of rows that come batch by batch. Of one batch they are those of all rows at once."""
 
     def add(self, answers: Answers, truth: Array) -> None:
-        """Add rows; at least one."""
+        """Add rows; at least one. `truth` is as `Labels` take it."""
 
     def quality(self) -> dict[str, float]:
         """Return the task's measures by name."""
@@ -106,6 +106,8 @@ class Task(ABC):
     """Whether it answers one of the label's values, of which there may not be too many."""
     answers_numbers: ClassVar[bool] = False
     """Whether it answers numbers in the label's unit, whose type `train.predictionType` says."""
+    grouped: ClassVar[bool] = False
+    """Whether rows are looked at among those of their group: a label is its value and the group's number."""
     heeds: ClassVar[frozenset[str]]
     """Keys of `train` that other tasks may have no use for."""
     outputs: ClassVar[tuple[str, ...]]
@@ -141,7 +143,7 @@ class Task(ABC):
         return None
 
     def point(self, answers: Answers, places: Classes) -> Array | None:
-        """Return the numbers that stand for some answers, [rows] in the label's unit; None where they are classes.
+        """Return the numbers that stand for some answers, [rows]; None where they are classes.
 
         `places` are what the places of the answers stand for.
         """

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.heads import classification, quantile, regression
+from headrace_learning.heads import classification, quantile, ranking, regression
 from headrace_learning.heads.head import Head
 
 HEADS: Final[Mapping[str, Head]] = {
     "classification": classification.learn,
     "regression": regression.learn,
     "quantile": quantile.learn,
+    "ranking": ranking.learn,
 }
 """The heads by the kind of their task."""

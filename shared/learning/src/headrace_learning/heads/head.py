@@ -13,6 +13,7 @@ from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
 from headrace_learning.served import ServedModel
 from headrace_learning.training.objectives import Objective
+from headrace_learning.training.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,11 @@ class Learned:
     objective: Objective
     """The loss over them."""
     targets: Callable[[Array], torch.Tensor]
-    """Labels, [rows], as the objective takes them."""
+    """Labels, as `Labels` of the task take them, as the objective does."""
     serve: Callable[[Sequence[Feature], Sequence[int], nn.Module], ServedModel]
     """Around features, the shape of a prepared row and a network: the model that is exported."""
+    rows: Callable[[torch.Tensor, torch.Tensor], Rows] = Rows
+    """From inputs and targets to rows, in the order in which such are learned from."""
 
 
 Head = Callable[[Pipeline, Classes, Any], Learned]

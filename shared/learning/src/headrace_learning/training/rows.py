@@ -25,7 +25,7 @@ class Rows:
     inputs: torch.Tensor
     """[rows, *input shape of the network] float32, transforms applied."""
     targets: torch.Tensor
-    """[rows], as the objective takes them."""
+    """[rows, ...], as the objective takes them."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -33,18 +33,37 @@ class Rows:
 
     def batches(self, size: int, seed: int, epoch: int) -> Generator["Rows", None, None]:
         """Yield each row once, in an order that is a function of (seed, epoch), `size` rows at a time."""
-        for places in torch.split(order_of_rows(len(self), seed, epoch), size):
+        for places in torch.split(self.order(seed, epoch), size):
             yield Rows(self.inputs[places], self.targets[places])
+
+    def order(self, seed: int, epoch: int) -> torch.Tensor:
+        """Return the order in which an epoch sees the rows: a permutation, [rows] int64."""
+        return order_of_rows(len(self), seed, epoch)
 
     def chunks(self) -> Iterator["Rows"]:
         """Yield all rows at once."""
         yield self
 
 
+class Lists(Rows):
+    """Prepared rows of lists, which are learned from side by side: the number of its list is a row's last target.
+
+    Lists come in a random order, and so do the rows of each. A list that goes beyond the end of a batch is learned from
+    in two pieces, other ones in each epoch: batches have one size, whatever the lists have.
+    """
+
+    def order(self, seed: int, epoch: int) -> torch.Tensor:
+        """Return the order in which an epoch sees the rows: a permutation, [rows] int64."""
+        order = super().order(seed, epoch)
+        numbers, place = torch.unique(self.targets[:, -1], return_inverse=True)
+        turns = order_of_rows(len(numbers), seed_for("lists", seed, epoch), epoch)
+        return order[turns[place[order]].argsort(stable=True)]
+
+
 def joined(parts: Iterable[Rows]) -> Rows:
     """Return rows that come in parts, in memory; at least one part."""
     held = list(parts)
-    return Rows(torch.cat([part.inputs for part in held]), torch.cat([part.targets for part in held]))
+    return type(held[0])(torch.cat([part.inputs for part in held]), torch.cat([part.targets for part in held]))
 
 
 class Source(Protocol):
@@ -103,7 +122,7 @@ class StreamedRows:
         for piece in read_ahead(piece for part in self._parts for piece in self._pieces(part)):
             read += len(piece)
             inputs, targets = torch.split(piece.inputs, MEASURED_AT_ONCE), torch.split(piece.targets, MEASURED_AT_ONCE)
-            yield from map(Rows, inputs, targets)
+            yield from map(type(piece), inputs, targets)
         self._require_all(read)
 
     def _arrays(self, part: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Arrays]:
