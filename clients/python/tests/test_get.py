@@ -225,6 +225,25 @@ def test_a_regression_is_known_by_its_error():
     assert "rmse 312.4200" in mixed
 
 
+def test_slices_are_shown_the_worst_first():
+    sliced = {"slice/city=Oslo/rows": 31.0, "slice/city=Oslo/accuracy": 0.9, "slice/city=Oslo/recall": 0.8}
+    sliced |= {"slice/city=Rome/rows": 40.0, "slice/city=Rome/accuracy": 0.7}
+    reason = "int8 slice/recall of city=Oslo, 31 rows: 0.5, limit 0.7"
+    gate = {"variant": "int8", "gate": "slice/recall", "passed": False, "limit": 0.7, "measured": 0.5, "reason": reason}
+    version = {"ordinal": 1, "version_id": "e" * 64, "dataset_id": "d", "state": "released", "reason": None}
+    version |= {"model": "m", "epochs": 3, "task": "classification", "measure": "", "gates": [gate]}
+    version |= {"metrics": {"accuracy": 0.8, **sliced}, "variants": [{"name": "fp32", "metrics": {"accuracy": 0.8}}]}
+
+    shown = text_of(tables.versions([version])).splitlines()
+
+    (head,) = (line for line in shown if line.split()[:2] == ["slice", "rows"])
+    assert head.split() == ["slice", "rows", "accuracy", "recall"]
+    slices = [line.split() for line in shown if line.strip().startswith("city=")]
+    assert slices == [["city=Rome", "40", "0.7000"], ["city=Oslo", "31", "0.9000", "0.8000"]]
+    assert reason in "\n".join(shown)
+    assert "does not apply" not in "\n".join(shown)
+
+
 def test_what_a_version_took_is_told(headrace, full):
     told = " ".join(headrace("get", "versions").stdout.split())
     assert "took 12.3 s of processor time and 812.0 MB of memory to train" in told

@@ -7,7 +7,8 @@ import pytest
 import torch
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, reads
-from headrace_data.spec import Variant
+from headrace_data.spec import Field, Variant
+from headrace_data.tasks import Slices
 from headrace_data.transforms import FittedCategory, FittedTransform
 from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
@@ -56,6 +57,21 @@ def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version)
     assert int8.metrics["size_bytes"] < fp32.metrics["size_bytes"]
     assert optional_inputs(int8.graph) == optional_inputs(fp32.graph) == {"length", "sort"}
     assert np.isfinite(predict_numbers(int8.graph, table)).all()
+
+
+def test_variants_are_measured_in_each_slice(regressor: Version) -> None:
+    table = columns(60)
+    truth = predict_numbers(regressor.graph, table) + np.where(table["sort"] == "new", 3.0, 1.0)
+    slices = Slices.of([Field(name="sort", type="string", role="feature")], [table])
+    rows = Rows("sha256:table", [(table, truth)], len(truth), slices=slices)
+
+    (fp32,) = measure_variants({"fp32": regressor.graph}, rows, lambda *_: None)
+    (found,) = compare([regressor], [rows])
+
+    assert fp32.metrics["slice/sort=new/rows"] == (table["sort"] == "new").sum()
+    assert fp32.metrics["slice/sort=new/rmse"] == pytest.approx(3.0)
+    assert fp32.metrics["slice/sort=a/rmse"] == pytest.approx(1.0)
+    assert not any(name.startswith("slice/") for name in found.metrics)
 
 
 def test_a_regression_is_compared_by_its_errors(regressor: Version) -> None:

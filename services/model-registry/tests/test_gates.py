@@ -2,7 +2,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.tasks import COMMON_GATES, TASKS, in_each_slice
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.facts import GateResult, Variant
 from headrace_model_registry.core.gates import Limit, best, judge
@@ -169,3 +169,18 @@ def test_the_best_variant_passes_and_none_that_passes_is_faster(others, referenc
     assert all(
         latency <= other.metrics.get("latency_ms_batch_1", math.inf) for other in variants if other.name not in failed
     )
+
+
+def test_the_worst_slice_is_told_of_a_variant_that_fails_by_it():
+    sliced = {"slice/sex=f/rows": 40.0, "slice/sex=f/recall": 0.6, "slice/sex=m/rows": 50.0, "slice/sex=m/recall": 0.9}
+    gate = in_each_slice(TASKS["classification"].measures["recall"], 30)
+
+    good, bad = ({**sliced, "slice/sex=f/recall": 0.7}, sliced)
+    passed, failed = judge([variant("fp32", good), variant("int8", bad)], [Limit(gate, 0.7)])
+    (missing,) = judge([variant("fp32", {})], [Limit(gate, 0.7)])
+
+    assert (passed.gate, passed.passed, passed.measured, passed.reason) == ("slice/recall", True, 0.7, "")
+    assert (failed.passed, failed.measured) == (False, 0.6)
+    assert failed.reason == "int8 slice/recall of sex=f, 40 rows: 0.6, limit 0.7"
+    assert (missing.passed, missing.measured) == (False, -math.inf)
+    assert missing.reason == "fp32 slice/recall of no slice of 30 rows: -inf, limit 0.7"

@@ -91,6 +91,28 @@ def test_species_are_told_from_rows_with_gaps(store: ObjectStore) -> None:
     assert {"name": "island", "type": "string", "shape": [-1]} in described["inputs"]
 
 
+def test_each_part_of_the_birds_is_measured_in_memory_as_in_a_stream(store: ObjectStore) -> None:
+    pipeline = changed(example("penguins-species"), epochs=3, slices=["island", "sex"])
+    manifest = frozen(pipeline, store)
+    beside = [pipeline.stream.field(name) for name in pipeline.train.slices]
+    notebook, plan = Notebook(), Plan("train-1", pipeline, manifest)
+
+    outcome = run(plan, DatasetReader(manifest, store, beside), notebook, notebook)
+
+    columns = DatasetReader(manifest, store).columns("test")
+    truth = columns["species"]
+    for field, value in (("island", "Dream"), ("sex", "")):
+        mine = columns[field] == value
+        wanted = evaluate(outcome.graph, {name: each[mine] for name, each in columns.items()}, truth[mine])
+        part = f"slice/{field}={value}"
+        assert outcome.metrics[f"{part}/rows"] == mine.sum() > 0
+        assert outcome.metrics[f"{part}/accuracy"] == wanted["accuracy"]
+    parts = {name for name in outcome.metrics if "slice/" in name}
+    assert sum(outcome.metrics[name] for name in parts if "/sex" in name and "/rows" in name) == len(truth)
+    streamed = run(plan, DatasetReader(manifest, store, beside), notebook, notebook, Memory(rows_bytes=0))
+    assert {name for name in streamed.metrics if "slice/" in name} == parts
+
+
 @pytest.mark.parametrize(("name", "headline"), [("penguins-species", "accuracy"), ("penguins-mass", "r2")])
 def test_a_network_is_shown_what_trees_score_on_the_same_rows(
     store: ObjectStore, name: str, headline: str, monkeypatch: pytest.MonkeyPatch

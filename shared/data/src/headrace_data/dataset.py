@@ -33,13 +33,17 @@ Columns = dict[str, npt.NDArray[Any]]
 class DatasetReader:
     """Reads a dataset. The store verifies each part's bytes against the manifest."""
 
-    def __init__(self, manifest: Manifest, store: BlobStore, *, grouped: bool = False) -> None:
-        """With `grouped` a label is two float64: its value, and a number that the rows of its group have in common.
+    def __init__(
+        self, manifest: Manifest, store: BlobStore, beside: Sequence[Field] = (), *, grouped: bool = False
+    ) -> None:
+        """`beside` are fields that are read beside features and label, as texts: a missing one is empty.
 
+        With `grouped` a label is two float64: its value, and a number that the rows of its group have in common.
         Raises DatasetInvalid where no field is a group.
         """
         self.manifest = manifest
         self.grouped = grouped
+        self._beside = [field for field in beside if field not in (*manifest.features, manifest.label)]
         if grouped and manifest.group is None:
             raise DatasetInvalid(f"dataset {manifest.dataset_id}: expected a field with role group, got none")
         self._store = store
@@ -90,14 +94,14 @@ class DatasetReader:
 
     @property
     def _learned(self) -> list[Field]:
-        """The features and the label."""
-        return [*self.manifest.features, self.manifest.label]
+        """The features, the label, and what is read beside them."""
+        return [*self.manifest.features, self.manifest.label, *self._beside]
 
     @property
     def _read(self) -> list[Field]:
         """The same, and the group where it is asked for."""
-        group = self.manifest.group
-        return [*self._learned, group] if self.grouped and group is not None else self._learned
+        learned, group = self._learned, self.manifest.group
+        return [*learned, group] if self.grouped and group is not None and group not in learned else learned
 
     def columns(self, split: SplitName) -> Columns:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
@@ -229,9 +233,10 @@ def class_indexes(labels: npt.NDArray[Any], classes: Sequence[int | str]) -> npt
 def served_dtype(field: Field, transforms: FittedTransforms) -> np.dtype[Any]:
     """Return the numpy type in which a feature is given to a model: objects for texts.
 
-    Whole numbers that may be missing are float64, which has the NaN that they lack.
+    Whole numbers that may be missing are float64, which has the NaN that they lack. What is neither feature nor label
+    is read as a text.
     """
-    if field.type == "string":
+    if field.type == "string" or field.role not in ("feature", "label"):
         return np.dtype(object)
     optional = field.role == "feature" and transforms[field.name].optional
     return np.dtype(np.float64) if optional and field.dtype.kind != "f" else field.dtype
@@ -239,8 +244,8 @@ def served_dtype(field: Field, transforms: FittedTransforms) -> np.dtype[Any]:
 
 def _values(batch: pa.RecordBatch, field: Field, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     column = batch.column(field.name)
-    if field.type == "string":
-        texts: npt.NDArray[Any] = column.fill_null("").to_numpy(zero_copy_only=False)
+    if dtype.kind == "O":
+        texts: npt.NDArray[Any] = column.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
         return texts
     values = elements(batch, field).astype(dtype, copy=bool(column.null_count))
     if column.null_count and dtype.kind == "f":

@@ -9,9 +9,10 @@ import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
-from headrace_data.tasks import Classes, Scores
+from headrace_data.tasks import Classes, Scores, Slices, SliceScores
 from headrace_data.tasks.classification import LABEL, PROBABILITIES, Predictions
 from headrace_data.tasks.regression import PREDICTION
 from headrace_engines import ENGINES, ONNX
@@ -23,6 +24,8 @@ _WARM_UP_RUNS = 5
 _FEWEST_RUNS = 20
 
 
+WHOLE: Final = Slices()
+"""No slices."""
 Labelled = Iterable[tuple[Columns, Array]]
 """Rows in batches: raw features by name, and the label's values, [rows]."""
 
@@ -68,13 +71,17 @@ def evaluate(graph: bytes, columns: Columns, truth: Array) -> dict[str, float]:
     return evaluate_batches(graph, [(columns, truth)])
 
 
-def evaluate_batches(graph: bytes, rows: Labelled, positive: int | str | None = None) -> dict[str, float]:
-    """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them."""
+def evaluate_batches(
+    graph: bytes, rows: Labelled, positive: int | str | None = None, slices: Slices = WHOLE
+) -> dict[str, float]:
+    """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them, and of slices."""
     answerer = Answerer(graph, positive)
-    scores = answerer.scores()
+    scores, parts = answerer.scores(), SliceScores(slices, answerer.scores)
     for columns, truth in rows:
-        scores.add(answerer.answers(columns), truth)
-    return scores.metrics()
+        answers = answerer.answers(columns)
+        scores.add(answers, truth)
+        parts.add(columns, answers, truth)
+    return scores.metrics() | parts.metrics()
 
 
 def relative_logit_error(reference: bytes, other: bytes, columns: Columns) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from headrace_data.tasks import TASKS, Measure, Task
+from headrace_data.tasks import TASKS, Measure, Task, of_slice, worst_first
 from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
@@ -96,6 +96,7 @@ def versions(found: list[View]) -> list[RenderableType]:
     parts: list[RenderableType] = [table(["model", ">version", "=id", "=dataset", title, *beside, "=state"], rows)]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
+    parts += _slices(found[-1]) if found else []
     parts += [*_measured(found[-1]), *_cost(found[-1])] if found else []
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} is {plain(told)}"
@@ -131,6 +132,21 @@ def _measured(version: View) -> list[str]:
     if len(told) < 2:
         return []
     return [f"version {version['ordinal']} of {plain(version['model'])} on its test split: {', '.join(told)}"]
+
+
+def _slices(version: View) -> list[RenderableType]:
+    """Show a version's slices, the worst first, by its measure and by those that gates hold slices to."""
+    _, measure = task_and_measure(version)
+    found = worst_first(version["metrics"], measure)
+    if not found:
+        return []
+    held = [gate["gate"].rpartition("/")[2] for gate in version["gates"] if of_slice(gate["gate"])]
+    shown = list(dict.fromkeys([measure.name, *held]))
+    rows = [
+        [plain(each.name), str(each.rows), *(_number(each.metrics.get(metric)) for metric in shown)] for each in found
+    ]
+    title = f"slices of the test split of {plain(version['model'])} version {version['ordinal']}"
+    return [table(["slice", ">rows", *(f">{metric}" for metric in shown)], rows, title=title)]
 
 
 def _cost(version: View) -> list[str]:
@@ -173,7 +189,7 @@ def variants(version: View) -> list[RenderableType]:
         ]
         parts.append(table(["variant", "gate", ">measured", ">limit", "=result"], gate_rows, title="gates"))
         parts += [
-            f"{plain(gate['variant'])} does not apply: {plain(gate['reason'])}"
+            plain(gate["reason"] if of_slice(gate["gate"]) else f"{gate['variant']} does not apply: {gate['reason']}")
             for gate in version["gates"]
             if gate.get("reason")
         ]

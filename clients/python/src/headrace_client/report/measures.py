@@ -8,6 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from headrace_data.tasks import Measure
+
+from headrace_client.report.svg import readable
 
 Array = npt.NDArray[Any]
 
@@ -99,3 +102,10 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 def thinned(count: int, most: int) -> Array:
     """Return evenly spaced places among `count`, at most `most` of them: the same ones each time."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)) if count else np.empty(0, np.int64)
+
+
+def figure(measure: Measure, value: float) -> str:
+    """Return what was measured, as a page shows it."""
+    if measure.unit == "share":
+        return f"{value:.1%}"
+    return readable(value) if measure.unit == "label" else f"{value:.3f}"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part
+from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part, of_slice
 
 from headrace_client.report import page
 from headrace_client.report.charts import (
@@ -22,7 +22,8 @@ from headrace_client.report.charts import (
 )
 from headrace_client.report.facts import Answers, Estimates, VersionFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
-from headrace_client.report.measures import calibration_error, confusion, histogram, reliability, thinned
+from headrace_client.report.measures import calibration_error, confusion, figure, histogram, reliability, thinned
+from headrace_client.report.slices import slices_card
 from headrace_client.report.svg import cut, readable
 from headrace_client.trials import HEADS, trial_rows
 from headrace_client.views import View, short_id
@@ -70,7 +71,7 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     known = _measure(facts)
     for measure in [known, *(each for each in task.measured if each is not known)][:_TILES]:
         note = told if measure is known else measure.note
-        yield page.Tile(measure.title, _figure(measure, metrics.get(measure.name, float("nan"))), note)
+        yield page.Tile(measure.title, figure(measure, metrics.get(measure.name, float("nan"))), note)
     epochs, best = facts.version["epochs"], facts.manifest.get("best_epoch")
     yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
     if facts.version.get("cpu_s"):
@@ -79,7 +80,7 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     if (threshold := facts.manifest.get("threshold")) is not None:
         yield page.Tile("threshold", f"{threshold:.3f}", "chosen on the validation split")
     if (trees := facts.version["metrics"].get(f"{TREES}{known.name}")) is not None:
-        yield page.Tile("trees", _figure(known, trees), f"{known.title} of trees of default size on the same rows")
+        yield page.Tile("trees", figure(known, trees), f"{known.title} of trees of default size on the same rows")
     yield page.Tile("parameters", f"{facts.manifest.get('parameters', 0):,}", "numbers learnt")
     if facts.release:
         yield page.Tile("served as", facts.release["variant"], f"release {facts.release['epoch']}")
@@ -96,12 +97,6 @@ def _measure(facts: VersionFacts) -> Measure:
     return _task(facts).measure(facts.version["measure"])
 
 
-def _figure(measure: Measure, value: float) -> str:
-    if measure.unit == "share":
-        return f"{value:.1%}"
-    return readable(value) if measure.unit == "label" else f"{value:.3f}"
-
-
 def _beside(facts: VersionFacts) -> str:
     """Return what always the same answer would score; empty for a version of which that was not measured."""
     judge = _task(facts).judged_by(_measure(facts))
@@ -113,8 +108,8 @@ def _beside(facts: VersionFacts) -> str:
         flag = isinstance(facts.answers, Answers) and facts.answers.flag
         always = f"always '{cut(class_name(found.answer, flag=flag), _SHOWN)}'"
     of = "" if judge is _measure(facts) else f" by {judge.title}"
-    told = f"; {always} would be {_figure(found.measure, found.value)}{of}"
-    own = f", and it is {_figure(found.measure, found.measured)}" if of else ""
+    told = f"; {always} would be {figure(found.measure, found.value)}{of}"
+    own = f", and it is {figure(found.measure, found.measured)}" if of else ""
     return f"{told}{own}: no better than that" if found.no_better else told
 
 
@@ -169,11 +164,12 @@ def _answers(facts: VersionFacts) -> Html:
 def _measures(facts: VersionFacts) -> Iterator[Html]:
     metrics = facts.version["metrics"]
     rows = [
-        [measure.title, _figure(measure, metrics[measure.name]), measure.note]
+        [measure.title, figure(measure, metrics[measure.name]), measure.note]
         for measure in _task(facts).measured
         if measure.name in metrics
     ]
     yield page.card("Measures", page.table(["", "fp32", ""], rows, numbers=(1,), caption="On the whole test split"))
+    yield from slices_card(metrics, _task(facts), _measure(facts))
 
 
 def _importance(facts: VersionFacts) -> Iterator[Html]:
@@ -315,7 +311,7 @@ def _measured(name: str, value: float | None) -> str:
 def _gates(facts: VersionFacts) -> Html:
     measures = _task(facts).measures
     held = facts.version["gates"]
-    gates = [gate for gate in held if gate["variant"] != REFERENCE_VARIANT or gate["gate"] in measures]
+    gates = [gate for gate in held if gate["variant"] != REFERENCE_VARIANT or _of_itself(gate, measures)]
     if not gates:
         return page.cards(page.card("None", note="Only fp32 is there, which the gates refer to.", wide=True))
     rows = [
@@ -330,6 +326,11 @@ def _gates(facts: VersionFacts) -> Html:
     ]
     told = page.table(["variant", "gate", "measured", "limit", "outcome"], rows, numbers=(2, 3))
     return page.cards(page.card("Measured against the limit", told, wide=True), *_comparison(facts))
+
+
+def _of_itself(gate: View, measures: Mapping[str, Measure]) -> bool:
+    """Tell whether a gate judges fp32 too."""
+    return gate["gate"] in measures or of_slice(gate["gate"])
 
 
 def _comparison(facts: VersionFacts) -> Iterator[Html]:

@@ -6,11 +6,11 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-from headrace_data.tasks import Classes, Mean
+from headrace_data.tasks import Classes, Mean, Slices, SliceScores
 from headrace_data.tasks.classification import AGREEMENT, DIVERGENCE, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
 from headrace_engines.model import Tensor
 from headrace_learning import evaluation
-from headrace_learning.evaluation import Answerer, Labelled
+from headrace_learning.evaluation import WHOLE, Answerer, Labelled
 from headrace_learning.graphs import Array, Columns, task_of_graph
 
 from headrace_compressor.errors import NothingToMeasure
@@ -30,6 +30,8 @@ class Rows:
     """How many rows there are."""
     positive: int | str | None = None
     """The class that is looked for, where there are classes."""
+    slices: Slices = WHOLE
+    """Into which variants are measured part by part too."""
 
     def __post_init__(self) -> None:
         if self.count == 0:
@@ -65,7 +67,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
     Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
     turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
     agreement (share of equal labels), relative_logit_error and kl_divergence (in nats). Of a regression rmse, mae and
-    r2 in the place of the last six.
+    r2 in the place of the last six. Of slices their rows, and the measures of the task.
     """
     first = rows.first
     latencies = {
@@ -73,7 +75,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
         for batch in _BATCHES
     }
     reference = next(iter(graphs.values()))
-    scores = partial(_beside, reference) if LABEL in task_of_graph(reference).outputs else evaluate
+    scores = partial(_beside, reference) if LABEL in task_of_graph(reference).outputs else _alone
     for place, (name, graph) in enumerate(graphs.items()):
         yield (
             name,
@@ -89,10 +91,12 @@ def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
     """Return how good a classification's answers are, and how far from those that the reference gives."""
     expected, given = Answerer(reference), Answerer(graph, rows.positive)
     scores, logits = given.scores(), evaluation.LogitError(reference, graph)
+    parts = SliceScores(rows.slices, given.scores)
     agreed, divergence = Mean(), Mean()
     for features, truth in rows.batches:
         wanted, got = expected.answers(features), given.answers(features)
         scores.add(got, truth)
+        parts.add(features, got, truth)
         logits.add(features)
         agreed.add(agreement(wanted[LABEL], got[LABEL]), len(truth))
         divergence.add(kl_divergence(wanted[PROBABILITIES], got[PROBABILITIES]), len(truth))
@@ -101,16 +105,27 @@ def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
         AGREEMENT: agreed.value,
         LOGIT_ERROR: logits.relative,
         DIVERGENCE: divergence.value,
+        **parts.metrics(),
     }
 
 
 def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:
     """Return the measures of a version's task on the rows; `compared` are the classes of all versions beside it."""
-    answerer = Answerer(graph, rows.positive, compared)
-    scores = answerer.scores()
+    return _scored(Answerer(graph, rows.positive, compared), rows, WHOLE)
+
+
+def _alone(graph: bytes, rows: Rows) -> dict[str, float]:
+    """Return the measures of a variant's task on the rows, and on slices of them."""
+    return _scored(Answerer(graph, rows.positive), rows, rows.slices)
+
+
+def _scored(answerer: Answerer, rows: Rows, slices: Slices) -> dict[str, float]:
+    scores, parts = answerer.scores(), SliceScores(slices, answerer.scores)
     for features, truth in rows.batches:
-        scores.add(answerer.answers(features), truth)
-    return scores.quality()
+        answers = answerer.answers(features)
+        scores.add(answers, truth)
+        parts.add(features, answers, truth)
+    return scores.quality() | parts.metrics()
 
 
 def reads(graph: bytes, columns: Columns) -> bool:

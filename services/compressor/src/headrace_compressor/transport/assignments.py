@@ -10,7 +10,7 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, parse_canonical
-from headrace_data.tasks import TASKS
+from headrace_data.tasks import TASKS, Slices
 from headrace_learning.errors import LearningError
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
@@ -64,5 +64,9 @@ def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
 
 def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline) -> Rows:
     manifest = Manifest.from_json(store.get(Artifact(**reference["manifest"])))
-    chunks = Chunks(DatasetReader(manifest, store, grouped=TASKS[pipeline.task].grouped), "test")
-    return Rows(reference["dataset_id"], chunks, len(chunks), pipeline.positive)
+    # The champion's dataset may have other fields.
+    fields = [field for field in manifest.fields if field.name in pipeline.train.slices]
+    grouped = TASKS[pipeline.task].grouped
+    chunks = Chunks(DatasetReader(manifest, store, fields, grouped=grouped), "test")
+    slices = Slices.of(fields, (columns for columns, _ in chunks))
+    return Rows(reference["dataset_id"], chunks, len(chunks), pipeline.positive, slices)

@@ -279,7 +279,7 @@ class GateResult:
     limit: float
     measured: float
     reason: str = ""
-    """Why, where limit and measured say nothing."""
+    """Why, where limit and measured do not say it all."""
 
 
 @dataclass(frozen=True, slots=True)

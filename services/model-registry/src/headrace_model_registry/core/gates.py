@@ -75,9 +75,12 @@ def _passed(limit: Limit) -> GateResult:
 def _judged(variant: Variant, reference: Mapping[str, float], limit: Limit) -> GateResult:
     gate, measured = limit.gate, limit.gate.measured(variant.metrics, reference)
     if math.isnan(measured):
-        return GateResult(variant.name, gate.name, False, limit.value, -math.inf if gate.at_least else math.inf)
+        measured = -math.inf if gate.at_least else math.inf
     over = limit.value - measured if gate.at_least else measured - limit.value
-    return GateResult(variant.name, gate.name, over <= _ROUNDING, limit.value, measured)
+    passed = over <= _ROUNDING
+    told = "" if passed or gate.told is None else f"{gate.name} {gate.told(variant.metrics)}"
+    reason = told and f"{variant.name} {told}: {measured:.4g}, limit {limit.value:.4g}"
+    return GateResult(variant.name, gate.name, passed, limit.value, measured, reason)
 
 
 def _latency(variant: Variant) -> float:

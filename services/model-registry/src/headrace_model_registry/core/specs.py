@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, own_name, parse_canonical
-from headrace_data.tasks import COMMON_GATES, TASKS, not_worse, reached
+from headrace_data.tasks import COMMON_GATES, TASKS, in_each_slice, not_worse, reached
 from headrace_runtime.record_topics import group_of, raw_topic
 
 from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
@@ -85,6 +85,7 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     held = [Limit(gate, value) for gate, value in asked if value is not None]
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
+    held += [Limit(in_each_slice(task.measures[name], gates.slice_rows), value) for name, value in gates.slices.items()]
     return tuple(held)
 
 

@@ -11,7 +11,7 @@ from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, Train
-from headrace_data.tasks import TASKS, Always, Classes, Labels, Task
+from headrace_data.tasks import TASKS, Always, Classes, Labels, Slices, Task
 from headrace_data.tasks.deciding import decision_weights
 from headrace_learning.building import features_of
 from headrace_learning.evaluation import Labelled, evaluate_batches
@@ -119,7 +119,7 @@ class Trained:
     """ONNX, the transforms inside."""
     metrics: Mapping[str, float]
     """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
-    baseline's; and missing/<feature>, 1, of each feature that no row of the training split has."""
+    baseline's; those of slices; and missing/<feature>, 1, of each feature that no row of the training split has."""
     fitted: Fitted
     """What the family learned."""
     export_difference: float
@@ -258,7 +258,9 @@ def _measured(plan: Plan, graph: bytes, test: Labelled, baseline: Always) -> dic
             baseline.add(truth)
             yield features, truth
 
-    metrics = evaluate_batches(graph, rows(), plan.pipeline.positive) | baseline.metrics()
+    sliced = [plan.pipeline.stream.field(name) for name in plan.pipeline.train.slices]
+    slices = Slices.of(sliced, (features for features, _ in test))
+    metrics = evaluate_batches(graph, rows(), plan.pipeline.positive, slices) | baseline.metrics()
     if not all(math.isfinite(value) for value in metrics.values()):
         raise NotMeasurable(metrics)
     return metrics

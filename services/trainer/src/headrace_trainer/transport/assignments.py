@@ -57,7 +57,8 @@ def _train(
 
     machine_of(pipeline.train.compute)  # what is not there is told before anything is read
     make_deterministic(threads_of(pipeline.train.compute, available_cores()))
-    reader = DatasetReader(dataset, store, grouped=plan.task.grouped)
+    sliced = [pipeline.stream.field(name) for name in pipeline.train.slices]
+    reader = DatasetReader(dataset, store, sliced, grouped=plan.task.grouped)
     memory, packages = Memory(total_bytes()), assignment["packages"]
     trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages, trials)
 

@@ -10,7 +10,7 @@ from headrace_data.spec.augment import Augment
 from headrace_data.spec.compute import Compute
 from headrace_data.spec.networks import Network
 from headrace_data.spec.optimizer import Optimizer
-from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt, Size
+from headrace_data.spec.scalars import DnsLabel, Duration, FieldName, PositiveInt, Size
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import Layer, Origin
 from headrace_data.spec.tune import Tune
@@ -150,6 +150,13 @@ class Train(Section, TaskSettings):
         description="Settings that are searched for; the trainer needs the extra `tune`. Left out: what is said is "
         "trained by.",
     )
+    slices: Annotated[tuple[FieldName, ...], pydantic.Field(max_length=4)] = pydantic.Field(
+        default=(),
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="Fields by whose values the test split is measured part by part too, such as [city, sex]: single "
+        "texts, bools and whole numbers. Of each the 20 commonest values are told apart. `compress.gates.slices` says "
+        "what each part must reach. Left out: the whole is measured, and of a classification each class.",
+    )
     compare_with: Literal["trees"] | None = pydantic.Field(
         default=None,
         exclude_if=lambda value: value is None,  # as for classWeights
@@ -177,6 +184,10 @@ ERROR_RISE = 0.02
 """Default of the gate errorRise."""
 NDCG_DROP = 0.01
 """Default of the gate ndcgDrop."""
+
+
+SLICE_ROWS = 30
+"""Default of the gates' sliceRows."""
 
 
 class Gates(Section):
@@ -228,6 +239,18 @@ class Gates(Section):
         exclude_if=lambda value: not value,  # as for classWeights
         description="By how much a variant may be worse than fp32, by measure and in its unit, at most, such as "
         "pr_auc: 0.01.",
+    )
+    slices: dict[str, float] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="What each variant, fp32 too, must reach in each slice of `train.slices`, by measure as in "
+        "`limits`: the worst slice decides, such as recall: 0.7.",
+    )
+    slice_rows: PositiveInt = pydantic.Field(
+        default=SLICE_ROWS,
+        exclude_if=lambda value: value == SLICE_ROWS,  # as for classWeights
+        description="Rows of the test split that a slice has at least for `slices` to judge it: of few rows a measure "
+        "says little.",
     )
     baseline: Literal["required", "ignored"] = pydantic.Field(
         default="required",

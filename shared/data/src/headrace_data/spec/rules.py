@@ -68,6 +68,8 @@ def types_fit_roles(draft: Draft) -> Iterator[Finding]:
         place = (*SCHEMA, position)
         if field.role in ("id", "group") and field.type in _NAMELESS:
             yield (*place, "type"), f"expected an integer type or string for role {field.role}, got {field.type}"
+        if field.role == "slice" and field.type.startswith("float"):
+            yield (*place, "type"), f"expected a whole number, bool or string for role slice, got {field.type}"
         if field.role == "feature" and field.type == "string" and field.shape:
             yield (*place, "shape"), f"expected a single value for a string feature, got shape {list(field.shape)}"
         if field.role != "feature" and field.shape:

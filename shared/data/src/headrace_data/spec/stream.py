@@ -23,7 +23,7 @@ from headrace_data.spec.section import Section
 
 MAX_AHEAD_S: Final = 3600.0
 """How far a time may be ahead where nothing is said: what brokers take, too (`message.timestamp.after.max.ms`)."""
-Role = Literal["feature", "label", "id", "group"]
+Role = Literal["feature", "label", "id", "group", "slice"]
 """What a field is for."""
 
 
@@ -41,7 +41,8 @@ class Field(Section):
     unit: str | None = pydantic.Field(default=None, description="Unit of the value, for people.")
     role: Role = pydantic.Field(
         description="What the field is for: feature (learned from; a string is a category), label (learned), id "
-        "(identifies the record) or group (records that must stay on one side of the split)."
+        "(identifies the record), group (records that must stay on one side of the split) or slice (measured by, with "
+        "`train.slices`, and not learned from)."
     )
     range: Range | None = pydantic.Field(default=None, description="Lowest and highest allowed value, inclusive.")
     nullable: bool = pydantic.Field(default=False, description="Whether a record may lack the field or hold null.")

@@ -86,7 +86,7 @@ def measures_are_of_the_task(draft: Draft) -> Iterator[Finding]:
         return
     known = TASKS[task].measures
     named: list[tuple[Path, object]] = [(("compress", "gates", "measure"), gates.get("measure"))]
-    for section in ("limits", "worse"):
+    for section in ("limits", "worse", "slices"):
         held = gates.get(section)
         named += [(("compress", "gates", section, name), name) for name in held] if isinstance(held, dict) else []
     for place, name in named:
@@ -140,6 +140,26 @@ def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
         yield ("compress", "gates", name), told
 
 
+def slices_are_of_a_field(draft: Draft) -> Iterator[Finding]:
+    """Demand fields of few values from who measures by slice, and some from who judges slices."""
+    named, place = draft.at("train", "slices"), ("train", "slices")
+    for position, name in enumerate(named) if isinstance(named, list) and draft.complete else ():
+        if not isinstance(name, str):
+            continue
+        field = draft.field(name)
+        if field is None:
+            yield (*place, position), f"{closest(name, draft.names)}, fields of stream.schema, got {name!r}"
+        elif field.role in ("label", "id"):
+            yield (*place, position), f"expected a feature, a group or a slice, got {name!r} with role {field.role}"
+        elif field.type.startswith("float") or field.shape:
+            told = f"shape {list(field.shape)}" if field.shape else f"type {field.type}"
+            yield (*place, position), f"expected a single text, bool or whole number, got {name!r} of {told}"
+        elif name in named[:position]:
+            yield (*place, position), f"expected each field once, got {name!r} again"
+    if draft.at("compress", "gates", "slices") and not named:
+        yield ("compress", "gates", "slices"), "expected fields in train.slices to tell slices apart by, got none"
+
+
 def trees_learn_the_task_that_they_are_compared_in(draft: Draft) -> Iterator[Finding]:
     """Demand a task that trees learn from who compares with them. For documents only: nothing is grown otherwise."""
     task = _task(draft)
@@ -151,14 +171,14 @@ def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
     """Demand limits that a measure can have, or can be worse by. For documents only: old ones stay readable."""
     task = _task(draft)
     known = TASKS[task].measures if task is not None else {}
-    for section in ("limits", "worse"):
+    for section in ("limits", "worse", "slices"):
         held = draft.at("compress", "gates", section)
         for name, value in held.items() if isinstance(held, dict) else ():
             if name not in known or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             # By as much as there is at all a variant may always be worse: the gate would be none.
             is_idle = section == "worse" and known[name].unit == "share" and value >= 1
-            if expected := "less than 1" if is_idle else known[name].expected(value) if section == "limits" else "":
+            if expected := "less than 1" if is_idle else known[name].expected(value) if section != "worse" else "":
                 told = f"expected {expected}, as {name} is a share" if is_idle else f"expected {expected}"
                 yield ("compress", "gates", section, name), f"{told}, got {value}"
 
@@ -207,6 +227,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     positive_is_a_value_of_the_label,
     thresholds_are_for_two_classes,
     trees_are_compared_with_others,
+    slices_are_of_a_field,
 )
 """The rules about the task of every spec."""
 TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (

@@ -12,6 +12,7 @@ from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics,
 from headrace_data.tasks.quantile import Quantile, QuantileSettings
 from headrace_data.tasks.ranking import Ranking
 from headrace_data.tasks.regression import NumberSettings, PredictionType, Regression
+from headrace_data.tasks.sliced import Slice, Slices, SliceScores, in_each_slice, of_slice, worst_first
 from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
 
 TaskKind = Literal["classification", "regression", "quantile", "ranking"]
@@ -43,15 +44,16 @@ def task_of(kind: str, metrics: Metrics) -> Task:
 
 def at_least(gate: str) -> bool:
     """Tell whether what is measured for a gate of this name must be at least its limit; else at most."""
-    tasks = TASKS.values()
-    known = (each for task in tasks for each in (*task.gates, *map(reached, task.measured)))
+    own = [each for task in TASKS.values() for each in task.gates]
+    measures = [each for task in TASKS.values() for each in task.measured]
+    known = (*own, *map(reached, measures), *(in_each_slice(each, 1) for each in measures))
     return any(each.at_least for each in known if each.name == gate)
 
 
 def of_part(name: str) -> bool:
-    """Tell whether a measurement is one of a part of the rows, such as accuracy/<class>."""
+    """Tell whether a measurement is one of a part of the rows, such as accuracy/<class>, or of a slice."""
     measure, slash, _ = name.partition("/")
-    return bool(slash) and any(measure in task.measures for task in TASKS.values())
+    return of_slice(name) or (bool(slash) and any(measure in task.measures for task in TASKS.values()))
 
 
 def task_of_outputs(names: Collection[str]) -> Task | None:
@@ -77,15 +79,21 @@ __all__ = [
     "Metrics",
     "PredictionType",
     "Scores",
+    "Slice",
+    "SliceScores",
+    "Slices",
     "Task",
     "TaskKind",
     "TaskSettings",
     "at_least",
     "classes_of",
+    "in_each_slice",
     "joined",
     "not_worse",
     "of_part",
+    "of_slice",
     "reached",
     "task_of",
     "task_of_outputs",
+    "worst_first",
 ]

@@ -26,6 +26,8 @@ class Gate:
     """Whether the limit is the lowest that passes; else it is the highest."""
     of_itself: bool = False
     """Whether a variant is measured by itself, fp32 too; else fp32 passes, being what the others are held against."""
+    told: Callable[[Metrics], str] | None = None
+    """What is said of a variant that fails beside what was measured, such as of which rows; None for nothing."""
 
 
 def reached(measure: Measure) -> Gate:

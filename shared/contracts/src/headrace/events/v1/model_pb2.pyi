@@ -131,7 +131,8 @@ class ModelTrained(_message.Message):
         """Metrics on the test split, by name: accuracy, log_loss, calibration_error, precision, recall, f1, roc_auc, pr_auc,
         and of parts of the rows accuracy/<class>, precision/<class> and f1/<class>; or, of a regression,
         rmse and mae in the label's unit and r2. Beside them what always the same answer scores, taken from the training
-        split: baseline_accuracy/<class> of its commonest class, or baseline_rmse of its mean.
+        split: baseline_accuracy/<class> of its commonest class, or baseline_rmse of its mean. Of slices
+        slice/<field>=<value>/<measure>, and slice/<field>=<value>/rows.
         """
 
     @_builtins.property
@@ -272,7 +273,7 @@ class Variant(_message.Message):
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Measurements by name: accuracy, log_loss, agreement, relative_logit_error (or rmse, mae, r2), latency_ms_batch_1,
-        latency_ms_batch_32, size_bytes and others. Latencies are medians in milliseconds.
+        latency_ms_batch_32, size_bytes and others. Latencies are medians in milliseconds. Of slices as in ModelTrained.
         """
 
     def __init__(
@@ -467,7 +468,9 @@ class GateResult(_message.Message):
     measured: _builtins.float
     """What was measured."""
     reason: _builtins.str
-    """Why, for a person, where limit and measured say nothing, as of a variant that does not apply; empty otherwise."""
+    """Why, for a person, where limit and measured do not say it all, as of a variant that does not apply, or of the slice
+    that failed; empty otherwise.
+    """
     def __init__(
         self,
         *,
