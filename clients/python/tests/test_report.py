@@ -205,18 +205,6 @@ def test_always_the_same_answer_stands_beside_the_accuracy(
     assert "always" not in changed(classifier, metrics={"accuracy": 0.9})
 
 
-def test_slices_are_a_table_the_worst_first(classifier: VersionFacts) -> None:
-    sliced = {"slice/island=Dream/rows": 31.0, "slice/island=Dream/accuracy": 0.9, "slice/island=Biscoe/rows": 9.0}
-    metrics = {**classifier.version["metrics"], **sliced, "slice/island=Biscoe/accuracy": 0.5}
-    gate = {"variant": "fp32", "gate": "slice/accuracy", "passed": True, "limit": 0.7, "measured": 0.9}
-    text = changed(classifier, metrics=metrics, gates=[gate])
-
-    assert "Parts of the test split, the worst first." in text
-    assert text.index("island=Biscoe") < text.index("island=Dream")
-    assert "≥ 0.7" in text
-    assert "island=" not in changed(classifier)
-
-
 def test_only_two_are_compared(classifier: VersionFacts) -> None:
     own = {"version_id": classifier.version["version_id"], "dataset_id": "d", "rows": 50}
     metrics = {"accuracy": 0.9, "log_loss": 0.3}
