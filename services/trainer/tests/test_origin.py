@@ -65,6 +65,7 @@ def _weights(store: ObjectStore, result: Mapping[str, Any]) -> dict[str, torch.T
 
 
 def test_a_run_begins_where_another_ended_and_its_version_says_so(store: ObjectStore, train: Train) -> None:
+    train("named", origin="digits/champion")  # its own, by its pipeline's name
     first, losses = train("first", origin="champion")
     assert _manifest(store, first)["from"] == {"asked": "champion"}
     second, later = train("second", first, origin="champion")
@@ -95,6 +96,7 @@ def test_a_checkpoint_of_a_run_from_another_version_is_left_alone(store: ObjectS
     ("said", "begins", "expected"),
     [
         ({"origin": "3"}, False, "train.from: expected version 3, which the registry did not have"),
+        ({"origin": "letters/champion"}, False, "expected a champion of pipeline 'letters', which had none"),
         ({"network": TreesModel(kind="trees", rounds=2), "origin": "1"}, True, "expected a network, got trees"),
         ({"network": MlpNetwork(kind="mlp", hidden=(9, 9)), "origin": "1"}, True, "expected a version with a layer"),
     ],

@@ -7,7 +7,7 @@ import safetensors
 import safetensors.torch
 import torch
 from headrace_data.manifest import Manifest
-from headrace_data.spec import named_version
+from headrace_data.spec import Pipeline, named_version
 from headrace_data.tasks.regression import Moments
 from headrace_learning.training.transfer import Names, Origin, input_names
 
@@ -57,13 +57,23 @@ def _rescaled(tensors: Mapping[str, torch.Tensor], labels: object) -> tuple[floa
     return deviation / labels.deviation, (mean - labels.mean) / labels.deviation
 
 
-def require_there(named: str | None, beginning: Beginning | None) -> None:
+def require_there(pipeline: Pipeline, beginning: Beginning | None) -> None:
     """Raise WrongOrigin where a spec names a version that was not there when the run was planned.
 
-    A champion may not be there yet: the first run begins from the seed.
+    A champion of its own may not be there yet: the first run begins from the seed. To learn on from another pipeline's
+    was asked for, and a model that learned from nothing is not that.
     """
-    if named is not None and beginning is None and named_version(named).ordinal:
+    named = pipeline.train.origin
+    if named is None or beginning is not None:
+        return
+    other, ordinal = named_version(named)
+    if ordinal:
         raise WrongOrigin(
             f"train.from: expected version {named}, which the registry did not have when it planned the run; name "
             "another, or champion"
+        )
+    if other not in ("", pipeline.name):
+        raise WrongOrigin(
+            f"train.from: expected a champion of pipeline {other!r}, which had none when the run was planned: nothing "
+            "was released there yet, or it was deleted; name another, or leave train.from out to begin from the seed"
         )

@@ -56,7 +56,7 @@ class Plan:
     """The version that it begins from; None for the seed."""
 
     def __post_init__(self) -> None:
-        require_there(self.pipeline.train.origin, self.beginning)
+        require_there(self.pipeline, self.beginning)
         if self.dataset.schema_digest != self.pipeline.schema_digest:
             raise WrongDataset(
                 f"dataset {self.dataset.dataset_id}: expected the schema of pipeline {self.pipeline.name!r}, "

@@ -88,7 +88,7 @@ class Train(Section, TaskSettings):
         exclude_if=lambda value: value is None,  # as for classWeights
         description="The version whose weights a network begins with, as far as its layers fit: champion, which is the "
         "one released when the run is planned; a number, such as 3, for a version of the same model; or one of these "
-        "of another pipeline, such as digits/3. Without a champion yet, and left out: the seed's.",
+        "of another pipeline, such as digits/3. Without a champion of its own yet, and left out: the seed's.",
     )
     freeze: Annotated[tuple[Layer, ...], pydantic.Field(max_length=256)] = pydantic.Field(
         default=(),
