@@ -26,3 +26,32 @@ def test_transforms_suit_tables_and_say_why() -> None:
     (city,) = (line for line in text.splitlines() if "    city: {encode" in line)
     assert city.endswith("values: the 20 most frequent have an input each, all others one together")
     assert "    price: {scale: log} # most are small and some very large: their logarithm tells more" in text
+
+
+def test_moments_become_hours_and_days_and_dates_are_left_out() -> None:
+    records = [
+        {
+            "id": f"o-{number}",
+            "created_at": 1_760_000_000_000 + 37_000_113 * number,
+            "seenTime": 1_760_000_000.5 + 3_700 * number if number % 3 else None,
+            "day": 20_260_101 + number % 28,
+            "population": 1_760_000_000 + 1_000 * number,
+            "paid": number % 2 == 0,
+        }
+        for number in range(300)
+    ]
+    drafted = draft_pipeline("orders", [json.dumps(record).encode() for record in records], "paid")
+    transforms = {name: one.plain() for name, one in load_pipeline(drafted.text).prepare.transform.items()}
+
+    assert transforms["created_at"] == {"encode": {"kind": "cyclic", "periods": [86_400_000, 604_800_000]}}
+    assert transforms["seenTime"] == {"impute": "median", "encode": {"kind": "cyclic", "periods": [86_400, 604_800]}}
+    assert transforms["population"] == {"scale": "standard"}
+    assert "# a moment, in milliseconds since 1970, which never comes again" in drafted.text
+    (left_out,) = drafted.roles.left_out
+    assert (left_out.name, left_out.reason.split(":")[0]) == ("day", "a date as a number")
+
+
+def test_a_moment_is_not_guessed_to_be_the_label() -> None:
+    records = [{"id": f"o-{n}", "x": n / 7, "amount": n / 3, "sent_at": 1_760_000_000 + 60 * n} for n in range(100)]
+    drafted = draft_pipeline("orders", [json.dumps(record).encode() for record in records])
+    assert drafted.roles.label.field.name == "amount"

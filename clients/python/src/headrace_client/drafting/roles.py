@@ -10,6 +10,7 @@ from typing import Final, Literal
 from headrace_data.spec.feature_rules import RESERVED
 
 from headrace_client.drafting.errors import DraftImpossible
+from headrace_client.drafting.moments import are_dates, unit_of
 from headrace_client.drafting.observing import Observed
 
 Role = Literal["feature", "label", "id", "group"]
@@ -157,7 +158,7 @@ def _guessed(fields: Sequence[Observed]) -> Placed:
                 if field.type in elements and _is_class(field):
                     return Placed(field, "label", f"guessed: the last field with few values ({field.distinct})")
     for field in (*reversed(full), *reversed(single)):
-        if field.type not in ("string", "bool") and not _names_something(field):
+        if field.type not in ("string", "bool") and not _names_something(field) and not _tells_a_time(field):
             return Placed(field, "label", "guessed: the last number")
     raise DraftImpossible(f"expected a field that could be the label, got {_listed(fields)}; name it with --label")
 
@@ -209,6 +210,10 @@ def repeated(field: Observed) -> str:
     return f"{field.repeated} of {field.records} records repeat one"
 
 
+def _tells_a_time(field: Observed) -> bool:
+    return unit_of(field) is not None or are_dates(field)
+
+
 def _is_time(field: Observed) -> bool:
     return all(_TIME.fullmatch(str(value)) for value in field.values or ())
 
@@ -221,6 +226,10 @@ def _no_feature(field: Observed) -> str:
         return "a name for something, nothing to learn from"
     if field.constant:
         return "one value in the whole sample, nothing to learn from"
+    if are_dates(field):
+        return (
+            "a date as a number: send what is to be learned of it as a number of its own, such as the day of the week"
+        )
     if field.type != "string":
         return ""
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):

@@ -13,6 +13,7 @@ from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.advising import IMBALANCED, advise, section
 from headrace_client.drafting.known import ONEHOT, known_of
+from headrace_client.drafting.moments import DAY_S, WEEK_S, unit_of
 from headrace_client.drafting.observing import Observed
 from headrace_client.drafting.roles import Placed, Roles, are_classes_as_floats
 from headrace_client.yaml_texts import flow, scalar
@@ -160,12 +161,17 @@ def _transform(field: Observed) -> Iterator[str]:
         return
     if field.nullable:
         yield f"impute: {'mostFrequent' if field.type == 'bool' else 'median'}"
+    if unit := unit_of(field):
+        yield f"encode: {{kind: cyclic, periods: [{DAY_S * unit[0]}, {WEEK_S * unit[0]}]}}"
+        return
     yield f"scale: {'none' if field.type == 'bool' else 'log' if field.skewed else 'standard'}"
 
 
 def _transform_remark(field: Observed) -> str:
     if field.type == "string" and field.distinct > ONEHOT:
         return f"{field.distinct} values: the {ONEHOT} most frequent have an input each, all others one together"
+    if unit := unit_of(field):
+        return f"a moment, in {unit[1]} since 1970, which never comes again: its hour of the day and day of the week do"
     return "most are small and some very large: their logarithm tells more" if field.skewed else ""
 
 
