@@ -147,6 +147,9 @@ def _spent_s(plan: Plan, trained: Trained, checkpoints: StoredCheckpoints) -> fl
 def measure(names: list[str], salts: int, trials: int) -> dict[str, list[dict[str, Any]]]:
     """Return what was found, by table, for each way of dividing its rows."""
     make_deterministic()
+    with tempfile.TemporaryDirectory(prefix="headrace-advice-") as folder:
+        # What a process pays once, such as PyTorch's own setting up, would else be the first table's.
+        Bench(names[0], 0, Path(folder)).advised()
     found: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="headrace-advice-") as folder:

@@ -56,6 +56,12 @@ def test_more_rows_ask_for_more_layers_fewer_epochs_and_larger_batches():
     assert few.batch_size < many.batch_size
 
 
+def test_the_fewer_steps_there_are_the_larger_they_are():
+    few, many = (_train(Known(rows=rows, inputs=4, task="classification", classes=3)) for rows in (150, 5_000))
+    assert few.epochs == many.epochs == 60
+    assert few.optimizer.learning_rate > many.optimizer.learning_rate
+
+
 def test_a_budget_ends_the_schedule_in_time():
     free, short = (
         _train(Known(rows=1_000_000, inputs=20, task="regression", family="mlp", budget_s=budget))

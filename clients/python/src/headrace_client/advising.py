@@ -25,6 +25,7 @@ _TRAINING_SHARE: Final = 0.7
 IMBALANCED: Final = 3
 """How many times as frequent as the rarest the most frequent class is when classes are weighted."""
 _MANY_INPUTS: Final = 40
+_FEW_STEPS: Final = 300
 _STEPS_A_SECOND: Final = 4_000
 """Steps of a small network that one core makes in a second, about."""
 
@@ -137,22 +138,19 @@ def _layers(known: Known, family: str) -> Iterator[Advised]:
 
 
 def _moving(known: Known, family: str) -> Iterator[Advised]:
-    batch = _batch(known)
-    rate = 0.003 if family == "mlp" else 0.002
+    steps = _epochs(known) * _steps(known)
+    rate = 0.002 if family != "mlp" else 0.01 if steps < _FEW_STEPS else 0.003
     yield Advised("optimizer.kind", "adamw", "needs the least tuning; its decay is apart from the gradients")
-    yield Advised("optimizer.learningRate", rate, f"for batches of {batch}; the schedule takes it down")
+    yield Advised("optimizer.learningRate", rate, f"for {steps:,} steps: the fewer, the further each has to go")
     yield Advised("optimizer.weightDecay", 0.01, "keeps weights small that nothing asks for")
     schedule = {"kind": "cosine", "warmup": 1}
     yield Advised("optimizer.schedule", schedule, "large steps first, small ones at the end; an epoch to warm up")
 
 
 def _passes(known: Known, _family: str) -> Iterator[Advised]:
-    batch = _batch(known)
-    steps = math.ceil(known.training / batch)
-    epochs = min(max(60, round(1_000 / steps)), max(15, round(4_000 / steps)))
+    batch, steps, epochs = _batch(known), _steps(known), _epochs(known)
     reason = f"{steps} steps in each make about {epochs * steps:,} in all"
-    if known.budget_s and epochs * steps > known.budget_s * _STEPS_A_SECOND:
-        epochs = max(1, int(known.budget_s * _STEPS_A_SECOND / steps))
+    if known.budget_s and epochs == _affordable(known):
         reason = "as many as the budget lasts for, so that the schedule comes to its end"
     yield Advised("epochs", epochs, reason)
     yield Advised(
@@ -160,6 +158,21 @@ def _passes(known: Known, _family: str) -> Iterator[Advised]:
     )
     patience = max(10, epochs // 4)
     yield Advised("earlyStop.patience", patience, "a quarter of the epochs: the loss of a small split jumps")
+
+
+def _epochs(known: Known) -> int:
+    """Return as many epochs as make 4,000 steps, between 15 and 60, and no more than the budget lasts for."""
+    epochs = min(60, max(15, round(4_000 / _steps(known))))
+    return min(epochs, _affordable(known)) if known.budget_s else epochs
+
+
+def _affordable(known: Known) -> int:
+    return max(1, int((known.budget_s or 0.0) * _STEPS_A_SECOND / _steps(known)))
+
+
+def _steps(known: Known) -> int:
+    """Return how many steps an epoch has."""
+    return math.ceil(known.training / _batch(known))
 
 
 def _batch(known: Known) -> int:
