@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from headrace_data.spec import Augment, MlpNetwork, Optimizer, SpecInvalid, Train, load_pipeline
+from headrace_data.spec import Augment, MlpNetwork, Optimizer, Pipeline, SpecInvalid, Train, load_pipeline
 from headrace_learning.families.mlp import mlp
 from headrace_learning.networks import weights_of
 from headrace_learning.training.augmenting import augmented
@@ -194,6 +194,31 @@ def test_a_band_of_each_kind_is_masked() -> None:
         assert bands.any(dim=0).all()
 
 
+def test_what_has_no_channels_is_changed_as_an_image_of_one() -> None:
+    given = torch.rand(50, 10, 20, generator=torch.Generator().manual_seed(1))
+    for augment in (Augment(mask=0.3, shift=2), Augment(flip=True, rotate=20), Augment(erase=0.5)):
+        plain, image = (
+            augmented(Rows(inputs, torch.zeros(50).long()), augment, 1, 1, 0).inputs
+            for inputs in (given, given[:, None])
+        )
+        assert torch.equal(plain, image[:, 0])
+        assert not torch.equal(plain, given)
+
+
+def test_sequences_are_moved_later_and_earlier_with_all_their_values() -> None:
+    given = torch.arange(1.0, 13.0).reshape(6, 2).expand(400, 6, 2)
+    found = augmented(Rows(given, torch.zeros(400).long()), Augment(time_shift=2), 1, 1, 0).inputs
+
+    expected = {
+        later: torch.cat([torch.zeros(2, 2), given[0], torch.zeros(2, 2)])[2 - later : 8 - later]
+        for later in range(-2, 3)
+    }
+    seen = [next(later for later, row in expected.items() if torch.equal(row, one)) for one in found]
+    assert {later for later in expected if 40 < seen.count(later) < 120} == set(expected)
+    again = augmented(Rows(given, torch.zeros(400).long()), Augment(time_shift=2), 1, 2, 0).inputs
+    assert not torch.equal(found, again)
+
+
 def test_images_are_turned_about_their_centres_in_pixels() -> None:
     given = torch.zeros(300, 1, 9, 15)
     given[:, 0, 1, 7] = 1.0
@@ -243,7 +268,41 @@ train: {network: {kind: mlp}AUGMENT}
     with pytest.raises(SpecInvalid, match=r"train\.augment\.flip: expected a network of kind cnn or residual"):
         load_pipeline(document.replace("AUGMENT", ", augment: {flip: true}"))
     own = document.replace("kind: mlp", "kind: python, factory: 'acme.nets:f'")
-    with pytest.raises(SpecInvalid, match=r"python expects one feature of shape \[channels, height, width\] for it"):
+    expected = r"python expects one feature of shape \[height, width\] or \[channels, height, width\] for it"
+    with pytest.raises(SpecInvalid, match=expected):
         load_pipeline(own.replace("AUGMENT", ", augment: {flip: true}"))
     image = own.replace("float64, role", "float64, shape: [3, 8, 8], role")
     assert load_pipeline(image.replace("AUGMENT", ", augment: {flip: true}")).train.augment == Augment(flip=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "steps", "told"),
+    [
+        ("mlp", "[8, 3]", 2, "expected a network of kind python, which is told the steps of a sequence, got mlp"),
+        ("cnn", "[8, 3]", 2, "expected a network of kind python, which is told the steps of a sequence, got cnn"),
+        ("python", "[3]", 2, r"expected one feature of shape \[steps, values\] for it, got \[\[3\]\]"),
+        ("python", "[2, 8, 3]", 2, r"expected one feature of shape \[steps, values\] for it, got \[\[2, 8, 3\]\]"),
+        ("python", "[8, 3]", 8, "expected less than 8 steps for sequences of 8 steps, got 8"),
+    ],
+)
+def test_steps_are_moved_where_a_network_is_told_them(network: str, shape: str, steps: int, told: str) -> None:
+    document = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: sequences}
+stream:
+  topic: sequences
+  schema:
+    - {name: id, type: int64, role: id}
+    - {name: x, type: float32, shape: SHAPE, role: feature}
+    - {name: y, type: string, role: label}
+train: {network: {kind: KIND}, augment: {timeShift: STEPS}}
+"""
+
+    def load(kind: str, shape: str, steps: int) -> Pipeline:
+        kind += ", factory: 'acme.nets:f'" if kind == "python" else ""
+        return load_pipeline(document.replace("SHAPE", shape).replace("KIND", kind).replace("STEPS", str(steps)))
+
+    assert load("python", "[8, 3]", 7).train.augment == Augment(time_shift=7)
+    with pytest.raises(SpecInvalid, match=f"train.augment.timeShift: {told}$"):
+        load(network, shape, steps)

@@ -1,5 +1,6 @@
 """Networks of somebody's own: what may be imported, and what is told of code that does something else."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from zipfile import ZipFile
 import pytest
 import torch
 from headrace_data.spec import Train
+from headrace_learning import factories
 from headrace_learning.errors import NotLearnable
 from headrace_learning.factories import SETTING, find_factory
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.heads.quantile import Pinball
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.training.rows import Rows
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 NETS = '''
 import sys
+import threading
 from json import loads
 import torch
 from torch import nn
@@ -146,6 +150,27 @@ class Losing(Plain):
 
 def losing(shape, outputs):
     return Losing(*shape, outputs)
+
+
+def waiting(shape, outputs):
+    threading.Event().wait()
+
+
+def looping(shape, outputs):
+    while True:
+        try:
+            loads("none")
+        except Exception:
+            pass
+
+
+class Endless(Plain):
+    def forward(self, rows):
+        threading.Event().wait()
+
+
+def endless(shape, outputs):
+    return Endless(*shape, outputs)
 '''
 
 
@@ -195,7 +220,7 @@ def fitted(
 ) -> Fitted:
     settings, book = train_of(factory, **changes), run or Nowhere()
     inputs = torch.randn(45, 4, generator=torch.Generator().manual_seed(1))
-    numbers = isinstance(objective, Regression)
+    numbers = isinstance(objective, Regression | Pinball)
     rows = Rows(inputs, inputs[:, 0] if numbers else (inputs[:, 0] > 0).long())
     told = Run(settings, (4,), 1 if numbers else 2, "what on what", book, book)
     family = FAMILIES["python"].allowing(packages)
@@ -242,6 +267,30 @@ def test_what_is_wrong_is_told_before_the_first_epoch_under_the_name_of_the_fact
         fitted(factory)
 
 
+@pytest.mark.parametrize(
+    ("factory", "expected"),
+    [
+        ("acme.nets:waiting", "expected it to return when it is told shape, outputs"),
+        ("acme.nets:looping", "expected it to return when it is told shape, outputs"),
+        ("acme.nets:endless", "expected one step and the graph of it"),
+        ("acme.stuck:plain", "expected a module that can be imported"),
+    ],
+)
+def test_what_hangs_is_ended_and_told_of(
+    factory: str, expected: str, acme: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (acme / "stuck.py").write_text("import threading\n\nthreading.Event().wait()\n")
+    fitted("acme.nets:plain")
+    monkeypatch.setattr(factories, "MOST_S", 0.2)
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    with pytest.raises(
+        NotLearnable, match=f"^train.network.factory {factory}: {expected}, got none within 0.2 seconds$"
+    ):
+        fitted(factory)
+    # Whoever had the timer before has it again.
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == (left > 0)
+
+
 def test_a_module_that_does_not_import_is_told_of_by_its_own_words(acme: Path) -> None:
     (acme / "nets.py").write_text("import acme.never_there")
     with pytest.raises(NotLearnable, match=r"got ModuleNotFoundError: No module named 'acme\.never_there'"):
@@ -265,6 +314,10 @@ def test_a_loss_of_its_own_is_what_is_lowered_and_told() -> None:
     assert fitted("acme.nets:huber", Regression(2.0)).outcome.best_loss > 0
     with pytest.raises(NotLearnable, match=r"expected train\.classWeights none beside a loss of its own"):
         fitted("acme.nets:hinged", Classification(torch.ones(2)))
+    with pytest.raises(
+        NotLearnable, match=r"huber: expected a loss of its own with train\.task classification or regre"
+    ):
+        fitted("acme.nets:huber", Pinball((0.5,), 1.0))
 
 
 def test_what_is_frozen_stays_as_it_was_made() -> None:

@@ -4,7 +4,9 @@ The one place that imports what a pipeline names. Nothing is imported before its
 """
 
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ SETTING = "HEADRACE_FACTORY_PACKAGES"
 """The setting of the trainer that lists packages."""
 _TOLD = 500
 """Characters of a foreign error that are repeated."""
+MOST_S = 600.0
+"""Seconds that code of others has for each thing before the first epoch. Large networks are imported, made and traced
+in a tenth of it, also on a busy core; what waits for ever, such as for weights from a hub, would hold the trainer."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Factory:
     def make(self, shape: Sequence[int], outputs: int, arguments: Mapping[str, Any]) -> Any:
         """Call it. Raise `NotLearnable` for whatever it raises."""
         named = {"shape": tuple(shape), "outputs": outputs, **arguments}
-        with told_as(f"{self.subject}: expected it to return when it is told {', '.join(named)}"):
+        expected = f"{self.subject}: expected it to return when it is told {', '.join(named)}"
+        with within(expected), told_as(expected):
             return self.function(**named)
 
     @property
@@ -69,7 +75,8 @@ def find_factory(name: str, packages: Sequence[str]) -> Factory:
             f"{subject}: expected a function of a package that this trainer allows ({known}), got one of another; the "
             f"operator of the trainer lists packages in {SETTING}"
         )
-    with told_as(f"{subject}: expected a module that can be imported"):
+    expected = f"{subject}: expected a module that can be imported"
+    with within(expected), told_as(expected):
         module = importlib.import_module(place)
     function = getattr(module, attribute, None)
     # What a module has imported from elsewhere is no part of what was allowed.
@@ -87,6 +94,35 @@ def told_as(expected: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise NotLearnable(f"{expected}, got {type(error).__name__}: {' '.join(str(error).split())[:_TOLD]}") from error
+
+
+class _Late(BaseException):
+    """Raised where the code is: no `except Exception` of it stops it."""
+
+
+@contextmanager
+def within(expected: str) -> Iterator[None]:
+    """Stop code of others after `MOST_S`, and turn that into `NotLearnable`: `expected`, then how long it had.
+
+    Waiting for a network or a lock, and a loop of Python's, are ended by a signal of the system's timer; a call into a
+    library is ended when it returns. It is for the main thread, which runs are in: elsewhere nothing is bounded.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_signal: int, _frame: object) -> None:
+        raise _Late
+
+    former = signal.signal(signal.SIGALRM, ring)
+    waiting = signal.setitimer(signal.ITIMER_REAL, MOST_S)
+    try:
+        yield
+    except _Late:
+        raise NotLearnable(f"{expected}, got none within {MOST_S:g} seconds") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *waiting)
+        signal.signal(signal.SIGALRM, former)
 
 
 def _is_of(module: str, package: str) -> bool:

@@ -63,10 +63,16 @@ class Augment(Section):
         description="Images only: a band across and a band from top to bottom become 0, each of at most this share of "
         "the image: frequencies and times of a spectrogram.",
     )
+    time_shift: Annotated[int, pydantic.Field(ge=0, le=1_000_000)] = pydantic.Field(
+        default=0,
+        exclude_if=lambda value: not value,
+        description="Sequences of shape [steps, values] only, and networks of kind python: so many steps each is moved "
+        "at most, later or earlier, fewer than it has; what comes in is 0.",
+    )
 
 
 def images_are_changed_where_they_are_looked_at(draft: Draft) -> Iterator[Finding]:
-    """Demand a network of images for what is done to images."""
+    """Demand a network of images for what is done to images, and one that is told steps for what is done to these."""
     kind, augment = draft.at("train", "network", "kind"), draft.at("train", "augment")
     if not isinstance(augment, dict) or not isinstance(kind, str):
         return
@@ -77,13 +83,23 @@ def images_are_changed_where_they_are_looked_at(draft: Draft) -> Iterator[Findin
             continue
         if kind not in _LOOKING:
             yield place, f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"
-        elif kind == "python" and draft.complete and [len(shape) for shape in shapes] != [3]:
-            # Other kinds have a rule of their own for what they look at, and give a grey image its one channel.
-            yield place, f"python expects one feature of shape [channels, height, width] for it, got {shapes}"
+        elif kind == "python" and draft.complete and [len(shape) for shape in shapes] not in ([2], [3]):
+            # Other kinds have a rule of their own for what they look at.
+            yield (
+                place,
+                "python expects one feature of shape [height, width] or [channels, height, width] for it, "
+                f"got {shapes}",
+            )
+    if augment.get("timeShift"):
+        place = ("train", "augment", "timeShift")
+        if kind != "python":
+            yield place, f"expected a network of kind python, which is told the steps of a sequence, got {kind}"
+        elif draft.complete and [len(shape) for shape in shapes] != [2]:
+            yield place, f"expected one feature of shape [steps, values] for it, got {shapes}"
 
 
 def images_stay_in_sight(draft: Draft) -> Iterator[Finding]:
-    """Demand that images are moved by less than their height and width, so that a part of each remains.
+    """Demand that images and sequences are moved by less than they are long, so that a part of each remains.
 
     For documents only: an older spec stays readable, whatever it asks for.
     """
@@ -96,4 +112,9 @@ def images_stay_in_sight(draft: Draft) -> Iterator[Finding]:
         yield (
             ("train", "augment", "shift"),
             f"expected less than {min(height, width)} pixels for images of {height} x {width}, got {augment.shift}",
+        )
+    if augment.time_shift >= height:
+        yield (
+            ("train", "augment", "timeShift"),
+            f"expected less than {height} steps for sequences of {height} steps, got {augment.time_shift}",
         )

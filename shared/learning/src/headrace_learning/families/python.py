@@ -18,12 +18,12 @@ from headrace_data.spec import PythonNetwork, Train
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.factories import Factory, find_factory, told_as
+from headrace_learning.factories import Factory, find_factory, told_as, within
 from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.families.network import flat_shape, learn, vectors_bytes
 from headrace_learning.features import Feature
 from headrace_learning.tracing import trace
-from headrace_learning.training.objectives import Classification, Objective
+from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.training.randomness import seed_weights
 from headrace_learning.training.rows import Rows, Source
 from headrace_learning.writer import Writer
@@ -137,7 +137,9 @@ class Python(Family):
         run = replace(run, subject=sha256_digest(f"{run.subject}|{sources}".encode()))
         if run.checkpoints.newest(run.subject) is None:
             # What has a checkpoint was tried by the attempt that made it.
-            _try(_made(factory, section, run), rows.train, objective, run)
+            tried = _made(factory, section, run)
+            with within(f"{tried.subject}: expected one step and the graph of it"):
+                _try(tried, rows.train, objective, run)
         network = _made(factory, section, run)
         fitted = learn(network, rows, _objective(network, objective), run)
         return replace(fitted, libraries=("onnxscript", *factory.distributions), sources=sources)
@@ -156,6 +158,11 @@ def _made(factory: Factory, section: PythonNetwork, run: Run) -> Own:
 def _objective(network: Own, objective: Objective) -> Objective:
     if not hasattr(network.module, "loss"):
         return objective
+    if not isinstance(objective, Classification | Regression):
+        raise NotLearnable(
+            f"{network.subject}: expected a loss of its own with train.task classification or regression alone, whose "
+            "targets are places of classes, or one number each"
+        )
     if isinstance(objective, Classification) and objective.weights is not None:
         raise NotLearnable(
             f"{network.subject}: expected train.classWeights none beside a loss of its own, got balanced"

@@ -33,7 +33,11 @@ def augmented(rows: Rows, augment: Augment, seed: int, epoch: int, batch: int) -
     """
     start = seed_for(f"augment {batch}", seed, epoch)
     generator = torch.Generator().manual_seed(start)
-    inputs = _images(rows.inputs, augment, generator)
+    inputs = rows.inputs
+    if inputs.dim() == 3:
+        inputs = _images(_later(inputs, augment.time_shift, generator)[:, None], augment, generator)[:, 0]
+    else:
+        inputs = _images(inputs, augment, generator)
     if augment.gain > 0:
         some = torch.rand(len(rows), *(1,) * (inputs.dim() - 1), generator=generator)
         inputs = inputs * (1 + augment.gain * (2 * some - 1))
@@ -68,6 +72,16 @@ def _images(images: torch.Tensor, augment: Augment, generator: torch.Generator) 
         down, across = (_span(len(images), size, augment.mask, generator) for size in images.shape[-2:])
         images = images.masked_fill((down[:, :, None] | across[:, None, :])[:, None], 0.0)
     return images
+
+
+def _later(sequences: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
+    """Return sequences, [rows, steps, values], each moved by up to so many steps, later or earlier."""
+    if most == 0:
+        return sequences
+    rows, steps, _ = sequences.shape
+    places = torch.arange(steps) - torch.randint(-most, most + 1, (rows, 1), generator=generator)
+    moved = sequences[torch.arange(rows)[:, None], places.clamp(0, steps - 1)]
+    return moved.masked_fill(((places < 0) | (places >= steps))[:, :, None], 0.0)
 
 
 def _turned(images: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
