@@ -100,7 +100,19 @@ def test_a_spec_keeps_its_meaning_as_canonical_json() -> None:
         ("encode: text", "{kind: encoder}", "", "train.network.digest: required"),
         ("encode: text", ENCODER.replace("sha256", "md5"), "", "train.network.digest: expected"),
         ("encode: text", ENCODER.replace("7}", "7, length: 3}"), "", "train.network.length: expected"),
-        ("encode: text", ENCODER + "\n  augment: {noise: 1}", "", "train.augment: expected none for encoder"),
+        ("encode: text", ENCODER + "\n  augment: {noise: 1}", "", "train.augment.noise: expected none for encoder"),
+        (
+            "encode: text",
+            ENCODER.replace("7}", "7, tune: frozen}") + "\n  augment: {tokenDropout: 0.1}",
+            "",
+            "train.augment.tokenDropout: expected an encoder that is tuned (lora or full), got a frozen one",
+        ),
+        (
+            "encode: hash",
+            "{kind: mlp}\n  augment: {tokenDropout: 0.1}",
+            "",
+            "tokenDropout: expected an encoder, got mlp",
+        ),
     ],
 )
 def test_a_spec_that_asks_for_what_cannot_be_is_told(choice: str, network: str, more: str, expected: str) -> None:

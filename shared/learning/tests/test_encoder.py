@@ -12,22 +12,25 @@ import pytest
 import torch
 from headrace_data.canonical import sha256_digest
 from headrace_data.folder import FileRef, Folder
-from headrace_data.spec import EncoderNetwork, Train
+from headrace_data.spec import Augment, EncoderNetwork, Train
 from headrace_data.transforms import FittedTransform
 from headrace_data.transforms.text import FittedLanguage
+from headrace_engines.properties import Tokenised
+from headrace_engines.tokens import Tokenizer
 from headrace_learning.building import LabelScale
 from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import open_graph
 from headrace_learning.export import export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
+from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
 from headrace_learning.methods import METHODS
 from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.training.randomness import make_deterministic
-from headrace_learning.training.rows import Rows, Source
+from headrace_learning.training.rows import Rows, Source, joined
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +139,7 @@ def fitted(
     notebook: Notebook,
     objective: Objective | None = None,
     rows: type[Streamed] | None = None,
+    augment: Augment | None = None,
 ) -> Fitted:
     objective = objective or Classification()
     sources: list[Source] = []
@@ -148,6 +152,7 @@ def fitted(
     rate = {"full": 0.002, "lora": 0.01, "frozen": 0.05}[section.tune]
     train = Train.model_validate(
         {"network": section, "epochs": 3, "batch_size": 16, "seed": 5, "optimizer": {"learning_rate": rate}}
+        | {"augment": augment}
     )
     outputs = 3 if isinstance(objective, Classification) else 1
     run = Run(train, (section.length,), outputs, "what on what", notebook, notebook)
@@ -164,6 +169,52 @@ def test_it_learns_the_same_bytes_again_and_from_any_checkpoint(shelf: Shelf, tu
         again = fitted(shelf, section, Notebook(straight.kept[:done]))
         assert again.weights(model_of(shelf, section, again.network, 3)) == weights, done
         assert again.outcome == first.outcome
+
+
+def test_texts_with_hidden_tokens_are_learned_alike_again_and_from_a_checkpoint(shelf: Shelf) -> None:
+    section, straight, augment = shelf.section(rank=2), Notebook(), Augment(token_dropout=0.3)
+
+    def weights(notebook: Notebook, augment: Augment | None) -> bytes:
+        found = fitted(shelf, section, notebook, augment=augment)
+        return found.weights(model_of(shelf, section, found.network, 3))
+
+    first = weights(straight, augment)
+    assert weights(Notebook(straight.kept[:4]), augment) == first
+    assert first not in (weights(Notebook(), None), weights(Notebook(), Augment(token_dropout=0.2)))
+
+
+def test_a_share_of_the_tokens_is_hidden_and_nothing_around_them(shelf: Shelf) -> None:
+    section = shelf.section(length=40)
+    base = FAMILIES["encoder"].opened(section, shelf).base  # type: ignore[attr-defined]
+    tokenizer = Tokenizer(Tokenised(length=40, tokenizer=base.tokenizer))
+    inputs = model_of(shelf, section, torch.nn.Identity(), 3).prepare({"review": reviews(400, 1)[0]})
+    given = Rows(inputs, torch.arange(400))
+    source = with_hidden(given, 0.2, tokenizer)
+
+    def read(epoch: int, size: int = 64) -> torch.Tensor:
+        return joined(source.batches(size, 7, epoch)).inputs
+
+    order = joined(given.batches(64, 7, 1)).targets
+    plain, found = inputs[order], read(1)
+    words = (plain >= 0) & ~torch.isin(plain, torch.tensor(tokenizer.frame).float())
+    assert torch.equal(found[~words], plain[~words])
+    changed = found != plain
+    assert set(found[changed].tolist()) == {tokenizer.number("[MASK]")}
+    assert 0.17 < float(changed.sum() / words.sum()) < 0.23
+    assert torch.equal(read(1), found)
+    assert not torch.equal(read(2)[joined(given.batches(64, 7, 2)).targets.argsort()], found[order.argsort()])
+    assert next(source.chunks()) is given
+
+
+def test_a_tokenizer_without_a_token_for_it_is_told(shelf: Shelf) -> None:
+    class Bare(Tokenizer):
+        def number(self, token: str) -> None:
+            return None
+
+    base = FAMILIES["encoder"].opened(shelf.section(), shelf).base  # type: ignore[attr-defined]
+    tokenizer = Bare(Tokenised(length=12, tokenizer=base.tokenizer))
+    with pytest.raises(NotLearnable, match=r"tokenDropout: expected a tokenizer with \[MASK\] or \[UNK\]"):
+        with_hidden(Rows(torch.zeros(2, 12), torch.zeros(2)), 0.1, tokenizer)
 
 
 @pytest.mark.parametrize("tune", TUNES)

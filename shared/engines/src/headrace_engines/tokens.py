@@ -32,7 +32,7 @@ class Tokenizer:
             # Whatever the file says of both: rows are as long as their texts, up to the length.
             self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(tokenised.length)
-            special = len(self._tokenizer.encode("").ids)
+            special = len(self.frame)
         except Exception as error:  # its exceptions have no base of their own
             raise NotAModel(f"expected a tokenizer as tokenizer.json has it, got {error}") from error
         if special > tokenised.length:
@@ -45,6 +45,17 @@ class Tokenizer:
         """The largest number of a token."""
         numbers: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         return max(numbers.values())
+
+    @property
+    def frame(self) -> list[int]:
+        """The tokens that each text has around it, whatever it says."""
+        numbers: list[int] = self._tokenizer.encode("").ids
+        return numbers
+
+    def number(self, token: str) -> int | None:
+        """Return the number of a token; None where there is no such."""
+        number: int | None = self._tokenizer.token_to_id(token)
+        return number
 
     def tokens(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the tokens of each text; "" is missing."""

@@ -69,33 +69,46 @@ class Augment(Section):
         description="Sequences of shape [steps, values] only, and networks of kind python: so many steps each is moved "
         "at most, later or earlier, fewer than it has; what comes in is 0.",
     )
+    token_dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,
+        description="Texts of an encoder only, tuned by lora or full, which heeds nothing else here: share of their "
+        "tokens that are hidden, others in each epoch; [MASK] stands in their place, [UNK] where a tokenizer has none.",
+    )
 
 
-def images_are_changed_where_they_are_looked_at(draft: Draft) -> Iterator[Finding]:
-    """Demand a network of images for what is done to images, and one that is told steps for what is done to these."""
+def rows_are_changed_as_the_network_reads_them(draft: Draft) -> Iterator[Finding]:
+    """Demand a network of images for what is done to images, one of steps for what is done to these, and so on."""
     kind, augment = draft.at("train", "network", "kind"), draft.at("train", "augment")
     if not isinstance(augment, dict) or not isinstance(kind, str):
         return
     shapes = [list(field.shape) for field in draft.fields.values() if field.role == "feature"]
-    for name in _OF_IMAGES:
-        place = ("train", "augment", name)
-        if not augment.get(name):
-            continue
-        if kind not in _LOOKING:
-            yield place, f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"
-        elif kind == "python" and draft.complete and [len(shape) for shape in shapes] not in ([2], [3]):
-            # Other kinds have a rule of their own for what they look at.
-            yield (
-                place,
-                "python expects one feature of shape [height, width] or [channels, height, width] for it, "
-                f"got {shapes}",
-            )
-    if augment.get("timeShift"):
-        place = ("train", "augment", "timeShift")
-        if kind != "python":
-            yield place, f"expected a network of kind python, which is told the steps of a sequence, got {kind}"
-        elif draft.complete and [len(shape) for shape in shapes] != [2]:
-            yield place, f"expected one feature of shape [steps, values] for it, got {shapes}"
+    tune = draft.at("train", "network", "tune")
+    for name in filter(augment.get, augment):
+        if told := _unfit(name, kind, shapes if draft.complete else None, tune):
+            yield ("train", "augment", name), told
+
+
+def _unfit(name: str, kind: str, shapes: list[list[int]] | None, tune: object) -> str | None:
+    """Return why rows cannot be changed so for a kind of network, or None. Shapes are None where some are wrong."""
+    if name == "tokenDropout" and kind == "encoder" and tune == "frozen":
+        return "expected an encoder that is tuned (lora or full), got a frozen one, which reads each text once for all"
+    if (name == "tokenDropout") != (kind == "encoder"):
+        return f"expected {'none for encoder, which do not heed it' if kind == 'encoder' else 'an encoder'}, got {kind}"
+    if name == "timeShift" and kind != "python":
+        return f"expected a network of kind python, which is told the steps of a sequence, got {kind}"
+    if name in _OF_IMAGES and kind not in _LOOKING:
+        return f"expected a network of kind {' or '.join(_LOOKING)}, got {kind}"
+    if kind != "python" or shapes is None:
+        # Other kinds have a rule of their own for what they look at.
+        return None
+    ranks = [len(shape) for shape in shapes]
+    if name in _OF_IMAGES and ranks not in ([2], [3]):
+        wanted = "[height, width] or [channels, height, width]"
+        return f"python expects one feature of shape {wanted} for it, got {shapes}"
+    if name == "timeShift" and ranks != [2]:
+        return f"expected one feature of shape [steps, values] for it, got {shapes}"
+    return None
 
 
 def images_stay_in_sight(draft: Draft) -> Iterator[Finding]:

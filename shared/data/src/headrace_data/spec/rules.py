@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 import numpy as np
 
-from headrace_data.spec.augment import images_are_changed_where_they_are_looked_at, images_stay_in_sight
+from headrace_data.spec.augment import images_stay_in_sight, rows_are_changed_as_the_network_reads_them
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
@@ -30,7 +30,7 @@ _NAMELESS: Final = ("float32", "float64", "bool")
 _UNHEEDED: Final = {
     "trees": ("from", "epochs", "batchSize", "optimizer", "augment", "compute"),
     "imported": ("from",),
-    "encoder": ("augment", "compareWith", "freeze", "rates"),
+    "encoder": ("compareWith", "freeze", "rates"),
 }
 """Settings under train that a kind of network has no use for."""
 
@@ -189,7 +189,7 @@ def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
 
 def trials_keep_the_rules(draft: Draft) -> Iterator[Finding]:
     """Demand of each value that a search tries what is demanded of it in its place."""
-    for rule in (images_are_changed_where_they_are_looked_at, images_stay_in_sight, network_fits_a_graph):
+    for rule in (rows_are_changed_as_the_network_reads_them, images_stay_in_sight, network_fits_a_graph):
         yield from values_keep_a_rule(draft, rule)
 
 
@@ -230,7 +230,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     key_windows_of_time_are_of_the_stream,
     an_image_is_looked_at,
     variants_are_different,
-    images_are_changed_where_they_are_looked_at,
+    rows_are_changed_as_the_network_reads_them,
     layers_are_of_a_version,
     space_is_of_the_section,
     *FEATURE_RULES,

@@ -11,12 +11,15 @@ from typing import Any, Final
 
 from headrace_data.spec import EncoderNetwork, Train
 from headrace_data.transforms import FittedText
+from headrace_engines.properties import Tokenised
+from headrace_engines.tokens import Tokenizer
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.families.pretrained import Pretrained, library
 from headrace_learning.families.text_network import TextNetwork, pooled_rows
+from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
 from headrace_learning.language import FittedTokens
 from headrace_learning.networks import count_learned
@@ -108,7 +111,7 @@ class Encoder(Family):
         width = self.base.config["hidden_size"]
         network = TextNetwork(self.base.encoder(), width, section.pooling, run.outputs)
         # Layers are said of those of another version, and here most of what learns is no layer of one.
-        train = run.train.model_copy(update={"freeze": (), "rates": {}})
+        train = run.train.model_copy(update={"freeze": (), "rates": {}, "augment": None})
         begun = begin(network, run.origin, train) if run.origin else None
         learner: nn.Module = network
         if section.tune == "lora":
@@ -117,6 +120,10 @@ class Encoder(Family):
             network.encoder.eval()
             learner = network.head
             rows = Sources(*(_pooled(source, network) for source in (rows.train, rows.validation)))
+        augment = run.train.augment
+        if augment is not None and augment.token_dropout > 0:
+            tokenizer = Tokenizer(Tokenised(length=section.length, tokenizer=self.base.tokenizer))
+            rows = Sources(with_hidden(rows.train, augment.token_dropout, tokenizer), rows.validation)
         outcome = Training(
             learner, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
         ).run()
