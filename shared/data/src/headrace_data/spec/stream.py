@@ -41,8 +41,8 @@ class Field(Section):
     unit: str | None = pydantic.Field(default=None, description="Unit of the value, for people.")
     role: Role = pydantic.Field(
         description="What the field is for: feature (learned from; a string is a category), label (learned), id "
-        "(identifies the record), group (records that must stay on one side of the split) or slice (measured by, with "
-        "`train.slices`, and not learned from)."
+        "(identifies the record), group (records that must stay on one side of the split, and that a ranking puts in "
+        "order) or slice (measured by, with `train.slices`, and not learned from)."
     )
     range: Range | None = pydantic.Field(default=None, description="Lowest and highest allowed value, inclusive.")
     nullable: bool = pydantic.Field(default=False, description="Whether a record may lack the field or hold null.")
