@@ -48,8 +48,10 @@ class Task:
 TASKS = (
     Task("64-256-128-10 on 1,258 rows, batch 64, 10 epochs", 64, (256, 128), 0.3, 1_258, 64, 10),
     Task("1000-128-64-10 on 8,000 rows, batch 32, 4 epochs", 1000, (128, 64), 0.0, 8_000, 32, 4),
+    Task("1000-128-64-10 on 16,384 rows, batch 256, 6 epochs", 1000, (128, 64), 0.0, 16_384, 256, 6),
+    Task("1000-128-64-10 on 16,384 rows, batch 2048, 6 epochs", 1000, (128, 64), 0.0, 16_384, 2048, 6),
 )
-"""The examples digits and seed-mlp, on random rows."""
+"""The examples digits and seed-mlp, on random rows; the latter with larger batches as well."""
 
 
 @dataclass(frozen=True, slots=True)

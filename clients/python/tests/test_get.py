@@ -7,9 +7,12 @@ import time
 from io import StringIO
 
 import pytest
+from headrace.events.v1.model_pb2 import ModelTrained
 from headrace.events.v1.run_pb2 import RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client.cli import tables
+from headrace_client.costs import cost_text
+from headrace_client.views import version_view
 from rich.console import Console
 
 
@@ -131,6 +134,9 @@ def test_versions_as_json(headrace, full, canned):
         "epochs": 31,
         "attempt": 1,
         "cpu_s": pytest.approx(12.345),
+        "gpu_s": None,
+        "cost": None,
+        "currency": None,
         "peak_memory_bytes": 812_000_000,
         "task": "classification",
         "measure": "accuracy",
@@ -247,6 +253,28 @@ def test_slices_are_shown_the_worst_first():
 def test_what_a_version_took_is_told(headrace, full):
     told = " ".join(headrace("get", "versions").stdout.split())
     assert "took 12.3 s of processor time and 812.0 MB of memory to train" in told
+    assert "cost" not in told
+
+
+def test_what_a_version_cost_is_told_where_the_trainer_has_prices(canned) -> None:
+    message = canned.version(messages.VERSION_STATE_RELEASED)
+    before = version_view(message)
+    message.trained.MergeFrom(ModelTrained(gpu_s=2.5, cost=0.00342, currency="EUR"))
+    view = version_view(message)
+    assert (view["gpu_s"], view["cost"], view["currency"]) == (2.5, 0.00342, "EUR")
+
+    told = text_of(tables.versions([before, view]))
+    assert "12.3 s of processor time, 2.5 s of a GPU and 812.0 MB of memory to train, which cost 0.0034 EUR" in told
+    head, *rows = told.splitlines()
+    assert ("cost" in head, "CPU" in head) == (True, False)
+    assert ["EUR" in row for row in rows if "released" in row] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("cost", "told"), [(None, ""), (0.0, "0.00 EUR"), (0.00002, "0.000020 EUR"), (0.5, "0.50 EUR"), (1234.5, "1,234.50 EUR")]
+)
+def test_what_is_less_than_a_cent_keeps_its_digits(cost: float | None, told: str) -> None:
+    assert cost_text({"cost": cost, "currency": "EUR"}) == told
 
 
 def test_an_rmse_of_prices_leaves_room_for_the_state() -> None:

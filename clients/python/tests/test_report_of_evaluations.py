@@ -66,3 +66,11 @@ def test_a_forecast_is_told_by_its_pinball_loss_and_drawn_by_its_medians() -> No
     assert "pinball loss 3.25 on 2 test rows; always answering the same quantiles would be 9" in text
     assert "coverage 81.0% rows between the outer quantiles" in text
     assert "Predicted and true" in text
+
+
+def test_what_a_version_cost_is_told() -> None:
+    taken = {"cpu_s": 12.345, "peak_memory_bytes": 812_000_000, "gpu_s": 2.5, "cost": 0.00342, "currency": "EUR"}
+    text = changed(**taken)
+    assert "processor time 12.3 s to train, in 812 MB of memory GPU time 2.5 s" in text
+    assert "cost 0.0034 EUR to train, by the trainer's prices" in text
+    assert "by the trainer's prices" not in changed()

@@ -1,6 +1,10 @@
+import pytest
 from headrace.events.v1 import artifact_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.topics import MODEL_TRAINED, TRAINING_REQUESTED, topic_of
+from headrace_trainer.core.cost import Prices
+from headrace_trainer.settings import Settings
 from headrace_trainer.transport.consumer import training
+from pydantic import ValidationError
 
 TRAINING = training(checkpoint_s=2.5)
 COMMAND = run_pb2.TrainingRequested(
@@ -70,6 +74,32 @@ def test_a_result_becomes_the_fact() -> None:
         attempt=2,
         epochs=31,
     )
+
+
+def test_a_version_says_what_it_cost_where_there_are_prices() -> None:
+    result = {"model": "m", "version_id": "v", "metrics": {}, "attempt": 1, "epochs": 1, "cpu_s": 1800.0, "gpu_s": 900.0}
+    result |= {name: _artifact(name) for name in ("manifest", "graph", "weights")}
+    prices = Prices(cpu_hour=0.04, gpu_hour=2.4, currency="EUR")
+
+    fact, free = training(2.5, prices=prices).fact(COMMAND, result), TRAINING.fact(COMMAND, result)
+
+    assert (fact.gpu_s, fact.currency) == (900.0, "EUR")
+    assert fact.cost == pytest.approx(0.02 + 0.6)
+    assert (free.gpu_s, free.HasField("cost"), free.currency) == (900.0, False, "")
+
+
+def test_what_has_no_price_of_its_own_costs_nothing() -> None:
+    assert Prices(cpu_hour=0.036).cost(cpu_s=100.0, gpu_s=7200.0) == pytest.approx(0.001)
+    assert Prices(gpu_hour=0.0).cost(cpu_s=100.0, gpu_s=1.0) == 0.0
+    assert Prices(currency="EUR").cost(cpu_s=100.0, gpu_s=1.0) is None
+
+
+def test_prices_are_settings() -> None:
+    settings = Settings(price_cpu_hour=0.05, price_currency=" EUR ")
+    assert settings.prices == Prices(cpu_hour=0.05, currency="EUR")
+    assert Settings().prices == Prices()
+    with pytest.raises(ValidationError, match="price_gpu_hour"):
+        Settings(price_gpu_hour=-1.0)
 
 
 def test_command_and_fact_have_their_topics() -> None:

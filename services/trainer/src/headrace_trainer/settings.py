@@ -3,6 +3,8 @@
 from headrace_runtime.settings import WorkerSettings
 from pydantic import Field, field_validator
 
+from headrace_trainer.core.cost import Prices
+
 
 class Settings(WorkerSettings):
     """Settings of the trainer."""
@@ -19,6 +21,27 @@ class Settings(WorkerSettings):
         description="Packages, separated by commas, whose functions a pipeline may name under train.network.factory, "
         "such as acme.nets: their code runs in the trainer. They must be on its path. None unless set.",
     )
+    price_cpu_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of an hour of processor time, by which a version says what it cost to train. Without a "
+        "price it says nothing.",
+    )
+    price_gpu_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of an hour for which a run holds a GPU, by the clock.",
+    )
+    price_currency: str = Field(
+        "", max_length=16, description="What the prices are counted in, such as EUR; shown behind each cost."
+    )
+
+    @property
+    def prices(self) -> Prices:
+        """The prices, those that are set."""
+        return Prices(self.price_cpu_hour, self.price_gpu_hour, self.price_currency.strip())
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -13,5 +13,5 @@ NAME = "trainer"
 def build(settings: Settings) -> Service:
     """Return the service: a worker that runs one training at a time, and the producer of its progress."""
     events = EventProducer(settings, source=NAME)
-    worker = RunWorker(NAME, training(settings.checkpoint_s, settings.packages), settings, events)
+    worker = RunWorker(NAME, training(settings.checkpoint_s, settings.packages, settings.prices), settings, events)
     return Service(NAME, [events, worker])

@@ -9,6 +9,7 @@ from headrace_data.tasks import TASKS, Measure, Task, of_slice, worst_first
 from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
+from headrace_client.costs import cost_text, cpu_text
 from headrace_client.doubts import doubts
 from headrace_client.trials import chosen_text, trial_rows
 from headrace_client.views import View, short_id
@@ -80,6 +81,8 @@ def versions(found: list[View]) -> list[RenderableType]:
     title, qualities = _qualities(found)
     baselines = [_baseline(view) for view in found]
     compared = any(baselines)
+    # One column: what is paid where that is known, else what it is paid for.
+    taken = next((each for each in (("cost", cost_text), ("CPU", cpu_text)) if any(map(each[1], found))), None)
     rows = [
         [
             plain(view["model"]),
@@ -88,11 +91,12 @@ def versions(found: list[View]) -> list[RenderableType]:
             short_id(view["dataset_id"]),
             quality,
             *([baseline] if compared else []),
+            *([plain(taken[1](view))] if taken else []),
             coloured(view["state"]),
         ]
         for view, quality, baseline in zip(found, qualities, baselines, strict=True)
     ]
-    beside = [">baseline"] if compared else []
+    beside = [*([">baseline"] if compared else []), *([f">{taken[0]}"] if taken else [])]
     parts: list[RenderableType] = [table(["model", ">version", "=id", "=dataset", title, *beside, "=state"], rows)]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
@@ -154,8 +158,10 @@ def _cost(version: View) -> list[str]:
     if not version.get("cpu_s"):
         return []
     memory = size_text(version["peak_memory_bytes"])
-    took = f"{version['cpu_s']:.3g} s of processor time and {memory} of memory"
-    return [f"version {version['ordinal']} of {plain(version['model'])} took {took} to train"]
+    held = f", {version['gpu_s']:.3g} s of a GPU" if version.get("gpu_s") else ""
+    took = f"{cpu_text(version)} of processor time{held} and {memory} of memory"
+    paid = f", which cost {plain(cost)}" if (cost := cost_text(version)) else ""
+    return [f"version {version['ordinal']} of {plain(version['model'])} took {took} to train{paid}"]
 
 
 def variants(version: View) -> list[RenderableType]:

@@ -10,6 +10,7 @@ import numpy as np
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part, of_slice
 
+from headrace_client.costs import cost_text, cpu_text
 from headrace_client.report import page
 from headrace_client.report.charts import (
     frontier,
@@ -76,7 +77,11 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
     yield page.Tile("epochs", str(epochs), f"best after {best}" if best else "")
     if facts.version.get("cpu_s"):
         memory = f"{facts.version['peak_memory_bytes'] / 1e6:,.0f} MB"
-        yield page.Tile("processor time", f"{facts.version['cpu_s']:.3g} s", f"to train, in {memory} of memory")
+        yield page.Tile("processor time", cpu_text(facts.version), f"to train, in {memory} of memory")
+    if facts.version.get("gpu_s"):
+        yield page.Tile("GPU time", f"{facts.version['gpu_s']:.3g} s", "for which training held a GPU")
+    if cost := cost_text(facts.version):
+        yield page.Tile("cost", cost, "to train, by the trainer's prices")
     if (threshold := facts.manifest.get("threshold")) is not None:
         yield page.Tile("threshold", f"{threshold:.3f}", "chosen on the validation split")
     if (trees := facts.version["metrics"].get(f"{TREES}{known.name}")) is not None:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from headrace_model_registry.core.backfill import Artifact, Backfill, Backfilled
+from headrace_model_registry.core.trial import Trial
 
 CHAMPION = "champion"
 """The alias that the policy moves: what inference serves."""
@@ -191,19 +192,6 @@ class RunFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One try of a search for good settings. `values` are JSON, by path below train."""
-
-    number: int
-    values: Mapping[str, str]
-    state: str
-    epochs: int = 0
-    score: float = 0.0
-    reason: str = ""
-    chosen: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ModelTrained:
     """A training run that ended with a version. Old events have no `task`; an empty `measure` is the task's own."""
 
@@ -223,6 +211,9 @@ class ModelTrained:
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
     trials: tuple[Trial, ...] = ()
+    gpu_s: float = 0.0
+    cost: float | None = None
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)

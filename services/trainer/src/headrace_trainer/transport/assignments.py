@@ -1,5 +1,6 @@
 """What an assignment asks for, done: a version in the object store."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,7 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
-from headrace_learning.training.compute import machine_of, threads_of
+from headrace_learning.training.compute import CPU, machine_of, threads_of
 from headrace_learning.training.ports import Artifacts, Checkpoints
 from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import Artifact, ObjectStore
@@ -55,7 +56,8 @@ def _train(
     dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
     plan = Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
 
-    machine_of(pipeline.train.compute)  # what is not there is told before anything is read
+    machine = machine_of(pipeline.train.compute)  # what is not there is told before anything is read
+    held_s = time.monotonic()
     make_deterministic(threads_of(pipeline.train.compute, available_cores()))
     sliced = [pipeline.stream.field(name) for name in pipeline.train.slices]
     reader = DatasetReader(dataset, store, sliced, grouped=plan.task.grouped)
@@ -77,6 +79,8 @@ def _train(
         "epochs": trained.fitted.outcome.epochs,
         "trials": trials_told(trained.tuned),
         **Usage.now().since(began)._asdict(),
+        # By the clock: a GPU that waits for its rows is held, and paid for, as one that computes.
+        "gpu_s": 0.0 if machine.device == CPU else time.monotonic() - held_s,
     }
 
 

@@ -6,19 +6,22 @@ from functools import partial
 from headrace.events.v1 import run_pb2
 from headrace_runtime.runs.worker import Job
 
+from headrace_trainer.core.cost import Prices
 from headrace_trainer.transport.converters import to_assignment, to_fact
 
 
-def training(checkpoint_s: float, packages: Sequence[str] = ()) -> Job[run_pb2.TrainingRequested]:
+def training(
+    checkpoint_s: float, packages: Sequence[str] = (), prices: Prices | None = None
+) -> Job[run_pb2.TrainingRequested]:
     """Return the training of one version in a child process, which ends in ModelTrained or RunFailed.
 
     `checkpoint_s` are the seconds between checkpoints, 0 for one after each epoch; of `packages` a spec may name
-    functions.
+    functions. `prices` say what a version cost.
     """
     return Job(
         command=run_pb2.TrainingRequested,
         kind=run_pb2.RUN_KIND_TRAINING,
         module="headrace_trainer.child",
         assignment=partial(to_assignment, checkpoint_s=checkpoint_s, packages=packages),
-        fact=to_fact,
+        fact=partial(to_fact, prices=prices or Prices()),
     )

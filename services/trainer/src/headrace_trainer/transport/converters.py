@@ -5,6 +5,8 @@ from typing import Any
 
 from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
+from headrace_trainer.core.cost import Prices
+
 
 def to_assignment(
     command: run_pb2.TrainingRequested, checkpoint_s: float, packages: Sequence[str] = ()
@@ -36,8 +38,11 @@ def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
     return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
 
 
-def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> model_pb2.ModelTrained:
-    """Return the fact that a child's result amounts to."""
+def to_fact(
+    command: run_pb2.TrainingRequested, result: Mapping[str, Any], prices: Prices
+) -> model_pb2.ModelTrained:
+    """Return the fact that a child's result amounts to, with what it cost by the prices."""
+    cpu_s, gpu_s = result.get("cpu_s", 0.0), result.get("gpu_s", 0.0)
     return model_pb2.ModelTrained(
         run_id=command.run_id,
         pipeline=command.pipeline,
@@ -52,7 +57,10 @@ def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any]) -> mo
         epochs=result["epochs"],
         task=result.get("task", ""),
         measure=result.get("measure", ""),
-        cpu_s=result.get("cpu_s", 0.0),
+        cpu_s=cpu_s,
         peak_memory_bytes=result.get("peak_memory_bytes", 0),
         trials=[model_pb2.Trial(**trial) for trial in result.get("trials", [])],
+        gpu_s=gpu_s,
+        cost=prices.cost(cpu_s, gpu_s),
+        currency=prices.currency,
     )

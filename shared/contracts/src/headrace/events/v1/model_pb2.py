@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/events/v1/model.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\"\xf8\x03\n\x0cModelTrained\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x12\n\ndataset_id\x18\x05 \x01(\t\x12.\n\x08manifest\x18\x06 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12-\n\x07weights\x18\x08 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12>\n\x07metrics\x18\t \x03(\x0b\x32-.headrace.events.v1.ModelTrained.MetricsEntry\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x0e\n\x06\x65pochs\x18\x0b \x01(\r\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x0f\n\x07measure\x18\r \x01(\t\x12\r\n\x05\x63pu_s\x18\x0e \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x0f \x01(\x04\x12)\n\x06trials\x18\x10 \x03(\x0b\x32\x19.headrace.events.v1.Trial\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xcb\x01\n\x05Trial\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x35\n\x06values\x18\x02 \x03(\x0b\x32%.headrace.events.v1.Trial.ValuesEntry\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x01\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x39\n\x07metrics\x18\x03 \x03(\x0b\x32(.headrace.events.v1.Variant.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xbe\x01\n\nEvaluation\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12<\n\x07metrics\x18\x04 \x03(\x0b\x32+.headrace.events.v1.Evaluation.MetricsEntry\x12\x0c\n\x04task\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\rNotApplicable\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcf\x02\n\x0fModelCompressed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12-\n\x08variants\x18\x04 \x03(\x0b\x32\x1b.headrace.events.v1.Variant\x12\x33\n\x0b\x65valuations\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\x12\x13\n\x0b\x63hampion_id\x18\x06 \x01(\t\x12\x11\n\tcpu_class\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x39\n\x0enot_applicable\x18\t \x03(\x0b\x32!.headrace.events.v1.NotApplicable\x12.\n\x06joined\x18\n \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\"l\n\nGateResult\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x10\n\x08measured\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"\xd9\x02\n\rModelReleased\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x0f\n\x07ordinal\x18\x05 \x01(\x04\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x10\n\x08pipeline\x18\x08 \x01(\t\x12\x12\n\ndataset_id\x18\t \x01(\t\x12\x0e\n\x06run_id\x18\n \x01(\t\x12-\n\x05gates\x18\x0b \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\x12.\n\x05\x63\x61\x63he\x18\x0c \x01(\x0e\x32\x1f.headrace.events.v1.CachePolicy\x12\x13\n\x0b\x63\x61\x63he_ttl_s\x18\r \x01(\r\x12\x0e\n\x06reason\x18\x0e \x01(\t\"O\n\x0eModelWithdrawn\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08pipeline\x18\x04 \x01(\t\"\x82\x01\n\x0cModelRefused\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12-\n\x05gates\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult*p\n\x0b\x43\x61\x63hePolicy\x12\x1c\n\x18\x43\x41\x43HE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_POLICY_REDIS\x10\x01\x12\x15\n\x11\x43\x41\x43HE_POLICY_AUTO\x10\x02\x12\x14\n\x10\x43\x41\x43HE_POLICY_OFF\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/events/v1/model.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\"\xb5\x04\n\x0cModelTrained\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x12\n\ndataset_id\x18\x05 \x01(\t\x12.\n\x08manifest\x18\x06 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12-\n\x07weights\x18\x08 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12>\n\x07metrics\x18\t \x03(\x0b\x32-.headrace.events.v1.ModelTrained.MetricsEntry\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x0e\n\x06\x65pochs\x18\x0b \x01(\r\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x0f\n\x07measure\x18\r \x01(\t\x12\r\n\x05\x63pu_s\x18\x0e \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x0f \x01(\x04\x12)\n\x06trials\x18\x10 \x03(\x0b\x32\x19.headrace.events.v1.Trial\x12\r\n\x05gpu_s\x18\x11 \x01(\x01\x12\x11\n\x04\x63ost\x18\x12 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\x13 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_cost\"\xcb\x01\n\x05Trial\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x35\n\x06values\x18\x02 \x03(\x0b\x32%.headrace.events.v1.Trial.ValuesEntry\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x01\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x39\n\x07metrics\x18\x03 \x03(\x0b\x32(.headrace.events.v1.Variant.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xbe\x01\n\nEvaluation\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12<\n\x07metrics\x18\x04 \x03(\x0b\x32+.headrace.events.v1.Evaluation.MetricsEntry\x12\x0c\n\x04task\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\rNotApplicable\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcf\x02\n\x0fModelCompressed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12-\n\x08variants\x18\x04 \x03(\x0b\x32\x1b.headrace.events.v1.Variant\x12\x33\n\x0b\x65valuations\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\x12\x13\n\x0b\x63hampion_id\x18\x06 \x01(\t\x12\x11\n\tcpu_class\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x39\n\x0enot_applicable\x18\t \x03(\x0b\x32!.headrace.events.v1.NotApplicable\x12.\n\x06joined\x18\n \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\"l\n\nGateResult\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x10\n\x08measured\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"\xd9\x02\n\rModelReleased\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x0f\n\x07ordinal\x18\x05 \x01(\x04\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x10\n\x08pipeline\x18\x08 \x01(\t\x12\x12\n\ndataset_id\x18\t \x01(\t\x12\x0e\n\x06run_id\x18\n \x01(\t\x12-\n\x05gates\x18\x0b \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\x12.\n\x05\x63\x61\x63he\x18\x0c \x01(\x0e\x32\x1f.headrace.events.v1.CachePolicy\x12\x13\n\x0b\x63\x61\x63he_ttl_s\x18\r \x01(\r\x12\x0e\n\x06reason\x18\x0e \x01(\t\"O\n\x0eModelWithdrawn\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08pipeline\x18\x04 \x01(\t\"\x82\x01\n\x0cModelRefused\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12-\n\x05gates\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult*p\n\x0b\x43\x61\x63hePolicy\x12\x1c\n\x18\x43\x41\x43HE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_POLICY_REDIS\x10\x01\x12\x15\n\x11\x43\x41\x43HE_POLICY_AUTO\x10\x02\x12\x14\n\x10\x43\x41\x43HE_POLICY_OFF\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,34 +40,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VARIANT_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_EVALUATION_METRICSENTRY']._loaded_options = None
   _globals['_EVALUATION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_CACHEPOLICY']._serialized_start=2233
-  _globals['_CACHEPOLICY']._serialized_end=2345
+  _globals['_CACHEPOLICY']._serialized_start=2294
+  _globals['_CACHEPOLICY']._serialized_end=2406
   _globals['_MODELTRAINED']._serialized_start=90
-  _globals['_MODELTRAINED']._serialized_end=594
-  _globals['_MODELTRAINED_METRICSENTRY']._serialized_start=548
-  _globals['_MODELTRAINED_METRICSENTRY']._serialized_end=594
-  _globals['_TRIAL']._serialized_start=597
-  _globals['_TRIAL']._serialized_end=800
-  _globals['_TRIAL_VALUESENTRY']._serialized_start=755
-  _globals['_TRIAL_VALUESENTRY']._serialized_end=800
-  _globals['_VARIANT']._serialized_start=803
-  _globals['_VARIANT']._serialized_end=978
-  _globals['_VARIANT_METRICSENTRY']._serialized_start=548
-  _globals['_VARIANT_METRICSENTRY']._serialized_end=594
-  _globals['_EVALUATION']._serialized_start=981
-  _globals['_EVALUATION']._serialized_end=1171
-  _globals['_EVALUATION_METRICSENTRY']._serialized_start=548
-  _globals['_EVALUATION_METRICSENTRY']._serialized_end=594
-  _globals['_NOTAPPLICABLE']._serialized_start=1173
-  _globals['_NOTAPPLICABLE']._serialized_end=1221
-  _globals['_MODELCOMPRESSED']._serialized_start=1224
-  _globals['_MODELCOMPRESSED']._serialized_end=1559
-  _globals['_GATERESULT']._serialized_start=1561
-  _globals['_GATERESULT']._serialized_end=1669
-  _globals['_MODELRELEASED']._serialized_start=1672
-  _globals['_MODELRELEASED']._serialized_end=2017
-  _globals['_MODELWITHDRAWN']._serialized_start=2019
-  _globals['_MODELWITHDRAWN']._serialized_end=2098
-  _globals['_MODELREFUSED']._serialized_start=2101
-  _globals['_MODELREFUSED']._serialized_end=2231
+  _globals['_MODELTRAINED']._serialized_end=655
+  _globals['_MODELTRAINED_METRICSENTRY']._serialized_start=600
+  _globals['_MODELTRAINED_METRICSENTRY']._serialized_end=646
+  _globals['_TRIAL']._serialized_start=658
+  _globals['_TRIAL']._serialized_end=861
+  _globals['_TRIAL_VALUESENTRY']._serialized_start=816
+  _globals['_TRIAL_VALUESENTRY']._serialized_end=861
+  _globals['_VARIANT']._serialized_start=864
+  _globals['_VARIANT']._serialized_end=1039
+  _globals['_VARIANT_METRICSENTRY']._serialized_start=600
+  _globals['_VARIANT_METRICSENTRY']._serialized_end=646
+  _globals['_EVALUATION']._serialized_start=1042
+  _globals['_EVALUATION']._serialized_end=1232
+  _globals['_EVALUATION_METRICSENTRY']._serialized_start=600
+  _globals['_EVALUATION_METRICSENTRY']._serialized_end=646
+  _globals['_NOTAPPLICABLE']._serialized_start=1234
+  _globals['_NOTAPPLICABLE']._serialized_end=1282
+  _globals['_MODELCOMPRESSED']._serialized_start=1285
+  _globals['_MODELCOMPRESSED']._serialized_end=1620
+  _globals['_GATERESULT']._serialized_start=1622
+  _globals['_GATERESULT']._serialized_end=1730
+  _globals['_MODELRELEASED']._serialized_start=1733
+  _globals['_MODELRELEASED']._serialized_end=2078
+  _globals['_MODELWITHDRAWN']._serialized_start=2080
+  _globals['_MODELWITHDRAWN']._serialized_end=2159
+  _globals['_MODELREFUSED']._serialized_start=2162
+  _globals['_MODELREFUSED']._serialized_end=2292
 # @@protoc_insertion_point(module_scope)

@@ -90,6 +90,9 @@ class ModelTrained(_message.Message):
     CPU_S_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
+    GPU_S_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the training run. Never empty."""
     pipeline: _builtins.str
@@ -114,6 +117,12 @@ class ModelTrained(_message.Message):
     """Processor time of the attempt that succeeded, in seconds. 0 in events from before there was the field."""
     peak_memory_bytes: _builtins.int
     """Largest memory of its process, resident, in bytes. 0 as in cpu_s."""
+    gpu_s: _builtins.float
+    """Time for which the attempt that succeeded held a GPU, in seconds by the clock. 0 where it had none, and as in cpu_s."""
+    cost: _builtins.float
+    """What cpu_s and gpu_s cost by the trainer's prices, in currency. Not set where the trainer has no prices."""
+    currency: _builtins.str
+    """What cost is counted in, as the trainer was told, such as "EUR". Empty where it was told none."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The version's manifest: canonical JSON with artifacts, metrics and lineage."""
@@ -158,12 +167,17 @@ class ModelTrained(_message.Message):
         cpu_s: _builtins.float = ...,
         peak_memory_bytes: _builtins.int = ...,
         trials: _abc.Iterable[Global___Trial] | None = ...,
+        gpu_s: _builtins.float = ...,
+        cost: _builtins.float | None = ...,
+        currency: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_s", b"cpu_s", "dataset_id", b"dataset_id", "epochs", b"epochs", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "trials", b"trials", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "attempt", b"attempt", "cost", b"cost", "cpu_s", b"cpu_s", "currency", b"currency", "dataset_id", b"dataset_id", "epochs", b"epochs", "gpu_s", b"gpu_s", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "trials", b"trials", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
 
 Global___ModelTrained: _TypeAlias = ModelTrained  # noqa: Y015
 

@@ -1,0 +1,24 @@
+"""What versions took to train, as texts."""
+
+from __future__ import annotations
+
+import math
+
+from headrace_client.views import View
+
+_CENTS = 2
+
+
+def cost_text(version: View) -> str:
+    """Return what a version cost to train, such as "0.034 EUR"; empty where the trainer had no prices."""
+    cost = version.get("cost")
+    if cost is None:
+        return ""
+    # Two digits at least, of what is less than one as well: most versions cost less than a cent.
+    digits = _CENTS if not 0 < cost < 1 else _CENTS - 1 - math.floor(math.log10(cost))
+    return f"{cost:,.{digits}f} {version.get('currency') or ''}".rstrip()
+
+
+def cpu_text(version: View) -> str:
+    """Return the processor time that a version took to train; empty where that was not measured."""
+    return f"{version['cpu_s']:.3g} s" if version.get("cpu_s") else ""
