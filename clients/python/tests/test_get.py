@@ -271,7 +271,8 @@ def test_what_a_version_cost_is_told_where_the_trainer_has_prices(canned) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cost", "told"), [(None, ""), (0.0, "0.00 EUR"), (0.00002, "0.000020 EUR"), (0.5, "0.50 EUR"), (1234.5, "1,234.50 EUR")]
+    ("cost", "told"),
+    [(None, ""), (0.0, "0.00 EUR"), (0.00002, "0.000020 EUR"), (0.5, "0.50 EUR"), (1234.5, "1,234.50 EUR")],
 )
 def test_what_is_less_than_a_cent_keeps_its_digits(cost: float | None, told: str) -> None:
     assert cost_text({"cost": cost, "currency": "EUR"}) == told

@@ -77,12 +77,22 @@ def test_a_result_becomes_the_fact() -> None:
 
 
 def test_a_version_says_what_it_cost_where_there_are_prices() -> None:
-    result = {"model": "m", "version_id": "v", "metrics": {}, "attempt": 1, "epochs": 1, "cpu_s": 1800.0, "gpu_s": 900.0}
+    result = {
+        "model": "m",
+        "version_id": "v",
+        "metrics": {},
+        "attempt": 1,
+        "epochs": 1,
+        "cpu_s": 1800.0,
+        "gpu_s": 900.0,
+    }
     result |= {name: _artifact(name) for name in ("manifest", "graph", "weights")}
     prices = Prices(cpu_hour=0.04, gpu_hour=2.4, currency="EUR")
 
     fact, free = training(2.5, prices=prices).fact(COMMAND, result), TRAINING.fact(COMMAND, result)
 
+    assert isinstance(fact, model_pb2.ModelTrained)
+    assert isinstance(free, model_pb2.ModelTrained)
     assert (fact.gpu_s, fact.currency) == (900.0, "EUR")
     assert fact.cost == pytest.approx(0.02 + 0.6)
     assert (free.gpu_s, free.HasField("cost"), free.currency) == (900.0, False, "")

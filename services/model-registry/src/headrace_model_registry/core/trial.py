@@ -1,7 +1,7 @@
 """One try of a search for good settings, as an event has it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

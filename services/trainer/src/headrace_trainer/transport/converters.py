@@ -38,9 +38,7 @@ def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
     return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
 
 
-def to_fact(
-    command: run_pb2.TrainingRequested, result: Mapping[str, Any], prices: Prices
-) -> model_pb2.ModelTrained:
+def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any], prices: Prices) -> model_pb2.ModelTrained:
     """Return the fact that a child's result amounts to, with what it cost by the prices."""
     cpu_s, gpu_s = result.get("cpu_s", 0.0), result.get("gpu_s", 0.0)
     return model_pb2.ModelTrained(
