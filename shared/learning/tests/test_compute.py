@@ -6,15 +6,20 @@ from typing import Any
 import pytest
 import torch
 from headrace_data.spec import Compute, Train
+from headrace_data.spec import Optimizer as OptimizerSpec
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.networks import weights_of
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.compute import Machine, machine_of, threads_of, told
+from headrace_learning.training.loop import Training
 from headrace_learning.training.objectives import Classification
-from headrace_learning.training.randomness import make_deterministic
+from headrace_learning.training.optimizers import build_optimizer
+from headrace_learning.training.randomness import make_deterministic, seed_weights
+from headrace_learning.training.recomputing import blocks_of, recomputed
 from headrace_learning.training.rows import Rows
+from headrace_learning.training.scaling import LossScale
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +93,94 @@ def test_16_bits_learn_as_well_repeat_and_go_on_in_the_midst_of_an_epoch() -> No
     for done in (0, 3, len(straight.kept)):
         torch.manual_seed(done)
         assert equal(one, fitted(half, Notebook(straight.kept[:done])))
+
+
+def test_float16_learns_as_well_repeats_and_goes_on_in_the_midst_of_an_epoch() -> None:
+    half, straight = {"device": "cpu", "precision": "fp16"}, Notebook()
+    one, whole = fitted(half, straight), fitted(None, Notebook())
+    assert not equal(one, whole)
+    assert abs(one.outcome.best_loss - whole.outcome.best_loss) < 0.1
+    for done in (0, 3, len(straight.kept)):
+        torch.manual_seed(done)
+        assert equal(one, fitted(half, Notebook(straight.kept[:done])))
+
+
+def test_a_step_whose_gradients_overflow_is_left_out_and_halves_the_scale() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = build_optimizer([([weight], 1.0)], OptimizerSpec(kind="sgd", learning_rate=1.0))
+    scale, taken = LossScale(needed=True), []
+    for size in (1.0, 1e36, 1.0):
+        optimizer.zero_grad()
+        torch.autograd.backward(scale.scaled(size * weight.sum()))
+        taken.append(scale.unscale(optimizer))
+        if taken[-1]:
+            torch.testing.assert_close(weight.grad, torch.ones(2))
+    assert taken == [True, False, True]
+    again = LossScale(needed=True)
+    again.restore(scale.memory())
+    assert float(again.scaled(torch.ones(()))) == float(scale.scaled(torch.ones(()))) == 2.0**15
+
+
+def test_gradients_that_float16_would_lose_are_kept_by_the_scale() -> None:
+    tiny = torch.tensor(3e-8)
+    scaled = LossScale(needed=True).scaled(tiny).to(torch.float16)
+    assert float(tiny.to(torch.float16)) != pytest.approx(3e-8, rel=0.1)
+    assert float(scaled) / 2.0**16 == pytest.approx(3e-8, rel=0.01)
+
+
+def test_a_machine_that_cannot_compile_says_so_before_anything_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_compiler(_network: torch.nn.Module) -> torch.nn.Module:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand more")
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+    notebook = Notebook()
+    with pytest.raises(NotLearnable, match=r"train\.compute\.compile: expected .* No working C\+\+ compiler found\)"):
+        fitted({"device": "cpu", "compile": True}, notebook)
+    assert not notebook.kept
+
+
+class Block(torch.nn.Module):
+    """Some layers with dropout; it counts how often it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Dropout(0.3), torch.nn.Tanh())
+        self.computed = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.computed += 1
+        answers: torch.Tensor = inputs + self.layers(inputs)
+        return answers
+
+
+def blocks_learned(compute: Mapping[str, Any] | None) -> tuple[Block, Mapping[str, torch.Tensor]]:
+    train = {"network": {"kind": "python", "factory": "acme:blocks"}, "epochs": 2, "batch_size": 50}
+    settings = Train.model_validate(train if compute is None else {**train, "compute": compute})
+    seed_weights(0)
+    block = Block()
+    network = torch.nn.Sequential(block, torch.nn.Linear(6, 2))
+    notebook = Notebook()
+    Training(network, settings, Classification(), rows(150, 1), rows(60, 2), "s", notebook, notebook).run()
+    return block, network.state_dict()
+
+
+def test_blocks_that_compute_anew_learn_the_same_to_the_bit() -> None:
+    block, plain = blocks_learned(None)
+    again, weights = blocks_learned({"recompute": True})
+    assert all(torch.equal(plain[name], weights[name]) for name in plain)
+    assert (block.computed, again.computed) == (2 * (3 + 1), 2 * (2 * 3 + 1))
+    assert "forward" not in vars(again)
+
+
+def test_blocks_that_count_batches_are_left_as_they_are() -> None:
+    counting = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.BatchNorm1d(6))
+    block = Block()
+    assert blocks_of(torch.nn.Sequential(torch.nn.Sequential(counting, block), torch.nn.Linear(6, 2))) == [block]
+    with (
+        pytest.raises(NotLearnable, match=r"train\.compute\.recompute: expected a network with members of"),
+        recomputed(counting, wanted=True),
+    ):
+        raise AssertionError
 
 
 def test_only_layers_compute_in_16_bits() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Final, Literal
 
 import pydantic
 
+from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.scalars import PositiveInt
 from headrace_data.spec.section import Section
+
+_OF_BLOCKS: Final = ("encoder", "python")
+"""Kinds of networks that are made of blocks."""
 
 
 class Compute(Section):
@@ -21,11 +26,36 @@ class Compute(Section):
         description="auto: the GPU where there is one. cuda: a run without one fails before it begins. Whatever it is, "
         "the version is exported and measured on the CPU.",
     )
-    precision: Literal["fp32", "bf16"] = pydantic.Field(
+    precision: Literal["fp32", "bf16", "fp16"] = pydantic.Field(
         default="fp32",
         description="bf16: layers compute in 16 bits where that suits them; weights, the loss and validation stay in "
-        "32.",
+        "32. fp16: the same with more digits and fewer exponents, for GPUs without bf16; the loss is scaled so that "
+        "small gradients stay, and a step whose gradients overflow is left out.",
     )
     threads: PositiveInt | Literal["auto"] = pydantic.Field(
         default=1, description="Threads of the CPU, at most as many as the trainer has cores. auto: all of these."
     )
+    compile: bool = pydantic.Field(
+        default=False,
+        exclude_if=lambda value: not value,  # so that specs keep the digests they had before there was compile
+        description="Whether PyTorch compiles the network for training: half a minute and more at the start, for steps "
+        "that take less. The trainer needs a C++ compiler, for a GPU Triton. What is exported is the same network.",
+    )
+    recompute: bool = pydantic.Field(
+        default=False,
+        exclude_if=lambda value: not value,  # as for compile
+        description="For encoder and python: whether the inner values of blocks are computed anew for the gradients "
+        "and not kept (gradient checkpointing): less memory for about a third more time, and the same version. Blocks "
+        "are members of nn.ModuleList or nn.Sequential that have several layers and no batch normalisation.",
+    )
+
+
+def blocks_are_recomputed_where_there_are_some(draft: Draft) -> Iterator[Finding]:
+    """Demand a network of blocks, and one that learns, for `recompute`."""
+    place, kind = ("train", "compute", "recompute"), draft.at("train", "network", "kind")
+    if draft.at(*place) is not True or not isinstance(kind, str):
+        return
+    if kind not in _OF_BLOCKS:
+        yield place, f"expected a network of kind {' or '.join(_OF_BLOCKS)}, which has blocks, got {kind}"
+    elif draft.at("train", "network", "tune") == "frozen":
+        yield place, "expected tune: lora or full beside it, got frozen: the encoder's blocks have no gradients"

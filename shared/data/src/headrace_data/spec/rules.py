@@ -13,6 +13,7 @@ from typing import Final, get_args
 import numpy as np
 
 from headrace_data.spec.augment import images_stay_in_sight, rows_are_changed_as_the_network_reads_them
+from headrace_data.spec.compute import blocks_are_recomputed_where_there_are_some
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
@@ -231,6 +232,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     an_image_is_looked_at,
     variants_are_different,
     rows_are_changed_as_the_network_reads_them,
+    blocks_are_recomputed_where_there_are_some,
     layers_are_of_a_version,
     space_is_of_the_section,
     *FEATURE_RULES,

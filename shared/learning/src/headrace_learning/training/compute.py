@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 import torch
 from headrace_data.spec import Compute
@@ -13,6 +13,7 @@ from headrace_learning.errors import NotLearnable
 from headrace_learning.training.rows import Rows
 
 CPU = torch.device("cpu")
+_PRECISIONS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,17 @@ class Machine:
 
     device: torch.device = CPU
     precision: torch.dtype = torch.float32
+    compile: bool = False
+    """Whether what learns is compiled."""
+    recompute: bool = False
+    """Whether inner values of blocks are computed anew for the gradients."""
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """Return what answers in the place of a network while it learns, with the same parameters."""
+        if not self.compile:
+            return network
+        answering: Any = torch.compile(network)
+        return cast(nn.Module, answering)
 
     def moved(self, rows: Rows) -> Rows:
         """Return rows on the device."""
@@ -31,11 +43,24 @@ class Machine:
     def answers(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         """Return what a network answers while it learns: computed in the precision, float32."""
         if self.precision == torch.float32:
+            return self._answered(network, inputs)
+        with torch.autocast(self.device.type, dtype=self.precision):
+            outputs = self._answered(network, inputs)
+        return outputs.to(torch.float32)
+
+    def _answered(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.compile:
             outputs: torch.Tensor = network(inputs)
             return outputs
-        with torch.autocast(self.device.type, dtype=self.precision):
+        from torch._dynamo.exc import TorchDynamoException  # it imports the compiler, which takes seconds
+
+        try:
             outputs = network(inputs)
-        return outputs.to(torch.float32)
+        except TorchDynamoException as error:
+            raise NotLearnable(
+                f"train.compute.compile: expected a network that torch.compile takes, got {_first_line(error)}"
+            ) from error
+        return outputs
 
     def generator_state(self) -> torch.Tensor:
         """Return the state of PyTorch's global generators, the CPU's first, [bytes] uint8."""
@@ -52,7 +77,10 @@ class Machine:
 
 
 def machine_of(compute: Compute | None) -> Machine:
-    """Return what a spec asks for: the CPU and float32 where it says nothing. Raise `NotLearnable` without its GPU."""
+    """Return what a spec asks for: the CPU and float32 where it says nothing.
+
+    Raise `NotLearnable` without its GPU, or a compiler.
+    """
     if compute is None:
         return Machine()
     fault = "none is asked for" if compute.device == "cpu" else _fault_of_gpu()
@@ -62,7 +90,12 @@ def machine_of(compute: Compute | None) -> Machine:
             "with PyTorch as TORCH=cuda installs it, or write auto or cpu"
         )
     device = CPU if fault else torch.device("cuda")
-    return Machine(device, torch.bfloat16 if compute.precision == "bf16" else torch.float32)
+    if compute.compile and (fault := _fault_of_compiler(device)):
+        raise NotLearnable(
+            "train.compute.compile: expected what torch.compile needs, a C++ compiler for the CPU and Triton for a "
+            f"GPU, got an error of a network of one layer ({fault}); leave compile out, or install it"
+        )
+    return Machine(device, _PRECISIONS[compute.precision], compute.compile, compute.recompute)
 
 
 def _fault_of_gpu() -> str:
@@ -79,6 +112,20 @@ def _fault_of_gpu() -> str:
     except (RuntimeError, AssertionError, OSError) as error:
         return str(error).partition("\n")[0]
     return ""
+
+
+def _fault_of_compiler(device: torch.device) -> str:
+    """Return why nothing can be compiled for a device, empty when it can."""
+    try:
+        layer: Any = torch.compile(nn.Linear(2, 2).to(device))
+        torch.autograd.backward(layer(torch.ones(3, 2, device=device)).sum())
+    except Exception as error:  # whatever compilers, their parts and the disk that they write on raise
+        return _first_line(error)
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def threads_of(compute: Compute | None, cores: int) -> int:

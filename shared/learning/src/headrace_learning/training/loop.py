@@ -23,7 +23,9 @@ from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import build_optimizer
 from headrace_learning.training.ports import Checkpoints, Progress
 from headrace_learning.training.randomness import seed_epoch
+from headrace_learning.training.recomputing import recomputed
 from headrace_learning.training.rows import MEASURED_AT_ONCE, Rows, Source
+from headrace_learning.training.scaling import LossScale
 from headrace_learning.training.schedules import Schedule
 from headrace_learning.training.steps import Steps
 from headrace_learning.training.transfer import frozen, learned
@@ -75,6 +77,9 @@ class Training:
         network.to(self._machine.device)
         self._optimizer = build_optimizer(learned(network, settings), settings.optimizer)
         self._frozen = frozen(network)
+        self._scale = LossScale(needed=self._machine.precision == torch.float16)
+        self._learner = self._machine.compiled(network)
+        """What answers while it learns, with the same parameters."""
         self._schedule = Schedule(settings.optimizer.schedule, settings.epochs)
         self._epoch = 0
         self._best_epoch = 0
@@ -86,6 +91,10 @@ class Training:
 
     def run(self) -> Outcome:
         """Train until the epochs or the budget are used up or the validation loss stands still. Raises Diverged."""
+        with recomputed(self._network, wanted=self._machine.recompute):
+            return self._run()
+
+    def _run(self) -> Outcome:
         self._take_up_checkpoint()
         started, first = time.monotonic(), self._epoch
 
@@ -144,8 +153,9 @@ class Training:
         loss = self._loss(rows, batch)
         if steps.begins(batch):
             self._optimizer.zero_grad()
-        torch.autograd.backward(loss if steps.together == 1 else loss * steps.weight(batch, len(rows)))
-        if steps.ends(batch):
+        part = loss if steps.together == 1 else loss * steps.weight(batch, len(rows))
+        torch.autograd.backward(self._scale.scaled(part))
+        if steps.ends(batch) and self._scale.unscale(self._optimizer):
             passed = self._epoch + steps.passed(batch)
             self._optimizer.step(self._schedule.factor(passed, steps.share(batch)))
         return float(loss.detach())
@@ -155,10 +165,10 @@ class Training:
         machine = self._machine
         if settings.augment is None:
             moved = machine.moved(rows)
-            return self._objective.loss(machine.answers(self._network, moved.inputs), moved.targets)
+            return self._objective.loss(machine.answers(self._learner, moved.inputs), moved.targets)
         # Rows are changed on the CPU, so that the device has no say in what becomes of them.
         mixed = augmented(rows, settings.augment, settings.seed, self._epoch + 1, batch)
-        outputs = machine.answers(self._network, mixed.inputs.to(machine.device))
+        outputs = machine.answers(self._learner, mixed.inputs.to(machine.device))
         losses = [share * self._objective.loss(outputs, to.to(machine.device)) for share, to in mixed.parts]
         return torch.stack(losses).sum()
 
@@ -199,7 +209,7 @@ class Training:
             best_weights=self._best_weights,
             best_epoch=self._best_epoch,
             best_loss=self._best_loss,
-            optimizer={**self._optimizer.memory(), **self._schedule.memory()},
+            optimizer={**self._optimizer.memory(), **self._schedule.memory(), **self._scale.memory()},
             midway=midway,
             cpu_s=self._purse.spent_s(),
         )
@@ -213,6 +223,7 @@ class Training:
         load_learned(self._network, checkpoint.weights)
         self._optimizer.restore(checkpoint.optimizer)
         self._schedule.restore(checkpoint.optimizer)
+        self._scale.restore(checkpoint.optimizer)
         self._epoch = checkpoint.epoch
         self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
         self._best_weights = dict(checkpoint.best_weights)

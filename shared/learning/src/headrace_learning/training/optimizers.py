@@ -82,6 +82,12 @@ class Optimizer(ABC):
         """Forget the gradients; they stay where they are."""
         self._gradients.zero_()
 
+    def divide(self, scale: float) -> bool:
+        """Divide the gradients. Return whether all of them are finite."""
+        # An infinity or what is no number stays so in a sum of absolute values.
+        self._gradients.div_(scale)
+        return bool(self._gradients.isfinite().all())
+
     @torch.no_grad()
     def step(self, factor: float = 1.0) -> None:
         """Move the parameters once, by `factor` times the learning rate."""
