@@ -20,7 +20,7 @@ from headrace_data.batches import arrow_schema
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.segments import SegmentWriter
-from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.spec import Compute, Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.randomness import make_deterministic
@@ -73,12 +73,12 @@ class Round:
 def run_rounds(_platform: Platform, folder: Path, rounds: int) -> figures.Measured:
     """Return the tables, one for each network."""
     store = ObjectStore(str(folder / "streamed"))
-    manifest = _frozen(store)
+    manifest = frozen(store, ROWS)
     place = folder / "manifest.json"
     place.write_bytes(manifest.to_json())
     tables, raw = [], {}
     for network in NETWORKS:
-        spec = _pipeline(network).canonical_json().decode()
+        spec = pipeline(network).canonical_json().decode()
         jobs = {name: Job(store.url, str(place), spec, held=name == HELD) for name in (HELD, STREAMED)}
         found: dict[str, list[Round]] = {name: [] for name in jobs}
         for number in range(rounds):
@@ -100,7 +100,8 @@ def _trained(job: Job, folder: Path) -> Round:
     return Round(**json.loads(told.stdout))
 
 
-def _pipeline(network: tuple[int, int, int]) -> Pipeline:
+def pipeline(network: tuple[int, int, int], compute: Compute | None = None) -> Pipeline:
+    """Return a pipeline with two hidden layers and the rows of a batch."""
     numbers = [{"name": f"x{number}", "type": "float32", "role": "feature"} for number in range(NUMBERS)]
     places = [{"name": f"place{number}", "type": "string", "role": "feature"} for number in range(2)]
     ends = [{"name": "id", "type": "string", "role": "id"}, {"name": "label", "type": "int64", "role": "label"}]
@@ -119,29 +120,32 @@ def _pipeline(network: tuple[int, int, int]) -> Pipeline:
             "network": {"kind": "mlp", "hidden": network[:2]},
             "batchSize": network[2],
             "epochs": EPOCHS,
+            **({} if compute is None else {"compute": compute.plain()}),
         },
     }
     return load_pipeline(json.dumps(document))
 
 
-def _frozen(store: ObjectStore) -> Manifest:
-    pipeline = _pipeline(NETWORKS[0])
+def frozen(store: ObjectStore, rows: int) -> Manifest:
+    """Return a dataset of so many rows of numbers and texts, in the store."""
+    declared = pipeline(NETWORKS[0])
     random = np.random.default_rng(7)
-    writer = SegmentWriter(pipeline, store)
+    writer = SegmentWriter(declared, store)
     names = np.array([f"place number {number}" for number in range(12)])
-    for start in range(0, ROWS, _PIECE):
-        values = random.normal(size=(_PIECE, NUMBERS)).astype(np.float32)
+    for start in range(0, rows, _PIECE):
+        count = min(_PIECE, rows - start)
+        values = random.normal(size=(count, NUMBERS)).astype(np.float32)
         found = {f"x{number}": pa.array(values[:, number]) for number in range(NUMBERS)}
-        found |= {f"place{number}": pa.array(random.choice(names, _PIECE)) for number in range(2)}
+        found |= {f"place{number}": pa.array(random.choice(names, count)) for number in range(2)}
         found["label"] = pa.array((values[:, :4].sum(axis=1) > 0).astype(np.int64) + (values[:, 5] > 1))
-        found["id"] = pa.array([f"r{number}" for number in range(start, start + _PIECE)])
-        found["_offset"] = pa.array(np.arange(start, start + _PIECE))
-        found |= {name: pa.array(np.zeros(_PIECE, dtype=np.int32)) for name in ("_partition", "_index")}
-        schema = arrow_schema(pipeline.stream.fields)
-        columns = [found.get(each.name, pa.nulls(_PIECE, each.type)).cast(each.type) for each in schema]
+        found["id"] = pa.array([f"r{number}" for number in range(start, start + count)])
+        found["_offset"] = pa.array(np.arange(start, start + count))
+        found |= {name: pa.array(np.zeros(count, dtype=np.int32)) for name in ("_partition", "_index")}
+        schema = arrow_schema(declared.stream.fields)
+        columns = [found.get(each.name, pa.nulls(count, each.type)).cast(each.type) for each in schema]
         writer.add(pa.RecordBatch.from_arrays(columns, schema=schema))
     origin = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
-    return only_dataset(writer.finish(origin), pipeline, store)
+    return only_dataset(writer.finish(origin), declared, store)
 
 
 def _table(task: str, found: Mapping[str, list[Round]]) -> str:
@@ -172,22 +176,25 @@ def _table(task: str, found: Mapping[str, list[Round]]) -> str:
     return figures.table(heads, lines)
 
 
-class _Clock:
+class Clock:
     """Keeps no checkpoints, and when each epoch ended."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[float, float, float]] = []
 
     def newest(self, subject: str) -> Checkpoint | None:
+        """Return none."""
         return None
 
     def due(self, *, midway: bool) -> bool:
+        """Return that it never is."""
         return False
 
     def save(self, checkpoint: Checkpoint) -> None:
-        pass
+        """Keep nothing."""
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        """Note the time."""
         self.ends.append((time.perf_counter(), time.thread_time(), time.process_time()))
 
 
@@ -200,7 +207,7 @@ def main() -> None:
     """Do the job in the file that is named, and print a `Round` as JSON."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text()))
     make_deterministic()
-    libraries_mb, clock = _memory_mb("VmRSS"), _Clock()
+    libraries_mb, clock = _memory_mb("VmRSS"), Clock()
     manifest = Manifest.from_json(Path(job.manifest).read_bytes())
     plan = Plan("run", load_pipeline(job.spec), manifest)
     memory = replace(Memory(), rows_bytes=sys.maxsize if job.held else 0)

@@ -83,7 +83,7 @@ def machine_of(compute: Compute | None) -> Machine:
     """
     if compute is None:
         return Machine()
-    fault = "none is asked for" if compute.device == "cpu" else _fault_of_gpu()
+    fault = "none is asked for" if compute.device == "cpu" else fault_of_gpu()
     if compute.device == "cuda" and fault:
         raise NotLearnable(
             f"train.compute.device: expected a GPU that PyTorch can use, got none ({fault}): give this trainer one, "
@@ -98,7 +98,7 @@ def machine_of(compute: Compute | None) -> Machine:
     return Machine(device, _PRECISIONS[compute.precision], compute.compile, compute.recompute)
 
 
-def _fault_of_gpu() -> str:
+def fault_of_gpu() -> str:
     """Return why nothing can be computed on a GPU, empty when it can."""
     if not torch.cuda.is_available():
         return "PyTorch finds none"
