@@ -22,3 +22,11 @@ def cost_text(version: View) -> str:
 def cpu_text(version: View) -> str:
     """Return the processor time that a version took to train; empty where that was not measured."""
     return f"{version['cpu_s']:.3g} s" if version.get("cpu_s") else ""
+
+
+def taken_by(versions: list[View]) -> tuple[str, list[str]]:
+    """Return the title of a column, and what each version took: money where any tells it, else processor time."""
+    for title, told in (("cost", cost_text), ("CPU", cpu_text)):
+        if any(taken := [told(version) for version in versions]):
+            return title, taken
+    return "", [""] * len(versions)

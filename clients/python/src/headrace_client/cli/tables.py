@@ -9,7 +9,7 @@ from headrace_data.tasks import TASKS, Measure, Task, of_slice, worst_first
 from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
-from headrace_client.costs import cost_text, cpu_text
+from headrace_client.costs import cost_text, cpu_text, taken_by
 from headrace_client.doubts import doubts
 from headrace_client.trials import chosen_text, trial_rows
 from headrace_client.views import View, short_id
@@ -81,8 +81,7 @@ def versions(found: list[View]) -> list[RenderableType]:
     title, qualities = _qualities(found)
     baselines = [_baseline(view) for view in found]
     compared = any(baselines)
-    # One column: what is paid where that is known, else what it is paid for.
-    taken = next((each for each in (("cost", cost_text), ("CPU", cpu_text)) if any(map(each[1], found))), None)
+    taken, costs = taken_by(found)
     rows = [
         [
             plain(view["model"]),
@@ -91,17 +90,16 @@ def versions(found: list[View]) -> list[RenderableType]:
             short_id(view["dataset_id"]),
             quality,
             *([baseline] if compared else []),
-            *([plain(taken[1](view))] if taken else []),
+            *([plain(cost)] if taken else []),
             coloured(view["state"]),
         ]
-        for view, quality, baseline in zip(found, qualities, baselines, strict=True)
+        for view, quality, baseline, cost in zip(found, qualities, baselines, costs, strict=True)
     ]
-    beside = [*([">baseline"] if compared else []), *([f">{taken[0]}"] if taken else [])]
+    beside = [*([">baseline"] if compared else []), *([f">{taken}"] if taken else [])]
     parts: list[RenderableType] = [table(["model", ">version", "=id", "=dataset", title, *beside, "=state"], rows)]
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
-    parts += _slices(found[-1]) if found else []
-    parts += [*_measured(found[-1]), *_cost(found[-1])] if found else []
+    parts += [*_slices(found[-1]), *_measured(found[-1]), *_cost(found[-1])] if found else []
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} is {plain(told)}"
         for view in found
