@@ -104,13 +104,13 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
     [
         (
             [("    colour: {impute: {constant: none}, encode: onehot}\n", ""), ("missing: keep", "missing: drop")],
-            "line 10: stream.schema[3].type: expected prepare.transform.colour.encode (onehot, ordinal, hash or text) "
-            "for a string feature, got none",
+            "line 10: stream.schema[3].type: expected prepare.transform.colour.encode (onehot, ordinal, hash, target "
+            "or text) for a string feature, got none",
         ),
         (
             [(", encode: onehot", "")],
-            "line 16: prepare.transform.colour: expected encode (onehot, ordinal, hash or text) for the string feature "
-            "'colour', got none",
+            "line 16: prepare.transform.colour: expected encode (onehot, ordinal, hash, target or text) for the string "
+            "feature 'colour', got none",
         ),
         (
             [("impute: median, ", "")],

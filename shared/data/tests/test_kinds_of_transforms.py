@@ -203,7 +203,11 @@ def test_a_cycle_ends_where_it_begins() -> None:
     ("choice", "element", "problem"),
     [
         ("encode: hash", "float64", "expected hash on string features only, got it on 'x' of float64"),
-        ("encode: buckets", "string", "expected onehot, ordinal, hash or text for the string feature 'x', got buckets"),
+        (
+            "encode: buckets",
+            "string",
+            "expected onehot, ordinal, hash, target or text for the string feature 'x', got buckets",
+        ),
         ("encode: buckets, scale: log", "float64", "expected encode or scale, got both"),
         ("encode: {kind: buckets, edges: [2, 1]}", "float64", r"expected rising numbers, got \[2, 1\]"),
         (f"encode: {{kind: buckets, edges: [{2**53}, {2**53 + 1}]}}", "float64", r"expected rising numbers, got \[9"),

@@ -132,8 +132,8 @@ bogus: 1
         "line 9: stream.schema[1].role: expected one field with role id, got another beside schema[0]",
         "line 9: stream.schema[1].type: expected 'string', 'bool', 'int8', 'int16', 'int32', 'int64', 'uint8', "
         "'uint16', 'uint32', 'float32' or 'float64', got \"strin\"",
-        "line 10: stream.schema[2].type: expected prepare.transform.words.encode (onehot, ordinal, hash or text) for a "
-        "string feature, got none",
+        "line 10: stream.schema[2].type: expected prepare.transform.words.encode (onehot, ordinal, hash, target or "
+        "text) for a string feature, got none",
         "line 13: stream.schema[3].shape[1]: expected greater than or equal to 1, got 0",
         "line 16: prepare.freeze.afterIdle: expected a duration such as 500ms, 3s, 5m, 1h or 7d, got 3",
         "line 17: prepare.split: expected train, validation and test to sum to 1, got 1.55",

@@ -54,6 +54,10 @@ CHOICES = {
     "onehot": ["encode: onehot", "encode: {kind: onehot, maxCategories: 3}", "encode: {kind: onehot, minCount: 20}"],
     "ordinal": ["encode: ordinal", "encode: {kind: ordinal, maxCategories: 3}"],
     "hash": ["encode: hash", "encode: {kind: hash, inputs: 7}"],
+    "target": [
+        "encode: target",
+        "encode: {kind: target, smoothing: 0, maxCategories: 3}",
+    ],
     "text": [],  # a network makes its inputs: see test_encoder.py
 }
 """What a spec says for each kind, in every form."""

@@ -35,6 +35,8 @@ _LINEAGE: Final = (
     pa.field(INDEX, pa.int32(), nullable=False),
     pa.field(TIME, TIME_TYPE),
 )
+LINEAGE: Final = tuple(field.name for field in _LINEAGE)
+"""The columns that say where a row came from and when."""
 FIRST_US: Final = -62_135_596_800_000_000
 LAST_US: Final = 253_402_300_799_999_999
 """The years 1 to 9999, which are those of Python's datetime."""

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace_data.batches import elements
+from headrace_data.batches import LINEAGE, elements
 from headrace_data.errors import DatasetInvalid
+from headrace_data.folds import FOLD, folds_of
 from headrace_data.manifest import Manifest, Reading
 from headrace_data.parts import BlobStore, read_groups, read_part
 from headrace_data.slices import is_taken, rows_of, splits_of
@@ -68,7 +69,8 @@ class DatasetReader:
         manifest, read = self.manifest, self._read
         if manifest.reading is None:
             parts = manifest.splits[split].parts
-            return [partial(read_groups, part, read, self._store, lineage=False) for part in parts]
+            lineage = self._needs_folds(split)
+            return [partial(read_groups, part, read, self._store, lineage=lineage) for part in parts]
         return [
             partial(self._groups, (number, place), SPLITS.index(split), manifest.reading)
             for number, taken in enumerate(manifest.slices)
@@ -80,7 +82,8 @@ class DatasetReader:
         part = taken.parts[place[1]]
         if (known := self._known.get(place)) is not None:
             held = any(bits[split].any() for bits in known)
-            groups = read_groups(part, read, self._store, lineage=False) if held else ()
+            lineage = self._needs_folds(SPLITS[split])
+            groups = read_groups(part, read, self._store, lineage=lineage) if held else ()
             for rows, bits in zip(groups, known, strict=False):
                 yield rows.filter(pa.array(np.unpackbits(bits[split], count=len(rows)).view(np.bool_)))
             return
@@ -89,7 +92,9 @@ class DatasetReader:
             kept, sides = is_taken(rows, taken, self.manifest.fields, reading), splits_of(rows, reading)
             in_splits = np.array([kept & (sides == number) for number in range(len(SPLITS))])
             found.append(np.packbits(in_splits, axis=1))
-            yield rows.filter(pa.array(in_splits[split])).select([field.name for field in read])
+            names = [field.name for field in read]
+            names += LINEAGE if self._needs_folds(SPLITS[split]) else []
+            yield rows.filter(pa.array(in_splits[split])).select(names)
         self._known[place] = found
 
     @property
@@ -106,6 +111,8 @@ class DatasetReader:
     def columns(self, split: SplitName) -> Columns:
         """Return a split's features, each of shape [rows, *field shape], and its label, shape [rows].
 
+        Of the training split the rows' folds are in the column `FOLD`, where a transform asks for them.
+
         They are what a model is called with. Numbers have the type of their field, whole numbers that may be missing
         that of float64; texts are Python strings. A missing number is NaN, a missing text is empty, as a blank one is
         that was no category of its own when the dataset was frozen. Raises
@@ -116,12 +123,15 @@ class DatasetReader:
     def columns_of(self, splits: Sequence[SplitName] = SPLITS) -> dict[SplitName, Columns]:
         """Return what `columns` does of several splits, having read the rows once."""
         columns = {split: self._empty(self.manifest.splits[split].rows) for split in splits}
+        for split in filter(self._needs_folds, splits):
+            columns[split][FOLD] = np.empty(self.manifest.splits[split].rows, np.int64)
         starts = dict.fromkeys(splits, 0)
         for split, batch in self.rows(splits):
             start, end = starts[split], starts[split] + len(batch)
             starts[split] = end
             if end <= self.manifest.splits[split].rows:
-                for name, values in self.arrays(batch).items():
+                folds = {FOLD: folds_of(batch)} if self._needs_folds(split) else {}
+                for name, values in (self.arrays(batch) | folds).items():
                     columns[split][name][start:end] = values
         for split, count in starts.items():
             if count != self.manifest.splits[split].rows:
@@ -157,10 +167,13 @@ class DatasetReader:
     def encoded(self, batch: pa.RecordBatch) -> Columns:
         """Return what `arrays` does, with the codes of categories, [rows] int64, in the place of their texts.
 
-        Codes are made of the distinct texts alone, without a Python object for each row.
+        Codes are made of the distinct texts alone, without a Python object for each row. Of rows that came with their
+        lineage the folds are there too, where a transform asks for them.
         """
         transforms = self.manifest.transforms
-        encoded = {}
+        encoded: Columns = {}
+        if transforms.needs_folds and LINEAGE[0] in batch.schema.names:
+            encoded[FOLD] = folds_of(batch)
         for field in self._learned:
             fitted = transforms[field.name] if field.role == "feature" else None
             encoded[field.name] = (
@@ -180,6 +193,9 @@ class DatasetReader:
             numbers = digests(batch.column(group.name), "group") >> np.uint64(12)
             columns[label] = np.stack([columns[label], numbers], axis=1).astype(np.float64)
         return columns
+
+    def _needs_folds(self, split: SplitName) -> bool:
+        return split == "train" and self.manifest.transforms.needs_folds
 
     @property
     def row_bytes(self) -> int:

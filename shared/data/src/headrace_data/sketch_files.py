@@ -62,6 +62,7 @@ def _plain_side(prefix: str, side: Side, arrays: Arrays) -> dict[str, Any]:
         "rows": side.rows,
         "numbers": numbers,
         "texts": {name: _plain_values(values) for name, values in side.texts.items()},
+        **({"sums": {name: list(sums.found()) for name, sums in side.sums.items()}} if side.sums else {}),
     }
 
 
@@ -84,6 +85,8 @@ def _restore_side(prefix: str, side: Side, plain: dict[str, Any], arrays: Arrays
     side.rows = int(plain["rows"])
     for name, values in side.texts.items():
         _restore_values(values, plain["texts"][name])
+    for name, sums in side.sums.items():
+        sums.settle((tuple(key), int(rows), float(total)) for key, rows, total in plain["sums"][name])
     for name, number in side.numbers.items():
         told, place = plain["numbers"][name], prefix + name
         number.settle(Moments(int(told["count"]), *(arrays[f"{place}/{each}"] for each in _MOMENTS)))

@@ -20,8 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace_data.batches import elements, lineage, place_of
+from headrace_data.folds import folds_of
+from headrace_data.label_sums import LabelSums
 from headrace_data.sampling import Ranks, RowSample, capacity_of, ranks_of
 from headrace_data.spec import Field, Pipeline, Transform
+from headrace_data.spec.transform import Target
 from headrace_data.split import SPLITS, SplitName
 
 Floats = npt.NDArray[np.float64]
@@ -169,6 +172,8 @@ class Side:
     """By feature."""
     texts: dict[str, Values]
     """By feature."""
+    sums: dict[str, LabelSums]
+    """By text feature that becomes what its rows have for a label."""
 
     def add(self, batch: pa.RecordBatch, partition: int) -> None:
         """Take in rows of one producers' partition."""
@@ -178,6 +183,9 @@ class Side:
             number.add(batch, partition, ranks)
         for values in self.texts.values():
             values.add(batch)
+        folds = folds_of(batch) if self.sums else np.empty(0, np.int64)
+        for sums in self.sums.values():
+            sums.add(batch, partition, folds)
 
     def merge(self, other: Side) -> None:
         """Take in what is known of other rows."""
@@ -186,6 +194,8 @@ class Side:
             number.merge(other.numbers[name])
         for name, values in self.texts.items():
             values.merge(other.texts[name])
+        for name, sums in self.sums.items():
+            sums.merge(other.sums[name])
 
 
 class Sketch:
@@ -240,7 +250,7 @@ def needs_order(transform: Transform) -> bool:
 def _most_categories(transform: Transform) -> int:
     if transform.kind_of("string") == "text":
         return 0  # nothing is learned from which texts there are, and they may be long
-    return MAX_FOUND if transform.limits_categories else MAX_CATEGORIES
+    return MAX_FOUND if transform.limits_categories or transform.kind_of("string") == "target" else MAX_CATEGORIES
 
 
 def sample_capacity(pipeline: Pipeline) -> int:
@@ -270,4 +280,15 @@ def _side(pipeline: Pipeline, name: SplitName) -> Side:
             for each in features
             if each.type == "string"
         },
+        sums=_sums(pipeline) if name == "train" else {},
     )
+
+
+def _sums(pipeline: Pipeline) -> dict[str, LabelSums]:
+    label, features = pipeline.stream.label, [each for each in pipeline.stream.features if each.type == "string"]
+    chosen = {each.name: pipeline.transform(each.name) for each in features}
+    return {
+        name: LabelSums(name, label.name, MAX_FOUND, classes=transform.told(Target).counts_classes(label.type))
+        for name, transform in chosen.items()
+        if transform.kind_of("string") == "target"
+    }

@@ -65,6 +65,10 @@ class ServedModel(nn.Module):
         """Turn raw features, each [rows, *shape], texts as such or as codes, into [rows, *input_shape] float32."""
         return torch.from_numpy(self.transforms.apply(columns)).reshape(-1, *self.input_shape)
 
+    def prepare_training(self, columns: Columns) -> torch.Tensor:
+        """Return what `prepare` does of rows that are learned from: `FittedTransforms.apply_training`."""
+        return torch.from_numpy(self.transforms.apply_training(columns)).reshape(-1, *self.input_shape)
+
     def weights(self) -> dict[str, torch.Tensor]:
         """Return a copy of what the model has learnt or been given, its transforms' numbers too, by name."""
         held = {name: torch.from_numpy(values.copy()) for name, values in constants_of(self.features).items()}

@@ -10,11 +10,20 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from headrace_data.transforms import LARGEST, UNSEEN, FittedCategory, FittedSingle, FittedText, FittedTransform
+from headrace_data.transforms import (
+    LARGEST,
+    UNSEEN,
+    FittedCategory,
+    FittedKnown,
+    FittedSingle,
+    FittedText,
+    FittedTransform,
+)
 from headrace_data.transforms.buckets import FittedBuckets
 from headrace_data.transforms.cyclic import FARTHEST, FittedCyclic
 from headrace_data.transforms.hashing import FittedHash
 from headrace_data.transforms.quantile import FittedQuantile
+from headrace_data.transforms.target import FittedTarget
 from headrace_data.transforms.winsorize import FittedWinsorized
 from onnx import helper, numpy_helper
 
@@ -113,6 +122,11 @@ def _hash(fitted: FittedHash, _feature: Feature, writer: Writer, prefix: str, ra
     return writer.cast(writer.node("Equal", codes, places), np.bool_, np.float32)
 
 
+def _target(fitted: FittedTarget, _feature: Feature, writer: Writer, prefix: str, raw: str) -> str:
+    # The code of what is not told apart is -1: the last row.
+    return writer.node("Gather", writer.constant(f"{prefix}.table", fitted.table), raw, axis=0)
+
+
 def _text(_fitted: FittedText, _feature: Feature, writer: Writer, _prefix: str, raw: str) -> str:
     """Write the tokens of a text as they are, [batch, tokens]."""
     return writer.cast(raw, np.int64, np.float32)
@@ -170,6 +184,7 @@ GRAPHS: Final[Mapping[str, Callable[[Any, Feature, Writer, str, str], str]]] = M
         "onehot": _onehot,
         "ordinal": _ordinal,
         "hash": _hash,
+        "target": _target,
         "text": _text,
     }
 )
@@ -178,7 +193,7 @@ GRAPHS: Final[Mapping[str, Callable[[Any, Feature, Writer, str, str], str]]] = M
 
 def write_codes(text: FittedText, codes: str) -> list[onnx.NodeProto]:
     """Return the operators from a text, the graph's input of its feature's name, to its code, [batch] int64."""
-    if isinstance(text, FittedCategory):
+    if isinstance(text, FittedKnown):
         return [
             helper.make_node(
                 "LabelEncoder",

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from headrace_data.spec import Field
 from headrace_data.split import SPLITS
-from headrace_data.transforms import Fitted, FittedCategory, FittedSingle, FittedText, FittedTransform
+from headrace_data.transforms import Fitted, FittedCategory, FittedKnown, FittedSingle, FittedText, FittedTransform
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.report import page
@@ -205,7 +205,7 @@ def _alike(facts: DatasetFacts) -> Html | None:
     manifest = facts.manifest
     texts = {manifest.label.name: [value for value in manifest.classes if isinstance(value, str)]}
     fitted = [manifest.transforms[field.name] for field in manifest.features]
-    texts |= {one.name: list(one.categories) for one in fitted if isinstance(one, FittedCategory)}
+    texts |= {one.name: list(one.categories) for one in fitted if isinstance(one, FittedKnown)}
     rows = [[name, twins_text(group)] for name, found in texts.items() for group in near_twins(found)]
     if not rows:
         return None

@@ -101,7 +101,8 @@ def wants_baseline(spec: PipelineSpec) -> bool:
 
 def balanced(spec: PipelineSpec) -> bool:
     """Tell whether each class counts alike while a pipeline's versions are trained."""
-    return parse(spec).train.class_weights == "balanced"
+    train = parse(spec).train
+    return train.class_weights == "balanced" or bool(train.augment and train.augment.oversample)
 
 
 def cache_policy(spec: PipelineSpec) -> CachePolicy:

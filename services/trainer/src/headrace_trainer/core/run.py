@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -23,6 +23,7 @@ from headrace_learning.heads import HEADS
 from headrace_learning.heads.head import Learned
 from headrace_learning.served import ServedModel, ServedRegressor
 from headrace_learning.training.objectives import Objective
+from headrace_learning.training.oversampling import oversampled
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
 from headrace_learning.training.transfer import Origin
@@ -188,6 +189,8 @@ class _Prepared:
     outputs: int
     serve: Callable[[nn.Module], ServedModel]
     memory: Memory
+    counts: Sequence[int]
+    """Training rows of each class; none where there are no classes."""
 
 
 def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, family: Family) -> _Prepared:
@@ -203,9 +206,14 @@ def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, family: Family)
     summary = splits.summary(labels, whole=plan.task.answers_numbers)
     learned = HEADS[plan.pipeline.task](plan.pipeline, plan.places, labels)
     serve = partial(learned.serve, features, shape)
-    prepare = partial(_prepare, serve(nn.Identity()), learned, plan.dataset)
-    rows = Sources(splits.source("train", prepare), splits.source("validation", prepare))
-    return _Prepared(family, splits, summary, labels, rows, learned.objective, shape, outputs, serve, memory)
+    bare, label = serve(nn.Identity()), plan.dataset.label.name
+    training = partial(_prepare, bare.prepare_training, learned, label)
+    rows = Sources(
+        splits.source("train", training), splits.source("validation", partial(_prepare, bare.prepare, learned, label))
+    )
+    return _Prepared(
+        family, splits, summary, labels, rows, learned.objective, shape, outputs, serve, memory, learned.counts
+    )
 
 
 def _fit(
@@ -222,7 +230,8 @@ def _fit(
     require_room(prepared.family, train, shape, outputs, splits.rows, splits.held_bytes, prepared.memory.total_bytes)
     origin = plan.origin(prepared.labels)
     told = Run(train, shape, outputs, subject, checkpoints, progress, artifacts, plan.classes, origin)
-    return prepared.family.fit(train.network, prepared.rows, prepared.objective, told)
+    training = oversampled(prepared.rows.train, train, prepared.counts)
+    return prepared.family.fit(train.network, replace(prepared.rows, train=training), prepared.objective, told)
 
 
 def _exported(
@@ -267,6 +276,6 @@ def _measured(plan: Plan, graph: bytes, test: Labelled, baseline: Always) -> dic
 
 
 @torch.no_grad()
-def _prepare(model: ServedModel, learned: Learned, dataset: Manifest, columns: Columns) -> Rows:
+def _prepare(inputs: Callable[[Columns], torch.Tensor], learned: Learned, label: str, columns: Columns) -> Rows:
     """Apply the transforms, which do not change while the network learns."""
-    return learned.rows(model.prepare(columns), learned.targets(columns[dataset.label.name]))
+    return learned.rows(inputs(columns), learned.targets(columns[label]))

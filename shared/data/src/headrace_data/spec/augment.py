@@ -29,6 +29,13 @@ class Augment(Section):
         description="Above 0, two rows are mixed to one, and their labels in the same shares, which come from the "
         "distribution Beta(mixup, mixup): 0.2 leaves most rows nearly as they are.",
     )
+    oversample: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,
+        description="Classification only: rows of rare classes come several times in each epoch, which grows by them. "
+        "1: each class has about as many as the commonest. 0.5: rows of a class that has a hundredth of those come ten "
+        "times. Probabilities are those of such rows, as they are with classWeights, for which there is no room beside.",
+    )
     gain: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
         default=0.0,
         exclude_if=lambda value: not value,
@@ -109,6 +116,16 @@ def _unfit(name: str, kind: str, shapes: list[list[int]] | None, tune: object) -
     if name == "timeShift" and ranks != [2]:
         return f"expected one feature of shape [steps, values] for it, got {shapes}"
     return None
+
+
+def rare_classes_are_made_up_for_once(draft: Draft) -> Iterator[Finding]:
+    """Demand no weights of classes beside rows of rare ones that come more often."""
+    strength, place = draft.at("train", "augment", "oversample"), ("train", "augment", "oversample")
+    if strength and draft.at("train", "classWeights") == "balanced":
+        yield (
+            place,
+            f"expected classWeights none beside it, which make up for the same rows, got {strength} and balanced",
+        )
 
 
 def images_stay_in_sight(draft: Draft) -> Iterator[Finding]:

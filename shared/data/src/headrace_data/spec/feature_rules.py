@@ -11,11 +11,11 @@ import numpy as np
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, built, closest
 from headrace_data.spec.prepare import MAX_TRANSFORMS, Clean
 from headrace_data.spec.stream import Field
-from headrace_data.spec.transform import ENCODES_TEXTS, Buckets, Constant, Transform
+from headrace_data.spec.transform import ENCODES_TEXTS, Buckets, Constant, Target, Transform
 from headrace_data.spec.yaml_tree import Path
 
 _TRANSFORM: Final[Path] = ("prepare", "transform")
-_TEXTS: Final = "onehot, ordinal, hash or text"
+_TEXTS: Final = "onehot, ordinal, hash, target or text"
 _SINGLE: Final = ("quantile", "buckets", "cyclic")
 """Kinds for numbers that are no part of an array: each has places of its own."""
 READS_TEXTS: Final = ("encoder",)
@@ -97,6 +97,21 @@ def transforms_fit_features(draft: Draft) -> Iterator[Finding]:
             reason = f"expected a nullable feature, got {field.name!r} with nullable: false, which is never missing"
             yield (*place, "impute"), reason
         yield from (_text if field.type == "string" else _number)(field, transform, place)
+
+
+def targets_fit_the_label(draft: Draft) -> Iterator[Finding]:
+    """Demand a label that a category can be encoded by as it is asked for."""
+    labels = draft.by_role("label")
+    label = draft.fields.get(labels[0]) if len(labels) == 1 else None
+    for field in draft.fields.values():
+        transform = _transform(draft, field.name) if field.role == "feature" and field.type == "string" else None
+        if label is None or transform is None or transform.kind_of("string") != "target":
+            continue
+        of, place = transform.told(Target).of, (*_TRANSFORM, field.name, "encode", "of")
+        if of == "shares" and label.type.startswith("float"):
+            yield place, f"expected mean for a label of type {label.type}, got shares"
+        if of == "mean" and label.type == "string":
+            yield place, "expected shares for a label of type string, got mean"
 
 
 def _text(field: Field, transform: Transform, place: Path) -> Iterator[Finding]:
@@ -182,5 +197,6 @@ FEATURE_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     categories_are_encoded,
     transforms_fit_features,
     language_has_a_reader,
+    targets_fit_the_label,
 )
 """The rules about features."""

@@ -12,7 +12,11 @@ from typing import Final, get_args
 
 import numpy as np
 
-from headrace_data.spec.augment import images_stay_in_sight, rows_are_changed_as_the_network_reads_them
+from headrace_data.spec.augment import (
+    images_stay_in_sight,
+    rare_classes_are_made_up_for_once,
+    rows_are_changed_as_the_network_reads_them,
+)
 from headrace_data.spec.compute import blocks_are_recomputed_where_there_are_some
 from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
@@ -233,6 +237,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     variants_are_different,
     rows_are_changed_as_the_network_reads_them,
     blocks_are_recomputed_where_there_are_some,
+    rare_classes_are_made_up_for_once,
     layers_are_of_a_version,
     space_is_of_the_section,
     *FEATURE_RULES,

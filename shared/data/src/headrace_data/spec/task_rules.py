@@ -40,6 +40,13 @@ def settings_are_of_the_task(draft: Draft) -> Iterator[Finding]:
             yield ("train", name), f"expected none for a {task}, as only {heeding} heeds it, got {told!r}"
 
 
+def classes_are_oversampled(draft: Draft) -> Iterator[Finding]:
+    """Demand a classification from who makes rare classes come more often."""
+    strength, task = draft.at("train", "augment", "oversample"), _task(draft)
+    if strength and task is not None and task != "classification":
+        yield ("train", "augment", "oversample"), f"expected none for a {task}, which has no classes, got {strength}"
+
+
 def task_fits_network(draft: Draft) -> Iterator[Finding]:
     """Demand a network that can learn the task."""
     kind, task = draft.at("train", "network", "kind"), _task(draft)
@@ -222,6 +229,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     settings_are_of_the_task,
     task_fits_network,
     groups_are_there,
+    classes_are_oversampled,
     features_leave_the_task_its_names,
     measures_are_of_the_task,
     positive_is_a_value_of_the_label,

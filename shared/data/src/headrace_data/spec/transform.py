@@ -95,6 +95,28 @@ class Hash(Section):
     )
 
 
+class Target(Section):
+    """What the label is on average in a category, drawn to the mean of all rows where it has few."""
+
+    kind: Literal["target"] = pydantic.Field(description="Mean of the label, or share of each class, in the category.")
+    smoothing: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
+        default=20.0,
+        description="So many rows of the mean over all are added to each category: one of as many rows lies half way.",
+    )
+    of: Literal["mean", "shares"] | None = pydantic.Field(
+        default=None,
+        description="mean: of a label of numbers. shares: of each class, of two classes of the second. Left out: the "
+        "mean of numbers, else shares.",
+    )
+    max_categories: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
+        default=10_000, description="Only so many categories, the most frequent, are told apart; others are as unknown."
+    )
+
+    def counts_classes(self, label: ElementType) -> bool:
+        """Return whether labels of this type are counted value by value; else they are summed up."""
+        return label in ("string", "bool") if self.of is None else self.of == "shares"
+
+
 class Buckets(Section):
     """The interval that a number lies in: one input for each."""
 
@@ -121,15 +143,16 @@ class Cyclic(Section):
 
 ScaleWord = Literal["standard", "minmax", "robust", "none", "log", "winsorize", "quantile"]
 """How a number is scaled."""
-EncodeWord = Literal["onehot", "ordinal", "hash", "text", "buckets"]
+EncodeWord = Literal["onehot", "ordinal", "hash", "target", "text", "buckets"]
 """How a text, or a number, becomes inputs."""
-ENCODES_TEXTS: Final = ("onehot", "ordinal", "hash", "text")
+ENCODES_TEXTS: Final = ("onehot", "ordinal", "hash", "target", "text")
 """Kinds of encode for string features; the others are for numbers."""
 _SCALES: Final = {"winsorize": "winsorize", "quantile": "quantile"}
 _ENCODES: Final = {
     "onehot": "categories",
     "ordinal": "categories",
     "hash": "hash",
+    "target": "target",
     "buckets": "buckets",
     "cyclic": "cyclic",
 }
@@ -173,6 +196,7 @@ Encode = Annotated[
     Annotated[EncodeWord, pydantic.Tag("a word")]
     | Annotated[Categories, pydantic.Tag("categories")]
     | Annotated[Hash, pydantic.Tag("hash")]
+    | Annotated[Target, pydantic.Tag("target")]
     | Annotated[Buckets, pydantic.Tag("buckets")]
     | Annotated[Cyclic, pydantic.Tag("cyclic")],
     pydantic.Discriminator(
@@ -203,6 +227,7 @@ class Transform(Section):
         "the training split, all zeros for another. ordinal: the category's place in sorted order, one more than the "
         "last for another. At most 1000 categories; with maxCategories or minCount up to 100,000, of which the rare "
         "ones share a place with those to come. hash: one of 32 columns by the text's hash, for texts of any number. "
+        "target: what the label is on average in the category, for training rows in the rows of other folds. "
         "text: as it is, for a network that reads language. "
         "Single numbers: buckets, one column for each of ten intervals, or {kind: cyclic, periods: [...]}.",
     )

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace_data.errors import ManifestInvalid
+from headrace_data.folds import FOLD
 from headrace_data.sketches import Floats, Side
 from headrace_data.spec import Field, Transform
 from headrace_data.transforms import (
@@ -29,13 +30,14 @@ from headrace_data.transforms import (
     quantile,
     robust,
     standard,
+    target,
     text,
     winsorize,
 )
-from headrace_data.transforms.category import UNSEEN, FittedCategory
+from headrace_data.transforms.category import UNSEEN, FittedCategory, FittedKnown
 from headrace_data.transforms.scaled import LARGEST, FittedTransform
 from headrace_data.transforms.single import FittedSingle
-from headrace_data.transforms.texts import FittedText
+from headrace_data.transforms.texts import FittedText, OutOfFold
 
 __all__ = [
     "LARGEST",
@@ -43,6 +45,7 @@ __all__ = [
     "UNSEEN",
     "Fitted",
     "FittedCategory",
+    "FittedKnown",
     "FittedSingle",
     "FittedText",
     "FittedTransform",
@@ -80,6 +83,7 @@ TRANSFORMS: Final[Mapping[str, Kind]] = MappingProxyType(
         "onehot": onehot,
         "ordinal": ordinal,
         "hash": hashing,
+        "target": target,
         "text": text,
     }
 )
@@ -108,13 +112,32 @@ class FittedTransforms:
 
         Numbers come as [rows, *feature shape], texts, or their codes, as [rows].
         """
+        return self._joined(columns, training=False)
+
+    def apply_training(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Return what `apply` does of rows that are learned from: what is fitted by the label leaves out their own.
+
+        Where `needs_folds`, their folds are in the column `FOLD`.
+        """
+        return self._joined(columns, training=True)
+
+    @property
+    def needs_folds(self) -> bool:
+        """Whether training rows become something else than others do."""
+        return any(isinstance(feature, OutOfFold) for feature in self.features)
+
+    def _joined(self, columns: Mapping[str, npt.NDArray[Any]], *, training: bool) -> npt.NDArray[np.float32]:
         rows, width = len(columns[self.features[0].name]), self.width
         joined = np.empty((rows, width), dtype=np.float32)
         # By rows that stay in a core's cache: a column of many rows would pass through memory for each feature.
         for block in range(0, rows, step := max(_BLOCK_VALUES // width, 1)):
             some, place = slice(block, block + step), 0
             for feature in self.features:
-                applied = feature.apply(columns[feature.name][some])
+                values = columns[feature.name][some]
+                if training and isinstance(feature, OutOfFold):
+                    applied = feature.apply_training(values, columns[FOLD][some])
+                else:
+                    applied = feature.apply(values)
                 joined[some, place : (place := place + feature.width)] = applied.reshape(len(applied), feature.width)
         return joined
 

@@ -23,8 +23,30 @@ UNSEEN: Final = -1
 _KINDS: Final = ("onehot", "ordinal")
 
 
+class FittedKnown(FittedText):
+    """The transform of one text of which the training split's categories are told apart."""
+
+    categories: tuple[str, ...]
+    """What is told apart of the training split, sorted by code points, filled values included; never empty."""
+
+    @cached_property
+    def code_of(self) -> dict[str, int]:
+        """Place of each known category, and of the empty text when it may be missing; all others are `UNSEEN`."""
+        codes = {category: place for place, category in enumerate(self.categories)}
+        return codes if self.fill is None else codes | {"": codes.get(self.fill, UNSEEN)}
+
+    def codes(self, values: Sequence[str | None] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Return the place of each category in `categories`, `UNSEEN` for others; None and "" are missing."""
+        code_of = self.code_of
+        return np.fromiter((code_of.get(value or "", UNSEEN) for value in values), dtype=np.int64, count=len(values))
+
+    def knows(self, text: str) -> bool:
+        """Return whether a text has a place of its own."""
+        return text in self.code_of
+
+
 @dataclass(frozen=True)
-class FittedCategory(FittedText):
+class FittedCategory(FittedKnown):
     """The transform of one category."""
 
     name: str
@@ -47,21 +69,6 @@ class FittedCategory(FittedText):
     def width(self) -> int:
         """Inputs of a network that it makes of one row."""
         return len(self.categories) + self.rare if self.encode == "onehot" else 1
-
-    @cached_property
-    def code_of(self) -> dict[str, int]:
-        """Place of each known category, and of the empty text when it may be missing; all others are `UNSEEN`."""
-        codes = {category: place for place, category in enumerate(self.categories)}
-        return codes if self.fill is None else codes | {"": codes.get(self.fill, UNSEEN)}
-
-    def codes(self, values: Sequence[str | None] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Return the place of each category in `categories`, `UNSEEN` for others; None and "" are missing."""
-        code_of = self.code_of
-        return np.fromiter((code_of.get(value or "", UNSEEN) for value in values), dtype=np.int64, count=len(values))
-
-    def knows(self, text: str) -> bool:
-        """Return whether a text has a place of its own."""
-        return text in self.code_of
 
     def apply(self, values: Sequence[str | None] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return encoded categories: [rows, categories] (onehot) or [rows] (ordinal).

@@ -13,6 +13,17 @@ import pyarrow as pa
 Codes = npt.NDArray[np.int64]
 
 
+class OutOfFold(ABC):
+    """A transform that is fitted by the label: of training rows it makes something else than of all others."""
+
+    @abstractmethod
+    def apply_training(self, values: Sequence[str | None] | npt.NDArray[Any], folds: Codes) -> npt.NDArray[np.float32]:
+        """Return what training rows become, [rows, width], each as if the rows of its own fold were not there.
+
+        `folds` are as `headrace_data.folds.folds_of` has them, [rows].
+        """
+
+
 class FittedText(ABC):
     """The transform of one text feature."""
 

@@ -15,10 +15,13 @@ from headrace_learning.training.objectives import Classification, balanced_weigh
 
 def learn(pipeline: Pipeline, classes: Classes, labels: ClassCounts) -> Learned:
     """Return what is learned: each class counts alike where the spec wants them balanced."""
-    weights = None
-    if pipeline.train.class_weights == "balanced":
-        weights = balanced_weights(torch.tensor([labels.counts[value] for value in classes]))
+    counts = [labels.counts[value] for value in classes]
+    weights = balanced_weights(torch.tensor(counts)) if pipeline.train.class_weights == "balanced" else None
     places = partial(class_indexes, classes=classes)
     return Learned(
-        len(classes), Classification(weights), lambda values: torch.from_numpy(places(values)), ServedClassifier
+        outputs=len(classes),
+        objective=Classification(weights),
+        targets=lambda values: torch.from_numpy(places(values)),
+        serve=ServedClassifier,
+        counts=counts,
     )

@@ -30,6 +30,8 @@ class Learned:
     """Around features, the shape of a prepared row and a network: the model that is exported."""
     rows: Callable[[torch.Tensor, torch.Tensor], Rows] = Rows
     """From inputs and targets to rows, in the order in which such are learned from."""
+    counts: Sequence[int] = ()
+    """Rows of each class in the training split; none where there are no classes."""
 
 
 Head = Callable[[Pipeline, Classes, Any], Learned]

@@ -1,6 +1,7 @@
 """The prepared rows of a split: in memory, or streamed from its parts where they are too many for that."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -61,6 +62,28 @@ class Lists(Rows):
         return order[turns[place[order]].argsort(stable=True)]
 
 
+@dataclass(frozen=True)
+class RepeatedRows:
+    """Rows in memory of which some come more than once in an epoch."""
+
+    rows: Rows
+    places: torch.Tensor
+    """Of each that comes, [rows of an epoch] int64."""
+
+    def __len__(self) -> int:
+        """Return how many come in an epoch."""
+        return len(self.places)
+
+    def batches(self, size: int, seed: int, epoch: int) -> Generator[Rows, None, None]:
+        """Yield the rows of an epoch, in an order that is a function of (seed, epoch), `size` rows at a time."""
+        for places in torch.split(self.places[order_of_rows(len(self), seed, epoch)], size):
+            yield Rows(self.rows.inputs[places], self.rows.targets[places])
+
+    def chunks(self) -> Iterator[Rows]:
+        """Yield each row once."""
+        return self.rows.chunks()
+
+
 def joined(parts: Iterable[Rows]) -> Rows:
     """Return rows that come in parts, in memory; at least one part."""
     held = list(parts)
@@ -97,13 +120,23 @@ class StreamedRows:
         """
         self._parts = parts
         self._prepare = prepare
-        self._rows = rows
+        self._rows = self.epoch_rows = rows
+        self.times: torch.Tensor | None = None
         self._piece = max(_PIECE_BYTES // row_bytes, 1)
         self._capacity = max(min(buffer_bytes // row_bytes, rows), 1)
 
     def __len__(self) -> int:
-        """Return how many there are."""
-        return self._rows
+        """Return how many come in an epoch."""
+        return self.epoch_rows
+
+    def repeated(self, times: torch.Tensor, epoch_rows: int) -> "StreamedRows":
+        """Return the rows of which each comes as often in `batches` as its class says, [classes] int64.
+
+        That are `epoch_rows` in all. Targets are places of classes.
+        """
+        other = copy(self)
+        other.times, other.epoch_rows = times, epoch_rows
+        return other
 
     def batches(self, size: int, seed: int, epoch: int) -> Generator[Rows, None, None]:
         """Yield each row once, in an order that is a function of (seed, epoch), `size` rows at a time."""
@@ -115,7 +148,7 @@ class StreamedRows:
             read += len(targets)
             for start in range(0, len(targets), size):
                 yield Rows(inputs[start : start + size], targets[start : start + size])
-        self._require_all(read)
+        self._require_all(read, self.epoch_rows)
 
     def chunks(self) -> Iterator[Rows]:
         """Yield each row once, in canonical order, as many at a time as a forward pass takes."""
@@ -124,17 +157,21 @@ class StreamedRows:
             read += len(piece)
             inputs, targets = torch.split(piece.inputs, MEASURED_AT_ONCE), torch.split(piece.targets, MEASURED_AT_ONCE)
             yield from map(type(piece), inputs, targets)
-        self._require_all(read)
+        self._require_all(read, self._rows)
 
     def _arrays(self, part: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Arrays]:
         for piece in self._pieces(part):
-            yield piece.inputs.numpy(), piece.targets.numpy()
+            if self.times is None:
+                yield piece.inputs.numpy(), piece.targets.numpy()
+                continue
+            for places in torch.split(torch.repeat_interleave(self.times[piece.targets]), self._piece):
+                yield piece.inputs[places].numpy(), piece.targets[places].numpy()
 
     def _pieces(self, part: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Rows]:
         for group in part():
             for start in range(0, len(group), self._piece):
                 yield self._prepare(group.slice(start, self._piece))
 
-    def _require_all(self, read: int) -> None:
-        if read != self._rows:
-            raise DatasetInvalid(f"expected {self._rows} rows in the parts of a split, got {read}")
+    def _require_all(self, read: int, expected: int) -> None:
+        if read != expected:
+            raise DatasetInvalid(f"expected {expected} rows in the parts of a split, got {read}")
