@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from headrace_data.manifest import Manifest
 from headrace_data.spec import MlpNetwork, Optimizer, Pipeline, TreesModel, Tune, with_values
-from headrace_learning.tuning import State, Trial
+from headrace_learning.tuning import State, Trial, most_steps
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import WorkRefused
 from headrace_runtime.runs.folder import output_prefix
@@ -207,3 +207,17 @@ def test_trials_that_fail_are_told_and_passed_over(assign: Assign, tuned: Callab
     hopeless = tuned(trials=2, space={"optimizer.learningRate": [9.5, 10.0]}, optimizer=sgd, epochs=2)
     with pytest.raises(WorkRefused, match=r"train\.tune: each of 2 trials failed; the last: training diverged"):
         work(assign(hopeless, "none"), Telling())
+
+
+@pytest.mark.parametrize(
+    ("space", "most"),
+    [({}, 3), ({"epochs": [2, 9, 4]}, 9), ({"epochs": {"low": 2, "high": 27}}, 27)],
+)
+def test_hyperband_knows_how_long_the_longest_trial_is(
+    tuned: Callable[..., Pipeline], space: dict[str, Any], most: int
+) -> None:
+    pipeline = tuned(space={**SPACE, **space}, pruner="hyperband")
+    assert most_steps(pipeline.train) == most
+    grown = tuned(space={"network.rounds": {"low": 10, "high": 40}}, network=TreesModel(kind="trees", rounds=5))
+    assert most_steps(grown.train) == 40
+    assert most_steps(tuned(network=TreesModel(kind="trees", rounds=5)).train) == 5

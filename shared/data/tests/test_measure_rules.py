@@ -37,6 +37,7 @@ def test_what_is_said_of_measures_is_in_no_digest_until_it_is_said() -> None:
         ("int64", ", positive: 1, threshold: {maximise: f1}", "measure: f1"),
         ("bool", ", threshold: {costs: {missed: 20, falseAlarm: 1}}", "measure: f1"),
         ("float64", "", "measure: mae, limits: {rmse: 3.5}, worse: {r2: 0.01}"),
+        ("float64", ", task: quantile", "measure: coverage_error, limits: {coverage: 0.7}"),
     ],
 )
 def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str) -> None:
@@ -75,6 +76,12 @@ def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str
         ("int32, range: [0, 3]", ", positive: 7", "", "expected a value from 0 to 3, as the label's range says, got 7"),
         ("uint8", ", positive: -1", "", "train.positive: expected a value from 0 to 255"),
         ("string", ", positive: ''", "", "train.positive: expected a text that is not empty"),
+        (
+            "float32",
+            ", task: quantile",
+            "measure: coverage",
+            "one of pinball, median_mae, coverage_error, got coverage: the w",
+        ),
         ("bool", ", threshold: {}", "", "train.threshold: expected either maximise or costs, got neither"),
         ("bool", ", threshold: {maximise: f2}", "", "train.threshold.maximise: expected one of f1, accuracy, balanced"),
     ],

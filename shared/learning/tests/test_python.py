@@ -317,7 +317,7 @@ def test_a_loss_of_its_own_is_what_is_lowered_and_told() -> None:
     with pytest.raises(
         NotLearnable, match=r"huber: expected a loss of its own with train\.task classification or regre"
     ):
-        fitted("acme.nets:huber", Pinball((0.5,), 1.0))
+        fitted("acme.nets:huber", Pinball((0.5,), 1.0, torch.zeros(1)))
 
 
 def test_what_is_frozen_stays_as_it_was_made() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from headrace_data.spec import Variant, load_pipeline
+from headrace_data.tasks import TASKS
 from headrace_data.tasks.quantile import LEVELS, QUANTILES, OrderedLabels
 from headrace_data.transforms import FittedTransform
 from headrace_engines.model import run_in_batches
@@ -89,13 +90,46 @@ def test_a_graph_says_which_levels_it_answers() -> None:
 def test_the_loss_is_the_pinball_loss_of_what_is_answered() -> None:
     generator = torch.Generator().manual_seed(3)
     outputs, targets = torch.randn(50, 3, generator=generator), torch.randn(50, generator=generator)
-    objective, given = Pinball(LEVELS, 50.0), in_order(outputs)
+    start = torch.tensor([-1.0, 0.5, 2.0])
+    objective, given = Pinball(LEVELS, 50.0, start), in_order(outputs + start)
     assert all((given[:, low] <= given[:, high]).all() for low, high in pairwise(range(3)))
     expected = np.mean([mean_pinball_loss(targets, given[:, at], alpha=level) for at, level in enumerate(LEVELS)])
     assert float(objective.loss(outputs, targets)) == pytest.approx(expected, rel=1e-5)
     assert objective.told(objective.measure(outputs, targets))["pinball"] == pytest.approx(50 * expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("labels", ["normal", "counts"])
+def test_a_network_begins_at_the_quantiles_of_the_training_split(labels: str) -> None:
+    random = np.random.default_rng(8)
+    values = {"normal": random.normal(1e6, 50.0, 4000), "counts": random.poisson(0.3, 4000).astype(float)}
+    levels = tuple(place / 100 for place in range(1, 100))
+    known = OrderedLabels(levels)
+    known.add(values[labels])
+    wanted = known.quantiles()
+    document = DOCUMENT.replace("task: quantile", f"task: quantile, quantiles: {list(levels)}")
+    model = HEADS["quantile"](load_pipeline(document.format(answer="float64")), tuple(map(str, levels)), known).serve(
+        [FEATURE], (4,), torch.nn.Sequential(_zeros(99))
+    )
+
+    exported = export_graph(model, tuple(map(str, levels)), {"x": np.zeros((2, 4), np.float32)})
+    (given,) = run_in_batches(open_graph(exported.data), {"x": np.zeros((2, 4), np.float32)}, [QUANTILES])
+
+    # Between equal quantiles a little is left, from which a gap can be learned.
+    np.testing.assert_allclose(given[0], wanted, atol=0.1 * known.deviation)
+    pinball = TASKS["quantile"].scores(list(map(str, levels)))
+    pinball.add({QUANTILES: np.repeat(given[:1], 4000, axis=0)}, values[labels])
+    always = known.baseline()
+    always.add(values[labels])
+    assert pinball.quality()["pinball"] <= 1.05 * always.metrics()["baseline_pinball"]
+
+
+def _zeros(outputs: int) -> torch.nn.Linear:
+    layer = torch.nn.Linear(4, outputs)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
 def test_trees_do_not_learn_them() -> None:
     with pytest.raises(NotLearnable, match="trees learn classes, or one number"):
-        FAMILIES["trees"].fit(None, None, Pinball(LEVELS, 1.0), None)  # type: ignore[arg-type]
+        FAMILIES["trees"].fit(None, None, Pinball(LEVELS, 1.0, torch.zeros(3)), None)  # type: ignore[arg-type]

@@ -125,15 +125,20 @@ class Study:
         pruners = self._optuna.pruners
         match self._tune.pruner:
             case "hyperband":
-                return pruners.HyperbandPruner(max_resource=_most_steps(self._train))
+                return pruners.HyperbandPruner(max_resource=most_steps(self._train))
             case "none":
                 return pruners.NopPruner()
         return pruners.MedianPruner()
 
 
-def _most_steps(train: Train) -> int:
-    """Return the epochs, or rounds, of a trial at most."""
-    return int(getattr(train.network, "rounds", train.epochs))
+def most_steps(train: Train) -> int:
+    """Return the epochs, or rounds, of a trial at most: where these are varied too, of the longest."""
+    rounds = getattr(train.network, "rounds", None)
+    path, fixed = ("epochs", train.epochs) if rounds is None else ("network.rounds", rounds)
+    said = train.tune.space.get(path) if train.tune else None
+    if said is None:
+        return int(fixed)
+    return int(said.high if isinstance(said, Between) else max(said))
 
 
 def _optuna() -> Any:

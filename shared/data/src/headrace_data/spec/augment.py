@@ -34,7 +34,7 @@ class Augment(Section):
         exclude_if=lambda value: not value,
         description="Classification only: rows of rare classes come several times in each epoch, which grows by them. "
         "1: each class has about as many as the commonest. 0.5: rows of a class that has a hundredth of those come ten "
-        "times. Probabilities are those of such rows, as they are with classWeights, for which there is no room beside.",
+        "times. Probabilities are those of such rows, as with classWeights: balanced, which is refused beside it.",
     )
     gain: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
         default=0.0,

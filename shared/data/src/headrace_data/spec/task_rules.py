@@ -174,6 +174,15 @@ def trees_learn_the_task_that_they_are_compared_in(draft: Draft) -> Iterator[Fin
         yield ("train", "compareWith"), f"expected none for a {task}, which trees do not learn"
 
 
+def versions_are_chosen_by_what_tells(draft: Draft) -> Iterator[Finding]:
+    """Demand a measure that is not won by telling nothing. For documents only, as `limits_can_be_met`."""
+    task, name = _task(draft), draft.at("compress", "gates", "measure")
+    if task is not None and isinstance(name, str) and name in TASKS[task].unfit_to_choose:
+        fit = ", ".join(each for each in TASKS[task].measures if each not in TASKS[task].unfit_to_choose)
+        told = f"expected one of {fit}, got {name}: the widest intervals would win; limits and worse may hold {name}"
+        yield ("compress", "gates", "measure"), told
+
+
 def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
     """Demand limits that a measure can have, or can be worse by. For documents only: old ones stay readable."""
     task = _task(draft)
@@ -241,6 +250,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     gates_fit_the_task,
     trees_learn_the_task_that_they_are_compared_in,
+    versions_are_chosen_by_what_tells,
     limits_can_be_met,
     positive_can_be_there,
 )

@@ -106,9 +106,13 @@ class OrderedLabels(Moments):
         while len(self._kept) > self._most:
             self._kept, self._step = self._kept[::2].copy(), self._step * 2
 
+    def quantiles(self) -> Array:
+        """Return the training split's quantiles, [levels] float64."""
+        return np.quantile(self._kept, self._levels, method="inverted_cdf")
+
     def baseline(self) -> Always:
         """Return what measures always the training split's quantiles."""
-        values = np.quantile(self._kept, self._levels, method="inverted_cdf")
+        values = self.quantiles()
         return Always(QuantileScores(self._levels), lambda rows: {QUANTILES: np.tile(values, (rows, 1))}, {})
 
 
@@ -136,6 +140,7 @@ class Quantile(Task):
     loss = PINBALL
     measured = (PINBALL, COVERAGE, MEDIAN_MAE, COVERAGE_ERROR)
     won_by_constants = frozenset({COVERAGE.name, COVERAGE_ERROR.name})
+    unfit_to_choose = frozenset({COVERAGE.name})
     beside = COVERAGE.name
     gates = (rise(PINBALL),)
 

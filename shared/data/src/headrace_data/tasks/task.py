@@ -120,6 +120,8 @@ class Task(ABC):
     """What tells how far answers are off also where none changes, such as of a class that is rare; less is better."""
     won_by_constants: ClassVar[frozenset[str]] = frozenset()
     """Names of the measures in which an answer that looks at no feature may be the best."""
+    unfit_to_choose: ClassVar[frozenset[str]] = frozenset()
+    """Names of the measures by which no version is to be chosen: something that tells nobody anything has the most."""
     beside: ClassVar[str]
     """Name of the measurement that a table of variants shows beside the headline."""
     gates: ClassVar[tuple[Gate, ...]]
