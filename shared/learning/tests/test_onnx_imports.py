@@ -118,6 +118,14 @@ def test_one_output_is_of_the_second_of_two_classes() -> None:
         fitted(hidden, "onnx", (4,), (False, True))
 
 
+def test_an_infinite_logit_is_a_share_of_one_or_none() -> None:
+    data = file_of(LINEAR, node("Sinh", ["z"], "q"), node("Sigmoid", ["q"]), width=1, weights=np.ones_like(ONE))
+    found = fitted(data, "onnx", (4,), (0, 1))
+    rows = np.array([[100] * 4, [-100] * 4, [0] * 4], dtype=np.float32)
+    (shares,) = open_graph(exported(found.network, (4,), (0, 1)).data).run({"x": rows}, [PROBABILITIES])
+    np.testing.assert_array_equal(shares, [[0, 1], [1, 0], [0.5, 0.5]])
+
+
 def test_images_keep_their_dimensions() -> None:
     flat = node("Flatten", ["x"], "flat", axis=1)
     data = file_of(flat, node("MatMul", ["flat", "w"]), rows=("n", 2, 1, 2))

@@ -35,9 +35,10 @@ _NAMELESS: Final = ("float32", "float64", "bool")
 _UNHEEDED: Final = {
     "trees": ("from", "epochs", "batchSize", "optimizer", "augment", "compute"),
     "imported": ("from",),
+    "imported onnx": ("compute",),
     "encoder": ("compareWith", "freeze", "rates"),
 }
-"""Settings under train that a kind of network has no use for."""
+"""Settings under train that a kind of network has no use for, or one format of a kind."""
 
 
 def names_are_unique(draft: Draft) -> Iterator[Finding]:
@@ -183,13 +184,14 @@ def an_image_is_looked_at(draft: Draft) -> Iterator[Finding]:
 
 def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
     """Demand settings that the network heeds from a document that says them."""
-    kind = draft.at("train", "network", "kind")
-    for name in _UNHEEDED.get(kind, ()) if isinstance(kind, str) else ():
-        if draft.at("train", name) is not None:
-            yield ("train", name), f"expected none for {kind}, which do not heed it, got one"
-        for path in space if isinstance(space := draft.at("train", "tune", "space"), dict) else ():
-            if path.partition(".")[0] == name:
-                yield ("train", "tune", "space", path), f"expected none for {kind}, which do not heed it, got one"
+    kind, form = draft.at("train", "network", "kind"), draft.at("train", "network", "format")
+    space = draft.at("train", "tune", "space")
+    for told in (f"{kind}", f"{kind} {form}"):
+        for name in _UNHEEDED.get(told, ()):
+            tried = [path for path in space if path.partition(".")[0] == name] if isinstance(space, dict) else []
+            given = [("train", name)] if draft.at("train", name) is not None else []
+            for place in (*given, *(("train", "tune", "space", path) for path in tried)):
+                yield place, f"expected none for {told}, which do not heed it, got one"
 
 
 def trials_keep_the_rules(draft: Draft) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ from headrace_learning.writer import Writer
 
 _SMALLEST: Final = float(np.finfo(np.float32).tiny)
 """Where the logarithm of a probability is cut off."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
+"""Where a logit is cut off: an infinite one has no softmax."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Imported(nn.Module):
         if held.deviation is not None:
             return (given - held.mean) / held.deviation
         if held.one_of_two:
+            if not held.probabilities:
+                given = torch.clamp(given, max=_LARGEST)
             other = 1.0 - given if held.probabilities else torch.zeros_like(given)
             given = torch.cat([other, given], dim=1)
         if held.probabilities:
@@ -65,8 +69,11 @@ class Imported(nn.Module):
             value = writer.node("Sub", value, _number(writer, "network.mean", held.mean))
             return writer.node("Div", value, _number(writer, "network.deviation", held.deviation))
         if held.one_of_two:
-            whole = _number(writer, "network.whole", 1.0 if held.probabilities else 0.0)
-            other = writer.node("Sub", whole, value) if held.probabilities else writer.node("Mul", value, whole)
+            if held.probabilities:
+                other = writer.node("Sub", _number(writer, "network.whole", 1.0), value)
+            else:
+                value = writer.node("Min", value, _number(writer, "network.largest", _LARGEST))
+                other = writer.node("ConstantOfShape", writer.node("Shape", value))
             value = writer.node("Concat", other, value, axis=1)
         if held.probabilities:
             value = writer.node("Log", writer.node("Max", value, _number(writer, "network.smallest", _SMALLEST)))

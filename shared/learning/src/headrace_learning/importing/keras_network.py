@@ -9,11 +9,13 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from headrace_learning.bodies import Body
 from headrace_learning.errors import NotLearnable
@@ -132,12 +134,47 @@ def _ends(model: Any, file: KerasFile) -> tuple[tuple[int, ...], int]:
         raise NotLearnable(
             f"{SUBJECT}: expected weights for all layers, {numbers:,} numbers, got {file.numbers:,} in the file"
         )
-    largest = max(prod(size or 1 for size in _shape(layer)) for layer in model.layers)
-    if max(prod(row), largest) > _MOST_VALUES:
+    if (largest := max(prod(row), _largest(model, row))) > _MOST_VALUES:
         raise NotLearnable(
             f"{SUBJECT}: expected at most {_MOST_VALUES:,} values of a row behind a layer, got {largest:,}"
         )
     return row, answers[0]
+
+
+def _largest(model: Any, row: tuple[int, ...]) -> int:
+    """Return the most values of a row behind a layer, and behind those of models within the model.
+
+    Raise `NotLearnable` where neither a row can be followed nor the file tells every size.
+    """
+    with suppress(Exception):  # of layers that ask for values, and there are none
+        return _followed(model, row)
+    shapes = {layer.name: _shape(layer)[1:] for layer in _layers(model)}
+    if unknown := [name for name, shape in shapes.items() if None in shape]:
+        raise NotLearnable(f"{SUBJECT}: expected layers that answer known shapes, got others of {known(unknown)}")
+    return max(prod(size or 1 for size in shape) for shape in shapes.values())
+
+
+def _followed(model: Any, row: tuple[int, ...]) -> int:
+    """Return the most values of any tensor while a model without values answers a row."""
+    sizes = _Sizes()
+    sizes.weights = max((prod(variable.shape) for variable in model.variables), default=0)
+    with importlib.import_module("keras").device("meta"), torch.no_grad(), sizes:
+        model(torch.zeros((1, *row), device="meta"), training=False)
+    return sizes.largest
+
+
+class _Sizes(TorchDispatchMode):
+    """Looks at what every operation of PyTorch's gives; what is no larger than weights may be such."""
+
+    weights = 0
+    largest = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = operation(*args, **(kwargs or {}))
+        for each in given if isinstance(given, list | tuple) else (given,):
+            if isinstance(each, torch.Tensor) and each.numel() > self.weights:
+                self.largest = max(self.largest, each.numel())
+        return given
 
 
 def _shape(layer: Any) -> tuple[int | None, ...]:
