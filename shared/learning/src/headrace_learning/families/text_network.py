@@ -8,7 +8,7 @@ from torch import nn
 from headrace_learning.families.bert_graph import write_encoder
 from headrace_learning.writer import Writer
 
-_MEASURED_TOKENS = 16_384
+_MEASURED_TOKENS = 4_096
 """Tokens that a forward pass without gradients takes at once."""
 
 
