@@ -25,25 +25,28 @@ Tuned = Callable[[str], dict[str, float]]
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     """What a tuning measured, and what all of them did, in a table."""
     file = tmp_path_factory.mktemp("rows") / "rows.json"
-    file.write_text(json.dumps(sentences.rows(700)))
+    file.write_text(json.dumps(sentences.rows(1800)))
 
     @cache
     def run(tune: str) -> dict[str, float]:
         program = str(HERE / "tuning.py")
-        command = [sys.executable, "-W", "ignore", program, str(file), tune]
+        command = [sys.executable, "-W", "ignore", program, str(file), tune, "1"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         measured: dict[str, float] = json.loads(done.stdout)
+        measured["run_bytes"] = max(measured[f"{phase}_bytes"] for phase in ("fit", "export", "measure"))
         print(f"{tune}: {json.dumps(measured, indent=2)}")
         return measured
 
     return run
 
 
-def test_lora_learns_few_numbers_and_is_as_good_as_everything(tuned: Tuned) -> None:
+def test_lora_learns_few_numbers_in_less_memory_and_is_as_good(tuned: Tuned) -> None:
     lora, full = tuned("lora"), tuned("full")
     assert lora["trained_share"] <= 0.03
-    assert lora["accuracy"] >= full["accuracy"] - 0.03  # the standard error is two points
-    assert lora["fit_bytes"] <= 0.6 * full["fit_bytes"]
+    # Within a point; the standard error of the difference is half a point.
+    assert lora["accuracy"] >= full["accuracy"] - 0.02
+    assert lora["fit_bytes"] <= 0.3 * full["fit_bytes"]
+    assert lora["run_bytes"] <= 0.5 * full["run_bytes"]
     assert lora["checkpoint_bytes"] <= 0.02 * full["checkpoint_bytes"]
 
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("pyarrow", "sklearn", "torch")
+LIBRARIES = ("scipy", "sklearn", "torch")
 NAMES = re.compile(
     r"keras|numpy|\bnp\b|pyarrow|arrow|pydantic|scipy|scikit|sklearn|py?torch|transformers?", re.IGNORECASE
 )
@@ -23,7 +23,7 @@ SHORTEST, LONGEST = 40, 200
 
 
 def rows(each: int, seed: int = 0) -> dict[str, dict[str, list[str]]]:
-    """Return so many sentences of each library, in three splits: 40, 10 and 50 of a hundred."""
+    """Return so many sentences of each library, in three splits: 20, 5 and 75 of a hundred."""
     mixed = random.Random(seed)
     found = {name: sorted(set(sentences(name))) for name in LIBRARIES}
     seen: dict[str, int] = {}
@@ -35,7 +35,7 @@ def rows(each: int, seed: int = 0) -> dict[str, dict[str, list[str]]]:
         own = [text for text in texts if seen[text] == 1]
         pairs += [(text, name) for text in mixed.sample(own, min(each, len(own)))]
     mixed.shuffle(pairs)
-    ends = (0, int(0.4 * len(pairs)), int(0.5 * len(pairs)), len(pairs))
+    ends = (0, int(0.2 * len(pairs)), int(0.25 * len(pairs)), len(pairs))
     return {
         split: {"texts": [text for text, _ in some], "labels": [label for _, label in some]}
         for split, some in zip(
