@@ -156,14 +156,14 @@ def _largest(model: Any, row: tuple[int, ...]) -> int:
 
 def _followed(model: Any, row: tuple[int, ...]) -> int:
     """Return the most values of any tensor while a model without values answers a row."""
-    sizes = _Sizes()
+    sizes = _Sizes()  # type: ignore[no-untyped-call]  # of PyTorch's, as the class below
     sizes.weights = max((prod(variable.shape) for variable in model.variables), default=0)
     with importlib.import_module("keras").device("meta"), torch.no_grad(), sizes:
         model(torch.zeros((1, *row), device="meta"), training=False)
     return sizes.largest
 
 
-class _Sizes(TorchDispatchMode):
+class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks at what every operation of PyTorch's gives; what is no larger than weights may be such."""
 
     weights = 0
