@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
-from headrace_compressor.core.measurement import Rows, kl_divergence, measure, reads
+from headrace_compressor.core.measurement import Rows, measure, reads
 from headrace_compressor.errors import NothingToMeasure
 from headrace_data.spec import Variant
+from headrace_data.tasks.classification import kl_divergence
 from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.features import Feature

@@ -85,7 +85,7 @@ def test_a_first_version_whose_measure_says_nothing_is_not_released(ledger, worl
     trained = replace(world.trained(request), metrics={"accuracy": 0.98, **told})
     refused = ledger.decide(world.compressed(ledger.decide(trained)))
     assert isinstance(refused, facts.ModelRefused)
-    assert "pr_auc, by which compress.gates.measure judges versions, was not measured" in refused.reason
+    assert "pr_auc, by which versions are judged, was not measured" in refused.reason
 
 
 def measured(world, request):

@@ -182,8 +182,8 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         ),
         (
             [("{kind: mlp}", "{kind: mlp}\n  task: regression\n  classWeights: balanced")],
-            "line 20: train.classWeights: expected none for a regression, as only a classification heeds it, "
-            "got 'balanced'",
+            "line 20: train.classWeights: expected none for a regression, as only a classification or a multilabel "
+            "heeds it, got 'balanced'",
         ),
         (
             [("{kind: mlp}", "{kind: mlp}\n  predictionType: float64")],
@@ -207,7 +207,7 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\ncompress: {gates: {agreement: 1}}")],
             "line 19: compress.gates.agreement: expected gates of a regression (errorRise, sizeRatio, latencyRatio), "
-            "got one of a classification",
+            "got one of a classification or a multilabel",
         ),
     ],
 )

@@ -156,7 +156,7 @@ bogus: 1
         (
             "network: {kind: mlp}",
             "task: [regression]\n  network: {kind: mlp}",
-            "line 11: train.task: expected 'classification', 'regression', 'quantile' or 'ranking', got "
+            "line 11: train.task: expected 'classification', 'regression', 'quantile', 'ranking' or 'multilabel', got "
             '["regression"]',
         ),
         ("role: label", "role: feature", "line 6: stream.schema: expected one field with role label, got none"),
@@ -168,7 +168,7 @@ bogus: 1
         ("role: id", "role: label", "line 9: stream.schema[2].role: expected one field with role label, got another"),
         ("name: y", "name: x", "line 9: stream.schema[2].name: expected a name of its own, got 'x', which schema[1]"),
         ("string, role: id", "float64, role: id", "expected an integer type or string for role id, got float64"),
-        ("int64, role", "int64, shape: [2], role", "expected a single value for role label, got shape [2]"),
+        ("string, role: id", "string, shape: [2], role: id", "expected a single value for role id, got shape [2]"),
         ("string, role", "string, range: [0, 1], role", "expected no range for type string"),
         ("string, role: id", "bool, role: id", "expected an integer type or string for role id, got bool"),
         ("int64, role", "bool, range: [0, 1], role", "expected no range for type bool"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace_data.tasks.multilabel import PLACE_PROBABILITIES
 from headrace_data.tasks.quantile import MEDIAN
 
 from headrace_client.errors import AnswerInvalid
@@ -23,9 +24,9 @@ class Explanation:
     """What the values of one row add to its answer: the probability of its label, or the number predicted."""
 
     label: Any
-    """The label answered; None where numbers are answered."""
+    """The label answered, of several that may be there the likeliest; None where numbers are answered."""
     answer: float
-    """The label's probability, or the number predicted; of quantiles the median."""
+    """The label's probability, or the number predicted; of quantiles the median, of several steps their mean."""
     reference: float
     """The same, answered to the reference."""
     added: Mapping[str, float]
@@ -96,7 +97,15 @@ def _explanation(result: InferenceResult) -> Explanation:
     label = outputs[LABEL][0] if LABEL in outputs else None
     # Of a classification there is one number for each class, of other tasks one, or several in order.
     known = [str(each) for each in outputs.get(f"{name}/labels", ())]
-    chosen = place_of(label, answer[0], known) if name == PROBABILITIES else _middle_place(known, answer[0].size)
+    if name == PLACE_PROBABILITIES:
+        label = known[int(answer[0].argmax())] if len(known) == answer[0].size else None
+    if answer.ndim == 3 or (name == PREDICTION and answer.ndim == 2):
+        # What is added to several steps is, in the mean, what is added to their mean.
+        answer, added, reference, remainder = (
+            found.mean(axis=found.ndim + 1 - answer.ndim) for found in (answer, added, reference, remainder)
+        )
+    classes = name in (PROBABILITIES, PLACE_PROBABILITIES)
+    chosen = place_of(label, answer[0], known) if classes else _middle_place(known, answer[0].size)
     numbers = [float(np.ravel(found)[chosen]) for found in (answer[0], reference, remainder)]
     each = added.reshape(len(added), -1)[:, chosen]
     values = [str(value) for value in outputs["explained"]]

@@ -162,12 +162,13 @@ def _request(model: str, inputs: Mapping[str, Array], version: str) -> Any:
 
 
 def _tensor_spec(tensor: Any) -> TensorSpec:
-    return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape), labels=_labels(tensor))
+    labels, steps = (_names(tensor, parameter) for parameter in ("labels", "steps"))
+    return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape), labels=labels, steps=steps)
 
 
-def _labels(tensor: Any) -> tuple[str, ...]:
+def _names(tensor: Any, parameter: str) -> tuple[str, ...]:
     """Return what a server tells of the places of a tensor; nothing of what is no list of texts."""
-    told = tensor.parameters["labels"].string_param if "labels" in tensor.parameters else "[]"
+    told = tensor.parameters[parameter].string_param if parameter in tensor.parameters else "[]"
     try:
         labels = json.loads(told)
     except json.JSONDecodeError:

@@ -54,12 +54,12 @@ def predict_rows(
     """
     inputs = client.inputs(model) if inputs is None else inputs
     predictions: list[Prediction] = []
-    labels: dict[str, dict[str, tuple[str, ...]]] = {}
+    told: dict[str, dict[str, TensorSpec]] = {}
     for arrays in _checked_batches(rows, inputs, batch):
         result = client.infer(model, arrays)
-        if result.version not in labels:
-            labels[result.version] = _labels(client, result)
-        predictions += _taken_apart(result, len(predictions) + 1, _rows_in(arrays), labels[result.version])
+        if result.version not in told:
+            told[result.version] = _outputs(client, result)
+        predictions += _taken_apart(result, len(predictions) + 1, _rows_in(arrays), told[result.version])
     return predictions
 
 
@@ -68,15 +68,15 @@ def place_of(label: Any, probabilities: Array, labels: Sequence[str]) -> int:
     return labels.index(str(label)) if str(label) in labels[: len(probabilities)] else int(np.argmax(probabilities))
 
 
-def _labels(client: InferenceClient, result: InferenceResult) -> dict[str, tuple[str, ...]]:
-    """Return what the places of the outputs stand for in the version that answered, by output."""
+def _outputs(client: InferenceClient, result: InferenceResult) -> dict[str, TensorSpec]:
+    """Return what the version that answered tells of its outputs, by name."""
     if all(array.ndim < 2 for array in result.outputs.values()):
         return {}
     try:
         outputs = client.metadata(result.model, result.version).outputs
     except Rejected:  # a version that is served no more, or a server that has no versions
         return {}
-    return {output.name: output.labels for output in outputs}
+    return {output.name: output for output in outputs}
 
 
 def unknown_fields(rows: Sequence[Mapping[str, Any]], inputs: Sequence[TensorSpec]) -> dict[str, str]:
@@ -114,15 +114,15 @@ def _rows_in(arrays: Mapping[str, Array]) -> int:
 
 
 def _taken_apart(
-    result: InferenceResult, first_row: int, count: int, labels: Mapping[str, Sequence[str]]
+    result: InferenceResult, first_row: int, count: int, told: Mapping[str, TensorSpec]
 ) -> list[Prediction]:
     for name, array in result.outputs.items():
         if array.ndim == 0 or len(array) != count:
             raise AnswerInvalid(f"output '{name}' of {result.model} has shape {list(array.shape)} for {count} rows")
-    return [_prediction(result, first_row + index, index, labels) for index in range(count)]
+    return [_prediction(result, first_row + index, index, told) for index in range(count)]
 
 
-def _prediction(result: InferenceResult, row: int, index: int, labels: Mapping[str, Sequence[str]]) -> Prediction:
+def _prediction(result: InferenceResult, row: int, index: int, told: Mapping[str, TensorSpec]) -> Prediction:
     values = {name: array[index] for name, array in result.outputs.items()}
     label = values.pop(LABEL, None)
     probabilities = values.pop(PROBABILITIES, None)
@@ -131,21 +131,34 @@ def _prediction(result: InferenceResult, row: int, index: int, labels: Mapping[s
     return Prediction(
         row=row,
         label=_json_value(label),
-        probability=None if flat is None else float(flat[place_of(label, flat, labels.get(PROBABILITIES, ()))]),
+        probability=None if flat is None else float(flat[place_of(label, flat, _labels(told, PROBABILITIES))]),
         probabilities=None if flat is None else tuple(flat.tolist()),
         model=result.model,
         version=result.version,
         variant=result.variant or None,
         prediction_id=result.prediction_id,
         cached=result.cached,
-        outputs={name: _named(_json_value(value), labels.get(name, ())) for name, value in values.items()},
+        outputs={name: _named(_json_value(value), told.get(name)) for name, value in values.items()},
         prediction=None if number is None else float(number),
     )
 
 
-def _named(value: Any, labels: Sequence[str]) -> Any:
-    fits = isinstance(value, list) and len(value) == len(labels)
-    return dict(zip(labels, value, strict=True)) if fits and labels else value
+def _labels(told: Mapping[str, TensorSpec], name: str) -> tuple[str, ...]:
+    return told[name].labels if name in told else ()
+
+
+def _named(value: Any, told: TensorSpec | None) -> Any:
+    """Return the values of an output by what their places stand for, those of several steps by step first."""
+    if told is None:
+        return value
+    if told.steps and isinstance(value, list):
+        return _by(told.steps, [_by(told.labels, each) for each in value])
+    return _by(told.labels, value)
+
+
+def _by(names: Sequence[str], value: Any) -> Any:
+    fits = isinstance(value, list) and len(value) == len(names)
+    return dict(zip(names, value, strict=True)) if fits and names else value
 
 
 def _json_value(value: Any) -> Any:

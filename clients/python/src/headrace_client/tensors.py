@@ -52,6 +52,8 @@ class TensorSpec:
     """Whether it may be missing; None when the server does not say."""
     labels: tuple[str, ...] = ()
     """What the places of its last dimension stand for, such as classes; none when the server does not say."""
+    steps: tuple[str, ...] = ()
+    """What those of the dimension behind the rows stand for, such as steps of a forecast; none when it says none."""
 
     @property
     def row_shape(self) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ KEPT_VALUES: Final = 2**20
 """Most values of all features' samples together that are kept on disk."""
 _MOMENTS: Final = ("means", "squares", "low", "high")
 _PLAIN: Final = "plain"
+_PLACES: Final = "places"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -29,10 +30,12 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 def to_bytes(sketch: Sketch) -> bytes:
     """Return a sketch as a file."""
     arrays: Arrays = {}
-    plain = {
+    plain: dict[str, Any] = {
         "labels": _plain_values(sketch.labels),
         "sides": {name: _plain_side(f"{name}/", sketch.sides[name], arrays) for name in SPLITS},
     }
+    if sketch.places is not None:
+        plain["places"] = _plain_number(_PLACES, sketch.places, 0, arrays)
     arrays[_PLAIN] = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), np.uint8)
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -47,6 +50,8 @@ def from_bytes(data: bytes, pipeline: Pipeline) -> Sketch:
             arrays = {name: file[name] for name in file.files}
         plain = orjson.loads(arrays[_PLAIN].tobytes())
         _restore_values(sketch.labels, plain["labels"])
+        if sketch.places is not None:
+            sketch.places.settle(_moments(_PLACES, plain["places"], arrays))
         for name, side in sketch.sides.items():
             _restore_side(f"{name}/", side, plain["sides"][name], arrays, sample_capacity(pipeline))
     except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -89,10 +94,14 @@ def _restore_side(prefix: str, side: Side, plain: dict[str, Any], arrays: Arrays
         sums.settle((tuple(key), int(rows), float(total)) for key, rows, total in plain["sums"][name])
     for name, number in side.numbers.items():
         told, place = plain["numbers"][name], prefix + name
-        number.settle(Moments(int(told["count"]), *(arrays[f"{place}/{each}"] for each in _MOMENTS)))
+        number.settle(_moments(place, told, arrays))
         if "highest" in told:
             ranks, sample = arrays[f"{place}/ranks"], arrays[f"{place}/sample"]
             number.sample = RowSample.restored(capacity, int(told["highest"]), ranks, sample)
+
+
+def _moments(place: str, told: dict[str, Any], arrays: Arrays) -> Moments:
+    return Moments(int(told["count"]), *(arrays[f"{place}/{each}"] for each in _MOMENTS))
 
 
 def _restore_values(values: Values, plain: dict[str, Any]) -> None:

@@ -202,7 +202,10 @@ class Sketch:
     """What is known of the rows of a pipeline, by split, and of their labels over all splits."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.labels = Values(pipeline.stream.label.name, MAX_CLASSES)
+        label = pipeline.stream.label
+        self.labels = Values(label.name, MAX_CLASSES)
+        self.places = NumberSketch(label, 0) if label.shape else None
+        """In the place of `labels` where a label has a shape: the moments of each of its places."""
         self.sides = {name: _side(pipeline, name) for name in SPLITS}
 
     @property
@@ -230,7 +233,10 @@ class Sketch:
 
         The moments depend in their last bits on how rows are divided into calls.
         """
-        self.labels.add(batch)
+        if self.places is None:
+            self.labels.add(batch)
+        else:
+            self.places.add(batch, partition, None)
         for number, name in enumerate(SPLITS):
             if (mine := splits == number).any():
                 self.sides[name].add(batch if mine.all() else batch.filter(pa.array(mine)), partition)
@@ -238,6 +244,8 @@ class Sketch:
     def merge(self, other: Sketch) -> None:
         """Take in what is known of other rows of the same pipeline."""
         self.labels.merge(other.labels)
+        if self.places is not None and other.places is not None:
+            self.places.merge(other.places)
         for name, side in self.sides.items():
             side.merge(other.sides[name])
 

@@ -197,7 +197,14 @@ class Windows:
             if side.rows == 0:
                 raise DatasetUnusable(f"expected rows in split {name}, got none among {sketch.rows}")
         labels, label = sketch.labels, self.pipeline.stream.label.name
-        if (count := len(labels.counts)) < 2:
+        if sketch.places is not None:
+            moments = sketch.places.moments()
+            if not (moments.low < moments.high).any():
+                raise DatasetUnusable(
+                    f"expected at least two distinct values at some place of label {label!r}, got one at each of "
+                    f"{len(moments.low)}"
+                )
+        elif (count := len(labels.counts)) < 2:
             raise DatasetUnusable(f"expected at least two distinct values of label {label!r}, got {count}")
         if labels.beyond and TASKS[self.pipeline.task].counts_labels:
             raise DatasetUnusable(
@@ -208,7 +215,7 @@ class Windows:
 
     def _manifest(self, taken: Sequence[Taken], sketch: Sketch) -> Manifest:
         pipeline, label = self.pipeline, self.pipeline.stream.label
-        countable = label.type not in ("float32", "float64") and not sketch.labels.beyond
+        countable = not label.shape and label.type not in ("float32", "float64") and not sketch.labels.beyond
         return Manifest(
             dataset_id=self._id(taken),
             pipeline=pipeline.name,

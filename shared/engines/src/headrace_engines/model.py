@@ -15,7 +15,8 @@ class Tensor:
 
     `dtype` is object for texts. A dimension is a size, or the name of one that the caller chooses; equal names mean
     equal sizes. What is `optional` may be missing, as NaN or an empty text. `labels` say what the places of an output's
-    last dimension stand for, where the model knows.
+    last dimension stand for, where the model knows, and `steps` those of the one behind the batch, such as
+    the steps of a forecast.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Tensor:
     shape: tuple[int | str, ...]
     optional: bool = False
     labels: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
 
 class Model(Protocol):

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from headrace_engines.errors import NoMemory, NotAModel, RanTooLong, Unanswerable
 from headrace_engines.model import Array, Tensor
-from headrace_engines.properties import LABELS, OPTIONAL, TOKENS, Tokenised, told
+from headrace_engines.properties import LABELS, OPTIONAL, STEPS, TOKENS, Tokenised, told
 from headrace_engines.run_limit import RunLimit
 from headrace_engines.subgraphs import has_control_flow
 from headrace_engines.tokens import Tokenizer, in_rows
@@ -57,6 +57,7 @@ class OnnxModel:
         properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         optional: frozenset[str] = told(properties, OPTIONAL, frozenset())
         labels: dict[str, tuple[str, ...]] = told(properties, LABELS, {})
+        steps: dict[str, tuple[str, ...]] = told(properties, STEPS, {})
         tokenised: dict[str, Tokenised] = told(properties, TOKENS, {})
         self._texts = {name: Tokenizer(each) for name, each in tokenised.items()}
         self.inputs = tuple(
@@ -64,7 +65,11 @@ class OnnxModel:
             for node in self._session.get_inputs()
         )
         self.outputs = tuple(
-            _tensor(node.name, node.type, node.shape, labels=labels.get(node.name, ()))
+            replace(
+                _tensor(node.name, node.type, node.shape),
+                labels=labels.get(node.name, ()),
+                steps=steps.get(node.name, ()),
+            )
             for node in self._session.get_outputs()
         )
         self.is_steady = not self._texts and not has_control_flow(graph)
@@ -141,14 +146,12 @@ def _translated(error: Exception, limit_s: float | None) -> Exception:
     return Unanswerable(f"the model cannot compute with these values: {message}")
 
 
-def _tensor(
-    name: str, kind: str, shape: Sequence[Any], *, optional: bool = False, labels: tuple[str, ...] = ()
-) -> Tensor:
+def _tensor(name: str, kind: str, shape: Sequence[Any], *, optional: bool = False) -> Tensor:
     element = kind.removeprefix("tensor(").removesuffix(")")
     if element not in _ELEMENTS:
         raise NotAModel(f"tensor {name!r} has type {kind}, expected one of {sorted(_ELEMENTS)}")
     sizes = tuple(_size(name, place, size) for place, size in enumerate(shape))
-    return Tensor(name, np.dtype(_ELEMENTS[element]), sizes, optional, labels)
+    return Tensor(name, np.dtype(_ELEMENTS[element]), sizes, optional)
 
 
 def _size(name: str, place: int, size: Any) -> int | str:

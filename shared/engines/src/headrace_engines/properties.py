@@ -9,6 +9,7 @@ from headrace_engines.errors import NotAModel
 OPTIONAL: Final = "headrace.optional"
 """The inputs that may be missing, as a JSON list of names. Not there when there are none."""
 LABELS: Final = "headrace.labels"
+STEPS: Final = "headrace.steps"
 """What the places of an output's last dimension stand for, as a JSON object of lists of texts by output."""
 TOKENS: Final = "headrace.tokens"
 """Which inputs of the graph are the tokens of texts, as a JSON object of what `Tokenised` holds by input."""
@@ -35,6 +36,7 @@ class Tokenised(BaseModel):
 _KINDS: Final = {
     OPTIONAL: (TypeAdapter(frozenset[str]), "a JSON list of names"),
     LABELS: (TypeAdapter(dict[str, tuple[str, ...]]), "a JSON object of lists of texts"),
+    STEPS: (TypeAdapter(dict[str, tuple[str, ...]]), "a JSON object of lists of texts"),
     TOKENS: (TypeAdapter(dict[str, Tokenised]), "a JSON object of tokenised inputs"),
 }
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from headrace_data.spec import Field, Pipeline
+from headrace_data.tasks import Classes
 from headrace_data.transforms import FittedTransforms
 from torch import nn
 
@@ -16,9 +18,12 @@ from headrace_learning.served import ServedClassifier, ServedModel, ServedRegres
 class LabelScale:
     """The label over the training split, in its own unit: a family learns it in deviations from the mean."""
 
-    mean: float
-    deviation: float
-    """Of the population; above zero."""
+    mean: Any
+    """A number; of a label with places [places]."""
+    deviation: Any
+    """Of the population; above zero. As `mean`."""
+    steps: Classes = ()
+    """Names of the label's places; none of a single value."""
 
 
 def features_of(pipeline: Pipeline, transforms: FittedTransforms) -> list[Feature]:
@@ -39,7 +44,8 @@ def served(
     """
     if isinstance(answers, LabelScale):
         answer_type = getattr(torch, pipeline.prediction_type)
-        return ServedRegressor(features, shape, network, answers.mean, answers.deviation, answer_type)
+        steps = tuple(map(str, answers.steps))
+        return ServedRegressor(features, shape, network, answers.mean, answers.deviation, answer_type, steps)
     return ServedClassifier(features, shape, network)
 
 

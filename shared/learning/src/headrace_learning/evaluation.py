@@ -18,7 +18,15 @@ from headrace_data.tasks.regression import PREDICTION
 from headrace_engines import ENGINES, ONNX
 from headrace_engines.model import Model, run_in_batches
 
-from headrace_learning.graphs import LOGITS, Array, Columns, classes_of_graph, task_of_graph, with_logits
+from headrace_learning.graphs import (
+    LOGITS,
+    Array,
+    Columns,
+    classes_of_graph,
+    steps_of_graph,
+    task_of_graph,
+    with_logits,
+)
 
 _WARM_UP_RUNS = 5
 _FEWEST_RUNS = 20
@@ -27,7 +35,7 @@ _FEWEST_RUNS = 20
 WHOLE: Final = Slices()
 """No slices."""
 Labelled = Iterable[tuple[Columns, Array]]
-"""Rows in batches: raw features by name, and the label's values, [rows]."""
+"""Rows in batches: raw features by name, and the label's values, [rows, *shape of the label]."""
 
 
 def open_graph(graph: bytes) -> Model:
@@ -44,6 +52,7 @@ class Answerer:
         self._positive, self._compared = positive, compared
         self.task = task_of_graph(graph)
         self.classes = classes_of_graph(graph)
+        self.steps = steps_of_graph(graph)
 
     def answers(self, columns: Columns) -> dict[str, Array]:
         """Run every row through the graph: its outputs by name, each [rows, ...]."""
@@ -51,7 +60,7 @@ class Answerer:
 
     def scores(self) -> Scores:
         """Return what measures the graph's answers."""
-        return self.task.scores(self.classes, self._positive, self._compared)
+        return self.task.scores(self.classes, self._positive, self._compared, self.steps)
 
 
 def predict(graph: bytes, columns: Columns) -> Predictions:

@@ -13,7 +13,7 @@ import onnx
 from headrace_data.tasks import Classes
 from headrace_data.transforms import FittedText
 from headrace_engines.model import run_in_batches
-from headrace_engines.properties import LABELS, OPTIONAL, TOKENS
+from headrace_engines.properties import LABELS, OPTIONAL, STEPS, TOKENS
 from onnx import helper
 
 from headrace_learning.errors import ExportMismatch
@@ -119,8 +119,10 @@ def _properties(model: ServedModel, classes: Classes) -> dict[str, str]:
         plain = {name: each.model_dump(mode="json", exclude_defaults=True) for name, each in tokenised.items()}
         properties[TOKENS] = json.dumps(plain, ensure_ascii=False, sort_keys=True)
     if classes:
-        # The first answer has the places.
-        properties[LABELS] = json.dumps({model.answers[0]: [str(value) for value in classes]}, ensure_ascii=False)
+        named = [str(value) for value in classes]
+        properties[LABELS] = json.dumps(dict.fromkeys(model.named_answers, named), ensure_ascii=False)
+    if model.steps:
+        properties[STEPS] = json.dumps({model.answers[0]: list(model.steps)}, ensure_ascii=False)
     return properties
 
 

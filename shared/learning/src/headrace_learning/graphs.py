@@ -7,7 +7,8 @@ Where a text is language, the graph takes its tokens, and the property `TOKENS` 
 A classification's outputs are `PROBABILITIES` [batch, classes] float32 and `LABEL` [batch]. The tensor before the
 softmax is called `LOGITS`, so that two graphs can be compared there; the label values are the constant `CLASSES`, in
 the order of the probabilities' columns. The property `LABELS` repeats them as texts, for who reads no constants. A
-regression's output is `PREDICTION` [batch] float32 or float64, in the label's unit.
+regression's output is `PREDICTION` [batch] float32 or float64, in the label's unit; of a label with places it is
+[batch, places], and the property `STEPS` names these.
 """
 
 import json
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 from headrace_data.tasks import TASKS, Task, task_of_outputs
 from headrace_data.tasks.classification import LABEL
-from headrace_engines.properties import LABELS, OPTIONAL
+from headrace_engines.properties import LABELS, OPTIONAL, STEPS
 from onnx import numpy_helper
 
 from headrace_learning.errors import NotAServedGraph
@@ -61,6 +62,13 @@ def classes_of_graph(graph: bytes) -> list[int] | list[str]:
     return places
 
 
+def steps_of_graph(graph: bytes) -> list[str]:
+    """Return the names of the label's places where numbers are answered for each of several; else none."""
+    properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+    steps: list[str] = json.loads(properties.get(STEPS, "{}")).get(task_of_graph(graph).outputs[0], [])
+    return steps
+
+
 def optional_inputs(graph: bytes) -> frozenset[str]:
     """Return the names of the inputs that may be missing."""
     properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
@@ -75,6 +83,6 @@ def with_logits(graph: bytes) -> bytes:
     if not any(LOGITS in node.output for node in model.graph.node):
         raise NotAServedGraph(f"graph: expected an internal tensor named {LOGITS!r}, found none")
     model.graph.output.append(
-        onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, ["batch", len(class_values(graph))])
+        onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, ["batch", len(classes_of_graph(graph))])
     )
     return bytes(model.SerializeToString(deterministic=True))

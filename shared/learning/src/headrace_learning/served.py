@@ -50,6 +50,8 @@ class ServedModel(nn.Module):
 
     answers: ClassVar[tuple[str, ...]]
     """Outputs of the served graph: those of the task."""
+    steps: tuple[str, ...] = ()
+    """Names of the label's places where numbers are answered for each of several: the dimension behind the batch."""
 
     def __init__(self, features: Sequence[Feature], input_shape: Sequence[int], network: nn.Module) -> None:
         super().__init__()
@@ -60,6 +62,11 @@ class ServedModel(nn.Module):
             raise ValueError(f"features: {wanted}, got {self.transforms.width}")
         self.input_shape = tuple(input_shape)
         self.network = network
+
+    @property
+    def named_answers(self) -> tuple[str, ...]:
+        """The outputs whose last dimension has a place for each class, or whatever else several are of."""
+        return self.answers[:1]
 
     def prepare(self, columns: Columns) -> torch.Tensor:
         """Turn raw features, each [rows, *shape], texts as such or as codes, into [rows, *input_shape] float32."""
@@ -138,7 +145,8 @@ class ServedClassifier(ServedModel):
 class ServedRegressor(ServedModel):
     """Predicts a number: the network's one output is the label in deviations from its mean.
 
-    Mean and deviation are put back in float64: around a large mean float32 has steps wider than a small deviation.
+    Of a label with places there is an output for each of these, with its own mean and deviation. They are put back in
+    float64: around a large mean float32 has steps wider than a small deviation.
     """
 
     answers = (PREDICTION,)
@@ -150,34 +158,44 @@ class ServedRegressor(ServedModel):
         features: Sequence[Feature],
         input_shape: Sequence[int],
         network: nn.Module,
-        mean: float,
-        deviation: float,
+        mean: float | Array,
+        deviation: float | Array,
         answer_type: torch.dtype = torch.float32,
+        steps: Sequence[str] = (),
     ) -> None:
         """Predict in the label's unit: `mean` and `deviation` are those of the training split.
 
-        `answer_type` is that of the predictions: float32 or float64.
+        `answer_type` is that of the predictions: float32 or float64. `steps` are the names of the label's places, of
+        each of which there is a mean and a deviation then, [places].
         """
         super().__init__(features, input_shape, network)
         self.answer_type = answer_type
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
-        self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float64))
+        self.steps = tuple(steps)
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float64))
+        self.register_buffer("deviation", torch.as_tensor(deviation, dtype=torch.float64))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Answer prepared rows, [batch, *input_shape]: predictions, [batch] of `answer_type`, in the label's unit."""
+        """Answer prepared rows, [batch, *input_shape]: predictions of `answer_type`, in the label's unit.
+
+        They are [batch], or [batch, places] of a label that has these.
+        """
         return self.unrounded(inputs).to(self.answer_type)
 
     def point(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the one number that stands for each row's answer, before it takes on its type: [batch] float64."""
+        """Return the numbers that stand for each row's answer, before they take on their type: as `unrounded`."""
         return self.unrounded(inputs)
 
     def unrounded(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the predictions before they take on their type: [batch] float64."""
-        standardised: torch.Tensor = self.network(inputs).squeeze(1)
+        """Return the predictions before they take on their type: as `forward`, float64."""
+        outputs: torch.Tensor = self.network(inputs)
+        standardised = outputs if self.steps else outputs.squeeze(1)
         return standardised.to(torch.float64) * self.deviation + self.mean
 
     def write(self, writer: Writer, value: str, width: int | None) -> list[Output]:
         """Write the way back to the label's unit."""
+        if self.steps:
+            answer = self.write_unit(writer, value)
+            return [Output(PREDICTION, answer, element_type(self.numpy_type), (len(self.steps),))]
         number = writer.node("Squeeze", value, writer.constant(SECOND_AXIS, np.array([1])))
         return [Output(PREDICTION, self.write_unit(writer, number), element_type(self.numpy_type))]
 
@@ -185,8 +203,13 @@ class ServedRegressor(ServedModel):
         """Write how deviations from the mean, float32, become numbers of the answers' type in the label's unit."""
         wide = writer.cast(value, np.float32, np.float64)
         for operator, held in (("Mul", "deviation"), ("Add", "mean")):
-            wide = writer.node(operator, wide, writer.constant(held, getattr(self, held).numpy()))
+            wide = writer.node(operator, wide, writer.constant(held, self.unit_of(getattr(self, held))))
         return writer.cast(wide, np.float64, self.numpy_type)
+
+    def unit_of(self, held: torch.Tensor) -> Array:
+        """Return a mean or deviation as it is multiplied with, or added to, what is answered."""
+        values: Array = held.numpy()
+        return values
 
     @property
     def numpy_type(self) -> np.dtype[np.generic]:
@@ -207,8 +230,9 @@ class ServedRegressor(ServedModel):
         with np.errstate(over="ignore"):
             rounding = np.spacing(np.abs(expected).astype(answered.dtype)).astype(np.float64)
         beyond = np.maximum(np.abs(answered.astype(np.float64) - expected) - rounding, 0.0)
-        scale = float(self.deviation) + np.abs(expected - float(self.mean))
-        return float((beyond / scale).max()), 0
+        beyond, expected = (each.reshape(len(each), len(self.steps) or 1, -1) for each in (beyond, expected))
+        mean, deviation = (each.numpy().reshape(-1, 1) for each in (self.mean, self.deviation))
+        return float((beyond / (deviation + np.abs(expected - mean))).max()), 0
 
 
 def _class_constant(classes: Classes) -> onnx.TensorProto:

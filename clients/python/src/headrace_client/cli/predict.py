@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
+from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT
@@ -85,24 +86,44 @@ def _answers(predictions: list[Prediction]) -> tuple[list[str], Callable[[Predic
     """Return the columns of the answers, and what stands there in a row."""
     if any(prediction.prediction is not None for prediction in predictions):
         return [">prediction"], lambda prediction: [_number(prediction.prediction)]
+    if all(LABELS in prediction.outputs for prediction in predictions):
+        return ["labels"], lambda prediction: [_present(prediction)]
     if all(prediction.label is None for prediction in predictions) and (names := _named(predictions)):
-        return [f">{plain(label)}" for _, label in names], lambda prediction: [
-            _number(_of_place(prediction.outputs.get(name), label)) for name, label in names
+        return [f">{plain(' '.join(path))}" for _, *path in names], lambda prediction: [
+            _number(_of_place(prediction.outputs.get(name), path)) for name, *path in names
         ]
     return ["label", ">probability"], _class
 
 
-def _named(predictions: list[Prediction]) -> list[tuple[str, str]]:
-    """Return each output whose places have labels in any version that answered, with each of these."""
+def _present(prediction: Prediction) -> str:
+    """Return the labels that are there, each with its probability."""
+    labels, shares = (prediction.outputs.get(name) for name in (LABELS, PLACE_PROBABILITIES))
+    if not isinstance(labels, dict) or not isinstance(shares, dict):
+        return plain(str(labels))
+    there = [f"{name} {shares[name]:.4f}" for name, value in labels.items() if value and name in shares]
+    return plain(", ".join(there) or "none")
+
+
+def _named(predictions: list[Prediction]) -> list[tuple[str, ...]]:
+    """Return each output whose places have names in any version that answered, with each of these.
+
+    Of an output of several steps with several numbers each it is the step and then the number.
+    """
     answers = [pair for prediction in predictions for pair in prediction.outputs.items()]
-    told = [(name, label) for name, value in answers if isinstance(value, dict) for label in value]
+    told = [(name, *path) for name, value in answers if isinstance(value, dict) for path in _paths(value)]
     return list(dict.fromkeys(told))
 
 
-def _of_place(value: Any, label: str) -> float | None:
+def _paths(value: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, held in value.items():
+        yield from ((name, *path) for path in _paths(held)) if isinstance(held, dict) else [(name,)]
+
+
+def _of_place(value: Any, path: Sequence[str]) -> float | None:
     """Return the number of a place; none of a version that has no such place, or is served no more and told of none."""
-    number = value.get(label) if isinstance(value, dict) else None
-    return number if isinstance(number, int | float) else None
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, int | float) else None
 
 
 def _class(prediction: Prediction) -> list[str]:

@@ -161,6 +161,8 @@ def _share(count: int, total: int) -> str:
 
 def _label(facts: DatasetFacts) -> Html:
     label = facts.manifest.label
+    if label.shape and label.type == "bool":
+        return page.cards(page.card(label.name, _tags(facts), wide=True))
     many = len(facts.manifest.classes) > MOST_CLASSES and label.type != "string"
     if many or not facts.manifest.classes:
         return page.cards(page.card(label.name, _amounts(facts), note="Share of each split's rows.", wide=False))
@@ -187,12 +189,23 @@ def _label(facts: DatasetFacts) -> Html:
     )
 
 
+def _tags(facts: DatasetFacts) -> Html:
+    """Show how many rows of each split have each place of a label of booleans."""
+    label = facts.manifest.label
+    counts = {split: columns[label.name].sum(axis=0).astype(int) for split, columns in facts.columns.items()}
+    rows = [
+        [name, *(_share(int(counts[split][place]), max(len(facts.columns[split][label.name]), 1)) for split in SPLITS)]
+        for place, name in enumerate(label.place_names)
+    ]
+    return page.table([label.name, *SPLITS], rows, numbers=(1, 2, 3), caption="Rows that have each label")
+
+
 def _amounts(facts: DatasetFacts) -> Html:
     label = facts.manifest.label
-    edges = histogram(facts.all_rows(label.name)).edges
+    edges = histogram(facts.all_rows(label.name).ravel()).edges
     series: dict[str, Sequence[tuple[float, float]]] = {}
     for split in SPLITS:
-        counts = histogram(facts.columns[split][label.name], edges).counts
+        counts = histogram(facts.columns[split][label.name].ravel(), edges).counts
         total = max(sum(counts), 1)
         middles = [(low + high) / 2 for low, high in pairwise(edges)]
         series[split] = [(x, 100 * count / total) for x, count in zip(middles, counts, strict=True)]

@@ -65,14 +65,26 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """What was answered to the test split by a task that says of each place of the label whether it is there."""
+
+    variant: str
+    truth: Array
+    """[rows, places] of 1 and 0."""
+    labels: Array
+    """[rows, places] of 1 and 0."""
+    places: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Estimates:
     """What a task of numbers answered to the test split."""
 
     variant: str
     truth: Array
-    """[rows] numbers."""
+    """[rows] numbers, of a label with places [rows, places]."""
     predictions: Array
-    """[rows] numbers: those that stand for the answers."""
+    """As `truth`: those that stand for the answers."""
     in_unit: bool = True
     """Whether these are in the label's unit, so that they can be taken from each other."""
 
@@ -85,7 +97,7 @@ class VersionFacts:
     """As `version_view` shows it."""
     manifest: Mapping[str, Any]
     """The version's own manifest."""
-    answers: Answers | Estimates
+    answers: Answers | Tags | Estimates
     label: str
     """Name of the label, with its unit."""
     curve: Sequence[Mapping[str, float]] = ()

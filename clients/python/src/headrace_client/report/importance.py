@@ -28,11 +28,13 @@ def importance(
     truth: Array,
     task: Task,
     places: Classes,
+    steps: Classes = (),
 ) -> dict[str, float]:
     """Return the rise of the task's loss by feature, the greatest first; below zero where a model does better without.
 
-    `columns` are the features, each [rows, *shape], and `places` what those of the answers stand for. Nothing is
-    returned for a single feature, too few rows, or so many features that each would have too few.
+    `columns` are the features, each [rows, *shape], and `places` what those of the answers stand for, `steps` the names
+    of those of the label where there are numbers for each. Nothing is returned for a single feature, too few rows, or
+    so many features that each would have too few.
     """
     rows = min(len(truth), MOST_ROWS, MOST_ANSWERS // max(len(columns), 1))
     if len(columns) < 2 or rows < FEWEST_ROWS:
@@ -40,7 +42,7 @@ def importance(
     some, expected = {name: column[:rows] for name, column in columns.items()}, truth[:rows]
 
     def loss(given: Mapping[str, Array]) -> float:
-        scores = task.scores(places)
+        scores = task.scores(places, steps=steps)
         scores.add(answer(given), expected)
         return scores.quality()[task.loss.name]
 

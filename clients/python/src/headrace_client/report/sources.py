@@ -16,14 +16,16 @@ from headrace_data.manifest import Manifest
 from headrace_data.parts import row_bytes
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import TASKS, task_of, task_of_outputs
+from headrace_data.tasks.multilabel import LABELS
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
-from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, VersionFacts
+from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, Tags, VersionFacts
 from headrace_client.report.importance import importance
 from headrace_client.views import dataset_view, release_view, run_view, version_view
 
 if TYPE_CHECKING:
+    from headrace_engines.model import Tensor
     from headrace_runtime.object_store import ObjectStore
 
 STORE_SETTING = "HEADRACE_STORE_URL"
@@ -118,18 +120,21 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
 
 def answers_of(
     graph: bytes, variant: str, columns: Mapping[str, Array], data: Manifest, manifest: Mapping[str, Any]
-) -> tuple[Answers | Estimates, dict[str, float]]:
+) -> tuple[Answers | Tags | Estimates, dict[str, float]]:
     """Return what a graph answers to some rows, and how important each feature is for that.
 
     Raises AnswerInvalid when it is no graph that Headrace serves.
     """
-    answer, places = _opened(graph)
+    answer, told = _opened(graph)
+    places = told.labels
     outputs, truth = answer(columns), columns[data.label.name]
     if (task := task_of_outputs(outputs)) is None:
         known = " or ".join(", ".join(each.outputs) for each in TASKS.values())
         raise AnswerInvalid(f"expected a graph that answers {known}, got {set(outputs)}")
     features = {field.name: columns[field.name] for field in data.features}
-    found = importance(answer, features, truth, task, manifest["classes"] or places)
+    found = importance(answer, features, truth, task, manifest["classes"] or places, told.steps)
+    if LABELS in outputs:
+        return Tags(variant, truth, outputs[LABELS], places), found
     if (point := task.point(outputs, places)) is not None:
         values = truth[:, 0] if task.grouped else truth
         return Estimates(variant, values, point, in_unit=task.answers_numbers), found
@@ -137,8 +142,8 @@ def answers_of(
     return Answers(variant, truth, outputs["label"], probabilities, manifest["classes"], flag), found
 
 
-def _opened(graph: bytes) -> tuple[Callable[[Mapping[str, Array]], dict[str, Array]], tuple[str, ...]]:
-    """Return what answers rows by a graph, outputs by name, and what the places of its first output stand for."""
+def _opened(graph: bytes) -> tuple[Callable[[Mapping[str, Array]], dict[str, Array]], Tensor]:
+    """Return what answers rows by a graph, outputs by name, and what it tells of its first output."""
     try:
         from headrace_engines import ENGINES, ONNX
         from headrace_engines.model import run_in_batches
@@ -150,7 +155,7 @@ def _opened(graph: bytes) -> tuple[Callable[[Mapping[str, Array]], dict[str, Arr
     def answer(columns: Mapping[str, Array]) -> dict[str, Array]:
         return dict(zip(names, run_in_batches(model, columns, names, _BATCH), strict=True))
 
-    return answer, model.outputs[0].labels
+    return answer, model.outputs[0]
 
 
 def _most_rows(manifest: Manifest) -> int:

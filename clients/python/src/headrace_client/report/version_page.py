@@ -21,9 +21,10 @@ from headrace_client.report.charts import (
     reliability_chart,
     scatter_chart,
 )
-from headrace_client.report.facts import Answers, Estimates, VersionFacts, class_name
+from headrace_client.report.facts import Answers, Estimates, Tags, VersionFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import calibration_error, confusion, figure, histogram, reliability, thinned
+from headrace_client.report.places import places_cards, tags_cards
 from headrace_client.report.slices import slices_card
 from headrace_client.report.svg import cut, readable
 from headrace_client.trials import HEADS, trial_rows
@@ -162,7 +163,11 @@ def _test_rows(facts: VersionFacts) -> int:
 
 def _answers(facts: VersionFacts) -> Html:
     if isinstance(facts.answers, Estimates):
-        return page.cards(*_estimates(facts.answers, facts.label), *_measures(facts), *_importance(facts))
+        cards = [*_estimates(facts.answers, facts.label), *_measures(facts), *places_cards(facts, "step")]
+        return page.cards(*cards, *_importance(facts))
+    if isinstance(facts.answers, Tags):
+        cards = [*tags_cards(facts.answers), *_measures(facts), *places_cards(facts, "label")]
+        return page.cards(*cards, *_importance(facts))
     return page.cards(*_confusion(facts.answers), *_calibration(facts.answers), *_measures(facts), *_importance(facts))
 
 
@@ -234,7 +239,7 @@ def _calibration(answers: Answers) -> Iterator[Html]:
 
 
 def _estimates(answers: Estimates, label: str) -> Iterator[Html]:
-    truth, given = answers.truth.astype(np.float64), answers.predictions.astype(np.float64)
+    truth, given = (each.reshape(-1).astype(np.float64) for each in (answers.truth, answers.predictions))
     kept = thinned(len(truth), _MOST_POINTS)
     pairs = list(zip(given[kept].tolist(), truth[kept].tolist(), strict=True))
     note = f"{len(kept):,} of {len(truth):,} rows are drawn." if len(kept) < len(truth) else ""

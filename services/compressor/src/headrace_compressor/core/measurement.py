@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-import numpy as np
 from headrace_data.tasks import Classes, Mean, Slices, SliceScores
-from headrace_data.tasks.classification import AGREEMENT, DIVERGENCE, LABEL, LOGIT_ERROR, PROBABILITIES, agreement
+from headrace_data.tasks.classification import LOGIT_ERROR
 from headrace_engines.model import Tensor
 from headrace_learning import evaluation
 from headrace_learning.evaluation import WHOLE, Answerer, Labelled
@@ -25,7 +24,8 @@ class Rows:
     dataset_id: str
     """Id of the dataset; empty of several."""
     batches: Labelled
-    """Raw features by name, each [rows, *shape of the field], and label values, [rows]. Read again and again."""
+    """Raw features by name, each [rows, *shape of the field], and label values, [rows, *its shape]. Read again
+    and again."""
     count: int
     """How many rows there are."""
     positive: int | str | None = None
@@ -66,8 +66,9 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
 
     Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
     turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
-    agreement (share of equal labels), relative_logit_error and kl_divergence (in nats). Of a regression rmse, mae and
-    r2 in the place of the last six. Of slices their rows, and the measures of the task.
+    agreement (share of equal labels), relative_logit_error and kl_divergence (in nats). Of another task its
+    measures, and what it tells of answers that are alike, in the place of the last six. Of slices their rows, and the
+    measures of the task.
     """
     first = rows.first
     latencies = {
@@ -75,7 +76,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
         for batch in _BATCHES
     }
     reference = next(iter(graphs.values()))
-    scores = partial(_beside, reference) if LABEL in task_of_graph(reference).outputs else _alone
+    scores = partial(_beside, reference) if task_of_graph(reference).has_logits else _alone
     for place, (name, graph) in enumerate(graphs.items()):
         yield (
             name,
@@ -88,25 +89,20 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
 
 
 def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
-    """Return how good a classification's answers are, and how far from those that the reference gives."""
+    """Return how good a variant's answers are, and how far from those that the reference gives."""
     expected, given = Answerer(reference), Answerer(graph, rows.positive)
     scores, logits = given.scores(), evaluation.LogitError(reference, graph)
     parts = SliceScores(rows.slices, given.scores)
-    agreed, divergence = Mean(), Mean()
+    alike: dict[str, Mean] = {}
     for features, truth in rows.batches:
-        wanted, got = expected.answers(features), given.answers(features)
+        got = given.answers(features)
         scores.add(got, truth)
         parts.add(features, got, truth)
         logits.add(features)
-        agreed.add(agreement(wanted[LABEL], got[LABEL]), len(truth))
-        divergence.add(kl_divergence(wanted[PROBABILITIES], got[PROBABILITIES]), len(truth))
-    return {
-        **scores.quality(),
-        AGREEMENT: agreed.value,
-        LOGIT_ERROR: logits.relative,
-        DIVERGENCE: divergence.value,
-        **parts.metrics(),
-    }
+        for name, mean in given.task.alike(expected.answers(features), got).items():
+            alike.setdefault(name, Mean()).add(mean, len(truth))
+    beside = {name: mean.value for name, mean in alike.items()}
+    return {**scores.quality(), **beside, LOGIT_ERROR: logits.relative, **parts.metrics()}
 
 
 def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:
@@ -131,17 +127,6 @@ def _scored(answerer: Answerer, rows: Rows, slices: Slices) -> dict[str, float]:
 def reads(graph: bytes, columns: Columns) -> bool:
     """Return whether the columns hold every feature that the graph asks for, in its type and shape."""
     return all(_fits(each, columns) for each in evaluation.open_graph(graph).inputs)
-
-
-def kl_divergence(expected: Array, given: Array) -> float:
-    """Return the mean Kullback-Leibler divergence of `given` from `expected`, both [rows, classes], in nats.
-
-    A probability too small for float32 counts as the smallest that float32 holds in full.
-    """
-    smallest = np.finfo(np.float32).tiny
-    p, q = (np.clip(each.astype(np.float64), smallest, 1.0) for each in (expected, given))
-    # Rounding leaves equal distributions a hair below zero; the divergence itself never is.
-    return max(0.0, float(np.mean(np.sum(p * np.log(p / q), axis=1))))
 
 
 def _fits(feature: Tensor, columns: Columns) -> bool:

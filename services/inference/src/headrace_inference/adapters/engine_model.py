@@ -75,4 +75,7 @@ class EngineModel:
 
 
 def _specs(tensors: Sequence[Tensor]) -> list[TensorSpec]:
-    return [TensorSpec(each.name, _DATATYPES[each.dtype], each.shape, each.optional, each.labels) for each in tensors]
+    return [
+        TensorSpec(each.name, _DATATYPES[each.dtype], each.shape, each.optional, each.labels, each.steps)
+        for each in tensors
+    ]

@@ -34,7 +34,7 @@ class TensorSpec:
 
     A dimension is a size, or the name of one that the caller chooses; equal names mean equal sizes. What is `optional`
     may be missing: as NaN or an empty text in any row, or left out for all rows of a call. `labels` say what the places
-    of an output's last dimension stand for, where the model knows.
+    of an output's last dimension stand for, where the model knows, and `steps` those of the one behind the rows.
     """
 
     name: str
@@ -42,6 +42,7 @@ class TensorSpec:
     shape: tuple[int | str, ...]
     optional: bool = False
     labels: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> Shape:

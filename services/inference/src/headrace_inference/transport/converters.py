@@ -203,8 +203,9 @@ def to_metadata(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
 def _add_specs(field: Any, specs: Iterable[TensorSpec]) -> None:
     for spec in specs:
         tensor = field.add(name=spec.name, datatype=spec.datatype.name, shape=spec.sizes)
-        if spec.labels and len(told := json.dumps(spec.labels, ensure_ascii=False)) <= MOST_LABELS:
-            tensor.parameters["labels"].string_param = told
+        for name, names in (("labels", spec.labels), ("steps", spec.steps)):
+            if names and len(told := json.dumps(names, ensure_ascii=False)) <= MOST_LABELS:
+                tensor.parameters[name].string_param = told
 
 
 def to_release(message: model_pb2.ModelReleased) -> Release:

@@ -8,7 +8,8 @@ from headrace_runtime.errors import FailedPrecondition
 def require_same_rows(pipeline: Pipeline, before: Stream) -> None:
     """Raise FailedPrecondition when rows that wait in the pipeline's topics are none of its new stream.
 
-    Rows of one topic, format, key and schema go on. A unit is for people, a range is for cleaning, and a field that may
+    Rows of one topic, format, key and schema go on. A unit is for people, a range is for cleaning, names of
+    places may be given where there were none, and a field that may
     lack a value now holds the old rows too. So does a feature of a wider type; a new feature that may be missing is
     missing in them.
     """
@@ -34,6 +35,7 @@ def _holds(new: dict[str, Field], old: dict[str, Field], name: str) -> bool:
     if name not in old:
         return field.role == "feature" and field.nullable
     before = old[name]
-    alike = field.model_copy(update=before.model_dump(include={"unit", "range", "nullable", "type"})) == before
+    kept = {"unit", "range", "nullable", "type"} | ({"places"} if before.places is None else set())
+    alike = field.model_copy(update=before.model_dump(include=kept)) == before
     widened = field.type == before.type or (field.role == "feature" and widens(arrow_type(before), arrow_type(field)))
     return alike and widened and field.nullable >= before.nullable

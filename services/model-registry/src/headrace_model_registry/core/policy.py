@@ -306,9 +306,10 @@ def _why_useless(version: Version, spec: PipelineSpec) -> str:
     trained = version.trained
     task = _task(trained)
     measure = task.measure(specs.measure(spec))
-    if measure is not task.headline and not isfinite(trained.metrics.get(measure.name, nan)):
+    known = measure is task.headline and not trained.task  # of before it was told what is answered
+    if not known and not isfinite(trained.metrics.get(measure.name, nan)):
         return (
-            f"{measure.name}, by which compress.gates.measure judges versions, was not measured: the test split has no "
+            f"{measure.name}, by which versions are judged, was not measured: the test split has no "
             "row that it needs, such as one of the class that is looked for; more rows or a larger split.test may help"
         )
     if not (told := task.why_useless(trained.metrics, measure, balanced=specs.balanced(spec))):

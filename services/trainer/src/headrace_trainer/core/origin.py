@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, named_version
 from headrace_data.tasks.regression import Moments
-from headrace_learning.training.transfer import Names, Origin, input_names
+from headrace_learning.training.transfer import Names, Origin, Scales, input_names
 
 from headrace_trainer.errors import WrongOrigin
 
@@ -43,16 +44,23 @@ class Beginning:
             ) from error
         weights = {name.removeprefix(_NETWORK): held for name, held in tensors.items() if name.startswith(_NETWORK)}
         inputs = Names(input_names(self.dataset.transforms), input_names(dataset.transforms))
-        before, now = ([(label,) for label in each.classes] if classes else [] for each in (self.dataset, dataset))
+        before, now = (
+            [(name,) for name in each.label.place_names or each.classes] if classes else []
+            for each in (self.dataset, dataset)
+        )
         return Origin(weights, inputs, Names(before, now), _rescaled(tensors, labels))
 
 
-def _rescaled(tensors: Mapping[str, torch.Tensor], labels: object) -> tuple[float, float] | None:
+def _rescaled(tensors: Mapping[str, torch.Tensor], labels: object) -> Scales | None:
     """Return what `Origin.rescaled` says: the versions of a regression hold their label's mean and deviation."""
     if not isinstance(labels, Moments) or not {"mean", "deviation"} <= tensors.keys():
         return None
-    mean, deviation = float(tensors["mean"]), float(tensors["deviation"])
-    if (mean, deviation) == (labels.mean, labels.deviation):
+    if tensors["mean"].shape != np.shape(labels.mean):
+        return None  # of another horizon
+    mean, deviation = (
+        tensors[name].numpy() if labels.steps else float(tensors[name]) for name in ("mean", "deviation")
+    )
+    if np.array_equal(mean, labels.mean) and np.array_equal(deviation, labels.deviation):
         return None
     return deviation / labels.deviation, (mean - labels.mean) / labels.deviation
 

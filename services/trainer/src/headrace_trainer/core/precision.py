@@ -79,11 +79,12 @@ def _difference(one: Array, other: Array) -> Array:
 def require_float32(label: Field, answers: Iterable[tuple[Array, Array]], deviation: float) -> None:
     """Raise TooManyDigits where answers in float32 are much further from the truth than the model is.
 
-    `answers` are batches of the model's in float64 and of the label's values, both [rows]; `deviation` is the label's.
+    `answers` are batches of the model's in float64 and of the label's values, both [rows, *shape of the label];
+    `deviation` is the label's, the least of several.
     """
     exactly, coarsely, largest = Errors(), Errors(), 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for predictions, truth in answers:
+        for predictions, truth in ((given.reshape(-1), expected.reshape(-1)) for given, expected in answers):
             exactly.add(predictions, truth)
             coarsely.add(predictions.astype(np.float32), truth)
             largest = max(largest, float(np.abs(predictions).max()))

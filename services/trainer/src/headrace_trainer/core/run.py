@@ -95,7 +95,13 @@ class Plan:
     @property
     def places(self) -> Classes:
         """What the places of an answer stand for: the classes, or what else the task answers several of."""
-        return self.task.places(self.pipeline.train, self.dataset.classes)
+        label = self.dataset.label
+        return self.task.places(self.pipeline.train, label.place_names if label.shape else self.dataset.classes)
+
+    @property
+    def steps(self) -> Classes:
+        """Names of the label's places where numbers are answered for each of several; else none."""
+        return self.dataset.label.place_names if self.task.answers_numbers else ()
 
     @property
     def subject(self) -> str:
@@ -107,7 +113,7 @@ class Plan:
         """Return what the network takes of another version. Raises WrongOrigin."""
         if self.beginning is None:
             return None
-        return self.beginning.origin(self.dataset, classes=bool(self.classes), labels=labels)
+        return self.beginning.origin(self.dataset, classes=not self.task.answers_numbers, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -197,12 +203,12 @@ def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, family: Family)
     """Return the rows as a family takes them. Raises DoesNotFit where the spec's own settings cannot."""
     train = plan.pipeline.train
     features = family.features(features_of(plan.pipeline, plan.dataset.transforms))
-    shape, outputs = family.input_shape(features), len(plan.places) or 1
+    shape, outputs = family.input_shape(features), (len(plan.places) or 1) * (len(plan.steps) or 1)
     splits = Splits(reader, shape, memory)
     if train.tune is None:
         require_room(family, train, shape, outputs, splits.rows, splits.held_bytes, memory.total_bytes)
 
-    labels = plan.task.labels(train)
+    labels = plan.task.labels(train, plan.dataset.label.place_names)
     summary = splits.summary(labels, whole=plan.task.answers_numbers)
     learned = HEADS[plan.pipeline.task](plan.pipeline, plan.places, labels)
     serve = partial(learned.serve, features, shape)
@@ -241,7 +247,7 @@ def _exported(
     features, _ = next(iter(test))
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
-        require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation))
+        require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation.min()))
     exported = export_graph(model, plan.places, compared)
     if (wanted := plan.pipeline.train.threshold) is None:
         return exported, None

@@ -107,6 +107,10 @@ def targets_fit_the_label(draft: Draft) -> Iterator[Finding]:
         transform = _transform(draft, field.name) if field.role == "feature" and field.type == "string" else None
         if label is None or transform is None or transform.kind_of("string") != "target":
             continue
+        if label.shape:
+            told = f"expected another encoding beside a label of shape {list(label.shape)}, got target"
+            yield (*_TRANSFORM, field.name, "encode"), told
+            continue
         of, place = transform.told(Target).of, (*_TRANSFORM, field.name, "encode", "of")
         if of == "shares" and label.type.startswith("float"):
             yield place, f"expected mean for a label of type {label.type}, got shares"

@@ -79,7 +79,7 @@ class Train(Section, TaskSettings):
     task: TaskKind | None = pydantic.Field(
         default=None,
         description=f"What is answered. {_ANSWERS}. Default: regression for a label of type float32 or float64, "
-        "classification for others.",
+        "classification for others; of a label with a shape multilabel for type bool, regression for others.",
     )
     network: Annotated[Network, pydantic.Field(discriminator="kind")] = pydantic.Field(description="What is trained.")
     origin: Origin | None = pydantic.Field(
@@ -106,8 +106,8 @@ class Train(Section, TaskSettings):
     class_weights: Literal["balanced", "none"] = pydantic.Field(
         default="none",
         exclude_if=lambda value: value == "none",  # so that specs keep the digests they had before there were weights
-        description="Classification only. balanced: each class counts alike however few rows it has. none: each row "
-        "does.",
+        description="Classification and multilabel only. balanced: each class counts alike however few rows it has, "
+        "and so do the rows with and without a label. none: each row does.",
     )
     positive: bool | int | str | None = pydantic.Field(
         default=None,
@@ -197,10 +197,12 @@ class Gates(Section):
         default=0.01, description="Classification: accuracy it may lose, at most."
     )
     agreement: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
-        default=0.98, description="Classification: share of rows with the same answer, at least."
+        default=0.98,
+        description="Classification and multilabel: share of rows, or of their labels, with the same answer, at least.",
     )
     relative_logit_error: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
-        default=0.05, description="Classification: norm of the logits' difference over the norm of the logits, at most."
+        default=0.05,
+        description="Classification and multilabel: norm of the logits' difference over theirs, at most.",
     )
     kl_divergence: Annotated[float, pydantic.Field(ge=0)] | None = pydantic.Field(
         default=None,
@@ -256,9 +258,9 @@ class Gates(Section):
         default="required",
         exclude_if=lambda value: value == "required",  # as for classWeights
         description="Of a version that no served one is compared with, such as the first. required: it is released "
-        "when it answers no worse than always the training split's commonest class, its mean, its quantiles, or a "
-        "random order. With classWeights balanced the mean of the classes' accuracies counts. ignored: it is released "
-        "all the same.",
+        "when it answers no worse than always the training split's commonest class, its mean or its quantiles, each "
+        "place of the label its own, or a random order. With classWeights balanced the mean of the classes' accuracies "
+        "counts. ignored: it is released all the same.",
     )
 
 

@@ -32,6 +32,8 @@ def own_name(name: str, incarnation: int) -> str:
 
 def default_task(label: Field) -> TaskKind:
     """Return the task of a label where a document says none."""
+    if label.shape:
+        return "multilabel" if label.type == "bool" else "regression"
     return "regression" if label.type in ("float32", "float64") else "classification"
 
 

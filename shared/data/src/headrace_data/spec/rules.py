@@ -23,13 +23,15 @@ from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.prepare import Clean, Freeze, Split
-from headrace_data.spec.stream import Role
+from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
 from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
+MAX_PLACES: Final = 1000
+"""Most places of a label: each is an output of a network, and measured."""
 _NAMELESS: Final = ("float32", "float64", "bool")
 """Types whose values cannot name or group records."""
 _UNHEEDED: Final = {
@@ -78,10 +80,36 @@ def types_fit_roles(draft: Draft) -> Iterator[Finding]:
             yield (*place, "type"), f"expected a whole number, bool or string for role slice, got {field.type}"
         if field.role == "feature" and field.type == "string" and field.shape:
             yield (*place, "shape"), f"expected a single value for a string feature, got shape {list(field.shape)}"
-        if field.role != "feature" and field.shape:
+        if field.role in ("id", "group") and field.shape:
             yield (*place, "shape"), f"expected a single value for role {field.role}, got shape {list(field.shape)}"
+        if field.role == "label" and field.shape:
+            yield from _label_has_places(field, place)
         if field.size > _MAX_ELEMENTS:
             yield (*place, "shape"), f"expected at most {_MAX_ELEMENTS} elements, got {field.size}"
+
+
+def _label_has_places(field: Field, place: Path) -> Iterator[Finding]:
+    """Demand a label of one dimension, of numbers or booleans."""
+    if field.type == "string":
+        yield (*place, "shape"), f"expected a single value for a string label, got shape {list(field.shape)}"
+    elif len(field.shape) > 1 or field.size > MAX_PLACES:
+        told = f"expected one dimension of at most {MAX_PLACES} for a label"
+        yield (*place, "shape"), f"{told}, got shape {list(field.shape)}"
+
+
+def places_are_of_a_label(draft: Draft) -> Iterator[Finding]:
+    """Demand names of places of a label alone, one for each place and each once."""
+    for position, field in draft.fields.items():
+        place = (*SCHEMA, position, "places")
+        if field.places is None:
+            continue
+        if field.role != "label" or not field.shape:
+            yield place, f"expected names of places of a label with a shape only, got some of {field.name!r}"
+        elif len(field.places) != field.size:
+            yield place, f"expected {field.size} names, one for each place of the label, got {len(field.places)}"
+        elif len(set(field.places)) != field.size:
+            twice = next(name for name in field.places if field.places.count(name) > 1)
+            yield place, f"expected each name once, got {twice!r} again"
 
 
 def ranges_fit_types(draft: Draft) -> Iterator[Finding]:
@@ -229,6 +257,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     names_are_unique,
     roles_are_complete,
     types_fit_roles,
+    places_are_of_a_label,
     ranges_fit_types,
     key_names_a_field,
     split_names_a_field,

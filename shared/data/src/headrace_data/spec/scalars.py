@@ -24,6 +24,7 @@ SIZE: Final = re.compile(r"([0-9]{1,12})(MB|GB|MiB|GiB)")
 _UNIT_BYTES: Final = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_PLACE: Final = 64
 _LONGEST_MS: Final = 365 * _UNIT_MS["d"]
 
 
@@ -70,6 +71,12 @@ def _dns_label(value: str) -> str:
 def _field_name(value: str) -> str:
     if not FIELD_NAME.fullmatch(value):
         raise ValueError("expected a letter, then at most 63 letters, digits, '_', '-' or '.'")
+    return value
+
+
+def _place_name(value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > _LONGEST_PLACE:
+        raise ValueError(f"expected a printable text of at most {_LONGEST_PLACE} letters, not blank")
     return value
 
 
@@ -134,6 +141,8 @@ FieldName = Annotated[
     pydantic.WithJsonSchema({"type": "string", "pattern": f"^{FIELD_NAME.pattern}$"}),
 ]
 """Name of a field: the key in a record, the column in a dataset and the tensor of a model."""
+PlaceName = Annotated[str, pydantic.AfterValidator(_place_name)]
+"""Name of one place of a label with a shape."""
 RecordKey = Annotated[str, pydantic.Field(min_length=1, max_length=256)]
 """Key of a value in a record, such as ``@timestamp``: any text, as it names nothing else."""
 FunctionName = Annotated[

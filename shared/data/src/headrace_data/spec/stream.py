@@ -13,6 +13,7 @@ from headrace_data.spec.scalars import (
     Duration,
     ElementType,
     FieldName,
+    PlaceName,
     PositiveInt,
     Range,
     RecordKey,
@@ -36,7 +37,13 @@ class Field(Section):
     )
     shape: Annotated[tuple[PositiveInt, ...], pydantic.Field(max_length=4)] = pydantic.Field(
         default=(),
-        description="Size of each dimension, row-major; empty for a single value. Only features may have one.",
+        description="Size of each dimension, row-major; empty for a single value. Features have up to four, a label "
+        "may have one: [k] for k places that are answered at once, such as tags or the steps of a forecast.",
+    )
+    places: Annotated[tuple[PlaceName, ...], pydantic.Field(min_length=1)] | None = pydantic.Field(
+        default=None,
+        description="Names of the places of a label with a shape, one for each, such as [sport, politics]: clients, "
+        "measures and pages show them. Left out: 1, 2 and so on.",
     )
     unit: str | None = pydantic.Field(default=None, description="Unit of the value, for people.")
     role: Role = pydantic.Field(
@@ -46,6 +53,11 @@ class Field(Section):
     )
     range: Range | None = pydantic.Field(default=None, description="Lowest and highest allowed value, inclusive.")
     nullable: bool = pydantic.Field(default=False, description="Whether a record may lack the field or hold null.")
+
+    @property
+    def place_names(self) -> tuple[str, ...]:
+        """What the places of a label with a shape are called; none of a single value."""
+        return self.places or tuple(str(place) for place in range(1, self.size + 1)) if self.shape else ()
 
     @property
     def size(self) -> int:

@@ -16,6 +16,8 @@ from headrace_data.spec.yaml_tree import Path
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.tasks.deciding import MAXIMISED
 
+_ONE_NUMBER: Final = frozenset({"imported", "trees"})
+"""Networks that answer one number, or one of several classes, and nothing with places of its own."""
 _HEEDED: Final = frozenset(name for task in TASKS.values() for name in task.heeds)
 
 
@@ -24,9 +26,12 @@ def task_fits_label(draft: Draft) -> Iterator[Finding]:
     task, label = draft.at("train", "task"), _label(draft)
     if label is None or not isinstance(task, str) or task not in TASKS:
         return
-    if label.type in TASKS[task].unfit:
-        fit = " or ".join(kind for kind, each in TASKS.items() if label.type not in each.unfit)
-        yield ("train", "task"), f"expected {fit} for a label of type {label.type}, got {task}"
+    if not _fits(task, label):
+        fit = " or ".join(kind for kind in TASKS if _fits(kind, label))
+        shaped = f" and shape {list(label.shape)}" if label.shape else ""
+        # Labels that no task learns have a problem of their own.
+        if fit:
+            yield ("train", "task"), f"expected {fit} for a label of type {label.type}{shaped}, got {task}"
 
 
 def settings_are_of_the_task(draft: Draft) -> Iterator[Finding]:
@@ -50,10 +55,24 @@ def classes_are_oversampled(draft: Draft) -> Iterator[Finding]:
 def task_fits_network(draft: Draft) -> Iterator[Finding]:
     """Demand a network that can learn the task."""
     kind, task = draft.at("train", "network", "kind"), _task(draft)
-    if task is not None and isinstance(kind, str) and kind in TASKS[task].unfit_networks:
-        others = " and ".join(sorted(TASKS[task].unfit_networks))
-        told = f"expected a network that learns a {task}, which {others} do not, got {kind}"
+    if task is None or not isinstance(kind, str):
+        return
+    if kind in (unfit := _unfit_networks(draft, task)):
+        several = "" if TASKS[task].unfit_networks else " with several numbers"
+        told = (
+            f"expected a network that learns a {task}{several}, which {' and '.join(sorted(unfit))} do not, got {kind}"
+        )
         yield ("train", "network", "kind"), told
+
+
+def _unfit_networks(draft: Draft, task: str) -> frozenset[str]:
+    """Return the kinds of networks that cannot learn a task of the document's label."""
+    label = _label(draft)
+    return TASKS[task].unfit_networks | (_ONE_NUMBER if label is not None and label.shape else frozenset())
+
+
+def _fits(task: str, label: Field) -> bool:
+    return label.type not in TASKS[task].unfit and len(label.shape) in TASKS[task].dimensions
 
 
 def groups_are_there(draft: Draft) -> Iterator[Finding]:
@@ -170,8 +189,9 @@ def slices_are_of_a_field(draft: Draft) -> Iterator[Finding]:
 def trees_learn_the_task_that_they_are_compared_in(draft: Draft) -> Iterator[Finding]:
     """Demand a task that trees learn from who compares with them. For documents only: nothing is grown otherwise."""
     task = _task(draft)
-    if draft.at("train", "compareWith") is not None and task is not None and "trees" in TASKS[task].unfit_networks:
-        yield ("train", "compareWith"), f"expected none for a {task}, which trees do not learn"
+    if draft.at("train", "compareWith") is not None and task is not None and "trees" in _unfit_networks(draft, task):
+        several = "" if "trees" in TASKS[task].unfit_networks else " with several numbers"
+        yield ("train", "compareWith"), f"expected none for a {task}{several}, which trees do not learn"
 
 
 def versions_are_chosen_by_what_tells(draft: Draft) -> Iterator[Finding]:

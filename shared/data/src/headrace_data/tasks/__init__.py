@@ -9,13 +9,14 @@ from typing import Final, Literal
 from headrace_data.tasks.classification import Classification, classes_of
 from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
+from headrace_data.tasks.multilabel import Multilabel
 from headrace_data.tasks.quantile import Quantile, QuantileSettings
 from headrace_data.tasks.ranking import Ranking
 from headrace_data.tasks.regression import NumberSettings, PredictionType, Regression
 from headrace_data.tasks.sliced import Slice, Slices, SliceScores, in_each_slice, of_slice, worst_first
 from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
 
-TaskKind = Literal["classification", "regression", "quantile", "ranking"]
+TaskKind = Literal["classification", "regression", "quantile", "ranking", "multilabel"]
 """The tasks as a pipeline's document names them."""
 
 
@@ -28,6 +29,7 @@ TASKS: Final[dict[str, Task]] = {
     "regression": Regression(),
     "quantile": Quantile(),
     "ranking": Ranking(),
+    "multilabel": Multilabel(),
 }
 """The tasks by their kind in a pipeline's document."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -39,7 +40,7 @@ def curve(scores: Array, of_class: Array) -> tuple[Array, Array, Array]:
 
 
 class Areas:
-    """Scores of rows that come batch by batch, and the place of each row's class.
+    """Scores of rows that come batch by batch, and the place of each row's class, or of which columns it is.
 
     Of more than `most` numbers every second row is kept, of twice as many every fourth, and so on: the same rows of the
     same dataset, so that versions measured there stay comparable.
@@ -54,7 +55,7 @@ class Areas:
         self._kept = 0
 
     def add(self, scores: Array, places: Array) -> None:
-        """Add rows: scores, [rows, columns], and places of their classes, [rows]."""
+        """Add rows: scores, [rows, columns], and places of their classes, [rows], or [rows, columns] of 1 and 0."""
         kept = np.arange(-self._seen % self._step, len(places), self._step)
         self._seen += len(places)
         self._scores.append(scores[kept].astype(np.float32))
@@ -70,6 +71,12 @@ class Areas:
         """Return ROC-AUC and PR-AUC of a column of scores for the class at a place; None where they say nothing."""
         scores, places = self._together()
         return areas(scores[:, column], places == place)
+
+    def areas_of_columns(self) -> Iterator[tuple[float, float] | None]:
+        """Yield for each column what `areas` returns, of rows that may be of several."""
+        scores, places = self._together()
+        for column in range(scores.shape[1]):
+            yield areas(scores[:, column], places[:, column] == 1)
 
     def _together(self) -> tuple[Array, Array]:
         if len(self._scores) > 1:

@@ -190,6 +190,17 @@ def calibration_error(predictions: Predictions, truth: Array, bins: int = CALIBR
     return float(np.abs(_calibration_gaps(predictions, truth, bins)).sum() / len(truth))
 
 
+def kl_divergence(expected: Array, given: Array) -> float:
+    """Return the mean Kullback-Leibler divergence of `given` from `expected`, both [rows, classes], in nats.
+
+    A probability too small for float32 counts as the smallest that float32 holds in full.
+    """
+    smallest = np.finfo(np.float32).tiny
+    p, q = (np.clip(each.astype(np.float64), smallest, 1.0) for each in (expected, given))
+    # Rounding leaves equal distributions a hair below zero; the divergence itself never is.
+    return max(0.0, float(np.mean(np.sum(p * np.log(p / q), axis=1))))
+
+
 def agreement(labels: Array, others: Array) -> float:
     """Return the share of rows to which two graphs give the same label."""
     return accuracy(labels, others)
@@ -269,6 +280,7 @@ class Classification(Task):
     measured = (ACCURACY, LOG_LOSS, CALIBRATION_ERROR, PRECISION, RECALL, F1, ROC_AUC, PR_AUC)
     won_by_constants = frozenset({CALIBRATION_ERROR.name, RECALL.name})
     beside = AGREEMENT
+    has_logits = True
     gates = (
         drop(ACCURACY, "accuracyDrop", "accuracy_drop"),
         Gate("agreement", AGREEMENT, lambda own, _: own.get(AGREEMENT, nan), 1.0, at_least=True),
@@ -276,7 +288,7 @@ class Classification(Task):
         Gate("klDivergence", DIVERGENCE, lambda own, _: own.get(DIVERGENCE, nan), 0.0),
     )
 
-    def labels(self, train: Any) -> ClassCounts:
+    def labels(self, train: Any, places: Classes = ()) -> ClassCounts:
         """Return what counts the rows of each class."""
         value = train.positive
         return ClassCounts(int(value) if isinstance(value, bool) else value)
@@ -285,7 +297,16 @@ class Classification(Task):
         """Return the label's values."""
         return values
 
-    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> ClassScores:
+    def alike(self, expected: Answers, given: Answers) -> dict[str, float]:
+        """Return the share of equal labels, and how far the probabilities diverge."""
+        return {
+            AGREEMENT: agreement(expected[LABEL], given[LABEL]),
+            DIVERGENCE: kl_divergence(expected[PROBABILITIES], given[PROBABILITIES]),
+        }
+
+    def scores(
+        self, classes: Classes, positive: int | str | None = None, compared: Classes = (), steps: Classes = ()
+    ) -> ClassScores:
         """Return what measures answers."""
         return ClassScores(classes, positive, compared)
 

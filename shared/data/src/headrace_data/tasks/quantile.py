@@ -10,12 +10,13 @@ import numpy as np
 import pydantic
 
 from headrace_data.tasks.gate import rise
-from headrace_data.tasks.measure import AVERAGED, Array, Mean, Measure, Metrics, require_rows
-from headrace_data.tasks.regression import Moments
-from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
+from headrace_data.tasks.measure import AVERAGED, Array, Mean, Measure, require_rows
+from headrace_data.tasks.regression import MOST_STEPS, Moments
+from headrace_data.tasks.task import Always, Answers, Classes, Task
 
 QUANTILES: Final = "quantiles"
-"""The output of a served graph: [rows, levels] float32 or float64, in the label's unit; no row falls."""
+"""The output of a served graph: [rows, levels] float32 or float64, in the label's unit; no row falls. Of a label with
+places, such as the steps of a horizon, [rows, places, levels]."""
 LEVELS: Final = (0.1, 0.5, 0.9)
 """The levels where a document says none."""
 MEDIAN: Final = 0.5
@@ -51,11 +52,14 @@ class QuantileSettings(pydantic.BaseModel):
 
 
 class QuantileScores:
-    """Measurements of answered quantiles."""
+    """Measurements of answered quantiles: over all steps, and of each where there are several."""
 
-    def __init__(self, levels: Sequence[float]) -> None:
-        """`levels` are those of the answers' places."""
+    def __init__(self, levels: Sequence[float], steps: Classes = ()) -> None:
+        """`levels` are those of the answers' places, `steps` the names of the label's."""
         self._levels = np.array(levels, dtype=np.float64)
+        self._steps = steps
+        self._of_steps: list[tuple[Mean, Mean]] = [(Mean(), Mean()) for _ in steps]
+        """Pinball loss and coverage of each step."""
         self._rows = 0
         self._covered = 0
         self._pinball, self._median = Mean(), Mean()
@@ -64,11 +68,16 @@ class QuantileScores:
         """Add rows, in the label's unit; at least one."""
         given, expected = answers[QUANTILES].astype(np.float64), truth.astype(np.float64)
         require_rows(given, expected)
-        above = expected[:, np.newaxis] - given
-        self._pinball.add(float(np.maximum(self._levels * above, (self._levels - 1) * above).mean()), len(truth))
-        self._median.add(float(np.abs(above[:, middle(self._levels)]).mean()), len(truth))
-        self._covered += int(((above[:, 0] >= 0) & (above[:, -1] <= 0)).sum())
-        self._rows += len(truth)
+        above = expected[..., np.newaxis] - given
+        losses = np.maximum(self._levels * above, (self._levels - 1) * above)
+        inside = (above[..., 0] >= 0) & (above[..., -1] <= 0)
+        self._pinball.add(float(losses.mean()), len(truth))
+        self._median.add(float(np.abs(above[..., middle(self._levels)]).mean()), len(truth))
+        self._covered += int(inside.sum())
+        self._rows += inside.size
+        for at, (pinball, covered) in enumerate(self._of_steps):
+            pinball.add(float(losses[:, at].mean()), len(truth))
+            covered.add(float(inside[:, at].mean()), len(truth))
 
     def quality(self) -> dict[str, float]:
         """Return the measures. Pinball is the mean of the levels' losses (Koenker and Bassett, 1978)."""
@@ -81,8 +90,12 @@ class QuantileScores:
         }
 
     def metrics(self) -> dict[str, float]:
-        """Return the same: no part of the rows is measured by itself."""
-        return self.quality()
+        """Return the same, and pinball/<step> and coverage/<step>; of more than `MOST_STEPS` none of these."""
+        if len(self._steps) > MOST_STEPS:
+            return self.quality()
+        of_steps = list(zip(self._steps, self._of_steps, strict=True))
+        parts = {f"{PINBALL.name}/{step}": pinball.value for step, (pinball, _) in of_steps}
+        return self.quality() | parts | {f"{COVERAGE.name}/{step}": covered.value for step, (_, covered) in of_steps}
 
 
 class OrderedLabels(Moments):
@@ -91,11 +104,11 @@ class OrderedLabels(Moments):
     Of more than `most` every second one is kept, of twice as many every fourth, and so on.
     """
 
-    def __init__(self, levels: Sequence[float], most: int = MOST_LABELS) -> None:
-        super().__init__()
+    def __init__(self, levels: Sequence[float], most: int = MOST_LABELS, steps: Classes = ()) -> None:
+        super().__init__(steps)
         self._levels, self._most = levels, most
         self._seen, self._step = 0, 1
-        self._kept = np.empty(0)
+        self._kept = np.empty((0, *([len(steps)] if steps else [])))
 
     def add(self, labels: Array) -> None:
         """Add the labels of some rows."""
@@ -103,17 +116,17 @@ class OrderedLabels(Moments):
         kept = labels[-self._seen % self._step :: self._step].astype(np.float64)
         self._kept = np.concatenate([self._kept, kept])
         self._seen += len(labels)
-        while len(self._kept) > self._most:
+        while self._kept.size > self._most and len(self._kept) > 1:
             self._kept, self._step = self._kept[::2].copy(), self._step * 2
 
     def quantiles(self) -> Array:
-        """Return the training split's quantiles, [levels] float64."""
-        return np.quantile(self._kept, self._levels, method="inverted_cdf")
+        """Return the training split's quantiles, [levels] float64; of a label with places [places, levels]."""
+        return np.quantile(self._kept, self._levels, axis=0, method="inverted_cdf").T
 
     def baseline(self) -> Always:
         """Return what measures always the training split's quantiles."""
-        values = self.quantiles()
-        return Always(QuantileScores(self._levels), lambda rows: {QUANTILES: np.tile(values, (rows, 1))}, {})
+        values, scores = self.quantiles(), QuantileScores(self._levels, self.steps)
+        return Always(scores, lambda rows: {QUANTILES: np.broadcast_to(values, (rows, *values.shape))}, {})
 
 
 def levels_of(train: QuantileSettings) -> tuple[float, ...]:
@@ -127,11 +140,12 @@ def middle(levels: Sequence[float] | Array) -> int:
 
 
 class Quantile(Task):
-    """Numbers below which the label is with given probabilities."""
+    """Numbers below which the label is with given probabilities, at each of its places."""
 
     kind = "quantile"
-    answer = "numbers below which the label is with the probabilities `quantiles`"
+    answer = "numbers below which the label, or what is at each of its places, is with the probabilities `quantiles`"
     unfit = frozenset({"string", "bool"})
+    dimensions = frozenset({0, 1})
     unfit_networks = frozenset({"imported", "trees"})
     answers_numbers = True
     heeds = frozenset({"predictionType", "quantiles"})
@@ -142,11 +156,12 @@ class Quantile(Task):
     won_by_constants = frozenset({COVERAGE.name, COVERAGE_ERROR.name})
     unfit_to_choose = frozenset({COVERAGE.name})
     beside = COVERAGE.name
+    always = "always answering the same quantiles"
     gates = (rise(PINBALL),)
 
-    def labels(self, train: QuantileSettings) -> OrderedLabels:
+    def labels(self, train: QuantileSettings, places: Classes = ()) -> OrderedLabels:
         """Return what takes note of quantiles too."""
-        return OrderedLabels(levels_of(train))
+        return OrderedLabels(levels_of(train), steps=places)
 
     def places(self, train: QuantileSettings, values: Classes) -> Classes:
         """Return the levels as texts."""
@@ -158,15 +173,10 @@ class Quantile(Task):
 
     def point(self, answers: Answers, places: Classes) -> Array:
         """Return the medians."""
-        return answers[QUANTILES][:, middle([float(level) for level in places])]
+        return answers[QUANTILES][..., middle([float(level) for level in places])]
 
-    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> QuantileScores:
+    def scores(
+        self, classes: Classes, positive: int | str | None = None, compared: Classes = (), steps: Classes = ()
+    ) -> QuantileScores:
         """Return what measures answers; `classes` are the levels as texts."""
-        return QuantileScores([float(level) for level in classes])
-
-    def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
-        """Return what always answering the training split's quantiles scores beside the version."""
-        name = f"{BASELINE}{measure.name}"
-        if not {name, measure.name} <= metrics.keys():
-            return None
-        return Baseline(measure, "always answering the same quantiles", metrics[name], metrics[measure.name])
+        return QuantileScores([float(level) for level in classes], steps)

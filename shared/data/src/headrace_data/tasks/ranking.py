@@ -13,8 +13,8 @@ import numpy as np
 
 from headrace_data.errors import DatasetUnusable
 from headrace_data.tasks.gate import drop
-from headrace_data.tasks.measure import Array, Measure, Metrics, require_rows
-from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
+from headrace_data.tasks.measure import Array, Measure, require_rows
+from headrace_data.tasks.task import Always, Answers, Classes, Task
 
 SCORE: Final = "score"
 """The output of a served graph: [rows] float32; of two rows of a group the one with more is ranked before the other."""
@@ -211,9 +211,10 @@ class Ranking(Task):
     loss = LIST_LOSS
     measured = (NDCG, MRR, RECALL, FURTHER_RECALL, LIST_LOSS)
     beside = MRR.name
+    always = "a random order"
     gates = (drop(NDCG, "ndcgDrop", "ndcg_drop"),)
 
-    def labels(self, train: Any) -> Relevances:
+    def labels(self, train: Any, places: Classes = ()) -> Relevances:
         """Return what checks relevances."""
         return Relevances()
 
@@ -221,13 +222,8 @@ class Ranking(Task):
         """Return the scores."""
         return answers[SCORE].reshape(-1)
 
-    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> RankingScores:
+    def scores(
+        self, classes: Classes, positive: int | str | None = None, compared: Classes = (), steps: Classes = ()
+    ) -> RankingScores:
         """Return what measures answers."""
         return RankingScores()
-
-    def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
-        """Return what a random order scores beside the version."""
-        name = f"{BASELINE}{measure.name}"
-        if not {name, measure.name} <= metrics.keys():
-            return None
-        return Baseline(measure, "a random order", metrics[name], metrics[measure.name])

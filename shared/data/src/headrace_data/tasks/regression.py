@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, Final, Literal
 
 import numpy as np
 import pydantic
 
 from headrace_data.tasks.gate import rise
-from headrace_data.tasks.measure import AVERAGED, SQUARED, Array, Measure, Metrics, require_rows
-from headrace_data.tasks.task import BASELINE, Always, Answers, Baseline, Classes, Task
+from headrace_data.tasks.measure import AVERAGED, SQUARED, Array, Measure, require_rows
+from headrace_data.tasks.task import Always, Answers, Classes, Task
 
 PredictionType = Literal["float32", "float64"]
 """In which type a number is predicted."""
@@ -18,6 +20,8 @@ PREDICTION: Final = "prediction"
 RMSE: Final = Measure("rmse", "label", "less", "rmse", adds_up=SQUARED)
 MAE: Final = Measure("mae", "label", "less", "mae", "mean absolute error", AVERAGED)
 R2: Final = Measure("r2", "", "more", "r²", "1 is perfect", most=1.0)
+MOST_STEPS: Final = 100
+"""Steps up to which each is told of: events have a size."""
 
 
 class Errors:
@@ -28,11 +32,11 @@ class Errors:
     """
 
     def __init__(self) -> None:
-        self._rows = 0
+        self.rows = 0
         self._absolute = 0.0
-        self._squares = 0.0
+        self.squares = 0.0
         self._mean = 0.0
-        self._spread = 0.0
+        self.spread = 0.0
 
     def add(self, predictions: Array, truth: Array) -> None:
         """Add rows, in the label's unit; at least one."""
@@ -40,22 +44,22 @@ class Errors:
         expected = truth.astype(np.float64)
         errors = predictions.astype(np.float64) - expected
         self._absolute += float(np.abs(errors).sum())
-        self._squares += float(np.square(errors).sum())
+        self.squares += float(np.square(errors).sum())
         mean, rows = float(expected.mean()), len(truth)
-        delta, total = mean - self._mean, self._rows + rows
-        self._spread += float(np.square(expected - mean).sum()) + delta * delta * (self._rows * rows / total)
+        delta, total = mean - self._mean, self.rows + rows
+        self.spread += float(np.square(expected - mean).sum()) + delta * delta * (self.rows * rows / total)
         self._mean += delta * (rows / total)
-        self._rows = total
+        self.rows = total
 
     @property
     def rmse(self) -> float:
         """Root of the mean squared error, in the label's unit."""
-        return float(np.sqrt(self._squares / self._rows))
+        return float(np.sqrt(self.squares / self.rows))
 
     def metrics(self) -> dict[str, float]:
         """Return what `errors_of` says."""
-        unexplained = self._squares / self._spread if self._spread > 0 else float(self._squares > 0)
-        return {RMSE.name: self.rmse, MAE.name: self._absolute / self._rows, R2.name: 1.0 - unexplained}
+        unexplained = self.squares / self.spread if self.spread > 0 else float(self.squares > 0)
+        return {RMSE.name: self.rmse, MAE.name: self._absolute / self.rows, R2.name: 1.0 - unexplained}
 
 
 def errors_of(predictions: Array, truth: Array) -> dict[str, float]:
@@ -69,55 +73,87 @@ def errors_of(predictions: Array, truth: Array) -> dict[str, float]:
     return errors.metrics()
 
 
-class RegressionScores:
-    """Measurements of a regression's answers."""
+def joined_errors(steps: Sequence[Errors]) -> dict[str, float]:
+    """Return what `errors_of` says of the errors of several steps of the same rows together."""
+    if len(steps) == 1:
+        return steps[0].metrics()
+    squares, spread = sum(each.squares for each in steps), sum(each.spread for each in steps)
+    return {
+        RMSE.name: float(np.sqrt(squares / sum(each.rows for each in steps))),
+        MAE.name: fmean(each.metrics()[MAE.name] for each in steps),
+        R2.name: 1.0 - (squares / spread if spread > 0 else float(squares > 0)),
+    }
 
-    def __init__(self) -> None:
-        self._errors = Errors()
+
+class RegressionScores:
+    """Measurements of a regression's answers: over all steps, and of each where several numbers are answered."""
+
+    def __init__(self, steps: Classes = ()) -> None:
+        """Measure answers of several numbers, whose names are `steps`; of a single one where there are none."""
+        self._steps = steps
+        self._errors = [Errors() for _ in steps or (None,)]
 
     def add(self, answers: Answers, truth: Array) -> None:
         """Add rows; at least one."""
-        self._errors.add(answers[PREDICTION], truth)
+        require_rows(answers[PREDICTION], truth)
+        columns = (each.reshape(len(truth), len(self._errors)).T for each in (answers[PREDICTION], truth))
+        for errors, given, expected in zip(self._errors, *columns, strict=True):
+            errors.add(given, expected)
 
     def quality(self) -> dict[str, float]:
-        """Return rmse, mae and r2."""
-        return self._errors.metrics()
+        """Return rmse, mae and r2: over all steps, whose variance is that around each step's own mean."""
+        return joined_errors(self._errors)
 
     def metrics(self) -> dict[str, float]:
-        """Return the same: no part of the rows is measured by itself."""
-        return self.quality()
+        """Return the same, and rmse/<step> and mae/<step>; of more than `MOST_STEPS` none of these."""
+        if not 0 < len(self._steps) <= MOST_STEPS:
+            return self.quality()
+        of_steps = [(step, each.metrics()) for step, each in zip(self._steps, self._errors, strict=True)]
+        return self.quality() | {
+            f"{measure.name}/{step}": found[measure.name] for measure in (RMSE, MAE) for step, found in of_steps
+        }
 
 
-def always_the_mean(mean: float) -> Always:
-    """Return what measures always the training split's mean."""
-    return Always(RegressionScores(), lambda rows: {PREDICTION: np.full(rows, mean)}, {})
+def always_the_mean(mean: float | Array, steps: Classes = ()) -> Always:
+    """Return what measures always the training split's mean, of each step its own."""
+    return Always(RegressionScores(steps), lambda rows: {PREDICTION: np.full((rows, *np.shape(mean)), mean)}, {})
 
 
 class Moments:
-    """Mean and deviation of labels, merged as in Chan, Golub and LeVeque (1979)."""
+    """Mean and deviation of labels, merged as in Chan, Golub and LeVeque (1979): of each place where they have some."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Classes = ()) -> None:
+        self.steps = steps
+        """Names of the label's places; none of a single value."""
         self._count = 0
-        self._squares = 0.0
-        self.mean = 0.0
+        self._squares: Array = np.zeros(len(steps) or ())
+        self._mean: Array = np.zeros(len(steps) or ())
 
     def add(self, labels: Array) -> None:
         """Add the labels of some rows."""
         values = labels.astype(np.float64)
-        mean, count = float(values.mean()), len(values)
-        delta, total = mean - self.mean, self._count + count
-        self._squares += float(np.square(values - mean).sum()) + delta * delta * (self._count * count / total)
-        self.mean += delta * (count / total)
+        mean, count = values.mean(axis=0), len(values)
+        delta, total = mean - self._mean, self._count + count
+        self._squares = self._squares + (
+            np.square(values - mean).sum(axis=0) + delta * delta * (self._count * count / total)
+        )
+        self._mean = self._mean + delta * (count / total)
         self._count = total
 
     @property
-    def deviation(self) -> float:
+    def mean(self) -> Any:
+        """The mean: a number, or one for each place, [places]."""
+        return self._mean if self.steps else float(self._mean)
+
+    @property
+    def deviation(self) -> Any:
         """The population's standard deviation; 1 where all labels are equal, and the mean says it all."""
-        return float(np.sqrt(self._squares / self._count)) or 1.0
+        found = np.sqrt(self._squares / self._count)
+        return np.where(found == 0, 1.0, found) if self.steps else float(found) or 1.0
 
     def baseline(self) -> Always:
         """Return what measures always the mean."""
-        return always_the_mean(self.mean)
+        return always_the_mean(self.mean, self.steps)
 
 
 class NumberSettings(pydantic.BaseModel):
@@ -132,11 +168,12 @@ class NumberSettings(pydantic.BaseModel):
 
 
 class Regression(Task):
-    """A number that comes close to the label."""
+    """A number that comes close to the label, or one for each of its places."""
 
     kind = "regression"
-    answer = "a number that comes close to the label"
+    answer = "a number that comes close to the label, or to each of its places"
     unfit = frozenset({"string"})
+    dimensions = frozenset({0, 1})
     answers_numbers = True
     heeds = frozenset({"predictionType"})
     outputs = (PREDICTION,)
@@ -144,23 +181,19 @@ class Regression(Task):
     loss = RMSE
     measured = (RMSE, MAE, R2)
     beside = MAE.name
+    always = "always answering the mean"
     gates = (rise(RMSE),)
 
-    def labels(self, train: Any) -> Moments:
+    def labels(self, train: Any, places: Classes = ()) -> Moments:
         """Return what takes note of mean and deviation."""
-        return Moments()
+        return Moments(places)
 
     def point(self, answers: Answers, places: Classes) -> Array:
         """Return the predictions."""
-        return answers[PREDICTION].reshape(-1)
+        return answers[PREDICTION]
 
-    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> RegressionScores:
+    def scores(
+        self, classes: Classes, positive: int | str | None = None, compared: Classes = (), steps: Classes = ()
+    ) -> RegressionScores:
         """Return what measures answers."""
-        return RegressionScores()
-
-    def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
-        """Return what always answering the mean scores beside the version."""
-        name = f"{BASELINE}{measure.name}"
-        if not {name, measure.name} <= metrics.keys():
-            return None
-        return Baseline(measure, "always answering the mean", metrics[name], metrics[measure.name])
+        return RegressionScores(steps)

@@ -27,7 +27,10 @@ class Labels(Protocol):
     """What a run must know of the training split's labels, taken batch by batch."""
 
     def add(self, labels: Array) -> None:
-        """Add the labels of some rows, [rows], or [rows, 2] of a task that is grouped; at least one."""
+        """Add the labels of some rows; at least one.
+
+        They are [rows, *shape of the label], or [rows, 2] of a task that is grouped.
+        """
 
     def baseline(self) -> Always:
         """Return what measures the answer that looks at no feature."""
@@ -102,6 +105,8 @@ class Task(ABC):
     """Types of labels that it cannot learn."""
     unfit_networks: ClassVar[frozenset[str]] = frozenset()
     """Kinds of `train.network` that cannot learn it."""
+    dimensions: ClassVar[frozenset[int]] = frozenset({0})
+    """How many dimensions a label may have that it learns: 0 of a single value, 1 of one with places."""
     counts_labels: ClassVar[bool] = False
     """Whether it answers one of the label's values, of which there may not be too many."""
     answers_numbers: ClassVar[bool] = False
@@ -124,6 +129,10 @@ class Task(ABC):
     """Names of the measures by which no version is to be chosen: something that tells nobody anything has the most."""
     beside: ClassVar[str]
     """Name of the measurement that a table of variants shows beside the headline."""
+    always: ClassVar[str] = ""
+    """The answer that looks at no feature in words, such as "always answering the mean"."""
+    has_logits: ClassVar[bool] = False
+    """Whether its graphs have a tensor of logits, at which variants are compared with fp32."""
     gates: ClassVar[tuple[Gate, ...]]
     """What a variant must meet beside fp32, next to `COMMON_GATES`."""
 
@@ -133,11 +142,17 @@ class Task(ABC):
         return {each.name: each for each in self.measured}
 
     @abstractmethod
-    def labels(self, train: Any) -> Labels:
-        """Return what takes note of the training split's labels; `train` is the section of the spec."""
+    def labels(self, train: Any, places: Classes = ()) -> Labels:
+        """Return what takes note of the training split's labels; `train` is the section of the spec.
+
+        `places` are the names of the label's places where it has a shape.
+        """
 
     def places(self, train: Any, values: Classes) -> Classes:
-        """Return what the places of an answer stand for, given the label's values; nothing where it is one number."""
+        """Return what the places of an answer stand for; nothing where it is one number.
+
+        `values` are the label's values, or the names of its places where it has a shape.
+        """
         return ()
 
     def question(self, train: Any) -> object:
@@ -151,21 +166,31 @@ class Task(ABC):
         """
         return None
 
+    def alike(self, expected: Answers, given: Answers) -> dict[str, float]:
+        """Return how near answers are to those of fp32 to the same rows, by name, each a mean over the rows."""
+        return {}
+
     @abstractmethod
-    def scores(self, classes: Classes, positive: int | str | None = None, compared: Classes = ()) -> Scores:
+    def scores(
+        self, classes: Classes, positive: int | str | None = None, compared: Classes = (), steps: Classes = ()
+    ) -> Scores:
         """Return what measures answers; `classes` are what their places stand for.
 
         Where these are the label's values, `positive` is the one that is looked for, and `compared` are those of all
-        graphs that are compared, so that a measure means the same of each.
+        graphs that are compared, so that a measure means the same of each. `steps` are the names of the label's places
+        where numbers are answered for each of several.
         """
 
     def measure(self, name: str | None) -> Measure:
         """Return the measure that a pipeline chose; the headline where it chose none, or one of another task."""
         return self.measures.get(name or "", self.headline)
 
-    @abstractmethod
     def baseline(self, metrics: Metrics, measure: Measure) -> Baseline | None:
         """Return the baseline of a version by a measure, given its metrics; None when none was measured."""
+        name = f"{BASELINE}{measure.name}"
+        if not {name, measure.name} <= metrics.keys():
+            return None
+        return Baseline(measure, self.always, metrics[name], metrics[measure.name])
 
     def judged_by(self, measure: Measure) -> Measure:
         """Return the measure by which a version is held against its baseline, given the one that a pipeline chose.

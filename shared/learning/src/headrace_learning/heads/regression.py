@@ -1,4 +1,4 @@
-"""Regression: one number, learned in deviations of the label from its mean."""
+"""Regression: one number, or one for each place of the label, learned in deviations from the mean."""
 
 from collections.abc import Callable
 
@@ -11,22 +11,27 @@ from headrace_data.tasks.regression import Moments
 from headrace_learning.building import LabelScale, served
 from headrace_learning.graphs import Array
 from headrace_learning.heads.head import Learned
-from headrace_learning.training.objectives import Regression
+from headrace_learning.training.objectives import Objective, Regression, RegressionOfSteps
 
 
 def learn(pipeline: Pipeline, _places: Classes, labels: Moments) -> Learned:
     """Return what is learned: the scale of the training split is put back by the served model."""
-    scale = LabelScale(labels.mean, labels.deviation)
+    scale = LabelScale(labels.mean, labels.deviation, labels.steps)
+    objective: Objective = (
+        RegressionOfSteps(np.asarray(labels.deviation))
+        if labels.steps
+        else Regression(float(labels.deviation), float(labels.mean))
+    )
     return Learned(
-        1,
-        Regression(scale.deviation, scale.mean),
+        len(labels.steps) or 1,
+        objective,
         standardised(labels),
         lambda features, shape, network: served(pipeline, features, shape, network, scale),
     )
 
 
 def standardised(labels: Moments) -> Callable[[Array], torch.Tensor]:
-    """Return what makes deviations from the mean of labels, [rows] float32."""
+    """Return what makes deviations from the mean of labels, [rows, *shape of the label] float32."""
     mean, deviation = labels.mean, labels.deviation
 
     def made(values: Array) -> torch.Tensor:

@@ -8,14 +8,18 @@ for it, so that a new category, feature or class costs no more than its own numb
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from headrace_data.spec import Train
+from headrace_data.tasks.measure import Array
 from headrace_data.transforms import FittedCategory, FittedTransforms
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
 
 Name = tuple[object, ...]
+Scales = tuple[float | Array, float | Array]
+"""A factor and a number: one for all outputs, or one for each, [outputs]."""
 _SHOWN = 24
 """Layers that an error names."""
 
@@ -38,9 +42,9 @@ class Origin:
     """The values of a prepared row."""
     outputs: Names
     """The answers."""
-    rescaled: tuple[float, float] | None = None
-    """Of a number that is answered: by what the one output is multiplied, and what is added then, so that it means the
-    same number in the label's new deviations from its new mean."""
+    rescaled: Scales | None = None
+    """Of a number that is answered, or one for each place of the label: by what its output is multiplied, and what is
+    added then, so that it means the same number in the label's new deviations from its new mean."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,8 @@ def begin(network: nn.Module, origin: Origin, train: Train) -> Begun:
         found[_take(tensors, origin.weights, sides)].append(name)
     begun = Begun(*(tuple(names) for names in found.values()))
     last = network.get_submodule(ends[1])
-    if origin.rescaled and ends[1] not in begun.seeded and isinstance(last, nn.Linear) and last.out_features == 1:
-        factor, shift = origin.rescaled
-        last.weight.mul_(factor)
-        if last.bias is not None:
-            last.bias.mul_(factor).add_(shift)
+    if origin.rescaled and ends[1] not in begun.seeded and isinstance(last, nn.Linear):
+        _rescale(last, *origin.rescaled)
     if not (begun.taken or begun.partly):
         held = ", ".join(sorted(origin.weights)[:_SHOWN])
         raise NotLearnable(f"train.from: expected a version with a layer like one of {_listed(layers)}, got {held}")
@@ -122,6 +123,16 @@ def frozen(network: nn.Module) -> list[nn.Module]:
     """Return the modules that learn nothing although they have weights: what they count stands still too."""
     owners = [(module, list(module.parameters(recurse=False))) for module in network.modules()]
     return [module for module, own in owners if own and not any(each.requires_grad for each in own)]
+
+
+def _rescale(last: nn.Linear, factor: float | Array, shift: float | Array) -> None:
+    """Make the outputs of the last layer mean the same in another scale, where there is one output for each scale."""
+    if last.out_features != np.size(factor):
+        return
+    factors, shifts = (torch.as_tensor(each, dtype=torch.float64).reshape(-1) for each in (factor, shift))
+    last.weight.copy_(last.weight * factors.unsqueeze(1))
+    if last.bias is not None:
+        last.bias.copy_(last.bias * factors + shifts)
 
 
 def _layers(network: nn.Module) -> dict[str, dict[str, torch.Tensor]]:
