@@ -87,7 +87,8 @@ def test_a_forecast_answers_the_quantiles_of_each_step(
     assert {"pinball/+1h", "coverage/+2h"} <= version["metrics"].keys()
 
     outputs = inference.infer("loads", {"x": np.zeros((4, 3), np.float32)}).outputs["quantiles"]
-    assert (outputs.shape, outputs.dtype) == ((4, 2, 3), np.float64)
+    assert outputs.shape == (4, 2, 3)
+    assert outputs.dtype == np.float64
     assert (np.diff(outputs, axis=2) >= 0).all()
     (told,) = inference.metadata("loads").outputs
     assert (told.steps, told.labels, told.shape) == (("+1h", "+2h"), ("0.1", "0.5", "0.9"), (-1, 2, 3))
