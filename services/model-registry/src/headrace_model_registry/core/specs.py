@@ -57,9 +57,14 @@ def same_split(one: PipelineSpec, other: PipelineSpec) -> bool:
 
 
 def same_question(one: PipelineSpec, other: PipelineSpec) -> bool:
-    """Tell whether versions trained by both specs answer the same: not other quantiles, for example."""
-    tasks = [(parsed.task, TASKS[parsed.task].question(parsed.train)) for parsed in (parse(one), parse(other))]
-    return tasks[0] == tasks[1]
+    """Tell whether versions trained by both specs answer the same: not other quantiles, or places of other names.
+
+    A label whose places have no names may have any: they can be given later.
+    """
+    both = (parse(one), parse(other))
+    tasks = [(parsed.task, TASKS[parsed.task].question(parsed.train)) for parsed in both]
+    named = {parsed.stream.label.places for parsed in both} - {None}
+    return tasks[0] == tasks[1] and len(named) < 2
 
 
 def topic(spec: PipelineSpec) -> str:
