@@ -115,6 +115,16 @@ def test_the_refusal_names_steps_errors_and_a_narrow_label() -> None:
     assert "as float32 rounds the label itself, give it the type float64" in str(refused.value)
 
 
+def test_each_step_of_a_forecast_is_held_against_its_own_unit() -> None:
+    label = pipeline_of("float64, shape: [2], places: [load, price]").stream.label
+    truth = np.random.default_rng(1).normal([1e6, 1e9], [1e6, 1.0], (400, 2))
+    answers = truth + np.random.default_rng(2).normal(size=(400, 2)) * [1e5, 0.1]
+    with pytest.raises(TooManyDigits, match=r"label 'y' at 'price': answers of type float32 around 1e.09 have steps"):
+        require_float32(label, [(answers, truth)], np.array([1e6, 1.0]))
+    answers[:, 1] = truth[:, 1] = 5.0
+    require_float32(label, [(answers[:9], truth[:9]), (answers[9:], truth[9:])], np.array([1e6, 1.0]))
+
+
 @pytest.mark.parametrize(("offset", "spread"), [(0.0, 1.0), (4200.0, 800.0), (1e6, 100.0), (0.0, 1e-30), (1e4, 1.0)])
 def test_float32_answers_that_are_good_enough_are_as_they_were(
     store: ObjectStore, offset: float, spread: float

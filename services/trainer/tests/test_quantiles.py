@@ -8,16 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
 from headrace_data.tasks import TASKS
-from headrace_data.tasks.quantile import QUANTILES
+from headrace_data.tasks.quantile import QUANTILES, OrderedLabels
 from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import Answerer
+from headrace_learning.families.mlp import mlp
+from headrace_learning.heads.quantile import in_order, start_of
+from headrace_learning.training.transfer import Names, Origin, begin
 from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.core.origin import _rescaled
 from headrace_trainer.core.run import Plan, Trained, run
 from headrace_trainer.core.version import version_manifest
 
@@ -103,3 +108,14 @@ def test_a_version_tells_what_it_answers(learned) -> None:
     described = json.loads(version_manifest(plan, trained, store.put(b"w"), store.put(b"g")))
     assert described["outputs"] == [{"name": "quantiles", "type": "float64", "shape": [-1, 3]}]
     assert (described["task"], described["classes"], manifest.classes) == ("quantile", [], ())
+
+
+def test_quantiles_learn_on_from_a_version_of_before_they_had_a_start() -> None:
+    labels = OrderedLabels((0.1, 0.5, 0.9))
+    labels.add(np.random.default_rng(2).normal(1e6, 50, 400))
+    held = {name: torch.tensor(getattr(labels, name)) for name in ("mean", "deviation")}
+    before, now, rows, start = mlp(4, (5,), 3), mlp(4, (5,), 3), torch.randn(7, 4), start_of(labels)
+    origin = Origin(before.state_dict(), Names([], []), Names([], []), _rescaled(held, labels))
+    assert begin(now, origin, load_pipeline(DOCUMENT).train).taken == ("0", "3")
+    torch.testing.assert_close(in_order(now(rows) + start), in_order(before(rows)))
+    assert _rescaled({**held, "start": start}, labels) is None, "what is added to a start is added to any"

@@ -9,7 +9,9 @@ import safetensors.torch
 import torch
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, named_version
+from headrace_data.tasks.quantile import OrderedLabels
 from headrace_data.tasks.regression import Moments
+from headrace_learning.heads.quantile import start_of
 from headrace_learning.training.transfer import Names, Origin, Scales, input_names
 
 from headrace_trainer.errors import WrongOrigin
@@ -52,11 +54,17 @@ class Beginning:
 
 
 def _rescaled(tensors: Mapping[str, torch.Tensor], labels: object) -> Scales | None:
-    """Return what `Origin.rescaled` says: the versions of a regression hold their label's mean and deviation."""
+    """Return what `Origin.rescaled` says: the versions of a regression hold their label's mean and deviation.
+
+    Quantiles are learned beside where they start, in the label's own scale, which older versions did not.
+    """
     if not isinstance(labels, Moments) or not {"mean", "deviation"} <= tensors.keys():
         return None
     if tensors["mean"].shape != np.shape(labels.mean):
         return None  # of another horizon
+    if isinstance(labels, OrderedLabels):
+        start = start_of(labels).numpy()
+        return None if "start" in tensors else (np.ones_like(start), -start)
     mean, deviation = (
         tensors[name].numpy() if labels.steps else float(tensors[name]) for name in ("mean", "deviation")
     )

@@ -76,31 +76,53 @@ def _difference(one: Array, other: Array) -> Array:
     return np.where(one >= other, (ones - others).astype(np.float64), -(others - ones).astype(np.float64))
 
 
-def require_float32(label: Field, answers: Iterable[tuple[Array, Array]], deviation: float) -> None:
-    """Raise TooManyDigits where answers in float32 are much further from the truth than the model is.
+class _Rounded:
+    """How far a model's answers are from the truth, and how far they are in float32."""
 
-    `answers` are batches of the model's in float64 and of the label's values, both [rows, *shape of the label];
-    `deviation` is the label's, the least of several.
-    """
-    exactly, coarsely, largest = Errors(), Errors(), 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for predictions, truth in ((given.reshape(-1), expected.reshape(-1)) for given, expected in answers):
-            exactly.add(predictions, truth)
-            coarsely.add(predictions.astype(np.float32), truth)
-            largest = max(largest, float(np.abs(predictions).max()))
-        exact, coarse = exactly.rmse, coarsely.rmse
-        # Written so that a model without a finite error passes: what is wrong with it is told elsewhere.
+    def __init__(self) -> None:
+        self._exactly, self._coarsely, self._largest = Errors(), Errors(), 0.0
+
+    def add(self, predictions: Array, truth: Array) -> None:
+        """Add rows, both [rows]."""
+        self._exactly.add(predictions, truth)
+        self._coarsely.add(predictions.astype(np.float32), truth)
+        self._largest = max(self._largest, float(np.abs(predictions).max()))
+
+    def require(self, label: Field, place: str, deviation: float) -> None:
+        """Raise TooManyDigits where the second is much further; `place` is that of the label, empty where it has none.
+
+        A model without a finite error passes: what is wrong with it is told elsewhere.
+        """
+        exact, coarse, largest = self._exactly.rmse, self._coarsely.rmse, self._largest
         if not coarse - exact > _MOST_RISE * max(exact, _LEAST_ERROR * deviation):
             return
         step = float(np.spacing(np.float32(largest)))
-    what = f"have steps of {step:.6g}" if np.isfinite(step) else "are infinite"
-    also = (
-        "; and as float32 rounds the label itself, give it the type float64, under another metadata.name"
-        if label.type == "float32"
-        else ""
-    )
-    raise TooManyDigits(
-        f"label {label.name!r}: answers of type float32 around {largest:.6g} {what}, where the label's deviation "
-        f"is {deviation:.6g}: rmse {coarse:.6g} instead of {exact:.6g}. Set train.predictionType: float64, "
-        f"and have clients read FP64{also}"
-    )
+        what = f"have steps of {step:.6g}" if np.isfinite(step) else "are infinite"
+        also = (
+            "; and as float32 rounds the label itself, give it the type float64, under another metadata.name"
+            if label.type == "float32"
+            else ""
+        )
+        raise TooManyDigits(
+            f"label {label.name!r}{place and f' at {place!r}'}: answers of type float32 around {largest:.6g} {what}, "
+            f"where the label's deviation is {deviation:.6g}: rmse {coarse:.6g} instead of {exact:.6g}. Set "
+            f"train.predictionType: float64, and have clients read FP64{also}"
+        )
+
+
+def require_float32(label: Field, answers: Iterable[tuple[Array, Array]], deviation: float | Array) -> None:
+    """Raise TooManyDigits where answers in float32 are much further from the truth than the model is.
+
+    `answers` are batches of the model's in float64 and of the label's values, both [rows, *shape of the label];
+    `deviation` is the label's, of one with places [places]. Each place is looked at by itself: they have units of their
+    own.
+    """
+    places = [_Rounded() for _ in range(label.size)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for given, expected in answers:
+            columns = (each.reshape(len(each), -1).T for each in (given, expected))
+            for rounded, predictions, truth in zip(places, *columns, strict=True):
+                rounded.add(predictions, truth)
+        of_places = zip(places, label.place_names or ("",), np.broadcast_to(deviation, label.size), strict=True)
+        for rounded, place, spread in of_places:
+            rounded.require(label, place, float(spread))

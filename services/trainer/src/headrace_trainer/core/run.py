@@ -247,7 +247,7 @@ def _exported(
     features, _ = next(iter(test))
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
-        require_float32(plan.dataset.label, _unrounded(model, test), float(model.deviation.min()))
+        require_float32(plan.dataset.label, _unrounded(model, test), model.deviation.numpy())
     exported = export_graph(model, plan.places, compared)
     if (wanted := plan.pipeline.train.threshold) is None:
         return exported, None
