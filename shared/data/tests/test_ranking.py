@@ -117,7 +117,9 @@ def test_the_last_groups_are_kept_however_large_they_are() -> None:
     generator = np.random.default_rng(4)
     truth = truth_of(generator.integers(0, 2, 900), 1 + 2 * generator.integers(0, 2, 900))
     scores = generator.normal(size=900).astype(np.float32)
-    assert scored(scores, truth, pieces=9, most=100).metrics() == measures_of(scores, truth)
+    made = scored(scores, truth, pieces=900, most=100)
+    assert len(made._held) > 1, "a batch does not copy all rows that came before it"
+    assert made.metrics() == measures_of(scores, truth)
 
 
 def test_groups_without_an_order_say_nothing() -> None:
@@ -163,6 +165,10 @@ def test_relevances_are_none_below_zero() -> None:
         (("float32, role: label", "string, role: label"), "expected classification for a label of type string"),
         (("name: price", "name: score"), "'score' belongs to the answers of a ranking"),
         (("task: ranking", "task: ranking, augment: {mixup: 0.2}"), "train.augment.mixup: expected none for a ranking"),
+        (
+            ("task: ranking", "task: ranking, tune: {space: {augment.mixup: {low: 0, high: 0.2}}}"),
+            "train.tune.space.augment.mixup.high: expected none for a ranking",
+        ),
         (("task: ranking", "task: ranking, classWeights: balanced"), "train.classWeights: expected none for a ranking"),
         (
             ("task: ranking}", "task: ranking}\ncompress: {gates: {errorRise: 0.1}}"),

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import numpy as np
 import pytest
+from headrace_data.records import RecordChecker
+from headrace_data.sketch_files import from_bytes, to_bytes
+from headrace_data.sketches import Sketch
 from headrace_data.spec import SpecInvalid, load_pipeline, parse_canonical
+from headrace_data.split import SPLITS
 from headrace_data.tasks import TASKS, task_of_outputs
 from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES, PlaceCounts, PlaceScores
 from headrace_data.tasks.quantile import QUANTILES, OrderedLabels, QuantileScores
@@ -145,6 +152,30 @@ def test_a_label_with_places_has_a_task_of_its_own_and_names() -> None:
     assert load_pipeline(document(train=", classWeights: balanced", gates="agreement: 0.9")).task == "multilabel"
 
 
+@pytest.mark.parametrize("label", ["bool", "int32", "bool, shape: [2]", "float64, shape: [2]"])
+def test_sketches_of_labels_survive_their_bytes_and_those_of_before_are_read(label: str) -> None:
+    pipeline = load_pipeline(document(label))
+    one = {"bool": "true", "int32": "7", "bool, shape: [2]": "[true, false]", "float64, shape: [2]": "[1.5, -2]"}[label]
+    records = [f'{{"id": "r{at}", "x": {at}, "y": {one}}}'.encode() for at in range(9)]
+    batch = RecordChecker(pipeline.stream).check(records, [0] * 9, range(9)).batch
+    sketch = Sketch(pipeline)
+    sketch.add(batch, 0, (np.arange(9) % 3).astype(np.int8))
+    data = to_bytes(sketch)
+    again = from_bytes(data, pipeline)
+    assert to_bytes(again) == data
+    with np.load(io.BytesIO(data)) as file:
+        plain, names = json.loads(file["plain"].tobytes()), set(file.files)
+    sides = {f"{side}/x/{each}" for side in SPLITS for each in ("means", "squares", "low", "high")}
+    if "shape" in label:
+        assert again.labels.counts == {}
+        assert names == {"plain", *sides, *(f"places/{each}" for each in ("means", "squares", "low", "high"))}
+        assert plain["places"] == {"count": 9}
+    else:
+        assert names == {"plain", *sides}, "as it was before labels had shapes"
+        assert set(plain) == {"labels", "sides"}
+        assert again.labels.counts == {1 if label == "bool" else 7: 9}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -168,6 +199,10 @@ def test_a_label_with_places_has_a_task_of_its_own_and_names() -> None:
         ({"train": ", threshold: {maximise: f1}"}, "threshold: expected none for a multilabel, as only a classif"),
         ({"train": ", positive: true"}, "positive: expected none for a multilabel, as only a classification heeds"),
         ({"train": ", predictionType: float64"}, "predictionType: expected none for a multilabel"),
+        (
+            {"train": ", tune: {space: {augment.oversample: [0, 0.5]}}"},
+            "augment.oversample.1.: expected none for a multilabel, which has no classes",
+        ),
         ({"gates": "accuracyDrop: 0.1"}, "expected gates of a multilabel .agreement, relativeLogitError, sizeRatio"),
         ({"gates": "measure: f1"}, "expected one of mean_pr_auc, micro_f1"),
         (

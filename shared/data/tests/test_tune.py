@@ -98,6 +98,11 @@ ENCODER = f"encoder, digest: 'sha256:{'0' * 64}', sizeBytes: 9"
         (ENCODER.replace("encoder", "imported, format: onnx"), "epochs: [1, 2]", "train.tune: expected none for an"),
         ("mlp", "optimizer: [{}, {clip: 1.0}], optimizer.learningRate: [0.1, 0.2]", "expected no path below another"),
         ("mlp", "augment.flip: [false, true]", ".augment.flip[1]: expected a network of kind cnn or residual or"),
+        (
+            "mlp, hidden: [4]}, task: classification, classWeights: balanced, augment: {noise: 0.1",
+            "augment.oversample: {low: 0, high: 1}",
+            ".augment.oversample.high: expected classWeights none beside it",
+        ),
         ("mlp", "augment: [null, {shift: 2}]", ".augment[1]: expected a network of kind cnn or residual or python"),
         ("mlp", "network.hidden: [[9], [90000, 90000]]", ".network.hidden[1]: expected at most 500,000,000 parameters"),
     ],

@@ -24,7 +24,7 @@ from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.stream import Field, Role
-from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES
+from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
 from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
 from headrace_data.spec.yaml_tree import Path
@@ -224,7 +224,8 @@ def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
 
 def trials_keep_the_rules(draft: Draft) -> Iterator[Finding]:
     """Demand of each value that a search tries what is demanded of it in its place."""
-    for rule in (rows_are_changed_as_the_network_reads_them, images_stay_in_sight, network_fits_a_graph):
+    rules = (rows_are_changed_as_the_network_reads_them, rare_classes_are_made_up_for_once, augmenting_fits_the_task)
+    for rule in (*rules, images_stay_in_sight, network_fits_a_graph):
         yield from values_keep_a_rule(draft, rule)
 
 

@@ -45,11 +45,13 @@ def settings_are_of_the_task(draft: Draft) -> Iterator[Finding]:
             yield ("train", name), f"expected none for a {task}, as only {heeding} heeds it, got {told!r}"
 
 
-def classes_are_oversampled(draft: Draft) -> Iterator[Finding]:
-    """Demand a classification from who makes rare classes come more often."""
+def augmenting_fits_the_task(draft: Draft) -> Iterator[Finding]:
+    """Demand classes from who makes rare ones come more often, and rows of no groups from who mixes rows."""
     strength, task = draft.at("train", "augment", "oversample"), _task(draft)
     if strength and task is not None and task != "classification":
         yield ("train", "augment", "oversample"), f"expected none for a {task}, which has no classes, got {strength}"
+    if draft.at("train", "augment", "mixup") and task is not None and TASKS[task].grouped:
+        yield ("train", "augment", "mixup"), f"expected none for a {task}: rows of different groups are not ranked"
 
 
 def task_fits_network(draft: Draft) -> Iterator[Finding]:
@@ -89,8 +91,6 @@ def groups_are_there(draft: Draft) -> Iterator[Finding]:
             f"expected a field with role group, such as a user or a query, whose rows a {task} puts in order, got none"
         )
         yield SCHEMA, told
-    if draft.at("train", "augment", "mixup"):
-        yield ("train", "augment", "mixup"), f"expected none for a {task}: rows of different groups are not ranked"
 
 
 def features_leave_the_task_its_names(draft: Draft) -> Iterator[Finding]:
@@ -258,7 +258,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     settings_are_of_the_task,
     task_fits_network,
     groups_are_there,
-    classes_are_oversampled,
+    augmenting_fits_the_task,
     features_leave_the_task_its_names,
     measures_are_of_the_task,
     positive_is_a_value_of_the_label,

@@ -57,6 +57,7 @@ class RankingScores:
             scores, truth = self._together()
             kept = truth[:, 1] % (2 * self._step) == 0
             if not kept.any():
+                self._most = 2 * self._rows  # or each batch to come would copy all rows anew
                 break
             self._step *= 2
             self._held, self._rows = [(scores[kept], truth[kept])], int(kept.sum())
