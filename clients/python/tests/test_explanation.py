@@ -66,6 +66,63 @@ def test_of_quantiles_the_median_is_explained_wherever_it_is(levels, answer, ref
     assert (told.label, told.answer, told.reference, told.added) == (None, answer, reference, {"age": added})
 
 
+def test_the_likeliest_of_several_labels_is_explained():
+    told = _explanation(
+        result(
+            label_probabilities=np.array([[0.2, 0.9, 0.6]]),
+            labels=np.array([[0, 1, 1]], np.uint8),
+            explained=np.array(["age", "words"], object),
+            label_probabilities__occlusion=np.array([[0.1, 0.3, 0.0], [0.0, -0.4, 0.1]]),
+            label_probabilities__reference=np.array([0.1, 0.5, 0.5]),
+            label_probabilities__remainder=np.array([0.0, 0.5, 0.0]),
+            label_probabilities__labels=np.array(["sport", "politics", "law"], object),
+        )
+    )
+    assert (told.label, told.answer, told.reference, told.remainder) == ("politics", 0.9, 0.5, 0.5)
+    assert told.added == {"words": -0.4, "age": 0.3}
+
+
+def test_of_several_steps_their_mean_is_explained():
+    told = _explanation(
+        result(
+            prediction=np.array([[12.0, 20.0]]),
+            explained=np.array(["age", "load"], object),
+            prediction__occlusion=np.array([[2.0, 4.0], [-5.0, -9.0]]),
+            prediction__reference=np.array([10.0, 14.0]),
+            prediction__remainder=np.array([5.0, 11.0]),
+        )
+    )
+    assert (told.label, told.answer, told.reference, told.remainder) == (None, 16.0, 12.0, 8.0)
+    assert told.added == {"load": -7.0, "age": 3.0}
+
+
+def test_of_quantiles_of_several_steps_the_mean_of_the_medians_is_explained():
+    told = _explanation(
+        result(
+            quantiles=np.array([[[1.0, 12.0], [3.0, 20.0]]]),
+            explained=np.array(["age"], object),
+            quantiles__occlusion=np.array([[[0.0, 2.0], [1.0, 4.0]]]),
+            quantiles__reference=np.array([[1.0, 10.0], [2.0, 14.0]]),
+            quantiles__remainder=np.array([[0.0, 0.0], [0.0, 2.0]]),
+            quantiles__labels=np.array(["0.1", "0.5"], object),
+        )
+    )
+    assert (told.answer, told.reference, told.added, told.remainder) == (16.0, 12.0, {"age": 3.0}, 1.0)
+
+
+def test_the_score_of_a_ranking_is_explained():
+    told = _explanation(
+        result(
+            score=np.array([1.5]),
+            explained=np.array(["price"], object),
+            score__occlusion=np.array([0.5]),
+            score__reference=np.array(1.0),
+            score__remainder=np.array(0.0),
+        )
+    )
+    assert (told.label, told.answer, told.reference, told.added) == (None, 1.5, 1.0, {"price": 0.5})
+
+
 def test_a_server_that_does_not_explain_is_told():
     with pytest.raises(AnswerInvalid, match="does not explain its answers"):
         _explanation(result(label=np.array(["a"], object), probabilities=np.array([[1.0]])))

@@ -67,6 +67,17 @@ def test_rows_are_bounded_and_too_few_say_nothing() -> None:
     assert importance(counted, {"alone": np.zeros(400)}, np.zeros(400), TASKS["regression"], ()) == {}
 
 
+def test_rows_of_a_ranking_whose_groups_have_one_row_say_nothing() -> None:
+    truth = np.stack([np.arange(400) % 2, np.arange(400)], axis=1).astype(np.float64)
+
+    def scored(columns: Mapping[str, Array]) -> dict[str, Array]:
+        return {"score": np.asarray(next(iter(columns.values())), np.float32)}
+
+    assert importance(scored, COLUMNS, truth, TASKS["ranking"], ()) == {}
+    truth[:, 1] //= 4
+    assert importance(scored, COLUMNS, truth, TASKS["ranking"], ()).keys() == COLUMNS.keys()
+
+
 def test_the_page_shows_the_greatest_first() -> None:
     rises = {f"feature {place}": 1.0 / (place + 1) for place in range(23)}
     facts = VersionFacts(FACTS.version, FACTS.manifest, FACTS.answers, FACTS.label, importance=rises)

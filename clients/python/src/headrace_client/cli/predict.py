@@ -89,7 +89,7 @@ def _answers(predictions: list[Prediction]) -> tuple[list[str], Callable[[Predic
     if all(LABELS in prediction.outputs for prediction in predictions):
         return ["labels"], lambda prediction: [_present(prediction)]
     if all(prediction.label is None for prediction in predictions) and (names := _named(predictions)):
-        return [f">{plain(' '.join(path))}" for _, *path in names], lambda prediction: [
+        return [f">{plain(' '.join(path) or name)}" for name, *path in names], lambda prediction: [
             _number(_of_place(prediction.outputs.get(name), path)) for name, *path in names
         ]
     return ["label", ">probability"], _class
@@ -105,18 +105,22 @@ def _present(prediction: Prediction) -> str:
 
 
 def _named(predictions: list[Prediction]) -> list[tuple[str, ...]]:
-    """Return each output whose places have names in any version that answered, with each of these.
+    """Return each output that is a number, or whose places have names in any version that answered, with each of these.
 
     Of an output of several steps with several numbers each it is the step and then the number.
     """
     answers = [pair for prediction in predictions for pair in prediction.outputs.items()]
-    told = [(name, *path) for name, value in answers if isinstance(value, dict) for path in _paths(value)]
+    told = [(name, *path) for name, value in answers if isinstance(value, dict | float) for path in _paths(value)]
     return list(dict.fromkeys(told))
 
 
-def _paths(value: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _paths(value: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the names that lead to each number: none to a number itself."""
+    if not isinstance(value, dict):
+        yield ()
+        return
     for name, held in value.items():
-        yield from ((name, *path) for path in _paths(held)) if isinstance(held, dict) else [(name,)]
+        yield from ((name, *path) for path in _paths(held))
 
 
 def _of_place(value: Any, path: Sequence[str]) -> float | None:

@@ -33,21 +33,23 @@ def importance(
     """Return the rise of the task's loss by feature, the greatest first; below zero where a model does better without.
 
     `columns` are the features, each [rows, *shape], and `places` what those of the answers stand for, `steps` the names
-    of those of the label where there are numbers for each. Nothing is returned for a single feature, too few rows, or
-    so many features that each would have too few.
+    of those of the label where there are numbers for each. Nothing is returned for a single feature, too few rows,
+    so many features that each would have too few, or rows that have no loss, such as a ranking's of groups with one.
     """
     rows = min(len(truth), MOST_ROWS, MOST_ANSWERS // max(len(columns), 1))
     if len(columns) < 2 or rows < FEWEST_ROWS:
         return {}
     some, expected = {name: column[:rows] for name, column in columns.items()}, truth[:rows]
 
-    def loss(given: Mapping[str, Array]) -> float:
+    def loss(given: Mapping[str, Array]) -> float | None:
         scores = task.scores(places, steps=steps)
         scores.add(answer(given), expected)
-        return scores.quality()[task.loss.name]
+        return scores.quality().get(task.loss.name)
 
     # The same order for every feature, and each time: so reports of one version are equal.
     order = np.random.default_rng(rows).permutation(rows)
-    whole = loss(some)
-    rises = {name: loss({**some, name: column[order]}) - whole for name, column in some.items()}
+    if (whole := loss(some)) is None:
+        return {}
+    losses = {name: loss({**some, name: column[order]}) for name, column in some.items()}
+    rises = {name: value - whole for name, value in losses.items() if value is not None}
     return dict(sorted(rises.items(), key=lambda rise: -rise[1]))
