@@ -1,22 +1,33 @@
 """Variants of a ranking, and rankings beside each other: rows of a group are measured together wherever they are."""
 
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from headrace_compressor.core.compression import Version, compare, make_variants
 from headrace_compressor.core.measurement import Rows, evaluate, joined
+from headrace_compressor.transport.assignments import measure
+from headrace_data.manifest import Provenance
+from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Variant, load_pipeline
 from headrace_data.tasks.ranking import SCORE, Relevances, measures_of
 from headrace_data.transforms import FittedTransform
+from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import Answerer
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
 from headrace_learning.heads import HEADS
+from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.runs.child import Reporter
 
-PIPELINE = load_pipeline(
-    """\
+DOCUMENT = """\
 apiVersion: headrace/v1
 kind: Pipeline
 metadata: {name: shop}
@@ -28,7 +39,7 @@ stream:
     - {name: bought, type: int32, role: label}
 train: {network: {kind: mlp, hidden: [64, 64]}, task: ranking}
 """
-)
+PIPELINE = load_pipeline(DOCUMENT)
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +77,28 @@ def test_of_joined_rows_a_group_is_one_whatever_dataset_its_rows_are_in(ranker: 
     scores, truth = (np.concatenate([one, other]) for one, other in zip(first[1:], second[1:], strict=True))
     assert (together.task, together.rows) == ("ranking", 1200)
     assert together.metrics == pytest.approx(measures_of(scores, truth), rel=1e-6)
+
+
+@pytest.mark.parametrize("asked", ["ranking", "regression"])
+def test_a_version_is_measured_as_what_it_is_whatever_the_spec_asks_for_meanwhile(
+    ranker: Version, tmp_path: Path, asked: str
+) -> None:
+    """A spec that is applied while a version learns is the one that it is compressed by."""
+    store, generator = ObjectStore(str(tmp_path)), np.random.default_rng(6)
+    pipeline = load_pipeline(DOCUMENT.replace("task: ranking", f"task: {asked}"))
+    records = [
+        json.dumps({"user": f"u{at % 40}", "x": generator.normal(size=8).tolist(), "bought": at // 40 % 3}).encode()
+        for at in range(400)
+    ]
+    writer = SegmentWriter(pipeline, store)
+    writer.add(RecordChecker(pipeline.stream).check(records, [0] * 400, range(400)).batch)
+    told = Provenance(cluster_id="c", topic="shop", topic_id="", sources=(), clean_ranges=(), rejected={})
+    manifest = only_dataset(writer.finish(told), pipeline, store)
+    dataset = {"dataset_id": manifest.dataset_id, "manifest": asdict(store.put(manifest.to_json()))}
+    candidate = {"version_id": ranker.version_id, "graph": asdict(store.put(ranker.graph)), "dataset": dataset}
+    spec = pipeline.canonical_json().decode()
+    assignment = {"store_url": str(tmp_path), "spec": spec, "candidate": candidate, "champion": None}
+    result = measure(assignment, Reporter(io.StringIO()))
+    (fp32,), (evaluation,) = result["variants"], result["evaluations"]
+    assert 0 < fp32["metrics"]["ndcg_at_10"] == evaluation["metrics"]["ndcg_at_10"]
+    assert evaluation["task"] == "ranking"

@@ -10,8 +10,9 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, parse_canonical
-from headrace_data.tasks import TASKS, Slices
+from headrace_data.tasks import Slices, Task
 from headrace_learning.errors import LearningError
+from headrace_learning.graphs import task_of_graph
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
@@ -37,13 +38,15 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     pipeline = parse_canonical(assignment["spec"].encode())
     references = [each for each in (assignment["candidate"], assignment["champion"]) if each is not None]
     versions = {each["version_id"]: _version(each, store) for each in references}
-    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline) for each in references}
-
     candidate = versions[assignment["candidate"]["version_id"]]
+    # The spec may ask for another task already than the one that the version learned.
+    task = task_of_graph(candidate.graph)
+    splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline, task) for each in references}
+
     graphs, others = make_variants(candidate.graph, pipeline.compress.variants)
     variants = measure_variants(graphs, splits[candidate.dataset_id], reporter.progress)
     rows = list(splits.values())
-    if len(rows) > 1 and TASKS[pipeline.task].measure(pipeline.compress.gates.measure).adds_up is None:
+    if len(rows) > 1 and task.measure(pipeline.compress.gates.measure).adds_up is None:
         rows.append(joined(rows))
     evaluations = list(compare(list(versions.values()), rows))
     return {
@@ -62,11 +65,10 @@ def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
 
 
-def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline) -> Rows:
+def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline, task: Task) -> Rows:
     manifest = Manifest.from_json(store.get(Artifact(**reference["manifest"])))
     # The champion's dataset may have other fields.
     fields = [field for field in manifest.fields if field.name in pipeline.train.slices]
-    grouped = TASKS[pipeline.task].grouped
-    chunks = Chunks(DatasetReader(manifest, store, fields, grouped=grouped), "test")
+    chunks = Chunks(DatasetReader(manifest, store, fields, grouped=task.grouped), "test")
     slices = Slices.of(fields, (columns for columns, _ in chunks))
     return Rows(reference["dataset_id"], chunks, len(chunks), pipeline.positive, slices)
