@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from headrace_learning.training.checkpoint import Checkpoint, Midway
@@ -75,6 +77,15 @@ def test_of_one_epoch_the_checkpoint_of_more_batches_is_newer(store: ObjectStore
     assert found.midway is not None
     assert (found.place, found.midway.loss) == ((2, 9), 1.5)
     assert torch.equal(found.midway.generator, torch.get_rng_state())
+
+
+def test_of_one_place_the_checkpoint_of_more_processor_time_is_newer(store: ObjectStore) -> None:
+    attempt = _attempt(store, 1)
+    for spent_s, most_s in ((9.0, 9.0), (11.0, 11.0), (10.0, 11.0)):
+        attempt.save(replace(_checkpoint(2), cpu_s=spent_s))
+        found = _attempt(store, 2).newest("s")
+        assert found is not None
+        assert found.cpu_s == most_s
 
 
 def test_checkpoints_are_due_after_a_time_or_after_each_epoch(

@@ -29,14 +29,17 @@ class StoredCheckpoints:
         self._saved_s = time.monotonic()
 
     def newest(self, subject: str) -> Checkpoint | None:
-        """Return the valid checkpoint of this subject that is furthest, of any attempt; None if there is none."""
+        """Return the valid checkpoint of this subject that is furthest, of any attempt; None if there is none.
+
+        Of two that are as far it is that of more processor time: the budget may have ended behind the other.
+        """
         newest: Checkpoint | None = None
         for name in self._store.list(self._run_prefix):
             if match := _SIDECAR.fullmatch(name):
                 checkpoint = self._read(match["stem"])
                 if checkpoint is None or checkpoint.subject != subject:
                     continue
-                if newest is None or checkpoint.place > newest.place:
+                if newest is None or _reached(checkpoint) > _reached(newest):
                     newest = checkpoint
         return newest
 
@@ -75,3 +78,7 @@ class StoredCheckpoints:
         except BrokenCheckpoint as error:
             logger.warning("%s is passed over: %s", stem, error)
             return None
+
+
+def _reached(checkpoint: Checkpoint) -> tuple[tuple[int, int], float]:
+    return checkpoint.place, checkpoint.cpu_s

@@ -110,7 +110,8 @@ class Training:
             seconds = (time.monotonic() - started) / (self._epoch - first)
             self._report(train_loss, validation, seconds)
 
-        if self._kept != (self._epoch, 0):
+        # A checkpoint of before the purse ran empty would have another attempt train one epoch more.
+        if self._kept != (self._epoch, 0) or self._purse.is_empty():
             self._save_checkpoint()
         load_learned(self._network.to(CPU), self._best_weights)
         self._network.eval()
