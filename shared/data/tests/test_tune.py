@@ -104,6 +104,22 @@ ENCODER = f"encoder, digest: 'sha256:{'0' * 64}', sizeBytes: 9"
             ".augment.oversample.high: expected classWeights none beside it",
         ),
         ("mlp", "augment: [null, {shift: 2}]", ".augment[1]: expected a network of kind cnn or residual or python"),
+        (
+            "mlp}, classWeights: balanced, budget: {cpu: 1h",
+            "augment.oversample: [0, 1]",
+            "[1]: expected classWeights none beside it",
+        ),
+        (
+            "mlp}, task: regression, budget: {cpu: 1h",
+            "augment.oversample: [0, 1]",
+            "[1]: expected none for a regression",
+        ),
+        ("mlp}, task: ranking, budget: {cpu: 1h", "augment.mixup: [0, 0.2]", ".mixup[1]: expected none for a ranking"),
+        (
+            f"{ENCODER}}}, compute: {{recompute: true",
+            "network.tune: [lora, frozen]",
+            "[1]: expected tune: lora or full",
+        ),
         ("mlp", "network.hidden: [[9], [90000, 90000]]", ".network.hidden[1]: expected at most 500,000,000 parameters"),
     ],
 )

@@ -224,9 +224,19 @@ def settings_fit_the_network(draft: Draft) -> Iterator[Finding]:
 
 def trials_keep_the_rules(draft: Draft) -> Iterator[Finding]:
     """Demand of each value that a search tries what is demanded of it in its place."""
-    rules = (rows_are_changed_as_the_network_reads_them, rare_classes_are_made_up_for_once, augmenting_fits_the_task)
-    for rule in (*rules, images_stay_in_sight, network_fits_a_graph):
+    for rule in _RULES_OF_VALUES:
         yield from values_keep_a_rule(draft, rule)
+
+
+_RULES_OF_VALUES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
+    rows_are_changed_as_the_network_reads_them,
+    blocks_are_recomputed_where_there_are_some,
+    rare_classes_are_made_up_for_once,
+    augmenting_fits_the_task,
+    images_stay_in_sight,
+    network_fits_a_graph,
+)
+"""The rules about what a search may vary."""
 
 
 def variants_are_different(draft: Draft) -> Iterator[Finding]:
