@@ -11,6 +11,7 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
 from headrace_data.fitting import fit
 from headrace_data.folds import FOLD, FOLDS, folds_of
+from headrace_data.label_sums import LabelSums
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
@@ -113,6 +114,38 @@ def test_numbers_that_are_classes_become_shares_where_these_are_asked_for() -> N
     assert fitted(pipeline_of("int64", "{kind: target, of: shares}"), rows)[0].width == 3
     with pytest.raises(DatasetUnusable, match=r"expected at most 20 classes.*'town'.*got 21: .*`of: mean`"):
         fitted(pipeline_of("int64", "{kind: target, of: shares}"), [("a", place % 21) for place in range(210)])
+
+
+def test_as_many_categories_as_there_may_be_are_all_summed_up_beside_missing_ones() -> None:
+    pipeline = pipeline_of(impute=", impute: {constant: nowhere}")
+    sums, batch = (
+        LabelSums("town", "y", 3, classes=False),
+        batch_of(pipeline, [("a", 1), ("b", 2), ("c", 3), (None, 4)]),
+    )
+    for _ in range(2):
+        sums.add(batch, 0, np.zeros(4, np.int64))
+    assert sorted(sums.found()) == [
+        (("", 0, ""), 2, 8),
+        (("a", 0, ""), 2, 2),
+        (("b", 0, ""), 2, 4),
+        (("c", 0, ""), 2, 6),
+    ]
+    sums.add(batch_of(pipeline, [("d", 1)]), 0, np.zeros(1, np.int64))
+    sums.add(batch, 0, np.zeros(4, np.int64))
+    assert (("a", 0, ""), 2, 2.0) in list(sums.found())
+
+
+def test_of_more_classes_than_become_shares_no_more_sums_are_kept() -> None:
+    pipeline = pipeline_of("string")
+    sketch = Sketch(pipeline)
+    for start in range(0, 400, 40):
+        batch = batch_of(pipeline, [(f"t{place}", f"c{place}") for place in range(start, start + 40)])
+        sketch.add(batch, 0, np.zeros(len(batch), np.int8))
+    whole = from_bytes(to_bytes(sketch), pipeline)
+    whole.merge(from_bytes(to_bytes(sketch), pipeline))
+    assert len(list(whole.sides["train"].sums["town"].found())) == 40
+    with pytest.raises(DatasetUnusable, match="expected at most 20 classes, whose shares 'town' becomes"):
+        fit(whole.sides["train"], pipeline)
 
 
 def test_what_is_missing_is_what_stands_for_it_and_rare_ones_are_as_unknown() -> None:

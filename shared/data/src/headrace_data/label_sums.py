@@ -14,6 +14,8 @@ Key = tuple[str, int, int | str]
 """A category, which is empty where it is missing, a fold, and a class; of numbers all are of one class."""
 NUMBERS: Final = ""
 """The class of labels that are summed up."""
+MOST_CLASSES: Final = 20
+"""Most classes that are told apart: the share of each becomes an input."""
 
 
 class LabelSums:
@@ -22,17 +24,19 @@ class LabelSums:
     def __init__(self, name: str, label: str, most: int, *, classes: bool) -> None:
         """`classes` tells whether labels are counted value by value; else they are numbers, and summed up.
 
-        Of more than `most` categories nothing is taken in any more: nobody asks for the sums then.
+        Of more than `most` categories, or `MOST_CLASSES`, nothing is taken in any more: nobody asks for the sums then.
         """
         self._name, self._label, self._most, self._classes = name, label, most, classes
         self._categories: set[str] = set()
+        self._found: set[int | str] = set()
+        """The classes."""
         self._whole: dict[Key, tuple[int, float]] = {}
         self._parts: dict[int, dict[Key, tuple[int, float]]] = {}
         """By producers' partition, which come in any order: sums depend on it in their last bits."""
 
     def add(self, batch: pa.RecordBatch, partition: int, folds: npt.NDArray[np.int64]) -> None:
         """Take in rows of one producers' partition, with the fold of each."""
-        if len(self._categories) > self._most:
+        if self._is_beyond:
             return
         columns = {"category": batch.column(self._name).fill_null(""), "fold": folds}
         label, keys, sums = batch.column(self._label), ["category", "fold"], []
@@ -47,14 +51,25 @@ class LabelSums:
             category = "" if row["category"].isspace() else row["category"]
             key = category, row["fold"], row.get("class", NUMBERS)
             _put(part, key, row["count_all"], row.get("label_sum", 0.0))
-            self._categories.add(category)
+            self._saw(key)
+
+    @property
+    def _is_beyond(self) -> bool:
+        return len(self._categories) > self._most or len(self._found) > MOST_CLASSES
+
+    def _saw(self, key: Key) -> None:
+        if key[0]:  # what is missing is no category, as for `sketches.Values`
+            self._categories.add(key[0])
+        self._found.add(key[2])
 
     def merge(self, other: LabelSums) -> None:
         """Take in the sums of other rows."""
+        if self._is_beyond:
+            return
         self._whole, self._parts = self._sums(), {}
         for key, (rows, total) in other._sums().items():
             _put(self._whole, key, rows, total)
-            self._categories.add(key[0])
+            self._saw(key)
 
     def found(self) -> Iterable[tuple[Key, int, float]]:
         """Yield each category, fold and class with its rows, and the sum of their labels where these are numbers."""
@@ -63,7 +78,8 @@ class LabelSums:
     def settle(self, found: Iterable[tuple[Key, int, float]]) -> None:
         """Begin with these sums."""
         self._whole = {key: (rows, total) for key, rows, total in found}
-        self._categories = {key[0] for key in self._whole}
+        for key in self._whole:
+            self._saw(key)
 
     def _sums(self) -> dict[Key, tuple[int, float]]:
         whole = dict(self._whole)

@@ -20,16 +20,13 @@ import numpy.typing as npt
 
 from headrace_data.errors import DatasetUnusable, ManifestInvalid
 from headrace_data.folds import FOLDS
-from headrace_data.label_sums import NUMBERS, LabelSums
+from headrace_data.label_sums import MOST_CLASSES, NUMBERS, LabelSums
 from headrace_data.sketches import Floats, Side
 from headrace_data.spec import Field, Transform
 from headrace_data.spec.transform import Target
 from headrace_data.transforms.category import FittedKnown
 from headrace_data.transforms.filling import all_missing, text_fill
 from headrace_data.transforms.texts import OutOfFold
-
-MOST_CLASSES: Final = 20
-"""Most classes whose shares become inputs."""
 
 
 @dataclass(frozen=True)
