@@ -16,6 +16,7 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
 from headrace_data.transforms.target import FittedTarget
 from headrace_data.windows import only_dataset
+from headrace_learning.errors import NotLearnable
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.oversampling import oversampled, times_of
 from headrace_learning.training.rows import Rows, StreamedRows
@@ -150,6 +151,14 @@ def test_each_row_comes_as_often_in_each_epoch(streamed: bool) -> None:
     assert sum(len(rows) for rows in repeated.chunks()) == 60
     assert oversampled(source, pipeline_of("augment: {noise: 1}").train, counts) is source
     assert oversampled(source, train, ()) is source
+
+
+def test_an_epoch_that_memory_does_not_hold_is_refused() -> None:
+    targets = torch.cat([torch.zeros(120_000), torch.arange(120_000) % 1000 + 1]).long()
+    held, counts = Rows(torch.zeros(len(targets), 1), targets), [120_000] + [120] * 1000
+    with pytest.raises(NotLearnable, match=r"oversample: expected epochs of at most 50,000,000 rows, got 120,120,000"):
+        oversampled(held, pipeline_of("augment: {oversample: 1}").train, counts)
+    assert len(oversampled(held, pipeline_of("augment: {oversample: 0.5}").train, counts)) == 120_000 + 32 * 120_000
 
 
 class _Group:

@@ -77,7 +77,7 @@ class RepeatedRows:
     def batches(self, size: int, seed: int, epoch: int) -> Generator[Rows, None, None]:
         """Yield the rows of an epoch, in an order that is a function of (seed, epoch), `size` rows at a time."""
         for places in torch.split(self.places[order_of_rows(len(self), seed, epoch)], size):
-            yield Rows(self.rows.inputs[places], self.rows.targets[places])
+            yield Rows(self.rows.inputs.index_select(0, places), self.rows.targets.index_select(0, places))
 
     def chunks(self) -> Iterator[Rows]:
         """Yield each row once."""
