@@ -11,6 +11,7 @@ from headrace_learning.errors import NotLearnable
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.networks import weights_of
+from headrace_learning.training import budget
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.compute import Machine, machine_of, threads_of, told
 from headrace_learning.training.loop import Training
@@ -81,6 +82,29 @@ def test_the_cpu_in_32_bits_is_what_is_left_out(augment: dict[str, Any]) -> None
         fitted(None, Notebook(), **augment),
         fitted({"device": "cpu", "precision": "fp32", "threads": 1}, Notebook(), **augment),
     )
+
+
+def test_a_purse_that_runs_empty_behind_a_checkpoint_is_empty_for_the_next_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(budget.time, "process_time", lambda: clock[0])
+
+    class Slow(Notebook):
+        def due(self, *, midway: bool) -> bool:
+            return not midway
+
+        def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+            super().progress(step, steps, metrics, eta_s)
+            clock[0] += 6.0
+
+    straight = Slow()
+    one = fitted(None, straight, budget={"cpu": "10s"})
+    assert one.outcome.epochs == 2
+    clock[0] = 0.0
+    again = fitted(None, Slow(straight.kept), budget={"cpu": "10s"})
+    assert again.outcome == one.outcome
+    assert equal(one, again)
 
 
 def test_16_bits_learn_as_well_repeat_and_go_on_in_the_midst_of_an_epoch() -> None:
@@ -170,6 +194,15 @@ def test_blocks_that_compute_anew_learn_the_same_to_the_bit() -> None:
     assert all(torch.equal(plain[name], weights[name]) for name in plain)
     assert (block.computed, again.computed) == (2 * (3 + 1), 2 * (2 * 3 + 1))
     assert "forward" not in vars(again)
+
+
+def test_a_block_that_is_there_twice_computes_anew() -> None:
+    block = Block()
+    network = torch.nn.Sequential(block, block, torch.nn.Linear(6, 2))
+    with recomputed(network, wanted=True):
+        torch.autograd.backward(network(torch.ones(3, 6)).sum())
+        assert block.computed == 4
+    assert "forward" not in vars(block)
 
 
 def test_blocks_that_count_batches_are_left_as_they_are() -> None:

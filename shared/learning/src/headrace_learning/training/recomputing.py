@@ -32,7 +32,7 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 @contextmanager
 def recomputed(network: nn.Module, *, wanted: bool) -> Iterator[None]:
     """Have the blocks of a network compute anew within. Raise `NotLearnable` where there is none."""
-    blocks = blocks_of(network) if wanted else []
+    blocks = list(dict.fromkeys(blocks_of(network))) if wanted else []  # one may be there several times
     if wanted and not blocks:
         raise NotLearnable(
             "train.compute.recompute: expected a network with members of nn.ModuleList or nn.Sequential that are made "
