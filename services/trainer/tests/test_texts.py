@@ -106,6 +106,25 @@ def test_texts_of_a_dataset_become_a_graph_that_takes_texts(tiny_bert: Path, sto
     assert streamed.metrics["accuracy"] > 0.9
 
 
+def test_texts_that_are_read_in_part_are_counted_beside_the_version(tiny_bert: Path, store: ObjectStore) -> None:
+    pipeline = pipeline_of(tiny_bert, store)
+    network = pipeline.train.network
+    short = pipeline.model_copy(
+        update={
+            "train": pipeline.train.model_copy(
+                update={"network": network.model_copy(update={"length": 8, "tune": "frozen"}), "epochs": 1}
+            )
+        }
+    )
+    dataset = frozen(pipeline, store)
+    found = trained(Plan("train-1", short, dataset), store)
+    reader = DatasetReader(dataset, store)
+    texts = reader.columns("test")["review"]
+    # Of the words and two marks around them eight are kept; what stands for a missing text has six.
+    assert found.beside == {"cut/review": float((texts != "").mean())}
+    assert found.beside["cut/review"] > 0.9
+
+
 def test_a_number_is_told_from_texts(tiny_bert: Path, store: ObjectStore) -> None:
     pipeline = pipeline_of(tiny_bert, store, "stars, type: float32")
     found = trained(Plan("train-1", pipeline, frozen(pipeline, store)), store)

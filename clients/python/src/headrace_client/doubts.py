@@ -9,11 +9,14 @@ from headrace_data.tasks import Measure, Task, classes_of
 from headrace_data.twins import near_twins, twins_text
 
 _MISSING: Final = "missing/"
+_CUT: Final = "cut/"
+_MUCH: Final = 0.01
+"""Share of texts that are read in part from which on it is told."""
 _SHOWN: Final = 10
 
 
 def doubts(task: Task, measure: Measure, metrics: Mapping[str, float]) -> list[str]:
-    """Return what is doubtful about a version: the baseline it does not beat, empty features, classes nearly alike."""
+    """Return what is doubtful about a version: the baseline it does not beat, empty or cut features, classes alike."""
     poor = _no_better(task, measure, metrics)
     found = [poor] if poor else []
     empty = [name.removeprefix(_MISSING) for name, share in metrics.items() if name.startswith(_MISSING) and share >= 1]
@@ -23,6 +26,11 @@ def doubts(task: Task, measure: Measure, metrics: Mapping[str, float]) -> list[s
         dotted = "; a name with a dot is one key of a record, as objects inside records are not read"
         hint = dotted if any("." in name for name in empty) else ""
         found.append(f"trained on no value of {names}{more}, missing in every row of the training split{hint}")
+    for name, share in metrics.items():
+        if name.startswith(_CUT) and share >= _MUCH:
+            text = name.removeprefix(_CUT)
+            told = f"reads the beginning alone of {share:.0%} of the texts '{text}'"
+            found.append(f"{told}, which have more tokens than train.network.length")
     twins = [twins_text(group) for group in near_twins(classes_of(metrics))]
     return found + [
         f"trained to tell apart {group}, which differ by blanks, case or hidden characters only" for group in twins

@@ -1,6 +1,6 @@
 """Texts as tokens: what a model of language reads in their place, made by the library that its authors used."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -59,9 +59,19 @@ class Tokenizer:
 
     def tokens(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the tokens of each text; "" is missing."""
+        return [encoding.ids for encoding, _ in self._encoded(texts)]
+
+    def cut(self, texts: Iterable[str]) -> int:
+        """Return how many texts have more tokens than are kept."""
+        return sum(bool(more or encoding.overflowing) for encoding, more in self._encoded(texts))
+
+    def _encoded(self, texts: Iterable[str]) -> Iterator[tuple[Any, bool]]:
+        """Yield what the library makes of each text, and whether more characters came than are looked at."""
         most, fill = self.tokenised.length * _MOST_CHARACTERS, self.tokenised.fill or ""
-        # One text at a time: of several the library makes tokens in threads of its own.
-        return [self._tokenizer.encode((text or fill)[:most]).ids for text in texts]
+        for text in texts:
+            given = text or fill
+            # One text at a time: of several the library makes tokens in threads of its own.
+            yield self._tokenizer.encode(given[:most]), len(given) > most
 
 
 def in_rows(tokens: Sequence[Sequence[int]], length: int | None = None) -> npt.NDArray[np.int64]:

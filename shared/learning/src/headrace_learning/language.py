@@ -59,6 +59,10 @@ class FittedTokens(FittedText):
         """Return the tokens of texts, [rows, length], with -1 behind the last of each."""
         return in_rows(self._tokenizer.tokens(self.codes(values)), self.width).astype(np.float32)
 
+    def cut(self, values: Sequence[str | None] | npt.NDArray[Any]) -> int:
+        """Return how many texts are read in part, having more tokens than `width`."""
+        return self._tokenizer.cut(self.codes(values))
+
     def to_plain(self) -> dict[str, Any]:
         """Return the transform as JSON values, without the tokenizer, which is the network's."""
         return self._text.to_plain()

@@ -33,6 +33,7 @@ from headrace_trainer.core.comparison import compared
 from headrace_trainer.core.memory import Memory, require_room
 from headrace_trainer.core.origin import Beginning, require_there
 from headrace_trainer.core.precision import require_float32
+from headrace_trainer.core.reading import cut_shares
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
 from headrace_trainer.core.threshold import choose
@@ -136,7 +137,8 @@ class Trained:
     tuned: Tuned | None = None
     """The search that found its settings; None where there was none."""
     beside: Mapping[str, float] = field(default_factory=dict)
-    """What others score on the same rows: trees_<measure>, where it was asked for. No part of the version."""
+    """What others score on the same rows: trees_<measure>, where it was asked for; and cut/<feature>, the share of its
+    texts that have more tokens than are read. No part of the version."""
 
 
 def run(
@@ -177,7 +179,8 @@ def run(
         export_difference=exported.difference,
         threshold=threshold,
         tuned=tuned,
-        beside=compared(plan.pipeline, prepared.rows, prepared.objective, told, prepared.serve, test),
+        beside=compared(plan.pipeline, prepared.rows, prepared.objective, told, prepared.serve, test)
+        | cut_shares(model.features, test),
     )
 
 
