@@ -13,7 +13,7 @@ from headrace_data.spec import Train
 from headrace_learning import factories
 from headrace_learning.errors import NotLearnable
 from headrace_learning.factories import SETTING, find_factory
-from headrace_learning.families import FAMILIES
+from headrace_learning.families import FAMILIES, python
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.heads.quantile import Pinball
 from headrace_learning.training.checkpoint import Checkpoint
@@ -30,6 +30,7 @@ import torch
 from torch import nn
 
 marked = ["imported"]
+counted = []
 
 
 class Plain(nn.Module):
@@ -150,6 +151,17 @@ class Losing(Plain):
 
 def losing(shape, outputs):
     return Losing(*shape, outputs)
+
+
+class Counting(Plain):
+    def forward(self, rows):
+        if self.training:
+            counted.append(len(rows))
+        return self.layer(rows)
+
+
+def counting(shape, outputs):
+    return Counting(*shape, outputs)
 
 
 def waiting(shape, outputs):
@@ -289,6 +301,17 @@ def test_what_hangs_is_ended_and_told_of(
         fitted(factory)
     # Whoever had the timer before has it again.
     assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == (left > 0)
+
+
+@pytest.mark.parametrize(("batch_size", "tried"), [(40, [16, 5]), (28, [16]), (9, [9])])
+def test_a_network_is_tried_on_few_rows_however_large_a_batch_is(
+    batch_size: int, tried: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(python, "_TRIED", 16)
+    fitted("acme.nets:counting", batch_size=batch_size, epochs=1)
+    counted = sys.modules["acme.nets"].counted
+    assert counted[: len(tried)] == tried
+    assert counted[len(tried)] == batch_size
 
 
 def test_a_module_that_does_not_import_is_told_of_by_its_own_words(acme: Path) -> None:

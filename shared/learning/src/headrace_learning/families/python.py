@@ -30,6 +30,8 @@ from headrace_learning.writer import Writer
 
 _APART = 8
 """Rows that are answered alone and together."""
+_TRIED = 64
+"""Rows that a network is tried on at most: one core does it within `within`'s time, also of a network for a GPU."""
 
 
 class Own(nn.Module):
@@ -177,7 +179,8 @@ def _try(network: Own, source: Source, objective: Objective, run: Run) -> None:
         rows = next(batches)
     learned, last = _objective(network, objective), len(source) % size or size
     network.train()
-    for some in (rows, Rows(rows.inputs[:last], rows.targets[:last])):
+    for count in dict.fromkeys(min(each, _TRIED) for each in (len(rows), last)):
+        some = Rows(rows.inputs[:count], rows.targets[:count])
         loss = learned.loss(network(some.inputs), some.targets)
         if not torch.isfinite(loss):
             told = f"expected a finite loss before the first step, got {float(loss.detach())}"

@@ -84,7 +84,6 @@ class Optimizer(ABC):
 
     def divide(self, scale: float) -> bool:
         """Divide the gradients. Return whether all of them are finite."""
-        # An infinity or what is no number stays so in a sum of absolute values.
         self._gradients.div_(scale)
         return bool(self._gradients.isfinite().all())
 
