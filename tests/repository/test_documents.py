@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from headrace_client.cli.app import app
+from headrace_data.spec import load_pipeline
 from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.topics import CONTROL_TOPICS
 from typer.main import get_command
@@ -18,6 +19,7 @@ from typer.main import get_command
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 SERVICE_READMES = sorted((ROOT / "services").glob("*/README.md"))
 
 
@@ -85,6 +87,25 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_every_decision_has_its_number_and_a_line_in_the_index() -> None:
+    folder = ROOT / "docs" / "adr"
+    headings = {page.name: page.read_text().partition("\n")[0] for page in folder.glob("0*.md")}
+    assert len(headings) > 50
+    assert not [name for name, heading in headings.items() if not heading.startswith(f"# {name[:4]}: ")]
+    listed = re.findall(r"^\| \[(\d{4})\]\((.*?)\) \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert listed == [(name[:4], name) for name in sorted(headings)]
+
+
+def test_every_whole_pipeline_of_the_documents_is_one_that_is_accepted() -> None:
+    blocks = re.findall(r"```yaml\n(stream:\n.*?)```", "".join(page.read_text() for page in PAGES), re.DOTALL)
+    whole = [block for block in blocks if "\ntrain:" in block]
+    assert len(whole) > 1
+    for block in whole:
+        head = "apiVersion: headrace/v1\nkind: Pipeline\nmetadata: {name: example}\n"
+        named = block.replace("stream:\n", "stream:\n  topic: example\n  key: id\n", 1)
+        load_pipeline(head + named)
 
 
 def test_every_link_inside_the_page_of_the_pipeline_leads_to_a_heading() -> None:

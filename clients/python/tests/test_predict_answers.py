@@ -45,6 +45,21 @@ def test_quantiles_are_shown_under_their_levels(headrace, inference):
     assert (told["label"], told["probability"], told["prediction"]) == (None, None, None)
 
 
+def scores(request):
+    rows = request.inputs[0].shape[0]
+    answer = open_inference.ModelInferResponse(model_name="digits", model_version="3")
+    answer.outputs.add(name="score", datatype="FP32", shape=[rows])
+    answer.raw_output_contents.append(np.arange(-0.5, rows - 0.5, dtype="<f4").tobytes())
+    return answer
+
+
+def test_the_scores_of_a_ranking_are_shown(headrace, inference):
+    inference.answer = scores
+    shown = headrace("predict", "digits", "--batch", "2", stdin=lines(ROW, ROW)).stdout.splitlines()
+    assert shown[0].split() == ["row", "score", "version", "variant", "cached"]
+    assert [line.split()[:3] for line in shown[-2:]] == [["1", "-0.5", "3"], ["2", "0.5", "3"]]
+
+
 def test_rows_that_two_versions_answered_stand_in_one_table(headrace, inference):
     """Of the first row's version nobody tells what its places stand for: it may be served no more."""
     versions = iter("34")

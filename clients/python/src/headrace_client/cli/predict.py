@@ -105,22 +105,19 @@ def _present(prediction: Prediction) -> str:
 
 
 def _named(predictions: list[Prediction]) -> list[tuple[str, ...]]:
-    """Return each output that is a number, or whose places have names in any version that answered, with each of these.
+    """Return each output that is one number, or has places with names in any version that answered, with each of these.
 
     Of an output of several steps with several numbers each it is the step and then the number.
     """
     answers = [pair for prediction in predictions for pair in prediction.outputs.items()]
-    told = [(name, *path) for name, value in answers if isinstance(value, dict | float) for path in _paths(value)]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys((name, *path) for name, value in answers for path in _paths(value)))
 
 
 def _paths(value: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the names that lead to each number: none to a number itself."""
-    if not isinstance(value, dict):
+    if isinstance(value, dict):
+        yield from ((name, *path) for name, held in value.items() for path in _paths(held))
+    elif isinstance(value, int | float):
         yield ()
-        return
-    for name, held in value.items():
-        yield from ((name, *path) for path in _paths(held))
 
 
 def _of_place(value: Any, path: Sequence[str]) -> float | None:

@@ -237,7 +237,8 @@ def _no_feature(field: Observed) -> str:
             return "a time: send what is to be learned of it as numbers or texts of their own, such as the hour"
         if field.values and all(_NUMBER.fullmatch(str(value)) for value in field.values):
             return "numbers written as text: send them as numbers"
-        return f"free text: {field.distinct if field.values is not None else 'many'} different values"
+        count = field.distinct if field.values is not None else "many"
+        return f"free text: {count} different values. Of names that come again make a feature with encode: target"
     return ""
 
 

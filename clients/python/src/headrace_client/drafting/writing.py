@@ -208,7 +208,7 @@ def _advised(roles: Roles) -> Iterator[str]:
         return
     yield "  compareWith: trees # a version's page tells what trees of default size score on the same rows"
     if next(iter(advise(known))).value == "trees":
-        yield "  # For so many rows trees are advised: network: {kind: trees}, where the trainer has the extra `trees`."
+        yield "  # For such a table trees are advised: network: {kind: trees}, where the trainer has the extra `trees`."
 
 
 def _rare(roles: Roles) -> tuple[str | int | float, float] | None:
