@@ -215,3 +215,12 @@ def test_sketches_of_labels_survive_their_bytes_and_those_of_before_are_read(lab
 def test_what_cannot_be_is_told(changes: dict[str, str], told: str) -> None:
     with pytest.raises(SpecInvalid, match=told):
         load_pipeline(document(**changes))
+
+
+def test_names_that_are_no_texts_are_told_one_by_one_and_nothing_of_how_many_there_are() -> None:
+    with pytest.raises(SpecInvalid) as refused:
+        load_pipeline(document("bool, shape: [2], places: [1, 2]"))
+    assert [problem.message for problem in refused.value.problems] == [
+        "expected a valid string, got 1",
+        "expected a valid string, got 2",
+    ]

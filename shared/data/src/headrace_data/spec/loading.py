@@ -74,6 +74,8 @@ def _report(tree: Tree, error: Any, unread: set[str]) -> None:
     """Add one of pydantic's errors to the tree, unless it is about a value that has its own problem."""
     path, models = _locate(tree.value, error["loc"], missing=error["type"] == "missing")
     context = error.get("ctx", {})
+    if error["type"] == "too_short" and len(error["input"]) >= context["min_length"]:
+        return  # items that are wrong were not counted, and each has a problem of its own
     if error["type"] == "json_invalid":
         tree.report((), str(error["msg"]))
     elif error["type"] == "extra_forbidden":
