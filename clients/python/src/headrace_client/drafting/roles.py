@@ -134,7 +134,8 @@ def _wanted(fields: Sequence[Observed], name: str) -> Placed:
         if field.name == name:
             if field.type is None or field.shape:
                 raise DraftImpossible(
-                    f"expected a single number or text as label, got '{name}': {field.reason or 'an array'}"
+                    f"expected a single number or text as label, got '{name}': {field.reason or 'an array'}. Of a list "
+                    "(tags, a forecast of several steps) none is drafted: in the document it has a shape, such as [3]"
                 )
             return Placed(field, "label", "the label that you named")
     raise DraftImpossible(f"expected the label to be a field of the records, got '{name}'; there are {_listed(fields)}")
