@@ -113,3 +113,23 @@ def test_the_command_advises_for_the_rows_of_a_pipelines_newest_dataset(headrace
     told = json.loads(headrace("advise", "digits", "--json").stdout)
     assert told["known"]["rows"] == 1257 + 270 + 265
     assert told["known"]["task"] == "classification"
+
+
+@pytest.mark.usefixtures("sampled")
+def test_the_command_heeds_what_a_pipeline_answers(headrace, registry, canned):
+    applied = canned.pipeline()
+    registry.pipelines = [applied]
+
+    def advise_for(task, **label):
+        spec = json.loads(applied.spec.json)
+        spec["stream"]["schema"] = [{"name": "x", "type": "float32", "role": "label", **label}]
+        spec["train"]["task"] = task
+        applied.spec.json = json.dumps(spec).encode()
+        return headrace("advise", "digits", "--rows", "30000", "--json")
+
+    told = json.loads(advise_for("quantile").stdout)
+    assert (told["known"]["task"], told["train"]["network"]["kind"]) == ("regression", "mlp")
+    for refused, what in ((advise_for("ranking"), "a ranking"), (advise_for("multilabel", shape=[2]), "lists")):
+        assert refused.exit_code == 2
+        said = " ".join(refused.output.replace("│", " ").split())
+        assert f"answers classes or single numbers, got 'digits': {what}" in said

@@ -34,6 +34,8 @@ class _Subject(NamedTuple):
     label: str | None
     rows: int | None
     """Rows of the newest dataset; None before the first, and of a topic."""
+    task: str | None = None
+    """What the document says; None where it says nothing, and of a topic."""
 
 
 def advise(
@@ -90,19 +92,29 @@ def _known(
     draft = draft_pipeline(subject.topic, newest_records(subject.topic, sample, "advise"), label or subject.label)
     count = rows or subject.rows or records_of(subject.topic, "advise")
     known = replace(known_of(draft.roles, count), **wanted)
+    if subject.task == "quantile":
+        known = replace(known, task="regression", classes=0, imbalance=1.0, family=known.family or "mlp")
     if known.family == "cnn" and not known.image:
         raise typer.BadParameter("expected mlp or trees: no one feature of the rows is an image", param_hint="--family")
     return known, draft.roles.label.field.name
 
 
 def _subject(name: str) -> _Subject:
-    """Return the topic, the label and the rows of a pipeline by that name, or the topic by it where there is none."""
+    """Return what is known of a pipeline by that name, or the topic by it where there is none.
+
+    Raises typer's BadParameter where there is no advice for what it answers.
+    """
     with RegistryClient(find_addresses().registry) as registry:
         found = registry.pipelines(name)
         if not found:
             return _Subject(name, None, None)
         view = pipeline_view(found[0])
         datasets = registry.datasets(name)
-    label = next((field["name"] for field in view["spec"]["stream"]["schema"] if field["role"] == "label"), None)
+    label = next((field for field in view["spec"]["stream"]["schema"] if field["role"] == "label"), {})
+    task = (view["spec"].get("train") or {}).get("task")
+    if task == "ranking" or label.get("shape"):
+        what = "a ranking" if task == "ranking" else "lists"
+        raise typer.BadParameter(f"expected a pipeline that answers classes or single numbers, got '{name}': {what}")
     frozen = datasets[-1].frozen.rows if datasets else None
-    return _Subject(view["topic"], label, frozen.train + frozen.validation + frozen.test if frozen else None)
+    rows = frozen.train + frozen.validation + frozen.test if frozen else None
+    return _Subject(view["topic"], label.get("name"), rows, task)
