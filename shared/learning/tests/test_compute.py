@@ -11,7 +11,6 @@ from headrace_learning.errors import NotLearnable
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.networks import weights_of
-from headrace_learning.training import budget
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.compute import Machine, machine_of, threads_of, told
 from headrace_learning.training.loop import Training
@@ -88,7 +87,7 @@ def test_a_purse_that_runs_empty_behind_a_checkpoint_is_empty_for_the_next_attem
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(budget.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr("headrace_learning.training.budget.time.process_time", lambda: clock[0])
 
     class Slow(Notebook):
         def due(self, *, midway: bool) -> bool:
