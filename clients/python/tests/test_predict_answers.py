@@ -80,18 +80,3 @@ def test_numbers_that_nobody_named_are_a_list(headrace, inference):
     inference.answer = quantiles
     (told,) = json.loads(headrace("predict", "digits", "--json", stdin=lines(ROW)).stdout)
     assert told["outputs"] == {"quantiles": [3999.5, 4200.25, 1.7e9]}
-
-
-def scores(request):
-    rows = request.inputs[0].shape[0]
-    answer = open_inference.ModelInferResponse(model_name="digits", model_version="3")
-    answer.outputs.add(name="score", datatype="FP32", shape=[rows])
-    answer.raw_output_contents.append(np.arange(rows, dtype="<f4").tobytes())
-    return answer
-
-
-def test_the_score_of_a_ranking_is_shown(headrace, inference):
-    inference.answer = scores
-    shown = headrace("predict", "digits", "--batch", "2", stdin=lines(ROW, ROW)).stdout.splitlines()
-    assert shown[0].split() == ["row", "score", "version", "variant", "cached"]
-    assert [line.split()[:3] for line in shown[-2:]] == [["1", "0", "3"], ["2", "1", "3"]]
