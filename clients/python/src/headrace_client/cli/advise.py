@@ -110,7 +110,8 @@ def _subject(name: str) -> _Subject:
             return _Subject(name, None, None)
         view = pipeline_view(found[0])
         datasets = registry.datasets(name)
-    label = next((field for field in view["spec"]["stream"]["schema"] if field["role"] == "label"), {})
+    none: dict[str, Any] = {}
+    label = next((field for field in view["spec"]["stream"]["schema"] if field["role"] == "label"), none)
     task = (view["spec"].get("train") or {}).get("task")
     if task == "ranking" or label.get("shape"):
         what = "a ranking" if task == "ranking" else "lists"
