@@ -166,8 +166,7 @@ def run(
         tuned = Search(train, plan.subject, fit, checkpoints, trials, progress).run()
     fitted = tuned.fitted if tuned else fit(train, plan.subject, checkpoints, progress)
 
-    shape, outputs = prepared.shape, prepared.outputs
-    told = Run(train, shape, outputs, plan.subject, checkpoints, progress, classes=plan.classes)
+    told = Run(train, prepared.shape, prepared.outputs, plan.subject, checkpoints, progress, classes=plan.classes)
     model, test = prepared.serve(fitted.network), Chunks(reader, "test")
     exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
     baseline = prepared.labels.baseline()
