@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
+from typing import TypeVar
 
 import datasets
 from headrace.events.v1 import record_pb2
@@ -35,6 +36,7 @@ GENERATION = 10**9
 """Ids of one topic and of the next are so far apart."""
 PATIENCE_S = 120.0
 
+Done = TypeVar("Done")
 Found = dict[int, tuple[int, int, str]]
 """Where each record came from (partition and offset), and the rule that rejected it, by id."""
 
@@ -100,7 +102,7 @@ class Anew:
     def _write(self) -> None:
         generation, start = len(self._written) - 1, self._written[-1]
         count = self._dice.randint(*WAVE)
-        with closing(KafkaProducer(acks="all", **self._settings.kafka_client())) as producer:
+        with closing(patiently(lambda: KafkaProducer(acks="all", **self._settings.kafka_client()))) as producer:
             sent = [
                 producer.send(PIPELINE, _value(generation, number), _key(generation, number), [], number % PARTITIONS)
                 for number in range(start, start + count)
@@ -165,7 +167,7 @@ def _value(generation: int, number: int) -> bytes:
     return json.dumps(row).encode()[: -3 if _is_bad(number) else None]
 
 
-def patiently(do: Callable[[], None]) -> None:
+def patiently(do: Callable[[], Done]) -> Done:
     """Do something with the broker, again and again while it is away. Raises KafkaError in the end."""
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
