@@ -44,12 +44,13 @@ def topic(settings: ServiceSettings) -> str:
 @pytest.fixture
 def idle(settings: ServiceSettings, topic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[GroupConsumer]:
     """A consumer whose fetch waits at the broker."""
-    monkeypatch.setattr(waiting, "IDLE_AFTER_S", 0.0)
-    monkeypatch.setattr(waiting, "IDLE_WAIT_MS", 1_000 * int(LONG_S))
     with closing(GroupConsumer(settings, group=f"g.{topic}", topics=[topic], instance="0")) as consumer:
         deadline_s = time.monotonic() + LONG_S
         while not consumer.positions() and time.monotonic() < deadline_s:
             consumer.poll(0.1)
+        # Only now: a fetch that waits keeps the questions waiting by which a consumer finds where to begin.
+        monkeypatch.setattr(waiting, "IDLE_AFTER_S", 0.0)
+        monkeypatch.setattr(waiting, "IDLE_WAIT_MS", 1_000 * int(LONG_S))
         consumer.poll(0.5)
         yield consumer
 
