@@ -87,6 +87,16 @@ def test_a_file_need_not_hold_before_it_names_the_folder(headrace, registry, tmp
     assert not (tmp_path / "store").exists()
 
 
+def test_two_texts_are_read_as_a_pair(headrace, registry, tmp_path, folder):
+    pipeline = tmp_path / "pipeline.yaml"
+    label = "    - {name: mood, type: string, role: label}"
+    pipeline.write_text(DOCUMENT.replace(label, f"    - {{name: reply, type: string, role: feature}}\n{label}"))
+    done = headrace("import", "reviews", str(folder), "--pipeline", str(pipeline), *SHORT, "--dry-run")
+    assert done.exit_code == 0, done.output
+    put = load_pipeline(asked(registry)[-1].document)
+    assert [put.transform(name).encode for name in ("review", "reply")] == ["text", "text"]
+
+
 def changed(folder: Path, **values: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))
@@ -154,7 +164,12 @@ def test_an_option_that_does_not_fit_is_told(headrace, registry, tmp_path, folde
     ("document", "told"),
     [
         (HASHED.replace("type: string, role: feature", "type: float32, role: feature"), "got review (float32)"),
-        (HASHED.replace("role: label", "role: feature"), "got review (string), mood (string)"),
+        (
+            HASHED.replace("role: label", "role: feature").replace(
+                "    - {name: mood", "    - {name: reply, type: string, role: feature}\n    - {name: mood"
+            ),
+            "one feature or two, strings that the encoder reads, got review (string), reply (string), mood (string)",
+        ),
         (HASHED.replace("{constant: nothing}", "mostFrequent"), "expected {constant: TEXT} for a string feature"),
         ("prepare: 5\n" + DOCUMENT, "prepare: expected a mapping, got int"),
         ("[]", "the pipeline: expected a mapping, got list"),

@@ -64,10 +64,22 @@ class Notebook:
         pass
 
 
-def pipeline_of(tiny_bert: Path, store: ObjectStore, label: str = "mood, type: string") -> Pipeline:
+PAIR = (
+    DOCUMENT.replace(
+        "    - {{name: {label}", "    - {{name: reply, type: string, role: feature}}\n    - {{name: {label}"
+    )
+    .replace("    review: {{", "    reply: {{encode: text}}\n    review: {{")
+    .replace("length: 16", "length: 16, tune: frozen")
+)
+"""Whether a reply is of one mood with a review."""
+
+
+def pipeline_of(
+    tiny_bert: Path, store: ObjectStore, label: str = "mood, type: string", document: str = DOCUMENT
+) -> Pipeline:
     kept = {path.name: store.put_file(path) for path in tiny_bert.iterdir()}
     folder = Folder({name: FileRef(file.digest, file.size_bytes) for name, file in kept.items()}).to_json()
-    return load_pipeline(DOCUMENT.format(digest=store.put(folder).digest, size=len(folder), label=label))
+    return load_pipeline(document.format(digest=store.put(folder).digest, size=len(folder), label=label))
 
 
 def frozen(pipeline: Pipeline, store: ObjectStore, rows: int = 240) -> Manifest:
@@ -78,7 +90,9 @@ def frozen(pipeline: Pipeline, store: ObjectStore, rows: int = 240) -> Manifest:
         text = None if place % 40 == 0 else f"a {words[0]} film: the plot is {words[1]} and so {words[2]}"
         label = pipeline.stream.label
         answer: object = ("good" if good else "bad") if label.type == "string" else 100.0 + 10 * good
-        lines.append(json.dumps({"id": place, "review": text, label.name: answer}).encode())
+        reply = "so it is" if good else "it was not so dull and not so bad"
+        replied = {"reply": reply} if len(pipeline.stream.features) > 1 else {}
+        lines.append(json.dumps({"id": place, "review": text, label.name: answer, **replied}).encode())
     checked = RecordChecker(pipeline.stream).check(lines, [0] * len(lines), range(len(lines)))
     writer = SegmentWriter(pipeline, store)
     writer.add(checked.batch)
@@ -123,6 +137,26 @@ def test_texts_that_are_read_in_part_are_counted_beside_the_version(tiny_bert: P
     # Of the words and two marks around them eight are kept; what stands for a missing text has six.
     assert found.beside == {"cut/review": float((texts != "").mean())}
     assert found.beside["cut/review"] > 0.9
+
+
+@pytest.mark.parametrize("memory", [None, Memory(rows_bytes=1, validation_bytes=1)])
+def test_pairs_of_a_dataset_become_a_graph_that_takes_two_texts(
+    tiny_bert: Path, store: ObjectStore, memory: Memory | None
+) -> None:
+    pipeline = pipeline_of(tiny_bert, store, document=PAIR)
+    plan = Plan("train-1", pipeline, frozen(pipeline, store))
+    found = trained(plan, store, memory)
+    assert found.metrics["accuracy"] > 0.9
+    # Of eleven words and as many, and three marks around them, sixteen are kept: both are cut where both are long.
+    assert found.beside["cut/review"] > 0.9
+    assert 0.3 < found.beside["cut/reply"] < 0.7
+    manifest = json.loads(version_manifest(plan, found, store.put(found.weights), store.put(found.graph)))
+    assert [(each["name"], each.get("optional", False)) for each in manifest["inputs"]] == [
+        ("review", True),
+        ("reply", False),
+    ]
+    texts = {name: np.array(["a great film", ""], dtype=object) for name in ("review", "reply")}
+    assert Answerer(found.graph).answers(texts)["probabilities"].shape == (2, 2)
 
 
 def test_a_number_is_told_from_texts(tiny_bert: Path, store: ObjectStore) -> None:

@@ -85,17 +85,34 @@ def test_a_spec_keeps_its_meaning_as_canonical_json() -> None:
     }
 
 
+PAIR = "}\n    - {name: reply, type: string, role: feature"
+
+
+def test_two_texts_are_a_pair_in_the_order_of_the_schema() -> None:
+    pipeline = pipeline_of("encode: text}\n    reply: {encode: text", more=PAIR)
+    assert [field.name for field in pipeline.stream.features] == ["review", "reply"]
+    assert parse_canonical(pipeline.canonical_json()) == pipeline
+
+
 @pytest.mark.parametrize(
     ("choice", "network", "more", "expected"),
     [
         ("encode: text", "{kind: mlp}", "", "text expects a network that reads language (encoder), got mlp"),
-        ("encode: hash", ENCODER, "", "expects exactly one feature, a string with prepare.transform.NAME.encode: text"),
+        ("encode: hash", ENCODER, "", "expects one feature or two, each a string with prepare.transform.NAME."),
         (
             "encode: text",
             ENCODER,
             "}\n    - {name: stars, type: int64, role: feature",
             "prepare.transform.NAME.encode: text, got 2 of which 1 are",
         ),
+        (
+            "encode: text}\n    reply: {encode: text}\n    third: {encode: text",
+            ENCODER,
+            PAIR + PAIR.replace("reply", "third"),
+            "train.network.kind: encoder expects one feature or two, each a string with prepare.transform.NAME.encode: "
+            "text, got 3 of which 3 are",
+        ),
+        ("encode: text}\n    reply: {encode: hash", ENCODER, PAIR, "got 2 of which 1 are"),
         ("impute: mostFrequent, encode: text", ENCODER, ", nullable: true", "expected {constant: TEXT} for a string"),
         ("encode: text", "{kind: encoder}", "", "train.network.digest: required"),
         ("encode: text", ENCODER.replace("sha256", "md5"), "", "train.network.digest: expected"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import safetensors.torch
 import torch
 from headrace_data.canonical import sha256_digest
 from headrace_data.folder import FileRef, Folder
@@ -36,6 +37,8 @@ pytestmark = pytest.mark.slow
 
 TUNES = ("full", "lora", "frozen")
 SCALE = LabelScale(20.0, 5.0)
+Names = tuple[str, ...]
+ONE, PAIR = ("review",), ("review", "reply")
 HOSTILE = [
     *("", " ", "good", "good " * 500, "x" * 100_000, "\u0000\u0007", "ünïcödé ﬁne", "😀 not bad", "\ufeffgood"),
     *("[PAD] [SEP] [CLS] [MASK]", "a\u0301 e\u0301", "नमस्ते good", "\u202egood", "日本語", "good\nbad\tfine", "'" * 90),
@@ -125,9 +128,11 @@ def reviews(rows: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any,
     return np.array([" ".join(one) for one in chosen], dtype=object), np.array(marks)
 
 
-def model_of(shelf: Shelf, section: EncoderNetwork, network: torch.nn.Module, answers: int | LabelScale) -> ServedModel:
+def model_of(
+    shelf: Shelf, section: EncoderNetwork, network: torch.nn.Module, answers: int | LabelScale, names: Names = ONE
+) -> ServedModel:
     family = FAMILIES["encoder"].opened(section, shelf)
-    features = family.features([Feature(FittedLanguage("review"))])
+    features = family.features([Feature(FittedLanguage(name)) for name in names])
     if isinstance(answers, LabelScale):
         return ServedRegressor(features, family.input_shape(features), network, answers.mean, answers.deviation)
     return ServedClassifier(features, family.input_shape(features), network)
@@ -140,12 +145,14 @@ def fitted(
     objective: Objective | None = None,
     rows: type[Streamed] | None = None,
     augment: Augment | None = None,
+    names: Names = ONE,
 ) -> Fitted:
     objective = objective or Classification()
     sources: list[Source] = []
     for count, seed in ((120, 1), (40, 2)):
         texts, marks = reviews(count, seed)
-        inputs = model_of(shelf, section, torch.nn.Identity(), 3).prepare({"review": texts})
+        columns = {"review": texts, "reply": texts[::-1]}
+        inputs = model_of(shelf, section, torch.nn.Identity(), 3, names).prepare(columns)
         classes = torch.from_numpy(np.clip(marks, -1, 1) + 1)
         whole = Rows(inputs, classes if isinstance(objective, Classification) else torch.from_numpy(marks).float() / 5)
         sources.append(rows(whole) if rows else whole)
@@ -155,7 +162,7 @@ def fitted(
         | {"augment": augment}
     )
     outputs = 3 if isinstance(objective, Classification) else 1
-    run = Run(train, (section.length,), outputs, "what on what", notebook, notebook)
+    run = Run(train, (section.length * len(names),), outputs, "what on what", notebook, notebook)
     return FAMILIES["encoder"].opened(section, shelf).fit(section, Sources(*sources), objective, run)
 
 
@@ -229,43 +236,61 @@ def test_only_what_is_tuned_is_learned_and_kept(shelf: Shelf, tiny_bert: Path, t
     assert found.parameters == family.parameters(section, (12,), 3) == expected == held
 
 
+@pytest.mark.parametrize("names", [ONE, PAIR])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_graph_answers_as_transformers_does_whatever_comes(shelf: Shelf, tiny_bert: Path, pooling: str) -> None:
+def test_a_graph_answers_as_transformers_does_whatever_comes(
+    shelf: Shelf, tiny_bert: Path, pooling: str, names: Names
+) -> None:
     from transformers import BertModel, PreTrainedTokenizerFast
 
     section = shelf.section(tune="frozen", pooling=pooling, length=16)
-    network: Any = fitted(shelf, section, Notebook()).network
+    network: Any = fitted(shelf, section, Notebook(), names=names).network
     texts = np.array([*HOSTILE, *reviews(50, 3)[0]], dtype=object)
-    exported = export_graph(model_of(shelf, section, network, 3), ["bad", "so", "good"], {"review": texts})
+    columns = {name: np.roll(texts, 5 * place) for place, name in enumerate(names)}
+    exported = export_graph(model_of(shelf, section, network, 3, names), ["bad", "so", "good"], columns)
     model = open_graph(exported.data)
-    assert [(each.name, each.dtype, each.shape) for each in model.inputs] == [("review", np.dtype(object), ("batch",))]
-    (given,) = model.run({"review": texts}, ["probabilities"])
+    told = [(each.name, each.dtype, each.shape) for each in model.inputs]
+    assert told == [(name, np.dtype(object), ("batch",)) for name in names]
+    (given,) = model.run(columns, ["probabilities"])
 
     reference = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tiny_bert / "tokenizer.json"), pad_token="[PAD]")
-    read = tokenizer(texts.tolist(), truncation=True, max_length=16, padding=True, return_tensors="pt")
+    read = tokenizer(
+        *(each.tolist() for each in columns.values()),
+        truncation=True,
+        max_length=16,
+        padding=True,
+        return_tensors="pt",
+        return_token_type_ids=True,
+    )
     with torch.no_grad():
-        hidden = reference(read["input_ids"], attention_mask=read["attention_mask"]).last_hidden_state
+        hidden = reference(**read).last_hidden_state
         mask = read["attention_mask"].unsqueeze(2)
         pooled = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         expected = torch.softmax(network.head(pooled), dim=1).numpy()
     np.testing.assert_allclose(given, expected, atol=1e-5)
-    alone = [model.run({"review": texts[place : place + 1]}, ["probabilities"])[0] for place in range(len(texts))]
+    rows = [{name: each[place : place + 1] for name, each in columns.items()} for place in range(len(texts))]
+    alone = [model.run(row, ["probabilities"])[0] for row in rows]
     np.testing.assert_allclose(np.concatenate(alone), given, atol=1e-5)
 
 
-@pytest.mark.parametrize("tune", TUNES)
-def test_what_was_tuned_is_what_is_served(shelf: Shelf, tune: str) -> None:
+@pytest.mark.parametrize(
+    ("tune", "names"), [("full", ONE), ("full", PAIR), ("lora", ONE), ("lora", PAIR), ("frozen", ONE)]
+)
+def test_what_was_tuned_is_what_is_served(shelf: Shelf, tune: str, names: Names) -> None:
     section = shelf.section(tune=tune)
+    columns = {name: reviews(60, 4 + place)[0] for place, name in enumerate(names)}
     for answers, objective in ((3, Classification()), (SCALE, Regression(SCALE.deviation))):
-        network = fitted(shelf, section, Notebook(), objective).network
-        model = model_of(shelf, section, network, answers)
+        network = fitted(shelf, section, Notebook(), objective, names=names).network
+        model = model_of(shelf, section, network, answers, names)
         # Compares the graph with the network, and raises where they differ.
-        exported = export_graph(model, [0, 1, 2] if answers == 3 else [], {"review": reviews(60, 4)[0]})
-        again = export_graph(model, [0, 1, 2] if answers == 3 else [], {"review": reviews(3, 4)[0]})
+        exported = export_graph(model, [0, 1, 2] if answers == 3 else [], columns)
+        again = export_graph(
+            model, [0, 1, 2] if answers == 3 else [], {name: each[:3] for name, each in columns.items()}
+        )
         assert exported.data == again.data
-        names = [each.name for each in onnx.load_from_string(exported.data).graph.initializer]
-        assert "weights/network.encoder.layer.1.query.weight" in names
+        held = [each.name for each in onnx.load_from_string(exported.data).graph.initializer]
+        assert "weights/network.encoder.layer.1.query.weight" in held
 
 
 def test_a_frozen_one_reads_rows_that_are_streamed(shelf: Shelf) -> None:
@@ -335,10 +360,22 @@ def test_sizes_that_the_weights_have_not_are_told(tiny_bert: Path, name: str, va
         FAMILIES["encoder"].opened(shelf.section(), shelf)
 
 
-def test_what_it_cannot_read_is_told(shelf: Shelf) -> None:
+def test_what_it_cannot_read_is_told(shelf: Shelf, tiny_bert: Path) -> None:
     family = FAMILIES["encoder"].opened(shelf.section(), shelf)
     number = Feature(FittedTransform("x", "none", np.array(0.0), np.array(1.0)), "float32")
-    with pytest.raises(NotLearnable, match=r"exactly one feature, a text with encode: text, got x \(none\)"):
+    expected = r"one feature or two, each a text with encode: text, got "
+    with pytest.raises(NotLearnable, match=expected + r"x \(none\)"):
         family.features([number])
+    with pytest.raises(NotLearnable, match=expected + r"a \(text\), b \(text\), c \(text\)"):
+        family.features([Feature(FittedLanguage(name)) for name in "abc"])
+    config = json.loads((tiny_bert / "config.json").read_text()) | {"type_vocab_size": 1}
+    tensors = safetensors.torch.load((tiny_bert / "model.safetensors").read_bytes())
+    tensors["embeddings.token_type_embeddings.weight"] = tensors["embeddings.token_type_embeddings.weight"][:1].clone()
+    one_kind = Shelf(tiny_bert, config=json.dumps(config).encode(), model=safetensors.torch.save(tensors))
+    family = FAMILIES["encoder"].opened(one_kind.section(), one_kind)
+    with pytest.raises(
+        NotLearnable, match="expected a model that tells two texts apart, with type_vocab_size 2, got 1"
+    ):
+        family.features([Feature(FittedLanguage(name)) for name in PAIR])
     with pytest.raises(NotLearnable, match="expected at most 64 tokens, got 65"):
         FAMILIES["encoder"].opened(shelf.section(length=65), shelf)

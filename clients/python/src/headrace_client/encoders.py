@@ -116,20 +116,23 @@ def keep(encoder: Encoder) -> None:
 
 
 def with_encoder(document: Any, model: str, section: EncoderNetwork, epochs: int | None) -> Pipeline:
-    """Return the pipeline that serves a model of a name, tuned from a folder: its one feature is read as a text.
+    """Return the pipeline that serves a model of a name, tuned from a folder: its one text or two are read by it.
 
-    `document` is a pipeline as plain values, and is changed. Raises InputInvalid where it has no such feature, and
+    `document` is a pipeline as plain values, and is changed. Raises InputInvalid where its features are others, and
     SpecInvalid.
     """
     from headrace_data.spec import load_pipeline
+    from headrace_data.spec.feature_rules import READ_TOGETHER
 
     schema = _inner(document, "stream").get("schema")
     fields = [field for field in schema if isinstance(field, dict)] if isinstance(schema, list) else []
     features = [field for field in fields if field.get("role") == "feature"]
-    if [(field.get("type"), bool(field.get("shape"))) for field in features] != [("string", False)]:
+    texts = [field for field in features if field.get("type") == "string" and not field.get("shape")]
+    if len(texts) != len(features) or len(texts) not in READ_TOGETHER:
         given = ", ".join(f"{field.get('name')} ({field.get('type')})" for field in features) or "none"
-        raise InputInvalid(f"stream.schema: expected one feature, a string that the encoder reads, got {given}")
-    _inner(document, "prepare", "transform", str(features[0].get("name")))["encode"] = "text"
+        raise InputInvalid(f"stream.schema: expected one feature or two, strings that the encoder reads, got {given}")
+    for field in texts:
+        _inner(document, "prepare", "transform", str(field.get("name")))["encode"] = "text"
     train = _inner(document, "train")
     for key in ("from", "freeze", "rates"):  # they are about another network
         train.pop(key, None)

@@ -59,7 +59,10 @@ class OnnxModel:
         labels: dict[str, tuple[str, ...]] = told(properties, LABELS, {})
         steps: dict[str, tuple[str, ...]] = told(properties, STEPS, {})
         tokenised: dict[str, Tokenised] = told(properties, TOKENS, {})
-        self._texts = {name: Tokenizer(each) for name, each in tokenised.items()}
+        self._tokenizers = {_texts_of(name, each): Tokenizer(each) for name, each in tokenised.items()}
+        self._texts = {name for names in self._tokenizers for name in names}
+        if unknown := self._texts - {node.name for node in self._session.get_inputs()}:
+            raise NotAModel(f"expected inputs of the graph in {TOKENS}, got {', '.join(sorted(unknown))}")
         self.inputs = tuple(
             self._sent(_tensor(node.name, node.type, node.shape, optional=node.name in optional))
             for node in self._session.get_inputs()
@@ -103,7 +106,9 @@ class OnnxModel:
 
     def _run_texts(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run rows of about equal length together, no more of them than `_MOST_TOKENS` allows."""
-        tokens = {name: tokenizer.tokens(arrays[name].tolist()) for name, tokenizer in self._texts.items()}
+        tokens: dict[str, list[list[int]]] = {}
+        for names, tokenizer in self._tokenizers.items():
+            tokens |= zip(names, tokenizer.rows(*(arrays[name].tolist() for name in names)), strict=True)
         given = {name: array for name, array in arrays.items() if name not in tokens}
         lengths = np.array([[len(row) for row in rows] for rows in tokens.values()]).max(axis=0)
         order = np.argsort(lengths, kind="stable")
@@ -119,9 +124,14 @@ class OnnxModel:
     def sample(self, rows: int) -> dict[str, Array]:
         """Return rows to try it with: zeros, and texts that take as long as any."""
         arrays = {each.name: _zeros(each, rows) for each in self.inputs}
-        for name, tokenizer in self._texts.items():
-            arrays[name] = np.full(rows, "a " * tokenizer.tokenised.length, object)
+        for names, tokenizer in self._tokenizers.items():
+            arrays |= {name: np.full(rows, "a " * tokenizer.tokenised.length, object) for name in names}
         return arrays
+
+
+def _texts_of(name: str, tokenised: Tokenised) -> tuple[str, ...]:
+    """Return the names of the inputs that one tokenizer makes of the texts of a row."""
+    return (name,) if tokenised.second is None else (name, tokenised.second.name)
 
 
 def _options() -> ort.SessionOptions:

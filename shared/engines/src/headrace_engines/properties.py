@@ -17,6 +17,20 @@ TOKENS: Final = "headrace.tokens"
 ToldT = TypeVar("ToldT")
 
 
+class SecondText(BaseModel):
+    """The second text of a pair, which callers send in the place of an input of its own, [batch, tokens] int64.
+
+    The two are tokens of one row: each input has its own in their places, and -1 in those of the other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """Name of the input."""
+    fill: str | None = None
+    """What stands for a text that is missing, as of the first."""
+
+
 class Tokenised(BaseModel):
     """An input of a graph, [batch, tokens] int64, that is made of a text, which callers send in its place.
 
@@ -28,7 +42,9 @@ class Tokenised(BaseModel):
     fill: str | None = None
     """What stands for a text that is missing, the empty one; None where none may be."""
     length: int = Field(ge=1, le=65_536)
-    """Most tokens of a row, the special ones included; the rest of a text is cut off."""
+    """Most tokens of a row, the special ones included; the rest is cut off, of two texts the longer one's first."""
+    second: SecondText | None = None
+    """The text that stands behind it in each row; None where there is none."""
     tokenizer: str
     """The JSON of the Hugging Face library `tokenizers`, as in `tokenizer.json`."""
 

@@ -8,7 +8,7 @@ from headrace_data.spec.feature_rules import RESERVED
 from headrace_data.transforms import Fitted, FittedText
 
 from headrace_learning.errors import NotLearnable
-from headrace_learning.language import TOKENS, FittedTokens
+from headrace_learning.language import TOKENS, FittedSecond, FittedTokens
 
 _NUMBERS = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64"}
 
@@ -37,7 +37,12 @@ class Feature:
     @property
     def has_codes(self) -> bool:
         """Whether it is a text that the graph makes a code of."""
-        return self.is_text and not isinstance(self.fitted, FittedTokens)
+        return self.is_text and not self.has_tokens
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it is a text that an engine makes tokens of."""
+        return isinstance(self.fitted, FittedTokens | FittedSecond)
 
     @property
     def is_text(self) -> bool:
@@ -47,7 +52,7 @@ class Feature:
     @property
     def graph_shape(self) -> tuple[int | str, ...]:
         """The shape of one row of what the graph takes: of a text that a network reads, so many tokens as it has."""
-        return (TOKENS,) if isinstance(self.fitted, FittedTokens) else self.shape
+        return (TOKENS,) if self.has_tokens else self.shape
 
     @property
     def graph_type(self) -> np.dtype[Any]:

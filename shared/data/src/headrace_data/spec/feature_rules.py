@@ -20,6 +20,8 @@ _SINGLE: Final = ("quantile", "buckets", "cyclic")
 """Kinds for numbers that are no part of an array: each has places of its own."""
 READS_TEXTS: Final = ("encoder",)
 """Kinds of networks that read language."""
+READ_TOGETHER: Final = (1, 2)
+"""How many texts such a network reads as one: a text, or a pair."""
 RESERVED: Final = frozenset({"label", "probabilities", "logits", "classes", "prediction"})
 """Names that belong to a model's answers; no feature may have one."""
 
@@ -165,17 +167,17 @@ def _number_kind(field: Field, transform: Transform, place: Path) -> Iterator[Fi
 
 
 def language_has_a_reader(draft: Draft) -> Iterator[Finding]:
-    """Demand one text and nothing else for a network that reads language, and no such text for another."""
+    """Demand one text or two and nothing else for a network that reads language, and no such text for another."""
     kind = draft.at("train", "network", "kind")
     if not isinstance(kind, str) or not draft.complete:
         return
     features = [field for field in draft.fields.values() if field.role == "feature"]
     chosen = {field.name: _transform(draft, field.name) for field in features if field.type == "string"}
     texts = [name for name, found in chosen.items() if found is not None and found.encode == "text"]
-    if kind in READS_TEXTS and (len(texts) != 1 or len(features) != 1):
+    if kind in READS_TEXTS and (len(texts) != len(features) or len(texts) not in READ_TOGETHER):
         yield (
             ("train", "network", "kind"),
-            f"{kind} expects exactly one feature, a string with prepare.transform.NAME.encode: text, got "
+            f"{kind} expects one feature or two, each a string with prepare.transform.NAME.encode: text, got "
             f"{len(features)} of which {len(texts)} are",
         )
     for name in texts if kind not in READS_TEXTS else ():

@@ -147,12 +147,12 @@ class PythonNetwork(Section):
 
 
 class EncoderNetwork(Kept):
-    """BERT over one text, from weights that others have trained. `headrace import` keeps their folder."""
+    """BERT over one text or a pair, from weights that others have trained. `headrace import` keeps their folder."""
 
     is_folder: ClassVar[bool] = True
     kind: Literal["encoder"] = pydantic.Field(
-        description="BERT over the one feature, which is a text; the trainer needs the extra `encoder`, inference the "
-        "extra `text`."
+        description="BERT over the one feature, which is a text, or over two, which it reads as a pair in the order of "
+        "the schema; the trainer needs the extra `encoder`, inference the extra `text`."
     )
     tune: Literal["lora", "full", "frozen"] = pydantic.Field(
         default="lora",
@@ -163,7 +163,7 @@ class EncoderNetwork(Kept):
         default=8, description="lora: rank of the differences."
     )
     length: Annotated[int, pydantic.Field(ge=4, le=8192)] = pydantic.Field(
-        default=128, description="Tokens of a text that are read; the rest is cut off."
+        default=128, description="Tokens of a text, or of both of a pair, that are read; the rest is cut off."
     )
     pooling: Literal["mean", "cls"] = pydantic.Field(
         default="mean", description="What answers: the mean over a text's tokens, or its first place."

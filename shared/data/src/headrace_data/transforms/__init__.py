@@ -37,7 +37,7 @@ from headrace_data.transforms import (
 from headrace_data.transforms.category import UNSEEN, FittedCategory, FittedKnown
 from headrace_data.transforms.scaled import LARGEST, FittedTransform
 from headrace_data.transforms.single import FittedSingle
-from headrace_data.transforms.texts import FittedText, OutOfFold
+from headrace_data.transforms.texts import FittedText, OutOfFold, Together
 
 __all__ = [
     "LARGEST",
@@ -51,6 +51,7 @@ __all__ = [
     "FittedTransform",
     "FittedTransforms",
     "Floats",
+    "Together",
 ]
 
 _BLOCK_VALUES: Final = 2**19
@@ -136,6 +137,8 @@ class FittedTransforms:
                 values = columns[feature.name][some]
                 if training and isinstance(feature, OutOfFold):
                     applied = feature.apply_training(values, columns[FOLD][some])
+                elif isinstance(feature, Together):
+                    applied = feature.apply_together([values, *(columns[name][some] for name in feature.others)])
                 else:
                     applied = feature.apply(values)
                 joined[some, place : (place := place + feature.width)] = applied.reshape(len(applied), feature.width)

@@ -24,6 +24,17 @@ class OutOfFold(ABC):
         """
 
 
+class Together(ABC):
+    """A transform that makes inputs of the texts of several features together."""
+
+    others: tuple[str, ...]
+    """Names of the features that it reads beside its own."""
+
+    @abstractmethod
+    def apply_together(self, columns: Sequence[Sequence[str | None] | npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Return what rows become, [rows, width], of the texts of its own feature and of each of `others`."""
+
+
 class FittedText(ABC):
     """The transform of one text feature."""
 

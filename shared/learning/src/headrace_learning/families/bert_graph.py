@@ -24,17 +24,24 @@ _LOWEST = np.finfo(np.float32).min
 """What is added to the score of a place without a token."""
 
 
-def write_encoder(encoder: nn.Module, pooling: str, writer: Writer, value: str) -> str:
-    """Write a `BertModel` behind tokens, [batch, tokens] float32 with -1 behind the last of each row.
+def write_encoder(encoder: nn.Module, pooling: str, texts: int, writer: Writer, value: str) -> str:
+    """Write a `BertModel` behind rows of one text or two, as `TextNetwork` has them: [batch, texts * tokens] float32.
 
     Return the name of the mean over a row's tokens, or of its first place for the pooling cls: [batch, width].
     """
     bert: Any = encoder
     place = _Place(writer, bert.config)
-    tokens = writer.cast(value, np.float32, np.int64)
     zero = writer.constant("0 int64", np.int64(0))
+    kinds = None
+    if texts > 1:
+        each = writer.node("Reshape", value, writer.constant("texts", np.array([0, texts, -1])))
+        value = writer.node("ReduceMax", each, writer.constant(SECOND_AXIS, np.array([1])), keepdims=0)
+        second = writer.node("Gather", each, writer.constant("1 int64", np.int64(1)), axis=1)
+        kinds = writer.node("GreaterOrEqual", second, writer.constant("0 float32", np.float32(0)))
+        kinds = writer.cast(kinds, np.bool_, np.int64)
+    tokens = writer.cast(value, np.float32, np.int64)
     held = writer.node("GreaterOrEqual", tokens, zero)
-    hidden = place.embedded(bert.embeddings, writer.node("Max", tokens, zero), tokens)
+    hidden = place.embedded(bert.embeddings, writer.node("Max", tokens, zero), kinds)
     mask = writer.node(
         "Where", held, writer.constant("0 float32", np.float32(0)), writer.constant("no token", np.float32(_LOWEST))
     )
@@ -56,13 +63,17 @@ class _Place:
         self._epsilon: float = config.layer_norm_eps
         self._activation = ACTIVATIONS[config.hidden_act]
 
-    def embedded(self, embeddings: Any, tokens: str, raw: str) -> str:
-        """Write what each token and its place stand for, [batch, tokens, width]."""
+    def embedded(self, embeddings: Any, tokens: str, kinds: str | None) -> str:
+        """Write what each token, its place and its text of a pair stand for, [batch, tokens, width]."""
         writer, name = self._writer, "network.encoder.embeddings"
         words = writer.node("Gather", self._weight(f"{name}.words", embeddings.word_embeddings.weight), tokens, axis=0)
-        # A text is of the first kind throughout; kinds tell the two of a pair apart.
-        places = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
-        length = writer.node("Shape", raw, start=1, end=2)
+        places, of_kinds = embeddings.position_embeddings.weight, embeddings.token_type_embeddings.weight
+        if kinds is None:  # one text is of the first kind throughout
+            places = places + of_kinds[0]
+        else:
+            kind = writer.node("Gather", self._weight(f"{name}.kinds", of_kinds), kinds, axis=0)
+            words = writer.node("Add", words, kind)
+        length = writer.node("Shape", tokens, start=1, end=2)
         start = writer.constant("[0]", np.array([0]))
         here = writer.node("Slice", self._weight(f"{name}.places", places), start, length, start)
         return self._normalised(embeddings.LayerNorm, f"{name}.norm", writer.node("Add", words, here))

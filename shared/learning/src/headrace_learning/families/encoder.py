@@ -1,4 +1,4 @@
-"""BERT over a text, from weights that others have trained: all of it tuned, a difference of it, or its head alone.
+"""BERT over a text or a pair, from weights that others have trained: all tuned, a difference, or its head alone.
 
 The library transformers has the layers, and peft the differences, which are added to the weights before the graph is
 written. Both are an extra (`headrace-learning[encoder]`) and imported where a network is built.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from headrace_data.spec import EncoderNetwork, Train
+from headrace_data.spec.feature_rules import READ_TOGETHER
 from headrace_data.transforms import FittedText
 from headrace_engines.properties import Tokenised
 from headrace_engines.tokens import Tokenizer
@@ -21,7 +22,7 @@ from headrace_learning.families.pretrained import Pretrained, library
 from headrace_learning.families.text_network import TextNetwork, pooled_rows
 from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
-from headrace_learning.language import FittedTokens
+from headrace_learning.language import FittedSecond, FittedTokens
 from headrace_learning.networks import count_learned
 from headrace_learning.training.loop import Training
 from headrace_learning.training.objectives import Objective
@@ -40,7 +41,7 @@ _NUMBER_BYTES: Final = 4
 
 
 class Encoder(Family):
-    """Reads one text. It has to be opened: what it begins with lies in the object store."""
+    """Reads one text, or two as one. It has to be opened: what it begins with lies in the object store."""
 
     def __init__(self, base: Pretrained | None = None, length: int = 0) -> None:
         self._base = base
@@ -61,23 +62,29 @@ class Encoder(Family):
         return Encoder(base, section.length)
 
     def features(self, features: Sequence[Feature]) -> Sequence[Feature]:
-        """Return the text with its tokenizer."""
+        """Return the text, or the two of a pair, with its tokenizer."""
         fitted = [feature.fitted for feature in features]
-        if len(fitted) != 1 or not isinstance(fitted[0], FittedText) or fitted[0].kind != "text":
+        texts = [each for each in fitted if isinstance(each, FittedText) and each.kind == "text"]
+        if len(texts) != len(features) or len(texts) not in READ_TOGETHER:
             names = ", ".join(f"{feature.name} ({feature.fitted.kind})" for feature in features)
             raise NotLearnable(
-                f"train.network.kind: encoder expects exactly one feature, a text with encode: text, got {names}"
+                f"train.network.kind: encoder expects one feature or two, each a text with encode: text, got {names}"
             )
-        tokens = FittedTokens(fitted[0], self.base.tokenizer, self._length)
+        if len(texts) > self.base.config["type_vocab_size"]:
+            raise NotLearnable(
+                "train.network.digest: expected a model that tells two texts apart, with type_vocab_size 2, got 1"
+            )
+        tokens = FittedTokens(texts, self.base.tokenizer, self._length)
         if tokens.largest >= self.base.config["vocab_size"]:
             raise NotLearnable(
                 f"train.network.digest: expected a tokenizer of at most {self.base.config['vocab_size']} tokens, which "
                 f"the model knows, got number {tokens.largest}"
             )
-        return [replace(features[0], fitted=tokens)]
+        others = [replace(each, fitted=FittedSecond(text)) for each, text in zip(features[1:], texts[1:], strict=True)]
+        return [replace(features[0], fitted=tokens), *others]
 
     def input_shape(self, features: Sequence[Feature]) -> tuple[int, ...]:
-        """Return the most tokens of a text."""
+        """Return the most tokens of a row, once for each of its texts."""
         return (features[0].fitted.width,)
 
     def parameters(self, section: EncoderNetwork, shape: Sequence[int], outputs: int) -> int:
@@ -112,7 +119,7 @@ class Encoder(Family):
         """Tune from the weights of others and the seed's head, another version's, or the newest checkpoint's."""
         seed_weights(run.train.seed)
         width = self.base.config["hidden_size"]
-        network = TextNetwork(self.base.encoder(), width, section.pooling, run.outputs)
+        network = TextNetwork(self.base.encoder(), width, section.pooling, run.outputs, run.shape[0] // section.length)
         # Layers are said of those of another version, and here most of what learns is no layer of one.
         train = run.train.model_copy(update={"freeze": (), "rates": {}, "augment": None})
         begun = begin(network, run.origin, train) if run.origin else None

@@ -13,21 +13,27 @@ _MEASURED_TOKENS = 4_096
 
 
 class TextNetwork(nn.Module):
-    """BERT, the mean of its last layer over the tokens of a text or its first place, and one linear layer.
+    """BERT, the mean of its last layer over the tokens of a row or its first place, and one linear layer.
 
-    A row is [length] float32: the numbers of tokens, which float32 holds exactly, and -1 behind the last.
+    A row is [length] float32: the numbers of tokens, which float32 holds exactly, and -1 behind the last. Of a pair it
+    is [2 * length]: the tokens of the first text, then those of the second, each in their places of the row and -1 in
+    those of the other.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, pooling: str, outputs: int) -> None:
-        """Build a head on `encoder`, a `BertModel` of transformers whose layers are `width` wide."""
+    def __init__(self, encoder: nn.Module, width: int, pooling: str, outputs: int, texts: int = 1) -> None:
+        """Build a head on `encoder`, a `BertModel` of transformers whose layers are `width` wide.
+
+        A row has one text, or two.
+        """
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
         self.outputs = outputs
+        self.texts = texts
         self.head = nn.Linear(width, outputs)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Answer rows, [batch, length] float32: [batch, outputs] float32."""
+        """Answer rows, [batch, texts * length] float32: [batch, outputs] float32."""
         if torch.is_grad_enabled():
             return self._answers(inputs)
         return torch.cat([self._answers(part) for part in _pieces(inputs)])
@@ -37,13 +43,16 @@ class TextNetwork(nn.Module):
         return answers
 
     def pooled(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return what the encoder makes of rows, [batch, length] float32: [batch, width] float32."""
+        """Return what the encoder makes of rows, [batch, texts * length] float32: [batch, width] float32."""
+        each = inputs.view(len(inputs), self.texts, -1)
+        inputs = each.amax(dim=1)
         # No row is longer: what lies behind has no part in an answer, and would cost as much as a token.
         longest = max(int((inputs >= 0).sum(dim=1).max()), 1)
         tokens = inputs[:, :longest].to(torch.int64)
         held = tokens >= 0
+        kinds = (each[:, 1, :longest] >= 0).to(torch.int64) if self.texts > 1 else torch.zeros_like(tokens)
         hidden: torch.Tensor = self.encoder(
-            input_ids=tokens.clamp(min=0), attention_mask=held.to(torch.int64)
+            input_ids=tokens.clamp(min=0), attention_mask=held.to(torch.int64), token_type_ids=kinds
         ).last_hidden_state
         if self.pooling == "cls":
             return hidden[:, 0]
@@ -51,8 +60,8 @@ class TextNetwork(nn.Module):
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
     def write(self, writer: Writer, value: str) -> str:
-        """Write itself behind rows of any length, [batch, tokens] float32; return the name of the answers."""
-        pooled = write_encoder(self.encoder, self.pooling, writer, value)
+        """Write itself behind rows of any length, [batch, texts * tokens] float32; return the name of the answers."""
+        pooled = write_encoder(self.encoder, self.pooling, self.texts, writer, value)
         weight, bias = (
             writer.constant(f"network.head.{name}", values.detach().numpy())
             for name, values in (("weight", self.head.weight), ("bias", self.head.bias))
