@@ -80,7 +80,8 @@ def test_rare_classes_are_weighted():
 @pytest.fixture
 def sampled(monkeypatch):
     records = [
-        json.dumps({"id": f"r{n}", "x": n, "s": "ab"[n % 2], "kind": "yn"[n % 3 == 0]}).encode() for n in range(90)
+        json.dumps({"id": f"r{n}", "x": n, "s": "ab"[n % 2], "few": n % 4, "kind": "yn"[n % 3 == 0]}).encode()
+        for n in range(90)
     ]
     monkeypatch.setattr("headrace_client.sampling.newest_records", lambda topic, sample, command: records)
     monkeypatch.setattr("headrace_client.sampling.records_of", lambda topic, command: 40_000)
@@ -91,7 +92,7 @@ def test_the_command_advises_for_a_topic(headrace, registry):
     registry.pipelines = []
     done = headrace("advise", "events", "--label", "kind")
     assert done.exit_code == 0, done.output
-    assert "40,000 rows, about 3 inputs, classification of 'kind'" in done.stderr
+    assert "40,000 rows, about 4 inputs, classification of 'kind'" in done.stderr
     assert "network.kind" in done.stdout
     assert "network: {kind: trees" in done.stdout.replace("\n", " ")
     told = json.loads(headrace("advise", "events", "--label", "kind", "--rows", "200", "--json").stdout)
@@ -129,6 +130,9 @@ def test_the_command_heeds_what_a_pipeline_answers(headrace, registry, canned):
 
     told = json.loads(advise_for("quantile").stdout)
     assert (told["known"]["task"], told["train"]["network"]["kind"]) == ("regression", "mlp")
+    for task in ("regression", "count"):
+        told = json.loads(advise_for(task, type="int32", name="few").stdout)
+        assert (told["known"]["task"], told["train"]["network"]["kind"]) == ("regression", "trees")
     for refused, what in ((advise_for("ranking"), "a ranking"), (advise_for("multilabel", shape=[2]), "lists")):
         assert refused.exit_code == 2
         said = " ".join(refused.output.replace("│", " ").split())

@@ -19,10 +19,10 @@ from headrace_data.tasks.quantile import QUANTILES, OrderedLabels
 from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import Answerer
 from headrace_learning.families.mlp import mlp
+from headrace_learning.heads import HEADS
 from headrace_learning.heads.quantile import in_order, start_of
 from headrace_learning.training.transfer import Names, Origin, begin
 from headrace_runtime.object_store import ObjectStore
-from headrace_trainer.core.origin import _rescaled
 from headrace_trainer.core.run import Plan, Trained, run
 from headrace_trainer.core.version import version_manifest
 
@@ -115,7 +115,8 @@ def test_quantiles_learn_on_from_a_version_of_before_they_had_a_start() -> None:
     labels.add(np.random.default_rng(2).normal(1e6, 50, 400))
     held = {name: torch.tensor(getattr(labels, name)) for name in ("mean", "deviation")}
     before, now, rows, start = mlp(4, (5,), 3), mlp(4, (5,), 3), torch.randn(7, 4), start_of(labels)
-    origin = Origin(before.state_dict(), Names([], []), Names([], []), _rescaled(held, labels))
+    rescaled = HEADS["quantile"](load_pipeline(DOCUMENT), ("0.1", "0.5", "0.9"), labels).rescaled
+    origin = Origin(before.state_dict(), Names([], []), Names([], []), rescaled(held))
     assert begin(now, origin, load_pipeline(DOCUMENT).train).taken == ("0", "3")
     torch.testing.assert_close(in_order(now(rows) + start), in_order(before(rows)))
-    assert _rescaled({**held, "start": start}, labels) is None, "what is added to a start is added to any"
+    assert rescaled({**held, "start": start}) is None, "what is added to a start is added to any"

@@ -80,7 +80,7 @@ def test_any_measure_of_the_task_may_be_named(label: str, train: str, gates: str
             "float32",
             ", task: quantile",
             "measure: coverage",
-            "one of pinball, median_mae, coverage_error, got coverage: the w",
+            "one of pinball, median_mae, coverage_error, got coverage: who tells nothing would win",
         ),
         ("bool", ", threshold: {}", "", "train.threshold: expected either maximise or costs, got neither"),
         ("bool", ", threshold: {maximise: f2}", "", "train.threshold.maximise: expected one of f1, accuracy, balanced"),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from headrace_data.spec import SpecInvalid, json_schema, load_pipeline, parse_canonical
+from headrace_data.tasks import TASKS
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
 MINIMAL = """\
@@ -156,7 +157,7 @@ bogus: 1
         (
             "network: {kind: mlp}",
             "task: [regression]\n  network: {kind: mlp}",
-            "line 11: train.task: expected 'classification', 'regression', 'quantile', 'ranking' or 'multilabel', got "
+            f"line 11: train.task: expected {', '.join(map(repr, [*TASKS][:-1]))} or {[*TASKS][-1]!r}, got "
             '["regression"]',
         ),
         ("role: label", "role: feature", "line 6: stream.schema: expected one field with role label, got none"),

@@ -85,6 +85,8 @@ def _known(
 ) -> tuple[Known, str]:
     """Return what is known of the rows, and the label's name. Raise typer's BadParameter where no family fits them."""
     # Imported here: the other commands start faster without them.
+    from headrace_data.tasks import TASKS
+
     from headrace_client.drafting import draft_pipeline
     from headrace_client.drafting.known import known_of
     from headrace_client.sampling import newest_records, records_of
@@ -92,8 +94,10 @@ def _known(
     draft = draft_pipeline(subject.topic, newest_records(subject.topic, sample, "advise"), label or subject.label)
     count = rows or subject.rows or records_of(subject.topic, "advise")
     known = replace(known_of(draft.roles, count), **wanted)
-    if subject.task == "quantile":
-        known = replace(known, task="regression", classes=0, imbalance=1.0, family=known.family or "mlp")
+    if (task := TASKS.get(subject.task or "")) is not None and task.answers_numbers:
+        known = replace(known, task="regression", classes=0, imbalance=1.0)
+        if "trees" in task.unfit_networks:
+            known = replace(known, family=known.family or "mlp")
     if known.family == "cnn" and not known.image:
         raise typer.BadParameter("expected mlp or trees: no one feature of the rows is an image", param_hint="--family")
     return known, draft.roles.label.field.name

@@ -1,17 +1,13 @@
 """The version that a run begins from, as the registry named it when the run was planned."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, named_version
-from headrace_data.tasks.quantile import OrderedLabels
-from headrace_data.tasks.regression import Moments
-from headrace_learning.heads.quantile import start_of
 from headrace_learning.training.transfer import Names, Origin, Scales, input_names
 
 from headrace_trainer.errors import WrongOrigin
@@ -30,10 +26,12 @@ class Beginning:
     dataset: Manifest
     """What it learned from."""
 
-    def origin(self, dataset: Manifest, *, classes: bool, labels: object = None) -> Origin:
+    def origin(
+        self, dataset: Manifest, *, classes: bool, rescaled: Callable[[Mapping[str, torch.Tensor]], Scales | None]
+    ) -> Origin:
         """Return what a network takes of it that learns from a dataset. `classes`: whether its answers are classes.
 
-        `labels` are the `Moments` of the dataset's where a number is answered.
+        `rescaled` is that of what is learned of the dataset.
 
         Raises WrongOrigin where its weights are none of a network.
         """
@@ -50,27 +48,7 @@ class Beginning:
             [(name,) for name in each.label.place_names or each.classes] if classes else []
             for each in (self.dataset, dataset)
         )
-        return Origin(weights, inputs, Names(before, now), _rescaled(tensors, labels))
-
-
-def _rescaled(tensors: Mapping[str, torch.Tensor], labels: object) -> Scales | None:
-    """Return what `Origin.rescaled` says: the versions of a regression hold their label's mean and deviation.
-
-    Quantiles are learned beside where they start, in the label's own scale, which older versions did not.
-    """
-    if not isinstance(labels, Moments) or not {"mean", "deviation"} <= tensors.keys():
-        return None
-    if tensors["mean"].shape != np.shape(labels.mean):
-        return None  # of another horizon
-    if isinstance(labels, OrderedLabels):
-        start = start_of(labels).numpy()
-        return None if "start" in tensors else (np.ones_like(start), -start)
-    mean, deviation = (
-        tensors[name].numpy() if labels.steps else float(tensors[name]) for name in ("mean", "deviation")
-    )
-    if np.array_equal(mean, labels.mean) and np.array_equal(deviation, labels.deviation):
-        return None
-    return deviation / labels.deviation, (mean - labels.mean) / labels.deviation
+        return Origin(weights, inputs, Names(before, now), rescaled(tensors))
 
 
 def require_there(pipeline: Pipeline, beginning: Beginning | None) -> None:

@@ -22,7 +22,6 @@ from headrace_learning.graphs import Array, Columns
 from headrace_learning.heads import HEADS
 from headrace_learning.heads.head import Learned
 from headrace_learning.served import ServedModel, ServedRegressor
-from headrace_learning.training.objectives import Objective
 from headrace_learning.training.oversampling import oversampled
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
@@ -110,11 +109,11 @@ class Plan:
         begun = f"|{self.beginning.weights_digest}" if self.beginning else ""
         return sha256_digest(f"{self.dataset.dataset_id}|{self.pipeline.digest}{begun}".encode())
 
-    def origin(self, labels: Labels) -> Origin | None:
+    def origin(self, learned: Learned) -> Origin | None:
         """Return what the network takes of another version. Raises WrongOrigin."""
         if self.beginning is None:
             return None
-        return self.beginning.origin(self.dataset, classes=not self.task.answers_numbers, labels=labels)
+        return self.beginning.origin(self.dataset, classes=not self.task.answers_numbers, rescaled=learned.rescaled)
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def run(
         export_difference=exported.difference,
         threshold=threshold,
         tuned=tuned,
-        beside=compared(plan.pipeline, prepared.rows, prepared.objective, told, prepared.serve, test)
+        beside=compared(plan.pipeline, prepared.rows, prepared.learned.objective, told, prepared.serve, test)
         | cut_shares(model.features, test),
     )
 
@@ -192,13 +191,11 @@ class _Prepared:
     summary: Summary
     labels: Labels
     rows: Sources
-    objective: Objective
+    learned: Learned
     shape: tuple[int, ...]
     outputs: int
     serve: Callable[[nn.Module], ServedModel]
     memory: Memory
-    counts: Sequence[int]
-    """Training rows of each class; none where there are no classes."""
 
 
 def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, family: Family) -> _Prepared:
@@ -219,9 +216,7 @@ def _prepared(plan: Plan, reader: DatasetReader, memory: Memory, family: Family)
     rows = Sources(
         splits.source("train", training), splits.source("validation", partial(_prepare, bare.prepare, learned, label))
     )
-    return _Prepared(
-        family, splits, summary, labels, rows, learned.objective, shape, outputs, serve, memory, learned.counts
-    )
+    return _Prepared(family, splits, summary, labels, rows, learned, shape, outputs, serve, memory)
 
 
 def _fit(
@@ -236,10 +231,11 @@ def _fit(
     """Train by a section. Raises DoesNotFit, or LearningError of headrace_learning."""
     splits, shape, outputs = prepared.splits, prepared.shape, prepared.outputs
     require_room(prepared.family, train, shape, outputs, splits.rows, splits.held_bytes, prepared.memory.total_bytes)
-    origin = plan.origin(prepared.labels)
+    origin = plan.origin(prepared.learned)
     told = Run(train, shape, outputs, subject, checkpoints, progress, artifacts, plan.classes, origin)
-    training = oversampled(prepared.rows.train, train, prepared.counts)
-    return prepared.family.fit(train.network, replace(prepared.rows, train=training), prepared.objective, told)
+    training = oversampled(prepared.rows.train, train, prepared.learned.counts)
+    rows = replace(prepared.rows, train=training)
+    return prepared.family.fit(train.network, rows, prepared.learned.objective, told)
 
 
 def _exported(

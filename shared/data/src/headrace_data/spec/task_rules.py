@@ -199,7 +199,7 @@ def versions_are_chosen_by_what_tells(draft: Draft) -> Iterator[Finding]:
     task, name = _task(draft), draft.at("compress", "gates", "measure")
     if task is not None and isinstance(name, str) and name in TASKS[task].unfit_to_choose:
         fit = ", ".join(each for each in TASKS[task].measures if each not in TASKS[task].unfit_to_choose)
-        told = f"expected one of {fit}, got {name}: the widest intervals would win; limits and worse may hold {name}"
+        told = f"expected one of {fit}, got {name}: who tells nothing would win; limits and worse may hold {name}"
         yield ("compress", "gates", "measure"), told
 
 
@@ -217,6 +217,17 @@ def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
             if expected := "less than 1" if is_idle else known[name].expected(value) if section != "worse" else "":
                 told = f"expected {expected}, as {name} is a share" if is_idle else f"expected {expected}"
                 yield ("compress", "gates", section, name), f"{told}, got {value}"
+
+
+def labels_begin_where_the_task_does(draft: Draft) -> Iterator[Finding]:
+    """Demand a range of the label that the task can learn. For documents only: an old one may lack such values.
+
+    Without a range, a run tells of the first such label.
+    """
+    task, label = _task(draft), _label(draft)
+    if task is not None and label is not None and label.range and label.range[0] < (least := TASKS[task].least):
+        place = (*SCHEMA, draft.by_role("label")[0], "range", 0)
+        yield place, f"expected at least {least:g} for a {task}, got {label.range[0]:g}"
 
 
 def positive_can_be_there(draft: Draft) -> Iterator[Finding]:
@@ -272,6 +283,7 @@ TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     trees_learn_the_task_that_they_are_compared_in,
     versions_are_chosen_by_what_tells,
     limits_can_be_met,
+    labels_begin_where_the_task_does,
     positive_can_be_there,
 )
 """The rules about the task of documents alone."""

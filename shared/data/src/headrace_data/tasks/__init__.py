@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Final, Literal
 
 from headrace_data.tasks.classification import Classification, classes_of
+from headrace_data.tasks.count import Count
 from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
 from headrace_data.tasks.multilabel import Multilabel
@@ -16,7 +17,7 @@ from headrace_data.tasks.regression import NumberSettings, PredictionType, Regre
 from headrace_data.tasks.sliced import Slice, Slices, SliceScores, in_each_slice, of_slice, worst_first
 from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
 
-TaskKind = Literal["classification", "regression", "quantile", "ranking", "multilabel"]
+TaskKind = Literal["classification", "regression", "quantile", "ranking", "multilabel", "count"]
 """The tasks as a pipeline's document names them."""
 
 
@@ -30,6 +31,7 @@ TASKS: Final[dict[str, Task]] = {
     "quantile": Quantile(),
     "ranking": Ranking(),
     "multilabel": Multilabel(),
+    "count": Count(),
 }
 """The tasks by their kind in a pipeline's document."""
 

@@ -205,6 +205,7 @@ class Ranking(Task):
     answer = "a score by which the rows of a group are put in order, the highest first"
     unfit = frozenset({"string"})
     unfit_networks = frozenset({"imported", "trees"})
+    least = 0.0
     grouped = True
     heeds = frozenset[str]()
     outputs = (SCORE,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ class Task(ABC):
     """Kinds of `train.network` that cannot learn it."""
     dimensions: ClassVar[frozenset[int]] = frozenset({0})
     """How many dimensions a label may have that it learns: 0 of a single value, 1 of one with places."""
+    least: ClassVar[float] = -math.inf
+    """The least value of a label that it learns."""
     counts_labels: ClassVar[bool] = False
     """Whether it answers one of the label's values, of which there may not be too many."""
     answers_numbers: ClassVar[bool] = False

@@ -8,7 +8,7 @@ import importlib
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.families.network import flat_shape
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
+from headrace_learning.heads.count import Poisson
 from headrace_learning.served import ServedModel
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint
@@ -38,6 +39,12 @@ MOST_NODES = 4_000_000
 """Most nodes of a version, about: a node takes 60 bytes of the graph, and nearly 500 while that is written."""
 _LEAVES = re.compile(r"^num_leaves=([0-9]+)$", re.MULTILINE)
 _FLOAT, _DOUBLE = 4, 8
+_OBJECTIVES: Mapping[type, dict[str, Any]] = {
+    Classification: {"objective": "binary"},
+    Regression: {"objective": "regression"},
+    Poisson: {"objective": "poisson"},
+}
+"""What LightGBM calls what is learned; more than two classes are `multiclass`."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ class Trees(Family):
 
     def fit(self, section: TreesModel, rows: Sources, objective: Objective, run: Run) -> Fitted:
         """Grow trees from the newest checkpoint's, or from none."""
-        if not isinstance(objective, Classification | Regression):
+        if type(objective) not in _OBJECTIVES:
             raise NotLearnable(f"trees learn classes, or one number, not by {type(objective).__name__}")
         if run.origin is not None:
             raise NotLearnable("train.from: expected a network, got trees, which are grown anew")
@@ -209,11 +216,8 @@ def _dataset(lightgbm: Any, rows: Rows, objective: Objective, parameters: dict[s
 
 def _parameters(section: TreesModel, objective: Objective, run: Run) -> dict[str, Any]:
     """Return LightGBM's parameters: one thread and no random numbers, so that equal rows give equal trees."""
-    if isinstance(objective, Classification):
-        multiclass = {"objective": "multiclass", "num_class": run.outputs}
-        task: dict[str, Any] = multiclass if run.outputs > 2 else {"objective": "binary"}
-    else:
-        task = {"objective": "regression"}
+    several = isinstance(objective, Classification) and run.outputs > 2
+    task = {"objective": "multiclass", "num_class": run.outputs} if several else _OBJECTIVES[type(objective)]
     return task | {
         "metric": "None",
         "num_leaves": section.leaves,
@@ -229,7 +233,12 @@ def _parameters(section: TreesModel, objective: Objective, run: Run) -> dict[str
 
 
 def _logits(objective: Objective, predictions: Array) -> Array:
-    """Return outputs as the objective takes them: of probabilities the logarithms, which have the same softmax."""
+    """Return outputs as the objective takes them.
+
+    They are the logarithms of probabilities, which have the same softmax, and of what is expected of counts.
+    """
+    if isinstance(objective, Poisson):
+        predictions = np.log(np.maximum(predictions, _SMALLEST))
     if not isinstance(objective, Classification):
         return predictions.astype(np.float32)[:, np.newaxis]
     shares = predictions if predictions.ndim > 1 else np.stack([1 - predictions, predictions], axis=1)

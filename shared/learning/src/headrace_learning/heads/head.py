@@ -1,6 +1,6 @@
 """What a task is to learning: what stands behind a family's outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,14 @@ from headrace_learning.graphs import Array
 from headrace_learning.served import ServedModel
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.rows import Rows
+from headrace_learning.training.transfer import Scales
+
+Held = Mapping[str, torch.Tensor]
+"""What a version of the task has learned or been given, by name."""
+
+
+def _means_the_same(_held: Held) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Learned:
     """Around features, the shape of a prepared row and a network: the model that is exported."""
     rows: Callable[[torch.Tensor, torch.Tensor], Rows] = Rows
     """From inputs and targets to rows, in the order in which such are learned from."""
+    rescaled: Callable[[Held], Scales | None] = _means_the_same
+    """From another version of the task to what is done to its outputs, as `Origin.rescaled` says; None for nothing."""
     counts: Sequence[int] = ()
     """Rows of each class in the training split; none where there are no classes."""
 

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
-from headrace_learning.heads.head import Learned
+from headrace_learning.heads.head import Held, Learned
 from headrace_learning.heads.regression import standardised
 from headrace_learning.served import Output, ServedModel, ServedRegressor
+from headrace_learning.training.transfer import Scales
 from headrace_learning.writer import SECOND_AXIS, Writer, element_type
 
 _LEAST_GAP = 1e-3
@@ -147,5 +148,12 @@ def learn(pipeline: Pipeline, places: Classes, labels: OrderedLabels) -> Learned
         model.begins(start, levels)
         return model
 
+    def rescaled(held: Held) -> Scales | None:
+        """Take the start away from what versions answered that had none; those that had one learned beside theirs."""
+        if "start" in held or "mean" not in held or held["mean"].shape != np.shape(labels.mean):
+            return None
+        return np.ones(len(start), np.float32), -start.numpy()
+
     objective = Pinball(levels, labels.deviation, start)
-    return Learned(len(levels) * (len(labels.steps) or 1), objective, standardised(labels), serve)
+    outputs = len(levels) * (len(labels.steps) or 1)
+    return Learned(outputs, objective, standardised(labels), serve, rescaled=rescaled)

@@ -10,8 +10,9 @@ from headrace_data.tasks.regression import Moments
 
 from headrace_learning.building import LabelScale, served
 from headrace_learning.graphs import Array
-from headrace_learning.heads.head import Learned
+from headrace_learning.heads.head import Held, Learned
 from headrace_learning.training.objectives import Objective, Regression, RegressionOfSteps
+from headrace_learning.training.transfer import Scales
 
 
 def learn(pipeline: Pipeline, _places: Classes, labels: Moments) -> Learned:
@@ -27,7 +28,18 @@ def learn(pipeline: Pipeline, _places: Classes, labels: Moments) -> Learned:
         objective,
         standardised(labels),
         lambda features, shape, network: served(pipeline, features, shape, network, scale),
+        rescaled=lambda held: _rescaled(held, labels),
     )
+
+
+def _rescaled(held: Held, labels: Moments) -> Scales | None:
+    """Return what puts deviations from another mean into those of these labels; None where they are the same."""
+    if not {"mean", "deviation"} <= held.keys() or held["mean"].shape != np.shape(labels.mean):
+        return None  # of another horizon
+    mean, deviation = (held[name].numpy() if labels.steps else float(held[name]) for name in ("mean", "deviation"))
+    if np.array_equal(mean, labels.mean) and np.array_equal(deviation, labels.deviation):
+        return None
+    return deviation / labels.deviation, (mean - labels.mean) / labels.deviation
 
 
 def standardised(labels: Moments) -> Callable[[Array], torch.Tensor]:
