@@ -72,7 +72,7 @@ class ClosedLoop:
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline_s, f"it did not come true; failed calls: {self.failed()[:3]}"
-            self._stopping.wait(0.001)
+            self._stopping.wait(0.02)
 
     def _call(self, call: Callable[[], Any], made: list[Call]) -> None:
         while not self._stopping.is_set():

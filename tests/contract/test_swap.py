@@ -152,10 +152,11 @@ class Replica:
             watch.cancel()
 
     def terminate(self) -> None:
-        """Send SIGTERM and wait for a clean end."""
+        """Send SIGTERM and wait for a clean end, of every thread."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(60) == 0, self._log.read_text()
+        assert "did not stop" not in self._log.read_text()
 
     @property
     def resident_bytes(self) -> int:

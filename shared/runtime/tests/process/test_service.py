@@ -53,6 +53,15 @@ def test_an_error_in_the_background_ends_the_service_with_1() -> None:
     assert service.run() == 1
 
 
+def test_a_part_that_does_not_stop_is_told_and_left(caplog: pytest.LogCaptureFixture) -> None:
+    failing = Failing()
+    failing.start()
+    failing.stop_timeout_s = 0.0
+    failing.stop()
+    failing.may_fail.set()
+    assert [record.message for record in caplog.records] == ["failing did not stop within 0 s"]
+
+
 @pytest.mark.slow
 def test_a_signal_ends_the_service_in_whichever_moment_it_comes() -> None:
     # In a process of its own, so that a signal that is missed ends in a failure and not in a test that hangs.

@@ -348,3 +348,4 @@ def test_a_call_that_is_held_has_its_grace_and_no_more() -> None:
         server.stop(0.1)
         assert waiting.code() is not grpc.StatusCode.OK
     held.answer(b"too late")
+    server.close()

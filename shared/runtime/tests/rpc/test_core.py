@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -88,6 +89,7 @@ def test_calls_that_the_core_cancels_are_counted() -> None:
         known = [sample for metric in REGISTRY.collect() for sample in metric.samples if sample.name == CANCELLED]
         assert known[0].value >= cancelled > 0
     core.stop(0.1)
+    core.close()
 
 
 class WatchedLock:
@@ -142,3 +144,25 @@ def test_a_stop_waits_until_the_next_call_was_asked_for(caplog: pytest.LogCaptur
         stopped.stopping.join(30)
     assert not stopped.stopping.is_alive()
     assert caplog.records == []
+    core.close()
+
+
+def test_the_last_events_of_a_call_are_told_after_the_stop() -> None:
+    arrived: queue.SimpleQueue[Call] = queue.SimpleQueue()
+    line: Any = SimpleNamespace(room=16, due_s=None, arrived=arrived.put)
+    core = Core([], line)
+    port = core.bind("127.0.0.1:0", None)
+    core.start()
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
+    with dial as channel:
+        answers = channel.unary_stream("/test.Gone/Watch")(b"", timeout=30)
+        watching = arrived.get(timeout=10)
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        watching.watch(lambda: told.put("cancelled"))
+    core.stop(10.0)
+    assert answers.code() is grpc.StatusCode.CANCELLED
+    assert told.get(timeout=10) == "cancelled"
+    watching.send(b"too late", lambda: told.put("sent"))
+    assert told.get(timeout=10) == "sent"
+    watching.drop()
+    core.close()

@@ -68,6 +68,8 @@ class Background(ABC):
         self.wake()
         if self._thread.is_alive():
             self._thread.join(self.stop_timeout_s)
+            if self._thread.is_alive():
+                logger.warning("%s did not stop within %.0f s", self.name, self.stop_timeout_s)
 
     def _guarded_run(self) -> None:
         pause_s: float | None = 0.0

@@ -106,24 +106,36 @@ class Core:
         self._thread.start()
 
     def stop(self, grace_s: float) -> None:
-        """Take no more calls, drain those in flight for `grace_s` seconds, and cancel the rest."""
+        """Take no more calls, drain those in flight for `grace_s` seconds, and cancel the rest.
+
+        The last events of calls may still be under way: the core ends with its connections, not with their operations.
+        They are handled until `close`.
+        """
         with self._asking:
             self._stopping = True
             running = self._thread.is_alive()
             if running:
                 self._server.shutdown(self._queue, self._down)
-        if running:
-            if not self._ended.wait(grace_s):
-                self._server.cancel_all_calls()
-                self._ended.wait()
-            self._thread.join()
+        if running and not self._ended.wait(grace_s):
+            self._server.cancel_all_calls()
+            self._ended.wait()
         _cores.discard(self)
+
+    def close(self) -> None:
+        """Handle every event that is under way, and end the thread, after `stop`. No operation may be started any more.
+
+        Blocks until each operation that was started has ended.
+        """
+        self._queue.shutdown()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._server.destroy()
 
     def discard(self) -> None:
         """Release the port of a server that was never started. The core frees only ports of started servers."""
         self.start()
         self.stop(0.0)
+        self.close()
 
     def cancelled(self) -> int:
         """Return the number of calls that the core ended by itself: too many waited, or their headers were refused.
@@ -151,10 +163,12 @@ class Core:
         self._ended.set()
 
     def _serve(self) -> None:
-        while not self._ended.is_set() or self._awaited:
-            due_s = self._line.due_s
+        while True:
+            due_s = None if self._ended.is_set() else self._line.due_s
             # The core uses the clock of `time.time`. A due time of 0 lies in the past.
             event = self._queue.poll(due_s and time.time() + due_s - time.monotonic())
+            if event.completion_type == _CLOSED:
+                return
             try:
                 if event.completion_type == _NOTHING:
                     self._line.turn()
@@ -168,7 +182,7 @@ class Core:
             del event
 
 
-_NOTHING = cygrpc.CompletionType.queue_timeout
+_NOTHING, _CLOSED = cygrpc.CompletionType.queue_timeout, cygrpc.CompletionType.queue_shutdown
 _cores: weakref.WeakSet[Core] = weakref.WeakSet()
 _counting = threading.Lock()
 

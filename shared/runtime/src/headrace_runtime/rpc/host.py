@@ -154,6 +154,7 @@ class GrpcHost(Background):
                 await self._let_callers_go(ports[0])
                 await asyncio.gather(*(asyncio.to_thread(each.stop, self._grace_s) for each in servers))
                 await tasks.ended()
+                await asyncio.gather(*(asyncio.to_thread(each.close) for each in servers))
         finally:
             with self._loop_lock:
                 self._loop = None
