@@ -5,8 +5,8 @@ BIN := .venv/bin
 # The build of PyTorch: pypi is the locked one for CPUs, cpu the one without CUDA, cuda all of the locked one. The last choice is remembered.
 TORCH ?= $(or $(patsubst .venv/.ready-%,%,$(wildcard .venv/.ready-*)),pypi)
 READY := .venv/.ready-$(TORCH)
-# Tests wait more than they compute, so that two cores have enough to do with three processes.
-WORKERS ?= 3
+# Tests wait more than they compute, so that two cores have enough to do with four processes.
+WORKERS ?= 4
 UNIT := not contract and not e2e and not chart
 QUICK := $(UNIT) and not slow
 PYTHONS ?= 3.11 3.13

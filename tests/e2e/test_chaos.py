@@ -15,12 +15,15 @@ CHAOS = Path(__file__).parents[1] / "chaos"
 SEED = 1
 MINUTES = 1.0
 """One round of the schedule: every kind of event at least once, a kill of the broker among them."""
+RECORDS = 30_000
+"""Few for a minute: what matters is what happens to them meanwhile, and other tests want the machine as well."""
 BACKLOG_GB = 0.12
 
 
 @pytest.mark.timeout(1_200)
 def test_nothing_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> None:
-    options = {"--seed": SEED, "--minutes": MINUTES, "--backlog-gb": BACKLOG_GB, "--home": tmp_path}
+    options: dict[str, object] = {"--seed": SEED, "--minutes": MINUTES, "--records": RECORDS}
+    options |= {"--backlog-gb": BACKLOG_GB, "--home": tmp_path}
     command = [sys.executable, str(CHAOS), *(str(part) for option in options.items() for part in option)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1_100, check=False)
     print(done.stdout)
