@@ -38,7 +38,7 @@ prepare:
     review: {{encode: text}}
   freeze: {{afterRecords: {rows}}}
 train:
-  network: {{kind: encoder, digest: "{digest}", sizeBytes: {size}, length: {length}}}
+  network: {{kind: encoder, digest: "{digest}", sizeBytes: {size}, length: {length}, embedding: true}}
   optimizer: {{learningRate: 0.01}}
   epochs: 6
   batchSize: 16
@@ -60,8 +60,8 @@ def send(platform: Platform) -> None:
     producer.close()
 
 
-def by_transformers(weights: bytes, folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
-    """Return what transformers and the head of a version make of texts: [texts, classes]."""
+def by_transformers(weights: bytes, folder: Path, texts: list[str]) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return what transformers and the head of a version make of texts, [texts, classes], and their embeddings."""
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     tensors = safetensors.torch.load(weights)
@@ -75,7 +75,7 @@ def by_transformers(weights: bytes, folder: Path, texts: list[str]) -> np.ndarra
         hidden = model(read["input_ids"], attention_mask=read["attention_mask"]).last_hidden_state
         pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         logits = torch.nn.functional.linear(pooled, tensors["network.head.weight"], tensors["network.head.bias"])
-    return torch.softmax(logits, dim=1).numpy()
+    return torch.softmax(logits, dim=1).numpy(), torch.nn.functional.normalize(pooled).numpy()
 
 
 def test_texts_are_learned_from_and_answered_as_transformers_answers_them(
@@ -109,9 +109,12 @@ def test_texts_are_learned_from_and_answered_as_transformers_answers_them(
     assert answers[0].outputs["probabilities"].tolist() == answers[1].outputs["probabilities"].tolist()
     assert answers[1].cached
     trained = registry.versions("reviews")[-1].trained
-    expected = by_transformers(store.get(trained.weights), tiny_bert, texts)
+    expected, embeddings = by_transformers(store.get(trained.weights), tiny_bert, texts)
     # The variant of eight bits is released where it is faster; it is as near as its gates ask for.
     served = answers[0].variant
     np.testing.assert_allclose(answers[0].outputs["probabilities"], expected, atol=1e-4 if served == "fp32" else 0.05)
+    found = inference.infer("reviews", {"review": np.array(texts, dtype=object)}, outputs=["embedding"])
+    assert found.outputs.keys() == {"embedding"}
+    np.testing.assert_allclose(found.outputs["embedding"], embeddings, atol=1e-4 if served == "fp32" else 0.1)
     page = headrace("report", "reviews", "--output", str(tmp_path / "report.html"))
     assert page.returncode == 0, page.stderr

@@ -57,13 +57,15 @@ def test_a_folder_is_kept_and_its_pipeline_reads_texts(headrace, registry, tmp_p
     in_force(registry, HASHED)
     (folder / "README.md").write_text("not kept")
     done = headrace(
-        "import", "moods", str(folder), "--pipeline", "reviews", *SHORT, "--tune", "frozen", "--epochs", "7"
+        *("import", "moods", str(folder), "--pipeline", "reviews", *SHORT),
+        *("--tune", "frozen", "--epochs", "7", "--embedding"),
     )
     assert done.exit_code == 0, done.output
     put = load_pipeline(asked(registry)[-1].document)
     network = put.train.network
     assert isinstance(network, EncoderNetwork)
     assert (put.model, network.tune, network.length, put.train.epochs) == ("moods", "frozen", 32, 7)
+    assert network.embedding
     assert not {"from", "freeze"} & put.plain()["train"].keys()
     transform = put.plain()["prepare"]["transform"]["review"]
     assert (transform["encode"], transform["impute"]) == ("text", {"constant": "nothing"})

@@ -311,12 +311,13 @@ def test_arrays_of_objects_are_texts_or_numbers(inference):
         "words": np.array(["ab", "c", "", "d"]),
     }
     with InferenceClient(inference.address) as client:
-        client.infer("digits", inputs)
+        client.infer("digits", inputs, outputs=("label",))
         with pytest.raises(InputInvalid, match="expected texts in an array of objects, got 7"):
             client.infer("digits", {"mixed": np.array(["a", 7], object)})
 
     (request,) = inference.requests
     assert [tensor.datatype for tensor in request.inputs] == ["BYTES", "FP64", "BYTES"]
+    assert [tensor.name for tensor in request.outputs] == ["label"]
     assert request.raw_input_contents[0] == b"\x01\x00\x00\x00a" + bytes(12)
     np.testing.assert_array_equal(np.frombuffer(request.raw_input_contents[1], "<f8"), [1, np.nan, 2.5, np.nan])
 

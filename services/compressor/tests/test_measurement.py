@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, measure, reads
 from headrace_compressor.errors import NothingToMeasure
 from headrace_data.spec import Variant
+from headrace_data.spec.feature_rules import EMBEDDING
 from headrace_data.tasks.classification import kl_divergence
 from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.features import Feature
+from headrace_learning.graphs import LOGITS
 from headrace_learning.served import ServedClassifier
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +60,28 @@ def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: 
     assert fp32.metrics["agreement"] == 1.0
     assert fp32.metrics["relative_logit_error"] == fp32.metrics["kl_divergence"] == 0.0
     assert int8.metrics["relative_logit_error"] > 0.0
+
+
+@pytest.mark.slow
+def test_embeddings_are_compared_with_those_of_the_reference(digits_mlp: Version, rows: Rows) -> None:
+    graphs = {"fp32": embedding(digits_mlp.graph, 1.0), "turned": embedding(digits_mlp.graph, -1.0)}
+    found = [metrics["embedding_cosine"] for _, metrics in measure(graphs, rows)]
+    assert found == pytest.approx([1.0, -1.0], abs=1e-6)
+
+
+def embedding(graph: bytes, sign: float) -> bytes:
+    """Return a graph that answers its logits with a length of 1, or of -1, as embeddings too."""
+    model = onnx.load_from_string(graph)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "embedding/axis"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sign, np.float32), "embedding/sign"))
+    for operator, inputs, output in (
+        ("ReduceL2", [LOGITS, "embedding/axis"], "embedding/length"),
+        ("Div", [LOGITS, "embedding/length"], "embedding/one"),
+        ("Mul", ["embedding/one", "embedding/sign"], EMBEDDING),
+    ):
+        model.graph.node.append(onnx.helper.make_node(operator, inputs, [output], f"{operator}/embedding"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info(EMBEDDING, onnx.TensorProto.FLOAT, ["batch", 10]))
+    return bytes(model.SerializeToString())
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from headrace_data.tasks import COMMON_GATES, TASKS, in_each_slice
+from headrace_data.spec import load_pipeline
+from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, in_each_slice
+from headrace_model_registry.core import specs
 from headrace_model_registry.core.backfill import Artifact
-from headrace_model_registry.core.facts import GateResult, Variant
+from headrace_model_registry.core.facts import GateResult, PipelineSpec, Variant
 from headrace_model_registry.core.gates import Limit, best, judge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,21 @@ STEADY = settings(max_examples=100, deadline=None, suppress_health_check=[Health
 """The same on a machine with much else to do."""
 
 GATES = ("accuracyDrop", "agreement", "relativeLogitError", "klDivergence", "sizeRatio", "latencyRatio")
+
+
+TEXTS = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: reviews}}
+stream:
+  topic: reviews
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: review, type: string, role: feature}}
+    - {{name: mood, type: string, role: label}}
+prepare: {{transform: {{review: {{encode: text}}}}}}
+train: {{network: {{kind: encoder, digest: "{digest}", sizeBytes: 7{more}}}}}
+"""
 
 
 def limits(*values):
@@ -47,6 +64,17 @@ def variant(name, metrics, size=1000):
 def results_of(metrics, limits=LIMITS):
     results = judge([variant("fp32", FP32), variant("int8", metrics)], limits)
     return {result.gate: result for result in results if result.variant == "int8"}
+
+
+def test_embeddings_are_judged_where_they_are_answered_alone():
+    judged = []
+    for more in ("", ", embedding: true"):
+        pipeline = load_pipeline(TEXTS.format(digest=f"sha256:{64 * '0'}", more=more))
+        spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+        judged.append([limit for limit in specs.limits(spec) if limit.gate is EMBEDDING_GATE])
+    assert judged == [[], [Limit(EMBEDDING_GATE, 0.99)]]
+    for metrics, passed in (({}, False), ({"embedding_cosine": 0.98}, False), ({"embedding_cosine": 0.99}, True)):
+        assert results_of(INT8 | metrics, judged[1])["embeddingCosine"].passed is passed
 
 
 def test_every_variant_is_judged_by_every_gate_in_order():

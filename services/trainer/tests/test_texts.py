@@ -106,7 +106,7 @@ def trained(plan: Plan, store: ObjectStore, memory: Memory | None = None) -> Tra
 
 
 def test_texts_of_a_dataset_become_a_graph_that_takes_texts(tiny_bert: Path, store: ObjectStore) -> None:
-    pipeline = pipeline_of(tiny_bert, store)
+    pipeline = pipeline_of(tiny_bert, store, document=DOCUMENT.replace("length: 16", "length: 16, embedding: true"))
     plan = Plan("train-1", pipeline, frozen(pipeline, store))
     found = trained(plan, store)
     assert found.metrics["accuracy"] > 0.9
@@ -114,6 +114,7 @@ def test_texts_of_a_dataset_become_a_graph_that_takes_texts(tiny_bert: Path, sto
     assert answers["label"].tolist()[:2] == ["good", "bad"]
     manifest = json.loads(version_manifest(plan, found, store.put(found.weights), store.put(found.graph)))
     assert manifest["inputs"] == [{"name": "review", "type": "string", "shape": [-1], "optional": True}]
+    assert manifest["outputs"][-1] == {"name": "embedding", "type": "float32", "shape": [-1, 32]}
     assert {"transformers", "tokenizers", "peft"} <= manifest["libraries"].keys()
     # Rows that do not fit into memory are streamed, and learned from as well.
     streamed = trained(plan, store, Memory(rows_bytes=1, validation_bytes=1))

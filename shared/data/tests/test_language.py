@@ -94,6 +94,16 @@ def test_two_texts_are_a_pair_in_the_order_of_the_schema() -> None:
     assert parse_canonical(pipeline.canonical_json()) == pipeline
 
 
+EMBEDDER = ENCODER.replace("7}", "7, embedding: true}")
+
+
+def test_embeddings_are_asked_for_in_the_network() -> None:
+    pipeline = pipeline_of(network=EMBEDDER)
+    assert pipeline.train.network.plain()["embedding"] is True
+    assert parse_canonical(pipeline.canonical_json()) == pipeline
+    assert "embedding" not in pipeline_of(network=ENCODER.replace("7}", "7, embedding: false}")).train.network.plain()
+
+
 @pytest.mark.parametrize(
     ("choice", "network", "more", "expected"),
     [
@@ -113,6 +123,24 @@ def test_two_texts_are_a_pair_in_the_order_of_the_schema() -> None:
             "text, got 3 of which 3 are",
         ),
         ("encode: text}\n    reply: {encode: hash", ENCODER, PAIR, "got 2 of which 1 are"),
+        (
+            "encode: text}\n    reply: {encode: text",
+            EMBEDDER,
+            PAIR,
+            "train.network.embedding: expected one text, got 2: what a pair becomes is no place among texts",
+        ),
+        (
+            "encode: text}\n    embedding: {encode: text",
+            EMBEDDER,
+            PAIR.replace("reply", "embedding"),
+            "stream.schema[2].name: expected another name for a feature beside train.network.embedding",
+        ),
+        (
+            "encode: text",
+            ENCODER + "\ncompress: {gates: {embeddingCosine: 0.9}}",
+            "",
+            "compress.gates.embeddingCosine: expected none without train.network.embedding: true, got 0.9",
+        ),
         ("impute: mostFrequent, encode: text", ENCODER, ", nullable: true", "expected {constant: TEXT} for a string"),
         ("encode: text", "{kind: encoder}", "", "train.network.digest: required"),
         ("encode: text", ENCODER.replace("sha256", "md5"), "", "train.network.digest: expected"),

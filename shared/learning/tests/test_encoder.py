@@ -19,7 +19,7 @@ from headrace_data.transforms.text import FittedLanguage
 from headrace_engines.properties import Tokenised
 from headrace_engines.tokens import Tokenizer
 from headrace_learning.building import LabelScale
-from headrace_learning.errors import NotLearnable
+from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import open_graph
 from headrace_learning.export import export_graph
 from headrace_learning.families import FAMILIES
@@ -243,7 +243,7 @@ def test_a_graph_answers_as_transformers_does_whatever_comes(
 ) -> None:
     from transformers import BertModel, PreTrainedTokenizerFast
 
-    section = shelf.section(tune="frozen", pooling=pooling, length=16)
+    section = shelf.section(tune="frozen", pooling=pooling, length=16, embedding=True)
     network: Any = fitted(shelf, section, Notebook(), names=names).network
     texts = np.array([*HOSTILE, *reviews(50, 3)[0]], dtype=object)
     columns = {name: np.roll(texts, 5 * place) for place, name in enumerate(names)}
@@ -251,7 +251,12 @@ def test_a_graph_answers_as_transformers_does_whatever_comes(
     model = open_graph(exported.data)
     told = [(each.name, each.dtype, each.shape) for each in model.inputs]
     assert told == [(name, np.dtype(object), ("batch",)) for name in names]
-    (given,) = model.run(columns, ["probabilities"])
+    assert [(each.name, each.shape) for each in model.outputs] == [
+        ("probabilities", ("batch", 3)),
+        ("label", ("batch",)),
+        ("embedding", ("batch", 32)),
+    ]
+    given, embeddings = model.run(columns, ["probabilities", "embedding"])
 
     reference = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tiny_bert / "tokenizer.json"), pad_token="[PAD]")
@@ -269,6 +274,7 @@ def test_a_graph_answers_as_transformers_does_whatever_comes(
         pooled = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         expected = torch.softmax(network.head(pooled), dim=1).numpy()
     np.testing.assert_allclose(given, expected, atol=1e-5)
+    np.testing.assert_allclose(embeddings, torch.nn.functional.normalize(pooled).numpy(), atol=1e-5)
     rows = [{name: each[place : place + 1] for name, each in columns.items()} for place in range(len(texts))]
     alone = [model.run(row, ["probabilities"])[0] for row in rows]
     np.testing.assert_allclose(np.concatenate(alone), given, atol=1e-5)
@@ -311,8 +317,19 @@ def test_a_text_that_may_be_missing_is_what_stands_for_it(shelf: Shelf) -> None:
     assert np.abs(answers[0] - answers[2]).max() > 1e-4
 
 
+def test_embeddings_stand_beside_a_number_and_are_compared_as_it_is(shelf: Shelf) -> None:
+    section = shelf.section(tune="frozen", embedding=True)
+    network: Any = fitted(shelf, section, Notebook(), Regression(SCALE.deviation)).network
+    model, texts = model_of(shelf, section, network, SCALE), {"review": reviews(60, 4)[0]}
+    graph = open_graph(export_graph(model, [], texts).data)
+    assert [each.name for each in graph.outputs] == ["prediction", "embedding"]
+    network.beside = lambda _: {"embedding": torch.full((60, 32), torch.nan)}
+    with pytest.raises(ExportMismatch):
+        export_graph(model, [], texts)
+
+
 def test_weights_of_eight_bits_apply(shelf: Shelf) -> None:
-    section = shelf.section(tune="frozen")
+    section = shelf.section(tune="frozen", embedding=True)
     model = model_of(shelf, section, fitted(shelf, section, Notebook()).network, 3)
     texts = {"review": reviews(60, 4)[0]}
     exported = export_graph(model, ["a", "b", "c"], texts).data
@@ -322,6 +339,7 @@ def test_weights_of_eight_bits_apply(shelf: Shelf) -> None:
         assert len(smaller) < len(exported)
         (given,), (expected,) = (open_graph(each).run(texts, ["probabilities"]) for each in (smaller, exported))
         assert np.abs(given - expected).max() < 0.1
+        assert open_graph(smaller).outputs == open_graph(exported).outputs
 
 
 BROKEN = [

@@ -111,13 +111,19 @@ class InferenceClient(ServiceClient):
         optional = {tensor.name: bool(tensor.optional) for tensor in answer.config.input}
         return tuple(replace(tensor, optional=optional.get(tensor.name)) for tensor in inputs)
 
-    def infer(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
+    def infer(
+        self, model: str, inputs: Mapping[str, Array], *, version: str = "", outputs: Sequence[str] = ()
+    ) -> InferenceResult:
         """Send arrays (first dimension: rows) and return the answer; data types follow from the arrays' dtypes.
 
+        `outputs` names those that are wanted, such as embedding; none for all.
         Arrays of objects are texts; where they hold numbers and None they are FP64 with NaN. NaN is a missing number;
         None, NaN and "" are a missing text.
         """
-        return _result(self._call("ModelInfer", _request(model, inputs, version)))
+        request = _request(model, inputs, version)
+        for name in outputs:
+            request.outputs.add(name=name)
+        return _result(self._call("ModelInfer", request))
 
     def explain(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
         """Send one row, or the row and a reference, and return the answer to the row with what each value adds to it.

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from headrace_data.tasks import Classes
 from headrace_data.transforms import FittedText
@@ -38,7 +39,8 @@ class ExportedGraph:
     data: bytes
     difference: float
     """Largest difference of an answer from PyTorch's, over the rows compared: of probabilities, or of predictions
-    beyond the rounding of their type, as a share of the label's deviation and their distance from its mean together."""
+    beyond the rounding of their type, as a share of the label's deviation and their distance from its mean together;
+    of embeddings that of any of their numbers."""
     rows: int
     """Number of rows compared."""
 
@@ -58,8 +60,12 @@ def export_graph(model: ServedModel, classes: Classes, rows: Columns, decision: 
         model.complete(exported, classes, decision)
         _take_texts(exported, model.features)
         data = _as_bytes(exported, _properties(model, classes))
-        answers = run_in_batches(open_graph(data), rows, model.answers)
-        difference, wrong = model.difference(dict(zip(model.answers, answers, strict=True)), rows, classes, decision)
+        beside = model.beside(rows)
+        names = (*model.answers, *beside)
+        given = dict(zip(names, run_in_batches(open_graph(data), rows, names), strict=True))
+        difference, wrong = model.difference(given, rows, classes, decision)
+        # Not Python's max, which may leave out what is no number.
+        difference = float(np.max([difference, *(np.abs(given[name] - each).max() for name, each in beside.items())]))
         # Written so that a difference that is no number counts as a mismatch.
         if wrong or not difference <= LARGEST_DIFFERENCE:
             raise ExportMismatch(difference, LARGEST_DIFFERENCE, wrong)

@@ -8,7 +8,8 @@ A classification's outputs are `PROBABILITIES` [batch, classes] float32 and `LAB
 softmax is called `LOGITS`, so that two graphs can be compared there; the label values are the constant `CLASSES`, in
 the order of the probabilities' columns. The property `LABELS` repeats them as texts, for who reads no constants. A
 regression's output is `PREDICTION` [batch] float32 or float64, in the label's unit; of a label with places it is
-[batch, places], and the property `STEPS` names these.
+[batch, places], and the property `STEPS` names these. Behind the outputs of the task stands what a network answers
+beside it, such as `embedding` [batch, width] float32.
 """
 
 import json

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -24,6 +24,14 @@ from headrace_learning.writer import SECOND_AXIS, Writer, element_type
 
 BATCH = "batch"
 """Name of the first dimension of inputs and answers."""
+
+
+@runtime_checkable
+class AnswersBeside(Protocol):
+    """A network that may answer something beside its task, and then writes it into `Writer.beside` too."""
+
+    def beside(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what it answers to prepared rows, [batch, *input_shape], by name: each [batch, width]."""
 
 
 class Output(NamedTuple):
@@ -81,6 +89,13 @@ class ServedModel(nn.Module):
         held = {name: torch.from_numpy(values.copy()) for name, values in constants_of(self.features).items()}
         return held | weights_of(self)
 
+    @torch.no_grad()
+    def beside(self, rows: Columns) -> dict[str, Array]:
+        """Return what the network answers to some rows beside the task, by name, each [rows, width]."""
+        if not isinstance(self.network, AnswersBeside):
+            return {}
+        return {name: values.numpy() for name, values in self.network.beside(self.prepare(rows)).items()}
+
     @abstractmethod
     def write(self, writer: Writer, value: str, width: int | None) -> list[Output]:
         """Write what `forward` does with the network's outputs, [batch, width] float32, and return the answers."""
@@ -117,7 +132,7 @@ class ServedClassifier(ServedModel):
         """Add the class of the highest probability, or of the weightiest, as an output, and hide the logits."""
         graph = model.graph
         values = _class_constant(classes)
-        kept = [each for each in graph.output if each.name == PROBABILITIES]
+        probabilities, *beside = [each for each in graph.output if each.name != LOGITS]
         decided = PROBABILITIES
         if decision is not None:
             decided = "label/weighed"
@@ -127,8 +142,8 @@ class ServedClassifier(ServedModel):
         graph.node.append(helper.make_node("Gather", [CLASSES, "label/place"], [LABEL], "Gather/label", axis=0))
         graph.initializer.append(values)
         del graph.output[:]
-        graph.output.extend(kept)
-        graph.output.append(helper.make_tensor_value_info(LABEL, values.data_type, [BATCH]))
+        label = helper.make_tensor_value_info(LABEL, values.data_type, [BATCH])
+        graph.output.extend([probabilities, label, *beside])
 
     @torch.no_grad()
     def difference(

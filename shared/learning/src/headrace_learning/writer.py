@@ -19,6 +19,8 @@ class Writer:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self.beside: dict[str, tuple[str, int]] = {}
+        """What a network answers beside its task, by name: the value, [batch, width] float32, and its width."""
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node of one output and return the output's name."""

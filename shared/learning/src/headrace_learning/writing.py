@@ -10,12 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import onnx
 import torch
-from onnx import helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.layers import Residual, SpatialMean
-from headrace_learning.served import BATCH, ServedModel
+from headrace_learning.served import BATCH, Output, ServedModel
 from headrace_learning.transform_graphs import write_transform
 from headrace_learning.writer import OPSET, Writer, element_type
 
@@ -43,6 +43,7 @@ def write_model(model: ServedModel) -> tuple[onnx.ModelProto, list[str]]:
     names = [f"feature/{place}" for place in range(len(model.features))]
     answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
     outputs = model.write(writer, answer, _width(model.network))
+    outputs += [Output(name, value, TensorProto.FLOAT, (width,)) for name, (value, width) in writer.beside.items()]
     graph = helper.make_graph(
         writer.nodes,
         "served",

@@ -50,6 +50,9 @@ TuneOption = Annotated[str, typer.Option("--tune", metavar="HOW", help="BERT: lo
 LengthOption = Annotated[
     int | None, typer.Option("--length", metavar="N", help="BERT: tokens of a text that are read; default: 128.")
 ]
+EmbeddingOption = Annotated[
+    bool, typer.Option("--embedding", help="BERT: versions answer the embedding of a text too, for search.")
+]
 EpochsOption = Annotated[
     int | None,
     typer.Option("--epochs", min=1, help="Keras, BERT: passes over the training split; default: the pipeline's."),
@@ -70,6 +73,7 @@ def import_(
     answers: AnswersOption = "",
     tune: TuneOption = "",
     length: LengthOption = None,
+    embedding: EmbeddingOption = False,
     epochs: EpochsOption = None,
     create_topic: CreateTopicOption = False,
     dry_run: DryRunOption = False,
@@ -82,13 +86,13 @@ def import_(
     """
     path = path.absolute()  # so that . has a name
     is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
-    of_files = {"--format": file_format, "--frozen": frozen, "--classes": classes, "--answers": answers}
-    _refuse(of_files if is_folder else {"--tune": tune, "--length": length}, "a folder" if is_folder else "a file")
+    of_files = {"format": file_format, "frozen": frozen, "classes": classes, "answers": answers}
+    of_folders = {"tune": tune or None, "length": length, "embedding": embedding or None}
+    _refuse(of_files if is_folder else of_folders, "a folder" if is_folder else "a file")
     with RegistryClient(find_addresses().registry) as registry:
         given = (registry, pipeline, path, name, epochs)
-        taken = (
-            _folder(*given, tune, length) if is_folder else _file(*given, file_format, frozen or [], classes, answers)
-        )
+        of_file = (file_format, frozen or [], classes, answers)
+        taken = _folder(*given, of_folders) if is_folder else _file(*given, *of_file)
         note(f"{printable(path.name)}: {taken.tried}")
         if not dry_run:
             taken.keep()
@@ -119,7 +123,7 @@ class _Taken:
 def _refuse(options: Mapping[str, object], what: str) -> None:
     for option, given in options.items():
         if given not in (None, "", []):
-            raise typer.BadParameter(f"expected none for {what}", param_hint=option)
+            raise typer.BadParameter(f"expected none for {what}", param_hint=f"--{option}")
 
 
 def _file(
@@ -154,7 +158,7 @@ def _file(
 
 
 def _folder(
-    registry: RegistryClient, pipeline: str, path: Path, name: str, epochs: int | None, tune: str, length: int | None
+    registry: RegistryClient, pipeline: str, path: Path, name: str, epochs: int | None, said: Mapping[str, object]
 ) -> _Taken:
     from headrace_data.spec import EncoderNetwork, SpecInvalid
 
@@ -162,7 +166,6 @@ def _folder(
 
     found = encoders.read_encoder(path)
     plain: dict[str, object] = {"kind": "encoder", "digest": found.digest, "size_bytes": len(found.document)}
-    said = {"tune": tune or None, "length": length}
     section = _section(EncoderNetwork, plain | {key: value for key, value in said.items() if value is not None})
     try:
         spec = encoders.with_encoder(_plain(registry, pipeline), name, section, epochs)

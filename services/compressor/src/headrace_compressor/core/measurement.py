@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from headrace_data.tasks import Classes, Mean, Slices, SliceScores
+import numpy as np
+from headrace_data.spec.feature_rules import EMBEDDING
+from headrace_data.tasks import EMBEDDING_COSINE, Classes, Mean, Slices, SliceScores
 from headrace_data.tasks.classification import LOGIT_ERROR
-from headrace_engines.model import Tensor
+from headrace_engines.model import Tensor, run_in_batches
 from headrace_learning import evaluation
 from headrace_learning.evaluation import WHOLE, Answerer, Labelled
 from headrace_learning.graphs import Array, Columns, task_of_graph
@@ -66,7 +68,8 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
 
     Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
     turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
-    agreement (share of equal labels), relative_logit_error and kl_divergence (in nats). Of another task its
+    agreement (share of equal labels), relative_logit_error and kl_divergence (in nats); of graphs that answer
+    embeddings embedding_cosine, the mean over rows. Of another task its
     measures, and what it tells of answers that are alike, in the place of the last six. Of slices their rows, and the
     measures of the task.
     """
@@ -84,6 +87,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
                 "size_bytes": float(len(graph)),
                 **{metric: values[place] for metric, values in latencies.items()},
                 **scores(graph, rows),
+                **_embeddings(reference, graph, rows),
             },
         )
 
@@ -103,6 +107,19 @@ def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
             alike.setdefault(name, Mean()).add(mean, len(truth))
     beside = {name: mean.value for name, mean in alike.items()}
     return {**scores.quality(), **beside, LOGIT_ERROR: logits.relative, **parts.metrics()}
+
+
+def _embeddings(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
+    """Return how near a variant's embeddings are to those of the reference, where these are answered."""
+    models = [evaluation.open_graph(each) for each in (reference, graph)]
+    if EMBEDDING not in [each.name for each in models[0].outputs]:
+        return {}
+    cosine = Mean()
+    for features, truth in rows.batches:
+        (expected,), (given,) = (run_in_batches(model, features, [EMBEDDING]) for model in models)
+        # Both have a length of 1.
+        cosine.add(float((expected.astype(np.float64) * given).sum(axis=1).mean()), len(truth))
+    return {EMBEDDING_COSINE: cosine.value}
 
 
 def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:

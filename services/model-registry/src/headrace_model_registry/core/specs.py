@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, own_name, parse_canonical
-from headrace_data.tasks import COMMON_GATES, TASKS, in_each_slice, not_worse, reached
+from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, in_each_slice, not_worse, reached
 from headrace_runtime.record_topics import group_of, raw_topic
 
 from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
@@ -86,7 +86,8 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     parsed = parse(spec)
     gates = parsed.compress.gates
     task = TASKS[parsed.task]
-    asked = [(gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES)]
+    embeddings = (EMBEDDING_GATE,) if parsed.answers_embeddings else ()
+    asked = [(gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES, *embeddings)]
     held = [Limit(gate, value) for gate, value in asked if value is not None]
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]

@@ -20,6 +20,8 @@ _SINGLE: Final = ("quantile", "buckets", "cyclic")
 """Kinds for numbers that are no part of an array: each has places of its own."""
 READS_TEXTS: Final = ("encoder",)
 """Kinds of networks that read language."""
+EMBEDDING: Final = "embedding"
+"""Name of the output with the embeddings of texts, where a network that reads language answers them."""
 READ_TOGETHER: Final = (1, 2)
 """How many texts such a network reads as one: a text, or a pair."""
 RESERVED: Final = frozenset({"label", "probabilities", "logits", "classes", "prediction"})
@@ -187,6 +189,24 @@ def language_has_a_reader(draft: Draft) -> Iterator[Finding]:
         )
 
 
+def embeddings_are_of_one_text(draft: Draft) -> Iterator[Finding]:
+    """Demand one text of another name from who wants its embedding, and no gate for it from who does not."""
+    place, gate = ("train", "network", EMBEDDING), ("compress", "gates", "embeddingCosine")
+    if draft.at(*place) is not True:
+        if draft.at(*gate) is not None:
+            yield gate, f"expected none without train.network.{EMBEDDING}: true, got {draft.at(*gate)}"
+        return
+    if not draft.complete:
+        return
+    positions = draft.by_role("feature")
+    if len(positions) > 1:
+        yield place, f"expected one text, got {len(positions)}: what a pair becomes is no place among texts"
+    for position in positions:
+        if draft.items[position].get("name") == EMBEDDING:
+            told = f"expected another name for a feature beside train.network.{EMBEDDING}: it belongs to the answers"
+            yield (*SCHEMA, position, "name"), told
+
+
 def _transform(draft: Draft, name: str) -> Transform | None:
     """Return a feature's transform, one that does nothing when it has none; None when it is wrong by itself."""
     section = draft.at(*_TRANSFORM)
@@ -203,6 +223,7 @@ FEATURE_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     categories_are_encoded,
     transforms_fit_features,
     language_has_a_reader,
+    embeddings_are_of_one_text,
     targets_fit_the_label,
 )
 """The rules about features."""

@@ -187,6 +187,8 @@ NDCG_DROP = 0.01
 """Default of the gate ndcgDrop."""
 
 
+EMBEDDING_COSINE_LEAST = 0.99
+"""Default of the gate embeddingCosine."""
 SLICE_ROWS = 30
 """Default of the gates' sliceRows."""
 
@@ -219,6 +221,11 @@ class Gates(Section):
         default=NDCG_DROP,
         exclude_if=lambda value: value == NDCG_DROP,  # as for classWeights
         description="Ranking: NDCG it may lose, at most.",
+    )
+    embedding_cosine: Annotated[float, pydantic.Field(ge=-1, le=1)] = pydantic.Field(
+        default=EMBEDDING_COSINE_LEAST,
+        exclude_if=lambda value: value == EMBEDDING_COSINE_LEAST,  # as for classWeights
+        description="An encoder with embedding: mean cosine of its embeddings with those of fp32, at least.",
     )
     size_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.0, description="Its size over that of fp32, at most."

@@ -168,6 +168,12 @@ class EncoderNetwork(Kept):
     pooling: Literal["mean", "cls"] = pydantic.Field(
         default="mean", description="What answers: the mean over a text's tokens, or its first place."
     )
+    embedding: bool = pydantic.Field(
+        default=False,
+        exclude_if=lambda value: not value,  # so that specs keep the digests they had before there was embedding
+        description="Whether versions answer the embedding of a text too, for search: the output `embedding`, what "
+        "`pooling` makes of the text with a length of 1. With frozen it is the folder's own, the same in each version.",
+    )
 
 
 Network = MlpNetwork | CnnNetwork | ResidualNetwork | TreesModel | ImportedModel | PythonNetwork | EncoderNetwork

@@ -13,6 +13,7 @@ import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.spec.learn import Compress, Serve, Train
+from headrace_data.spec.networks import EncoderNetwork
 from headrace_data.spec.prepare import Prepare
 from headrace_data.spec.retain import Retain
 from headrace_data.spec.scalars import DnsLabel
@@ -94,6 +95,11 @@ class Pipeline(Section):
         if self.train.task is not None:
             return self.train.task
         return default_task(self.stream.label)
+
+    @property
+    def answers_embeddings(self) -> bool:
+        """Whether versions answer the embeddings of texts beside their task."""
+        return isinstance(self.train.network, EncoderNetwork) and self.train.network.embedding
 
     @property
     def positive(self) -> int | str | None:

@@ -21,7 +21,7 @@ TUNABLE: Final = ("network", "optimizer", "epochs", "batchSize", "earlyStop", "a
 """Settings under train that a search may vary, with what is below them."""
 _SPACE: Final = ("train", "tune", "space")
 _READ_BEFORE: Final = {
-    "encoder": ("network.digest", "network.sizeBytes", "network.length"),
+    "encoder": ("network.digest", "network.sizeBytes", "network.length", "network.embedding"),
     "imported": ("network.digest", "network.sizeBytes", "network.format"),
 }
 """Settings of kinds of networks that a run reads once, whatever its trials say."""

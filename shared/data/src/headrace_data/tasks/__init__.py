@@ -8,7 +8,15 @@ from typing import Final, Literal
 
 from headrace_data.tasks.classification import Classification, classes_of
 from headrace_data.tasks.count import Count
-from headrace_data.tasks.gate import COMMON_GATES, LATENCY, Gate, not_worse, reached
+from headrace_data.tasks.gate import (
+    COMMON_GATES,
+    EMBEDDING_COSINE,
+    EMBEDDING_GATE,
+    LATENCY,
+    Gate,
+    not_worse,
+    reached,
+)
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
 from headrace_data.tasks.multilabel import Multilabel
 from headrace_data.tasks.quantile import Quantile, QuantileSettings
@@ -67,6 +75,8 @@ def task_of_outputs(names: Collection[str]) -> Task | None:
 
 __all__ = [
     "COMMON_GATES",
+    "EMBEDDING_COSINE",
+    "EMBEDDING_GATE",
     "LATENCY",
     "TASKS",
     "TREES",

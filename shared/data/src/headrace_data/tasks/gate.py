@@ -79,3 +79,9 @@ COMMON_GATES: Final = (
     Gate("latencyRatio", "latency_ratio", ratio(LATENCY), 1.0),
 )
 """The gates of every task: what a variant costs."""
+EMBEDDING_COSINE: Final = "embedding_cosine"
+"""Mean cosine of a variant's embeddings of texts with those of fp32."""
+EMBEDDING_GATE: Final = Gate(
+    "embeddingCosine", "embedding_cosine", lambda own, _: own.get(EMBEDDING_COSINE, math.nan), 1.0, at_least=True
+)
+"""The gate of whoever answers embeddings: those of a variant are compared with vectors that another has made."""

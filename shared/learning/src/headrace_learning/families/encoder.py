@@ -119,7 +119,10 @@ class Encoder(Family):
         """Tune from the weights of others and the seed's head, another version's, or the newest checkpoint's."""
         seed_weights(run.train.seed)
         width = self.base.config["hidden_size"]
-        network = TextNetwork(self.base.encoder(), width, section.pooling, run.outputs, run.shape[0] // section.length)
+        texts = run.shape[0] // section.length
+        network = TextNetwork(
+            self.base.encoder(), width, section.pooling, run.outputs, texts, embedding=section.embedding
+        )
         # Layers are said of those of another version, and here most of what learns is no layer of one.
         train = run.train.model_copy(update={"freeze": (), "rates": {}, "augment": None})
         begun = begin(network, run.origin, train) if run.origin else None

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from headrace_data.spec.feature_rules import EMBEDDING
 from torch import nn
+from torch.nn import functional
 
 from headrace_learning.families.bert_graph import write_encoder
-from headrace_learning.writer import Writer
+from headrace_learning.writer import SECOND_AXIS, Writer
 
 _MEASURED_TOKENS = 4_096
 """Tokens that a forward pass without gradients takes at once."""
@@ -20,16 +23,19 @@ class TextNetwork(nn.Module):
     those of the other.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, pooling: str, outputs: int, texts: int = 1) -> None:
+    def __init__(
+        self, encoder: nn.Module, width: int, pooling: str, outputs: int, texts: int, *, embedding: bool
+    ) -> None:
         """Build a head on `encoder`, a `BertModel` of transformers whose layers are `width` wide.
 
-        A row has one text, or two.
+        A row has one text, or two. With `embedding` it answers the embeddings of rows too.
         """
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
         self.outputs = outputs
         self.texts = texts
+        self.embedding = embedding
         self.head = nn.Linear(width, outputs)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -59,14 +65,26 @@ class TextNetwork(nn.Module):
         weights = held.unsqueeze(2).to(hidden.dtype)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
+    def beside(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the embeddings of rows where they are answered: what the head is given, with a length of 1."""
+        return {EMBEDDING: functional.normalize(pooled_rows(self, inputs))} if self.embedding else {}
+
     def write(self, writer: Writer, value: str) -> str:
         """Write itself behind rows of any length, [batch, texts * tokens] float32; return the name of the answers."""
         pooled = write_encoder(self.encoder, self.pooling, self.texts, writer, value)
+        if self.embedding:
+            writer.beside[EMBEDDING] = (_write_normalised(writer, pooled), self.head.in_features)
         weight, bias = (
             writer.constant(f"network.head.{name}", values.detach().numpy())
             for name, values in (("weight", self.head.weight), ("bias", self.head.bias))
         )
         return writer.node("Gemm", pooled, weight, bias, transB=1)
+
+
+def _write_normalised(writer: Writer, value: str) -> str:
+    """Write rows with a length of 1, as `torch.nn.functional.normalize` makes them."""
+    length = writer.node("ReduceL2", value, writer.constant(SECOND_AXIS, np.array([1])), keepdims=1)
+    return writer.node("Div", value, writer.node("Max", length, writer.constant("least length", np.float32(1e-12))))
 
 
 @torch.no_grad()

@@ -1,0 +1,112 @@
+"""Pairs of sentences and embeddings by MiniLM: the graph answers as transformers does with the same weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from headrace_data.canonical import sha256_digest
+from headrace_data.spec import EncoderNetwork
+from headrace_data.transforms.text import FittedLanguage
+from headrace_learning.evaluation import open_graph
+from headrace_learning.export import export_graph
+from headrace_learning.families import FAMILIES
+from headrace_learning.families.text_network import TextNetwork
+from headrace_learning.features import Feature
+from headrace_learning.methods import METHODS
+from headrace_learning.served import ServedClassifier
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import sentences  # noqa: E402 - found through the line above
+from tuning import Files  # noqa: E402 - as above
+
+pytestmark = pytest.mark.timeout(3600)
+
+LENGTH = 64
+LEAST_COSINE = {"int8-dynamic": 0.9, "float16-weights": 0.9999, "weight-only-int8": 0.99}
+"""Mean cosine of the embeddings of a variant with those of transformers, at least."""
+
+
+@pytest.fixture(scope="module")
+def files() -> Files:
+    return Files()
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """A few hundred sentences; some are longer than what is read."""
+    rows = sentences.rows(100)["test"]["texts"]
+    return [*rows, *(" ".join(rows[place : place + 4]) for place in range(0, 40, 4)), "", "[SEP]", "😀 ünïcödé"]
+
+
+def graph_of(files: Files, texts: dict[str, Any], **changes: Any) -> tuple[TextNetwork, bytes]:
+    """Return a network whose head is drawn at random, and its graph, compared with it on all rows."""
+    plain = {"kind": "encoder", "digest": sha256_digest(files.document), "size_bytes": len(files.document)}
+    section = EncoderNetwork.model_validate(plain | {"length": LENGTH} | changes)
+    family = FAMILIES["encoder"].opened(section, files)
+    features = family.features([Feature(FittedLanguage(name)) for name in texts])
+    torch.manual_seed(1)
+    encoder = family.base.encoder()  # type: ignore[attr-defined]
+    network = TextNetwork(encoder, 384, section.pooling, 3, len(texts), embedding=section.embedding).eval()
+    model = ServedClassifier(features, family.input_shape(features), network)
+    return network, export_graph(model, ["a", "b", "c"], texts).data
+
+
+def read(files: Files, *columns: list[str]) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(files.folder / "tokenizer.json"), pad_token="[PAD]")
+    how = {"truncation": True, "max_length": LENGTH, "padding": True, "return_tensors": "pt"}
+    return tokenizer(*columns, return_token_type_ids=True, **how)
+
+
+class First(torch.nn.Module):
+    """The first place of what a text has become."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden[:, 0]
+
+
+@torch.no_grad()
+def test_pairs_are_classified_as_transformers_does(files: Files, texts: list[str]) -> None:
+    from transformers import BertForSequenceClassification
+
+    others = texts[::-1]
+    columns = {"question": np.array(texts, dtype=object), "answer": np.array(others, dtype=object)}
+    network, graph = graph_of(files, columns, pooling="cls")
+    (given,) = open_graph(graph).run(columns, ["probabilities"])
+    reference: Any = BertForSequenceClassification.from_pretrained(files.folder, num_labels=3).eval()
+    # Its head reads the first place as ours does, without the dense layer that MiniLM was not trained with.
+    reference.bert.pooler, reference.classifier = First(), network.head
+    logits = reference(**read(files, texts, others)).logits
+    difference = float(np.abs(given - torch.softmax(logits, dim=1).numpy()).max())
+    print(f"pairs: {len(texts)} rows, largest difference {difference:.2e}")
+    assert difference < 1e-4
+
+
+@torch.no_grad()
+def test_embeddings_are_those_of_a_mean_over_the_tokens(files: Files, texts: list[str]) -> None:
+    from transformers import BertModel
+
+    columns = {"text": np.array(texts, dtype=object)}
+    _, graph = graph_of(files, columns, embedding=True)
+    (given,) = open_graph(graph).run(columns, ["embedding"])
+    tokens = read(files, texts)
+    reference: Any = BertModel.from_pretrained(files.folder).eval()
+    hidden, mask = reference(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(2)
+    expected = torch.nn.functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
+    print(f"embeddings: {len(texts)} rows, largest difference {np.abs(given - expected).max():.2e}")
+    np.testing.assert_allclose(given, expected, atol=1e-4)
+    for kind, least in LEAST_COSINE.items():
+        smaller = METHODS[kind].make(graph, None)  # type: ignore[arg-type]
+        assert isinstance(smaller, bytes)
+        (other,) = open_graph(smaller).run(columns, ["embedding"])
+        cosine = float((other * expected).sum(axis=1).mean())
+        print(f"embeddings of {kind}: mean cosine {cosine:.4f}, {len(smaller) / len(graph):.2f} of the size")
+        assert cosine >= least
