@@ -28,6 +28,7 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "mlp": {"hidden": (8,), "dropout": 0.2},
     "cnn": {"channels": (3,), "hidden": (6,)},
     "residual": {"channels": (3, 4), "blocks": 1},
+    "factorization": {"factors": 4},
     "trees": {"rounds": 6, "leaves": 5},
     "python": {"factory": "acme.nets:gated", "arguments": {"width": 8}},
 }

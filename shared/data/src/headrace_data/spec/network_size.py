@@ -8,15 +8,20 @@ from itertools import pairwise
 from typing import Final
 
 from headrace_data.spec.draft import Draft, Finding, built
-from headrace_data.spec.networks import IMAGE_KINDS, CnnNetwork, MlpNetwork, ResidualNetwork
+from headrace_data.spec.networks import IMAGE_KINDS, CnnNetwork, FactorizationMachine, MlpNetwork, ResidualNetwork
 
 MAX_PARAMETERS: Final = 500_000_000
 """Most parameters of a network: a version is one ONNX graph of less than 2 GiB, and a parameter takes 4 bytes."""
 SMALLEST_POOLED_SIDE: Final = 4
 """Least height and width in values that a pooling of a convolutional network halves."""
 
-Counted = MlpNetwork | CnnNetwork | ResidualNetwork
-_COUNTED: Final[Mapping[str, type[Counted]]] = {"mlp": MlpNetwork, "cnn": CnnNetwork, "residual": ResidualNetwork}
+Counted = MlpNetwork | CnnNetwork | ResidualNetwork | FactorizationMachine
+_COUNTED: Final[Mapping[str, type[Counted]]] = {
+    "mlp": MlpNetwork,
+    "cnn": CnnNetwork,
+    "residual": ResidualNetwork,
+    "factorization": FactorizationMachine,
+}
 """The kinds whose layers are counted here."""
 
 
@@ -54,7 +59,7 @@ def residual_blocks(network: ResidualNetwork, shape: Sequence[int]) -> Iterator[
 def count_parameters(network: Counted, shape: Sequence[int], outputs: int) -> int:
     """Return how many numbers a network learns, whose rows have this shape and which answers with so many outputs.
 
-    The shape is [values] for mlp, and [channels, height, width] for those of images.
+    The shape is [values] for tables, and [channels, height, width] for those of images.
     """
     if isinstance(network, ResidualNetwork):
         first, last = network.channels[0], network.channels[-1]
@@ -63,6 +68,8 @@ def count_parameters(network: Counted, shape: Sequence[int], outputs: int) -> in
             total += (9 * block.before + 2 + 9 * block.after + 2) * block.after
             total += 0 if block.keeps_shape else (block.before + 2) * block.after
         return total
+    if isinstance(network, FactorizationMachine):
+        return 2 * network.factors * (shape[0] + 1) + (network.factors + 1) * outputs
     dense = sum((before + 1) * after for before, after in pairwise(_dense_widths(network, shape, outputs)))
     if isinstance(network, MlpNetwork):
         return dense
@@ -76,6 +83,9 @@ def row_values(network: Counted, shape: Sequence[int], outputs: int) -> list[int
         # Convolutions' and what is added to theirs; what normalises and rectifies is not counted.
         sizes += [block.after * block.height * block.width for block in residual_blocks(network, shape) for _ in "123"]
         return [*sizes, network.channels[-1], outputs]
+    if isinstance(network, FactorizationMachine):
+        # The row within its bounds and its squares; sums of both, and the linear ones; what they make.
+        return [*[shape[0]] * 3, network.factors, 3 * network.factors, network.factors, outputs]
     if isinstance(network, MlpNetwork):
         return _dense_widths(network, shape, outputs)
     _, height, width = shape

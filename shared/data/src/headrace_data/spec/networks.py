@@ -55,6 +55,18 @@ IMAGE_KINDS: Final = ("cnn", "residual")
 """Kinds that look at one image."""
 
 
+class FactorizationMachine(Section):
+    """A factorisation machine: for rows of who meets what, such as visitors and offers, each one-hot encoded.
+
+    Each input is described by some numbers, its factors. Two inputs of a row add to the answer by how alike theirs are.
+    """
+
+    kind: Literal["factorization"] = pydantic.Field(description="Factorisation machine over all features side by side.")
+    factors: Annotated[int, pydantic.Field(ge=1, le=1024)] = pydantic.Field(
+        default=16, description="Numbers that describe each input."
+    )
+
+
 class TreesModel(Section):
     """Gradient-boosted trees over all features side by side, by LightGBM. A step is a round: a tree for each class."""
 
@@ -176,5 +188,14 @@ class EncoderNetwork(Kept):
     )
 
 
-Network = MlpNetwork | CnnNetwork | ResidualNetwork | TreesModel | ImportedModel | PythonNetwork | EncoderNetwork
+Network = (
+    MlpNetwork
+    | CnnNetwork
+    | ResidualNetwork
+    | FactorizationMachine
+    | TreesModel
+    | ImportedModel
+    | PythonNetwork
+    | EncoderNetwork
+)
 """What can be trained."""

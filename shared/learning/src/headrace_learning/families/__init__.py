@@ -7,13 +7,14 @@ same for every family, so that each is served, gated, swapped and rolled back al
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.families import cnn, encoder, imported, mlp, python, residual, trees
+from headrace_learning.families import cnn, encoder, factorization, imported, mlp, python, residual, trees
 from headrace_learning.families.family import Family
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "mlp": mlp.FAMILY,
     "cnn": cnn.FAMILY,
     "residual": residual.FAMILY,
+    "factorization": factorization.FAMILY,
     "trees": trees.FAMILY,
     "imported": imported.FAMILY,
     "python": python.FAMILY,
