@@ -1,8 +1,10 @@
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from headrace_data.spec import SpecInvalid, json_schema, load_pipeline, parse_canonical
+from headrace_data.spec.networks import Network
 from headrace_data.tasks import TASKS
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
@@ -151,6 +153,9 @@ bogus: 1
     ]
 
 
+NETWORKS = [get_args(section.model_fields["kind"].annotation)[0] for section in get_args(Network)]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -202,7 +207,7 @@ bogus: 1
         (
             "kind: mlp",
             "kind: rnn",
-            "train.network.kind: expected 'mlp', 'cnn', 'residual', 'trees', 'imported', 'python', 'encoder', got",
+            f"train.network.kind: expected {', '.join(map(repr, NETWORKS))}, got",
         ),
         ("{kind: mlp}", "{kind: python, factory: acme.nets}", "factory: expected package.module:function, got"),
         ("{kind: mlp}", "{kind: python, factory: '__main__:f'}", "factory: expected package.module:function, got"),
