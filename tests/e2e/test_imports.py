@@ -73,8 +73,8 @@ def test_a_model_of_another_tool_is_served_replaced_and_rolled_back(
     pipeline = tmp_path / "pipeline.yaml"
     pipeline.write_text(DOCUMENT)
 
-    def run(*arguments: str) -> str:
-        done = headrace(*arguments)
+    def run(*arguments: str, stdin: str = "") -> str:
+        done = headrace(*arguments, stdin=stdin)
         assert done.returncode == 0, done.stdout + done.stderr
         return str(done.stdout)
 
@@ -88,6 +88,13 @@ def test_a_model_of_another_tool_is_served_replaced_and_rolled_back(
     first = json.loads(run("wait", "imports", "--timeout", "120s", "--json"))["version"]
     assert (first["state"], first["ordinal"]) == ("released", 1)
     assert 0.6 < first["metrics"]["accuracy"] < 0.9
+
+    # A linear model: each number that it looks at adds to the logit as it is far from the reference's.
+    (near := tmp_path / "reference.json").write_text(json.dumps({"x": [0.0] * WIDTH}))
+    stdin = json.dumps({"x": [0.1, 0.3, -0.2, 0.0, *[9.0] * (WIDTH - 4)]})
+    added = json.loads(run("explain", "imports", "--reference", str(near), "--json", stdin=stdin))[0]["added"]
+    assert list(added)[:3] == ["x[1]", "x[2]", "x[0]"]
+    assert [added[f"x[{place}]"] for place in range(3, WIDTH)] == pytest.approx([0] * (WIDTH - 3), abs=1e-7)
 
     assert "its train section changed: the newest dataset" in taken(WIDTH, "--pipeline", "imports")
     judged = (messages.VERSION_STATE_RELEASED, messages.VERSION_STATE_REFUSED)

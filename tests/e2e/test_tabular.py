@@ -92,6 +92,18 @@ def test_species_are_told_of_birds_with_gaps(
     assert gaps.any() or np.isnan(everything["bill_length_mm"]).any()
 
 
+def tell_bills_apart(headrace: Callable[..., Any], folder: Path) -> None:
+    """Explain a bird beside one that is the same but for its bill: nothing else adds to the answer."""
+    (near := folder / "reference.json").write_text(json.dumps(BIRD | {"bill_length_mm": 37.0}))
+    told = headrace("explain", "penguins-trees", "--reference", str(near), "--json", stdin=json.dumps(BIRD))
+    assert told.returncode == 0, told.stderr
+    (explained,) = json.loads(told.stdout)
+    others, by_the_bill = explained["added"], explained["answer"] - explained["reference"]
+    assert others.pop("bill_length_mm") == pytest.approx(by_the_bill, abs=1e-6)
+    assert (explained["label"], set(others.values())) == ("Chinstrap", {0.0})
+    assert by_the_bill > 0.5
+
+
 def test_trees_are_released_without_the_variant_that_is_not_for_them_and_answer_calls(
     platform: Platform,
     registry: RegistryClient,
@@ -121,6 +133,7 @@ def test_trees_are_released_without_the_variant_that_is_not_for_them_and_answer_
     (told,) = (gate for gate in version["gates"] if gate["variant"] == "int8")
     assert told["reason"].startswith("int8-dynamic: expected at least one matrix product")
     assert np.mean(answers["label"] == truth) >= LEAST_ACCURACY
+    tell_bills_apart(headrace, tmp_path)
     # What is served is what LightGBM says of the same rows, prepared as the dataset's transforms prepare them.
     store = ObjectStore(platform.connections.store_url)
     reader = frozen(platform, registry, "penguins-trees")

@@ -116,5 +116,10 @@ def test_texts_are_learned_from_and_answered_as_transformers_answers_them(
     found = inference.infer("reviews", {"review": np.array(texts, dtype=object)}, outputs=["embedding"])
     assert found.outputs.keys() == {"embedding"}
     np.testing.assert_allclose(found.outputs["embedding"], embeddings, atol=1e-4 if served == "fp32" else 0.1)
+    told = headrace("explain", "reviews", "--json", stdin=json.dumps({"review": texts[0]}))
+    assert told.returncode == 0, told.stderr
+    (explained,) = json.loads(told.stdout)
+    assert (explained["label"], list(explained["added"])) == ("good", ["review"])
+    assert explained["added"]["review"] == pytest.approx(explained["answer"] - explained["reference"], abs=1e-5)
     page = headrace("report", "reviews", "--output", str(tmp_path / "report.html"))
     assert page.returncode == 0, page.stderr
