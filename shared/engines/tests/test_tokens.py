@@ -113,6 +113,14 @@ def test_of_each_text_of_a_pair_it_is_counted_whether_it_was_cut(tokenised: Toke
     assert Tokenizer(tokenised).cut(texts[0]) == [3]
 
 
+def test_what_is_cut_off_two_long_texts_is_not_kept_part_by_part(tokenised: Tokenised) -> None:
+    tokenizer, text = Tokenizer(paired(tokenised)), "\u65e5" * 1_000  # each character is a word
+    (encoding, _), *_ = tokenizer._encoded([[text], [text]])
+    assert not encoding.overflowing  # kept, the parts would be combined: 334 times 500 rows of them
+    assert [len(row) for rows in tokenizer.rows([text], [text]) for row in rows] == [8, 8]
+    assert tokenizer.cut([text], [text]) == [1, 1]
+
+
 def test_a_tokenizer_that_does_not_tell_two_texts_apart_is_told(tokenised: Tokenised) -> None:
     plain = json.loads(tokenised.tokenizer)
     plain["post_processor"]["pair"] = plain["post_processor"]["single"]

@@ -36,7 +36,13 @@ class Tokenizer:
             self._tokenizer: Any = tokenizers.Tokenizer.from_str(tokenised.tokenizer)
             # Whatever the file says of both: rows are as long as their texts, up to the length.
             self._tokenizer.no_padding()
-            self._tokenizer.enable_truncation(tokenised.length)
+            if second:
+                # The library would keep what it cuts off, each part of the one text beside each of the other: pairs
+                # are cut here, or one of long texts took gigabytes.
+                self._tokenizer.no_truncation()
+            else:
+                self._tokenizer.enable_truncation(tokenised.length)
+            self._room: int = tokenised.length - self._tokenizer.num_special_tokens_to_add(bool(second))
             around: Any = self._tokenizer.encode("", "" if second else None)
         except Exception as error:  # its exceptions have no base of their own
             raise NotAModel(f"expected a tokenizer as tokenizer.json has it, got {error}") from error
@@ -68,29 +74,42 @@ class Tokenizer:
         """
         made: list[list[list[int]]] = [[] for _ in columns]
         for encoding, _ in self._encoded(columns):
+            if len(made) == 1:
+                made[0].append(encoding.ids)
+                continue
+            kept = self._kept(encoding)
             for place, rows in enumerate(made):
-                if len(made) == 1:
-                    rows.append(encoding.ids)
-                else:
-                    pairs = zip(encoding.ids, encoding.type_ids, strict=True)
-                    rows.append([token if kind == place else NO_TOKEN for token, kind in pairs])
+                rows.append([token if kind == place else NO_TOKEN for token, kind in kept])
         return made
 
     def cut(self, *columns: Sequence[str]) -> list[int]:
         """Return for each column how many texts have more tokens than are kept."""
         cut = [0] * len(columns)
         for encoding, given in self._encoded(columns):
+            if len(columns) == 1:
+                lost = [bool(encoding.overflowing)]
+            else:
+                sizes = _sizes(encoding.sequence_ids)
+                lost = [size > room for size, room in zip(sizes, _rooms(sizes, self._room), strict=True)]
             for place, text in enumerate(given):
-                cut[place] += self._lost(encoding, place, text)
+                cut[place] += lost[place] or len(text) > self._most
         return cut
 
-    def _lost(self, encoding: Any, place: int, text: str) -> bool:
-        """Return whether a row has less than all tokens of its text at a place."""
-        if len(text) > self._most or not encoding.overflowing:
-            return len(text) > self._most
-        whole: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        kept = [each for each in encoding.sequence_ids if each == place]
-        return len(whole) > len(kept)
+    def _kept(self, encoding: Any) -> list[tuple[int, int]]:
+        """Return the tokens of a pair that are kept, each with its type."""
+        tokens = zip(encoding.ids, encoding.type_ids, strict=True)
+        if len(encoding.ids) <= self.tokenised.length:
+            return list(tokens)
+        owners: list[int | None] = encoding.sequence_ids
+        left = _rooms(_sizes(owners), self._room)
+        kept = []
+        for token, owner in zip(tokens, owners, strict=True):
+            if owner is None:  # a mark
+                kept.append(token)
+            elif left[owner]:
+                left[owner] -= 1
+                kept.append(token)
+        return kept
 
     @property
     def _most(self) -> int:
@@ -102,6 +121,23 @@ class Tokenizer:
             given = [text or fill for text, fill in zip(row, self._fills, strict=True)]
             # One row at a time: of several the library makes tokens in threads of its own.
             yield self._tokenizer.encode(*(text[: self._most] for text in given)), given
+
+
+def _sizes(owners: Sequence[int | None]) -> list[int]:
+    """Return how many tokens each text of a pair has; None owns marks."""
+    return [owners.count(0), owners.count(1)]
+
+
+def _rooms(sizes: Sequence[int], room: int) -> list[int]:
+    """Return how many tokens of each text of a pair are kept where there is room for so many: longest first.
+
+    As the library has it: where both are cut, the longer one has the odd token, and the second of two that are equal.
+    """
+    first, second = sizes
+    if first + second <= room:
+        return [first, second]
+    shorter = min(first, second, room // 2)
+    return [room - shorter, shorter] if first > second else [shorter, room - shorter]
 
 
 def in_rows(tokens: Sequence[Sequence[int]], length: int | None = None) -> npt.NDArray[np.int64]:
