@@ -9,6 +9,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import safetensors.numpy
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.folder import Folder
@@ -34,6 +35,8 @@ HASHED = DOCUMENT + dedent(
     train: {network: {kind: mlp}, freeze: ["0"], from: champion}
     """
 )
+LABEL = "    - {name: mood, type: string, role: label}"
+PAIR = DOCUMENT.replace(LABEL, f"    - {{name: reply, type: string, role: feature}}\n{LABEL}")
 SHORT = ("--length", "32")
 
 
@@ -91,12 +94,25 @@ def test_a_file_need_not_hold_before_it_names_the_folder(headrace, registry, tmp
 
 def test_two_texts_are_read_as_a_pair(headrace, registry, tmp_path, folder):
     pipeline = tmp_path / "pipeline.yaml"
-    label = "    - {name: mood, type: string, role: label}"
-    pipeline.write_text(DOCUMENT.replace(label, f"    - {{name: reply, type: string, role: feature}}\n{label}"))
+    pipeline.write_text(PAIR)
     done = headrace("import", "reviews", str(folder), "--pipeline", str(pipeline), *SHORT, "--dry-run")
     assert done.exit_code == 0, done.output
     put = load_pipeline(asked(registry)[-1].document)
     assert [put.transform(name).encode for name in ("review", "reply")] == ["text", "text"]
+    assert "32 tokens of each pair" in done.stderr
+
+
+def test_a_bert_that_does_not_tell_two_texts_apart_is_told(headrace, registry, tmp_path, folder):
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    name = "embeddings.token_type_embeddings.weight"
+    safetensors.numpy.save_file(tensors | {name: tensors[name][:1].copy()}, folder / "model.safetensors")
+    changed(folder, type_vocab_size=1)
+    (pair := tmp_path / "pipeline.yaml").write_text(PAIR)
+    told = "expected a model that tells two texts apart, with type_vocab_size 2, got 1"
+    refused(headrace, registry, tmp_path, told, str(folder), "--pipeline", str(pair), *SHORT)
+    in_force(registry, HASHED)
+    done = headrace("import", "reviews", str(folder), "--pipeline", "reviews", *SHORT, "--dry-run")
+    assert done.exit_code == 0, done.output
 
 
 def changed(folder: Path, **values: Any) -> None:

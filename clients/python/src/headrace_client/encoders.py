@@ -92,18 +92,22 @@ def read_encoder(path: Path) -> Encoder:
     return Encoder(path, Folder(files))
 
 
-def check(encoder: Encoder, section: EncoderNetwork) -> str:
-    """Read a folder as the trainer will; return in words what it holds. Raises InputInvalid and ExtraMissing."""
+def check(encoder: Encoder, section: EncoderNetwork, texts: int) -> str:
+    """Read a folder as the trainer will; return in words what it holds. Raises InputInvalid and ExtraMissing.
+
+    `texts` is how many features the pipeline has, which are read as one.
+    """
     try:
         from headrace_learning.errors import NotLearnable
         from headrace_learning.import_check import check_encoder
     except ModuleNotFoundError as error:
         raise ExtraMissing("import", "import") from error
     try:
-        numbers = check_encoder(section, encoder)
+        numbers = check_encoder(section, encoder, texts)
     except NotLearnable as error:
         raise InputInvalid(f"{encoder.path.name}: {error}") from error
-    return f"a BERT of {numbers:,} numbers, {section.length} tokens of each text, tune: {section.tune}"
+    read = "each text" if texts == 1 else "each pair"
+    return f"a BERT of {numbers:,} numbers, {section.length} tokens of {read}, tune: {section.tune}"
 
 
 def keep(encoder: Encoder) -> None:

@@ -26,6 +26,11 @@ def check_import(data: bytes, section: ImportedModel, pipeline: Pipeline, datase
     return core
 
 
-def check_encoder(section: EncoderNetwork, artifacts: Artifacts) -> int:
-    """Read a folder as the trainer will; return how many numbers its weights are. Raise `NotLearnable`."""
-    return encoder.FAMILY.opened(section, artifacts).base.numbers
+def check_encoder(section: EncoderNetwork, artifacts: Artifacts, texts: int) -> int:
+    """Read a folder as the trainer will; return how many numbers its weights are. Raise `NotLearnable`.
+
+    `texts` is how many a row has.
+    """
+    opened = encoder.FAMILY.opened(section, artifacts)
+    opened.require_types(texts)
+    return opened.base.numbers

@@ -171,7 +171,7 @@ def _folder(
         spec = encoders.with_encoder(_plain(registry, pipeline), name, section, epochs)
     except SpecInvalid as error:
         raise InputInvalid(f"{pipeline}: {error}") from error
-    tried = encoders.check(found, section)
+    tried = encoders.check(found, section, len(spec.stream.features))
     return _Taken(spec, section, spec.canonical_json(), tried, lambda: encoders.keep(found), found.size_bytes)
 
 

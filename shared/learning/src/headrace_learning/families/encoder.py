@@ -70,10 +70,7 @@ class Encoder(Family):
             raise NotLearnable(
                 f"train.network.kind: encoder expects one feature or two, each a text with encode: text, got {names}"
             )
-        if len(texts) > self.base.config["type_vocab_size"]:
-            raise NotLearnable(
-                "train.network.digest: expected a model that tells two texts apart, with type_vocab_size 2, got 1"
-            )
+        self.require_types(len(texts))
         tokens = FittedTokens(texts, self.base.tokenizer, self._length)
         if tokens.largest >= self.base.config["vocab_size"]:
             raise NotLearnable(
@@ -82,6 +79,13 @@ class Encoder(Family):
             )
         others = [replace(each, fitted=FittedSecond(text)) for each, text in zip(features[1:], texts[1:], strict=True)]
         return [replace(features[0], fitted=tokens), *others]
+
+    def require_types(self, texts: int) -> None:
+        """Raise `NotLearnable` for a model that does not tell so many texts of a row apart."""
+        if texts > self.base.config["type_vocab_size"]:
+            raise NotLearnable(
+                "train.network.digest: expected a model that tells two texts apart, with type_vocab_size 2, got 1"
+            )
 
     def input_shape(self, features: Sequence[Feature]) -> tuple[int, ...]:
         """Return the most tokens of a row, once for each of its texts."""
