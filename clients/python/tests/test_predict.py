@@ -314,6 +314,8 @@ def test_arrays_of_objects_are_texts_or_numbers(inference):
         client.infer("digits", inputs, outputs=("label",))
         with pytest.raises(InputInvalid, match="expected texts in an array of objects, got 7"):
             client.infer("digits", {"mixed": np.array(["a", 7], object)})
+        with pytest.raises(InputInvalid, match="outputs: expected a list of names, got 'label'"):
+            client.infer("digits", inputs, outputs="label")
 
     (request,) = inference.requests
     assert [tensor.datatype for tensor in request.inputs] == ["BYTES", "FP64", "BYTES"]

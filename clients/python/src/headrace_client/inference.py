@@ -120,6 +120,8 @@ class InferenceClient(ServiceClient):
         Arrays of objects are texts; where they hold numbers and None they are FP64 with NaN. NaN is a missing number;
         None, NaN and "" are a missing text.
         """
+        if isinstance(outputs, str):  # each of its letters would be a name
+            raise InputInvalid(f"outputs: expected a list of names, got '{outputs}'")
         request = _request(model, inputs, version)
         for name in outputs:
             request.outputs.add(name=name)
