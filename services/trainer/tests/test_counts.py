@@ -13,9 +13,11 @@ from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.split import SPLITS, SplitName
 from headrace_data.tasks import TASKS
 from headrace_data.tasks.count import EXPECTED
 from headrace_data.windows import only_dataset
+from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import Answerer
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.run import Plan, Trained, run
@@ -70,11 +72,11 @@ def expected(warmth: np.ndarray, day: np.ndarray) -> np.ndarray:
     return np.exp(0.8 * warmth) * np.array([DAYS[each] for each in day])
 
 
-def frozen(pipeline: Pipeline, store: ObjectStore, rows: int = 3000, negative: bool = False) -> Manifest:
-    """Orders that fewer or more come of the warmer it is, and on some days."""
+def frozen(pipeline: Pipeline, store: ObjectStore, rows: int = 3000, counted: np.ndarray | None = None) -> Manifest:
+    """Orders that fewer or more come of the warmer it is, and on some days; or those that were `counted`."""
     random = np.random.default_rng(7)
     warmth, day = random.normal(size=rows), random.choice(list(DAYS), rows)
-    orders = random.poisson(expected(warmth, day)) - (100 if negative else 0)
+    orders = random.poisson(expected(warmth, day)) if counted is None else counted
     records = [
         json.dumps({"id": f"r{at}", "warmth": warmth[at], "day": str(day[at]), "orders": int(orders[at])}).encode()
         for at in range(rows)
@@ -114,7 +116,24 @@ def test_what_is_expected_comes_close_to_what_counts_were_drawn_from(network: st
         assert 0.95 * best < learned.beside["trees_deviance"] < 1.2 * best
 
 
-def test_labels_below_zero_end_the_run_with_the_cure(store: ObjectStore) -> None:
-    pipeline = pipeline_of("kind: mlp")
+def only_in(split: SplitName, count: int, pipeline: Pipeline, store: ObjectStore, rows: int = 300) -> Manifest:
+    """Return a dataset in which one row of a split has a count, and all others none."""
+    places = dict(DatasetReader(frozen(pipeline, store, rows, np.arange(rows)), store).columns(split))["orders"]
+    return frozen(pipeline, store, rows, np.where(np.arange(rows) == places[0], count, 0))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_labels_below_zero_end_the_run_with_the_cure(split: SplitName, store: ObjectStore) -> None:
+    pipeline = pipeline_of("kind: mlp, hidden: [2]")
     with pytest.raises(DatasetUnusable, match="expected counts of 0 and more, got -100; give the label the range"):
-        trained(pipeline, frozen(pipeline, store, rows=300, negative=True), store)
+        trained(pipeline, only_in(split, -100, pipeline, store), store)
+
+
+def test_trees_that_have_nothing_to_count_are_refused_and_a_network_does_without_them(store: ObjectStore) -> None:
+    pipeline = pipeline_of("kind: trees")
+    with pytest.raises(NotLearnable, match="expected a count above 0 in the training split, which trees need"):
+        trained(pipeline, only_in("test", 3, pipeline, store), store)
+    pipeline = pipeline_of("kind: mlp, hidden: [2]", "epochs: 1\n  compareWith: trees")
+    _, learned, _ = trained(pipeline, only_in("test", 3, pipeline, store), store)
+    assert learned.beside == {}
+    assert learned.metrics["deviance"] > 0

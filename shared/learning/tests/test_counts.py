@@ -121,6 +121,12 @@ def test_a_version_goes_on_from_another_beside_the_new_mean() -> None:
     assert begun.tolist() == pytest.approx((20 * outputs.exp()).squeeze(1).tolist())
 
 
+@pytest.mark.parametrize("mean", [-3.0, 0.0, [1.0, 2.0]])
+def test_a_version_of_another_task_goes_on_as_it_is(mean: float | list[float]) -> None:
+    held = {"mean": torch.tensor(mean, dtype=torch.float64), "deviation": torch.tensor(1.0)}
+    assert learned([1, 3]).rescaled(held) is None
+
+
 class _Constant(nn.Module):
     def __init__(self, value: torch.Tensor) -> None:
         super().__init__()

@@ -49,8 +49,8 @@ def test_pairs_that_no_row_had_follow_from_others() -> None:
     seen = torch.from_numpy(random.permutation(600) < 400)
 
     def error(network: nn.Module) -> float:
-        optimiser = torch.optim.AdamW(network.parameters(), 0.02, weight_decay=0.02)
-        for _ in range(300):
+        optimiser = torch.optim.AdamW(network.parameters(), 0.05, weight_decay=0.02)
+        for _ in range(60):
             optimiser.zero_grad()
             nn.functional.mse_loss(network(rows[seen]).squeeze(1), liked[seen]).backward()
             optimiser.step()
@@ -60,4 +60,4 @@ def test_pairs_that_no_row_had_follow_from_others() -> None:
     torch.manual_seed(1)
     machine = error(FAMILY.build(FactorizationMachine(kind="factorization", factors=4), (50,), 1))
     layers = error(mlp.mlp(50, (128, 64), 1))
-    assert machine < 0.2 < 0.3 < layers
+    assert machine < 0.1 < 0.25 < layers

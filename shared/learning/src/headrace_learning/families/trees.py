@@ -166,6 +166,8 @@ class Trees(Family):
             raise NotLearnable(f"trees learn classes, or one number, not by {type(objective).__name__}")
         if run.origin is not None:
             raise NotLearnable("train.from: expected a network, got trees, which are grown anew")
+        if isinstance(objective, Poisson) and not any(chunk.targets.any() for chunk in rows.train.chunks()):
+            raise NotLearnable("label: expected a count above 0 in the training split, which trees need, got none")
         lightgbm = _lightgbm()
         validation = _whole(rows.validation)
         growth = _Growth(section, objective, run, validation)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from headrace_data.spec import Pipeline
 from headrace_data.tasks import Classes
-from headrace_data.tasks.count import DEVIANCE, EXPECTED, Counted
+from headrace_data.tasks.count import DEVIANCE, EXPECTED, Counted, require_counts
 from torch import nn
 
 from headrace_learning.features import Feature
@@ -95,6 +95,7 @@ def learn(pipeline: Pipeline, _places: Classes, labels: Counted) -> Learned:
     mean = labels.mean or 1.0  # where nothing was counted at all
 
     def targets(values: Array) -> torch.Tensor:
+        require_counts(values)  # the training split's were looked at, those of validation were not
         return torch.from_numpy((values.astype(np.float64) / mean).astype(np.float32))
 
     def serve(features: Sequence[Feature], shape: Sequence[int], network: nn.Module) -> ServedModel:
@@ -103,6 +104,9 @@ def learn(pipeline: Pipeline, _places: Classes, labels: Counted) -> Learned:
 
     def rescaled(held: Held) -> Scales | None:
         """Return what puts logarithms beside another mean beside this one."""
-        return (1.0, math.log(float(held["mean"]) / mean)) if "mean" in held else None
+        before = held.get("mean")
+        if before is None or before.ndim or before <= 0:
+            return None  # of another task: no counts have such a mean
+        return 1.0, math.log(float(before) / mean)
 
     return Learned(1, Poisson(mean), targets, serve, rescaled=rescaled)
