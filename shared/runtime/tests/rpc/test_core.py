@@ -166,3 +166,36 @@ def test_the_last_events_of_a_call_are_told_after_the_stop() -> None:
     assert told.get(timeout=10) == "sent"
     watching.drop()
     core.close()
+
+
+def test_what_comes_after_the_close_is_not_handled() -> None:
+    """A handler may start an operation, at which gRPC's core ends the process."""
+    arrived: queue.SimpleQueue[Call] = queue.SimpleQueue()
+    line: Any = SimpleNamespace(room=16, due_s=None, arrived=arrived.put)
+    core = Core([], line)
+    port = core.bind("127.0.0.1:0", None)
+    core.start()
+    dial: Any = grpc.insecure_channel(f"127.0.0.1:{port}")
+    with dial as channel:
+        answers = channel.unary_stream("/test.Gone/Watch")(b"", timeout=30)
+        call = arrived.get(timeout=10)
+    core.stop(10.0)
+    busy, go_on = threading.Event(), threading.Event()
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def hold() -> None:
+        busy.set()
+        go_on.wait(30)
+
+    call.send(b"too late", hold)
+    assert busy.wait(10)
+    call.send(b"later still", lambda: told.put("sent"))
+    call.drop()
+    closing = threading.Thread(target=core.close)
+    closing.start()
+    assert core._closed.wait(10)
+    go_on.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert told.empty()
+    assert answers.code() is not grpc.StatusCode.OK

@@ -82,7 +82,7 @@ class Core:
         self._asking = threading.Lock()
         """Held while calls are requested, because a server in shutdown must get no such request."""
         self._stopping = False
-        self._ended = threading.Event()
+        self._ended, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._serve, name="grpc calls", daemon=True)
         _cores.add(self)
 
@@ -122,10 +122,12 @@ class Core:
         _cores.discard(self)
 
     def close(self) -> None:
-        """Handle every event that is under way, and end the thread, after `stop`. No operation may be started any more.
+        """Take every event that is under way, and end the thread, after `stop`. No operation may be started any more.
 
-        Blocks until each operation that was started has ended.
+        What is taken now is not handled: who waited for it has ended, and a handler could start an operation, at which
+        the core would end the process. Blocks until each operation that was started has ended.
         """
+        self._closed.set()
         self._queue.shutdown()
         if self._thread.ident is not None:
             self._thread.join()
@@ -173,7 +175,7 @@ class Core:
                 if event.completion_type == _NOTHING:
                     self._line.turn()
                     self._await_calls()
-                else:
+                elif not self._closed.is_set():
                     event.tag(event)
             except BaseException:
                 # The thread must survive any error, because without it no call would be answered.
