@@ -137,3 +137,16 @@ def test_the_command_heeds_what_a_pipeline_answers(headrace, registry, canned):
         assert refused.exit_code == 2
         said = " ".join(refused.output.replace("│", " ").split())
         assert f"answers classes or single numbers, got 'digits': {what}" in said
+
+
+def test_the_command_has_no_advice_for_texts_that_an_encoder_reads(headrace, registry, canned):
+    applied = canned.pipeline()
+    spec = json.loads(applied.spec.json)
+    spec["stream"]["schema"] = [{"name": "kind", "type": "string", "role": "label"}]
+    spec["train"]["network"] = {"kind": "encoder"}
+    applied.spec.json = json.dumps(spec).encode()
+    registry.pipelines = [applied]
+    refused = headrace("advise", "digits")
+    assert refused.exit_code == 2
+    said = " ".join(refused.output.replace("│", " ").split())
+    assert "expected a pipeline of a table or an image, got 'digits': an encoder" in said

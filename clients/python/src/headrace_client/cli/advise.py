@@ -106,7 +106,7 @@ def _known(
 def _subject(name: str) -> _Subject:
     """Return what is known of a pipeline by that name, or the topic by it where there is none.
 
-    Raises typer's BadParameter where there is no advice for what it answers.
+    Raises typer's BadParameter where there is no advice for what it reads or answers.
     """
     with RegistryClient(find_addresses().registry) as registry:
         found = registry.pipelines(name)
@@ -116,7 +116,12 @@ def _subject(name: str) -> _Subject:
         datasets = registry.datasets(name)
     none: dict[str, Any] = {}
     label = next((field for field in view["spec"]["stream"]["schema"] if field["role"] == "label"), none)
-    task = (view["spec"].get("train") or {}).get("task")
+    train = view["spec"].get("train") or none
+    if (train.get("network") or none).get("kind") == "encoder":
+        raise typer.BadParameter(
+            f"expected a pipeline of a table or an image, got '{name}': an encoder, which no other network stands for"
+        )
+    task = train.get("task")
     if task == "ranking" or label.get("shape"):
         what = "a ranking" if task == "ranking" else "lists"
         raise typer.BadParameter(f"expected a pipeline that answers classes or single numbers, got '{name}': {what}")
