@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,26 +77,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: unit(item.nodeid)[0])
 
 
-SHARED = pytest.StashKey[ExitStack]()
+SHARED = pytest.StashKey[list[tuple[int, ExitStack]]]()
+"""What tests of one process share, and the last place in the order whose tests need it."""
+Share = Callable[[str, "Platform"], "Platform"]
 
 
 @pytest.fixture(scope="session")
-def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def share(request: pytest.FixtureRequest) -> Iterator[Share]:
+    """Start a platform for tests that share it: `share(path, platform)`. It stops after those of the path's unit."""
+    living = request.config.stash.setdefault(SHARED, [])
+    with ExitStack() as every:
+
+        def start(path: str, platform: Platform) -> Platform:
+            stack = every.enter_context(ExitStack())
+            living.append((unit(path)[0], stack))
+            return stack.enter_context(platform)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def platform(share: Share, tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """Kafka, Valkey and all six services, for the tests of tests/e2e alone."""
     from headrace_local.launcher import Platform
 
-    with ExitStack() as stack:
-        request.config.stash[SHARED] = stack
-        yield stack.enter_context(Platform.on_free_ports(tmp_path_factory.mktemp("platform")))
+    return share(*ON_THE_PLATFORM, Platform.on_free_ports(tmp_path_factory.mktemp("platform")))
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Kafka with the control topics and Valkey, without services: see `bootstrap_servers` and `redis_url`."""
+def broker(share: Share, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """Kafka with the control topics and Valkey, without services: see `bootstrap_servers` and `redis_url`.
+
+    It is there for tests of `tests/`, not for those of packages.
+    """
     from headrace_local.launcher import Platform
 
-    with Platform.on_free_ports(tmp_path_factory.mktemp("broker"), services=()) as started:
-        yield started
+    return share("tests/", Platform.on_free_ports(tmp_path_factory.mktemp("broker"), services=()))
 
 
 WORDS = "a the is was very not film plot song good bad fine awful great dull it and so of one two"
@@ -152,7 +168,9 @@ def _tiny_weights(vocabulary: int) -> dict[str, Any]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the shared platform after its last test: it would take time from the tests of other units."""
-    place = UNITS.index(ON_THE_PLATFORM)
-    if nextitem and unit(item.nodeid)[0] == place != unit(nextitem.nodeid)[0] and SHARED in item.config.stash:
-        item.config.stash[SHARED].close()
+    """Stop what no later test shares: it would take time from these. Only where units come in their order."""
+    if nextitem is None or not hasattr(item.config, "workerinput"):
+        return
+    for last_place, stack in item.config.stash.get(SHARED, []):
+        if last_place < unit(nextitem.nodeid)[0]:
+            stack.close()

@@ -292,18 +292,18 @@ def forget_pipelines() -> Callable[[KafkaSettings], None]:
 
 
 @pytest.fixture(scope="session")
-def lane_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def lane_settings(share: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of preprocessing on a broker of its own, where no other test's pipelines keep it busy."""
     from headrace_local.launcher import Platform
 
     home = tmp_path_factory.mktemp("lanes")
-    with Platform.on_free_ports(home, services=()) as broker:
-        yield Settings(
-            kafka_bootstrap_servers=broker.bootstrap_servers,
-            metrics_address="",
-            kafka_session_timeout_ms=6_000,
-            store_url=str(home / "store"),
-        )
+    broker = share("tests/", Platform.on_free_ports(home, services=()))
+    return Settings(
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+        metrics_address="",
+        kafka_session_timeout_ms=6_000,
+        store_url=str(home / "store"),
+    )
 
 
 @pytest.fixture(scope="module")

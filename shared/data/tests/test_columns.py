@@ -117,7 +117,7 @@ def bytes_of(array: pa.Array, field: Field) -> bytes:
 
 
 @pytest.mark.parametrize("element", NUMERIC)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_a_column_is_made_of_its_values_alone(element: str, given_: st.DataObject) -> None:
     shape = given_.draw(st.sampled_from(SHAPES))
