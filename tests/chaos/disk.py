@@ -16,11 +16,17 @@ class FullDisk:
     It needs no rights and no mount, and ends with the process: one that is started again finds space.
     """
 
-    def __init__(self, pids: Iterable[int]) -> None:
+    def __init__(self) -> None:
         self._before: dict[int, tuple[int, int]] = {}
-        for pid in pids:
-            _, most = limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+
+    def fill(self, pids: Iterable[int]) -> None:
+        """Refuse what these processes write from now on, until there is room again."""
+        for pid in set(pids) - self._before.keys():
+            try:
+                _, most = limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+            except ProcessLookupError:
+                continue
             self._before[pid] = limits
 
     def make_room(self) -> None:

@@ -12,7 +12,7 @@ MOST_INSTANCES = 3
 QUIET_S = 4.0
 """The shortest time between two events."""
 FILL_S = (4.0, 7.0)
-"""How long a disk stays full: as long as a freeze needs to meet it, and to be tried again."""
+"""How long a disk stays full at least: as long as a freeze needs to meet it, and to be tried again."""
 PAUSE_S = (7.5, 12.0)
 """How long a process stands still: always longer than its session, so that its partitions move on."""
 

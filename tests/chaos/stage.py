@@ -21,6 +21,8 @@ from records import MOST_PARTITIONS, PIPELINE
 from schedule import ADD, ANEW, BROKER, FILL, FREEZE, GROW, KILL, PAUSE, POISON, REMOVE, RESTART, Event
 
 Say = Callable[[str], None]
+FULL_AT_MOST_S = 60.0
+"""How long a disk stays full where nobody meets it."""
 
 
 class Stage:
@@ -32,7 +34,7 @@ class Stage:
         self._settings = settings
         self._say = say
         self._paused: dict[str, tuple[int, threading.Timer]] = {}
-        self._full: list[tuple[FullDisk, threading.Timer]] = []
+        self._full: list[threading.Thread] = []
         self._carry_out: dict[str, Callable[[Event], str | None]] = {
             KILL: self._kill,
             BROKER: self._kill,
@@ -59,12 +61,11 @@ class Stage:
             self._do(event)
 
     def settle(self) -> None:
-        """Let everything that stands still go on, and make room."""
+        """Let everything that stands still go on, and wait until there is room."""
         for name in list(self._paused):
             self._go_on(name)
-        for disk, timer in self._full:
-            timer.cancel()
-            disk.make_room()
+        for keeper in self._full:
+            keeper.join()
 
     def refusals(self) -> int:
         """Return how often full disks have refused what preprocessing wrote, by its logs."""
@@ -121,11 +122,24 @@ class Stage:
 
     def _fill(self, event: Event) -> str:
         """Fill the disk of every instance of a service, and ask for a dataset that meets it."""
-        pids = [status.pid for status in self._platform.status() if status.pid and status.name.startswith(event.target)]
-        disk = FullDisk(pids)
-        timer = threading.Timer(event.for_s, disk.make_room)
-        timer.daemon = True
-        self._full.append((disk, timer))
-        timer.start()
+        disk = FullDisk()
+        pids = self._pids(event.target)
+        disk.fill(pids)
+        keeper = threading.Thread(target=self._keep_full, args=[event, disk], daemon=True)
+        self._full.append(keeper)
+        keeper.start()
         datasets.ask(self._settings, f"full-{self.done[FILL]}")
         return f"pids {', '.join(map(str, pids))}"
+
+    def _keep_full(self, event: Event, disk: FullDisk) -> None:
+        """Let no instance write for the event's time; on a busy machine for longer, until one has met the full disk."""
+        began, met = time.monotonic(), self.refusals()
+        while (full_s := time.monotonic() - began) < event.for_s or (
+            self.refusals() == met and full_s < FULL_AT_MOST_S
+        ):
+            time.sleep(0.5)
+            disk.fill(self._pids(event.target))
+        disk.make_room()
+
+    def _pids(self, service: str) -> list[int]:
+        return [status.pid for status in self._platform.status() if status.pid and status.name.startswith(service)]
