@@ -5,12 +5,18 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import pytest
 import torch
 from headrace_data.spec.networks import FactorizationMachine
+from headrace_engines.model import run_in_batches
+from headrace_learning.evaluation import open_graph
 from headrace_learning.families import FAMILIES, mlp
 from headrace_learning.families.factorization import FAMILY, Pairs
 from headrace_learning.networks import count_parameters
+from headrace_learning.writer import OPSET, Writer
+from onnx import helper
 from torch import nn
 
 
@@ -61,3 +67,31 @@ def test_pairs_that_no_row_had_follow_from_others() -> None:
     machine = error(FAMILY.build(FactorizationMachine(kind="factorization", factors=4), (50,), 1))
     layers = error(mlp.mlp(50, (128, 64), 1))
     assert machine < 0.1 < 0.25 < layers
+
+
+def test_many_values_far_out_keep_the_digits_of_what_they_make_together() -> None:
+    """The squares that are subtracted from each other are fifty times what is between them."""
+    torch.manual_seed(4)
+    pairs = Pairs(200, 2).eval()
+    nn.init.uniform_(pairs.both.weight[:2], 0.99, 1.01)
+    signs = torch.cat([torch.ones(107), -torch.ones(93)])
+    rows = torch.stack([16 * signs, 16 * signs * torch.linspace(0.99, 1.0, 200)])
+    weights = pairs.both.weight.detach().double()
+    exact = (rows.double() @ weights[:2].T).square() - rows.double().square() @ weights[:2].T.square()
+    expected = exact / 2 + torch.nn.functional.linear(rows.double(), weights[2:])
+    with torch.no_grad():
+        answers = pairs(rows)
+    torch.testing.assert_close(answers.double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.from_numpy(_written(pairs, rows.numpy())), answers, rtol=1e-6, atol=0)
+
+
+def _written(pairs: Pairs, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return what ONNX Runtime makes of the rows by the graph that the pairs write."""
+    writer = Writer()
+    answer = pairs.write(writer, "rows")
+    shapes = {"rows": ["batch", rows.shape[1]], answer: ["batch", pairs.outputs]}
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(writer.nodes, "pairs", values[:1], values[1:], list(writer.constants.values()))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    (answers,) = run_in_batches(open_graph(model.SerializeToString()), {"rows": rows}, [answer])
+    return answers

@@ -35,22 +35,25 @@ class Pairs(nn.Module):
         """Return the sums: of all pairs it is half of what the square of a sum is beyond the sum of squares."""
         weights = self.both.weight[: self.outputs].T
         near = rows.clamp(-_FAR, _FAR)
-        pairs = (near @ weights).square() - near.square() @ weights.square()
+        if not self.training:
+            # Both squares are far larger than what is between them where there are many values: float32 would round
+            # it away. Learning can live with that, a graph that is compared with another runtime cannot.
+            weights, near = weights.double(), near.double()
+        pairs = ((near @ weights).square() - near.square() @ weights.square()) / 2
         linear: torch.Tensor = self.both(rows)[:, self.outputs :]
-        return pairs / 2 + linear
+        return pairs.to(linear.dtype) + linear
 
     def write(self, writer: Writer, value: str) -> str:
         """Write the same."""
         weights, bias = (each.detach().cpu().numpy() for each in (self.both.weight, self.both.bias))
         factors, linear = np.split(weights, 2)
         ends = [writer.constant(f"pairs.{name}", np.float32(end)) for name, end in (("low", -_FAR), ("high", _FAR))]
-        near = writer.node("Clip", value, *ends)
-        sums = writer.node("MatMul", near, writer.constant("pairs.factors", np.ascontiguousarray(factors.T)))
-        squares = writer.node(
-            "MatMul", writer.node("Mul", near, near), writer.constant("pairs.squares", np.square(factors.T))
-        )
+        near = writer.cast(writer.node("Clip", value, *ends), np.float32, np.float64)
+        exact = factors.T.astype(np.float64)
+        sums = writer.node("MatMul", near, writer.constant("pairs.factors", np.ascontiguousarray(exact)))
+        squares = writer.node("MatMul", writer.node("Mul", near, near), writer.constant("pairs.squares", exact**2))
         pairs = writer.node("Sub", writer.node("Mul", sums, sums), squares)
-        half = writer.node("Mul", pairs, writer.constant("pairs.half", np.float32(0.5)))
+        half = writer.node("Mul", pairs, writer.constant("pairs.half", np.float64(0.5)))
         plain = writer.node(
             "Gemm",
             value,
@@ -58,7 +61,7 @@ class Pairs(nn.Module):
             writer.constant("pairs.bias", np.split(bias, 2)[1]),
             transB=1,
         )
-        return writer.node("Add", half, plain)
+        return writer.node("Add", writer.cast(half, np.float64, np.float32), plain)
 
 
 def _build(section: FactorizationMachine, shape: Sequence[int], outputs: int) -> nn.Module:
