@@ -223,7 +223,14 @@ def test_mass_is_predicted_in_grams_and_hot_the_second_time(
     assert predicted.dtype == np.float32
     assert rmse <= MOST_GRAMS
     assert version["metrics"]["rmse"] <= MOST_GRAMS
-    assert {gate["gate"] for gate in version["gates"]} == {"errorRise", "sizeRatio", "latencyRatio"}
+    assert {gate["gate"] for gate in version["gates"]} == {
+        "errorRise",
+        "sizeRatio",
+        "latencyRatio",
+        "benefit",
+        "finite",
+        "repeatable",
+    }
     assert (first.cached, again.cached) == (False, True)
     assert first.outputs["prediction"] == again.outputs["prediction"]
 

@@ -49,8 +49,10 @@ def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version)
         make_variants(regressor.graph, INT8)[0], Rows("sha256:table", [(table, truth)], len(truth)), lambda *_: None
     )
 
-    expected = {"size_bytes", "latency_ms_batch_1", "latency_ms_batch_32", "rmse", "mae", "r2"}
-    assert fp32.metrics.keys() == int8.metrics.keys() == expected
+    expected = {"size_bytes", "latency_ms_batch_1", "latency_ms_batch_32", "difference_error", "rmse", "mae", "r2"}
+    assert fp32.metrics.keys() == int8.metrics.keys() >= expected
+    assert int8.metrics["difference_error"] > fp32.metrics["difference_error"] == 0.0
+    assert int8.metrics["non_finite_rows"] == int8.metrics["unrepeatable_rows"] == 0.0
     assert fp32.metrics["rmse"] == pytest.approx(2.0)
     assert int8.metrics["rmse"] != fp32.metrics["rmse"]
     assert int8.metrics["rmse"] == pytest.approx(2.0, rel=0.5)

@@ -47,7 +47,7 @@ def test_a_first_version_worse_than_its_baseline_is_refused_with_both_figures_an
     assert isinstance(refused, facts.ModelRefused)
     assert "accuracy 0.2400, and 0.3000 by always answering 'yes'" in refused.reason
     assert "compress.gates.baseline: ignored" in refused.reason
-    assert len(refused.gates) == 10
+    assert len(refused.gates) == 16
     assert ledger.catalogue.champion("digits") is None
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 STEADY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same on a machine with much else to do."""
 
-GATES = ("accuracyDrop", "agreement", "relativeLogitError", "klDivergence", "sizeRatio", "latencyRatio")
+GATES = ("accuracyDrop", "agreement", "relativeLogitError", "klDivergence", "sizeRatio", "latencyRatio", "benefit")
 
 
 TEXTS = """
@@ -32,13 +32,28 @@ train: {{network: {{kind: encoder, digest: "{digest}", sizeBytes: 7{more}}}}}
 """
 
 
+TABLE = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: table}}
+stream:
+  topic: table
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: mass, type: float32, role: feature}}
+    - {{name: species, type: string, role: label}}
+train: {{network: {{kind: mlp, hidden: [4]}}}}
+compress: {{gates: {{{gates}}}}}
+"""
+
+
 def limits(*values):
     gates = (*TASKS["classification"].gates, *COMMON_GATES)
     assert tuple(gate.name for gate in gates) == GATES
     return [Limit(gate, value) for gate, value in zip(gates, values, strict=True)]
 
 
-LIMITS = limits(0.01, 0.98, 0.05, 0.02, 1.0, 1.5)
+LIMITS = limits(0.01, 0.98, 0.05, 0.02, 1.0, 1.5, 0.99)
 FP32 = {
     "accuracy": 0.97,
     "agreement": 1.0,
@@ -113,6 +128,7 @@ def test_a_gate_tells_what_was_measured_against_fp32():
             "klDivergence": 0.001,
             "sizeRatio": 0.3,
             "latencyRatio": 0.5,
+            "benefit": 0.3,
         }
     )
 
@@ -122,7 +138,7 @@ def test_a_variant_may_be_more_accurate_than_fp32():
 
 
 def test_fp32_passes_whatever_the_limits_are_because_they_refer_to_it():
-    strict = limits(0.0, 1.0, 0.0, 0.0, 0.5, 0.5)
+    strict = limits(0.0, 1.0, 0.0, 0.0, 0.5, 0.5, 0.5)
     assert all(result.passed for result in judge([variant("fp32", {})], strict))
 
 
@@ -141,7 +157,7 @@ def test_what_was_not_measured_fails_its_gate(missing, value):
 def test_nothing_passes_when_fp32_was_not_measured(reference):
     results = judge([variant("fp32", reference), variant("int8", INT8)], LIMITS)
     failed = {result.gate for result in results if not result.passed}
-    assert failed == {"accuracyDrop", "sizeRatio", "latencyRatio"}
+    assert failed == {"accuracyDrop", "sizeRatio", "latencyRatio", "benefit"}
 
 
 def test_no_variant_passes_without_fp32():
@@ -175,6 +191,52 @@ def test_the_smaller_graph_wins_at_equal_latency_and_the_first_at_equal_size():
 def test_a_variant_without_a_latency_never_beats_one_with():
     variants = [variant("fp32", {}), variant("int8", INT8)]
     assert best(variants, [GateResult("int8", "agreement", True, 0.98, 0.99)]) == variants[1]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "passed"),
+    [
+        ({"size_bytes": 1000.0, "latency_ms_batch_1": 0.25}, False),
+        ({"size_bytes": 990.0, "latency_ms_batch_1": 0.25}, True),
+        ({"size_bytes": 1000.0, "latency_ms_batch_1": 0.19}, True),
+        ({"size_bytes": 1000.0, "latency_ms_batch_1": 0.25, "latency_ms_batch_32": 1.0}, True),
+    ],
+)
+def test_a_variant_that_is_neither_smaller_nor_faster_is_refused(metrics, passed):
+    variants = [variant("fp32", FP32 | {"latency_ms_batch_32": 2.0}), variant("int8", INT8 | metrics)]
+    (benefit,) = (each for each in judge(variants, LIMITS) if (each.variant, each.gate) == ("int8", "benefit"))
+    assert benefit.passed is passed
+
+
+@pytest.mark.parametrize(("gate", "metric"), [("finite", "non_finite_rows"), ("repeatable", "unrepeatable_rows")])
+def test_one_row_without_a_number_or_with_other_bytes_refuses_a_variant_fp32_too(gate, metric):
+    limits = [limit for limit in specs.limits(spec_of()) if limit.gate.name == gate]
+    for rows, passed in ((None, True), (0.0, True), (1.0, False)):
+        more = {} if rows is None else {metric: rows}
+        results = judge([variant("fp32", FP32 | more), variant("int8", INT8 | more)], limits)
+        assert [(each.gate, each.passed) for each in results] == [(gate, passed)] * 2
+
+
+def test_where_certainty_is_asked_for_the_bad_end_of_the_interval_decides():
+    spec = spec_of(", certainty: 0.95")
+    judged = {
+        error: {each.gate: each for each in specs.judged([variant("fp32", FP32), variant("int8", metrics)], spec)}
+        for error in (0.0, 0.005, 0.006, None)
+        for metrics in [INT8 | ({} if error is None else {"difference_error": error})]
+    }
+    # Student's t of 19 degrees of freedom: 1.7291.
+    assert judged[0.005]["accuracyDrop"].measured == pytest.approx(0.005 * 1.7291, rel=1e-3)
+    assert [judged[each]["accuracyDrop"].passed for each in (0.0, 0.005, 0.006, None)] == [True, True, False, False]
+    # What a variant must reach by itself is no difference from anything.
+    assert all(each["accuracy"].measured == 0.97 for each in judged.values())
+    plain = specs.judged([variant("fp32", FP32), variant("int8", INT8)], spec_of())
+    assert all(each.passed for each in plain)
+
+
+def spec_of(gates=""):
+    document = TABLE.format(gates=f"limits: {{accuracy: 0.5}}{gates}")
+    pipeline = load_pipeline(document)
+    return PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
 
 
 metrics = st.fixed_dictionaries(

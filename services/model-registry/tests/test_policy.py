@@ -92,7 +92,7 @@ def test_the_first_version_is_released_when_its_gates_pass(story, world, ledger)
         cache=facts.CachePolicy.REDIS,
         cache_ttl_s=3600,
     )
-    assert len(released.gates) == 10
+    assert len(released.gates) == 16
     assert all(gate.passed for gate in released.gates)
 
 

@@ -14,9 +14,9 @@ from headrace_model_registry.core.gates import Limit, best, judge
 
 LIMITS = [
     Limit(gate, value)
-    for gate, value in zip((*TASKS["regression"].gates, *COMMON_GATES), (0.05, 1.0, 1.5), strict=True)
+    for gate, value in zip((*TASKS["regression"].gates, *COMMON_GATES), (0.05, 1.0, 1.5, 0.99), strict=True)
 ]
-GATES = ["errorRise", "sizeRatio", "latencyRatio"]
+GATES = ["errorRise", "sizeRatio", "latencyRatio", "benefit"]
 
 
 def variant(name, rmse, size=1000.0, latency=0.2):
@@ -36,7 +36,7 @@ def test_a_regression_has_gates_of_its_own():
         (name, gate) for name in ("fp32", "int8") for gate in GATES
     ]
     assert all(result.passed for result in results)
-    assert results[3].measured == pytest.approx(0.04)
+    assert results[4].measured == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_regression_is_released_and_a_worse_one_refused(world, ledger):
 
     assert isinstance(released, facts.ModelReleased)
     assert released.variant == "int8"
-    assert [gate.gate for gate in released.gates] == GATES * 2
+    assert [gate.gate for gate in released.gates] == [*GATES, "finite", "repeatable"] * 2
     assert isinstance(refused, facts.ModelRefused)
     assert refused.reason.startswith(
         "worse than the champion on the same rows: rmse 21 over 300 rows, version 1 rmse 20 over 300 rows"

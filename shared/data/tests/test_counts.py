@@ -108,7 +108,7 @@ def test_what_is_no_count_is_told(wrong: float) -> None:
         ({"label": "bool"}, "train.task: expected classification or .* for a label of type bool, got count"),
         ({"label": "int32, shape: [3]"}, r"for a label of type int32 and shape \[3\], got count"),
         ({"feature": "expected_count"}, "'expected_count' belongs to the answers of a count"),
-        ({"gates": "accuracyDrop: 0.1"}, "expected gates of a count .errorRise, sizeRatio, latencyRatio."),
+        ({"gates": "accuracyDrop: 0.1"}, "expected gates of a count .errorRise, sizeRatio, latencyRatio, benefit."),
         ({"gates": "measure: rmse"}, "expected one of deviance, deviance_explained, count_mae, total_error"),
         ({"gates": "measure: total_error"}, "expected one of deviance, deviance_explained, count_mae, got total_error"),
         ({"gates": "limits: {deviance_explained: 1.5}"}, "expected a finite number of at most 1, got 1.5"),

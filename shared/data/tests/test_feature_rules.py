@@ -210,13 +210,13 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         (
             [("{kind: mlp}", "{kind: mlp}\ncompress: {gates: {errorRise: 0.1}}")],
             "line 19: compress.gates.errorRise: expected gates of a classification (accuracyDrop, agreement, "
-            "relativeLogitError, klDivergence, sizeRatio, latencyRatio), got one of "
+            "relativeLogitError, klDivergence, sizeRatio, latencyRatio, benefit), got one of "
             f"{kinds(lambda task: 'errorRise' in [gate.name for gate in task.gates], 'a ')}",
         ),
         (
             [("y, type: int64", "y, type: float32"), ("{kind: mlp}", "{kind: mlp}\ncompress: {gates: {agreement: 1}}")],
-            "line 19: compress.gates.agreement: expected gates of a regression (errorRise, sizeRatio, latencyRatio), "
-            "got one of a classification or a multilabel",
+            "line 19: compress.gates.agreement: expected gates of a regression (errorRise, sizeRatio, latencyRatio, "
+            "benefit), got one of a classification or a multilabel",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_levels_are_those_of_the_document_or_three_and_old_specs_say_nothing_of_
             "compareWith: expected none for a quantile, which trees do not learn",
         ),
         ({"feature": "quantiles"}, "'quantiles' belongs to the answers of a quantile"),
-        ({"gates": "accuracyDrop: 0.1"}, "expected gates of a quantile .errorRise, sizeRatio, latencyRatio."),
+        ({"gates": "accuracyDrop: 0.1"}, "expected gates of a quantile .errorRise, sizeRatio, latencyRatio, benefit."),
         ({"gates": "measure: rmse"}, "expected one of pinball, coverage, median_mae, coverage_error"),
         ({"train": ", task: quantile, threshold: {maximise: f1}"}, "threshold: expected none for a quantile"),
     ],

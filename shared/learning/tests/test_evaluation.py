@@ -9,7 +9,6 @@ from headrace_learning.errors import NotAServedGraph
 from headrace_learning.evaluation import (
     evaluate,
     logits_of,
-    median_latencies_ms,
     open_graph,
     predict,
     relative_logit_error,
@@ -143,17 +142,3 @@ def test_batches_give_what_one_run_gives(linear_graph: LinearGraph) -> None:
         run_in_batches(session, {"extra": rows["extra"]}, ["label"])
     with pytest.raises(ValueError, match="at least one"):
         run_in_batches(session, {"x": rows["x"][:0]}, ["label"])
-
-
-def test_latency_is_that_of_the_batch_asked_for(linear_graph: LinearGraph) -> None:
-    small = linear_graph(np.ones((3, 3)), CLASSES)
-    wide = np.random.default_rng(0).normal(size=(2000, 3))
-    rows = {"x": np.ones((2, 3), dtype=np.float32)}
-
-    assert median_latencies_ms([small], rows, batch=1, budget_s=0.05)[0] > 0
-    single, many = (
-        median_latencies_ms([linear_graph(wide, CLASSES)], {"x": np.ones((2, 2000), np.float32)}, batch, 0.05)[0]
-        for batch in (1, 512)
-    )
-    assert many > 2 * single
-    assert len(median_latencies_ms([small, small], rows, batch=32, budget_s=0.01)) == 2

@@ -18,8 +18,9 @@ from headrace_data.tasks.regression import PREDICTION, errors_of
 from headrace_data.transforms import LARGEST, FittedCategory, FittedTransform, FittedTransforms
 from headrace_engines.model import run_in_batches
 from headrace_learning.building import LabelScale, features_of, served
+from headrace_learning.costs import latencies_ms
 from headrace_learning.errors import ExportMismatch, NotLearnable
-from headrace_learning.evaluation import evaluate, median_latencies_ms, open_graph, predict, predict_numbers
+from headrace_learning.evaluation import evaluate, open_graph, predict, predict_numbers
 from headrace_learning.export import export_graph
 from headrace_learning.families import mlp
 from headrace_learning.features import Feature
@@ -332,7 +333,7 @@ def test_a_regression_answers_in_the_labels_unit(
     assert measured["rmse"] == pytest.approx(np.sqrt(12.5))
     assert measured["mae"] == pytest.approx(3.5)
     assert measured["r2"] == pytest.approx(1 - 12.5 / truth.var())
-    assert len(median_latencies_ms([graph], columns, 1, 0.01)) == 1
+    assert len(latencies_ms([graph], columns, 1, 0.01)) == 1
 
 
 @pytest.mark.parametrize(

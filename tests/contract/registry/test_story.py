@@ -52,7 +52,7 @@ def test_from_an_applied_pipeline_to_a_release_and_through_a_restart(
         assert (released.epoch, released.ordinal, released.alias, released.variant) == (1, 1, "champion", "int8")
         assert (released.cache, released.cache_ttl_s, released.reason) == (CACHE_POLICY_REDIS, 3600, "")
         assert released.graph == cast.artifact("int8")
-        assert len(released.gates) == 10
+        assert len(released.gates) == 16
         known = cast.everything(registry, name)
         (version,) = known[3].versions
         assert version.state == pb.VERSION_STATE_RELEASED

@@ -1,14 +1,12 @@
-"""Measurements of served graphs on labelled rows: how good their answers are, fidelity and latency.
+"""Measurements of served graphs on labelled rows: how good their answers are, and how faithful.
 
 Everything works on graphs as bytes and raw columns, so the same functions measure what a trainer exported, what a
 compressor made of it, and an older version on newer rows. How answers are measured is the task's:
-`headrace_data.tasks`. Latencies are in milliseconds.
+`headrace_data.tasks`. What a graph takes to run is in `costs`.
 """
 
 import math
-import statistics
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -27,10 +25,6 @@ from headrace_learning.graphs import (
     task_of_graph,
     with_logits,
 )
-
-_WARM_UP_RUNS = 5
-_FEWEST_RUNS = 20
-
 
 WHOLE: Final = Slices()
 """No slices."""
@@ -133,29 +127,3 @@ def logits_of(graph: bytes, columns: Columns) -> Array:
 def _logits(model: Model, columns: Columns) -> Array:
     (logits,) = run_in_batches(model, columns, [LOGITS])
     return logits.astype(np.float64)
-
-
-def median_latencies_ms(graphs: Sequence[bytes], columns: Columns, batch: int, budget_s: float = 0.5) -> list[float]:
-    """Return each graph's median time of one run with `batch` rows on one thread, in milliseconds.
-
-    The graphs take turns, so that whatever else the machine does meanwhile burdens all of them alike. Measures for
-    about `budget_s` seconds in all and at least 20 runs of each, after a few that warm up. Fewer rows than `batch` are
-    repeated to fill it.
-    """
-    feeds = {name: np.resize(column, (batch, *column.shape[1:])) for name, column in columns.items()}
-    models = [open_graph(graph) for graph in graphs]
-    turns = [
-        (model, {each.name: feeds[each.name] for each in model.inputs}, [each.name for each in model.outputs])
-        for model in models
-    ]
-    for _ in range(_WARM_UP_RUNS):
-        for model, feed, outputs in turns:
-            model.run(feed, outputs)
-    times: list[list[float]] = [[] for _ in turns]
-    end = time.perf_counter() + budget_s
-    while len(times[0]) < _FEWEST_RUNS or time.perf_counter() < end:
-        for (model, feed, outputs), taken in zip(turns, times, strict=True):
-            start = time.perf_counter()
-            model.run(feed, outputs)
-            taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) * 1e3 for taken in times]

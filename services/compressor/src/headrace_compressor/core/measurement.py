@@ -2,15 +2,27 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 
 import numpy as np
 from headrace_data.spec.feature_rules import EMBEDDING
-from headrace_data.tasks import EMBEDDING_COSINE, Classes, Mean, Slices, SliceScores
+from headrace_data.tasks import (
+    EMBEDDING_COSINE,
+    MEMORY,
+    NON_FINITE,
+    SIZE,
+    UNREPEATABLE,
+    Answers,
+    Classes,
+    Differences,
+    Groups,
+    Mean,
+    Slices,
+    SliceScores,
+)
 from headrace_data.tasks.classification import LOGIT_ERROR
 from headrace_engines.model import Tensor, run_in_batches
-from headrace_learning import evaluation
+from headrace_learning import costs, evaluation
 from headrace_learning.evaluation import WHOLE, Answerer, Labelled
 from headrace_learning.graphs import Array, Columns, task_of_graph
 
@@ -66,47 +78,57 @@ def joined(splits: Sequence[Rows]) -> Rows:
 def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each variant's name and measurements, the first being the reference that the others are compared with.
 
-    Measurements: size_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the variants take
-    turns, so that their ratios hold on a busy machine; accuracy, log_loss, calibration_error; and beside the reference
-    agreement (share of equal labels), relative_logit_error and kl_divergence (in nats); of graphs that answer
-    embeddings embedding_cosine, the mean over rows. Of another task its
+    Measurements: size_bytes, memory_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the
+    variants take turns, so that their ratios hold on a busy machine, and latency_p99_ms_batch_1 and _32;
+    non_finite_rows and unrepeatable_rows; difference_error, as `Differences` says; accuracy, log_loss,
+    calibration_error; and beside the reference agreement (share of equal labels), relative_logit_error and
+    kl_divergence (in nats); of graphs that answer embeddings embedding_cosine, the mean over rows. Of another task its
     measures, and what it tells of answers that are alike, in the place of the last six. Of slices their rows, and the
     measures of the task.
     """
-    first = rows.first
-    latencies = {
-        f"latency_ms_batch_{batch}": evaluation.median_latencies_ms(list(graphs.values()), first, batch)
-        for batch in _BATCHES
-    }
     reference = next(iter(graphs.values()))
-    scores = partial(_beside, reference) if task_of_graph(reference).has_logits else _alone
-    for place, (name, graph) in enumerate(graphs.items()):
+    has_logits = task_of_graph(reference).has_logits
+    differences = Differences(task_of_graph(reference))
+    for (name, graph), taken in zip(graphs.items(), _costs(list(graphs.values()), rows.first), strict=True):
+        scored = _Scored(Answerer(graph, rows.positive), rows.slices)
+        beside = _beside(reference, graph, rows, scored) if has_logits else scored.over(rows)
         yield (
             name,
             {
-                "size_bytes": float(len(graph)),
-                **{metric: values[place] for metric, values in latencies.items()},
-                **scores(graph, rows),
+                **taken,
+                NON_FINITE: float(scored.non_finite),
+                **beside,
+                **differences.of(scored.groups),
                 **_embeddings(reference, graph, rows),
             },
         )
 
 
-def _beside(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
+def _costs(graphs: Sequence[bytes], first: Columns) -> Iterator[dict[str, float]]:
+    """Yield what each graph takes to run, and whether it does the same each time."""
+    latencies = {batch: costs.latencies_ms(graphs, first, batch) for batch in _BATCHES}
+    for place, graph in enumerate(graphs):
+        held = costs.held_bytes(graph, first, max(_BATCHES))
+        yield {
+            SIZE: float(len(graph)),
+            **({MEMORY: float(held)} if held is not None else {}),
+            **{f"latency_ms_batch_{batch}": found[place].median for batch, found in latencies.items()},
+            **{f"latency_p99_ms_batch_{batch}": found[place].p99 for batch, found in latencies.items()},
+            UNREPEATABLE: float(costs.rows_answered_otherwise(graph, first, max(_BATCHES))),
+        }
+
+
+def _beside(reference: bytes, graph: bytes, rows: Rows, scored: "_Scored") -> dict[str, float]:
     """Return how good a variant's answers are, and how far from those that the reference gives."""
-    expected, given = Answerer(reference), Answerer(graph, rows.positive)
-    scores, logits = given.scores(), evaluation.LogitError(reference, graph)
-    parts = SliceScores(rows.slices, given.scores)
+    expected, logits = Answerer(reference), evaluation.LogitError(reference, graph)
     alike: dict[str, Mean] = {}
     for features, truth in rows.batches:
-        got = given.answers(features)
-        scores.add(got, truth)
-        parts.add(features, got, truth)
+        got = scored.add(features, truth)
         logits.add(features)
-        for name, mean in given.task.alike(expected.answers(features), got).items():
+        for name, mean in expected.task.alike(expected.answers(features), got).items():
             alike.setdefault(name, Mean()).add(mean, len(truth))
     beside = {name: mean.value for name, mean in alike.items()}
-    return {**scores.quality(), **beside, LOGIT_ERROR: logits.relative, **parts.metrics()}
+    return {**scored.quality(), **beside, LOGIT_ERROR: logits.relative, **scored.parts()}
 
 
 def _embeddings(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
@@ -124,21 +146,51 @@ def _embeddings(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
 
 def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:
     """Return the measures of a version's task on the rows; `compared` are the classes of all versions beside it."""
-    return _scored(Answerer(graph, rows.positive, compared), rows, WHOLE)
-
-
-def _alone(graph: bytes, rows: Rows) -> dict[str, float]:
-    """Return the measures of a variant's task on the rows, and on slices of them."""
-    return _scored(Answerer(graph, rows.positive), rows, rows.slices)
-
-
-def _scored(answerer: Answerer, rows: Rows, slices: Slices) -> dict[str, float]:
-    scores, parts = answerer.scores(), SliceScores(slices, answerer.scores)
+    answerer = Answerer(graph, rows.positive, compared)
+    scores = answerer.scores()
     for features, truth in rows.batches:
-        answers = answerer.answers(features)
-        scores.add(answers, truth)
-        parts.add(features, answers, truth)
-    return scores.quality() | parts.metrics()
+        scores.add(answerer.answers(features), truth)
+    return scores.quality()
+
+
+class _Scored:
+    """What a graph answers to rows that come batch by batch, measured as a whole and part by part."""
+
+    def __init__(self, answerer: Answerer, slices: Slices) -> None:
+        self._answerer = answerer
+        self._scores = answerer.scores()
+        self._slices = SliceScores(slices, answerer.scores)
+        self.groups = Groups(answerer.task, answerer.scores)
+        self.non_finite = 0
+        """Rows with an answer that is no finite number."""
+
+    def add(self, features: Columns, truth: Array) -> Answers:
+        """Add rows, and return what was answered."""
+        answers = self._answerer.answers(features)
+        self._scores.add(answers, truth)
+        self._slices.add(features, answers, truth)
+        self.groups.add(answers, truth)
+        self.non_finite += _non_finite_rows(answers)
+        return answers
+
+    def over(self, rows: Rows) -> dict[str, float]:
+        """Add all rows; return the measures of the task, and those of slices."""
+        for features, truth in rows.batches:
+            self.add(features, truth)
+        return {**self.quality(), **self.parts()}
+
+    def quality(self) -> dict[str, float]:
+        """Return the measures of the task."""
+        return self._scores.quality()
+
+    def parts(self) -> dict[str, float]:
+        """Return those of slices."""
+        return self._slices.metrics()
+
+
+def _non_finite_rows(answers: Answers) -> int:
+    bad = [~np.isfinite(each).reshape(len(each), -1).all(axis=1) for each in answers.values() if each.dtype.kind == "f"]
+    return int(np.logical_or.reduce(bad).sum()) if bad else 0
 
 
 def reads(graph: bytes, columns: Columns) -> bool:

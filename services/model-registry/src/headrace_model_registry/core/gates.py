@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import LATENCY, Gate
+from headrace_data.tasks import LATENCY, Gate, Measure, at_worst
 
 from headrace_model_registry.core.facts import GateResult, NotApplicable, Variant
 
@@ -26,16 +26,30 @@ class Limit:
     value: float
 
 
-def judge(variants: Sequence[Variant], limits: Sequence[Limit]) -> tuple[GateResult, ...]:
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """How certain gates must hold that compare the measure which the task is known by with fp32's."""
+
+    measure: Measure
+    certainty: float
+    """One-sided: 0.95 is right in 95 cases of 100."""
+
+
+def judge(
+    variants: Sequence[Variant], limits: Sequence[Limit], sureness: Sureness | None = None
+) -> tuple[GateResult, ...]:
     """Return every gate of every variant, in their order; fp32 itself passes, being what the limits refer to.
 
     A gate of a measure by itself judges fp32 as well. A measurement that is missing or not a number fails its gate.
-    Without fp32 there is nothing to refer to, and no variant passes.
+    Without fp32 there is nothing to refer to, and no variant passes. With `sureness` the bad end of what the difference
+    from fp32 may be is judged.
     """
     reference = next((variant for variant in variants if variant.name == REFERENCE_VARIANT), None)
     beside = reference.metrics if reference else {}
     results = [
-        _passed(each) if variant is reference and not each.gate.of_itself else _judged(variant, beside, each)
+        _passed(each)
+        if variant is reference and not each.gate.of_itself
+        else _judged(variant, beside, each, None if each.gate.of_itself else sureness)
         for variant in variants
         for each in limits
     ]
@@ -72,8 +86,11 @@ def _passed(limit: Limit) -> GateResult:
     return GateResult(REFERENCE_VARIANT, limit.gate.name, True, limit.value, limit.gate.neutral)
 
 
-def _judged(variant: Variant, reference: Mapping[str, float], limit: Limit) -> GateResult:
-    gate, measured = limit.gate, limit.gate.measured(variant.metrics, reference)
+def _judged(
+    variant: Variant, reference: Mapping[str, float], limit: Limit, sureness: Sureness | None = None
+) -> GateResult:
+    own = at_worst(variant.metrics, sureness.measure, sureness.certainty) if sureness else variant.metrics
+    gate, measured = limit.gate, limit.gate.measured(own, reference)
     if math.isnan(measured):
         measured = -math.inf if gate.at_least else math.inf
     over = limit.value - measured if gate.at_least else measured - limit.value

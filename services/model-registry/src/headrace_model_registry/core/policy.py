@@ -115,7 +115,7 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
         if request.run_id not in catalogue.runs:
             return [request]
         return [_refused(version, (), "the champion changed again and again while the version was measured")]
-    results = gates.judge(fact.variants, specs.limits(run.request.spec))
+    results = specs.judged(fact.variants, run.request.spec)
     variant = gates.best(fact.variants, results)
     results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
     if variant is None:
@@ -187,7 +187,7 @@ def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Deci
     champion = catalogue.champion(version.trained.model)
     if champion is None or champion.trained.pipeline != pipeline:
         return decisions
-    results = gates.judge(version.variants, specs.limits(spec))
+    results = specs.judged(version.variants, spec)
     variant = gates.best(version.variants, results)
     results += gates.empty_features(version.trained.metrics)
     if variant is None:

@@ -3,14 +3,30 @@
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 from headrace_data.spec import Pipeline, own_name, parse_canonical
-from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, in_each_slice, not_worse, reached
+from headrace_data.tasks import (
+    COMMON_GATES,
+    EMBEDDING_GATE,
+    SOUND_GATES,
+    TASKS,
+    in_each_slice,
+    not_worse,
+    reached,
+)
 from headrace_runtime.record_topics import group_of, raw_topic
 
-from headrace_model_registry.core.facts import CachePolicy, DatasetFrozen, PipelineApplied, PipelineSpec
-from headrace_model_registry.core.gates import Limit
+from headrace_model_registry.core.facts import (
+    CachePolicy,
+    DatasetFrozen,
+    GateResult,
+    PipelineApplied,
+    PipelineSpec,
+    Variant,
+)
+from headrace_model_registry.core.gates import Limit, Sureness, judge
 
 _ID_DIGITS = 32
 """Hexadecimal digits of a run id: 128 bits, so two different runs never share one."""
@@ -92,7 +108,20 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
     held += [Limit(in_each_slice(task.measures[name], gates.slice_rows), value) for name, value in gates.slices.items()]
+    held += [Limit(gate, 0.0) for gate in SOUND_GATES]
     return tuple(held)
+
+
+def sureness(spec: PipelineSpec) -> Sureness | None:
+    """Return how certain gates must hold, None where what was measured decides."""
+    parsed = parse(spec)
+    certainty = parsed.compress.gates.certainty
+    return None if certainty is None else Sureness(TASKS[parsed.task].headline, certainty)
+
+
+def judged(variants: Sequence[Variant], spec: PipelineSpec) -> tuple[GateResult, ...]:
+    """Return every gate of every variant, as a pipeline sets them."""
+    return judge(variants, limits(spec), sureness(spec))
 
 
 def measure(spec: PipelineSpec) -> str:

@@ -189,6 +189,8 @@ NDCG_DROP = 0.01
 
 EMBEDDING_COSINE_LEAST = 0.99
 """Default of the gate embeddingCosine."""
+BENEFIT = 0.99
+"""Default of the gate benefit."""
 SLICE_ROWS = 30
 """Default of the gates' sliceRows."""
 
@@ -232,6 +234,19 @@ class Gates(Section):
     )
     latency_ratio: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=1.5, description="Its latency over that of fp32, at most."
+    )
+    benefit: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
+        default=BENEFIT,
+        exclude_if=lambda value: value == BENEFIT,  # as for classWeights
+        description="Its size, its latency at one row or that at 32 over that of fp32, whichever is least, at most: a "
+        "variant that is neither smaller nor faster is for nothing.",
+    )
+    certainty: Annotated[float, pydantic.Field(gt=0.5, lt=1)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="With what certainty, such as 0.95, gates hold that compare the measure that the task is known by "
+        "with fp32's, on rows like those of the test split: the bad end of the interval of the difference decides. A "
+        "test split of fewer than 20 rows makes nothing certain. Left out: what was measured decides.",
     )
     measure: str | None = pydantic.Field(
         default=None,

@@ -8,11 +8,18 @@ from typing import Final, Literal
 
 from headrace_data.tasks.classification import Classification, classes_of
 from headrace_data.tasks.count import Count
+from headrace_data.tasks.differences import DIFFERENCE_ERROR, Differences, Groups, at_worst
 from headrace_data.tasks.gate import (
+    BATCH_LATENCY,
     COMMON_GATES,
     EMBEDDING_COSINE,
     EMBEDDING_GATE,
     LATENCY,
+    MEMORY,
+    NON_FINITE,
+    SIZE,
+    SOUND_GATES,
+    UNREPEATABLE,
     Gate,
     not_worse,
     reached,
@@ -74,19 +81,28 @@ def task_of_outputs(names: Collection[str]) -> Task | None:
 
 
 __all__ = [
+    "BATCH_LATENCY",
     "COMMON_GATES",
+    "DIFFERENCE_ERROR",
     "EMBEDDING_COSINE",
     "EMBEDDING_GATE",
     "LATENCY",
+    "MEMORY",
+    "NON_FINITE",
+    "SIZE",
+    "SOUND_GATES",
     "TASKS",
     "TREES",
+    "UNREPEATABLE",
     "Achieved",
     "Always",
     "Answers",
     "Array",
     "Baseline",
     "Classes",
+    "Differences",
     "Gate",
+    "Groups",
     "Labels",
     "Mean",
     "Measure",
@@ -100,6 +116,7 @@ __all__ = [
     "TaskKind",
     "TaskSettings",
     "at_least",
+    "at_worst",
     "classes_of",
     "in_each_slice",
     "joined",

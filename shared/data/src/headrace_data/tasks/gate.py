@@ -74,11 +74,36 @@ def drop(measure: Measure, name: str, setting: str) -> Gate:
 
 LATENCY: Final = "latency_ms_batch_1"
 """Median time of one run with one row, in milliseconds."""
+SIZE: Final = "size_bytes"
+"""Size of the graph."""
+MEMORY: Final = "memory_bytes"
+"""Memory that a graph holds once it is loaded and has answered 32 rows."""
+BATCH_LATENCY: Final = "latency_ms_batch_32"
+"""Median time of one run with 32 rows, in milliseconds."""
+NON_FINITE: Final = "non_finite_rows"
+"""Rows with an answer that is no finite number."""
+UNREPEATABLE: Final = "unrepeatable_rows"
+"""Rows of a batch to which the same batch gave other bytes the second time."""
+
+
+def _benefit(own: Metrics, reference: Metrics) -> float:
+    """Return the least of a variant's size and latencies as a share of fp32's: what it is there for."""
+    shares = (ratio(name)(own, reference) for name in (SIZE, LATENCY, BATCH_LATENCY))
+    return min((share for share in shares if not math.isnan(share)), default=math.nan)
+
+
 COMMON_GATES: Final = (
-    Gate("sizeRatio", "size_ratio", ratio("size_bytes"), 1.0),
+    Gate("sizeRatio", "size_ratio", ratio(SIZE), 1.0),
     Gate("latencyRatio", "latency_ratio", ratio(LATENCY), 1.0),
+    Gate("benefit", "benefit", _benefit, 1.0),
 )
 """The gates of every task: what a variant costs."""
+SOUND_GATES: Final = (
+    # Of before they were counted nothing is known against them.
+    Gate("finite", "", lambda own, _: own.get(NON_FINITE, 0.0), 0.0, of_itself=True),
+    Gate("repeatable", "", lambda own, _: own.get(UNREPEATABLE, 0.0), 0.0, of_itself=True),
+)
+"""What every variant must be, fp32 too, whatever a pipeline says: rows that are not, of which there may be none."""
 EMBEDDING_COSINE: Final = "embedding_cosine"
 """Mean cosine of a variant's embeddings of texts with those of fp32."""
 EMBEDDING_GATE: Final = Gate(
