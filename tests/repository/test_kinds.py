@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import REFERENCE_VARIANT, Gates, Optimizer, Train, Variant
+from headrace_data.spec import REFERENCE_VARIANT, VARIANT_NAMES, AnyVariant, Gates, Optimizer, Train
 from headrace_data.spec.optimizer import AnySchedule
 from headrace_data.spec.transform import KINDS
 from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, TaskKind
@@ -97,9 +97,10 @@ def test_the_networks_of_the_spec_are_the_families_of_the_table() -> None:
 
 
 def test_the_variants_of_the_spec_are_the_methods_of_the_table() -> None:
-    assert kinds(Variant) == METHODS.keys()
-    names = [REFERENCE_VARIANT, *(method.variant for method in METHODS.values())]
+    assert kinds(get_args(AnyVariant)[0]) == METHODS.keys()
+    names = [REFERENCE_VARIANT, *VARIANT_NAMES.values()]
     assert len(set(names)) == len(names)
+    assert VARIANT_NAMES.keys() == METHODS.keys() - {"chain"}
 
 
 def test_the_optimisers_and_schedules_of_the_spec_are_those_of_the_tables() -> None:

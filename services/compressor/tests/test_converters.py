@@ -9,6 +9,8 @@ from headrace_compressor.transport.converters import to_assignment, to_fact
 _GRAPH: dict[str, Any] = {"uri": "file:///store/graph", "digest": "sha256:" + "1" * 64, "size_bytes": 70_949}
 _MANIFEST: dict[str, Any] = {"uri": "file:///store/manifest", "digest": "sha256:" + "2" * 64, "size_bytes": 812}
 
+_WEIGHTS: dict[str, Any] = {"uri": "file:///store/weights", "digest": "sha256:" + "3" * 64, "size_bytes": 70_001}
+
 
 def _version(name: str) -> run_pb2.VersionReference:
     return run_pb2.VersionReference(
@@ -29,7 +31,9 @@ def _command(**more: run_pb2.VersionReference) -> run_pb2.CompressionRequested:
 
 
 def test_an_assignment_is_json_and_names_everything_that_the_child_reads() -> None:
-    assignment = to_assignment(_command(champion=_version("champion")))
+    champion = _version("champion")
+    champion.weights.CopyFrom(artifact_pb2.Artifact(**_WEIGHTS))
+    assignment = to_assignment(_command(champion=champion))
 
     assert json.loads(json.dumps(assignment)) == assignment
     assert assignment == {
@@ -38,11 +42,13 @@ def test_an_assignment_is_json_and_names_everything_that_the_child_reads() -> No
             "version_id": "sha256:candidate",
             "graph": _GRAPH,
             "dataset": {"dataset_id": "sha256:candidate-rows", "manifest": _MANIFEST},
+            "weights": None,
         },
         "champion": {
             "version_id": "sha256:champion",
             "graph": _GRAPH,
             "dataset": {"dataset_id": "sha256:champion-rows", "manifest": _MANIFEST},
+            "weights": _WEIGHTS,
         },
     }
 
@@ -58,7 +64,12 @@ def test_a_result_becomes_the_fact_with_the_variants_in_their_order() -> None:
         "cpu_class": "avx2",
         "variants": [
             {"name": "fp32", "graph": _GRAPH, "metrics": {"accuracy": 0.97, "size_bytes": 70_949.0}},
-            {"name": "int8", "graph": _MANIFEST, "metrics": {"accuracy": 0.96, "size_bytes": 22_619.0}},
+            {
+                "name": "int8",
+                "graph": _MANIFEST,
+                "metrics": {"accuracy": 0.96, "size_bytes": 22_619.0},
+                "told": {"onnxruntime": "1.31.1"},
+            },
         ],
         "evaluations": [
             {
@@ -86,6 +97,7 @@ def test_a_result_becomes_the_fact_with_the_variants_in_their_order() -> None:
                 name="int8",
                 graph=artifact_pb2.Artifact(**_MANIFEST),
                 metrics={"accuracy": 0.96, "size_bytes": 22_619.0},
+                told={"onnxruntime": "1.31.1"},
             ),
         ],
         evaluations=[

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows, measure
-from headrace_data.spec import Variant
 from headrace_learning.evaluation import predict
 from headrace_learning.methods import int8_dynamic
 from headrace_learning.methods.method import NotApplicable
@@ -22,7 +21,7 @@ _MOST_WITHOUT_OVERFLOW = 64
 
 
 def quantise_dynamic(graph: bytes) -> bytes:
-    quantised = int8_dynamic.quantise_dynamic(graph, Variant(kind="int8-dynamic"))
+    quantised = int8_dynamic.quantise_dynamic(graph)
     assert isinstance(quantised, bytes)
     return quantised
 
@@ -89,7 +88,7 @@ def test_equal_graphs_give_equal_bytes_in_every_process(digits_mlp: Version, tmp
     file.write_bytes(digits_mlp.graph)
     program = (
         "import sys; from pathlib import Path; from headrace_learning.methods.int8_dynamic import quantise_dynamic;"
-        "sys.stdout.buffer.write(quantise_dynamic(Path(sys.argv[1]).read_bytes(), None))"
+        "sys.stdout.buffer.write(quantise_dynamic(Path(sys.argv[1]).read_bytes()))"
     )
     command = [sys.executable, "-c", program, str(file)]
     other = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"}).stdout
@@ -120,7 +119,7 @@ def test_a_graph_without_matrix_products_is_none_to_quantise() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 
-    refused = int8_dynamic.quantise_dynamic(model.SerializeToString(), Variant(kind="int8-dynamic"))
+    refused = int8_dynamic.quantise_dynamic(model.SerializeToString())
 
     assert isinstance(refused, NotApplicable)
     assert refused.reason.startswith("int8-dynamic: expected at least one matrix product ")
@@ -138,7 +137,7 @@ def test_a_gemm_that_the_quantiser_would_skip_does_not_pass_for_quantised() -> N
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 
-    refused = int8_dynamic.quantise_dynamic(model.SerializeToString(), Variant(kind="int8-dynamic"))
+    refused = int8_dynamic.quantise_dynamic(model.SerializeToString())
 
     assert isinstance(refused, NotApplicable)
     assert "1 Gemm" in refused.reason

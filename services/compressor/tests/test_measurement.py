@@ -18,6 +18,7 @@ from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LOGITS
+from headrace_learning.methods.method import Source
 from headrace_learning.served import ServedClassifier
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +52,9 @@ INT8 = [Variant(kind="int8-dynamic")]
 def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: Version, rows: Rows) -> None:
     reports: list[tuple[int, int, Mapping[str, float], float]] = []
 
-    variants = measure_variants(make_variants(digits_mlp.graph, INT8)[0], rows, lambda *report: reports.append(report))
+    variants = measure_variants(
+        make_variants(Source(digits_mlp.graph), INT8)[0], rows, lambda *report: reports.append(report)
+    )
 
     fp32, int8 = variants
     assert [fp32.name, int8.name] == ["fp32", "int8"]
@@ -92,7 +95,7 @@ def embedding(graph: bytes, sign: float) -> bytes:
 
 @pytest.mark.slow
 def test_a_version_without_variants_is_still_measured(digits_mlp: Version, rows: Rows) -> None:
-    (only,) = measure_variants(make_variants(digits_mlp.graph, [])[0], rows, lambda *_: None)
+    (only,) = measure_variants(make_variants(Source(digits_mlp.graph), [])[0], rows, lambda *_: None)
 
     assert only.name == "fp32"
 
@@ -121,7 +124,7 @@ def test_rows_that_come_in_batches_measure_the_same(digits_mlp: Version, rows: R
     # Of 256 rows each, as a graph is run: an int8 graph's scales are those of the rows that it sees at once.
     cut = [0, 256, 512, 597]
     batches = [({"pixels": features["pixels"][a:b]}, truth[a:b]) for a, b in pairwise(cut)]
-    graphs = make_variants(digits_mlp.graph, INT8)[0]
+    graphs = {name: each.graph for name, each in make_variants(Source(digits_mlp.graph), INT8)[0].items()}
     measured = {
         "batches": dict(measure(graphs, Rows("sha256:digits", batches, 597))),
         "once": dict(measure(graphs, rows)),

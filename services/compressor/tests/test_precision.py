@@ -12,6 +12,7 @@ from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
+from headrace_learning.methods.method import Source
 from headrace_learning.served import ServedRegressor
 
 INT8 = [Variant(kind="int8-dynamic")]
@@ -29,7 +30,7 @@ def test_variants_answer_in_float64_and_are_measured_in_the_label_s_unit(mean, d
     graph = export_graph(model, (), columns).data
 
     variants = measure_variants(
-        make_variants(graph, INT8)[0], Rows("d", [(columns, expected)], len(expected)), lambda *_: None
+        make_variants(Source(graph), INT8)[0], Rows("d", [(columns, expected)], len(expected)), lambda *_: None
     )
 
     assert [variant.name for variant in variants] == ["fp32", "int8"]

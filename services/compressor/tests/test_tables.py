@@ -15,6 +15,7 @@ from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.graphs import optional_inputs
+from headrace_learning.methods.method import Made, Source
 from headrace_learning.served import ServedRegressor
 
 Columns = dict[str, np.ndarray[Any, Any]]
@@ -46,7 +47,9 @@ def test_a_regressions_variants_are_measured_by_their_errors(regressor: Version)
     truth = predict_numbers(regressor.graph, table) + 2.0
 
     fp32, int8 = measure_variants(
-        make_variants(regressor.graph, INT8)[0], Rows("sha256:table", [(table, truth)], len(truth)), lambda *_: None
+        make_variants(Source(regressor.graph), INT8)[0],
+        Rows("sha256:table", [(table, truth)], len(truth)),
+        lambda *_: None,
     )
 
     expected = {"size_bytes", "latency_ms_batch_1", "latency_ms_batch_32", "difference_error", "rmse", "mae", "r2"}
@@ -67,7 +70,7 @@ def test_variants_are_measured_in_each_slice(regressor: Version) -> None:
     slices = Slices.of([Field(name="sort", type="string", role="feature")], [table])
     rows = Rows("sha256:table", [(table, truth)], len(truth), slices=slices)
 
-    (fp32,) = measure_variants({"fp32": regressor.graph}, rows, lambda *_: None)
+    (fp32,) = measure_variants({"fp32": Made(regressor.graph)}, rows, lambda *_: None)
     (found,) = compare([regressor], [rows])
 
     assert fp32.metrics["slice/sort=new/rows"] == (table["sort"] == "new").sum()

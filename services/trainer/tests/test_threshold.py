@@ -17,6 +17,7 @@ from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import predict
 from headrace_learning.methods import METHODS
+from headrace_learning.methods.method import Made, Source
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.core.run import Plan, Trained, run
 from headrace_trainer.core.version import version_manifest
@@ -95,11 +96,11 @@ def test_what_is_missed_costs_and_the_served_graph_answers_by_it(store: ObjectSt
     assert 0 < outcome.threshold < 0.4
     assert outcome.metrics["recall"] > plainly.metrics["recall"] + 0.2
     assert outcome.metrics["pr_auc"] == plainly.metrics["pr_auc"], "the network is the same, and so are its scores"
-    made = METHODS["int8-dynamic"].make(outcome.graph, plan.pipeline.compress.variants[0])
-    assert isinstance(made, bytes)
+    smaller = METHODS["int8-dynamic"].make(Source(outcome.graph), plan.pipeline.compress.variants[0])
+    assert isinstance(smaller, Made)
     rows = DatasetReader(manifest, store).columns("test")
     features = {name: rows[name] for name in ("a", "b")}
-    for graph in (outcome.graph, made):
+    for graph in (outcome.graph, smaller.graph):
         answers = predict(graph, features)
         fraud = answers.probabilities[:, 0] > outcome.threshold
         assert ((answers.labels == "fraud") == fraud).all()

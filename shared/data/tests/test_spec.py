@@ -261,6 +261,23 @@ def test_a_problem_names_its_place_and_what_came(old: str, new: str, expected: s
             "prepare.freeze.minRecords: expected at most afterRecords (8), got 9",
         ),
         ("compress: {variants: [{kind: int8-dynamic}, {kind: int8-dynamic}]}", "expected each variant once"),
+        ("compress: {variants: [{kind: int8-dynamic, name: fp32}]}", "expected each variant once, got 'fp32' again"),
+        (
+            "compress: {variants: [{kind: int8-dynamic}, {kind: float16-weights, name: int8}]}",
+            "compress.variants[1]: expected each variant once, got 'int8' again",
+        ),
+        (
+            "compress: {variants: [{kind: chain, name: c, steps: [{kind: int8-dynamic}]}]}",
+            "compress.variants[0].steps: Tuple should have at least 2 items",
+        ),
+        (
+            "compress: {variants: [{kind: chain, name: c, steps: [{kind: int8-dynamic}, {kind: int8-dynamic}]}]}",
+            "compress.variants[0].steps[1]: expected each step once, got int8-dynamic again",
+        ),
+        (
+            "compress: {variants: [{kind: chain, name: c, steps: [{kind: int8-dynamic, name: d}, {kind: chain}]}]}",
+            "compress.variants[0].steps[0].name: expected a step without a name: the chain has one",
+        ),
         ("compress: {variants: {kind: int8-dynamic}}", "compress.variants: expected a valid array, got a mapping"),
         ("serve: {cache: always}", "serve.cache: expected 'redis', 'auto' or 'off', got \"always\""),
         ("kind: Pipeline", "line 12: kind: the key is there twice: first in line 2"),

@@ -20,6 +20,7 @@ from headrace_learning.heads import HEADS
 from headrace_learning.heads.count import Poisson
 from headrace_learning.heads.head import Learned
 from headrace_learning.methods import METHODS
+from headrace_learning.methods.method import Made, Source
 from headrace_learning.served import ServedModel
 from torch import nn
 from torch.nn import functional
@@ -77,9 +78,9 @@ def test_counts_are_above_zero_and_the_graph_answers_as_the_model_does(answer: s
     assert np.isfinite(answered).all()
     assert (answered > 0).all()
     assert task_of_graph(exported.data).kind == "count"
-    smaller = METHODS["int8-dynamic"].make(exported.data, Variant(kind="int8-dynamic"))
-    assert isinstance(smaller, bytes)
-    (int8,) = run_in_batches(open_graph(smaller), rows, [EXPECTED])
+    smaller = METHODS["int8-dynamic"].make(Source(exported.data), Variant(kind="int8-dynamic"))
+    assert isinstance(smaller, Made)
+    (int8,) = run_in_batches(open_graph(smaller.graph), rows, [EXPECTED])
     assert (int8 > 0).all()
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from headrace_data.spec import Variant
 from headrace_learning.evaluation import open_graph
 from headrace_learning.methods import int8_per_channel
 from headrace_learning.methods.int8_per_channel import round_channels
@@ -13,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[np.float32]
 RANDOM = np.random.default_rng(7)
-SECTION = Variant(kind="int8-per-channel")
 
 
 def graph_of(node: onnx.NodeProto, weight: Array, shape: list[int]) -> bytes:
@@ -47,7 +45,7 @@ def test_a_graph_answers_as_with_the_widened_weights(case: str) -> None:
     rows = RANDOM.normal(size=(9, *row)).astype(np.float32)
     numbers, scales = round_channels(weight, axis)
 
-    made = int8_per_channel.quantise_channels(graph_of(node, weight, row), SECTION)
+    made = int8_per_channel.quantise_channels(graph_of(node, weight, row))
 
     assert isinstance(made, bytes)
     (answered,) = open_graph(made).run({"x": rows}, ["y"])
@@ -75,7 +73,7 @@ def test_weights_are_rounded_to_half_a_step_of_their_output() -> None:
 def test_weights_that_are_not_finite_stay_as_they_are(value: float) -> None:
     node, shape, _, row = CASES["MatMul"]
 
-    made = int8_per_channel.quantise_channels(graph_of(node, np.full(shape, value, np.float32), row), SECTION)
+    made = int8_per_channel.quantise_channels(graph_of(node, np.full(shape, value, np.float32), row))
 
     assert made == NotApplicable(
         "int8-per-channel: expected matrix products or convolutions with constant, finite weights, got none"

@@ -4,16 +4,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from headrace_data.spec import Variant
 from headrace_data.transforms import FittedTransform
 from headrace_learning.evaluation import predict
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.methods import METHODS, float16_weights
-from headrace_learning.methods.method import NotApplicable
+from headrace_learning.methods.calibration import of_columns
+from headrace_learning.methods.method import Made, NotApplicable, Source
 from headrace_learning.served import ServedClassifier
 from torch import nn
+
+from .variant_sections import SECTIONS
 
 ROWS = {"x": np.random.default_rng(3).normal(size=(200, 6)).astype(np.float32)}
 
@@ -32,11 +34,12 @@ def graph() -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", METHODS)
 def test_a_variant_is_smaller_answers_alike_and_has_the_same_bytes_again(kind: str, graph: bytes) -> None:
-    section = Variant.model_validate({"kind": kind})
-    made = METHODS[kind].make(graph, section)
+    source = Source(graph, of_columns(ROWS))
+    variant = METHODS[kind].make(source, SECTIONS[kind])
 
-    assert isinstance(made, bytes)
-    assert METHODS[kind].make(graph, section) == made
+    assert isinstance(variant, Made)
+    assert METHODS[kind].make(source, SECTIONS[kind]) == variant
+    made = variant.graph
     assert len(made) < 0.6 * len(graph)
     before, after = onnx.load_from_string(graph), onnx.load_from_string(made)
     assert (after.graph.input, after.graph.output) == (before.graph.input, before.graph.output)
@@ -47,7 +50,7 @@ def test_a_variant_is_smaller_answers_alike_and_has_the_same_bytes_again(kind: s
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_a_graph_without_weights_is_none_of_its_business(kind: str) -> None:
-    made = METHODS[kind].make(graph_of(nn.Identity()), Variant.model_validate({"kind": kind}))
+    made = METHODS[kind].make(Source(graph_of(nn.Identity()), of_columns(ROWS)), SECTIONS[kind])
 
     assert isinstance(made, NotApplicable)
     assert made.reason.startswith(f"{kind}: expected")
@@ -57,6 +60,6 @@ def test_weights_that_float16_does_not_hold_are_told() -> None:
     network = nn.Linear(6, 6)
     nn.init.constant_(network.weight, 1e5)
 
-    made = float16_weights.halve_weights(graph_of(network), Variant(kind="float16-weights"))
+    made = float16_weights.halve_weights(graph_of(network))
 
     assert made == NotApplicable("float16-weights: expected weights up to 65504, got one of 100000")

@@ -22,6 +22,7 @@ from headrace_learning.graphs import classes_of_graph, task_of_graph
 from headrace_learning.heads import HEADS
 from headrace_learning.heads.quantile import Pinball, in_order
 from headrace_learning.methods import METHODS
+from headrace_learning.methods.method import Made, Source
 from headrace_learning.served import ServedModel
 from sklearn.metrics import mean_pinball_loss
 
@@ -73,9 +74,9 @@ def test_quantiles_never_cross_and_the_graph_answers_as_the_model_does(answer: s
     assert answered.dtype == answer
     assert answered.shape == (len(rows["x"]), 3)
     assert (np.diff(answered, axis=1) >= 0).all()
-    smaller = METHODS["int8-dynamic"].make(exported.data, Variant(kind="int8-dynamic"))
-    assert isinstance(smaller, bytes)
-    (int8,) = run_in_batches(open_graph(smaller), rows, [QUANTILES])
+    smaller = METHODS["int8-dynamic"].make(Source(exported.data), Variant(kind="int8-dynamic"))
+    assert isinstance(smaller, Made)
+    (int8,) = run_in_batches(open_graph(smaller.graph), rows, [QUANTILES])
     assert (np.diff(int8, axis=1) >= 0).all()
 
 

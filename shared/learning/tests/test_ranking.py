@@ -19,6 +19,7 @@ from headrace_learning.heads import HEADS
 from headrace_learning.heads.head import Learned
 from headrace_learning.heads.ranking import ListSoftmax
 from headrace_learning.methods import METHODS
+from headrace_learning.methods.method import Made, Source
 from headrace_learning.training.rows import Lists, Rows, joined
 
 PIPELINE = load_pipeline(
@@ -122,9 +123,9 @@ def test_the_graph_answers_as_the_model_does(weights: float) -> None:
     assert task_of_graph(exported.data).kind == "ranking"
     assert classes_of_graph(exported.data) == []
     assert export_graph(model, (), rows).data == exported.data, "equal models give equal bytes"
-    smaller = METHODS["int8-dynamic"].make(exported.data, Variant(kind="int8-dynamic"))
-    assert isinstance(smaller, bytes)
-    assert run_in_batches(open_graph(smaller), rows, [SCORE])[0].shape == (500,)
+    smaller = METHODS["int8-dynamic"].make(Source(exported.data), Variant(kind="int8-dynamic"))
+    assert isinstance(smaller, Made)
+    assert run_in_batches(open_graph(smaller.graph), rows, [SCORE])[0].shape == (500,)
 
 
 def test_what_has_no_order_is_not_learned() -> None:

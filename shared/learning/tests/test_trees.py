@@ -22,13 +22,16 @@ from headrace_learning.families.trees import FAMILY
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LOGITS, with_logits
 from headrace_learning.methods import METHODS
-from headrace_learning.methods.method import NotApplicable
+from headrace_learning.methods.calibration import of_columns
+from headrace_learning.methods.method import NotApplicable, Source
 from headrace_learning.served import ServedClassifier
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.objectives import Classification, Objective
 from headrace_learning.training.rows import Rows
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from .variant_sections import SECTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -190,9 +193,9 @@ def test_methods_for_weights_do_not_apply() -> None:
     served = ServedClassifier([feature], (3,), grown(rows, 2, rounds=5).network)
     graph = export_graph(served, [0, 1], {"x": rows.inputs.numpy()}).data
     assert "TreeEnsembleRegressor" in {node.op_type for node in onnx.load_from_string(graph).graph.node}
-    for method in METHODS.values():
-        made = method.make(graph, None)  # type: ignore[arg-type]
-        assert isinstance(made, NotApplicable)
+    source = Source(graph, of_columns({"x": rows.inputs.numpy()}))
+    for kind, method in METHODS.items():
+        assert isinstance(method.make(source, SECTIONS[kind]), NotApplicable), kind
 
 
 def test_a_trainer_without_lightgbm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

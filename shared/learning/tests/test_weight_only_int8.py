@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from headrace_data.spec import Variant
 from headrace_learning.evaluation import open_graph
 from headrace_learning.methods import weight_only_int8
 from headrace_learning.methods.method import NotApplicable
@@ -33,7 +32,7 @@ def made_of(nodes: list[onnx.NodeProto], **constants: Array) -> bytes:
 
 
 def quantised(graph: bytes) -> bytes | NotApplicable:
-    return weight_only_int8.quantise_weights(graph, Variant(kind="weight-only-int8"))
+    return weight_only_int8.quantise_weights(graph)
 
 
 def operators(graph: bytes) -> Counter[str]:

@@ -134,11 +134,12 @@ def trial_view(trial: Trial) -> View:
 
 
 def variant_view(variant: Variant) -> View:
-    """Return a variant: its graph and what was measured of it."""
+    """Return a variant: its graph, what was measured of it, and how it came about where that was told."""
     return {
         "name": variant.name,
         "graph": artifact_view(variant.graph),
         "metrics": dict(sorted(variant.metrics.items())),
+        **({"told": dict(sorted(variant.told.items()))} if variant.told else {}),
     }
 
 

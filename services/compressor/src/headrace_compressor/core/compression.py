@@ -3,17 +3,20 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version as version_of
 
-from headrace_data import spec
-from headrace_data.spec import REFERENCE_VARIANT
+from headrace_data.spec import REFERENCE_VARIANT, AnyVariant
 from headrace_learning.graphs import classes_of_graph, task_of_graph
 from headrace_learning.methods import METHODS
-from headrace_learning.methods.method import NotApplicable
+from headrace_learning.methods.method import Made, NotApplicable, Source
 
 from headrace_compressor.core.measurement import Rows, evaluate, measure, reads
 
 logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("numpy", "onnx", "onnxruntime")
+"""Packages whose versions decide what a method makes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Variant:
     name: str
     graph: bytes
     metrics: Mapping[str, float]
+    told: Mapping[str, str] = field(default_factory=dict)
+    """How it came about, by name; empty of the reference."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +58,27 @@ Report = Callable[[int, int, Mapping[str, float], float], None]
 """Takes the variants measured, the variants planned, the latest one's measurements, and the seconds to go."""
 
 
-def make_variants(graph: bytes, asked: Iterable[spec.Variant]) -> tuple[dict[str, bytes], dict[str, NotApplicable]]:
-    """Return the graphs of a version's variants by name, the reference first, and which do not apply to it, and why."""
-    methods = [(METHODS[each.kind], each) for each in asked]
-    made = {method.variant: method.make(graph, section) for method, section in methods}
-    graphs = {name: each for name, each in made.items() if isinstance(each, bytes)}
-    others = {name: each for name, each in made.items() if isinstance(each, NotApplicable)}
-    return {REFERENCE_VARIANT: graph, **graphs}, others
+def make_variants(source: Source, asked: Iterable[AnyVariant]) -> tuple[dict[str, Made], dict[str, NotApplicable]]:
+    """Return a version's variants by name, the reference first, and which do not apply to it, and why."""
+    results = {each.called: METHODS[each.kind].make(source, each) for each in asked}
+    libraries = {name: version_of(name) for name in _LIBRARIES}
+    made = {
+        name: replace(each, told=libraries | dict(each.told))
+        for name, each in results.items()
+        if isinstance(each, Made)
+    }
+    others = {name: each for name, each in results.items() if isinstance(each, NotApplicable)}
+    return {REFERENCE_VARIANT: Made(source.graph), **made}, others
 
 
-def measure_variants(graphs: Mapping[str, bytes], rows: Rows, report: Report) -> list[Variant]:
+def measure_variants(made: Mapping[str, Made], rows: Rows, report: Report) -> list[Variant]:
     """Return the measured variants of a version, the reference first, and report each as it is done."""
     start = time.monotonic()
     variants = []
-    for name, metrics in measure(graphs, rows):
-        variants.append(Variant(name, graphs[name], metrics))
+    for name, metrics in measure({name: each.graph for name, each in made.items()}, rows):
+        variants.append(Variant(name, made[name].graph, metrics, made[name].told))
         each_s = (time.monotonic() - start) / len(variants)
-        report(len(variants), len(graphs), metrics, each_s * (len(graphs) - len(variants)))
+        report(len(variants), len(made), metrics, each_s * (len(made) - len(variants)))
     return variants
 
 

@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.tasks import Slices, Task
 from headrace_learning.errors import LearningError
 from headrace_learning.graphs import task_of_graph
+from headrace_learning.methods.calibration import of_dataset
+from headrace_learning.methods.method import Source, Training
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
@@ -43,8 +46,9 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     task = task_of_graph(candidate.graph)
     splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline, task) for each in references}
 
-    graphs, others = make_variants(candidate.graph, pipeline.compress.variants)
-    variants = measure_variants(graphs, splits[candidate.dataset_id], reporter.progress)
+    source = _source(assignment["candidate"], candidate.graph, store, pipeline, task)
+    made, others = make_variants(source, pipeline.compress.variants)
+    variants = measure_variants(made, splits[candidate.dataset_id], reporter.progress)
     rows = list(splits.values())
     if len(rows) > 1 and task.measure(pipeline.compress.gates.measure).adds_up is None:
         rows.append(joined(rows))
@@ -52,7 +56,13 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     return {
         "cpu_class": cpu_class(_CPUINFO.read_text() if _CPUINFO.exists() else "", platform.machine()),
         "variants": [
-            {"name": each.name, "graph": asdict(store.put(each.graph)), "metrics": each.metrics} for each in variants
+            {
+                "name": each.name,
+                "graph": asdict(store.put(each.graph)),
+                "metrics": each.metrics,
+                "told": dict(each.told),
+            }
+            for each in variants
         ],
         "not_applicable": [{"variant": name, "reason": each.reason} for name, each in others.items()],
         "evaluations": [asdict(each) for each in evaluations if each.dataset_id],
@@ -63,6 +73,15 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
 def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
     graph = store.get(Artifact(**reference["graph"]))
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
+
+
+def _source(reference: dict[str, Any], graph: bytes, store: ObjectStore, pipeline: Pipeline, task: Task) -> Source:
+    """Return what variants are made of. Training rows and weights are read when a method asks for them."""
+    manifest = Manifest.from_json(store.get(Artifact(**reference["dataset"]["manifest"])))
+    reader = DatasetReader(manifest, store, grouped=task.grouped)
+    weights = reference.get("weights")
+    read = None if weights is None else partial(store.get, Artifact(**weights))
+    return Source(graph, of_dataset(reader, pipeline.train.seed), Training(pipeline, reader, read))
 
 
 def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline, task: Task) -> Rows:

@@ -22,7 +22,12 @@ def to_fact(command: run_pb2.CompressionRequested, result: Mapping[str, Any]) ->
         pipeline=command.pipeline,
         version_id=command.candidate.version_id,
         variants=[
-            model_pb2.Variant(name=each["name"], graph=artifact_pb2.Artifact(**each["graph"]), metrics=each["metrics"])
+            model_pb2.Variant(
+                name=each["name"],
+                graph=artifact_pb2.Artifact(**each["graph"]),
+                metrics=each["metrics"],
+                told=each.get("told", {}),  # missing in results of before it was recorded
+            )
             for each in result["variants"]
         ],
         # Results of before there were such variants lack them.
@@ -43,6 +48,7 @@ def _version(reference: run_pb2.VersionReference) -> dict[str, Any]:
             "dataset_id": reference.dataset.dataset_id,
             "manifest": _artifact(reference.dataset.manifest),
         },
+        "weights": _artifact(reference.weights) if reference.HasField("weights") else None,
     }
 
 

@@ -218,11 +218,12 @@ class ModelTrained:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One compressed form of a version and what was measured of it. Latencies are medians in milliseconds."""
+    """One compressed form of a version, what was measured of it, in milliseconds, and how it came about."""
 
     name: str
     graph: Artifact
     metrics: Mapping[str, float] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

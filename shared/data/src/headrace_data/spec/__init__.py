@@ -4,7 +4,6 @@ from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.augment import Augment
 from headrace_data.spec.compute import Compute
 from headrace_data.spec.learn import (
-    REFERENCE_VARIANT,
     Budget,
     Compress,
     EarlyStop,
@@ -12,7 +11,6 @@ from headrace_data.spec.learn import (
     Serve,
     Threshold,
     Train,
-    Variant,
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
 from headrace_data.spec.networks import (
@@ -41,12 +39,16 @@ from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
 from headrace_data.spec.tune import Between, Tune, with_values
+from headrace_data.spec.variants import REFERENCE_VARIANT, VARIANT_NAMES, AnyVariant, Chain, Variant
 
 __all__ = [
     "REFERENCE_VARIANT",
+    "VARIANT_NAMES",
+    "AnyVariant",
     "Augment",
     "Between",
     "Budget",
+    "Chain",
     "Clean",
     "CnnNetwork",
     "Compress",

@@ -14,6 +14,7 @@ from headrace_data.spec.scalars import DnsLabel, Duration, FieldName, PositiveIn
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import Layer, Origin
 from headrace_data.spec.tune import Tune
+from headrace_data.spec.variants import AnyVariant
 from headrace_data.tasks import TASKS, TaskKind, TaskSettings
 
 _ANSWERS: Final = "; ".join(f"{kind}: {task.answer}" for kind, task in TASKS.items())
@@ -166,21 +167,6 @@ class Train(Section, TaskSettings):
     )
 
 
-REFERENCE_VARIANT: Final = "fp32"
-"""Name of the variant that is always there: the version as it was trained, which the others are measured against."""
-
-
-class Variant(Section):
-    """One way to make a version smaller."""
-
-    kind: Literal["int8-dynamic", "float16-weights", "weight-only-int8", "int8-per-channel"] = pydantic.Field(
-        description="int8-dynamic: 8-bit weights, activations as they come. float16-weights: weights of half the size, "
-        "computed as before. weight-only-int8: 8-bit weights, and answers that do not depend on other rows of a call. "
-        "int8-per-channel: weights of a quarter of the size, those of convolutions too, computed as before. "
-        "One that does not apply to a model is left out, with the reason."
-    )
-
-
 ERROR_RISE = 0.02
 """Default of the gate errorRise."""
 NDCG_DROP = 0.01
@@ -293,7 +279,7 @@ class Compress(Section):
     Of the variants that pass, the one fastest for a single row is served; at equal speed the smaller.
     """
 
-    variants: Annotated[tuple[Variant, ...], pydantic.Field(max_length=16)] = pydantic.Field(
+    variants: Annotated[tuple[AnyVariant, ...], pydantic.Field(max_length=16)] = pydantic.Field(
         default=(), description="Variants to make and measure."
     )
     gates: Gates = pydantic.Field(default_factory=Gates, description="What a variant must reach to be served.")

@@ -18,7 +18,7 @@ from headrace_data.spec.augment import (
     rows_are_changed_as_the_network_reads_them,
 )
 from headrace_data.spec.compute import blocks_are_recomputed_where_there_are_some
-from headrace_data.spec.draft import MAX_COMPARED, SCHEMA, Draft, Finding, closest
+from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS
@@ -27,6 +27,7 @@ from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
 from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
+from headrace_data.spec.variants import steps_are_different, variants_are_different
 from headrace_data.spec.yaml_tree import Path
 
 _MAX_ELEMENTS: Final = 2**20
@@ -239,16 +240,6 @@ _RULES_OF_VALUES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 """The rules about what a search may vary."""
 
 
-def variants_are_different(draft: Draft) -> Iterator[Finding]:
-    """Demand that a variant is made once."""
-    variants = draft.at("compress", "variants")
-    if not isinstance(variants, list) or len(variants) > MAX_COMPARED:
-        return
-    for position, variant in enumerate(variants):
-        if variant in variants[:position]:
-            yield ("compress", "variants", position), "expected each variant once, got it again"
-
-
 def duplicates_have_a_key(draft: Draft) -> Iterator[Finding]:
     """Demand a key from who asks for duplicates to be dropped. For documents only: defaults ask for nothing."""
     if draft.at("prepare", "clean", "duplicates") != "drop" or not draft.complete:
@@ -277,6 +268,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     key_windows_of_time_are_of_the_stream,
     an_image_is_looked_at,
     variants_are_different,
+    steps_are_different,
     rows_are_changed_as_the_network_reads_them,
     blocks_are_recomputed_where_there_are_some,
     rare_classes_are_made_up_for_once,

@@ -5,16 +5,15 @@ ONNX Runtime widens them once, when the graph is loaded: answers take as long as
 
 import numpy as np
 import onnx
-from headrace_data.spec import Variant
 from onnx import TensorProto, helper, numpy_helper
 
-from headrace_learning.methods.method import Method, NotApplicable
+from headrace_learning.methods.method import NotApplicable, of_graph
 
 _OPERATORS = {"MatMul", "Gemm", "Conv"}
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def halve_weights(graph: bytes, _section: Variant) -> bytes | NotApplicable:
+def halve_weights(graph: bytes) -> bytes | NotApplicable:
     """Return the graph with its weights as float16."""
     model = onnx.load_from_string(graph)
     used = {name for node in model.graph.node if node.op_type in _OPERATORS for name in node.input[1:2]}
@@ -35,4 +34,4 @@ def halve_weights(graph: bytes, _section: Variant) -> bytes | NotApplicable:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-METHOD = Method("fp16", halve_weights)
+METHOD = of_graph(halve_weights)

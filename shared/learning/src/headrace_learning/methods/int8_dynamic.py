@@ -14,17 +14,16 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-from headrace_data.spec import Variant
 from onnxruntime import quantization
 
-from headrace_learning.methods.method import Method, NotApplicable
+from headrace_learning.methods.method import NotApplicable, of_graph
 
 _OPERATORS = ["MatMul"]
 _QUANTISED_OPERATORS = {"MatMulInteger"}
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
-def quantise_dynamic(graph: bytes, _section: Variant) -> bytes | NotApplicable:
+def quantise_dynamic(graph: bytes) -> bytes | NotApplicable:
     """Return the graph with the weights of its matrix products as int8.
 
     Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there is
@@ -72,4 +71,4 @@ def _forget_origin(model: onnx.ModelProto) -> None:
         part.ClearField("metadata_props")
 
 
-METHOD = Method("int8", quantise_dynamic)
+METHOD = of_graph(quantise_dynamic)

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import onnx
-from headrace_data.spec import Variant
 from onnx import TensorProto, helper, numpy_helper
 
-from headrace_learning.methods.method import Method, NotApplicable
+from headrace_learning.methods.method import NotApplicable, of_graph
 
 _LARGEST = 127
 
 Weights = npt.NDArray[np.float32]
 
 
-def quantise_channels(graph: bytes, _section: Variant) -> bytes | NotApplicable:
+def quantise_channels(graph: bytes) -> bytes | NotApplicable:
     """Return the graph with the weights of its matrix products and convolutions as int8.
 
     Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there are
@@ -73,4 +72,4 @@ def _axes(graph: onnx.GraphProto) -> Iterator[tuple[str, int]]:
         yield name, 0 if rows or node.op_type == "Conv" else -1
 
 
-METHOD = Method("int8-channels", quantise_channels)
+METHOD = of_graph(quantise_channels)

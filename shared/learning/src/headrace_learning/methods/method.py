@@ -1,9 +1,15 @@
 """What a method is asked for, and what it gives."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from __future__ import annotations
 
-from headrace_data.spec import Variant
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace_data.dataset import DatasetReader
+from headrace_data.spec import Pipeline
+
+from headrace_learning.methods.calibration import NO_ROWS, Calibration
 
 
 @dataclass(frozen=True)
@@ -15,11 +21,53 @@ class NotApplicable:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How the version was trained, for methods that learn."""
+
+    pipeline: Pipeline
+    """The spec in force."""
+    reader: DatasetReader
+    """Of the dataset that the version was trained on; nothing is read before it is asked for."""
+    weights: Callable[[], bytes] | None
+    """Reads the version's weights, safetensors; None for a version whose command did not name them."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a variant is made of."""
+
+    graph: bytes
+    """A version's ONNX graph; in a chain what the step before has made of it."""
+    calibration: Calibration = NO_ROWS
+    """Rows that the version was trained on."""
+    training: Training | None = None
+    """None where there is a graph and nothing else."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The graph of a variant."""
+
+    graph: bytes
+    """ONNX: inputs and outputs as those of the source's."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """How it came about, for the record, by name: such as the digest of the rows that it was calibrated on."""
+
+
+@dataclass(frozen=True)
 class Method:
     """One way to make a version smaller."""
 
-    variant: str
-    """Name of the variant that it makes, its own."""
-    make: Callable[[bytes, Variant], bytes | NotApplicable]
-    """Takes a version's ONNX graph and the spec's section; returns the variant's graph. Inputs and outputs keep their
-    names, types and shapes, and equal graphs give equal bytes."""
+    make: Callable[[Source, Any], Made | NotApplicable]
+    """Takes what a version is made of, and the spec's section. Inputs and outputs of the graph keep their names, types
+    and shapes; equal graphs and rows give equal bytes."""
+
+
+def of_graph(make: Callable[[bytes], bytes | NotApplicable]) -> Method:
+    """Return a method that needs the graph alone, without settings."""
+
+    def made(source: Source, _section: Any) -> Made | NotApplicable:
+        graph = make(source.graph)
+        return graph if isinstance(graph, NotApplicable) else Made(graph)
+
+    return Method(made)

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import onnx
-from headrace_data.spec import Variant
 from onnx import TensorProto, helper, numpy_helper
 
-from headrace_learning.methods.method import Method, NotApplicable
+from headrace_learning.methods.method import NotApplicable, of_graph
 from headrace_learning.transform_graphs import RUNTIME_DOMAIN
 
 BLOCK = 32
@@ -33,7 +32,7 @@ _PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}
 Matrix = npt.NDArray[np.float32]
 
 
-def quantise_weights(graph: bytes, _section: Variant) -> bytes | NotApplicable:
+def quantise_weights(graph: bytes) -> bytes | NotApplicable:
     """Return the graph with the weights of its matrix products as int8.
 
     Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there is
@@ -137,4 +136,4 @@ def _nodes(node: onnx.NodeProto, shape: tuple[int, ...], constants: list[str]) -
         yield helper.make_node("Add", [product, *bias], node.output, f"Add/{node.name}")
 
 
-METHOD = Method("int8-weights", quantise_weights)
+METHOD = of_graph(quantise_weights)

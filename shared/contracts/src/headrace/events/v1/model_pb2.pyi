@@ -275,9 +275,30 @@ class Variant(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ToldEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique in its version: "fp32", "int8". Never empty."""
     @_builtins.property
@@ -290,16 +311,24 @@ class Variant(_message.Message):
         latency_ms_batch_32, size_bytes and others. Latencies are medians in milliseconds. Of slices as in ModelTrained.
         """
 
+    @_builtins.property
+    def told(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """How it came about, by name: versions of the packages that made it, such as "onnxruntime"; digest, number and seed of
+        the training rows that it was calibrated on, as "calibration", "calibration_rows", "calibration_seed"; and what else
+        its method tells. Empty of fp32, and in events from before there was the field.
+        """
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         graph: _artifact_pb2.Artifact | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        told: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "metrics", b"metrics", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "metrics", b"metrics", "name", b"name", "told", b"told"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

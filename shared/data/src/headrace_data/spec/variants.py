@@ -1,0 +1,112 @@
+"""What `compress.variants` asks for: one section for each way to make a version smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final, Literal
+
+import pydantic
+
+from headrace_data.spec.draft import MAX_COMPARED, Draft, Finding
+from headrace_data.spec.scalars import DnsLabel
+from headrace_data.spec.section import Section
+
+REFERENCE_VARIANT: Final = "fp32"
+"""Name of the variant that is always there: the version as it was trained, which the others are measured against."""
+VARIANT_NAMES: Final[Mapping[str, str]] = {
+    "int8-dynamic": "int8",
+    "float16-weights": "fp16",
+    "weight-only-int8": "int8-weights",
+    "int8-per-channel": "int8-channels",
+}
+"""What a variant is called that has no name of its own, by kind."""
+_NAMED: Final = [(name, kind) for kind, name in VARIANT_NAMES.items()]
+
+
+class Variant(Section):
+    """One way to make a version smaller."""
+
+    kind: Literal["int8-dynamic", "float16-weights", "weight-only-int8", "int8-per-channel"] = pydantic.Field(
+        description="int8-dynamic: 8-bit weights, activations as they come. float16-weights: weights of half the size, "
+        "computed as before. weight-only-int8: 8-bit weights, and answers that do not depend on other rows of a call. "
+        "int8-per-channel: weights of a quarter of the size, those of convolutions too, computed as before. "
+        "One that does not apply to a model is left out, with the reason."
+    )
+    name: DnsLabel | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before there were names
+        description=f"What it is called. Default: {', '.join(map(' of '.join, _NAMED))}.",
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
+Step = Variant
+"""What makes a smaller graph by itself, and so can be a step of a chain."""
+
+
+class Chain(Section):
+    """Several ways to make a version smaller, one after the other, as one variant."""
+
+    kind: Literal["chain"] = pydantic.Field(
+        description="Each step makes a smaller graph of what the step before it made. Where one does not apply there "
+        "is no variant."
+    )
+    name: DnsLabel = pydantic.Field(description="What it is called.")
+    steps: Annotated[tuple[Step, ...], pydantic.Field(min_length=2, max_length=8)] = pydantic.Field(
+        description="What is done, in order: kinds of variants with their settings, each once."
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name
+
+
+AnyVariant = Annotated[Variant | Chain, pydantic.Field(discriminator="kind")]
+
+
+def variants_are_different(draft: Draft) -> Iterator[Finding]:
+    """Demand that each variant has a name of its own."""
+    variants = draft.at("compress", "variants")
+    if not isinstance(variants, list) or len(variants) > MAX_COMPARED:
+        return
+    known = {REFERENCE_VARIANT}
+    for position, variant in enumerate(variants):
+        called = _called(variant)
+        if called in known:
+            told = f"expected each variant once, got {called!r} again; `name` tells two of a kind apart"
+            yield ("compress", "variants", position), told
+        elif called is not None:
+            known.add(called)
+
+
+def _called(variant: object) -> str | None:
+    """Return the name of a variant as it was written, None where it has none."""
+    if not isinstance(variant, dict):
+        return None
+    name, kind = variant.get("name"), variant.get("kind")
+    if isinstance(name, str):
+        return name
+    return VARIANT_NAMES.get(kind) if isinstance(kind, str) else None
+
+
+def steps_are_different(draft: Draft) -> Iterator[Finding]:
+    """Demand of a chain each step once, and steps without names: the chain has one."""
+    variants = draft.at("compress", "variants")
+    for position, variant in enumerate(variants if isinstance(variants, list) else ()):
+        steps = variant.get("steps") if isinstance(variant, dict) else None
+        if not isinstance(steps, list) or len(steps) > MAX_COMPARED:
+            continue
+        kinds: list[object] = []
+        for place, step in enumerate(steps):
+            path = ("compress", "variants", position, "steps", place)
+            kind = step.get("kind") if isinstance(step, dict) else None
+            if kind is not None and kind in kinds:
+                yield path, f"expected each step once, got {kind} again"
+            if isinstance(step, dict) and "name" in step:
+                yield (*path, "name"), "expected a step without a name: the chain has one"
+            kinds.append(kind)
