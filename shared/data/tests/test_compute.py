@@ -26,8 +26,10 @@ def document(compute: str, network: str = "{kind: mlp}") -> str:
 
 def test_what_is_left_out_is_no_part_of_the_digest() -> None:
     plain = load_pipeline(document("{device: cpu}"))
-    assert plain.digest == load_pipeline(document("{device: cpu, compile: false, recompute: false}")).digest
-    assert b"ompile" not in plain.canonical_json()
+    assert (
+        plain.digest == load_pipeline(document("{device: cpu, compile: false, recompute: false, processes: 1}")).digest
+    )
+    assert not any(key in plain.canonical_json() for key in (b"ompile", b"processes"))
     assert plain.digest != load_pipeline(document("{device: cpu, compile: true}")).digest
 
 
@@ -37,6 +39,9 @@ def test_what_is_left_out_is_no_part_of_the_digest() -> None:
         ("{precision: fp8}", "{kind: mlp}", "train.compute.precision: expected 'fp32', 'bf16' or 'fp16', got"),
         ("{recompute: true}", "{kind: mlp}", "train.compute.recompute: expected a network of kind encoder or python"),
         ("{compile: true}", "{kind: trees}", "train.compute: expected none for trees"),
+        ("{processes: 0}", "{kind: mlp}", "train.compute.processes: expected"),
+        ("{processes: 2}", "{kind: trees}", "train.compute: expected none for trees"),
+        ("{processes: 2}", "{kind: mlp}\n  tune: {space: {epochs: [1, 2]}}", "processes: expected 1 beside train.tune"),
     ],
 )
 def test_what_no_run_could_compute_with_is_refused(compute: str, network: str, expected: str) -> None:
@@ -44,3 +49,18 @@ def test_what_no_run_could_compute_with_is_refused(compute: str, network: str, e
         load_pipeline(document(compute, network))
     (problem,) = refused.value.problems
     assert expected in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        ("{kind: residual}", "a network of kind residual"),
+        ("{kind: imported}", "a network of kind imported"),
+        ("{kind: mlp}\n  task: ranking", "task ranking"),
+    ],
+)
+def test_what_needs_whole_batches_is_one_process_s(network: str, what: str) -> None:
+    with pytest.raises(SpecInvalid) as refused:
+        load_pipeline(document("{processes: 2}", network))
+    problems = [str(problem) for problem in refused.value.problems]
+    assert any(f"train.compute.processes: expected 1 for {what}" in each for each in problems)

@@ -7,6 +7,8 @@ after each epoch), ``packages`` (those that the spec may name a function of), an
 A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
 validation_accuracy, or validation_rmse in the label's unit. The result has ``model``,
 ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.
+
+Where the spec asks for several processes this one is torchrun's agent, which starts and watches them, and they train.
 """
 
 from __future__ import annotations
@@ -24,8 +26,32 @@ _IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer
 
 
 def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
-    """Train the version that the assignment asks for, and return the result."""
+    """Train the version that the assignment asks for, in as many processes as it asks for, and return the result."""
     # Imported late: the process holds its lease from its first moment.
+    from headrace_data.spec import parse_canonical
+    from headrace_learning.training.compute import processes_of
+    from headrace_runtime.process.cores import available_cores
+
+    processes = processes_of(parse_canonical(assignment["spec"].encode()).train.compute, available_cores())
+    return alone(assignment, progress) if processes == 1 else _together(assignment, processes, progress)
+
+
+def _together(assignment: Assignment, processes: int, progress: Progress) -> dict[str, Any]:
+    from headrace_runtime.process.usage import Usage
+    from headrace_runtime.telemetry.hold import hand_down
+
+    from headrace_trainer.adapters.agent import run_group
+
+    began = Usage.now()
+    hand_down()
+    result = run_group(assignment, processes, lambda line: progress.progress(**line))
+    # What the group took is known where all of it has ended; each process holds a GPU for as long.
+    used = {**Usage.now().since(began)._asdict(), "gpu_s": processes * result["gpu_s"]}
+    return {**result, **used}
+
+
+def alone(assignment: Assignment, progress: Progress) -> dict[str, Any]:
+    """Train in this process: the only one, or the one that leads a group."""
     from headrace_trainer.adapters.artifacts import StoredArtifacts
     from headrace_trainer.adapters.checkpoints import StoredCheckpoints
     from headrace_trainer.adapters.curve import StoredCurve

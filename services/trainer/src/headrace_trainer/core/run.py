@@ -36,7 +36,7 @@ from headrace_trainer.core.reading import cut_shares
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
 from headrace_trainer.core.threshold import choose
-from headrace_trainer.core.tuning import Search, Tuned
+from headrace_trainer.core.tuning import Fit, Search, Tuned
 from headrace_trainer.errors import NotMeasurable, WrongDataset
 from headrace_trainer.ports import Trials
 
@@ -156,10 +156,8 @@ def run(
     of a search are recorded. Raises TrainingError, or NotLearnable of headrace_learning, when another attempt would
     fail as well.
     """
-    artifacts, train = artifacts or NoArtifacts(), plan.pipeline.train
-    family = FAMILIES[train.network.kind].allowing(packages).opened(train.network, artifacts)
-    prepared = _prepared(plan, reader, memory or Memory(), family)
-    fit = partial(_fit, plan, prepared, artifacts)
+    train = plan.pipeline.train
+    prepared, fit = _begun(plan, reader, memory, artifacts, packages)
     tuned = None
     if train.tune and trials:
         tuned = Search(train, plan.subject, fit, checkpoints, trials, progress).run()
@@ -180,6 +178,30 @@ def run(
         beside=compared(plan.pipeline, prepared.rows, prepared.learned.objective, told, prepared.serve, test)
         | cut_shares(model.features, test),
     )
+
+
+def follow(
+    plan: Plan,
+    reader: DatasetReader,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    memory: Memory | None = None,
+    artifacts: Artifacts | None = None,
+    packages: Sequence[str] = (),
+) -> None:
+    """Train beside the process of the group that leads, which runs `run`: nothing is exported or measured here."""
+    _, fit = _begun(plan, reader, memory, artifacts, packages)
+    fit(plan.pipeline.train, plan.subject, checkpoints, progress)
+
+
+def _begun(
+    plan: Plan, reader: DatasetReader, memory: Memory | None, artifacts: Artifacts | None, packages: Sequence[str]
+) -> tuple["_Prepared", Fit]:
+    """Return the rows as a family takes them, and what trains by a section."""
+    artifacts, network = artifacts or NoArtifacts(), plan.pipeline.train.network
+    family = FAMILIES[network.kind].allowing(packages).opened(network, artifacts)
+    prepared = _prepared(plan, reader, memory or Memory(), family)
+    return prepared, partial(_fit, plan, prepared, artifacts)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What an assignment asks for, done: a version in the object store."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -10,8 +11,8 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
 from headrace_learning.errors import LearningError
-from headrace_learning.training.compute import CPU, machine_of, threads_of
-from headrace_learning.training.ports import Artifacts, Checkpoints
+from headrace_learning.training.compute import CPU, machine_of, processes_of, threads_of
+from headrace_learning.training.ports import Artifacts, Checkpoints, Progress
 from headrace_learning.training.randomness import make_deterministic
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.cores import available_cores
@@ -19,9 +20,10 @@ from headrace_runtime.process.memory import total_bytes
 from headrace_runtime.process.usage import Usage
 from headrace_runtime.runs.child import Assignment, WorkRefused
 
+from headrace_trainer.core import run as core
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.origin import Beginning
-from headrace_trainer.core.run import Plan, run
+from headrace_trainer.core.run import Plan
 from headrace_trainer.core.version import trials_told, version_manifest
 from headrace_trainer.errors import TrainingError
 from headrace_trainer.ports import Curve, Trials
@@ -36,11 +38,44 @@ def train(
     trials: Trials,
 ) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
-    try:
+    with _refusing():
         return _train(assignment, store, checkpoints, curve, artifacts, trials)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise WorkRefused for what is wrong with the work itself."""
+    try:
+        yield
     except (TrainingError, DataError, LearningError) as error:
         # Specs and datasets are read by their digests, and training repeats itself: what is wrong stays wrong.
         raise WorkRefused(str(error)) from error
+
+
+def follow(
+    assignment: Assignment, store: ObjectStore, checkpoints: Checkpoints, progress: Progress, artifacts: Artifacts
+) -> None:
+    """Train beside the process of the group that leads, which calls `train` with the same assignment."""
+    with _refusing():
+        plan = _plan(assignment, store)
+        machine_of(plan.pipeline.train.compute)
+        reader, memory = _begun(plan, store)
+        core.follow(plan, reader, checkpoints, progress, memory, artifacts, assignment["packages"])
+
+
+def _plan(assignment: Assignment, store: ObjectStore) -> Plan:
+    pipeline = parse_canonical(assignment["spec"].encode())
+    dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
+    return Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
+
+
+def _begun(plan: Plan, store: ObjectStore) -> tuple[DatasetReader, Memory]:
+    """Return the dataset's reader, and what this process may take of memory; compute in as many threads as it may."""
+    pipeline, cores = plan.pipeline, available_cores()
+    make_deterministic(threads_of(pipeline.train.compute, cores))
+    sliced = [pipeline.stream.field(name) for name in pipeline.train.slices]
+    reader = DatasetReader(plan.dataset, store, sliced, grouped=plan.task.grouped)
+    return reader, Memory(total_bytes() // processes_of(pipeline.train.compute, cores))
 
 
 def _train(
@@ -52,17 +87,12 @@ def _train(
     trials: Trials,
 ) -> dict[str, Any]:
     began = Usage.now()
-    pipeline = parse_canonical(assignment["spec"].encode())
-    dataset = Manifest.from_json(store.get(Artifact(**assignment["dataset"]["manifest"])))
-    plan = Plan(assignment["run_id"], pipeline, dataset, _beginning(assignment.get("origin"), store))
-
+    plan = _plan(assignment, store)
+    pipeline = plan.pipeline
     machine = machine_of(pipeline.train.compute)  # what is not there is told before anything is read
     held_s = time.monotonic()
-    make_deterministic(threads_of(pipeline.train.compute, available_cores()))
-    sliced = [pipeline.stream.field(name) for name in pipeline.train.slices]
-    reader = DatasetReader(dataset, store, sliced, grouped=plan.task.grouped)
-    memory, packages = Memory(total_bytes()), assignment["packages"]
-    trained = run(plan, reader, checkpoints, curve, memory, artifacts, packages, trials)
+    reader, memory = _begun(plan, store)
+    trained = core.run(plan, reader, checkpoints, curve, memory, artifacts, assignment["packages"], trials)
 
     curve.write()
     weights, graph = store.put(trained.weights), store.put(trained.graph)

@@ -13,6 +13,12 @@ from headrace_data.spec.section import Section
 
 _OF_BLOCKS: Final = ("encoder", "python")
 """Kinds of networks that are made of blocks."""
+_OF_ONE_PROCESS: Final = {
+    "residual": "its batch normalisation needs whole batches",
+    "imported": "a file's layers may need whole batches",
+}
+"""Kinds of networks that one process learns, and why."""
+_PROCESSES: Final = ("train", "compute", "processes")
 
 
 class Compute(Section):
@@ -48,6 +54,13 @@ class Compute(Section):
         "and not kept (gradient checkpointing): less memory for about a third more time, and the same version. Blocks "
         "are members of nn.ModuleList or nn.Sequential that have several layers and no batch normalisation.",
     )
+    processes: PositiveInt = pydantic.Field(
+        default=1,
+        exclude_if=lambda value: value == 1,  # as for compile
+        description="Processes that train together, each a part of every batch, by PyTorch's torchrun: at most as many "
+        "as the trainer has cores, or GPUs where it has some, of which each has one. Their version is that of one "
+        "process up to rounding, where nothing is silenced by dropout. threads are those of each.",
+    )
 
 
 def blocks_are_recomputed_where_there_are_some(draft: Draft) -> Iterator[Finding]:
@@ -59,3 +72,18 @@ def blocks_are_recomputed_where_there_are_some(draft: Draft) -> Iterator[Finding
         yield place, f"expected a network of kind {' or '.join(_OF_BLOCKS)}, which has blocks, got {kind}"
     elif draft.at("train", "network", "tune") == "frozen":
         yield place, "expected tune: lora or full beside it, got frozen: the encoder's blocks have no gradients"
+
+
+def processes_learn_apart(draft: Draft) -> Iterator[Finding]:
+    """Demand, for several processes, a network and a task that learn from parts of a batch, and one training."""
+    processes, kind = draft.at(*_PROCESSES), draft.at("train", "network", "kind")
+    if not isinstance(processes, int) or processes < 2:
+        return
+    if reason := _OF_ONE_PROCESS.get(kind if isinstance(kind, str) else ""):
+        yield _PROCESSES, f"expected 1 for a network of kind {kind} ({reason}), got {processes}"
+    elif draft.at("train", "network", "tune") == "frozen":
+        yield _PROCESSES, f"expected 1 beside tune: frozen, whose head alone learns, got {processes}"
+    if draft.at("train", "task") == "ranking":
+        yield _PROCESSES, f"expected 1 for task ranking, whose groups are learned from as a whole, got {processes}"
+    if draft.at("train", "tune") is not None:
+        yield _PROCESSES, f"expected 1 beside train.tune, whose trials are one process each, got {processes}"

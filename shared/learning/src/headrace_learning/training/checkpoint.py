@@ -38,7 +38,7 @@ class Midway:
     loss: float
     """Sum of the losses of their rows."""
     generator: torch.Tensor
-    """State of PyTorch's global generator after them, [bytes] uint8."""
+    """State of PyTorch's global generator after them, [bytes] uint8; of several processes [processes, bytes]."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from headrace_learning.errors import NotLearnable
+from headrace_learning.training.group import group_of
 from headrace_learning.training.rows import Rows
 
 CPU = torch.device("cpu")
@@ -129,14 +130,24 @@ def _first_line(error: Exception) -> str:
 
 
 def threads_of(compute: Compute | None, cores: int) -> int:
-    """Return how many threads a spec asks for, of so many cores."""
+    """Return how many threads a spec asks for, of so many cores: in each of its processes, which share them."""
     if compute is None:
         return 1
+    cores = max(cores // processes_of(compute, cores), 1)
     return cores if compute.threads == "auto" else min(compute.threads, cores)
+
+
+def processes_of(compute: Compute | None, cores: int) -> int:
+    """Return how many processes a spec asks for: each has a core of so many, or a GPU of those that there are."""
+    if compute is None or compute.processes == 1:
+        return 1
+    gpus = 0 if compute.device == "cpu" else torch.cuda.device_count()
+    return min(compute.processes, gpus or cores)
 
 
 def told(compute: Compute) -> dict[str, Any]:
     """Return what a version says of the machine that it was trained on: this one."""
     machine = machine_of(compute)
     name = "cpu" if machine.device == CPU else torch.cuda.get_device_name(machine.device)
-    return {**compute.plain(), "device": name, "threads": torch.get_num_threads()}
+    held = {**compute.plain(), "device": name, "threads": torch.get_num_threads()}
+    return held if compute.processes == 1 else {**held, "processes": group_of(compute).size}

@@ -2,29 +2,28 @@
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from headrace_data.spec import Train
-from headrace_data.tasks import Mean
 from torch import nn
 
 from headrace_learning.errors import Diverged
 from headrace_learning.networks import learned_of, load_learned
-from headrace_learning.training.augmenting import augmented
+from headrace_learning.training.augmenting import Mixed, augmented
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint, Midway
 from headrace_learning.training.compute import CPU, machine_of
+from headrace_learning.training.group import Part, Questions, group_of, require_rows_apart
+from headrace_learning.training.measuring import Validation, validate
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import build_optimizer
 from headrace_learning.training.ports import Checkpoints, Progress
 from headrace_learning.training.randomness import seed_epoch
 from headrace_learning.training.recomputing import recomputed
-from headrace_learning.training.rows import MEASURED_AT_ONCE, Rows, Source
+from headrace_learning.training.rows import Rows, Source
 from headrace_learning.training.scaling import LossScale
 from headrace_learning.training.schedules import Schedule
 from headrace_learning.training.steps import Steps
@@ -42,16 +41,11 @@ class Outcome:
     """Validation loss after `best_epoch`: in nats, or in variances of the label for a regression."""
 
 
-@dataclass(frozen=True)
-class _Validation:
-    loss: float
-    measures: Mapping[str, float]
-
-
 class Training:
     """Trains a network on one split and keeps the weights that do best on another.
 
-    `subject` names what is trained on what: checkpoints of it are taken up, others are not.
+    `subject` names what is trained on what: checkpoints of it are taken up, others are not. In a group of processes
+    each runs one, over the same rows, and the one that leads keeps checkpoints and reports.
     """
 
     def __init__(
@@ -74,6 +68,8 @@ class Training:
         self._checkpoints = checkpoints
         self._progress = progress
         self._machine = machine_of(settings.compute)
+        self._group = group_of(settings.compute)
+        require_rows_apart(network, self._group)
         network.to(self._machine.device)
         self._optimizer = build_optimizer(learned(network, settings), settings.optimizer)
         self._frozen = frozen(network)
@@ -86,7 +82,8 @@ class Training:
         self._best_loss = math.inf
         self._best_weights = learned_of(network)
         self._midway: Midway | None = None
-        self._purse = Purse(settings.budget.cpu if settings.budget else None)
+        self._purse = Purse(settings.budget.cpu if settings.budget else None, self._group.sum)
+        self._questions = Questions(self._group)
         self._kept = (0, 0)
 
     def run(self) -> Outcome:
@@ -105,7 +102,7 @@ class Training:
                 validation = self._validate()
                 self._keep_if_best(validation)
             # Before the report: an epoch that was told of is not trained again.
-            if self._checkpoints.due(midway=False):
+            if self._is_due(midway=False):
                 self._save_checkpoint()
             seconds = (time.monotonic() - started) / (self._epoch - first)
             self._report(train_loss, validation, seconds)
@@ -124,15 +121,24 @@ class Training:
         stop = self._settings.early_stop
         return stop is not None and self._epoch - self._best_epoch >= stop.patience
 
+    def _is_due(self, *, midway: bool) -> bool:
+        """Return whether it is time for a checkpoint: the clock is that of the process that leads."""
+        return bool(self._group.leaders(self._group.leads and self._checkpoints.due(midway=midway)))
+
+    def _begin_epoch(self) -> tuple[int, float]:
+        """Return the batches of the epoch that are done, and the sum of the losses of this process's rows in them."""
+        seed_epoch(self._settings.seed, self._epoch + 1, self._group.rank)
+        midway, self._midway = self._midway, None
+        if midway is None:
+            return 0, 0.0
+        if (state := self._group.own(midway.generator)) is not None:
+            self._machine.restore_generators(state)
+        return midway.batches, midway.loss if self._group.leads else 0.0
+
     def _train_one_epoch(self) -> float:
         """Make one pass over the training split, or what is left of one. Returns the mean loss over its rows."""
         epoch, seed = self._epoch + 1, self._settings.seed
-        seed_epoch(seed, epoch)
-        done, total = 0, 0.0
-        if self._midway:
-            done, total = self._midway.batches, self._midway.loss
-            self._machine.restore_generators(self._midway.generator)
-            self._midway = None
+        done, total = self._begin_epoch()
         self._network.train()
         for module in self._frozen:
             module.eval()
@@ -143,58 +149,67 @@ class Training:
                 total += self._learn(rows, steps, done) * len(rows)
                 may_rest = steps.ends(done) and not steps.is_last(done)
                 done += 1
-                if may_rest and self._purse.is_empty():
-                    return self._finite(epoch, total / (done * settings.batch_size))
-                if may_rest and self._checkpoints.due(midway=True):
-                    self._save_checkpoint(Midway(done, self._finite(epoch, total), self._machine.generator_state()))
-        return self._finite(epoch, total / count)
+                if not (may_rest and self._questions.now()):
+                    continue
+                if self._purse.is_empty():
+                    return self._finite(epoch, self._group.sum(total) / (done * settings.batch_size))
+                if self._is_due(midway=True):
+                    state = self._group.stacked(self._machine.generator_state())
+                    self._save_checkpoint(Midway(done, self._finite(epoch, self._group.sum(total)), state))
+        return self._finite(epoch, self._group.sum(total) / count)
 
     def _learn(self, rows: Rows, steps: Steps, batch: int) -> float:
-        """Learn from a batch, and move the weights when it is the last of its step. Returns its mean loss."""
+        """Learn from a batch, and move the weights when it is the last of its step.
+
+        Returns its mean loss: of a group, this process's share of it.
+        """
         loss = self._loss(rows, batch)
         if steps.begins(batch):
             self._optimizer.zero_grad()
         part = loss if steps.together == 1 else loss * steps.weight(batch, len(rows))
         torch.autograd.backward(self._scale.scaled(part))
-        if steps.ends(batch) and self._scale.unscale(self._optimizer):
-            passed = self._epoch + steps.passed(batch)
-            self._optimizer.step(self._schedule.factor(passed, steps.share(batch)))
+        if steps.ends(batch):
+            self._optimizer.combine(self._group.add_up)
+            if self._scale.unscale(self._optimizer):
+                passed = self._epoch + steps.passed(batch)
+                self._optimizer.step(self._schedule.factor(passed, steps.share(batch)))
         return float(loss.detach())
 
     def _loss(self, rows: Rows, batch: int) -> torch.Tensor:
         settings = self._settings
         machine = self._machine
-        if settings.augment is None:
+        if settings.augment is None and self._group.size == 1:
             moved = machine.moved(rows)
             return self._objective.loss(machine.answers(self._learner, moved.inputs), moved.targets)
-        # Rows are changed on the CPU, so that the device has no say in what becomes of them.
-        mixed = augmented(rows, settings.augment, settings.seed, self._epoch + 1, batch)
-        outputs = machine.answers(self._learner, mixed.inputs.to(machine.device))
-        losses = [share * self._objective.loss(outputs, to.to(machine.device)) for share, to in mixed.parts]
-        return torch.stack(losses).sum()
+        mixed = Mixed(rows.inputs, ((1.0, rows.targets),))
+        if settings.augment is not None:
+            # Rows are changed on the CPU and all together: neither the device nor who has which row has a say in it.
+            mixed = augmented(rows, settings.augment, settings.seed, self._epoch + 1, batch)
+        own = self._group.part(len(rows))
+        outputs = machine.answers(self._learner, mixed.inputs[own.rows].to(machine.device))
+        return torch.stack([share * self._share_of(outputs, targets, own) for share, targets in mixed.parts]).sum()
 
-    @torch.no_grad()
-    def _validate(self) -> _Validation:
+    def _share_of(self, outputs: torch.Tensor, targets: torch.Tensor, own: Part) -> torch.Tensor:
+        """Return what this process's rows are of the mean loss of a batch with these targets."""
+        mine = targets[own.rows]
+        loss = self._objective.loss(outputs, mine.to(self._machine.device))
+        if self._group.size == 1:
+            return loss
+        weight = 0.0 if own.is_empty else self._objective.weight(mine)
+        return loss * (weight / self._objective.weight(targets))
+
+    def _validate(self) -> Validation:
         """Measure the network as it is on the validation split."""
-        self._network.eval()
-        loss, measures = Mean(), defaultdict[str, Mean](Mean)
-        for rows in self._validation.chunks():
-            moved = self._machine.moved(rows)
-            outputs = torch.cat([self._network(part) for part in torch.split(moved.inputs, MEASURED_AT_ONCE)])
-            loss.add(float(self._objective.loss(outputs, moved.targets)), self._objective.weight(rows.targets))
-            for name, value in self._objective.measure(outputs, moved.targets).items():
-                measures[name].add(value, len(rows))
-        return _Validation(
-            loss=self._finite(self._epoch, loss.value),
-            measures=self._objective.told({name: mean.value for name, mean in measures.items()}),
-        )
+        validation = validate(self._network, self._validation, self._objective, self._machine, self._group)
+        self._finite(self._epoch, validation.loss)
+        return validation
 
     def _finite(self, epoch: int, loss: float) -> float:
         if not math.isfinite(loss):
             raise Diverged(epoch, loss, self._settings.optimizer.learning_rate)
         return loss
 
-    def _keep_if_best(self, validation: _Validation) -> None:
+    def _keep_if_best(self, validation: Validation) -> None:
         stop = self._settings.early_stop
         better = validation.loss < self._best_loss - (stop.min_delta if stop else 0.0)
         self._schedule.saw(better=better)
@@ -214,11 +229,13 @@ class Training:
             midway=midway,
             cpu_s=self._purse.spent_s(),
         )
-        self._checkpoints.save(checkpoint)
+        if self._group.leads:
+            self._checkpoints.save(checkpoint)
         self._kept = checkpoint.place
 
     def _take_up_checkpoint(self) -> None:
         checkpoint = self._checkpoints.newest(self._subject)
+        self._group.require_same("checkpoint", checkpoint.place if checkpoint else (0, 0))
         if checkpoint is None:
             return
         load_learned(self._network, checkpoint.weights)
@@ -229,13 +246,15 @@ class Training:
         self._best_epoch, self._best_loss = checkpoint.best_epoch, checkpoint.best_loss
         self._best_weights = dict(checkpoint.best_weights)
         self._midway, self._kept = checkpoint.midway, checkpoint.place
-        self._purse.take_up(checkpoint.cpu_s)
+        if self._group.leads:
+            self._purse.take_up(checkpoint.cpu_s)
 
-    def _report(self, train_loss: float, validation: _Validation, seconds_per_epoch: float) -> None:
+    def _report(self, train_loss: float, validation: Validation, seconds_per_epoch: float) -> None:
         metrics = {
             "train_loss": train_loss,
             "validation_loss": validation.loss,
             **{f"validation_{name}": value for name, value in validation.measures.items()},
         }
         remaining = self._settings.epochs - self._epoch
-        self._progress.progress(self._epoch, self._settings.epochs, metrics, seconds_per_epoch * remaining)
+        if self._group.leads:
+            self._progress.progress(self._epoch, self._settings.epochs, metrics, seconds_per_epoch * remaining)

@@ -6,7 +6,7 @@ network's are views, so a step is one kernel however many layers there are.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -81,6 +81,10 @@ class Optimizer(ABC):
     def zero_grad(self) -> None:
         """Forget the gradients; they stay where they are."""
         self._gradients.zero_()
+
+    def combine(self, add_up: Callable[[torch.Tensor], None]) -> None:
+        """Make of the gradients what `add_up` makes of a vector in place, such as the sum over several processes."""
+        add_up(self._gradients)
 
     def divide(self, scale: float) -> bool:
         """Divide the gradients. Return whether all of them are finite."""

@@ -38,6 +38,6 @@ def seed_weights(seed: int) -> None:
     torch.manual_seed(seed_for("weights", seed, 0))
 
 
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed PyTorch's global generator, which dropout draws from, for one epoch."""
-    torch.manual_seed(seed_for("epoch", seed, epoch))
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
+    """Seed PyTorch's global generator, which dropout draws from, for one epoch of one of the processes that train."""
+    torch.manual_seed(seed_for(f"epoch of {rank}" if rank else "epoch", seed, epoch))

@@ -4,7 +4,7 @@ The protocol between the worker and its child:
 
 * The only argument is the path of a JSON file, the assignment. These keys are always there: ``run_id``, ``attempt``
   (from 1), ``store_url`` and ``output`` (the prefix of the attempt's own files, ``runs/<run_id>/attempt-<n>/``). The
-  rest belongs to the work.
+  rest belongs to the work, which is told the path of the file too, as ``file``.
 * Without an argument the child waits: it imports what the work needs, at a low priority, and takes one line of standard
   input, ``{"assignment": path, "environment": {...}}``, the variables being those of the trace. It does that one
   assignment, as any other child, and ends: no child works twice.
@@ -195,7 +195,7 @@ def _read_assignment(path: Path) -> Assignment:
     for name, kind in _ALWAYS.items():
         if not isinstance(assignment.get(name), kind):
             raise TypeError(f"assignment: {name}: expected {kind.__name__}, got {assignment.get(name)!r}")
-    return assignment
+    return {**assignment, "file": str(path)}
 
 
 def _write_result(assignment: Assignment, result: dict[str, Any]) -> None:

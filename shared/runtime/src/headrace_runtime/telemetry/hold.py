@@ -16,7 +16,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 CHILD_VARIABLE = "HEADRACE_CHILD_HOLD_DIR"
 """Variable in the environment of a run's child: the folder of its worker's armed points."""
+_HANDED_DOWN = "HEADRACE_GROUP_HOLD_DIR"
 POLL_S = 0.02
 
 _UNSAFE = re.compile(r"[^\w.-]")
@@ -91,6 +92,18 @@ def hold(folder: Path, name: str, span: trace.SpanContext | None, parent: trace.
 def child_environment(hold_dir: Path | None, service: str) -> dict[str, str]:
     """Return what a worker adds to its child's environment."""
     return {} if hold_dir is None else {CHILD_VARIABLE: str(hold_dir / service)}
+
+
+def hand_down(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Leave being held to a process that this child starts, which takes it up: the child only passes reports on."""
+    if folder := environment.pop(CHILD_VARIABLE, ""):
+        environment[_HANDED_DOWN] = folder
+
+
+def take_up(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Be the process that is held in the place of the child that started it."""
+    if folder := environment.pop(_HANDED_DOWN, ""):
+        environment[CHILD_VARIABLE] = folder
 
 
 def hold_child(step: int, environment: Mapping[str, str] = os.environ) -> None:
