@@ -7,12 +7,12 @@ import time
 from io import StringIO
 
 import pytest
-from headrace.events.v1.model_pb2 import ModelTrained
+from headrace.events.v1.model_pb2 import ModelTrained, PrivacySpent
 from headrace.events.v1.run_pb2 import RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client.cli import tables
 from headrace_client.costs import cost_text
-from headrace_client.views import version_view
+from headrace_client.views import View, version_view
 from rich.console import Console
 
 
@@ -137,6 +137,7 @@ def test_versions_as_json(headrace, full, canned):
         "gpu_s": None,
         "cost": None,
         "currency": None,
+        "privacy": None,
         "peak_memory_bytes": 812_000_000,
         "task": "classification",
         "measure": "accuracy",
@@ -268,6 +269,18 @@ def test_what_a_version_cost_is_told_where_the_trainer_has_prices(canned) -> Non
     head, *rows = told.splitlines()
     assert ("cost" in head, "CPU" in head) == (True, False)
     assert ["EUR" in row for row in rows if "released" in row] == [False, True]
+
+
+def test_what_a_version_may_tell_of_a_row_is_told(canned) -> None:
+    message = canned.version(messages.VERSION_STATE_RELEASED)
+    assert "may tell of one row" not in text_of(tables.versions([version_view(message)]))
+    message.trained.privacy.MergeFrom(PrivacySpent(epsilon=2.991, delta=1e-5))
+    view = version_view(message)
+    assert view["privacy"] == {"epsilon": 2.991, "delta": 1e-5}
+    told = "version 1 of digits may tell of one row that it learned from: epsilon 2.99, delta 1e-05"
+    assert told in text_of(tables.versions([view]))
+    chain: View = {"prediction": None, "version": view, "runs": [], "origin": None, "dataset": None, "topic": None}
+    assert "epsilon 2.99, delta 1e-05" in text_of(tables.lineage(chain))
 
 
 @pytest.mark.parametrize(

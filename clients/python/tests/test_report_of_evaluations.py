@@ -68,6 +68,12 @@ def test_a_forecast_is_told_by_its_pinball_loss_and_drawn_by_its_medians() -> No
     assert "Predicted and true" in text
 
 
+def test_what_a_version_may_tell_of_a_row_is_told() -> None:
+    text = changed(privacy={"epsilon": 2.991, "delta": 1e-5})
+    assert "epsilon 2.99 at most, of one row that it learned from; delta 1e-05" in text
+    assert "epsilon" not in changed()
+
+
 def test_what_a_version_cost_is_told() -> None:
     taken = {"cpu_s": 12.345, "peak_memory_bytes": 812_000_000, "gpu_s": 2.5, "cost": 0.00342, "currency": "EUR"}
     text = changed(**taken)

@@ -76,6 +76,16 @@ def test_a_result_becomes_the_fact() -> None:
     )
 
 
+def test_a_version_says_what_it_may_tell_of_a_row() -> None:
+    result: dict[str, object] = {name: _artifact(name) for name in ("manifest", "graph", "weights")}
+    result |= {"attempt": 1, "model": "m", "version_id": "sha256:v", "metrics": {}, "epochs": 1}
+    private = TRAINING.fact(COMMAND, result | {"privacy": {"epsilon": 2.9, "delta": 1e-5}})
+    assert isinstance(private, model_pb2.ModelTrained)
+    assert private.privacy == model_pb2.PrivacySpent(epsilon=2.9, delta=1e-5)
+    for said in ({}, {"privacy": None}):
+        assert not TRAINING.fact(COMMAND, result | said).HasField("privacy")
+
+
 def test_a_version_says_what_it_cost_where_there_are_prices() -> None:
     result = {
         "model": "m",

@@ -121,7 +121,7 @@ def test_a_search_for_its_settings_goes_on_and_trains_nothing_twice(
     epochs: list[int] = []
     one_epoch = Training._train_one_epoch
 
-    def counted(self: Training) -> float:
+    def counted(self: Training) -> float | None:
         epochs.append(1)
         return one_epoch(self)
 

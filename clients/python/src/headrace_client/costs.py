@@ -1,4 +1,4 @@
-"""What versions took to train, as texts."""
+"""What versions took to train, of machines and of the privacy of rows, as texts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def cost_text(version: View) -> str:
 def cpu_text(version: View) -> str:
     """Return the processor time that a version took to train; empty where that was not measured."""
     return f"{version['cpu_s']:.3g} s" if version.get("cpu_s") else ""
+
+
+def privacy_text(version: View) -> str:
+    """Return what a version spent of the privacy of a row, such as "epsilon 2.99, delta 1e-05"; empty without any."""
+    spent = version.get("privacy")
+    return f"epsilon {spent['epsilon']:.3g}, delta {spent['delta']:.3g}" if spent else ""
 
 
 def taken_by(versions: list[View]) -> tuple[str, list[str]]:

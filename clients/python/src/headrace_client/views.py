@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.artifact_pb2 import Artifact
-from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Trial, Variant
+from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, ModelTrained, Trial, Variant
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
@@ -109,6 +109,7 @@ def version_view(version: messages.Version) -> View:
         "peak_memory_bytes": trained.peak_memory_bytes or None,
         "cost": trained.cost if trained.HasField("cost") else None,
         "currency": trained.currency or None,
+        "privacy": _privacy(trained),
         "metrics": dict(sorted(trained.metrics.items())),
         "trials": [trial_view(trial) for trial in trained.trials],
         "manifest": artifact_view(trained.manifest),
@@ -118,6 +119,12 @@ def version_view(version: messages.Version) -> View:
         "gates": gate_views(version.gates),
         "evaluations": [evaluation_view(evaluation) for evaluation in version.evaluations],
     }
+
+
+def _privacy(trained: ModelTrained) -> View | None:
+    if not trained.HasField("privacy"):
+        return None
+    return {"epsilon": trained.privacy.epsilon, "delta": trained.privacy.delta}
 
 
 def trial_view(trial: Trial) -> View:

@@ -9,7 +9,7 @@ from headrace_data.tasks import TASKS, Measure, Task, of_slice, worst_first
 from rich.console import RenderableType
 
 from headrace_client.cli.output import coloured, plain, table
-from headrace_client.costs import cost_text, cpu_text, taken_by
+from headrace_client.costs import cost_text, cpu_text, privacy_text, taken_by
 from headrace_client.doubts import doubts
 from headrace_client.trials import chosen_text, trial_rows
 from headrace_client.views import View, short_id
@@ -100,11 +100,7 @@ def versions(found: list[View]) -> list[RenderableType]:
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
     parts += [*_slices(found[-1]), *_measured(found[-1]), *_cost(found[-1])] if found else []
-    parts += [
-        f"version {view['ordinal']} of {plain(view['model'])} is {plain(told)}"
-        for view in found
-        for told in chosen_text(view.get("trials", ()))
-    ]
+    parts += [told for view in found for told in (*_privacy(view), *_chosen(view))]
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
         for view in found
@@ -160,6 +156,19 @@ def _cost(version: View) -> list[str]:
     took = f"{cpu_text(version)} of processor time{held} and {memory} of memory"
     paid = f", which cost {plain(cost)}" if (cost := cost_text(version)) else ""
     return [f"version {version['ordinal']} of {plain(version['model'])} took {took} to train{paid}"]
+
+
+def _privacy(version: View) -> list[str]:
+    """Return what a version may tell of one row; nothing where nothing is promised."""
+    spent = privacy_text(version)
+    named = f"version {version['ordinal']} of {plain(version['model'])}"
+    return [f"{named} may tell of one row that it learned from: {spent}"] if spent else []
+
+
+def _chosen(version: View) -> list[str]:
+    """Return which trial of a search a version is; nothing where there was none."""
+    named = f"version {version['ordinal']} of {plain(version['model'])}"
+    return [f"{named} is {plain(told)}" for told in chosen_text(version.get("trials", ()))]
 
 
 def variants(version: View) -> list[RenderableType]:
@@ -230,9 +239,8 @@ def lineage(found: View) -> list[RenderableType]:
     if version := found["version"]:
         metric, quality = _quality(version)
         told = f"{version['model']} version {version['ordinal']}, {version['state']}"
-        rows.append(
-            ["version", short_id(version["version_id"]), plain(told + (f", {metric} {quality}" if quality else ""))]
-        )
+        told += "".join(f", {each}" for each in (quality and f"{metric} {quality}", privacy_text(version)) if each)
+        rows.append(["version", short_id(version["version_id"]), plain(told)])
     for run in reversed(found["runs"]):
         took = _seconds_between(run["request_time"], run["end_time"])
         rows.append([run["kind"], short_id(run["run_id"]), plain(run["state"] + (f" in {took}" if took else ""))])

@@ -83,6 +83,9 @@ def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:
         yield page.Tile("GPU time", f"{facts.version['gpu_s']:.3g} s", "for which training held a GPU")
     if cost := cost_text(facts.version):
         yield page.Tile("cost", cost, "to train, by the trainer's prices")
+    if spent := facts.version.get("privacy"):
+        note = f"at most, of one row that it learned from; delta {spent['delta']:.2g}"
+        yield page.Tile("epsilon", f"{spent['epsilon']:.3g}", note)
     if (threshold := facts.manifest.get("threshold")) is not None:
         yield page.Tile("threshold", f"{threshold:.3f}", "chosen on the validation split")
     if (trees := facts.version["metrics"].get(f"{TREES}{known.name}")) is not None:

@@ -192,6 +192,14 @@ class RunFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacySpent:
+    """What a training run tells of one row of its training split at most."""
+
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelTrained:
     """A training run that ended with a version. Old events have no `task`; an empty `measure` is the task's own."""
 
@@ -214,6 +222,7 @@ class ModelTrained:
     gpu_s: float = 0.0
     cost: float | None = None
     currency: str = ""
+    privacy: PrivacySpent | None = None
 
 
 @dataclass(frozen=True, slots=True)

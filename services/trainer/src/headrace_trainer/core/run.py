@@ -32,6 +32,7 @@ from headrace_trainer.core.comparison import compared
 from headrace_trainer.core.memory import Memory, require_room
 from headrace_trainer.core.origin import Beginning, require_there
 from headrace_trainer.core.precision import require_float32
+from headrace_trainer.core.privacy import with_share_of_privacy
 from headrace_trainer.core.reading import cut_shares
 from headrace_trainer.core.splits import Splits
 from headrace_trainer.core.summary import Summary
@@ -251,6 +252,7 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     """Train by a section. Raises DoesNotFit, or LearningError of headrace_learning."""
+    train = with_share_of_privacy(train, plan.pipeline.train)
     splits, shape, outputs = prepared.splits, prepared.shape, prepared.outputs
     require_room(prepared.family, train, shape, outputs, splits.rows, splits.held_bytes, prepared.memory.total_bytes)
     origin = plan.origin(prepared.learned)

@@ -158,7 +158,8 @@ class _Watch:
             return
         self.purse.take_up(begun.cpu_s)
         for measured in begun.curve[: checkpoint.epoch]:
-            if self._add(measured):
+            self._note(measured)
+            if self.search.told(self.trial, self.before, measured):
                 # The attempt was killed before it could say so.
                 raise _Ended(State.PRUNED)
 
@@ -173,21 +174,21 @@ class _Watch:
         self.search.checkpoints.save(checkpoint)
 
     def progress(self, _step: int, _steps: int, metrics: Mapping[str, float], _eta_s: float) -> None:
-        is_useless = self._add(metrics)
+        self._note(metrics)
+        # Before anybody is told: an epoch that was told of is not trained again.
         if self._waiting is not None:
             checkpoint, self._waiting = self._waiting, None
             self.save(checkpoint)
-        if is_useless:
+        if self.search.told(self.trial, self.before, metrics):
             raise _Ended(State.PRUNED)
         if best_of(self.before) and self.purse.is_empty():
             raise _Ended(State.STOPPED)
 
-    def _add(self, measured: Mapping[str, float]) -> bool:
+    def _note(self, measured: Mapping[str, float]) -> None:
         curve = (*self.trial.curve, dict(measured))
         loss = measured["validation_loss"]
         score = loss if self.trial.score is None else min(self.trial.score, loss)
         self.trial = replace(self.trial, curve=curve, score=score, cpu_s=self.purse.spent_s() - self._start_s)
-        return self.search.told(self.trial, self.before, measured)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from headrace_data.parts import Blob
 from headrace_data.spec import Field
 from headrace_learning.training.compute import told
 
+from headrace_trainer.core.privacy import privacy_told
 from headrace_trainer.core.run import Plan, Trained
 from headrace_trainer.core.tuning import Tuned
 
@@ -22,11 +23,13 @@ _LIBRARIES = ("headrace-learning", "headrace-trainer", "numpy", "onnx", "onnxrun
 
 
 def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -> bytes:
-    """Return the manifest as canonical JSON. The same bytes for the same dataset, spec, seed and libraries.
+    """Return the manifest as canonical JSON: the same bytes for the same dataset, spec, seed and libraries.
 
-    It names weights and graph by digest and size and not by place, so that a copied store keeps its versions.
+    Those of a version with privacy differ each time. It names weights and graph by digest and size and not by place, so
+    that a copied store keeps its versions.
     """
     pipeline, dataset = plan.pipeline, plan.dataset
+    privacy = privacy_told(pipeline, trained.fitted)
     manifest = {
         "format": FORMAT,
         "model": pipeline.model,
@@ -50,6 +53,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         **({} if trained.threshold is None else {"threshold": trained.threshold}),
         **({} if pipeline.train.origin is None else {"from": _origin(plan, trained)}),
         **({} if trained.tuned is None else {"tuned": _search(trained.tuned)}),
+        **({} if privacy is None else {"privacy": privacy}),
         **({} if pipeline.train.compute is None else {"compute": told(pipeline.train.compute)}),
         "libraries": {name: version(name) for name in _libraries(trained)},
         **({"sources": dict(trained.fitted.sources)} if trained.fitted.sources else {}),
@@ -61,6 +65,8 @@ def _libraries(trained: Trained) -> Iterator[str]:
     yield from (*_LIBRARIES, *trained.fitted.libraries)
     if trained.tuned is not None:
         yield "optuna"
+    if trained.fitted.outcome.privacy is not None:
+        yield "opacus"
 
 
 def _input(field: Field, dataset: Manifest) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from headrace_runtime.runs.child import Assignment, WorkRefused
 from headrace_trainer.core import run as core
 from headrace_trainer.core.memory import Memory
 from headrace_trainer.core.origin import Beginning
+from headrace_trainer.core.privacy import privacy_told
 from headrace_trainer.core.run import Plan
 from headrace_trainer.core.version import trials_told, version_manifest
 from headrace_trainer.errors import TrainingError
@@ -95,6 +96,7 @@ def _train(
     trained = core.run(plan, reader, checkpoints, curve, memory, artifacts, assignment["packages"], trials)
 
     curve.write()
+    spent = privacy_told(pipeline, trained.fitted)
     weights, graph = store.put(trained.weights), store.put(trained.graph)
     manifest = store.put(version_manifest(plan, trained, weights, graph))
     return {
@@ -108,6 +110,7 @@ def _train(
         "metrics": {**trained.metrics, **trained.beside},
         "epochs": trained.fitted.outcome.epochs,
         "trials": trials_told(trained.tuned),
+        "privacy": spent and {"epsilon": spent["epsilon"], "delta": spent["delta"]},
         **Usage.now().since(began)._asdict(),
         # By the clock: a GPU that waits for its rows is held, and paid for, as one that computes.
         "gpu_s": 0.0 if machine.device == CPU else time.monotonic() - held_s,

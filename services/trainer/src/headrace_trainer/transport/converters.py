@@ -61,4 +61,5 @@ def to_fact(command: run_pb2.TrainingRequested, result: Mapping[str, Any], price
         gpu_s=gpu_s,
         cost=prices.cost(cpu_s, gpu_s),
         currency=prices.currency,
+        privacy=model_pb2.PrivacySpent(**spent) if (spent := result.get("privacy")) else None,
     )

@@ -35,6 +35,7 @@ from headrace_data.spec.prepare import (
     Split,
     Window,
 )
+from headrace_data.spec.privacy import Privacy
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
@@ -72,6 +73,7 @@ __all__ = [
     "Optimizer",
     "Pipeline",
     "Prepare",
+    "Privacy",
     "Problem",
     "PythonNetwork",
     "ResidualNetwork",

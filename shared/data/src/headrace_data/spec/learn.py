@@ -10,6 +10,7 @@ from headrace_data.spec.augment import Augment
 from headrace_data.spec.compute import Compute
 from headrace_data.spec.networks import Network
 from headrace_data.spec.optimizer import Optimizer
+from headrace_data.spec.privacy import Privacy
 from headrace_data.spec.scalars import DnsLabel, Duration, FieldName, PositiveInt, Size
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import Layer, Origin
@@ -144,6 +145,12 @@ class Train(Section, TaskSettings):
         default=None,
         exclude_if=lambda value: value is None,  # as for classWeights
         description="What a run may take. Left out: what there is.",
+    )
+    privacy: Privacy | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="How much a version may tell of one row that it learned from; networks only, and the trainer needs "
+        "the extra `privacy`. Such runs draw secret noise: they do not repeat. Left out: nothing is promised.",
     )
     tune: Tune | None = pydantic.Field(
         default=None,

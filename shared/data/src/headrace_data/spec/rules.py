@@ -23,6 +23,7 @@ from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.prepare import Clean, Freeze, Split
+from headrace_data.spec.privacy_rules import fits_look_at_no_row, rows_are_learned_one_by_one
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
 from headrace_data.spec.transfer import layers_are_of_a_version
@@ -236,6 +237,7 @@ _RULES_OF_VALUES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     augmenting_fits_the_task,
     images_stay_in_sight,
     network_fits_a_graph,
+    rows_are_learned_one_by_one,
 )
 """The rules about what a search may vary."""
 
@@ -285,6 +287,8 @@ DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     network_fits_a_graph,
     images_stay_in_sight,
     settings_fit_the_network,
+    rows_are_learned_one_by_one,
+    fits_look_at_no_row,
     trials_can_be_trained,
     trials_keep_the_rules,
 )

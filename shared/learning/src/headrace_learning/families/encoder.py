@@ -24,10 +24,10 @@ from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
 from headrace_learning.language import FittedSecond, FittedTokens
 from headrace_learning.networks import count_learned
-from headrace_learning.training.loop import Training
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import remembered_vectors
 from headrace_learning.training.ports import Artifacts
+from headrace_learning.training.private import training_of
 from headrace_learning.training.randomness import seed_weights
 from headrace_learning.training.rows import Rows, Source
 from headrace_learning.training.transfer import begin
@@ -141,7 +141,7 @@ class Encoder(Family):
         if augment is not None and augment.token_dropout > 0:
             tokenizer = Tokenizer(Tokenised(length=section.length, tokenizer=self.base.tokenizer))
             rows = Sources(with_hidden(rows.train, augment.token_dropout, tokenizer), rows.validation)
-        outcome = Training(
+        outcome = training_of(train)(
             learner, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
         ).run()
         learned = count_learned(learner)

@@ -22,8 +22,9 @@ from headrace_learning.importing.fit import Imported, fit
 from headrace_learning.importing.keras_network import read_keras
 from headrace_learning.importing.onnx_files import read_onnx
 from headrace_learning.served import ServedModel
-from headrace_learning.training.loop import Outcome, Training
+from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Objective
+from headrace_learning.training.private import training_of
 from headrace_learning.training.rows import MEASURED_AT_ONCE
 
 _NUMBER_BYTES = 4
@@ -93,9 +94,10 @@ class ImportedFamily(Family):
                 network, outcome, self.parameters(section, run.shape, run.outputs), core.libraries, data=data
             )
         try:
-            outcome = Training(
+            training = training_of(run.train)(
                 network, run.train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
-            ).run()
+            )
+            outcome = training.run()
         except RuntimeError as error:  # PyTorch's, of an operation that has no gradient or is not the same each time
             raise NotLearnable(f"{core.subject}: expected layers that can be trained on, got {error}") from error
         return Fitted(network, outcome, networks.count_parameters(network), core.libraries)

@@ -12,9 +12,9 @@ from headrace_learning import networks
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.features import Feature
-from headrace_learning.training.loop import Training
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import remembered_vectors
+from headrace_learning.training.private import gradient_bytes, training_of
 from headrace_learning.training.randomness import seed_weights
 from headrace_learning.training.rows import MEASURED_AT_ONCE
 from headrace_learning.training.transfer import begin
@@ -57,7 +57,7 @@ def learn(network: nn.Module, rows: Sources, objective: Objective, run: Run) -> 
     begun = begin(network, run.origin, run.train) if run.origin else None
     # What is said of layers is said of those of another version.
     train = run.train if begun else run.train.model_copy(update={"freeze": (), "rates": {}})
-    outcome = Training(
+    outcome = training_of(train)(
         network, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
     ).run()
     return Fitted(network, outcome, networks.count_parameters(network), begun=begun)
@@ -98,7 +98,8 @@ class NetworkFamily(Family):
         training, validation = rows
         learning = min(train.batch_size, training) * sum(values)
         measuring = min(MEASURED_AT_ONCE, validation) * max((one + other for one, other in pairwise(values)), default=0)
-        vectors = vectors_bytes(train, self.parameters(section, shape, outputs))
+        parameters = self.parameters(section, shape, outputs)
+        vectors = vectors_bytes(train, parameters) + gradient_bytes(train, parameters)
         return held_bytes + vectors + _NUMBER_BYTES * max(learning, measuring)
 
     def fit(self, section: Any, rows: Sources, objective: Objective, run: Run) -> Fitted:

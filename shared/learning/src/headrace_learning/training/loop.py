@@ -2,9 +2,11 @@
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from headrace_data.spec import Train
@@ -39,6 +41,8 @@ class Outcome:
     best_epoch: int
     best_loss: float
     """Validation loss after `best_epoch`: in nats, or in variances of the label for a regression."""
+    privacy: Mapping[str, Any] | None = None
+    """What it tells of a single row at most; None where nothing is promised."""
 
 
 class Training:
@@ -47,6 +51,9 @@ class Training:
     `subject` names what is trained on what: checkpoints of it are taken up, others are not. In a group of processes
     each runs one, over the same rows, and the one that leads keeps checkpoints and reports.
     """
+
+    keeps_each_epoch = False
+    """Whether there is a checkpoint of each epoch, however soon after another."""
 
     def __init__(
         self,
@@ -102,7 +109,7 @@ class Training:
                 validation = self._validate()
                 self._keep_if_best(validation)
             # Before the report: an epoch that was told of is not trained again.
-            if self._is_due(midway=False):
+            if self.keeps_each_epoch or self._is_due(midway=False):
                 self._save_checkpoint()
             seconds = (time.monotonic() - started) / (self._epoch - first)
             self._report(train_loss, validation, seconds)
@@ -135,8 +142,11 @@ class Training:
             self._machine.restore_generators(state)
         return midway.batches, midway.loss if self._group.leads else 0.0
 
-    def _train_one_epoch(self) -> float:
-        """Make one pass over the training split, or what is left of one. Returns the mean loss over its rows."""
+    def _train_one_epoch(self) -> float | None:
+        """Make one pass over the training split, or what is left of one.
+
+        Returns the mean loss over its rows; None where nobody is to be told.
+        """
         epoch, seed = self._epoch + 1, self._settings.seed
         done, total = self._begin_epoch()
         self._network.train()
@@ -249,9 +259,9 @@ class Training:
         if self._group.leads:
             self._purse.take_up(checkpoint.cpu_s)
 
-    def _report(self, train_loss: float, validation: Validation, seconds_per_epoch: float) -> None:
+    def _report(self, train_loss: float | None, validation: Validation, seconds_per_epoch: float) -> None:
         metrics = {
-            "train_loss": train_loss,
+            **({} if train_loss is None else {"train_loss": train_loss}),
             "validation_loss": validation.loss,
             **{f"validation_{name}": value for name, value in validation.measures.items()},
         }

@@ -93,6 +93,7 @@ class ModelTrained(_message.Message):
     GPU_S_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    PRIVACY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id of the training run. Never empty."""
     pipeline: _builtins.str
@@ -148,6 +149,10 @@ class ModelTrained(_message.Message):
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trial]:
         """What was tried before, where the spec has settings searched for; empty otherwise."""
 
+    @_builtins.property
+    def privacy(self) -> Global___PrivacySpent:
+        """What the run spent of the privacy of each row that it learned from. Unset where the spec promises none."""
+
     def __init__(
         self,
         *,
@@ -170,16 +175,43 @@ class ModelTrained(_message.Message):
         gpu_s: _builtins.float = ...,
         cost: _builtins.float | None = ...,
         currency: _builtins.str = ...,
+        privacy: Global___PrivacySpent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "graph", b"graph", "manifest", b"manifest", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "graph", b"graph", "manifest", b"manifest", "privacy", b"privacy", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "attempt", b"attempt", "cost", b"cost", "cpu_s", b"cpu_s", "currency", b"currency", "dataset_id", b"dataset_id", "epochs", b"epochs", "gpu_s", b"gpu_s", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "run_id", b"run_id", "task", b"task", "trials", b"trials", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "attempt", b"attempt", "cost", b"cost", "cpu_s", b"cpu_s", "currency", b"currency", "dataset_id", b"dataset_id", "epochs", b"epochs", "gpu_s", b"gpu_s", "graph", b"graph", "manifest", b"manifest", "measure", b"measure", "metrics", b"metrics", "model", b"model", "peak_memory_bytes", b"peak_memory_bytes", "pipeline", b"pipeline", "privacy", b"privacy", "run_id", b"run_id", "task", b"task", "trials", b"trials", "version_id", b"version_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
     _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
 
 Global___ModelTrained: _TypeAlias = ModelTrained  # noqa: Y015
+
+@_typing.final
+class PrivacySpent(_message.Message):
+    """PrivacySpent is what a training run tells of one row of its training split at most, all trials of a search together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    epsilon: _builtins.float
+    """Whether the row was there changes the odds of any version by a factor of e to this at most. Above 0."""
+    delta: _builtins.float
+    """The chance with which that may not hold. Above 0."""
+    def __init__(
+        self,
+        *,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacySpent: _TypeAlias = PrivacySpent  # noqa: Y015
 
 @_typing.final
 class Trial(_message.Message):

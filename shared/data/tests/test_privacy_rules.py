@@ -1,0 +1,103 @@
+"""`train.privacy`: what goes with it, and digests of specs without it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from headrace_data.errors import SpecInvalid
+from headrace_data.spec import Pipeline, load_pipeline
+
+DOCUMENT = """\
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: held}}
+stream:
+  topic: held
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: x, type: float32, role: feature, nullable: true}}
+    - {{name: c, type: string, role: feature}}
+    - {{name: y, type: {label}, role: label}}
+prepare:
+  transform: {transform}
+  freeze: {{afterRecords: 100}}
+train: {train}
+"""
+HASHED = {"c": {"encode": "hash"}}
+MLP = {"kind": "mlp", "hidden": [4]}
+SPENT = {"epsilon": 2, "delta": 1e-5}
+
+
+def loaded(transform: dict[str, Any] = HASHED, label: str = "string", privacy: Any = SPENT, **train: Any) -> Pipeline:
+    said = {"network": MLP, "privacy": privacy, **train}
+    return load_pipeline(DOCUMENT.format(label=label, transform=json.dumps(transform), train=json.dumps(said)))
+
+
+def problems(**said: Any) -> list[str]:
+    with pytest.raises(SpecInvalid) as refused:
+        loaded(**said)
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_what_looks_at_no_row_goes_with_privacy() -> None:
+    edges = {"kind": "buckets", "edges": [1, 2]}
+    for said in ({"encode": edges, "impute": {"constant": 0}}, {"scale": "none"}, {"encode": edges}):
+        privacy = loaded(HASHED | {"x": said}).train.privacy
+        assert privacy is not None
+        assert (privacy.epsilon, privacy.clip, privacy.fits) == (2, 1.0, "refused")
+        assert privacy.plain() == {"epsilon": 2.0, "delta": 1e-5, "clip": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("transform", "label", "named"),
+    [
+        (HASHED | {"x": {"scale": "standard"}}, "string", "x"),
+        (HASHED | {"x": {"impute": "mean"}}, "string", "x"),
+        (HASHED | {"x": {"encode": "buckets"}}, "string", "x"),
+        ({"c": {"encode": "onehot"}}, "string", "c"),
+        (HASHED, "float64", "y"),
+        ({"c": {"encode": "ordinal"}, "x": {"scale": "robust"}}, "float64", "x, c, y"),
+    ],
+)
+def test_what_is_fitted_on_rows_is_refused_or_allowed_by_name(
+    transform: dict[str, Any], label: str, named: str
+) -> None:
+    (told,) = problems(transform=transform, label=label)
+    assert "train.privacy.fits: expected exact" in told
+    assert told.endswith(f"got refused and fits of {named}")
+    assert loaded(transform, label, SPENT | {"fits": "exact"}).train.privacy is not None
+
+
+@pytest.mark.parametrize(
+    ("train", "told"),
+    [
+        ({"network": {"kind": "trees"}}, "train.network.kind: expected a network, which learns by gradients"),
+        ({"from": "champion"}, "train.from: expected none, as what a version learned"),
+        ({"classWeights": "balanced"}, "train.classWeights: expected none"),
+        ({"augment": {"mixup": 0.2}}, "train.augment.mixup: expected 0"),
+        ({"augment": {"oversample": 0.5}}, "train.augment.oversample: expected 0"),
+        ({"optimizer": {"accumulate": 2}}, "train.optimizer.accumulate: expected 1"),
+        ({"compute": {"precision": "bf16"}}, "train.compute.precision: expected fp32"),
+        ({"compareWith": "trees"}, "train.compareWith: expected none"),
+    ],
+)
+def test_what_does_not_go_with_privacy_is_told_by_path(train: dict[str, Any], told: str) -> None:
+    assert told in "\n".join(problems(**train))
+
+
+def test_a_search_tries_nothing_that_does_not_go_with_privacy() -> None:
+    tune = {"space": {"augment.mixup": {"low": 0, "high": 0.5}}}
+    assert "train.tune.space" in "\n".join(problems(tune=tune))
+
+
+@pytest.mark.parametrize(
+    "privacy", [{"epsilon": 0, "delta": 1e-5}, {"epsilon": 2}, {"epsilon": 2, "delta": 1}, SPENT | {"clip": 0}]
+)
+def test_figures_that_promise_nothing_are_refused(privacy: dict[str, Any]) -> None:
+    assert all("train.privacy." in told for told in problems(privacy=privacy))
+
+
+def test_a_spec_without_it_has_no_word_of_it() -> None:
+    assert "privacy" not in loaded(privacy=None).train.plain()
