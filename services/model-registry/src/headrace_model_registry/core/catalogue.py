@@ -33,6 +33,7 @@ from headrace_model_registry.core.facts import (
     RunFailed,
     RunKind,
     TrainingHeld,
+    TrainingRefused,
     TrainingRequested,
     TrainingSuperseded,
     Variant,
@@ -79,6 +80,8 @@ class RunRecord:
     state: RunState = RunState.RUNNING
     reason: str = ""
     end_time: datetime | None = None
+    refused: bool = False
+    """Whether it never began, for the privacy of the rows; it may be asked for again."""
 
     @property
     def kind(self) -> RunKind:
@@ -272,6 +275,12 @@ class Catalogue:
     def _(self, event: TrainingHeld, time: datetime) -> None:
         request = TrainingRequested(event.run_id, event.pipeline, event.dataset, event.spec)
         self._ask(request, time, RunState.WAITING)
+
+    @_fold.register
+    def _(self, event: TrainingRefused, time: datetime) -> None:
+        self._ask(TrainingRequested(event.run_id, event.pipeline, event.dataset, event.spec), time)
+        self._end_run(event.run_id, RunState.FAILED, time, event.reason)
+        self.runs[event.run_id] = replace(self.runs[event.run_id], refused=True)
 
     @_fold.register
     def _(self, event: TrainingSuperseded, time: datetime) -> None:

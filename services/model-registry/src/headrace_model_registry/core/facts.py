@@ -161,6 +161,17 @@ class TrainingHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingRefused:
+    """A training run that never begins: it would spend more privacy of a topic's rows than its pipeline allows."""
+
+    run_id: str
+    pipeline: str
+    dataset: DatasetReference
+    spec: PipelineSpec
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingSuperseded:
     """A held training run that never begins: a newer one takes its place."""
 
@@ -340,6 +351,7 @@ Decision: TypeAlias = (
     PipelineApplied
     | TrainingRequested
     | TrainingHeld
+    | TrainingRefused
     | TrainingSuperseded
     | CompressionRequested
     | ModelReleased

@@ -12,6 +12,7 @@ refused.
 A fact is first asked whether it may be recorded (`objections`), then what follows from it (`decide`).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import singledispatch
 from math import isfinite, nan
@@ -19,7 +20,7 @@ from math import isfinite, nan
 from headrace_data.spec import own_name
 from headrace_data.tasks import Task, task_of
 
-from headrace_model_registry.core import gates, retention, rollback, specs
+from headrace_model_registry.core import gates, ledger, retention, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version, VersionState
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
@@ -150,12 +151,12 @@ def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue
     pipeline = frozen.pipeline
     run_id = specs.training_run_id(frozen, spec)
     known = catalogue.runs.get(run_id)
-    if known is not None and known.state is not RunState.SUPERSEDED:
+    if known is not None and known.state is not RunState.SUPERSEDED and not known.refused:
         # Only where it was not wanted before: a rollback stays one, however often the same is asked for.
         return _back_to(run_id, spec, catalogue) if run_id != _wanted_run(pipeline, catalogue) else []
     dataset = DatasetReference(frozen.dataset_id, frozen.manifest)
     if not catalogue.is_busy(pipeline):
-        return [begun(TrainingRequested(run_id, pipeline, dataset, spec), catalogue)]
+        return [_begun(TrainingRequested(run_id, pipeline, dataset, spec), catalogue)]
     held = TrainingHeld(run_id, pipeline, dataset, spec)
     waiting = catalogue.waiting(pipeline)
     if waiting is None:
@@ -204,7 +205,12 @@ def _held(
     waiting = catalogue.waiting(fact.pipeline)
     if waiting is None or catalogue.is_busy(fact.pipeline, ended=fact.run_id):
         return []
-    return [begun(request, catalogue, decisions)] if isinstance(request := waiting.request, TrainingRequested) else []
+    return [_begun(request, catalogue, decisions)] if isinstance(request := waiting.request, TrainingRequested) else []
+
+
+def _begun(request: TrainingRequested, catalogue: Catalogue, decisions: Sequence[Decision] = ()) -> Decision:
+    """Return the request as it begins, or its refusal where the ledger of its topic has too little left."""
+    return ledger.refusal(request, catalogue) or begun(request, catalogue, decisions)
 
 
 def _working_spec(pipeline: str, prepared_with: PipelineSpec, catalogue: Catalogue) -> PipelineSpec:

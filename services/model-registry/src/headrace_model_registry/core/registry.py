@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import origins, queries, specs
+from headrace_model_registry.core import ledger, origins, queries, specs
 from headrace_model_registry.core.backfill import Backfill, require_sound
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.evolution import require_same_rows
@@ -215,7 +215,9 @@ class Registry:
 
     def list_troubles(self) -> list[PipelineTroubled]:
         """Return what services report to be wrong with pipelines now, by pipeline and part."""
-        return queries.troubles(self._state.catalogue, self._state.board, datetime.now(UTC))
+        catalogue, now = self._state.catalogue, datetime.now(UTC)
+        told = [*queries.troubles(catalogue, self._state.board, now), *ledger.troubles(catalogue, now)]
+        return sorted(told, key=lambda trouble: (trouble.pipeline, trouble.part, trouble.instance, trouble.subject))
 
     def status(self, pipeline: str) -> PipelineStatus:
         """Return where a pipeline stands. Raises NotFound for an unknown one."""

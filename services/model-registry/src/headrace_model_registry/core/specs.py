@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from headrace_data.spec import Pipeline, own_name, parse_canonical
+from headrace_data.spec import Pipeline, Privacy, own_name, parse_canonical
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
@@ -88,6 +88,11 @@ def topic(spec: PipelineSpec) -> str:
     return parse(spec).stream.topic
 
 
+def privacy(spec: PipelineSpec) -> Privacy | None:
+    """Return what a pipeline's runs may tell of a row; None where they promise nothing."""
+    return parse(spec).train.privacy
+
+
 def readers(applied: PipelineApplied) -> list[tuple[str, str]]:
     """Return the consumer groups that read a pipeline's records, each with its topic."""
     own = own_name(applied.pipeline, applied.incarnation)
@@ -158,6 +163,8 @@ def training_run_id(frozen: DatasetFrozen, spec: PipelineSpec) -> str:
     """
     parsed = parse(spec)
     train = parsed.train.plain()
+    if parsed.train.privacy is not None:
+        train["privacy"].pop("total", None)  # it says whether a run begins, and nothing of what it learns
     pipeline = own_name(frozen.pipeline, frozen.incarnation)
     return "train-" + _digest(pipeline, frozen.dataset_id, parsed.schema_digest, train, parsed.train.seed)
 

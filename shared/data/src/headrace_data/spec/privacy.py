@@ -29,6 +29,13 @@ class Privacy(Section):
     clip: Annotated[float, pydantic.Field(gt=0, le=1e6)] = pydantic.Field(
         default=1.0, description="Greatest norm of a row's gradient; a greater one is scaled down to it."
     )
+    total: Annotated[float, pydantic.Field(gt=0)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Epsilon that all runs on the producers' topic may spend together, of this and other pipelines, "
+        "deleted ones too, as the registry's ledger adds it up before a run begins. One that would go beyond is "
+        "refused. Raising it trains nothing again. Left out: any; it is counted all the same.",
+    )
     fits: Literal["refused", "exact"] = pydantic.Field(
         default="refused",
         exclude_if=lambda value: value == "refused",

@@ -44,6 +44,7 @@ class LogEntry(_message.Message):
     PIPELINE_DELETED_FIELD_NUMBER: _builtins.int
     MODEL_WITHDRAWN_FIELD_NUMBER: _builtins.int
     VERSION_RETIRED_FIELD_NUMBER: _builtins.int
+    TRAINING_REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When the registry wrote the entry."""
@@ -112,6 +113,10 @@ class LogEntry(_message.Message):
     def version_retired(self) -> Global___VersionRetired:
         """A version was let go."""
 
+    @_builtins.property
+    def training_refused(self) -> Global___TrainingRefused:
+        """A training run was refused before it began."""
+
     def __init__(
         self,
         *,
@@ -132,12 +137,13 @@ class LogEntry(_message.Message):
         pipeline_deleted: _pipeline_pb2.PipelineDeleted | None = ...,
         model_withdrawn: _model_pb2.ModelWithdrawn | None = ...,
         version_retired: Global___VersionRetired | None = ...,
+        training_refused: Global___TrainingRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -210,6 +216,50 @@ class TrainingHeld(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingHeld: _TypeAlias = TrainingHeld  # noqa: Y015
+
+@_typing.final
+class TrainingRefused(_message.Message):
+    """TrainingRefused records a training run that never begins: it would spend more privacy of the rows of its topic than the
+    pipeline allows. It is asked for again where its pipeline allows more.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the training run. Never empty."""
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    reason: _builtins.str
+    """What is spent, what the run asks for and what is allowed, for a person. Never empty."""
+    @_builtins.property
+    def dataset(self) -> _run_pb2.DatasetReference:
+        """The dataset that it would have learned from."""
+
+    @_builtins.property
+    def spec(self) -> _pipeline_pb2.PipelineSpec:
+        """The pipeline spec that it would have trained by."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        dataset: _run_pb2.DatasetReference | None = ...,
+        spec: _pipeline_pb2.PipelineSpec | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingRefused: _TypeAlias = TrainingRefused  # noqa: Y015
 
 @_typing.final
 class TrainingSuperseded(_message.Message):
