@@ -82,13 +82,14 @@ class Part:
 
 def pipeline_page() -> str:
     """Return docs/pipeline.md."""
-    parts = list(_parts(Part(Pipeline, "")))
-    links = {part.model.__name__: part for part in parts}
+    links: dict[str, Part] = {}
+    for part in _parts(Part(Pipeline, "")):
+        links.setdefault(part.model.__name__, part)  # what stands in several places is told of where it comes first
     definitions = Pipeline.model_json_schema(by_alias=True)
     text = EXAMPLE.read_text()
     load_pipeline(text)
     lines = [INTRODUCTION]
-    for part in parts:
+    for part in links.values():
         lines += _section(part, definitions, links, text)
     return "\n".join(lines).rstrip("\n") + "\n"
 

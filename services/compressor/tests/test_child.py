@@ -11,11 +11,13 @@ import onnx
 import pyarrow as pa
 import pytest
 from headrace_compressor.core.compression import Version
-from headrace_data.manifest import Provenance
+from headrace_data.dataset import DatasetReader
+from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
+from headrace_learning.methods.calibration import digest, of_dataset
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import DONE, REFUSED, Failure, Progress, parse_line
 from headrace_runtime.runs.folder import RunFolder, output_prefix
@@ -159,12 +161,25 @@ def test_versions_of_one_dataset_are_compared_on_one_set_of_rows(
     assert [each["version_id"] for each in result["evaluations"]] == ["sha256:mlp", "sha256:cnn"]
 
 
-def test_without_a_champion_the_candidate_is_evaluated_alone(assignments: Assignments, digits_mlp: Version) -> None:
-    code, _, result = assignments.run(candidate=assignments.version(digits_mlp, slice(0, 300)))
+def test_without_a_champion_the_candidate_is_evaluated_alone_and_calibrated_on_training_rows(
+    assignments: Assignments, digits_mlp: Version
+) -> None:
+    spec = json.loads(assignments.pipeline.canonical_json())
+    spec["compress"] = {"variants": [{"kind": "int8-static", "rows": 50}]}
+    candidate = assignments.version(digits_mlp, slice(0, 300))
+
+    code, _, result = assignments.run(candidate=candidate, spec=json.dumps(spec))
 
     assert code == DONE
     assert result is not None
     (evaluation,) = result["evaluations"]
+    manifest = Manifest.from_json(assignments.store.get(Artifact(**candidate["dataset"]["manifest"])))
+    rows = of_dataset(DatasetReader(manifest, assignments.store), seed=0).rows(50)
+    fp32, told = (each["told"] for each in result["variants"])
+    assert fp32 == {}
+    assert told["calibration"] == digest(rows)
+    assert (told["calibration_rows"], told["quantised"]) == ("50", "3 of 3")
+    assert told["onnxruntime"]
     assert evaluation["metrics"]["accuracy"] == result["variants"][0]["metrics"]["accuracy"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
@@ -18,9 +18,18 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "float16-weights": "fp16",
     "weight-only-int8": "int8-weights",
     "int8-per-channel": "int8-channels",
+    "int8-static": "int8-static",
 }
 """What a variant is called that has no name of its own, by kind."""
-_NAMED: Final = [(name, kind) for kind, name in VARIANT_NAMES.items()]
+_PLAIN: Final = [(name, kind) for kind, name in VARIANT_NAMES.items()][:4]
+
+
+def _named(otherwise: str) -> Any:
+    return pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before there were names
+        description=f"What it is called. Default: {otherwise}.",
+    )
 
 
 class Variant(Section):
@@ -32,10 +41,34 @@ class Variant(Section):
         "int8-per-channel: weights of a quarter of the size, those of convolutions too, computed as before. "
         "One that does not apply to a model is left out, with the reason."
     )
-    name: DnsLabel | None = pydantic.Field(
-        default=None,
-        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before there were names
-        description=f"What it is called. Default: {', '.join(map(' of '.join, _NAMED))}.",
+    name: DnsLabel | None = _named(", ".join(map(" of ".join, _PLAIN)))
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
+class StaticVariant(Section):
+    """8-bit weights and activations, in ranges that rows of the training split show."""
+
+    kind: Literal["int8-static"] = pydantic.Field(
+        description="Matrix products and convolutions in whole numbers of 8 bits. Answers do not depend on other rows "
+        "of a call."
+    )
+    name: DnsLabel | None = _named("int8-static")
+    calibrate: Literal["best", "percentile", "entropy", "minmax"] = pydantic.Field(
+        default="best",
+        description="How ranges are chosen. percentile: 99.99 % of the numbers lie within. entropy: what is lost of "
+        "the distribution is least. minmax: all lie within. best: as of these three errs least on the rows.",
+    )
+    rows: Annotated[int, pydantic.Field(ge=1, le=65_536)] = pydantic.Field(
+        default=512, description="Rows of the training split that are looked at, at most; drawn by `train.seed`."
+    )
+    error: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
+        default=0.03,
+        description="How far answers on these rows may be from float's, as a share of their spread. Where they are "
+        "further, the layers that err most stay float, at most half of them.",
     )
 
     @property
@@ -44,7 +77,7 @@ class Variant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
-Step = Variant
+Step = Annotated[Variant | StaticVariant, pydantic.Field(discriminator="kind")]
 """What makes a smaller graph by itself, and so can be a step of a chain."""
 
 
@@ -66,7 +99,7 @@ class Chain(Section):
         return self.name
 
 
-AnyVariant = Annotated[Variant | Chain, pydantic.Field(discriminator="kind")]
+AnyVariant = Annotated[Variant | StaticVariant | Chain, pydantic.Field(discriminator="kind")]
 
 
 def variants_are_different(draft: Draft) -> Iterator[Finding]:

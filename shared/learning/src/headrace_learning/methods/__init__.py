@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.methods import chain, float16_weights, int8_dynamic, int8_per_channel, weight_only_int8
+from headrace_learning.methods import (
+    chain,
+    float16_weights,
+    int8_dynamic,
+    int8_per_channel,
+    int8_static,
+    weight_only_int8,
+)
 from headrace_learning.methods.method import Method
 
 STEPS: Final[Mapping[str, Method]] = {
@@ -11,6 +18,7 @@ STEPS: Final[Mapping[str, Method]] = {
     "float16-weights": float16_weights.METHOD,
     "weight-only-int8": weight_only_int8.METHOD,
     "int8-per-channel": int8_per_channel.METHOD,
+    "int8-static": int8_static.METHOD,
 }
 """The methods that a chain can have as a step, by the kind that the spec names."""
 METHODS: Final[Mapping[str, Method]] = {**STEPS, "chain": chain.chain_of(STEPS)}
