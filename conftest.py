@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -75,6 +76,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Bring the tests of several processes into the order of their units."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: unit(item.nodeid)[0])
+
+
+def pytest_collection_finish() -> None:
+    """Leave what tests import to no garbage collection: PyTorch alone is a million objects to look through each time."""
+    gc.collect()
+    gc.freeze()
 
 
 SHARED = pytest.StashKey[list[tuple[int, ExitStack]]]()

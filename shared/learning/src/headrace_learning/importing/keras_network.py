@@ -81,9 +81,9 @@ def read_keras(data: bytes, frozen: Sequence[str] = (), seed: int = 0) -> KerasN
     keras = _keras()
     with refused(SUBJECT), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)
         shape, outputs = _ends(_outlined(keras, file), file)
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)
         model = _loaded(keras, file)
         _freeze(model, frozen)
         return KerasNetwork(model, shape, outputs, seed)
