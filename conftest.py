@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave what tests import to no garbage collection: PyTorch alone is a million objects to look through each time."""
+    """Keep what tests import from garbage collection: each would look through a million objects of PyTorch."""
     gc.collect()
     gc.freeze()
 
