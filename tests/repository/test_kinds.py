@@ -11,7 +11,7 @@ import pytest
 from headrace_data.spec import REFERENCE_VARIANT, VARIANT_NAMES, AnyVariant, Gates, Optimizer, Train
 from headrace_data.spec.optimizer import AnySchedule
 from headrace_data.spec.transform import KINDS
-from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, TaskKind
+from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, MEMBERSHIP_GATE, TASKS, TaskKind
 from headrace_data.transforms import TRANSFORMS
 from headrace_learning.families import FAMILIES
 from headrace_learning.heads import HEADS
@@ -51,7 +51,7 @@ def test_what_tasks_heed_are_keys_of_the_section_train() -> None:
 
 def test_each_gate_has_a_limit_in_the_spec_under_its_name() -> None:
     known = {field.alias: name for name, field in Gates.model_fields.items()}
-    gates = [*COMMON_GATES, EMBEDDING_GATE, *(gate for task in TASKS.values() for gate in task.gates)]
+    gates = [*COMMON_GATES, EMBEDDING_GATE, MEMBERSHIP_GATE, *(gate for task in TASKS.values() for gate in task.gates)]
     assert all(known[gate.name] == gate.setting for gate in gates)
 
 

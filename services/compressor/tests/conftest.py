@@ -8,6 +8,7 @@ import torch
 from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows
 from headrace_data.transforms import FittedTransform
+from headrace_learning.evaluation import Labelled
 from headrace_learning.export import export_graph
 from headrace_learning.families.cnn import cnn
 from headrace_learning.families.mlp import mlp
@@ -56,6 +57,13 @@ def rows() -> Rows:
     """The digits that no network here has seen."""
     pixels, digits = (each[_TRAINING_ROWS:] for each in _shuffled_digits())
     return Rows("sha256:digits", [({"pixels": pixels}, digits)], len(digits))
+
+
+@pytest.fixture(scope="session")
+def learned() -> Labelled:
+    """The digits that networks here have learned from."""
+    pixels, digits = (each[:_TRAINING_ROWS] for each in _shuffled_digits())
+    return [({"pixels": pixels}, digits)]
 
 
 @pytest.fixture(scope="session")

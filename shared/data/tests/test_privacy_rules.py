@@ -92,6 +92,19 @@ def test_a_search_tries_nothing_that_does_not_go_with_privacy() -> None:
     assert "train.tune.space" in "\n".join(problems(tune=tune))
 
 
+def test_what_losses_give_away_is_limited_where_rows_have_some() -> None:
+    document = DOCUMENT.format(label="float64", transform=json.dumps(HASHED), train=json.dumps({"network": MLP}))
+    gated = document + "compress: {gates: {membershipAuc: 0.55}}\n"
+    assert load_pipeline(gated).compress.gates.membership_auc == 0.55
+    assert "membershipAuc" not in load_pipeline(document).compress.gates.plain()
+    with pytest.raises(SpecInvalid) as refused:
+        load_pipeline(gated.replace('"network"', '"task": "quantile", "network"'))
+    (problem,) = refused.value.problems
+    assert "compress.gates.membershipAuc: expected none for a quantile, as only classification or regression" in str(
+        problem
+    )
+
+
 @pytest.mark.parametrize(
     "privacy", [{"epsilon": 0, "delta": 1e-5}, {"epsilon": 2}, {"epsilon": 2, "delta": 1}, SPENT | {"clip": 0}]
 )

@@ -8,6 +8,7 @@ import numpy as np
 from headrace_data.spec.feature_rules import EMBEDDING
 from headrace_data.tasks import (
     EMBEDDING_COSINE,
+    MEMBERSHIP,
     MEMORY,
     NON_FINITE,
     SIZE,
@@ -26,6 +27,7 @@ from headrace_learning import costs, evaluation
 from headrace_learning.evaluation import WHOLE, Answerer, Labelled
 from headrace_learning.graphs import Array, Columns, task_of_graph
 
+from headrace_compressor.core.membership import attack_auc
 from headrace_compressor.errors import NothingToMeasure
 
 _BATCHES = (1, 32)
@@ -46,6 +48,8 @@ class Rows:
     """The class that is looked for, where there are classes."""
     slices: Slices = WHOLE
     """Into which variants are measured part by part too."""
+    members: Labelled | None = None
+    """Rows that the version learned from, where it is measured how well one tells them from these; else None."""
 
     def __post_init__(self) -> None:
         if self.count == 0:
@@ -82,7 +86,8 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
     variants take turns, so that their ratios hold on a busy machine, and latency_p99_ms_batch_1 and _32;
     non_finite_rows and unrepeatable_rows; difference_error, as `Differences` says; accuracy, log_loss,
     calibration_error; and beside the reference agreement (share of equal labels), relative_logit_error and
-    kl_divergence (in nats); of graphs that answer embeddings embedding_cosine, the mean over rows. Of another task its
+    kl_divergence (in nats); of graphs that answer embeddings embedding_cosine, the mean over rows; membership_auc where
+    rows have `members`. Of another task its
     measures, and what it tells of answers that are alike, in the place of the last six. Of slices their rows, and the
     measures of the task.
     """
@@ -99,6 +104,7 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
                 NON_FINITE: float(scored.non_finite),
                 **beside,
                 **differences.of(scored.groups),
+                **_membership(graph, rows),
                 **_embeddings(reference, graph, rows),
             },
         )
@@ -142,6 +148,13 @@ def _embeddings(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
         # Both have a length of 1.
         cosine.add(float((expected.astype(np.float64) * given).sum(axis=1).mean()), len(truth))
     return {EMBEDDING_COSINE: cosine.value}
+
+
+def _membership(graph: bytes, rows: Rows) -> dict[str, float]:
+    """Return how well one tells which rows a variant learned from, where that is asked for and can be."""
+    if rows.members is None or not (answerer := Answerer(graph)).task.has_row_losses:
+        return {}
+    return {MEMBERSHIP: attack_auc(answerer, rows.members, rows.batches)}
 
 
 def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What an assignment asks for, done: measured variants in the object store, and versions beside each other."""
 
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,13 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     # The spec may ask for another task already than the one that the version learned.
     task = task_of_graph(candidate.graph)
     splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline, task) for each in references}
+    own = splits[candidate.dataset_id]
 
     source = _source(assignment["candidate"], candidate.graph, store, pipeline, task)
     made, others = make_variants(source, pipeline.compress.variants)
-    variants = measure_variants(made, splits[candidate.dataset_id], reporter.progress)
+    if pipeline.compress.gates.membership_auc is not None and source.training is not None:
+        own = replace(own, members=Chunks(source.training.reader, "train"))
+    variants = measure_variants(made, own, reporter.progress)
     rows = list(splits.values())
     if len(rows) > 1 and task.measure(pipeline.compress.gates.measure).adds_up is None:
         rows.append(joined(rows))

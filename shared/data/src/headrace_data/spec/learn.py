@@ -241,6 +241,13 @@ class Gates(Section):
         "with fp32's, on rows like those of the test split: the bad end of the interval of the difference decides. A "
         "test split of fewer than 20 rows makes nothing certain. Left out: what was measured decides.",
     )
+    membership_auc: Annotated[float, pydantic.Field(ge=0.5, le=1)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for classWeights
+        description="Classification and regression: how well one who has a row may tell by its loss whether fp32, or a "
+        "variant, learned from it, as ROC-AUC over training and test rows, at most, such as 0.55; 0.5 is not at all. "
+        "A test of one attack is no bound: `train.privacy` is. Left out: not measured.",
+    )
     measure: str | None = pydantic.Field(
         default=None,
         description="By which versions are compared with the served one and with their baseline, one of the task's. "

@@ -120,6 +120,14 @@ def measures_are_of_the_task(draft: Draft) -> Iterator[Finding]:
             yield place, f"{closest(name, list(known))}, measures of a {task}, got {name!r}"
 
 
+def an_attack_needs_losses_of_rows(draft: Draft) -> Iterator[Finding]:
+    """Demand a task that tells how far off each answer is from who limits what its losses give away."""
+    limit, task = draft.at("compress", "gates", "membershipAuc"), _task(draft)
+    if limit is not None and task is not None and not TASKS[task].has_row_losses:
+        fit = " or ".join(kind for kind, each in TASKS.items() if each.has_row_losses)
+        yield ("compress", "gates", "membershipAuc"), f"expected none for a {task}, as only {fit} has it, got {limit}"
+
+
 def positive_is_a_value_of_the_label(draft: Draft) -> Iterator[Finding]:
     """Demand a value of the label's type from who looks for one."""
     value, label, task = draft.at("train", "positive"), _label(draft), _task(draft)
@@ -272,6 +280,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     augmenting_fits_the_task,
     features_leave_the_task_its_names,
     measures_are_of_the_task,
+    an_attack_needs_losses_of_rows,
     positive_is_a_value_of_the_label,
     thresholds_are_for_two_classes,
     trees_are_compared_with_others,

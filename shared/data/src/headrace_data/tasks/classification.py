@@ -175,10 +175,16 @@ def log_loss(predictions: Predictions, truth: Array) -> float:
     on newer rows must not look better for what it cannot say.
     """
     require_rows(predictions.labels, truth)
-    places, known = _places(predictions.classes, truth), len(predictions.classes)
+    return float(np.mean(_log_losses(predictions.probabilities, truth, predictions.classes)))
+
+
+def _log_losses(probabilities: Array, truth: Array, classes: Classes) -> Array:
+    """Return the negative logarithm of each row's true class's probability, in nats."""
+    places, known = _places(classes, truth), len(classes)
     columns = np.minimum(places, known - 1)
-    given = np.where(places < known, predictions.probabilities[np.arange(len(truth)), columns].astype(np.float64), 0.0)
-    return float(np.mean(-np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))))
+    given = np.where(places < known, probabilities[np.arange(len(truth)), columns].astype(np.float64), 0.0)
+    losses: Array = -np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))
+    return losses
 
 
 def calibration_error(predictions: Predictions, truth: Array, bins: int = CALIBRATION_BINS) -> float:
@@ -281,6 +287,7 @@ class Classification(Task):
     won_by_constants = frozenset({CALIBRATION_ERROR.name, RECALL.name})
     beside = AGREEMENT
     has_logits = True
+    has_row_losses = True
     gates = (
         drop(ACCURACY, "accuracyDrop", "accuracy_drop"),
         Gate("agreement", AGREEMENT, lambda own, _: own.get(AGREEMENT, nan), 1.0, at_least=True),
@@ -296,6 +303,10 @@ class Classification(Task):
     def places(self, train: Any, values: Classes) -> Classes:
         """Return the label's values."""
         return values
+
+    def row_losses(self, answers: Answers, truth: Array, classes: Classes) -> Array:
+        """Return the cross-entropy of each row, in nats."""
+        return _log_losses(answers[PROBABILITIES], truth, classes)
 
     def alike(self, expected: Answers, given: Answers) -> dict[str, float]:
         """Return the share of equal labels, and how far the probabilities diverge."""

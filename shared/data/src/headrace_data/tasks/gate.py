@@ -110,3 +110,9 @@ EMBEDDING_GATE: Final = Gate(
     "embeddingCosine", "embedding_cosine", lambda own, _: own.get(EMBEDDING_COSINE, math.nan), 1.0, at_least=True
 )
 """The gate of whoever answers embeddings: those of a variant are compared with vectors that another has made."""
+MEMBERSHIP: Final = "membership_auc"
+"""How well one who has a row tells by its loss whether a version learned from it: 0.5 is not at all, 1 is always."""
+MEMBERSHIP_GATE: Final = Gate(
+    "membershipAuc", "membership_auc", lambda own, _: own.get(MEMBERSHIP, math.nan), math.nan, of_itself=True
+)
+"""The gate of who limits that."""

@@ -182,6 +182,7 @@ class Regression(Task):
     measured = (RMSE, MAE, R2)
     beside = MAE.name
     always = "always answering the mean"
+    has_row_losses = True
     gates = (rise(RMSE),)
 
     def labels(self, train: Any, places: Classes = ()) -> Moments:
@@ -191,6 +192,12 @@ class Regression(Task):
     def point(self, answers: Answers, places: Classes) -> Array:
         """Return the predictions."""
         return answers[PREDICTION]
+
+    def row_losses(self, answers: Answers, truth: Array, _classes: Classes) -> Array:
+        """Return the squared error of each row, the mean over steps where there are several."""
+        errors = answers[PREDICTION].astype(np.float64) - truth.astype(np.float64)
+        losses: Array = np.square(errors).reshape(len(errors), -1).mean(axis=1)
+        return losses
 
     def scores(
         self, classes: Classes, positive: int | str | None = None, compared: Classes = (), steps: Classes = ()

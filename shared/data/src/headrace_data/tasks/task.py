@@ -136,6 +136,8 @@ class Task(ABC):
     """The answer that looks at no feature in words, such as "always answering the mean"."""
     has_logits: ClassVar[bool] = False
     """Whether its graphs have a tensor of logits, at which variants are compared with fp32."""
+    has_row_losses: ClassVar[bool] = False
+    """Whether it tells how far off the answer to a row is by itself, so that rows can be told apart by that."""
     gates: ClassVar[tuple[Gate, ...]]
     """What a variant must meet beside fp32, next to `COMMON_GATES`."""
 
@@ -143,6 +145,10 @@ class Task(ABC):
     def measures(self) -> dict[str, Measure]:
         """Every measure by its name."""
         return {each.name: each for each in self.measured}
+
+    def row_losses(self, _answers: Answers, _truth: Array, _classes: Classes) -> Array:
+        """Return how far off the answer to each row is, [rows] float64; of a task that has `has_row_losses`."""
+        raise TypeError(f"a {self.kind} tells nothing of a row by itself")
 
     @abstractmethod
     def labels(self, train: Any, places: Classes = ()) -> Labels:
