@@ -129,7 +129,7 @@ class Canned:
         version = messages.Version(trained=trained, ordinal=1, state=state, reason=reason)
         if measured:
             version.variants.extend([self.variant("fp32", 1.0), self.variant("int8", 0.3)])
-            version.gates.extend(self.gates())
+            version.MergeFrom(messages.Version(gates=self.gates(), cpu_class="avx2", frontier=["fp32"]))
         return version
 
     def variant(self, name: str, scale: float) -> Variant:

@@ -52,8 +52,8 @@ def _utc(monkeypatch):
     time.tzset()
 
 
-def rows_of(headrace, kind):
-    result = headrace("get", kind, "digits", "--json")
+def rows_of(headrace, kind, *version):
+    result = headrace("get", kind, "digits", *version, "--json")
     assert result.exit_code == 0
     assert result.stderr == ""
     return json.loads(result.stdout)
@@ -148,7 +148,39 @@ def test_versions_as_json(headrace, full, canned):
         "weights": artifact(canned, "c"),
         "gates": gates(),
         "evaluations": [],
+        "cpu_class": "avx2",
+        "frontier": ["fp32"],
     }
+
+
+def test_variants_as_json(headrace, full, canned):
+    common = {"model": "digits", "ordinal": 1, "version_id": canned.digest("e"), "cpu_class": "avx2"}
+    fp32, int8 = rows_of(headrace, "variants")
+    assert fp32.pop("metrics")["latency_ms_batch_1"] == pytest.approx(0.041)
+    assert fp32 == common | {
+        "measure": "accuracy",
+        "variant": "fp32",
+        "passed": True,
+        "on_frontier": True,
+        "served": 1,
+        "graph": artifact(canned, "b"),
+    }
+    assert (int8["variant"], int8["passed"], int8["on_frontier"], int8["served"]) == ("int8", False, False, None)
+    assert rows_of(headrace, "variants", "1")[0]["variant"] == "fp32"
+
+
+def test_variants_are_shown_within_eighty_columns(headrace, full):
+    lines = headrace("get", "variants").stdout.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert any(line.startswith("fp32 ") and line.rstrip().endswith("served 1") for line in lines)
+    assert any(line.startswith("int8 ") and line.rstrip().endswith("failed") for line in lines)
+
+
+def test_variants_of_a_version_that_there_is_not(headrace, full):
+    result = headrace("get", "variants", "digits", "7")
+    assert result.exit_code == 2
+    assert "expected one of" in result.stderr
+    assert headrace("get", "runs", "digits", "7").exit_code == 2
 
 
 def test_releases_as_json(headrace, full, canned):
@@ -167,6 +199,9 @@ def test_releases_as_json(headrace, full, canned):
             "gates": gates(),
             "cache": "redis",
             "cache_ttl_s": None,
+            "classes": {},
+            "unmeasured": None,
+            "degrade": False,
             "reason": None,
             "release_time": "2023-11-14T22:13:20.250Z",
         }

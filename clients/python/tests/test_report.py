@@ -216,7 +216,7 @@ def test_only_two_are_compared(classifier: VersionFacts) -> None:
 
 def test_what_the_marks_of_variants_mean_is_what_is_drawn(classifier: VersionFacts) -> None:
     page = version_page(classifier)
-    assert "No variant outdoes another in speed, size and accuracy together." in page
+    assert "No variant outdoes another in times, size, memory and accuracy together." in page
     worse = {"name": "slow", "metrics": {"latency_ms_batch_1": 0.05, "accuracy": 0.8, "size_bytes": 9_120.0}}
     text = changed(classifier, variants=[*classifier.version["variants"], worse])
     assert "A pale variant is outdone" in text

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from headrace_client.report import measures
 from headrace_client.report.charts import (
-    frontier,
     frontier_chart,
     grouped_bars,
     histogram_chart,
@@ -107,23 +106,12 @@ def test_the_calibration_error_is_the_platforms_own() -> None:
     assert places(reliability_chart(bins, "reliability"))
 
 
-def test_the_frontier_leaves_out_what_another_outdoes() -> None:
-    numbers = [(1.0, 0.5, 9), (2.0, 0.9, 9), (3.0, 0.8, 9), (0.5, 0.4, 9), (2.0, 0.7, 9), (2.0, 0.7, 8)]
-    points = dict(zip("abcdef", numbers, strict=True))
-    assert frontier(points, higher_is_better=True) == ["a", "b", "d", "f"], "f is small"
-    assert frontier(points, higher_is_better=False) == ["d", "f"]
-    assert frontier({"a": (1, 1, 1), "b": (1, 1, 1)}, higher_is_better=True) == ["a", "b"]
-
-
-def test_a_variant_that_another_outdoes_is_pale() -> None:
-    def outdone(int8: tuple[float, float, float]) -> int:
-        variants = {"fp32": (0.04, 0.9, 9e3), "int8": int8}
-        chart = frontier_chart(variants, "variants", "ms", "accuracy", higher_is_better=True)
+def test_a_variant_that_is_not_among_the_best_is_pale() -> None:
+    variants = {"fp32": (0.04, 0.9, 9e3), "int8": (0.05, 0.9, 9e3)}
+    for best, pale in ((["fp32"], 1), (["fp32", "int8"], 0)):
+        chart = frontier_chart(variants, "variants", "ms", "accuracy", best=best)
         assert "polyline" not in chart, "there is no line to speak of"
-        return chart.count("outdone")
-
-    assert outdone((0.05, 0.9, 9e3)) == 1
-    assert outdone((0.05, 0.9, 3e3)) == 0, "it is smaller"
+        assert chart.count("outdone") == pale
 
 
 def test_an_axis_on_both_sides_of_zero_has_ticks_on_both() -> None:
@@ -161,7 +149,7 @@ def test_bars_and_bubbles_say_what_they_are() -> None:
     assert "<title>b: 75</title>" in bars
     assert places(bars)
     variants = {"fp32": (0.04, 0.9, 9e3), "int8": (0.02, 0.9, 3e3)}
-    bubbles = frontier_chart(variants, "variants", "ms", "accuracy", higher_is_better=True)
+    bubbles = frontier_chart(variants, "variants", "ms", "accuracy", best=["int8"])
     assert "<title>int8</title>" in bubbles
     assert places(bubbles)
 

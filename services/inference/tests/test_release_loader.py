@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headrace.events.v1.model_pb2 import CACHE_POLICY_AUTO, ModelReleased
+from headrace.events.v1.artifact_pb2 import Artifact
+from headrace.events.v1.model_pb2 import CACHE_POLICY_AUTO, ModelReleased, ServedVariant
 from headrace_inference.adapters import metrics
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
@@ -262,9 +263,9 @@ def test_events_are_followed_to_their_end(
     loader: ReleaseLoader, shelf: Shelf, store: ObjectStore, health: Health, graph: bytes
 ) -> None:
     record = Record("headrace.model.released.v1", 0, 7, b"digits@champion", b"")
-    on_released(loader, "digits@champion", released(stored(store, graph)), record)
+    on_released(loader, "avx2", "digits@champion", released(stored(store, graph)), record)
     health.wait("model/digits", True)
-    on_released(loader, "digits@champion", None, record)
+    on_released(loader, "avx2", "digits@champion", None, record)
     health.wait("model/digits", None)
     assert shelf.models == {}
 
@@ -279,20 +280,47 @@ def test_events_are_followed_to_their_end(
 )
 def test_an_event_that_lacks_something_is_unprocessable(fields: dict[str, object], message: str) -> None:
     with pytest.raises(Unprocessable, match=message):
-        to_release(released(Graph("", digest_of(b""), 0), **fields))
+        to_release(released(Graph("", digest_of(b""), 0), **fields), "avx2")
+
+
+def test_a_replica_serves_what_was_measured_on_its_class_of_processors() -> None:
+    message = released(Graph("", digest_of(b"int8"), 4), variant="int8")
+    assert to_release(message, "avx2").variant == "int8"  # of before there were classes
+    for cpu_class, names in (("avx512-vnni", ["full", "int8"]), ("avx2", ["int8", "fp32"])):
+        on = message.classes.add(cpu_class=cpu_class)
+        for name in names:
+            graph = Artifact(uri=name, digest=digest_of(name.encode()), size_bytes=len(name))
+            on.variants.append(ServedVariant(variant=name, graph=graph))
+    message.unmeasured.CopyFrom(message.classes[1].variants[1])
+
+    found = {name: to_release(message, name) for name in ("avx512-vnni", "avx2", "amx-int8", "arm64")}
+
+    assert {name: each.variant for name, each in found.items()} == {
+        "avx512-vnni": "full",
+        "avx2": "int8",
+        "amx-int8": "fp32",
+        "arm64": "fp32",
+    }
+    # What only one class may compute reaches no other.
+    others = [each.graph.digest for name, each in found.items() if name != "avx512-vnni"]
+    assert digest_of(b"full") not in others
+    assert all(each.cheaper == () for each in found.values())
+    message.degrade = True
+    assert [each.variant for each in to_release(message, "avx512-vnni").cheaper] == ["int8"]
+    assert to_release(message, "arm64").cheaper == ()
 
 
 def test_an_event_needs_a_digest() -> None:
     with pytest.raises(Unprocessable, match="expected a SHA-256, got 'sha256:graph'"):
-        to_release(released(Graph("", "sha256:graph", 0)))
+        to_release(released(Graph("", "sha256:graph", 0)), "avx2")
 
 
 def test_an_event_that_cannot_be_served_is_passed_over(
     loader: ReleaseLoader, store: ObjectStore, health: Health, graph: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = Record("headrace.model.released.v1", 0, 7, b"digits@champion", b"")
-    on_released(loader, "digits@champion", released(stored(store, graph), version_id="", variant=""), record)
-    on_released(loader, "other@champion", released(stored(store, graph), model="other"), record)
+    on_released(loader, "avx2", "digits@champion", released(stored(store, graph), version_id="", variant=""), record)
+    on_released(loader, "avx2", "other@champion", released(stored(store, graph), model="other"), record)
     health.wait("model/other", True)
     assert "headrace.model.released.v1:0:7" in caplog.text
     assert "expected version_id, variant, got nothing" in caplog.text

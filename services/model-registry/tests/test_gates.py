@@ -6,8 +6,9 @@ from headrace_data.spec import load_pipeline
 from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, in_each_slice
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.choice import ordered
 from headrace_model_registry.core.facts import GateResult, PipelineSpec, Variant
-from headrace_model_registry.core.gates import Limit, best, judge
+from headrace_model_registry.core.gates import Limit, judge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def limits(*values):
     return [Limit(gate, value) for gate, value in zip(gates, values, strict=True)]
 
 
+ACCURACY = TASKS["classification"].headline
 LIMITS = limits(0.01, 0.98, 0.05, 0.02, 1.0, 1.5, 0.99)
 FP32 = {
     "accuracy": 0.97,
@@ -158,6 +160,10 @@ def test_nothing_passes_when_fp32_was_not_measured(reference):
     results = judge([variant("fp32", reference), variant("int8", INT8)], LIMITS)
     failed = {result.gate for result in results if not result.passed}
     assert failed == {"accuracyDrop", "sizeRatio", "latencyRatio", "benefit"}
+
+
+def best(variants, results):
+    return next(iter(ordered(variants, results, "fastest", ACCURACY)), None)
 
 
 def test_no_variant_passes_without_fp32():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.catalogue import RunState, VersionState
+from headrace_model_registry.core.classes import ClassVariants, ServedVariant
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.policy import decide
 from headrace_model_registry.core.wishes import PartitionsAdded
@@ -91,6 +92,8 @@ def test_the_first_version_is_released_when_its_gates_pass(story, world, ledger)
         gates=released.gates,
         cache=facts.CachePolicy.REDIS,
         cache_ttl_s=3600,
+        classes=(ClassVariants("avx2", (ServedVariant("int8", fact.variants[1].graph),)),),
+        unmeasured=ServedVariant("fp32", trained.graph),
     )
     assert len(released.gates) == 16
     assert all(gate.passed for gate in released.gates)

@@ -8,9 +8,10 @@ from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.tasks.regression import RMSE
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.choice import ordered
 from headrace_model_registry.core.comparison import Comparison, compare
 from headrace_model_registry.core.facts import Evaluation, Variant
-from headrace_model_registry.core.gates import Limit, best, judge
+from headrace_model_registry.core.gates import Limit, judge
 
 LIMITS = [
     Limit(gate, value)
@@ -56,7 +57,7 @@ def test_a_variant_without_its_error_is_not_served():
     broken = replace(variant("int8", 1.0, latency=0.01), metrics={"size_bytes": 1.0, "latency_ms_batch_1": 0.01})
     variants = [variant("fp32", 1.0), broken]
 
-    assert best(variants, judge(variants, LIMITS)) == variants[0]
+    assert ordered(variants, judge(variants, LIMITS), "fastest", RMSE) == (variants[0],)
 
 
 def errors(version, dataset, rmse, rows):

@@ -118,6 +118,8 @@ def version_view(version: messages.Version) -> View:
         "variants": [variant_view(variant) for variant in version.variants],
         "gates": gate_views(version.gates),
         "evaluations": [evaluation_view(evaluation) for evaluation in version.evaluations],
+        "cpu_class": version.cpu_class or None,
+        "frontier": list(version.frontier),
     }
 
 
@@ -138,6 +140,36 @@ def trial_view(trial: Trial) -> View:
         "reason": trial.reason or None,
         "chosen": trial.chosen,
     }
+
+
+def measured_views(version: View, released: View | None) -> list[View]:
+    """Return the variants of a version as `get variants` lists them, given the release in force of its model.
+
+    Each with the class of processors that it was measured on, whether it passed its gates and is on the frontier of
+    those that did, and its place in the order in which that class serves it, from 1; null where it is not served.
+    """
+    failed = {gate["variant"] for gate in version["gates"] if not gate["passed"]}
+    in_force = released is not None and released["version_id"] == version["version_id"]
+    order = _order(released, version["cpu_class"]) if released and in_force else []
+    common = {name: version[name] for name in ("model", "ordinal", "version_id", "cpu_class", "measure")}
+    return [
+        {
+            **common,
+            "variant": each["name"],
+            "passed": each["name"] not in failed if version["gates"] else None,
+            "on_frontier": each["name"] in version["frontier"],
+            "served": order.index(each["name"]) + 1 if each["name"] in order else None,
+            "graph": each["graph"],
+            "metrics": each["metrics"],
+        }
+        for each in version["variants"]
+    ]
+
+
+def _order(released: View, cpu_class: str | None) -> list[str]:
+    """Return what a class of processors serves, first to last."""
+    names: list[str] = released["classes"].get(cpu_class) or [released["variant"]]
+    return names if released["degrade"] else names[:1]
 
 
 def variant_view(variant: Variant) -> View:
@@ -192,6 +224,9 @@ def release_view(release: messages.Release) -> View:
         "gates": gate_views(released.gates),
         "cache": _word(CachePolicy.Name(released.cache), "CACHE_POLICY_"),
         "cache_ttl_s": released.cache_ttl_s or None,
+        "classes": {each.cpu_class: [one.variant for one in each.variants] for each in released.classes},
+        "unmeasured": released.unmeasured.variant or None,
+        "degrade": released.degrade,
         "reason": released.reason or None,
         "release_time": _time(release, "release_time"),
     }

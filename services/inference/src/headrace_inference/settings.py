@@ -70,6 +70,12 @@ class Settings(GrpcSettings):
         ge=0,
         description="Seconds that calls are still answered at the end, after health turned to not serving.",
     )
+    cpu_class: str = Field(
+        "",
+        description="Class of the processor, such as avx2, by which a release's variants are looked up: one that was "
+        "not measured is served fp32. Empty: the class of this machine. A wrong one serves kernels that were not "
+        "measured here, with answers that may differ.",
+    )
     max_connection_age_s: float = Field(
         30.0,
         ge=0,

@@ -10,6 +10,7 @@ from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
+from headrace_engines.processors import own_class
 from headrace_runtime.cache.redis_cache import RedisCache
 from headrace_runtime.kafka import CompactedView
 from headrace_runtime.object_store import ObjectStore
@@ -48,7 +49,7 @@ def build(settings: Settings) -> Service:
     loader = build_loader(settings, shelf, host)
     # Measured with a small model, a call takes 4 % less CPU.
     settle()
-    on_released = partial(HANDLERS[ModelReleased], loader)
+    on_released = partial(HANDLERS[ModelReleased], loader, settings.cpu_class or own_class())
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.

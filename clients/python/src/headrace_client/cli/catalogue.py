@@ -11,7 +11,8 @@ import typer
 from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
-from headrace_client.cli import tables
+from headrace_client.cli import frontiers, tables
+from headrace_client.cli.frontiers import measured
 from headrace_client.cli.moments import moment
 from headrace_client.cli.output import JsonOption, note, print_json, print_parts
 from headrace_client.registry import RegistryClient
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     DATASETS = "datasets"
     RUNS = "runs"
     VERSIONS = "versions"
+    VARIANTS = "variants"
     RELEASES = "releases"
 
 
@@ -33,14 +35,21 @@ TABLES: dict[Kind, Callable[[list[View]], list[RenderableType]]] = {
     Kind.DATASETS: tables.datasets,
     Kind.RUNS: tables.runs,
     Kind.VERSIONS: tables.versions,
+    Kind.VARIANTS: frontiers.variants,
     Kind.RELEASES: tables.releases,
 }
 
 
 def get(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="pipelines, datasets, runs, versions or releases.")],
+    kind: Annotated[
+        Kind, typer.Argument(metavar="KIND", help="pipelines, datasets, runs, versions, variants or releases.")
+    ],
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Of this pipeline, or (versions, releases) of this model.")
+        str,
+        typer.Argument(metavar="NAME", help="Of this pipeline, or (versions, releases) model, or (variants) either."),
+    ] = "",
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Variants of this version; without it of the last one measured.")
     ] = "",
     as_of: Annotated[
         str,
@@ -48,10 +57,12 @@ def get(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List pipelines, datasets, runs, versions or releases, oldest first."""
+    """List pipelines, datasets, runs, versions, variants or releases, oldest first."""
+    if version and kind is not Kind.VARIANTS:
+        raise typer.BadParameter(f"expected none beside {kind}, got {version}", param_hint="VERSION")
     then = moment(as_of, "--as-of") if as_of else None
     with RegistryClient(find_addresses().registry) as registry:
-        found = _list(registry, kind, name, then)
+        found = measured(registry, name, version, then) if kind is Kind.VARIANTS else _list(registry, kind, name, then)
     if as_json:
         print_json(found)
     elif not found:
@@ -73,5 +84,5 @@ def _list(registry: RegistryClient, kind: Kind, name: str, as_of: datetime | Non
             return [run_view(run) for run in registry.runs(name, as_of=as_of)]
         case Kind.VERSIONS:
             return [version_view(version) for version in registry.versions(name, as_of=as_of)]
-        case Kind.RELEASES:
+        case _:
             return [release_view(release) for release in registry.releases(name, as_of=as_of)]

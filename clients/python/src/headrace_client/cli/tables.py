@@ -123,7 +123,7 @@ def task_and_measure(version: View) -> tuple[Task, Measure]:
 def _measured(version: View) -> list[str]:
     """Return every measure of a version in one sentence; none where the headline is all there is."""
     told = [
-        f"{measure.name} {_number(version['metrics'][measure.name])}"
+        f"{measure.name} {number(version['metrics'][measure.name])}"
         for measure in TASKS[version["task"]].measured
         if measure.name in version["metrics"]
     ]
@@ -141,7 +141,7 @@ def _slices(version: View) -> list[RenderableType]:
     held = [gate["gate"].rpartition("/")[2] for gate in version["gates"] if of_slice(gate["gate"])]
     shown = list(dict.fromkeys([measure.name, *held]))
     rows = [
-        [plain(each.name), str(each.rows), *(_number(each.metrics.get(metric)) for metric in shown)] for each in found
+        [plain(each.name), str(each.rows), *(number(each.metrics.get(metric)) for metric in shown)] for each in found
     ]
     title = f"slices of the test split of {plain(version['model'])} version {version['ordinal']}"
     return [table(["slice", ">rows", *(f">{metric}" for metric in shown)], rows, title=title)]
@@ -179,9 +179,9 @@ def variants(version: View) -> list[RenderableType]:
         [
             plain(variant["name"]),
             size_text(variant["metrics"].get("size_bytes")),
-            _number(variant["metrics"].get("latency_ms_batch_1"), 3),
-            _number(variant["metrics"].get("latency_ms_batch_32"), 3),
-            *(_number(variant["metrics"].get(metric)) for metric in shown),
+            number(variant["metrics"].get("latency_ms_batch_1"), 3),
+            number(variant["metrics"].get("latency_ms_batch_32"), 3),
+            *(number(variant["metrics"].get(metric)) for metric in shown),
             _verdict(version["gates"], variant["name"]),
         ]
         for variant in version["variants"]
@@ -307,13 +307,13 @@ def _verdict(gates: list[View], variant: str) -> str:
 def _quality(version: View) -> tuple[str, str]:
     """Return what a version is known by: the measure that its pipeline compares by."""
     metric = task_and_measure(version)[1].name
-    return metric, _number(version["metrics"].get(metric))
+    return metric, number(version["metrics"].get(metric))
 
 
 def _baseline(version: View) -> str:
     task, measure = task_and_measure(version)
     found = task.baseline(version["metrics"], measure)
-    return _number(found.value) if found else ""
+    return number(found.value) if found else ""
 
 
 def _qualities(versions: list[View]) -> tuple[str, list[str]]:
@@ -331,8 +331,8 @@ def _steps(progress: View | None) -> str:
     return f"{progress['step']}/{progress['steps']}" if progress else ""
 
 
-def _number(value: float | None, digits: int = 4) -> str:
-    """Return a number with so many decimals, one from a thousand on with six digits: an rmse may be one of prices."""
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number with so many decimals, one from a thousand on, as an rmse of prices, with six digits."""
     if value is None:
         return ""
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.6g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from headrace_client.report.markup import Html, element
@@ -154,9 +154,9 @@ def frontier_chart(
     x_label: str,
     y_label: str,
     *,
-    higher_is_better: bool,
+    best: Collection[str],
 ) -> Html:
-    """Return variants by latency and quality, their area by size; what another outdoes is pale.
+    """Return variants by latency and quality, their area by size; those that are not among the `best` are pale.
 
     Colours tell them apart, in order: names beside bubbles that lie close together would run into each other.
     """
@@ -164,27 +164,12 @@ def frontier_chart(
     span = (max(ys) - min(ys)) or abs(max(ys)) * 0.02 or 1.0
     frame = Frame(0, max(xs) * 1.25 or 1.0, min(ys) - span * 0.6, max(ys) + span * 0.6)
     largest = max(size for _, _, size in points.values()) or 1.0
-    best = frontier(points, higher_is_better)
     marks = []
     for number, (name, (x, y, size)) in enumerate(points.items()):
         radius = 5 + 13 * math.sqrt(size / largest)
         class_ = f"bubble fill-{number % SERIES + 1}{'' if name in best else ' outdone'}"
         marks.append(dot(frame.x(x), frame.y(y), radius, class_, name))
     return frame.chart(description, marks, x_label, y_label)
-
-
-def frontier(points: Mapping[str, tuple[float, float, float]], higher_is_better: bool) -> list[str]:
-    """Return the variants that no other outdoes, in their order, given latency, quality and size of each.
-
-    One outdoes another when it is at least as fast, as good and as small, and better in one of the three.
-    """
-    sign = -1 if higher_is_better else 1
-    costs = {name: (latency, sign * quality, size) for name, (latency, quality, size) in points.items()}
-    return [name for name, cost in costs.items() if not any(_outdoes(other, cost) for other in costs.values())]
-
-
-def _outdoes(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from headrace_data.frontier import frontier
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part, of_slice
 
 from headrace_client.costs import cost_text, cpu_text
 from headrace_client.report import page
 from headrace_client.report.charts import (
-    frontier,
     frontier_chart,
     histogram_chart,
     lines_chart,
@@ -42,8 +42,8 @@ _TILES: Final = 3
 _STATES: Final = {"released": "good", "refused": "bad"}
 _SHOWN: Final = 20
 """Letters of a class in a tile."""
-_OUTDONE: Final = "A pale variant is outdone: another is at least as fast, as small and as accurate."
-_NONE_OUTDONE: Final = "No variant outdoes another in speed, size and accuracy together."
+_OUTDONE: Final = "A pale variant is outdone: another takes no more time, size or memory and is as accurate."
+_NONE_OUTDONE: Final = "No variant outdoes another in times, size, memory and accuracy together."
 _NOTHING: Final = "\N{EN DASH}"
 
 
@@ -272,23 +272,23 @@ def _variants(facts: VersionFacts) -> Html:
     if not variants:
         return page.cards(page.card("Not measured yet", note="The compressor has not told of this version.", wide=True))
     headline = _measure(facts)
-    quality, more = headline.name, headline.better == "more"
+    quality = headline.name
     points = {
         one["name"]: (metrics["latency_ms_batch_1"], metrics[quality], metrics["size_bytes"])
         for one in variants
         if {"latency_ms_batch_1", quality, "size_bytes"} <= (metrics := one["metrics"]).keys()
     }
     inner = []
+    best = frontier({one["name"]: one["metrics"] for one in variants if one["name"] in points}, headline)
     if points:
         chart = frontier_chart(
             points,
             f"Variants by latency and {quality}: " + ", ".join(points),
             "latency at batch 1 (ms)",
             quality,
-            higher_is_better=more,
+            best=best,
         )
         served = facts.release["variant"] if facts.release else ""
-        best = frontier(points, more)
         names = [_called(name, served=name == served, outdone=name not in best) for name in points]
         note = "The area is the size. " + (_OUTDONE if len(best) < len(points) else _NONE_OUTDONE)
         inner.append(page.card("Size, latency and quality", page.figure(chart, "", names), note=note))

@@ -1,9 +1,7 @@
 """What an assignment asks for, done: measured variants in the object store, and versions beside each other."""
 
-import platform
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from headrace_data.chunks import Chunks
@@ -12,6 +10,7 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.tasks import Slices, Task
+from headrace_engines.processors import own_class
 from headrace_learning.errors import LearningError
 from headrace_learning.graphs import task_of_graph
 from headrace_learning.methods.calibration import of_dataset
@@ -21,10 +20,7 @@ from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, joined
-from headrace_compressor.core.processors import cpu_class
 from headrace_compressor.errors import CompressionError
-
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 def measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
@@ -57,7 +53,7 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
         rows.append(joined(rows))
     evaluations = list(compare(list(versions.values()), rows))
     return {
-        "cpu_class": cpu_class(_CPUINFO.read_text() if _CPUINFO.exists() else "", platform.machine()),
+        "cpu_class": own_class(),
         "variants": [
             {
                 "name": each.name,

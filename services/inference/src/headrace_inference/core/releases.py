@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 FIRST_RETRY_S = 1.0
@@ -32,6 +32,14 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class CheaperVariant:
+    """Another variant of a release's version that passed its gates, and takes less time."""
+
+    variant: str
+    graph: Graph
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """An alias that moved: serve this variant of this version from now on.
 
@@ -50,6 +58,17 @@ class Release:
     cache: CachePolicy
     cache_ttl_s: int = 0
     """Seconds that a hot prediction is kept; 0 leaves it to the replica."""
+    cheaper: tuple[CheaperVariant, ...] = ()
+    """What may answer under overload, each in less time than the one before. Empty where the pipeline allows none."""
+
+    def answered_by(self, other: CheaperVariant) -> Release:
+        """Return the release as it is answered by a cheaper variant."""
+        return replace(self, variant=other.variant, graph=other.graph, cheaper=())
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests of its graphs, the one that is served first."""
+        return (self.graph.digest, *(each.graph.digest for each in self.cheaper))
 
     @property
     def place(self) -> Place:
@@ -171,4 +190,4 @@ class ReleaseBook:
 
     def digests(self) -> set[str]:
         """Return the digests of all graphs that are wanted."""
-        return {wanted.release.graph.digest for wanted in self._wanted.values()}
+        return {digest for wanted in self._wanted.values() for digest in wanted.release.digests}

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 from headrace import open_inference as oip
-from headrace.events.v1 import model_pb2, prediction_pb2
+from headrace.events.v1 import artifact_pb2, model_pb2, prediction_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
 from headrace_runtime.object_store import is_digest
 
 from headrace_inference.core import occlusion
 from headrace_inference.core.classification import top_classes
-from headrace_inference.core.releases import CachePolicy, Graph, Release
+from headrace_inference.core.releases import CachePolicy, CheaperVariant, Graph, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call, Signature, TensorSpec
@@ -208,38 +208,56 @@ def _add_specs(field: Any, specs: Iterable[TensorSpec]) -> None:
                 tensor.parameters[name].string_param = told
 
 
-def to_release(message: model_pb2.ModelReleased) -> Release:
-    """Return an event as a release. Raises Unprocessable when it lacks what serving needs."""
+def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
+    """Return an event as a release on processors of a class. Raises Unprocessable when it lacks what serving needs.
+
+    What was not measured on the class is not served there but for fp32: kernels differ, and so do their answers. A
+    release of before there were classes says one graph for all.
+    """
+    first, *cheaper = _variants_on(cpu_class, message)
     required = {
         "model": message.model,
         "alias": message.alias,
         "epoch": message.epoch,
         "version_id": message.version_id,
         "ordinal": message.ordinal,
-        "variant": message.variant,
-        "graph.digest": message.graph.digest,
+        "variant": first.variant,
+        "graph.digest": first.graph.digest,
     }
     empty = [name for name, value in required.items() if not value]
     if empty:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected {', '.join(empty)}, got nothing")
-    if not is_digest(message.graph.digest):
-        raise Unprocessable(f"ModelReleased of {message.model!r}: expected a SHA-256, got {message.graph.digest!r}")
+    for digest in (each.graph.digest for each in (first, *cheaper)):
+        if not is_digest(digest):
+            raise Unprocessable(f"ModelReleased of {message.model!r}: expected a SHA-256, got {digest!r}")
     if message.cache not in _CACHE_POLICIES:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected a cache policy, got {message.cache}")
-    graph = Graph(message.graph.uri, message.graph.digest, message.graph.size_bytes)
     return Release(
         message.model,
         message.alias,
         message.epoch,
         message.version_id,
         message.ordinal,
-        message.variant,
-        graph,
+        first.variant,
+        _graph(first.graph),
         message.dataset_id,
         message.run_id,
         _CACHE_POLICIES[message.cache],
         message.cache_ttl_s,
+        tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
     )
+
+
+def _variants_on(cpu_class: str, message: model_pb2.ModelReleased) -> list[model_pb2.ServedVariant]:
+    """Return what a release serves on a class of processors, the one to serve first."""
+    if not message.classes:
+        return [model_pb2.ServedVariant(variant=message.variant, graph=message.graph)]
+    own = next((each for each in message.classes if each.cpu_class == cpu_class and each.variants), None)
+    return [message.unmeasured] if own is None else list(own.variants)
+
+
+def _graph(artifact: artifact_pb2.Artifact) -> Graph:
+    return Graph(artifact.uri, artifact.digest, artifact.size_bytes)
 
 
 def to_served(served: Iterable[Served]) -> prediction_pb2.PredictionsServed:

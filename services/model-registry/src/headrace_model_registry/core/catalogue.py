@@ -12,6 +12,9 @@ from enum import IntEnum
 from functools import singledispatchmethod
 from typing import TypeAlias
 
+from headrace_data.tasks import Measure, task_of
+
+from headrace_model_registry.core.choice import on_frontier
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
@@ -113,6 +116,10 @@ class Version:
     gates: tuple[GateResult, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     reason: str = ""
+    cpu_class: str = ""
+    """What its variants were measured on."""
+    frontier: tuple[str, ...] = ()
+    """Names of the variants that passed their gates and that no other of these outdoes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +311,12 @@ class Catalogue:
         self._end_run(event.run_id, RunState.SUCCEEDED, time)
         version = self.versions.get((event.pipeline, event.version_id))
         if version is not None:
-            measured = replace(version, variants=event.variants, evaluations=event.evaluations + event.joined)
+            measured = replace(
+                version,
+                variants=event.variants,
+                evaluations=event.evaluations + event.joined,
+                cpu_class=event.cpu_class,
+            )
             self.versions[event.pipeline, event.version_id] = measured
 
     @_fold.register
@@ -377,4 +389,10 @@ class Catalogue:
     ) -> None:
         version = self.versions.get((pipeline, version_id))
         if version is not None:
-            self.versions[pipeline, version_id] = replace(version, state=state, gates=gates, reason=reason)
+            found = on_frontier(version.variants, gates, _quality(version.trained)) if gates else ()
+            judged = replace(version, state=state, gates=gates, reason=reason, frontier=found)
+            self.versions[pipeline, version_id] = judged
+
+
+def _quality(trained: ModelTrained) -> Measure:
+    return task_of(trained.task, trained.metrics).measure(trained.measure)

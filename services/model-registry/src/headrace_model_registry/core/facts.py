@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from headrace_model_registry.core.backfill import Artifact, Backfill, Backfilled
+from headrace_model_registry.core.classes import ClassVariants, ServedVariant
 from headrace_model_registry.core.trial import Trial
 
 CHAMPION = "champion"
@@ -298,7 +299,9 @@ class GateResult:
 class ModelReleased:
     """An alias that moved. `epoch` grows by one with each release of the same model and alias, from 1.
 
-    `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when a candidate was released.
+    `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when a candidate was released. Where
+    `classes` is empty, as in releases of before there were any, `graph` is served on every class of processors; else
+    `unmeasured` is on those that are not among them.
     """
 
     model: str
@@ -315,6 +318,9 @@ class ModelReleased:
     cache: CachePolicy = CachePolicy.REDIS
     cache_ttl_s: int = 0
     reason: str = ""
+    classes: tuple[ClassVariants, ...] = ()
+    unmeasured: ServedVariant | None = None
+    degrade: bool = False
 
 
 @dataclass(frozen=True, slots=True)

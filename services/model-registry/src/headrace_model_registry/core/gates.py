@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import LATENCY, Gate, Measure, at_worst
+from headrace_data.tasks import Gate, Measure, at_worst
 
 from headrace_model_registry.core.facts import GateResult, NotApplicable, Variant
 
@@ -70,18 +70,6 @@ def not_applicable(found: Sequence[NotApplicable]) -> tuple[GateResult, ...]:
     return tuple(GateResult(each.variant, "applicable", False, 1.0, 0.0, each.reason) for each in found)
 
 
-def best(variants: Sequence[Variant], results: Sequence[GateResult]) -> Variant | None:
-    """Return the passing variant that answers fastest, None when no variant passes.
-
-    Fastest means the smallest median latency at batch 1, because the passing variants answer equally well by the
-    pipeline's own limits, and what is left to tell them apart is what a single caller waits for. At equal latency the
-    smaller graph wins, which costs every replica less memory; at equal size the first one, so fp32 wins a full tie.
-    """
-    failed = {result.variant for result in results if not result.passed}
-    passing = [variant for variant in variants if variant.name not in failed]
-    return min(passing, key=lambda variant: (_latency(variant), variant.graph.size_bytes), default=None)
-
-
 def _passed(limit: Limit) -> GateResult:
     return GateResult(REFERENCE_VARIANT, limit.gate.name, True, limit.value, limit.gate.neutral)
 
@@ -98,8 +86,3 @@ def _judged(
     told = "" if passed or gate.told is None else f"{gate.name} {gate.told(variant.metrics)}"
     reason = told and f"{variant.name} {told}: {measured:.4g}, limit {limit.value:.4g}"
     return GateResult(variant.name, gate.name, passed, limit.value, measured, reason)
-
-
-def _latency(variant: Variant) -> float:
-    latency = variant.metrics.get(LATENCY, math.nan)
-    return math.inf if math.isnan(latency) else latency

@@ -20,7 +20,7 @@ from math import isfinite, nan
 from headrace_data.spec import own_name
 from headrace_data.tasks import Task, task_of
 
-from headrace_model_registry.core import gates, ledger, retention, rollback, specs
+from headrace_model_registry.core import choice, gates, ledger, retention, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version, VersionState
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
@@ -117,14 +117,15 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
             return [request]
         return [_refused(version, (), "the champion changed again and again while the version was measured")]
     results = specs.judged(fact.variants, run.request.spec)
-    variant = gates.best(fact.variants, results)
+    chosen = choice.ordered(fact.variants, results, specs.objective(run.request.spec), specs.quality(run.request.spec))
     results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
-    if variant is None:
+    if not chosen:
         return [_refused(version, results, _why_none_passed(results))]
     reason = _why_worse(fact, version, champion, catalogue) if champion else _why_useless(version, run.request.spec)
     if reason:
         return [_refused(version, results, reason)]
-    return [_released(version, variant, results, run.request.spec, catalogue)]
+    measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class)
+    return [_released(measured, chosen, results, run.request.spec, catalogue)]
 
 
 @_decide.register
@@ -189,11 +190,11 @@ def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Deci
     if champion is None or champion.trained.pipeline != pipeline:
         return decisions
     results = specs.judged(version.variants, spec)
-    variant = gates.best(version.variants, results)
+    chosen = choice.ordered(version.variants, results, specs.objective(spec), specs.quality(spec))
     results += gates.empty_features(version.trained.metrics)
-    if variant is None:
+    if not chosen:
         return [*decisions, _refused(version, results, _why_none_passed(results))]
-    return [*decisions, replace(_released(version, variant, results, spec, catalogue), reason=AGAIN)]
+    return [*decisions, replace(_released(version, chosen, results, spec, catalogue), reason=AGAIN)]
 
 
 def _held(
@@ -332,21 +333,29 @@ def _refused(version: Version, results: tuple[GateResult, ...], reason: str) -> 
 
 
 def _released(
-    version: Version, variant: Variant, results: tuple[GateResult, ...], spec: PipelineSpec, catalogue: Catalogue
+    version: Version,
+    chosen: Sequence[Variant],
+    results: tuple[GateResult, ...],
+    spec: PipelineSpec,
+    catalogue: Catalogue,
 ) -> ModelReleased:
-    trained = version.trained
+    trained, best = version.trained, chosen[0]
+    classes = choice.by_class(version.cpu_class, chosen)
     return ModelReleased(
         model=trained.model,
         alias=CHAMPION,
         epoch=catalogue.epoch(trained.model, CHAMPION) + 1,
         version_id=trained.version_id,
         ordinal=version.ordinal,
-        variant=variant.name,
-        graph=variant.graph,
+        variant=best.name,
+        graph=best.graph,
         pipeline=trained.pipeline,
         dataset_id=trained.dataset_id,
         run_id=trained.run_id,
         gates=results,
         cache=specs.cache_policy(spec),
         cache_ttl_s=specs.cache_ttl_s(spec),
+        classes=classes,
+        unmeasured=choice.on_unmeasured(version.variants) if classes else None,
+        degrade=specs.degrades(spec),
     )

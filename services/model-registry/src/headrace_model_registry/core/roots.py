@@ -21,6 +21,7 @@ from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue, RunRecord, RunState, Version, VersionState
 from headrace_model_registry.core.facts import (
     DatasetReference,
+    ModelReleased,
     PipelineSpec,
     TrainingRequested,
     VersionReference,
@@ -71,8 +72,16 @@ def roots(catalogue: Catalogue, histories: Histories, moment: datetime) -> Roots
             if run.state in (RunState.RUNNING, RunState.WAITING) or (is_gone and _may_go_on(run, moment)):
                 _add_run(found, run)
         for release in home.aliases.values():
-            found.artifacts[release.released.graph] = VERSION
+            for graph in _served(release.released):
+                found.artifacts[graph] = VERSION
     return found
+
+
+def _served(released: ModelReleased) -> Iterator[Artifact]:
+    yield released.graph
+    yield from (each.graph for of_class in released.classes for each in of_class.variants)
+    if released.unmeasured is not None:
+        yield released.unmeasured.graph
 
 
 def _add_pipeline(found: Roots, home: Catalogue, pipeline: str, *, keeps_all: bool) -> None:

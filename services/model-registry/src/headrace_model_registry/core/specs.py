@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from headrace_data.spec import Pipeline, Privacy, own_name, parse_canonical
+from headrace_data.spec import Objective, Pipeline, Privacy, own_name, parse_canonical
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
     SOUND_GATES,
     TASKS,
+    Measure,
     in_each_slice,
     not_worse,
     reached,
@@ -143,6 +144,22 @@ def balanced(spec: PipelineSpec) -> bool:
     """Tell whether each class counts alike while a pipeline's versions are trained."""
     train = parse(spec).train
     return train.class_weights == "balanced" or bool(train.augment and train.augment.oversample)
+
+
+def quality(spec: PipelineSpec) -> Measure:
+    """Return the measure by which a pipeline's variants and versions are told apart."""
+    parsed = parse(spec)
+    return TASKS[parsed.task].measure(parsed.compress.gates.measure)
+
+
+def objective(spec: PipelineSpec) -> Objective:
+    """Return by what one of the variants that passed is chosen."""
+    return parse(spec).serve.objective
+
+
+def degrades(spec: PipelineSpec) -> bool:
+    """Tell whether replicas under overload may answer with a variant that takes less time."""
+    return parse(spec).serve.degrade
 
 
 def cache_policy(spec: PipelineSpec) -> CachePolicy:

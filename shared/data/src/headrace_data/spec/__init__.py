@@ -8,7 +8,6 @@ from headrace_data.spec.learn import (
     Compress,
     EarlyStop,
     Gates,
-    Serve,
     Threshold,
     Train,
 )
@@ -36,6 +35,7 @@ from headrace_data.spec.prepare import (
     Window,
 )
 from headrace_data.spec.privacy import Privacy
+from headrace_data.spec.serve import Bounds, Objective, Serve
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
@@ -48,6 +48,7 @@ __all__ = [
     "AnyVariant",
     "Augment",
     "Between",
+    "Bounds",
     "Budget",
     "Chain",
     "Clean",
@@ -70,6 +71,7 @@ __all__ = [
     "NamedVersion",
     "Network",
     "Newest",
+    "Objective",
     "Optimizer",
     "Pipeline",
     "Prepare",

@@ -1,4 +1,4 @@
-"""The train, compress and serve sections."""
+"""The train and compress sections."""
 
 from __future__ import annotations
 
@@ -290,21 +290,10 @@ class Gates(Section):
 class Compress(Section):
     """Which smaller variants of a version are made. fp32 is always there.
 
-    Of the variants that pass, the one fastest for a single row is served; at equal speed the smaller.
+    Which of those that pass is served says `serve.objective`.
     """
 
     variants: Annotated[tuple[AnyVariant, ...], pydantic.Field(max_length=16)] = pydantic.Field(
         default=(), description="Variants to make and measure."
     )
     gates: Gates = pydantic.Field(default_factory=Gates, description="What a variant must reach to be served.")
-
-
-class Serve(Section):
-    """How predictions are answered."""
-
-    cache: Literal["redis", "auto", "off"] = pydantic.Field(
-        default="auto",
-        description="Whose predictions are kept hot. redis: each model's. auto: of models that take more than 0.2 ms "
-        "for a row, where a look-up pays. off: none. Without a Redis none are kept.",
-    )
-    cache_ttl: Duration = pydantic.Field(default=3600.0, description="How long a prediction stays hot.")

@@ -12,12 +12,13 @@ from typing import Literal
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
-from headrace_data.spec.learn import Compress, Serve, Train
+from headrace_data.spec.learn import Compress, Train
 from headrace_data.spec.networks import EncoderNetwork
 from headrace_data.spec.prepare import Prepare
 from headrace_data.spec.retain import Retain
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section
+from headrace_data.spec.serve import Serve
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transform import Transform
 from headrace_data.tasks import PredictionType, TaskKind

@@ -24,6 +24,7 @@ from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.privacy_rules import fits_look_at_no_row, rows_are_learned_one_by_one
+from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
 from headrace_data.spec.transfer import layers_are_of_a_version
@@ -271,6 +272,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     an_image_is_looked_at,
     variants_are_different,
     steps_are_different,
+    there_is_something_cheaper,
     rows_are_changed_as_the_network_reads_them,
     blocks_are_recomputed_where_there_are_some,
     processes_learn_apart,

@@ -11,6 +11,7 @@ from headrace_data.tasks.count import Count
 from headrace_data.tasks.differences import DIFFERENCE_ERROR, Differences, Groups, at_worst
 from headrace_data.tasks.gate import (
     BATCH_LATENCY,
+    BATCH_P99,
     COMMON_GATES,
     EMBEDDING_COSINE,
     EMBEDDING_GATE,
@@ -19,6 +20,7 @@ from headrace_data.tasks.gate import (
     MEMBERSHIP_GATE,
     MEMORY,
     NON_FINITE,
+    P99,
     SIZE,
     SOUND_GATES,
     UNREPEATABLE,
@@ -84,6 +86,7 @@ def task_of_outputs(names: Collection[str]) -> Task | None:
 
 __all__ = [
     "BATCH_LATENCY",
+    "BATCH_P99",
     "COMMON_GATES",
     "DIFFERENCE_ERROR",
     "EMBEDDING_COSINE",
@@ -93,6 +96,7 @@ __all__ = [
     "MEMBERSHIP_GATE",
     "MEMORY",
     "NON_FINITE",
+    "P99",
     "SIZE",
     "SOUND_GATES",
     "TASKS",

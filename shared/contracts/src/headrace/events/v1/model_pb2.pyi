@@ -565,6 +565,62 @@ class GateResult(_message.Message):
 Global___GateResult: _TypeAlias = GateResult  # noqa: Y015
 
 @_typing.final
+class ServedVariant(_message.Message):
+    """ServedVariant is a variant that a replica may answer with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANT_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    variant: _builtins.str
+    """Name of the variant. Never empty."""
+    @_builtins.property
+    def graph(self) -> _artifact_pb2.Artifact:
+        """Its ONNX graph."""
+
+    def __init__(
+        self,
+        *,
+        variant: _builtins.str = ...,
+        graph: _artifact_pb2.Artifact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServedVariant: _TypeAlias = ServedVariant  # noqa: Y015
+
+@_typing.final
+class ClassVariants(_message.Message):
+    """ClassVariants tells what replicas on processors of one class serve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_CLASS_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    cpu_class: _builtins.str
+    """The class, such as "avx2" or "avx512-vnni", as in ModelCompressed. Never empty."""
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedVariant]:
+        """The variants that passed there, the one to serve first; each that follows takes less time. Never empty."""
+
+    def __init__(
+        self,
+        *,
+        cpu_class: _builtins.str = ...,
+        variants: _abc.Iterable[Global___ServedVariant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "variants", b"variants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassVariants: _TypeAlias = ClassVariants  # noqa: Y015
+
+@_typing.final
 class ModelReleased(_message.Message):
     """ModelReleased moves an alias: inference serves this variant from now on."""
 
@@ -584,6 +640,9 @@ class ModelReleased(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     CACHE_TTL_S_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    UNMEASURED_FIELD_NUMBER: _builtins.int
+    DEGRADE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Never empty."""
     alias: _builtins.str
@@ -608,6 +667,8 @@ class ModelReleased(_message.Message):
     """How long a hot prediction is kept, in seconds; zero leaves it to the replica's setting."""
     reason: _builtins.str
     """Why the alias moved to a version that was released before, such as a rollback; empty otherwise."""
+    degrade: _builtins.bool
+    """Whether a replica under overload may answer with a variant that takes less time."""
     @_builtins.property
     def graph(self) -> _artifact_pb2.Artifact:
         """The ONNX graph to serve."""
@@ -615,6 +676,16 @@ class ModelReleased(_message.Message):
     @_builtins.property
     def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateResult]:
         """Every gate of every variant, for the record."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassVariants]:
+        """What is served by class of processors, of each class that was measured. Empty in events from before there was the
+        field: variant and graph are served on every class then.
+        """
+
+    @_builtins.property
+    def unmeasured(self) -> Global___ServedVariant:
+        """What is served on classes that were not measured: fp32. Unset where classes is empty."""
 
     def __init__(
         self,
@@ -633,10 +704,13 @@ class ModelReleased(_message.Message):
         cache: Global___CachePolicy.ValueType = ...,
         cache_ttl_s: _builtins.int = ...,
         reason: _builtins.str = ...,
+        classes: _abc.Iterable[Global___ClassVariants] | None = ...,
+        unmeasured: Global___ServedVariant | None = ...,
+        degrade: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "unmeasured", b"unmeasured"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "dataset_id", b"dataset_id", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "unmeasured", b"unmeasured", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

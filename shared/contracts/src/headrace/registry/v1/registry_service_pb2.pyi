@@ -668,12 +668,16 @@ class Version(_message.Message):
     GATES_FIELD_NUMBER: _builtins.int
     EVALUATIONS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CPU_CLASS_FIELD_NUMBER: _builtins.int
+    FRONTIER_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Place in the model's history: 1, 2, 3 ..."""
     state: Global___VersionState.ValueType
     """What the policy made of it."""
     reason: _builtins.str
     """Why it was refused; empty unless it was."""
+    cpu_class: _builtins.str
+    """The class of processors that its variants were measured on, such as "avx2"; empty before they were."""
     @_builtins.property
     def trained(self) -> _model_pb2.ModelTrained:
         """What was announced when it was trained."""
@@ -690,6 +694,12 @@ class Version(_message.Message):
     def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Evaluation]:
         """Candidate and champion on the same rows, those of both test splits together last; empty before they were compared."""
 
+    @_builtins.property
+    def frontier(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the variants that passed their gates and that no other of these outdoes in quality, time, size and memory;
+        empty before they were judged.
+        """
+
     def __init__(
         self,
         *,
@@ -700,10 +710,12 @@ class Version(_message.Message):
         gates: _abc.Iterable[_model_pb2.GateResult] | None = ...,
         evaluations: _abc.Iterable[_model_pb2.Evaluation] | None = ...,
         reason: _builtins.str = ...,
+        cpu_class: _builtins.str = ...,
+        frontier: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "gates", b"gates", "ordinal", b"ordinal", "reason", b"reason", "state", b"state", "trained", b"trained", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "evaluations", b"evaluations", "frontier", b"frontier", "gates", b"gates", "ordinal", b"ordinal", "reason", b"reason", "state", b"state", "trained", b"trained", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,13 @@
-"""Which class a processor belongs to: latencies and the kernels behind them hold for one class only."""
+"""Which class a processor belongs to: latencies and the kernels behind them hold for one class only.
+
+The compressor names the class that it measured on, and a replica looks up what was measured on its own.
+"""
+
+import platform
+from pathlib import Path
+from typing import Final
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
 
 _CLASSES = (
     # Best first: a processor has the flags of the classes below its own as well.
@@ -11,6 +20,11 @@ _CLASSES = (
     ("asimddp", "arm64-dotprod"),
 )
 _MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def own_class() -> str:
+    """Return the class of the processor that this process runs on."""
+    return cpu_class(_CPUINFO.read_text() if _CPUINFO.exists() else "", platform.machine())
 
 
 def cpu_class(cpuinfo: str, machine: str) -> str:

@@ -1,7 +1,7 @@
 """Processors are told apart by what they can do with int8."""
 
 import pytest
-from headrace_compressor.core.processors import cpu_class
+from headrace_engines.processors import cpu_class
 
 _ZEN_2 = """\
 processor\t: 0

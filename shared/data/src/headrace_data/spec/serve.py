@@ -1,0 +1,77 @@
+"""The serve section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
+
+import pydantic
+
+from headrace_data.spec.draft import Draft, Finding
+from headrace_data.spec.scalars import Duration, Size
+from headrace_data.spec.section import Section
+
+Aim = Literal["fastest", "quality"]
+"""An objective that is named by a word."""
+
+
+class Bounds(Section):
+    """What a variant may take; of those within, the one of the best quality is served."""
+
+    p99: Duration | None = pydantic.Field(
+        default=None, description="What one run of a single row in a hundred may exceed, on one thread."
+    )
+    size: Size | None = pydantic.Field(default=None, description="Size of its graph.")
+
+
+def _form_of_objective(value: object) -> str | None:
+    if isinstance(value, Bounds):
+        return "bounds"
+    if isinstance(value, str):
+        return "a word" if value in get_args(Aim) else None
+    return "bounds" if isinstance(value, dict) and value.keys() & {"p99", "size"} else None
+
+
+# Told apart by form, as a window is.
+Objective = Annotated[
+    Annotated[Aim, pydantic.Tag("a word")] | Annotated[Bounds, pydantic.Tag("bounds")],
+    pydantic.Discriminator(
+        _form_of_objective,
+        custom_error_type="objective",
+        custom_error_message="expected fastest, quality, {p99: DURATION} or {size: SIZE}",
+    ),
+]
+"""By what one of the variants that passed is chosen."""
+
+
+class Serve(Section):
+    """How predictions are answered."""
+
+    cache: Literal["redis", "auto", "off"] = pydantic.Field(
+        default="auto",
+        description="Whose predictions are kept hot. redis: each model's. auto: of models that take more than 0.2 ms "
+        "for a row, where a look-up pays. off: none. Without a Redis none are kept.",
+    )
+    cache_ttl: Duration = pydantic.Field(default=3600.0, description="How long a prediction stays hot.")
+    objective: Objective = pydantic.Field(
+        default="fastest",
+        exclude_if=lambda value: value == "fastest",  # so that specs keep the digests they had before it could be said
+        description="Which of the variants that pass their gates is served, on each class of processors that was "
+        "measured. fastest: the one fastest for a single row, at equal speed the smaller. quality: the best by "
+        "`compress.gates.measure`, at equal quality the faster. {p99: 5ms}, {size: 20MB} or both: the best of those "
+        "within, or where there is none the one nearest to it. It counts from the next release on.",
+    )
+    degrade: bool = pydantic.Field(
+        default=False,
+        exclude_if=lambda value: not value,  # as for objective
+        description="Whether a replica answers by a variant that passed and takes less time before it refuses calls "
+        "for want of time. It keeps such variants in memory beside the one that is served, and goes back by itself. "
+        "Each answer names its variant.",
+    )
+
+
+def there_is_something_cheaper(draft: Draft) -> Iterator[Finding]:
+    """Demand an objective that leaves something cheaper from who asks for that under load."""
+    if draft.at("serve", "degrade") is True and draft.at("serve", "objective") in (None, "fastest"):
+        told = "expected serve.objective to be quality, {p99: DURATION} or {size: SIZE} beside it: nothing is cheaper "
+        yield ("serve", "degrade"), f"{told}than the fastest variant, got fastest"
