@@ -1,6 +1,6 @@
 """Measures serving, streaming, training and an idle platform with a broker and a cache of its own, and prints tables.
 
-python -m benchmarks [serving] [streaming] [training] [streamed] [idle] [--rounds N] [--results FILE]
+python -m benchmarks [serving] [streaming] [training] [streamed] [processes] [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
-from benchmarks.training import streamed
+from benchmarks.training import processes, streamed
 
 PARTS = {
     "serving": serving.run,
     "streaming": streaming.run,
     "training": training.run,
     "streamed": streamed.run_rounds,
+    "processes": processes.run,
     "idle": idle.run,
 }
 

@@ -27,9 +27,12 @@ def document(compute: str, network: str = "{kind: mlp}") -> str:
 def test_what_is_left_out_is_no_part_of_the_digest() -> None:
     plain = load_pipeline(document("{device: cpu}"))
     assert (
-        plain.digest == load_pipeline(document("{device: cpu, compile: false, recompute: false, processes: 1}")).digest
+        plain.digest
+        == load_pipeline(
+            document("{device: cpu, compile: false, recompute: false, processes: 1, strategy: ddp}")
+        ).digest
     )
-    assert not any(key in plain.canonical_json() for key in (b"ompile", b"processes"))
+    assert not any(key in plain.canonical_json() for key in (b"ompile", b"processes", b"strategy"))
     assert plain.digest != load_pipeline(document("{device: cpu, compile: true}")).digest
 
 
@@ -41,6 +44,13 @@ def test_what_is_left_out_is_no_part_of_the_digest() -> None:
         ("{compile: true}", "{kind: trees}", "train.compute: expected none for trees"),
         ("{processes: 0}", "{kind: mlp}", "train.compute.processes: expected"),
         ("{processes: 2}", "{kind: trees}", "train.compute: expected none for trees"),
+        ("{strategy: fsdp}", "{kind: mlp}", "train.compute.strategy: fsdp expects processes of at least 2 beside it"),
+        (
+            "{processes: 2, strategy: tensor}",
+            "{kind: factorization}",
+            "strategy: tensor expects a network of kind mlp, encoder",
+        ),
+        ("{processes: 2, strategy: fsdp, compile: true}", "{kind: mlp}", "compile: expected strategy: ddp"),
         ("{processes: 2}", "{kind: mlp}\n  tune: {space: {epochs: [1, 2]}}", "processes: expected 1 beside train.tune"),
     ],
 )

@@ -3,6 +3,9 @@
 import logging
 import re
 import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from headrace_learning.errors import BrokenCheckpoint
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
@@ -11,6 +14,7 @@ from headrace_runtime.object_store import ObjectStore
 logger = logging.getLogger(__name__)
 
 _SIDECAR = re.compile(r"(?P<stem>runs/[^/]+/attempt-\d+/checkpoint-(?:[01]|kept))\.json")
+_SHARD = re.compile(r"(?P<stem>(?P<whole>runs/[^/]+/attempt-\d+/checkpoint-[01])\.\d+-of-\d+)\.json")
 
 
 class StoredCheckpoints:
@@ -43,6 +47,22 @@ class StoredCheckpoints:
                     newest = checkpoint
         return newest
 
+    def shards(self, subject: str) -> Sequence[Callable[[], Checkpoint]]:
+        """Return what reads the parts of the newest checkpoint that all processes kept, by rank; none without one."""
+        parts = defaultdict[str, dict[int, tuple[str, Checkpoint]]](dict)
+        for name in self._store.list(self._run_prefix):
+            if (match := _SHARD.fullmatch(name)) and (read := self._read(match["stem"])) and read.shard:
+                parts[match["whole"]][read.shard.rank] = match["stem"], read.with_tensors({}, read.shard)
+        newest: list[str] = []
+        furthest: Checkpoint | None = None
+        for found in parts.values():
+            first = found.get(0)
+            if first is None or not _belong_together([each for _, each in found.values()], subject):
+                continue
+            if furthest is None or _reached(first[1]) > _reached(furthest):
+                furthest, newest = first[1], [found[rank][0] for rank in range(len(found))]
+        return [partial(self._require, stem) for stem in newest]
+
     def due(self, *, midway: bool) -> bool:
         """Return whether it is time for another checkpoint: in the midst of an epoch, or after one."""
         if not self._interval_s:
@@ -64,7 +84,8 @@ class StoredCheckpoints:
         self._write("kept", checkpoint)
 
     def _write(self, name: str, checkpoint: Checkpoint) -> None:
-        stem = f"{self._output}checkpoint-{name}"
+        shard = checkpoint.shard
+        stem = f"{self._output}checkpoint-{name}{f'.{shard.rank}-of-{shard.size}' if shard else ''}"
         tensors, sidecar = to_bytes(checkpoint)
         self._store.write(f"{stem}.safetensors", tensors, flushed=False)
         self._store.write(f"{stem}.json", sidecar, flushed=False)
@@ -78,6 +99,18 @@ class StoredCheckpoints:
         except BrokenCheckpoint as error:
             logger.warning("%s is passed over: %s", stem, error)
             return None
+
+    def _require(self, stem: str) -> Checkpoint:
+        if (checkpoint := self._read(stem)) is None:
+            raise RuntimeError(f"{stem}: expected the checkpoint that was there a moment ago, got none")
+        return checkpoint
+
+
+def _belong_together(parts: Sequence[Checkpoint], subject: str) -> bool:
+    """Return whether these are of one moment of a subject, and of all processes."""
+    places = {(part.subject, part.place) for part in parts}
+    sizes = {part.shard.size for part in parts if part.shard}
+    return sizes == {len(parts)} and len(places) == 1 and parts[0].subject == subject
 
 
 def _reached(checkpoint: Checkpoint) -> tuple[tuple[int, int], float]:

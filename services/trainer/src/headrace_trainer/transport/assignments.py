@@ -14,6 +14,7 @@ from headrace_learning.errors import LearningError
 from headrace_learning.training.compute import CPU, machine_of, processes_of, threads_of
 from headrace_learning.training.ports import Artifacts, Checkpoints, Progress
 from headrace_learning.training.randomness import make_deterministic
+from headrace_learning.training.spreading import WHOLE
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.cores import available_cores
 from headrace_runtime.process.memory import total_bytes
@@ -72,11 +73,13 @@ def _plan(assignment: Assignment, store: ObjectStore) -> Plan:
 
 def _begun(plan: Plan, store: ObjectStore) -> tuple[DatasetReader, Memory]:
     """Return the dataset's reader, and what this process may take of memory; compute in as many threads as it may."""
-    pipeline, cores = plan.pipeline, available_cores()
-    make_deterministic(threads_of(pipeline.train.compute, cores))
+    pipeline, cores, compute = plan.pipeline, available_cores(), plan.pipeline.train.compute
+    make_deterministic(threads_of(compute, cores))
     sliced = [pipeline.stream.field(name) for name in pipeline.train.slices]
     reader = DatasetReader(plan.dataset, store, sliced, grouped=plan.task.grouped)
-    return reader, Memory(total_bytes() // processes_of(pipeline.train.compute, cores))
+    # What is spread over processes is there once; otherwise each has all.
+    copies = 1 if compute is None or compute.strategy != WHOLE else processes_of(compute, cores)
+    return reader, Memory(total_bytes() // copies)
 
 
 def _train(

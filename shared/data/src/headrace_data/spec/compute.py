@@ -18,6 +18,9 @@ _OF_ONE_PROCESS: Final = {
     "imported": "a file's layers may need whole batches",
 }
 """Kinds of networks that one process learns, and why."""
+_SPREAD: Final = {"fsdp": ("mlp", "cnn", "factorization", "encoder"), "tensor": ("mlp", "encoder")}
+"""Kinds of networks whose weights each strategy can spread."""
+_STRATEGY: Final = ("train", "compute", "strategy")
 _PROCESSES: Final = ("train", "compute", "processes")
 
 
@@ -61,6 +64,14 @@ class Compute(Section):
         "as the trainer has cores, or GPUs where it has some, of which each has one. Their version is that of one "
         "process up to rounding, where nothing is silenced by dropout. threads are those of each.",
     )
+    strategy: Literal["ddp", "fsdp", "tensor"] = pydantic.Field(
+        default="ddp",
+        exclude_if=lambda value: value == "ddp",  # as for compile
+        description="ddp: each process has all weights, and learns from a part of every batch. fsdp: the same, with a "
+        "part of the weights and of what the optimiser keeps of them in each, for mlp, cnn, factorization and encoder. "
+        "tensor: each computes a part of every layer for whole batches, for mlp whose widths, and encoder (tune: full) "
+        "whose heads, the processes can share evenly.",
+    )
 
 
 def blocks_are_recomputed_where_there_are_some(draft: Draft) -> Iterator[Finding]:
@@ -87,3 +98,20 @@ def processes_learn_apart(draft: Draft) -> Iterator[Finding]:
         yield _PROCESSES, f"expected 1 for task ranking, whose groups are learned from as a whole, got {processes}"
     if draft.at("train", "tune") is not None:
         yield _PROCESSES, f"expected 1 beside train.tune, whose trials are one process each, got {processes}"
+
+
+def weights_can_be_spread(draft: Draft) -> Iterator[Finding]:
+    """Demand a network that a strategy can spread, over several processes, and nothing that keeps it from it."""
+    strategy, kind = draft.at(*_STRATEGY), draft.at("train", "network", "kind")
+    kinds = _SPREAD.get(strategy if isinstance(strategy, str) else "")
+    if kinds is None or not isinstance(kind, str):
+        return
+    if draft.at(*_PROCESSES) in (None, 1):
+        yield _STRATEGY, f"{strategy} expects processes of at least 2 beside it, got one"
+    if kind not in kinds:
+        yield _STRATEGY, f"{strategy} expects a network of kind {', '.join(kinds)}, got {kind}"
+    elif strategy == "tensor" and kind == "encoder" and draft.at("train", "network", "tune") != "full":
+        yield _STRATEGY, "tensor expects tune: full beside it, got differences, which are too small to be shared"
+    for key in ("compile", "recompute"):
+        if draft.at("train", "compute", key) is True:
+            yield (*_STRATEGY[:2], key), f"expected strategy: ddp beside it, got {strategy}"

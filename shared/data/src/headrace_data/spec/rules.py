@@ -17,7 +17,11 @@ from headrace_data.spec.augment import (
     rare_classes_are_made_up_for_once,
     rows_are_changed_as_the_network_reads_them,
 )
-from headrace_data.spec.compute import blocks_are_recomputed_where_there_are_some, processes_learn_apart
+from headrace_data.spec.compute import (
+    blocks_are_recomputed_where_there_are_some,
+    processes_learn_apart,
+    weights_can_be_spread,
+)
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
@@ -276,6 +280,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     rows_are_changed_as_the_network_reads_them,
     blocks_are_recomputed_where_there_are_some,
     processes_learn_apart,
+    weights_can_be_spread,
     rare_classes_are_made_up_for_once,
     layers_are_of_a_version,
     space_is_of_the_section,

@@ -9,7 +9,7 @@ who finds a sidecar that fits its tensors has a whole checkpoint.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import safetensors
@@ -42,6 +42,38 @@ class Midway:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Which part of a tensor a process has."""
+
+    dim: int
+    """Along which dimension it is cut."""
+    start: int
+    """The first place that is there."""
+    length: int
+    """How many are, from none."""
+    total: int
+    """How many the whole tensor has."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one of several processes has of a network whose weights are spread over them."""
+
+    rank: int
+    size: int
+    cuts: Mapping[str, Cut]
+    """By the name of the weight; what is not cut is whole in each process."""
+
+    def cut_of(self, name: str) -> Cut | None:
+        """Return the cut of a weight, or of what is kept beside one, which has a prefix before the weight's name."""
+        while name not in self.cuts:
+            _, found, name = name.partition("/")
+            if not found:
+                return None
+        return self.cuts[name]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Everything that a run needs to go on after `epoch`, or after some batches of the next."""
 
@@ -62,21 +94,35 @@ class Checkpoint:
     """How far the run is in the epoch after `epoch`; None between two epochs."""
     cpu_s: float = 0.0
     """Processor time spent on it, where it has a limit."""
+    shard: Shard | None = None
+    """Which part of the tensors this is; None where each process always has all."""
 
     @property
     def place(self) -> tuple[int, int]:
         """How far the run is, to compare: epochs done, then batches of the next."""
         return self.epoch, self.midway.batches if self.midway else 0
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all tensors by name."""
+        tensors = {f"{_WEIGHTS}{name}": tensor for name, tensor in self.weights.items()}
+        tensors |= {f"{_BEST}{name}": tensor for name, tensor in self.best_weights.items()}
+        tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self.optimizer.items()}
+        return tensors | ({_GENERATOR: self.midway.generator} if self.midway else {})
+
+    def with_tensors(self, tensors: Mapping[str, torch.Tensor], shard: Shard | None) -> "Checkpoint":
+        """Return the same with other tensors, named as `tensors` does."""
+        midway = self.midway and replace(self.midway, generator=tensors[_GENERATOR])
+        kept = {
+            "weights": _below(tensors, _WEIGHTS),
+            "best_weights": _below(tensors, _BEST),
+            "optimizer": _below(tensors, _OPTIMIZER),
+        }
+        return replace(self, midway=midway, shard=shard, **kept)  # type: ignore[arg-type]  # each is of its own type
+
 
 def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
     """Return the tensors as safetensors and the sidecar as JSON. Write the tensors first."""
-    tensors = {f"{_WEIGHTS}{name}": tensor for name, tensor in checkpoint.weights.items()}
-    tensors |= {f"{_BEST}{name}": tensor for name, tensor in checkpoint.best_weights.items()}
-    tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in checkpoint.optimizer.items()}
-    if checkpoint.midway:
-        tensors[_GENERATOR] = checkpoint.midway.generator
-    data = tensors_to_bytes(tensors)
+    data = tensors_to_bytes(checkpoint.tensors())
     midway = checkpoint.midway and {"batches": checkpoint.midway.batches, "loss": checkpoint.midway.loss}
     sidecar = {
         "format": FORMAT,
@@ -87,6 +133,7 @@ def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
         "midway": midway,
         "tensors": sha256_digest(data),
     } | ({"cpu_s": checkpoint.cpu_s} if checkpoint.cpu_s else {})
+    sidecar |= {"shard": asdict(checkpoint.shard)} if checkpoint.shard else {}
     return data, json.dumps(sidecar, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -109,6 +156,7 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
             optimizer=_below(tensors, _OPTIMIZER),
             midway=_midway(values.get("midway"), tensors),
             cpu_s=float(values.get("cpu_s", 0.0)),
+            shard=_shard(values.get("shard")),
         )
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise BrokenCheckpoint(
@@ -118,6 +166,12 @@ def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
 
 def _midway(values: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> Midway | None:
     return None if values is None else Midway(int(values["batches"]), float(values["loss"]), tensors[_GENERATOR])
+
+
+def _shard(values: Mapping[str, Any] | None) -> Shard | None:
+    if values is None:
+        return None
+    return Shard(values["rank"], values["size"], {name: Cut(**cut) for name, cut in values["cuts"].items()})
 
 
 def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:

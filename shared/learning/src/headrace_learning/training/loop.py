@@ -17,7 +17,7 @@ from headrace_learning.networks import learned_of, load_learned
 from headrace_learning.training.augmenting import Mixed, augmented
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint, Midway
-from headrace_learning.training.compute import CPU, machine_of
+from headrace_learning.training.compute import machine_of
 from headrace_learning.training.group import Part, Questions, group_of, require_rows_apart
 from headrace_learning.training.measuring import Validation, validate
 from headrace_learning.training.objectives import Objective
@@ -28,6 +28,7 @@ from headrace_learning.training.recomputing import recomputed
 from headrace_learning.training.rows import Rows, Source
 from headrace_learning.training.scaling import LossScale
 from headrace_learning.training.schedules import Schedule
+from headrace_learning.training.spreading import Placed
 from headrace_learning.training.steps import Steps
 from headrace_learning.training.transfer import frozen, learned
 
@@ -66,7 +67,6 @@ class Training:
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
-        self._network = network
         self._settings = settings
         self._objective = objective
         self._train = train
@@ -76,9 +76,12 @@ class Training:
         self._progress = progress
         self._machine = machine_of(settings.compute)
         self._group = group_of(settings.compute)
-        require_rows_apart(network, self._group)
-        network.to(self._machine.device)
-        self._optimizer = build_optimizer(learned(network, settings), settings.optimizer)
+        self._placed = Placed(network.to(self._machine.device), settings.compute, self._group)
+        self._network = network = self._placed.learner
+        self._rows = self._placed.rows
+        """The processes that share the rows of a batch."""
+        require_rows_apart(network, self._rows)
+        self._optimizer = build_optimizer(learned(network, settings), settings.optimizer, self._placed.hold())
         self._frozen = frozen(network)
         self._scale = LossScale(needed=self._machine.precision == torch.float16)
         self._learner = self._machine.compiled(network)
@@ -117,8 +120,7 @@ class Training:
         # A checkpoint of before the purse ran empty would have another attempt train one epoch more.
         if self._kept != (self._epoch, 0) or self._purse.is_empty():
             self._save_checkpoint()
-        load_learned(self._network.to(CPU), self._best_weights)
-        self._network.eval()
+        self._placed.bring_back(self._best_weights)
         return Outcome(self._epoch, self._best_epoch, self._best_loss)
 
     def _epochs_remain(self) -> bool:
@@ -134,13 +136,13 @@ class Training:
 
     def _begin_epoch(self) -> tuple[int, float]:
         """Return the batches of the epoch that are done, and the sum of the losses of this process's rows in them."""
-        seed_epoch(self._settings.seed, self._epoch + 1, self._group.rank)
+        seed_epoch(self._settings.seed, self._epoch + 1, self._rows.rank)
         midway, self._midway = self._midway, None
         if midway is None:
             return 0, 0.0
-        if (state := self._group.own(midway.generator)) is not None:
+        if (state := self._rows.own(midway.generator)) is not None:
             self._machine.restore_generators(state)
-        return midway.batches, midway.loss if self._group.leads else 0.0
+        return midway.batches, midway.loss if self._rows.leads else 0.0
 
     def _train_one_epoch(self) -> float | None:
         """Make one pass over the training split, or what is left of one.
@@ -162,11 +164,11 @@ class Training:
                 if not (may_rest and self._questions.now()):
                     continue
                 if self._purse.is_empty():
-                    return self._finite(epoch, self._group.sum(total) / (done * settings.batch_size))
+                    return self._finite(epoch, self._rows.sum(total) / (done * settings.batch_size))
                 if self._is_due(midway=True):
-                    state = self._group.stacked(self._machine.generator_state())
-                    self._save_checkpoint(Midway(done, self._finite(epoch, self._group.sum(total)), state))
-        return self._finite(epoch, self._group.sum(total) / count)
+                    state = self._rows.stacked(self._machine.generator_state())
+                    self._save_checkpoint(Midway(done, self._finite(epoch, self._rows.sum(total)), state))
+        return self._finite(epoch, self._rows.sum(total) / count)
 
     def _learn(self, rows: Rows, steps: Steps, batch: int) -> float:
         """Learn from a batch, and move the weights when it is the last of its step.
@@ -177,9 +179,11 @@ class Training:
         if steps.begins(batch):
             self._optimizer.zero_grad()
         part = loss if steps.together == 1 else loss * steps.weight(batch, len(rows))
+        if self._placed.gain != 1.0:
+            part = part * self._placed.gain
         torch.autograd.backward(self._scale.scaled(part))
         if steps.ends(batch):
-            self._optimizer.combine(self._group.add_up)
+            self._optimizer.combine(self._rows.add_up)
             if self._scale.unscale(self._optimizer):
                 passed = self._epoch + steps.passed(batch)
                 self._optimizer.step(self._schedule.factor(passed, steps.share(batch)))
@@ -188,14 +192,14 @@ class Training:
     def _loss(self, rows: Rows, batch: int) -> torch.Tensor:
         settings = self._settings
         machine = self._machine
-        if settings.augment is None and self._group.size == 1:
+        if settings.augment is None and self._rows.size == 1:
             moved = machine.moved(rows)
             return self._objective.loss(machine.answers(self._learner, moved.inputs), moved.targets)
         mixed = Mixed(rows.inputs, ((1.0, rows.targets),))
         if settings.augment is not None:
             # Rows are changed on the CPU and all together: neither the device nor who has which row has a say in it.
             mixed = augmented(rows, settings.augment, settings.seed, self._epoch + 1, batch)
-        own = self._group.part(len(rows))
+        own = self._rows.part(len(rows))
         outputs = machine.answers(self._learner, mixed.inputs[own.rows].to(machine.device))
         return torch.stack([share * self._share_of(outputs, targets, own) for share, targets in mixed.parts]).sum()
 
@@ -203,14 +207,14 @@ class Training:
         """Return what this process's rows are of the mean loss of a batch with these targets."""
         mine = targets[own.rows]
         loss = self._objective.loss(outputs, mine.to(self._machine.device))
-        if self._group.size == 1:
+        if self._rows.size == 1:
             return loss
         weight = 0.0 if own.is_empty else self._objective.weight(mine)
         return loss * (weight / self._objective.weight(targets))
 
     def _validate(self) -> Validation:
         """Measure the network as it is on the validation split."""
-        validation = validate(self._network, self._validation, self._objective, self._machine, self._group)
+        validation = validate(self._network, self._validation, self._objective, self._machine, self._rows)
         self._finite(self._epoch, validation.loss)
         return validation
 
@@ -238,13 +242,14 @@ class Training:
             optimizer={**self._optimizer.memory(), **self._schedule.memory(), **self._scale.memory()},
             midway=midway,
             cpu_s=self._purse.spent_s(),
+            shard=self._placed.shard,
         )
-        if self._group.leads:
+        if self._group.leads or checkpoint.shard:
             self._checkpoints.save(checkpoint)
         self._kept = checkpoint.place
 
     def _take_up_checkpoint(self) -> None:
-        checkpoint = self._checkpoints.newest(self._subject)
+        checkpoint = self._placed.newest(self._checkpoints, self._subject)
         self._group.require_same("checkpoint", checkpoint.place if checkpoint else (0, 0))
         if checkpoint is None:
             return

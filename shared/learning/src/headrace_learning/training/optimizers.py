@@ -1,12 +1,11 @@
 """The optimisers that a pipeline can ask for.
 
 The arithmetic is PyTorch's, by the functions that the classes of `torch.optim` call: the classes themselves import a
-compiler at the first step, which takes seconds of every run and 150 MB. All parameters are one vector, of which the
-network's are views, so a step is one kernel however many layers there are.
+compiler at the first step, which takes seconds of every run and 150 MB.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -15,9 +14,8 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from headrace_learning.errors import NotLearnable
+from headrace_learning.training.parameters import Learned, OneVector, Parameters, Vector
 
-Group = tuple[Iterable[torch.nn.Parameter], float]
-"""Parameters, and by what the learning rate is multiplied for them."""
 Memory = Mapping[str, torch.Tensor]
 """What an optimiser remembers from step to step, by name."""
 
@@ -51,57 +49,45 @@ class OptimizerChoice(Protocol):
 
 
 class Optimizer(ABC):
-    """Moves parameters against their gradients. Takes the parameters over: they become views of one vector."""
+    """Moves parameters against their gradients."""
 
     remembers: int
     """Vectors of the parameters' size that it keeps, beside that of an average."""
 
-    def __init__(self, groups: Sequence[Group], choice: OptimizerChoice) -> None:
-        owned = [list(parameters) for parameters, _ in groups]
-        owners = [owner for parameters in owned for owner in parameters]
+    def __init__(self, parameters: Parameters, choice: OptimizerChoice) -> None:
+        self._held = parameters
         self._choice = choice
-        self._factors = [factor for _, factor in groups]
-        self._sizes = [sum(owner.numel() for owner in parameters) for parameters in owned]
-        self._weights = torch.cat([owner.detach().reshape(-1) for owner in owners])
-        self._gradients = torch.zeros_like(self._weights)
-        start = 0
-        for owner in owners:
-            end = start + owner.numel()
-            owner.data = self._weights[start:end].view_as(owner)
-            owner.grad = self._gradients[start:end].view_as(owner)
-            start = end
-        self._average = self._weights.clone() if choice.average else None
+        self._average = parameters.vector(torch.clone) if choice.average else None
         self._averaged = torch.zeros(())
         """Steps that are in the average."""
 
-    def _of_groups(self, vector: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return views of each group's part of a vector."""
-        return torch.split(vector, self._sizes) if len(self._sizes) > 1 else [vector]
-
     def zero_grad(self) -> None:
-        """Forget the gradients; they stay where they are."""
-        self._gradients.zero_()
+        """Forget the gradients."""
+        self._held.forget()
 
     def combine(self, add_up: Callable[[torch.Tensor], None]) -> None:
-        """Make of the gradients what `add_up` makes of a vector in place, such as the sum over several processes."""
-        add_up(self._gradients)
+        """Make of the gradients what `add_up` makes of tensors in place, such as the sum over several processes."""
+        self._held.combine(add_up)
 
     def divide(self, scale: float) -> bool:
         """Divide the gradients. Return whether all of them are finite."""
-        self._gradients.div_(scale)
-        return bool(self._gradients.isfinite().all())
+        for gradient in self._held.gradients():
+            gradient.div_(scale)
+        return self._held.are_finite()
 
     @torch.no_grad()
     def step(self, factor: float = 1.0) -> None:
         """Move the parameters once, by `factor` times the learning rate."""
         clip, average = self._choice.clip, self._choice.average
-        if clip is not None and (norm := float(torch.linalg.vector_norm(self._gradients))) > clip:
-            self._gradients.mul_(clip / norm)
+        if clip is not None and (norm := self._held.norm()) > clip:
+            for gradient in self._held.gradients():
+                gradient.mul_(clip / norm)
         self._move(self._choice.learning_rate * factor)
         if self._average is not None and average is not None:
             # At first the average forgets faster, or it would be of the random weights of the start for long.
             steps = float(self._averaged)
-            self._average.lerp_(self._weights, 1.0 - min(average, (1.0 + steps) / (10.0 + steps)))
+            for kept, weights in zip(self._average.parts, self._held.weights, strict=True):
+                kept.lerp_(weights, 1.0 - min(average, (1.0 + steps) / (10.0 + steps)))
             self._averaged += 1
 
     @contextmanager
@@ -110,12 +96,16 @@ class Optimizer(ABC):
         if self._average is None:
             yield
             return
-        own = self._weights.clone()
-        self._weights.copy_(self._average)
+        own = [weights.clone() for weights in self._held.weights]
+        self._become(self._average.parts)
         try:
             yield
         finally:
-            self._weights.copy_(own)
+            self._become(own)
+
+    def _become(self, values: Sequence[torch.Tensor]) -> None:
+        for weights, value in zip(self._held.weights, values, strict=True):
+            weights.copy_(value)
 
     @abstractmethod
     def _move(self, rate: float) -> None:
@@ -131,13 +121,21 @@ class Optimizer(ABC):
             tensor.copy_(memory[name])
 
     def _everything(self) -> Memory:
-        if self._average is None:
-            return self._remembered()
-        return {**self._remembered(), "average": self._average, "averaged": self._averaged}
+        kept: dict[str, Vector | torch.Tensor] = dict(self._remembered())
+        if self._average is not None:
+            kept |= {"average": self._average, "averaged": self._averaged}
+        found: dict[str, torch.Tensor] = {}
+        for name, each in kept.items():
+            found |= {name: each} if isinstance(each, torch.Tensor) else _named(name, each)
+        return found
 
     @abstractmethod
-    def _remembered(self) -> Memory:
+    def _remembered(self) -> Mapping[str, Vector | torch.Tensor]:
         """Return what it remembers, not copied."""
+
+
+def _named(name: str, vector: Vector) -> Memory:
+    return {f"{name}{suffix}": tensor for suffix, tensor in vector.held.items()}
 
 
 class Sgd(Optimizer):
@@ -145,23 +143,17 @@ class Sgd(Optimizer):
 
     remembers = 0
 
-    def __init__(self, groups: Sequence[Group], choice: OptimizerChoice) -> None:
-        super().__init__(groups, choice)
+    def __init__(self, parameters: Parameters, choice: OptimizerChoice) -> None:
+        super().__init__(parameters, choice)
         self._momentum = choice.momentum if self.remembers else 0.0
-        self._velocity = torch.zeros_like(self._weights) if self._momentum else None
-        velocities = [None] * len(groups) if self._velocity is None else self._of_groups(self._velocity)
-        self._parts = list(
-            zip(
-                self._of_groups(self._weights),
-                self._of_groups(self._gradients),
-                velocities,
-                self._factors,
-                strict=True,
-            )
-        )
+        self._velocity = parameters.vector(torch.zeros_like) if self._momentum else None
 
     def _move(self, rate: float) -> None:
-        for weights, gradients, velocity, factor in self._parts:
+        held = self._held
+        velocities = [None] * len(held.weights) if self._velocity is None else self._velocity.parts
+        for weights, gradients, velocity, factor in zip(
+            held.weights, held.gradients(), velocities, held.factors, strict=True
+        ):
             sgd(
                 [weights],
                 [gradients],
@@ -175,7 +167,7 @@ class Sgd(Optimizer):
                 maximize=False,
             )
 
-    def _remembered(self) -> Memory:
+    def _remembered(self) -> Mapping[str, Vector | torch.Tensor]:
         return {} if self._velocity is None else {"velocity": self._velocity}
 
 
@@ -191,24 +183,25 @@ class Adam(Optimizer):
     remembers = 2
     _decoupled = False
 
-    def __init__(self, groups: Sequence[Group], choice: OptimizerChoice) -> None:
-        super().__init__(groups, choice)
-        self._mean = torch.zeros_like(self._weights)
-        self._square = torch.zeros_like(self._weights)
-        self._steps = torch.zeros((), device=self._weights.device)
-        vectors = (self._weights, self._gradients, self._mean, self._square)
-        self._parts = list(zip(*(self._of_groups(vector) for vector in vectors), self._factors, strict=True))
+    def __init__(self, parameters: Parameters, choice: OptimizerChoice) -> None:
+        super().__init__(parameters, choice)
+        self._mean, self._square = (parameters.vector(torch.zeros_like) for _ in range(2))
+        self._steps = torch.zeros((), device=parameters.weights[0].device)
 
     def _move(self, rate: float) -> None:
-        for place, (weights, gradients, mean, square, factor) in enumerate(self._parts, start=1):
+        held = self._held
+        parts = list(
+            zip(held.weights, held.gradients(), self._mean.parts, self._square.parts, held.factors, strict=True)
+        )
+        for place, (weights, gradients, mean, square, factor) in enumerate(parts, start=1):
             adam(
                 [weights],
                 [gradients],
                 [mean],
                 [square],
                 [],
-                # The kernel counts the step: once for all groups.
-                [self._steps if place == len(self._parts) else self._steps.clone()],
+                # The kernel counts the step: once for all parts.
+                [self._steps if place == len(parts) else self._steps.clone()],
                 fused=True,
                 decoupled_weight_decay=self._decoupled,
                 amsgrad=False,
@@ -220,7 +213,7 @@ class Adam(Optimizer):
                 eps=1e-8,
             )
 
-    def _remembered(self) -> Memory:
+    def _remembered(self) -> Mapping[str, Vector | torch.Tensor]:
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
 
@@ -239,8 +232,12 @@ def remembered_vectors(choice: OptimizerChoice) -> int:
     return KINDS[choice.kind].remembers + (choice.average is not None)
 
 
-def build_optimizer(groups: Sequence[Group], choice: OptimizerChoice) -> Optimizer:
-    """Build the chosen optimiser for the parameters, which it takes over."""
+def build_optimizer(
+    groups: Sequence[Learned],
+    choice: OptimizerChoice,
+    hold: Callable[[Sequence[Learned]], Parameters] = OneVector,
+) -> Optimizer:
+    """Build the chosen optimiser for the parameters, which it takes over. `hold` says in what form."""
     if choice.kind not in KINDS:
         raise NotLearnable(f"train.optimizer.kind: expected one of {', '.join(KINDS)}, got {choice.kind!r}")
-    return KINDS[choice.kind](groups, choice)
+    return KINDS[choice.kind](hold(groups), choice)

@@ -1,7 +1,7 @@
 """What training needs from outside."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.training.checkpoint import Checkpoint
@@ -18,6 +18,14 @@ class Checkpoints(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint: whole, or not at all."""
+
+
+@runtime_checkable
+class ShardedCheckpoints(Checkpoints, Protocol):
+    """Where each of several processes keeps its part of a run's state."""
+
+    def shards(self, subject: str) -> Sequence[Callable[[], Checkpoint]]:
+        """Return what reads the parts of the newest checkpoint that all processes kept, by rank; none without one."""
 
 
 class Artifacts(Protocol):
