@@ -14,7 +14,7 @@ from headrace_inference.adapters import metrics
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
 from headrace_inference.core import releases
-from headrace_inference.core.releases import Graph, Release
+from headrace_inference.core.releases import CheaperVariant, Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.transport.consumer import on_released
 from headrace_inference.transport.converters import to_release
@@ -228,6 +228,31 @@ def test_a_release_is_tried_again_until_its_graph_is_there(
         pause.wait(0.005)
     stored(store, graph)
     health.wait("model/digits", True)
+
+
+def test_cheaper_variants_are_loaded_beside_the_one_that_is_served(
+    loader: ReleaseLoader,
+    shelf: Shelf,
+    store: ObjectStore,
+    health: Health,
+    graph: bytes,
+    make_graph: MakeGraph,
+    make_release: MakeRelease,
+    tmp_path: Path,
+) -> None:
+    int8, broken = (CheaperVariant(name, stored(store, data)) for name, data in (("int8", make_graph(3)), ("x", b"x")))
+    release = make_release(graph=stored(store, graph), variant="fp32", cheaper=(broken, int8))
+    loader.announce(release, Context())
+    health.wait("model/digits", True)
+    best = shelf.resolve("digits", "")
+    assert [each.release.variant for each in best.cheaper] == ["int8"], "one that does not load is done without"
+    assert (best.degraded, best.cheaper[0].degraded, best.cheaper[0].release.cheaper) == (False, True, ())
+    assert best.cheaper[0].model is not best.model
+
+    loader.announce(replace(release, epoch=2, dataset_id="other"), Context())
+    again = shelf.resolve("digits", "")
+    assert again.release.epoch == again.cheaper[0].release.epoch == 2
+    assert again.cheaper[0].model is best.cheaper[0].model
 
 
 def test_a_restart_needs_no_store(

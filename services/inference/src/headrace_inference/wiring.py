@@ -80,7 +80,8 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     hot = HotPredictions(cache)
     capacity = Capacity(settings.max_waiting, settings.max_wait_s, settings.max_waiting_bytes)
     compute = Compute(settings.compute_threads, capacity)
-    plane = Plane(shelf, Predictor(shelf, hot, compute, predictions))
+    predictor = Predictor(shelf, hot, compute, predictions)
+    plane = Plane(shelf, predictor)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -97,6 +98,7 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
         lifespan=lifespan,
         drain_s=settings.drain_s,
     )
+    predictor.line_strain = host.strain
     host.set_serving(False)
     return host
 

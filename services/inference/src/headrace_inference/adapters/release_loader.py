@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace_engines.run_limit import RunLimit
 from headrace_runtime.errors import Corrupt, DeadlineExceeded, HeadraceError, NotFound, Unprocessable
@@ -85,7 +85,7 @@ class ReleaseLoader(Background):
             if (resident := self._shelf.holding(release)) is not None:
                 with self._span(release):
                     self._book.loaded(release)
-                    self._serve(LoadedVersion(release, resident.model, resident.speed, self._prefix_of(release)))
+                    self._serve(self._again(release, resident))
             self._tell()
 
     def withdraw(self, place: Place) -> None:
@@ -183,12 +183,39 @@ class ReleaseLoader(Background):
     def _load(self, release: Release) -> LoadedVersion:
         started = time.perf_counter()
         with self._span(release):
-            graph = self._graphs.get(release.graph)
-            self._trial.attempt(release.graph, graph)
-            model = EngineModel(graph, self._max_rows, self._run_limit)
-            loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release))
+            model = self._model(release)
+            cheaper = tuple(self._cheaper(release))
+            loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release), cheaper)
         metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
         return loaded
+
+    def _model(self, release: Release) -> EngineModel:
+        graph = self._graphs.get(release.graph)
+        self._trial.attempt(release.graph, graph)
+        return EngineModel(graph, self._max_rows, self._run_limit)
+
+    def _cheaper(self, release: Release) -> Iterator[LoadedVersion]:
+        """Yield what may answer for a release under overload: one that does not load is done without."""
+        for each in release.cheaper:
+            answered = release.answered_by(each)
+            try:
+                model = self._model(answered)
+                yield LoadedVersion(answered, model, model.warm(), self._prefix_of(answered), degraded=True)
+            except HeadraceError as error:
+                logger.warning("%s did not load, and nothing answers in its place under overload: %s", answered, error)
+
+    def _again(self, release: Release, held: LoadedVersion) -> LoadedVersion:
+        """Return a version in memory as it is released now."""
+        others = {each.release.graph.digest: each for each in held.cheaper}
+        wanted = [each for each in release.cheaper if each.graph.digest in others]
+        cheaper = [(release.answered_by(each), others[each.graph.digest]) for each in wanted]
+        return LoadedVersion(
+            release,
+            held.model,
+            held.speed,
+            self._prefix_of(release),
+            tuple(replace(each, release=now, prefix=self._prefix_of(now)) for now, each in cheaper),
+        )
 
     def _span(self, release: Release) -> AbstractContextManager[object]:
         """Return a span in the trace of the release's event."""

@@ -44,6 +44,10 @@ class LoadedVersion:
     speed: Speed
     prefix: bytes
     """The part of every answer that is the same, as the transport writes it."""
+    cheaper: tuple[LoadedVersion, ...] = ()
+    """Variants of it that may answer under overload, each in less time than the one before."""
+    degraded: bool = False
+    """Whether it is one of these itself."""
     cached: bool = field(init=False)
     """Whether hot predictions of it are kept in Redis."""
 
@@ -132,9 +136,9 @@ class Shelf:
         self._replace({**self._shown.models, model: versions})
 
     def holding(self, release: Release) -> LoadedVersion | None:
-        """Return a version in memory that has the graph of a release, None when there is none."""
+        """Return a version in memory that has the graphs of a release, None when there is none."""
         versions = self._shown.models.get(release.model, Versions({})).all
-        return next((loaded for loaded in versions if loaded.release.graph.digest == release.graph.digest), None)
+        return next((loaded for loaded in versions if loaded.release.digests == release.digests), None)
 
     def remove(self, place: Place) -> LoadedVersion | None:
         """Serve nothing under an alias any more; return what was there. A model without aliases is gone."""

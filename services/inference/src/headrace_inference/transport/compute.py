@@ -56,6 +56,12 @@ class Compute:
         if reason is not None:
             raise _late(version)
 
+    def strain(self, version: LoadedVersion, left_s: float | None) -> float:
+        """Return how near a call of one row is to being refused, as `Admission.strain` does; 0 of one that is quick."""
+        if is_quick(version, 1):
+            return 0.0
+        return self._admission.strain(version.speed.of(1), left_s, time.monotonic())
+
     async def run(
         self,
         version: LoadedVersion,

@@ -20,6 +20,11 @@ DURATION = QuickHistogram(
 COMPUTE = QuickHistogram(
     "headrace_inference_compute_duration_seconds", "Time in ONNX Runtime, for one call.", ("model",), _FAST
 )
+DEGRADED = Counter(
+    "headrace_inference_degraded",
+    "Calls that were answered under overload by a variant that takes less time than the one that is served.",
+    ("model", "variant"),
+)
 ROWS = Counter("headrace_inference_rows", "Rows that were answered.", ("model",))
 
 

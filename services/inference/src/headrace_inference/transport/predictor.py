@@ -21,6 +21,7 @@ from headrace_runtime.telemetry.traces import child_span, traceparent
 from opentelemetry import trace
 
 from headrace_inference.core.cache_key import cache_key
+from headrace_inference.core.degrading import Degrading
 from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf
@@ -75,8 +76,18 @@ class _Asked:
 class Predictor:
     """Answers ModelInfer. `infer` is used in one event loop, `infer_now` in one thread, which may be another."""
 
-    def __init__(self, shelf: Shelf, hot: Hot, compute: Compute, predictions: Predictions) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        hot: Hot,
+        compute: Compute,
+        predictions: Predictions,
+        degrading: Degrading | None = None,
+    ) -> None:
         self._shelf = shelf
+        self._degrading = degrading or Degrading()
+        self.line_strain: Callable[[float | None], float] = lambda left_s: 0.0
+        """How near a call is to being refused on its way here, given the seconds until its caller stops waiting."""
         self._hot = hot
         self._compute = compute
         self._predictions = predictions
@@ -141,16 +152,25 @@ class Predictor:
         name, version_name = wire.leading_texts(asked.request)
         if not self._shelf.models.get(name):
             return
-        version = self._shelf.resolve(name, version_name)
+        version = self._resolve(name, version_name, asked)
         asked.version = version
         version.model.signature.check_size(len(asked.request))
         if not version.cached:
             self._compute.check(version, 1, len(asked.request), asked.context.time_remaining())
 
+    def _resolve(self, name: str, version: str, asked: _Asked) -> LoadedVersion:
+        """Return the version that a call asks: under overload the variant of it that answers in less time."""
+        best = self._shelf.resolve(name, version)
+        if not best.cheaper:
+            return best
+        left_s = asked.context.time_remaining()
+        strain = max(self._compute.strain(best, left_s), self.line_strain(left_s))
+        return (best, *best.cheaper)[self._degrading.step(strain, len(best.cheaper))]
+
     def _open(self, asked: _Asked) -> tuple[Call, LoadedVersion]:
         """Return a call that was parsed, and the version that it asks."""
         message = converters.parse("ModelInfer", asked.request)
-        asked.version = version = self._shelf.resolve(message.model_name, message.model_version)
+        asked.version = version = self._resolve(message.model_name, message.model_version, asked)
         # Hundreds of thousands fit into a small message, and each costs time in which other calls wait.
         version.model.signature.check_counts(len(message.inputs), len(message.outputs))
         return converters.to_call(message), version
@@ -161,7 +181,7 @@ class Predictor:
         That is when the version moved on, keeps its answers, is slow, or the call is late or has gaps.
         """
         try:
-            version = self._shelf.resolve(*known.asked)
+            version = self._resolve(*known.asked, asked)
         except errors.HeadraceError:
             return None
         left_s = asked.context.time_remaining()
@@ -267,6 +287,8 @@ class Predictor:
         observed.answered.inc()
         observed.duration.observe(duration_s)
         observed.rows.inc(rows)
+        if version.degraded:
+            metrics.DEGRADED.labels(version.release.model, version.release.variant).inc()
         trace_context = _describe(version, prediction_id, rows, cached=cached)
         self._predictions.add(
             Served(version.release, prediction_id, rows, cached, duration_s, asked.request, answer, trace_context)

@@ -8,6 +8,7 @@ time, in seconds of any monotonic clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
@@ -78,10 +79,26 @@ class Admission:
         capacity = self._capacity
         if self.calls >= capacity.calls or self._size_bytes + size_bytes > capacity.size_bytes:
             return Reason.OVERLOADED
-        longest_s = capacity.wait_s
-        if left_s is not None:
-            longest_s = min(longest_s, self._share(left_s, now_s) * left_s - work * self.pace_s)
-        return Reason.OVERLOADED if self.wait_s > longest_s else None
+        return Reason.OVERLOADED if self.wait_s > self._longest_s(work, left_s, now_s) else None
+
+    def strain(self, work: float, left_s: float | None, now_s: float) -> float:
+        """Return how near a call is to being refused: 0 where it need not wait, from 1 on where it would be refused.
+
+        That is the larger of two shares: of the predicted wait in the longest that the call is admitted with, and of
+        the calls that wait in those that may. A call that could not be answered in time by an idle server has no say.
+        """
+        if self.calls < self._lanes or (left_s is not None and left_s <= work * self.pace_s):
+            return 0.0
+        longest_s = self._longest_s(work, left_s, now_s)
+        waiting = self.wait_s / longest_s if longest_s > 0 else math.inf
+        return max(waiting, self.calls / self._capacity.calls)
+
+    def _longest_s(self, work: float, left_s: float | None, now_s: float) -> float:
+        """Return the longest predicted wait with which a call is admitted, in seconds."""
+        longest_s = self._capacity.wait_s
+        if left_s is None:
+            return longest_s
+        return min(longest_s, self._share(left_s, now_s) * left_s - work * self.pace_s)
 
     def _share(self, left_s: float, now_s: float) -> float:
         since_s = self._queueing_since_s

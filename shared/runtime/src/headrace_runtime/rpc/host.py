@@ -125,6 +125,13 @@ class GrpcHost(Background):
         self._in_loop(self._stop_asked.set)
         super().stop()
 
+    def strain(self, left_s: float | None) -> float:
+        """Return how near a call is to being refused in a line, from 1 on. From any thread.
+
+        `left_s` is the time until its caller stops waiting, in seconds; None without a limit.
+        """
+        return max((line.strain(left_s) for line in self._lines), default=0.0)
+
     def set_serving(self, serving: bool | None, name: str = "") -> None:
         """Set the health of a name; None removes it. Thread-safe. The name "" means the server and all its services."""
         for each in (name,) if name else ("", *self._service_names):

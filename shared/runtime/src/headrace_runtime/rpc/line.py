@@ -62,6 +62,10 @@ class Line:
         """Number of calls that the core may hand out without a further request."""
         return self._intake.room
 
+    def strain(self, left_s: float | None) -> float:
+        """Return how near a call is to being refused here, as `Admission.strain` does. From any thread."""
+        return self._admission.strain(1, left_s, time.monotonic())
+
     @property
     def due_s(self) -> float | None:
         """Time of the next turn, in seconds of `time.monotonic`; None when no call waits."""
