@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Task:
     epochs: int
 
 
-FAST = (Task((64, 32), 256, 200_000, 4), Task((1024, 512), 1024, 80_000, 3))
+FAST = (Task((64, 32), 256, 100_000, 4), Task((1024, 512), 1024, 40_000, 3))
 """A network that learns faster than most, and one whose layers take most of the time."""
 LARGE = Task((4096, 4096, 4096, 4096), 128, 900, 2)
 """More than fifty million parameters, on few rows: what it holds is asked, not how fast it is."""
@@ -62,6 +63,8 @@ class Round:
     """What one run took."""
 
     rows_per_s: float
+    rows_per_cpu_s: float
+    """By the second of processor time of the busiest process: what is reached where each has a core to itself."""
     peak_mb: float
     """The largest resident set of any process that learns, until the last epoch is told."""
     whole_mb: float
@@ -77,7 +80,7 @@ def run(_platform: Platform, folder: Path, rounds: int) -> figures.Measured:
         tables.append(_speeds(_title(task), found))
         raw[_title(task)] = {name: [figures.values(one) for one in done] for name, done in found.items()}
     baseline_mb = _baseline_mb()
-    found = _measured(LARGE, SPREAD, folder, min(rounds, 3))
+    found = _measured(LARGE, SPREAD, folder, min(rounds, 2))
     tables.append(_memory(_title(LARGE), found, baseline_mb))
     raw[_title(LARGE)] = {name: [figures.values(one) for one in done] for name, done in found.items()}
     raw["imports, MB"] = baseline_mb
@@ -128,15 +131,18 @@ def _run(assignment: Mapping[str, object], file: Path, rows: int) -> Round:
     ) as child:
         assert child.stdout is not None
         watch = _Watch(child.pid)
-        ends, peak_mb = [], 0.0
+        ends, used, peak_mb = [], [], 0.0
         for _ in child.stdout:
             ends.append(time.perf_counter())
+            used.append(watch.cpu_s())
             peak_mb = watch.peak_mb()
         child.wait()
         watch.stop()
     if child.returncode:
         raise RuntimeError(f"{assignment['run_id']}: expected a run that ends well, got code {child.returncode}")
-    return Round(rows * (len(ends) - 1) / (ends[-1] - ends[0]), peak_mb, watch.peak_mb())
+    learned = rows * (len(ends) - 1)
+    busiest_s = max(used[-1][pid] - used[0][pid] for pid in used[-1])
+    return Round(learned / (ends[-1] - ends[0]), learned / busiest_s, peak_mb, watch.peak_mb())
 
 
 class _Watch:
@@ -153,6 +159,15 @@ class _Watch:
         """Return the largest of them so far."""
         peaks = dict(self._peaks)
         return max([peak for pid, peak in peaks.items() if pid != self._child.pid] or peaks.values())
+
+    def cpu_s(self) -> dict[int, float]:
+        """Return the processor time that each process has used, by its id."""
+        learners = [pid for pid in self._peaks if pid != self._child.pid] or [self._child.pid]
+        found = {}
+        for pid in learners:
+            with suppress(psutil.NoSuchProcess):  # one that does not lead ends a moment earlier
+                found[pid] = figures.cpu_s(pid)
+        return found
 
     def stop(self) -> None:
         """Look no more."""
@@ -189,12 +204,15 @@ def _baseline_mb() -> dict[str, float]:
 
 
 def _speeds(task: str, found: Mapping[str, list[Round]]) -> str:
-    one = [each.rows_per_s for each in found[ONE]]
     lines = []
     for name, done in found.items():
-        speeds = [each.rows_per_s for each in done]
-        lines.append([name, figures.spread(speeds), figures.share(speeds, one)])
-    return figures.table([task, "rows/s", "of one process of one thread"], lines)
+        cells = [name]
+        for kind in ("rows_per_s", "rows_per_cpu_s"):
+            speeds, one = ([getattr(each, kind) for each in rounds] for rounds in (done, found[ONE]))
+            cells += [figures.spread(speeds), figures.share(speeds, one)]
+        lines.append(cells)
+    by_cpu = "rows per CPU second of the busiest process"
+    return figures.table([task, "rows/s", "of one process of one thread", by_cpu, "of one"], lines)
 
 
 def _memory(task: str, found: Mapping[str, list[Round]], baseline_mb: Mapping[str, float]) -> str:

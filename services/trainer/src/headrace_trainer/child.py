@@ -21,6 +21,8 @@ from headrace_runtime.runs.child import Assignment, run_child
 if TYPE_CHECKING:
     from headrace_learning.training.ports import Progress
 
+    from headrace_trainer.settings import Settings
+
 _IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer.adapters.checkpoints")
 """What training imports, which takes seconds: a child that waits has done it."""
 
@@ -31,22 +33,37 @@ def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     from headrace_data.spec import parse_canonical
     from headrace_learning.training.compute import processes_of
     from headrace_runtime.process.cores import available_cores
+    from headrace_runtime.settings import load_settings
 
-    processes = processes_of(parse_canonical(assignment["spec"].encode()).train.compute, available_cores())
-    return alone(assignment, progress) if processes == 1 else _together(assignment, processes, progress)
+    from headrace_trainer.settings import Settings
+
+    compute, settings = parse_canonical(assignment["spec"].encode()).train.compute, load_settings(Settings)
+    asked = 1 if compute is None else compute.processes
+    nodes = settings.nodes if asked >= settings.nodes else 1
+    processes = min(processes_of(compute, available_cores()), asked // nodes)
+    if processes * nodes == 1:
+        return alone(assignment, progress)
+    return _together(assignment, processes, progress, settings if nodes > 1 else None)
 
 
-def _together(assignment: Assignment, processes: int, progress: Progress) -> dict[str, Any]:
+def _together(
+    assignment: Assignment, processes: int, progress: Progress, over: Settings | None = None
+) -> dict[str, Any]:
+    """Train in so many processes on each machine, over those of the settings."""
     from headrace_runtime.process.usage import Usage
     from headrace_runtime.telemetry.hold import hand_down
 
-    from headrace_trainer.adapters.agent import run_group
+    from headrace_trainer.adapters.agent import Machines, run_group
 
+    machines = Machines()
+    if over is not None:
+        host, _, port = over.meeting.rpartition(":")
+        machines = Machines(over.nodes, (host, int(port)), over.meeting_secret)
     began = Usage.now()
     hand_down()
-    result = run_group(assignment, processes, lambda line: progress.progress(**line))
+    result = run_group(assignment, processes, lambda line: progress.progress(**line), machines)
     # What the group took is known where all of it has ended; each process holds a GPU for as long.
-    used = {**Usage.now().since(began)._asdict(), "gpu_s": processes * result["gpu_s"]}
+    used = {**Usage.now().since(began)._asdict(), "gpu_s": machines.nodes * processes * result["gpu_s"]}
     return {**result, **used}
 
 

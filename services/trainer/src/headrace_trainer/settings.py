@@ -1,9 +1,14 @@
 """What the trainer is told."""
 
+from typing import Self
+
 from headrace_runtime.settings import WorkerSettings
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from headrace_trainer.core.cost import Prices
+
+_PORTS = 2**16
+_LEAST_SECRET = 16
 
 
 class Settings(WorkerSettings):
@@ -37,6 +42,43 @@ class Settings(WorkerSettings):
     price_currency: str = Field(
         "", max_length=16, description="What the prices are counted in, such as EUR; shown behind each cost."
     )
+
+    nodes: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Machines over which processes of a run are spread: this one, and others on which `python -m "
+        "headrace_trainer.node` runs with the same store and settings, but for the next one. Runs of fewer processes "
+        "stay here.",
+    )
+    node: int = Field(
+        0,
+        ge=0,
+        description="Which of the machines this is, from 0: the trainer that takes commands is 0.",
+    )
+    meeting: str = Field(
+        "",
+        description="Address of machine 0 at which processes of several machines meet, host:port. They talk in plain "
+        "text: in a network of their own.",
+    )
+    meeting_secret: str = Field(
+        "", description="What machines know each other's work by, the same on each: 16 characters or more.", repr=False
+    )
+
+    @model_validator(mode="after")
+    def _machines_can_meet(self) -> Self:
+        if self.nodes == 1:
+            return self
+        host, _, port = self.meeting.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < _PORTS:
+            raise ValueError("HEADRACE_MEETING: expected host:port beside HEADRACE_NODES above 1")
+        if len(self.meeting_secret) < _LEAST_SECRET:
+            raise ValueError(
+                f"HEADRACE_MEETING_SECRET: expected {_LEAST_SECRET} characters beside HEADRACE_NODES above 1"
+            )
+        if self.node >= self.nodes:
+            raise ValueError(f"HEADRACE_NODE: expected one of 0 to {self.nodes - 1}, got {self.node}")
+        return self
 
     @property
     def prices(self) -> Prices:

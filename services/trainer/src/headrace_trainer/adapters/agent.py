@@ -1,9 +1,9 @@
 """torchrun's elastic agent, in the child process of a run: it starts the processes of the group and ends them together.
 
 Each is `python -m headrace_trainer.rank ASSIGNMENT AGENT` and inherits the child's standard input, its lease, and a
-pipe as standard output for lines of JSON. The group meets at a store of keys that this process has at a free port of
-the loopback interface. No process is started again here: one that fails ends all, and the worker's next attempt goes on
-from the checkpoint, by the same rules as every run.
+pipe as standard output for lines of JSON. No process is started again here: one that fails ends all, and the worker's
+next attempt goes on from the checkpoint, by the same rules as every run. On other machines `headrace_trainer.node` has
+an agent of its own.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from headrace_learning.training.group import LOOPBACK
 from headrace_runtime.runs.child import Assignment, WorkRefused
-from torch import distributed
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+
+from headrace_trainer.adapters.meeting import Meeting
 
 logger = logging.getLogger(__name__)
 
@@ -41,66 +41,29 @@ class GroupFailed(Exception):
     """A process of the group ended before its work was done; another attempt may get further."""
 
 
-class OnThisMachine(RendezvousHandler):
-    """Where the processes of one machine meet: torchrun's own, `c10d`, unpickles what it finds in its store."""
+@dataclass(frozen=True)
+class Machines:
+    """Over which machines a group is spread."""
 
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        self._socket = socket.create_server((LOOPBACK, 0))
-        self._port: int = self._socket.getsockname()[1]
-        self._store = distributed.TCPStore(  # type: ignore[attr-defined]  # it is public, and not said to be
-            LOOPBACK, self._port, is_master=True, wait_for_workers=False, master_listen_fd=self._socket.detach()
-        )
-
-    @property
-    def use_agent_store(self) -> bool:
-        """Whether the processes meet at this store as well."""
-        return True
-
-    def get_backend(self) -> str:
-        """Return its name."""
-        return "headrace"
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """Return where to meet: there is one agent, this one."""
-        return RendezvousInfo(self._store, 0, 1, RendezvousStoreInfo(LOOPBACK, self._port))
-
-    def is_closed(self) -> bool:
-        """Return that it is open as long as it is there."""
-        return False
-
-    def set_closed(self) -> None:
-        """Do nothing."""
-
-    def num_nodes_waiting(self) -> int:
-        """Return that nobody else comes."""
-        return 0
-
-    def get_run_id(self) -> str:
-        """Return the run's id."""
-        return self._run_id
-
-    def shutdown(self) -> bool:
-        """Do nothing: the store ends with the process."""
-        return True
+    nodes: int = 1
+    address: tuple[str, int] = (LOOPBACK, 0)
+    """Where they meet: of this machine, which is the first."""
+    secret: str = ""
 
 
-def run_group(assignment: Assignment, processes: int, heard: Callable[[Line], None]) -> dict[str, Any]:
-    """Run an assignment in a group of processes, and return the result of the one that leads.
+def run_group(
+    assignment: Assignment, processes: int, heard: Callable[[Line], None], machines: Machines | None = None
+) -> dict[str, Any]:
+    """Run an assignment in a group of processes, so many on each machine, and return the result of the one that leads.
 
     `heard` is called with each other line that a process writes. Raises WorkRefused where one says that the work can
     never succeed, and GroupFailed where one ends otherwise. For the main thread.
     """
-    said: list[Line] = []
-
-    def hear(line: Line) -> None:
-        if line.keys() & {"result", "refused", "error"}:
-            said.append(line)
-        else:
-            heard(line)
-
-    with _listening(hear):
-        ended = _run(assignment, processes)
+    machines = machines or Machines()
+    meeting = Meeting.called(assignment["run_id"], machines.address, machines.nodes)
+    if machines.nodes > 1:
+        meeting.hand_out(assignment, processes, machines.secret)
+    ended, said = run_ranks(assignment["file"], processes, meeting, heard)
     found = {name: line[name] for line in reversed(said) for name in line}
     if "refused" in found:
         raise WorkRefused(found["refused"])
@@ -110,22 +73,34 @@ def run_group(assignment: Assignment, processes: int, heard: Callable[[Line], No
     return result
 
 
-def _run(assignment: Assignment, processes: int) -> RunResult:
+def run_ranks(
+    file: str, processes: int, meeting: Meeting, heard: Callable[[Line], None] = logger.debug
+) -> tuple[RunResult, list[Line]]:
+    """Run this machine's processes of a group to their end. Returns how they ended, and their last lines."""
+    said: list[Line] = []
+
+    def hear(line: Line) -> None:
+        if line.keys() & {"result", "refused", "error"}:
+            said.append(line)
+        else:
+            heard(line)
+
     # Who interrupts the worker interrupts the whole group: the worker decides what becomes of its child.
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM"
     spec = WorkerSpec(
         role="trainer",
         local_world_size=processes,
-        rdzv_handler=OnThisMachine(assignment["run_id"]),
+        rdzv_handler=meeting,
         entrypoint=sys.executable,
-        args=("-m", "headrace_trainer.rank", assignment["file"], str(os.getpid())),
+        args=("-m", "headrace_trainer.rank", file, str(os.getpid())),
         max_restarts=0,
         monitor_interval=_MONITOR_S,
     )
     logs = DefaultLogsSpecs(log_dir=os.devnull)
     agent = LocalElasticAgent(spec, logs, exit_barrier_timeout=_STOP_S, shutdown_timeout=_STOP_S)
-    ended: RunResult = agent.run()
-    return ended
+    with _listening(hear):
+        ended: RunResult = agent.run()
+    return ended, said
 
 
 @contextmanager

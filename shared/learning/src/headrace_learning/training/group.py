@@ -7,9 +7,11 @@ Parallel Training" (VLDB 2020), section 2. What travels between them are tensors
 
 import os
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -26,6 +28,8 @@ SILENCE: Final = timedelta(minutes=30)
 LOOPBACK: Final = "127.0.0.1"
 """Where processes of one machine meet."""
 _LOOPBACKS: Final = ("lo", "lo0")
+_ADDRESS_OF: Final = 0x8915
+"""SIOCGIFADDR of netdevice(7)."""
 _ASKED_EVERY_S: Final = 0.5
 _CPU: Final = torch.device("cpu")
 
@@ -142,15 +146,34 @@ def joined(device: torch.device) -> Iterator[None]:
     """Be one of the processes that torchrun's agent has started, within: it tells which by the environment."""
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if os.environ["MASTER_ADDR"] == LOOPBACK:
-        # Otherwise they listen at the address that the machine's name has, to whoever reaches it.
+    # Otherwise they listen at the address that the machine's name has, which others may not reach, or anybody may.
+    if interface := _interface(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])):
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-            os.environ[variable] = next(name for _, name in socket.if_nameindex() if name in _LOOPBACKS)
+            os.environ.setdefault(variable, interface)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=SILENCE)
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def _interface(host: str, port: int) -> str:
+    """Return the interface by which this machine reaches a host; empty where the system does not tell."""
+    interfaces = [name for _, name in socket.if_nameindex()]
+    if host == LOOPBACK:
+        return next(name for name in interfaces if name in _LOOPBACKS)
+    if sys.platform != "linux":
+        return ""
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect((host, port))  # of a datagram: nothing is sent
+        own = socket.inet_aton(asking.getsockname()[0])
+        for name in interfaces:
+            with suppress(OSError):  # one without an address
+                if fcntl.ioctl(asking, _ADDRESS_OF, struct.pack("256s", name.encode()))[20:24] == own:
+                    return name
+    return ""
 
 
 def require_rows_apart(network: nn.Module, group: Group) -> None:
