@@ -31,7 +31,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images test-families coverage lint proto docs chart bench bench-gpu bench-advice chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families coverage lint proto docs chart bench bench-gpu bench-advice bench-privacy chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -71,6 +71,9 @@ bench: $(READY) ## Measure serving, streaming and training beside others, and pr
 
 bench-gpu: $(READY) ## Measure training on a GPU and what it makes, beside the CPU; says so where there is none (RESULTS=FILE)
 	@$(BIN)/python -m benchmarks.gpu $(if $(RESULTS),--results "$(RESULTS)")
+
+bench-privacy: $(READY) ## Measure what privacy costs on two tables (three minutes)
+	@$(BIN)/python -m benchmarks.privacy
 
 bench-advice: $(READY) ## Measure what `headrace advise` says beside a search of twenty trials (half an hour)
 	@$(BIN)/python -m benchmarks.advice

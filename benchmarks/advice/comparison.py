@@ -124,19 +124,22 @@ class Bench:
         return load_pipeline(json.dumps(self.document | {"train": {**kept, "seed": 7, **train}}))
 
     def _trained(self, run_id: str, train: Mapping[str, Any]) -> Found:
+        plan, trained, checkpoints = self.run(run_id, train)
+        points = 100 * trained.metrics[_RARE if self._weighs else _MEASURE[plan.pipeline.task]]
+        loss, family = trained.fitted.outcome.best_loss, plan.pipeline.train.network.kind
+        return Found(points, loss, spent_s(plan, trained, checkpoints), family)
+
+    def run(self, run_id: str, train: Mapping[str, Any]) -> tuple[Plan, Trained, StoredCheckpoints]:
+        """Train by a section."""
         # With a limit, however high, the time is counted that learning takes.
         pipeline = self._pipeline({**train, "budget": {"cpu": _ENOUGH}})
         checkpoints = StoredCheckpoints(self.store, run_id, f"runs/{run_id}/attempt-1/", 3600.0)
         trials = StoredTrials(_Silent(), checkpoints.keep, self.store, run_id, f"runs/{run_id}/attempt-1/")
         plan, reader = Plan(run_id, pipeline, self.dataset), DatasetReader(self.dataset, self.store)
-        trained: Trained = run(plan, reader, checkpoints, _Silent(), trials=trials)
-        points = 100 * trained.metrics[_RARE if self._weighs else _MEASURE[pipeline.task]]
-        return Found(
-            points, trained.fitted.outcome.best_loss, _spent_s(plan, trained, checkpoints), pipeline.train.network.kind
-        )
+        return plan, run(plan, reader, checkpoints, _Silent(), trials=trials), checkpoints
 
 
-def _spent_s(plan: Plan, trained: Trained, checkpoints: StoredCheckpoints) -> float:
+def spent_s(plan: Plan, trained: Trained, checkpoints: StoredCheckpoints) -> float:
     """Return the processor time of learning: reading, exporting and measuring are the same for both."""
     if trained.tuned is not None:
         return sum(trial.cpu_s for trial in trained.tuned.trials)

@@ -87,6 +87,22 @@ def test_what_does_not_go_with_privacy_is_told_by_path(train: dict[str, Any], to
     assert told in "\n".join(problems(**train))
 
 
+def test_variants_that_learn_from_rows_are_refused() -> None:
+    document = DOCUMENT.format(
+        label="string", transform=json.dumps(HASHED), train=json.dumps({"network": MLP, "privacy": SPENT})
+    )
+    chain = "{kind: chain, name: both, steps: [{kind: float16-weights}, {kind: int8-static}]}"
+    for variant, refused in (("{kind: int8-dynamic}", 0), ("{kind: int8-static}", 1), (chain, 1)):
+        text = document + f"compress: {{variants: [{variant}]}}\n"
+        try:
+            load_pipeline(text)
+            found = []
+        except SpecInvalid as error:
+            found = [str(problem) for problem in error.problems]
+        assert len(found) == refused, found
+        assert all("expected variants that look at no training row" in told for told in found)
+
+
 def test_a_search_tries_nothing_that_does_not_go_with_privacy() -> None:
     tune = {"space": {"augment.mixup": {"low": 0, "high": 0.5}}}
     assert "train.tune.space" in "\n".join(problems(tune=tune))

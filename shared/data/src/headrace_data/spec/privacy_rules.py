@@ -32,6 +32,8 @@ _BESIDE: Final[Sequence[tuple[str, object, str]]] = (
     ("compute.recompute", False, "false"),
 )
 """Settings under train that do not go with privacy: where, what they may be, and what is expected."""
+_READING: Final = ("int8-static", "distilled")
+"""Kinds of variants that look at training rows."""
 _FITLESS: Final = ("none", "cyclic", "hash", "text")
 """Kinds of transforms that look at no row."""
 _SHOWN: Final = 12
@@ -67,8 +69,20 @@ def rows_are_learned_one_by_one(draft: Draft) -> Iterator[Finding]:
         value = draft.at(*place)
         if value is not None and value != allowed:
             yield place, f"expected {told}, beside train.privacy, got {value}"
+    yield from _variants_that_read_rows(draft)
     if task is not None and TASKS[task].grouped:
         yield _PRIVACY, f"expected none for a {task}, whose rows are learned side by side, got one"
+
+
+def _variants_that_read_rows(draft: Draft) -> Iterator[Finding]:
+    variants = draft.at("compress", "variants")
+    for position, variant in enumerate(variants) if isinstance(variants, list) else ():
+        steps = variant.get("steps") if isinstance(variant, dict) else None
+        parts = [variant, *(steps if isinstance(steps, list) else ())]
+        kinds = [each.get("kind") for each in parts if isinstance(each, dict)]
+        for kind in (each for each in kinds if each in _READING):
+            told = f"expected variants that look at no training row, beside train.privacy, got {kind}"
+            yield ("compress", "variants", position), told
 
 
 def fits_look_at_no_row(draft: Draft) -> Iterator[Finding]:
