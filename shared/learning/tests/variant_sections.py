@@ -11,7 +11,8 @@ from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.method import Made, Source
 
 _NEEDED: Final[Mapping[str, Mapping[str, Any]]] = {
-    "chain": {"name": "both", "steps": ({"kind": "weight-only-int8"}, {"kind": "float16-weights"})}
+    "distilled": {"network": {"kind": "mlp", "hidden": (4,)}},
+    "chain": {"name": "both", "steps": ({"kind": "weight-only-int8"}, {"kind": "float16-weights"})},
 }
 """What a section needs beside its kind."""
 

@@ -40,7 +40,15 @@ from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
 from headrace_data.spec.tune import Between, Tune, with_values
-from headrace_data.spec.variants import REFERENCE_VARIANT, VARIANT_NAMES, AnyVariant, Chain, StaticVariant, Variant
+from headrace_data.spec.variants import (
+    REFERENCE_VARIANT,
+    VARIANT_NAMES,
+    AnyVariant,
+    Chain,
+    DistilledVariant,
+    StaticVariant,
+    Variant,
+)
 
 __all__ = [
     "REFERENCE_VARIANT",
@@ -56,6 +64,7 @@ __all__ = [
     "Compress",
     "Compute",
     "Constant",
+    "DistilledVariant",
     "EarlyStop",
     "Encode",
     "EncoderNetwork",

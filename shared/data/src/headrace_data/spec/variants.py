@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 import pydantic
 
 from headrace_data.spec.draft import MAX_COMPARED, Draft, Finding
-from headrace_data.spec.scalars import DnsLabel
+from headrace_data.spec.networks import CnnNetwork, FactorizationMachine, MlpNetwork, ResidualNetwork
+from headrace_data.spec.scalars import DnsLabel, Duration, PositiveInt
 from headrace_data.spec.section import Section
 
 REFERENCE_VARIANT: Final = "fp32"
@@ -19,6 +20,7 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "weight-only-int8": "int8-weights",
     "int8-per-channel": "int8-channels",
     "int8-static": "int8-static",
+    "distilled": "distilled",
 }
 """What a variant is called that has no name of its own, by kind."""
 _PLAIN: Final = [(name, kind) for kind, name in VARIANT_NAMES.items()][:4]
@@ -77,7 +79,48 @@ class StaticVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
-Step = Annotated[Variant | StaticVariant, pydantic.Field(discriminator="kind")]
+Student = Annotated[
+    MlpNetwork | CnnNetwork | ResidualNetwork | FactorizationMachine, pydantic.Field(discriminator="kind")
+]
+"""A network that learns from another."""
+
+
+class DistilledVariant(Section):
+    """A smaller network that learns what the version answers."""
+
+    kind: Literal["distilled"] = pydantic.Field(
+        description="Classification: a student is trained on the training split by the labels and by the version's "
+        "probabilities, with the pipeline's optimizer, batchSize and seed, and kept where it answers the validation "
+        "split better than the same student by the labels alone. It answers otherwise than the version: "
+        "gates.agreement and relativeLogitError have to leave room for that."
+    )
+    name: DnsLabel | None = _named("distilled")
+    network: Student = pydantic.Field(description="The student: mlp, cnn, residual or factorization, as train.network.")
+    temperature: Annotated[float, pydantic.Field(gt=0, le=100)] = pydantic.Field(
+        default=2.0, description="By what logits are divided before they are compared: the more, the softer."
+    )
+    alpha: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
+        default=0.5, description="Share of the label's loss; the rest is the teacher's."
+    )
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
+        default=50, description="Passes over the training split, at most."
+    )
+    patience: PositiveInt = pydantic.Field(
+        default=8, description="Epochs to wait for a better validation loss, as of train.earlyStop."
+    )
+    budget: Duration = pydantic.Field(
+        default=600.0,
+        description="Processor time of both students together; they end with their best epoch so far when it is spent, "
+        "and which that is depends on the machine.",
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
+Step = Annotated[Variant | StaticVariant | DistilledVariant, pydantic.Field(discriminator="kind")]
 """What makes a smaller graph by itself, and so can be a step of a chain."""
 
 
@@ -99,7 +142,7 @@ class Chain(Section):
         return self.name
 
 
-AnyVariant = Annotated[Variant | StaticVariant | Chain, pydantic.Field(discriminator="kind")]
+AnyVariant = Annotated[Variant | StaticVariant | DistilledVariant | Chain, pydantic.Field(discriminator="kind")]
 
 
 def variants_are_different(draft: Draft) -> Iterator[Finding]:

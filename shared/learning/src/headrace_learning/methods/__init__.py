@@ -5,6 +5,7 @@ from typing import Final
 
 from headrace_learning.methods import (
     chain,
+    distilled,
     float16_weights,
     int8_dynamic,
     int8_per_channel,
@@ -19,6 +20,7 @@ STEPS: Final[Mapping[str, Method]] = {
     "weight-only-int8": weight_only_int8.METHOD,
     "int8-per-channel": int8_per_channel.METHOD,
     "int8-static": int8_static.METHOD,
+    "distilled": distilled.METHOD,
 }
 """The methods that a chain can have as a step, by the kind that the spec names."""
 METHODS: Final[Mapping[str, Method]] = {**STEPS, "chain": chain.chain_of(STEPS)}
