@@ -14,8 +14,8 @@ def digest(letter: str) -> str:
     return "sha256:" + letter * 64
 
 
-class CollectsGarbage(services.RegistryServiceServicer):
-    """Answers a collection."""
+class Answers(services.RegistryServiceServicer):
+    """Answers that nobody chooses."""
 
     _seen: Callable[..., Any]
 
@@ -33,3 +33,7 @@ class CollectsGarbage(services.RegistryServiceServicer):
             retired=[messages.RetiredVersion(pipeline="penguins", model="species", ordinal=4, version_id="sha256:4")],
         )
         return self._seen(request, context, answer)
+
+    def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
+        """Tell of a run."""
+        return self._seen(request, context, messages.RecalibrateModelResponse(run_id="recalibrate-7"))

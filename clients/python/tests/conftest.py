@@ -26,7 +26,7 @@ from headrace.registry.v1 import registry_service_pb2_grpc as services
 from headrace_client.cli.app import app
 from typer.testing import CliRunner, Result
 
-from .answers import CollectsGarbage, digest
+from .answers import Answers, digest
 
 SPEC = digest("5")
 MOMENT = Timestamp(seconds=1_700_000_000, nanos=250_000_000)
@@ -182,7 +182,7 @@ State = messages.WatchPipelineResponse | grpc.StatusCode
 
 
 @dataclass
-class FakeRegistry(CollectsGarbage):
+class FakeRegistry(Answers):
     """The registry's service over canned answers.
 
     `states` are streamed in order, then the stream stays open; a status code cuts it, and the next stream goes on
@@ -228,9 +228,8 @@ class FakeRegistry(CollectsGarbage):
         return self._seen(request, context, messages.FreezeDatasetResponse(request_id="request-7"))
 
     def ListPipelines(self, request: Any, context: Any) -> messages.ListPipelinesResponse:  # noqa: N802
-        self._seen(request, context)
         found = [one for one in self.pipelines if request.pipeline in ("", one.pipeline)]
-        return messages.ListPipelinesResponse(pipelines=found)
+        return self._seen(request, context, messages.ListPipelinesResponse(pipelines=found))
 
     def ListDatasets(self, request: Any, context: Any) -> messages.ListDatasetsResponse:  # noqa: N802
         return self._seen(request, context, messages.ListDatasetsResponse(datasets=self.datasets))
@@ -245,8 +244,7 @@ class FakeRegistry(CollectsGarbage):
         return self._seen(request, context, messages.ListReleasesResponse(releases=self.releases))
 
     def RollbackModel(self, request: Any, context: Any) -> messages.RollbackModelResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.RollbackModelResponse(release=self.releases[0])
+        return self._seen(request, context, messages.RollbackModelResponse(release=next(iter(self.releases), None)))
 
     def GetLineage(self, request: Any, context: Any) -> messages.GetLineageResponse:  # noqa: N802
         return self._seen(request, context, self.lineage)

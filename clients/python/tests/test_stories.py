@@ -100,6 +100,12 @@ def test_a_rollback_to_a_version_as_json(headrace, registry, canned):
     assert (answer["ordinal"], answer["epoch"], answer["reason"], answer["cache_ttl_s"]) == (2, 2, "rollback", 60)
 
 
+def test_a_recalibration_tells_its_run(headrace, registry):
+    assert "run recalibrate-7 makes the variants of digits's champion again" in headrace("recalibrate", "digits").stdout
+    assert json.loads(headrace("recalibrate", "digits", "--json").stdout) == {"run_id": "recalibrate-7"}
+    assert registry.requests == [messages.RecalibrateModelRequest(model="digits")] * 2
+
+
 def test_a_rollback_that_cannot_be_is_a_failure_with_its_reason(headrace, registry):
     registry.refusal = (grpc.StatusCode.FAILED_PRECONDITION, "there is no release of model digits before version 1")
     result = headrace("rollback", "digits")

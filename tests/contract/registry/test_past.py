@@ -15,7 +15,13 @@ from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServed
 from headrace.events.v1.record_pb2 import SourceRange
-from headrace.events.v1.run_pb2 import RUN_KIND_TRAINING, CompressionRequested, RunFailed, TrainingRequested
+from headrace.events.v1.run_pb2 import (
+    RUN_KIND_RECALIBRATION,
+    RUN_KIND_TRAINING,
+    CompressionRequested,
+    RunFailed,
+    TrainingRequested,
+)
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
@@ -77,6 +83,39 @@ def test_a_rollback_is_a_release_of_the_older_version_and_outlives_a_restart(
         cluster.publish(cast.trained(cluster.wait_for(TrainingRequested, name, 3)))
         assert cluster.wait_for(CompressionRequested, name, 3).champion.version_id == first.version_id
         assert rollback(registry, name, 2).epoch == back.epoch + 1
+
+
+def test_a_recalibration_is_a_run_of_its_own_and_a_release_of_the_same_version(
+    settings: Settings, cluster: Any, running: Any, cast: Any
+) -> None:
+    name = "registry-recalibration"
+    wish = pb.RecalibrateModelRequest(model=name)
+    with running(settings) as (_, registry):
+        applied = cast.apply(registry, name).applied
+        first = cast.release(cluster, applied, 1)
+        early = refusal(lambda: registry.RecalibrateModel(wish, timeout=60))
+        assert early.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert "there is no newer one to make its variants with" in early.details()
+        cluster.publish(cast.frozen(applied, 2))
+        cluster.publish(
+            RunFailed(
+                run_id=cluster.wait_for(TrainingRequested, name, 2).run_id,
+                pipeline=name,
+                kind=RUN_KIND_TRAINING,
+                reason="loss is NaN",
+                attempt=1,
+            )
+        )
+        cast.wait_until(lambda: cluster.log(name).count("run_failed") == 1)
+
+        run_id = registry.RecalibrateModel(wish, timeout=60).run_id
+        request = cluster.wait_for(CompressionRequested, name, 2)
+        assert (request.run_id, request.candidate.dataset.dataset_id) == (run_id, f"sha256:{name}-2")
+        run = cast.everything(registry, name)[2].runs[-1]
+        assert (run.run_id, run.kind) == (run_id, RUN_KIND_RECALIBRATION)
+        cluster.publish(cast.compressed(request))
+        again = cluster.wait_for(ModelReleased, name, 2)
+        assert (again.version_id, again.epoch, again.reason) == (first.version_id, 2, "recalibrated")
 
 
 def test_the_past_is_the_same_after_a_restart(settings: Settings, cluster: Any, running: Any, cast: Any) -> None:

@@ -119,6 +119,14 @@ class RegistryClient(ServiceClient):
             answer = self._call(self._stub.RollbackModel, messages.RollbackModelRequest(model=model, ordinal=ordinal))
         return answer.release
 
+    def recalibrate(self, model: str) -> str:
+        """Have the variants of a model's champion made again with rows of the newest dataset; return the run's id.
+
+        Raises NotPossibleNow when nothing is served, no newer dataset is there, or a version is under way.
+        """
+        with _unsure("the run may be asked for all the same: look at `headrace get runs` before you ask again"):
+            return self._call(self._stub.RecalibrateModel, messages.RecalibrateModelRequest(model=model)).run_id
+
     def lineage(self, name: str) -> messages.GetLineageResponse:
         """Return what lies behind a prediction, version, run or dataset, by its id or a unique beginning of it.
 

@@ -314,7 +314,7 @@ def artifact_view(artifact: Artifact) -> View | None:
 
 
 def kind_word(kind: RunKind.ValueType) -> str:
-    """Return `training` or `compression`."""
+    """Return `training`, `compression` or `recalibration`."""
     return _word(RunKind.Name(kind), "RUN_KIND_")
 
 

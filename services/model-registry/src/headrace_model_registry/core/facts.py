@@ -24,6 +24,7 @@ class RunKind(IntEnum):
     UNSPECIFIED = 0
     TRAINING = 1
     COMPRESSION = 2
+    RECALIBRATION = 3
 
 
 class CachePolicy(IntEnum):

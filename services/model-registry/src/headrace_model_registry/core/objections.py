@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import singledispatch
 
-from headrace_model_registry.core import retention, rollback
+from headrace_model_registry.core import recalibration, retention, rollback
 from headrace_model_registry.core.catalogue import Catalogue, RunState
 from headrace_model_registry.core.facts import (
     DatasetFailed,
@@ -16,7 +16,7 @@ from headrace_model_registry.core.facts import (
     RunFailed,
     RunKind,
 )
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Retirement, Rollback
+from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,12 @@ def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
 @objection.register
 def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
     found = rollback.target(catalogue, fact)
+    return Objection(found) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: Recalibration, catalogue: Catalogue) -> Objection | None:
+    found = recalibration.wanted(catalogue, fact)
     return Objection(found) if isinstance(found, str) else None
 
 

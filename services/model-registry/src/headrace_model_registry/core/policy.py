@@ -20,7 +20,7 @@ from math import isfinite, nan
 from headrace_data.spec import own_name
 from headrace_data.tasks import Task, task_of
 
-from headrace_model_registry.core import choice, gates, ledger, retention, rollback, specs
+from headrace_model_registry.core import choice, gates, ledger, recalibration, retention, rollback, specs
 from headrace_model_registry.core.catalogue import Catalogue, RunState, Version, VersionState
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
@@ -47,7 +47,7 @@ from headrace_model_registry.core.facts import (
 )
 from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.origins import begun, reference
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Retirement, Rollback
+from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
 
 AGAIN = "spec and dataset are what they were"
 """What a release says of a version that was released before and came back with its spec."""
@@ -107,6 +107,8 @@ def _(fact: ModelTrained, catalogue: Catalogue) -> list[Decision]:
 def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     run = catalogue.runs[fact.run_id]
     version = catalogue.versions[fact.pipeline, fact.version_id]
+    if recalibration.is_one(run):
+        return _recalibrated(fact, version, run.request.spec, catalogue)
     if reason := _why_stale(version.trained, catalogue):
         return [_refused(version, (), reason)]
     champion = _comparable_champion(version.trained, catalogue)
@@ -143,9 +145,29 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
 
 
 @_decide.register
+def _(fact: Recalibration, catalogue: Catalogue) -> list[Decision]:
+    request = recalibration.wanted(catalogue, fact)
+    return [] if isinstance(request, str) else [request]
+
+
+@_decide.register
 def _(fact: Retirement, catalogue: Catalogue) -> list[Decision]:
     gone = [version.trained for version in retention.let_go(catalogue, fact.moment)]
     return [VersionRetired(each.pipeline, each.model, each.version_id) for each in gone]
+
+
+def _recalibrated(fact: ModelCompressed, version: Version, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
+    """Return the release of a version in its new variants; nothing when another is served meanwhile."""
+    champion = catalogue.champion(version.trained.model)
+    if champion is None or champion.trained.version_id != version.trained.version_id:
+        return []
+    results = specs.judged(fact.variants, spec)
+    chosen = choice.ordered(fact.variants, results, specs.objective(spec), specs.quality(spec))
+    results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
+    if not chosen:
+        return [_refused(version, results, f"recalibration: {_why_none_passed(results)}")]
+    measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class)
+    return [replace(_released(measured, chosen, results, spec, catalogue), reason=recalibration.REASON)]
 
 
 def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from headrace_model_registry.core import specs
+from headrace_model_registry.core import recalibration, specs
 from headrace_model_registry.core.catalogue import Catalogue, Dataset, Release, RunRecord, RunState, Version
 from headrace_model_registry.core.facts import PipelineApplied, RunKind
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
@@ -169,7 +169,7 @@ def run_of(record: RunRecord, board: ProgressBoard) -> Run:
     return Run(
         run_id=record.request.run_id,
         pipeline=record.request.pipeline,
-        kind=record.kind,
+        kind=recalibration.kind(record),
         state=record.state,
         subject=record.subject,
         reason=record.reason,

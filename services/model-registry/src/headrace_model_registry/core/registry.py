@@ -12,6 +12,7 @@ from headrace_model_registry.core.backfill import Backfill, require_sound
 from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
+    CompressionRequested,
     DatasetRequested,
     ModelReleased,
     ModelWithdrawn,
@@ -22,7 +23,7 @@ from headrace_model_registry.core.facts import (
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.state import State
-from headrace_model_registry.core.wishes import Rollback
+from headrace_model_registry.core.wishes import Recalibration, Rollback
 from headrace_model_registry.ports import Topics, Writer
 
 
@@ -180,6 +181,16 @@ class Registry:
             if isinstance(entry.event, ModelReleased):
                 return Release(entry.event, entry.occur_time)
         raise FailedPrecondition(f"nothing followed from the rollback of model {model}")
+
+    def recalibrate_model(self, model: str, until_s: float | None = None) -> str:
+        """Ask for the variants of a model's champion again, with rows of the newest dataset; return the run's id.
+
+        Raises FailedPrecondition with the reason when there is nothing to be made.
+        """
+        for entry in self._writer.write(Recalibration(model), until_s):
+            if isinstance(entry.event, CompressionRequested):
+                return entry.event.run_id
+        raise FailedPrecondition(f"nothing followed from the recalibration of model {model}")
 
     def list_pipelines(self, pipeline: str, as_of: datetime | None = None) -> list[PipelineApplied]:
         """Return the pipelines by name; all when `pipeline` is empty."""

@@ -194,6 +194,11 @@ def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: P
     return "compress-" + _digest(pipeline, version_id, champion_id, parse(spec).compress.plain())
 
 
+def recalibration_digest(pipeline: str, version_id: str, dataset_id: str, spec: PipelineSpec) -> str:
+    """Return what tells a recalibration of a version with a dataset apart; `pipeline` is as for a compression."""
+    return _digest(pipeline, version_id, dataset_id, parse(spec).compress.plain())
+
+
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:
     features = sorted(pipeline.stream.features, key=lambda field: field.name)
     label = pipeline.stream.label

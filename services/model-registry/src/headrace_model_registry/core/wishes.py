@@ -27,13 +27,20 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalibration:
+    """A caller's wish to make the variants of a model's champion again, with rows of the newest dataset."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retirement:
     """A wish: versions that no pipeline retains at a moment (aware) may go."""
 
     moment: datetime
 
 
-Wish: TypeAlias = Rollback | PartitionsAdded | Retirement
+Wish: TypeAlias = Rollback | Recalibration | PartitionsAdded | Retirement
 """What is not recorded itself, only what follows from it."""
 
 Input: TypeAlias = Fact | Wish

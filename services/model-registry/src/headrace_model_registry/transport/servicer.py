@@ -89,6 +89,11 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         )
         return pb.RollbackModelResponse(release=fill(pb.Release(), release))
 
+    async def RecalibrateModel(self, request: pb.RecalibrateModelRequest, context: Any) -> pb.RecalibrateModelResponse:
+        """Make the variants of a model's champion again with newer rows."""
+        run_id = await asyncio.to_thread(self._registry.recalibrate_model, request.model, _until_s(context))
+        return pb.RecalibrateModelResponse(run_id=run_id)
+
     async def GetLineage(self, request: pb.GetLineageRequest, context: Any) -> pb.GetLineageResponse:
         """Tell where a prediction, version, run or dataset comes from."""
         return fill(pb.GetLineageResponse(), await asyncio.to_thread(self._stories.lineage, request.id))

@@ -33,6 +33,10 @@ class _RunKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunKind.Value
     """The run trains a version from a dataset."""
     RUN_KIND_COMPRESSION: _RunKind.ValueType  # 2
     """The run compresses a version into variants."""
+    RUN_KIND_RECALIBRATION: _RunKind.ValueType  # 3
+    """The run makes the variants of a released version again, with rows of a newer dataset. Told of runs; to workers and
+    in their events it is a compression.
+    """
 
 class RunKind(_RunKind, metaclass=_RunKindEnumTypeWrapper):
     """RunKind tells what a run does."""
@@ -43,6 +47,10 @@ RUN_KIND_TRAINING: RunKind.ValueType  # 1
 """The run trains a version from a dataset."""
 RUN_KIND_COMPRESSION: RunKind.ValueType  # 2
 """The run compresses a version into variants."""
+RUN_KIND_RECALIBRATION: RunKind.ValueType  # 3
+"""The run makes the variants of a released version again, with rows of a newer dataset. Told of runs; to workers and
+in their events it is a compression.
+"""
 Global___RunKind: _TypeAlias = RunKind  # noqa: Y015
 
 @_typing.final
@@ -174,7 +182,9 @@ class CompressionRequested(_message.Message):
     """Name of the pipeline. Never empty."""
     @_builtins.property
     def candidate(self) -> Global___VersionReference:
-        """The version to compress."""
+        """The version to compress. Of a recalibration its dataset is the newer one, whose rows variants are made with and
+        measured on.
+        """
 
     @_builtins.property
     def champion(self) -> Global___VersionReference:

@@ -85,6 +85,11 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
                 _registered_method=True)
+        self.RecalibrateModel = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/RecalibrateModel',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelResponse.FromString,
+                _registered_method=True)
         self.GetLineage = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/GetLineage',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
@@ -193,6 +198,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecalibrateModel(self, request, context):
+        """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetLineage(self, request, context):
         """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets.
         """
@@ -288,6 +300,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RollbackModel,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.SerializeToString,
+            ),
+            'RecalibrateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecalibrateModel,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelResponse.SerializeToString,
             ),
             'GetLineage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLineage,
@@ -591,6 +608,33 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/RollbackModel',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecalibrateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/RecalibrateModel',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

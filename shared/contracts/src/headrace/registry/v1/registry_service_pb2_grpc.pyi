@@ -57,6 +57,8 @@ class RegistryServiceStub:
     """Lists releases in the order in which they were made."""
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    RecalibrateModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]
+    """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]
     """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
     GetRecordFate: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetRecordFateRequest, _registry_service_pb2.GetRecordFateResponse]
@@ -101,6 +103,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists releases in the order in which they were made."""
     RollbackModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]  # type: ignore[assignment]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    RecalibrateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]  # type: ignore[assignment]
+    """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]  # type: ignore[assignment]
     """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
     GetRecordFate: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetRecordFateRequest, _registry_service_pb2.GetRecordFateResponse]  # type: ignore[assignment]
@@ -202,6 +206,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.RollbackModelResponse, _abc.Awaitable[_registry_service_pb2.RollbackModelResponse]]:
         """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+
+    @_abc_1.abstractmethod
+    def RecalibrateModel(
+        self,
+        request: _registry_service_pb2.RecalibrateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.RecalibrateModelResponse, _abc.Awaitable[_registry_service_pb2.RecalibrateModelResponse]]:
+        """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
 
     @_abc_1.abstractmethod
     def GetLineage(

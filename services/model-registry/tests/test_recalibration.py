@@ -1,0 +1,82 @@
+"""The champion's variants made again with rows of a newer dataset."""
+
+from dataclasses import replace
+
+import pytest
+from headrace_model_registry.core import facts, queries
+from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.catalogue import RunState, VersionState
+from headrace_model_registry.core.wishes import Recalibration
+
+
+@pytest.fixture
+def first(story):
+    return story.release(1)
+
+
+@pytest.fixture
+def asked(story, ledger, first):
+    """The run that makes variants again: of version 1 with dataset 2, from which no version came."""
+    story.fail(2)
+    (request,) = ledger.grant(Recalibration("digits"))
+    return request
+
+
+def test_the_champion_is_compressed_with_the_newest_dataset_beside_nobody(asked, first, ledger):
+    newest = ledger.catalogue.newest_dataset("digits").frozen
+    assert asked.run_id.startswith("recalibrate-")
+    assert (asked.candidate.version_id, asked.candidate.graph) == (first.version_id, first.unmeasured.graph)
+    assert asked.candidate.dataset == facts.DatasetReference(newest.dataset_id, newest.manifest)
+    assert asked.candidate.dataset.dataset_id != first.dataset_id
+    assert asked.champion is None
+    run = queries.runs(ledger.catalogue, queries.ProgressBoard())[-1]
+    assert (run.kind, run.state) == (facts.RunKind.RECALIBRATION, RunState.RUNNING)
+
+
+def test_the_version_is_released_again_in_its_new_variants(asked, first, world, ledger):
+    graph = Artifact("store/newer", "sha256:" + "9" * 64, 300)
+    measured = world.compressed(asked)
+    released = ledger.decide(
+        replace(measured, variants=(measured.variants[0], replace(measured.variants[1], graph=graph)))
+    )
+    assert released == replace(
+        first, epoch=2, graph=graph, reason="recalibrated", classes=released.classes, gates=released.gates
+    )
+    assert released.classes[0].variants[0].graph == graph
+    (version,) = ledger.catalogue.versions.values()
+    assert (version.state, version.variants[1].graph) == (VersionState.RELEASED, graph)
+
+
+def test_where_no_variant_passes_what_is_served_stays(asked, first, world, ledger):
+    measured = world.compressed(asked)
+    unsound = [replace(each, metrics={**each.metrics, "non_finite_rows": 1.0}) for each in measured.variants]
+    refused = ledger.decide(replace(measured, variants=tuple(unsound)))
+    assert refused.reason.startswith("recalibration: no variant passed its gates")
+    assert ledger.catalogue.aliases["digits", "champion"].released == first
+    assert ledger.catalogue.champion("digits").state is VersionState.RELEASED
+
+
+def test_a_run_that_fails_may_be_asked_for_again(asked, first, world, ledger):
+    assert ledger.learn(world.failed(asked)) == []
+    assert ledger.catalogue.champion("digits").state is VersionState.RELEASED
+    assert ledger.grant(Recalibration("digits")) == [asked]
+
+
+def test_what_is_asked_for_in_vain_is_told(story, first, ledger, world):
+    def reason():
+        return ledger.grant(Recalibration("digits")).reason
+
+    assert "there is no newer one to make its variants with" in reason()
+    assert ledger.grant(Recalibration("other")).reason == "nothing of model other is served"
+    request = story.train(2)
+    assert reason() == "pipeline digits has a version under way: ask again when that is released or refused"
+    ledger.learn(world.failed(request))
+    (again,) = ledger.grant(Recalibration("digits"))
+    assert reason().startswith(f"run {again.run_id} made the variants of version 1 of model digits")
+
+
+def test_a_version_that_is_released_meanwhile_stays(asked, first, world, ledger):
+    other = replace(first, version_id="sha256:other", epoch=2)
+    ledger.write(other)
+    assert ledger.learn(world.compressed(asked)) == []
+    assert ledger.catalogue.aliases["digits", "champion"].released == other
