@@ -84,6 +84,17 @@ def test_a_graph_names_what_may_be_missing(graph: bytes) -> None:
         EngineModel(broken.SerializeToString(), 8)
 
 
+def test_a_graph_says_where_answers_depend_on_other_rows(graph: bytes) -> None:
+    model = onnx.load_from_string(graph)
+    helper.set_model_props(model, {"headrace.rows": '"dependent"'})
+
+    assert [spec.depends for spec in EngineModel(graph, 8).signature.outputs] == [False, False]
+    assert [spec.depends for spec in EngineModel(model.SerializeToString(), 8).signature.outputs] == [True, True]
+    helper.set_model_props(model, {"headrace.rows": "1"})
+    with pytest.raises(Unprocessable, match=r'"dependent" as headrace.rows, got'):
+        EngineModel(model.SerializeToString(), 8)
+
+
 @pytest.mark.parametrize("told", ["pixels", '["y"]', '{"y": "a"}', '{"y": [1, 2]}'])
 def test_a_graph_names_what_an_output_stands_for(graph: bytes, told: str) -> None:
     model = onnx.load_from_string(graph)

@@ -5,7 +5,8 @@ import onnx
 import pytest
 import torch
 from headrace_data.transforms import FittedTransform
-from headrace_learning.evaluation import predict
+from headrace_engines import properties
+from headrace_learning.evaluation import open_graph, predict
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
@@ -30,7 +31,15 @@ def graph_of(network: nn.Module) -> bytes:
 @pytest.fixture(scope="module")
 def graph() -> bytes:
     torch.manual_seed(1)
-    return graph_of(mlp(6, [64, 64], 6))
+    network = mlp(6, [64, 64], 6)
+    (middle,) = (
+        each
+        for each in network.modules()
+        if isinstance(each, nn.Linear) and each.in_features == 64 == each.out_features
+    )
+    # What a trained network often is, and one of random numbers is not: some directions are all that matters.
+    middle.weight.data = (torch.randn(64, 4) @ torch.randn(4, 64)) / 16
+    return graph_of(network)
 
 
 @pytest.mark.slow
@@ -45,9 +54,10 @@ def test_a_variant_is_smaller_answers_alike_and_has_the_same_bytes_again(kind: s
     assert len(made) < 0.6 * len(graph)
     before, after = onnx.load_from_string(graph), onnx.load_from_string(made)
     assert (after.graph.input, after.graph.output) == (before.graph.input, before.graph.output)
-    assert after.metadata_props == before.metadata_props
+    told = [each for each in after.metadata_props if each.key != properties.ROWS]
+    assert told == list(before.metadata_props)
     onnx.checker.check_model(after, full_check=True)
-    assert np.mean(predict(made, ROWS).labels == predict(graph, ROWS).labels) >= 0.97
+    assert np.mean(predict(made, ROWS).labels == predict(graph, ROWS).labels) >= 0.9
 
 
 @pytest.mark.parametrize("kind", METHODS)
@@ -56,6 +66,22 @@ def test_a_graph_without_weights_is_none_of_its_business(kind: str) -> None:
 
     assert isinstance(made, NotApplicable)
     assert made.reason.startswith(f"{kind}: expected")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in METHODS if kind not in LEARNING])
+def test_answers_depend_on_the_rows_of_a_call_only_where_the_graph_says_so(kind: str, graph: bytes) -> None:
+    variant = METHODS[kind].make(Source(graph, of_columns(ROWS)), SECTIONS[kind])
+    assert isinstance(variant, Made)
+    model = open_graph(variant.graph)
+    outlier = np.concatenate([ROWS["x"][:50], np.full((1, 6), 30, np.float32)])
+
+    (alone,), (among,) = (model.run({"x": rows}, ["probabilities"]) for rows in (ROWS["x"][:50], outlier))
+
+    differ = np.abs(among[:50] - alone).max()
+    said = {each.depends for each in model.outputs}
+    assert said == {kind == "int8-dynamic"}
+    assert differ > 1e-3 if kind == "int8-dynamic" else differ < 1e-6
 
 
 def test_weights_that_float16_does_not_hold_are_told() -> None:

@@ -16,7 +16,7 @@ class Tensor:
     `dtype` is object for texts. A dimension is a size, or the name of one that the caller chooses; equal names mean
     equal sizes. What is `optional` may be missing, as NaN or an empty text. `labels` say what the places of an output's
     last dimension stand for, where the model knows, and `steps` those of the one behind the batch, such as
-    the steps of a forecast.
+    the steps of a forecast. Of an output that `depends` a row's values depend on the other rows of its call.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Tensor:
     optional: bool = False
     labels: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    depends: bool = False
 
 
 class Model(Protocol):

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from headrace_engines.errors import NoMemory, NotAModel, RanTooLong, Unanswerable
 from headrace_engines.model import Array, Tensor
-from headrace_engines.properties import LABELS, OPTIONAL, STEPS, TOKENS, Tokenised, told
+from headrace_engines.properties import DEPENDENT, LABELS, OPTIONAL, ROWS, STEPS, TOKENS, Tokenised, told
 from headrace_engines.run_limit import RunLimit
 from headrace_engines.subgraphs import has_control_flow
 from headrace_engines.tokens import Tokenizer, in_rows
@@ -58,6 +58,7 @@ class OnnxModel:
         optional: frozenset[str] = told(properties, OPTIONAL, frozenset())
         labels: dict[str, tuple[str, ...]] = told(properties, LABELS, {})
         steps: dict[str, tuple[str, ...]] = told(properties, STEPS, {})
+        depends = told(properties, ROWS, "") == DEPENDENT
         tokenised: dict[str, Tokenised] = told(properties, TOKENS, {})
         self._tokenizers = {_texts_of(name, each): Tokenizer(each) for name, each in tokenised.items()}
         self._texts = {name for names in self._tokenizers for name in names}
@@ -72,6 +73,7 @@ class OnnxModel:
                 _tensor(node.name, node.type, node.shape),
                 labels=labels.get(node.name, ()),
                 steps=steps.get(node.name, ()),
+                depends=depends,
             )
             for node in self._session.get_outputs()
         )

@@ -1,6 +1,6 @@
 """What a graph says of itself beside its tensors, in the properties of its ONNX file."""
 
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -13,6 +13,11 @@ STEPS: Final = "headrace.steps"
 """What the places of an output's last dimension stand for, as a JSON object of lists of texts by output."""
 TOKENS: Final = "headrace.tokens"
 """Which inputs of the graph are the tokens of texts, as a JSON object of what `Tokenised` holds by input."""
+
+ROWS: Final = "headrace.rows"
+"""`"dependent"`, as JSON, where the answers to a row depend on the other rows of its call, because activations are
+rounded in the range of the call. Whoever keeps answers by row, or joins calls, must leave such a graph alone."""
+DEPENDENT: Final = "dependent"
 
 ToldT = TypeVar("ToldT")
 
@@ -54,6 +59,7 @@ _KINDS: Final = {
     LABELS: (TypeAdapter(dict[str, tuple[str, ...]]), "a JSON object of lists of texts"),
     STEPS: (TypeAdapter(dict[str, tuple[str, ...]]), "a JSON object of lists of texts"),
     TOKENS: (TypeAdapter(dict[str, Tokenised]), "a JSON object of tokenised inputs"),
+    ROWS: (TypeAdapter(Literal["dependent"]), f'"{DEPENDENT}"'),
 }
 
 

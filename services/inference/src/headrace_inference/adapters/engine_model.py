@@ -76,6 +76,6 @@ class EngineModel:
 
 def _specs(tensors: Sequence[Tensor]) -> list[TensorSpec]:
     return [
-        TensorSpec(each.name, _DATATYPES[each.dtype], each.shape, each.optional, each.labels, each.steps)
+        TensorSpec(each.name, _DATATYPES[each.dtype], each.shape, each.optional, each.labels, each.steps, each.depends)
         for each in tensors
     ]

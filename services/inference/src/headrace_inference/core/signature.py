@@ -43,6 +43,8 @@ class TensorSpec:
     optional: bool = False
     labels: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    depends: bool = False
+    """Of an output: whether a row's values depend on the other rows of its call."""
 
     @property
     def sizes(self) -> Shape:

@@ -10,6 +10,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from headrace import open_inference as oip
 from headrace.events.v1 import artifact_pb2, model_pb2, prediction_pb2
+from headrace_engines.properties import DEPENDENT
 from headrace_runtime.errors import InvalidInput, Unprocessable
 from headrace_runtime.object_store import is_digest
 
@@ -206,6 +207,8 @@ def _add_specs(field: Any, specs: Iterable[TensorSpec]) -> None:
         for name, names in (("labels", spec.labels), ("steps", spec.steps)):
             if names and len(told := json.dumps(names, ensure_ascii=False)) <= MOST_LABELS:
                 tensor.parameters[name].string_param = told
+        if spec.depends:
+            tensor.parameters["rows"].string_param = DEPENDENT
 
 
 def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:

@@ -46,6 +46,7 @@ from headrace_data.spec.variants import (
     AnyVariant,
     Chain,
     DistilledVariant,
+    LowRankVariant,
     StaticVariant,
     Variant,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "Impute",
     "Kept",
     "Last",
+    "LowRankVariant",
     "Metadata",
     "MlpNetwork",
     "NamedVersion",

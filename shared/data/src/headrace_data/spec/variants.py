@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import pydantic
 
@@ -21,9 +21,10 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "int8-per-channel": "int8-channels",
     "int8-static": "int8-static",
     "distilled": "distilled",
+    "weight-only-int4": "int4-weights",
+    "low-rank": "low-rank",
 }
 """What a variant is called that has no name of its own, by kind."""
-_PLAIN: Final = [(name, kind) for kind, name in VARIANT_NAMES.items()][:4]
 
 
 def _named(otherwise: str) -> Any:
@@ -34,16 +35,21 @@ def _named(otherwise: str) -> Any:
     )
 
 
+Plain = Literal["int8-dynamic", "float16-weights", "weight-only-int8", "weight-only-int4", "int8-per-channel"]
+"""Kinds without settings of their own."""
+
+
 class Variant(Section):
     """One way to make a version smaller."""
 
-    kind: Literal["int8-dynamic", "float16-weights", "weight-only-int8", "int8-per-channel"] = pydantic.Field(
+    kind: Plain = pydantic.Field(
         description="int8-dynamic: 8-bit weights, activations as they come. float16-weights: weights of half the size, "
         "computed as before. weight-only-int8: 8-bit weights, and answers that do not depend on other rows of a call. "
-        "int8-per-channel: weights of a quarter of the size, those of convolutions too, computed as before. "
-        "One that does not apply to a model is left out, with the reason."
+        "weight-only-int4: the same with 4 bits, smaller and rougher. int8-per-channel: weights of a quarter of the "
+        "size, those of convolutions too, computed as before. One that does not apply to a model is left out, with the "
+        "reason."
     )
-    name: DnsLabel | None = _named(", ".join(map(" of ".join, _PLAIN)))
+    name: DnsLabel | None = _named(", ".join(f"{VARIANT_NAMES[kind]} of {kind}" for kind in get_args(Plain)))
 
     @property
     def called(self) -> str:
@@ -120,7 +126,31 @@ class DistilledVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
-Step = Annotated[Variant | StaticVariant | DistilledVariant, pydantic.Field(discriminator="kind")]
+class LowRankVariant(Section):
+    """Matrix products as two thin ones, where rows of the training split leave most directions unused."""
+
+    kind: Literal["low-rank"] = pydantic.Field(
+        description="Each product with fewer weights, as far as its answers on the rows stay what they were. Products "
+        "that would not shrink stay as they are."
+    )
+    name: DnsLabel | None = _named("low-rank")
+    energy: Annotated[float, pydantic.Field(gt=0, lt=1)] = pydantic.Field(
+        default=0.999, description="Share of the squares of what a product answers that is kept, at least."
+    )
+    rank: PositiveInt | None = pydantic.Field(
+        default=None, description="Rank of every product, in the place of energy. Left out: as energy says."
+    )
+    rows: Annotated[int, pydantic.Field(ge=1, le=65_536)] = pydantic.Field(
+        default=2048, description="Rows of the training split that are looked at, at most; drawn by `train.seed`."
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
+Step = Annotated[Variant | StaticVariant | LowRankVariant | DistilledVariant, pydantic.Field(discriminator="kind")]
 """What makes a smaller graph by itself, and so can be a step of a chain."""
 
 
@@ -142,7 +172,9 @@ class Chain(Section):
         return self.name
 
 
-AnyVariant = Annotated[Variant | StaticVariant | DistilledVariant | Chain, pydantic.Field(discriminator="kind")]
+AnyVariant = Annotated[
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | Chain, pydantic.Field(discriminator="kind")
+]
 
 
 def variants_are_different(draft: Draft) -> Iterator[Finding]:

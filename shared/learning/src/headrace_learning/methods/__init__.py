@@ -10,17 +10,20 @@ from headrace_learning.methods import (
     int8_dynamic,
     int8_per_channel,
     int8_static,
-    weight_only_int8,
+    low_rank,
+    weight_only,
 )
 from headrace_learning.methods.method import Method
 
 STEPS: Final[Mapping[str, Method]] = {
     "int8-dynamic": int8_dynamic.METHOD,
     "float16-weights": float16_weights.METHOD,
-    "weight-only-int8": weight_only_int8.METHOD,
+    "weight-only-int8": weight_only.INT8,
+    "weight-only-int4": weight_only.INT4,
     "int8-per-channel": int8_per_channel.METHOD,
     "int8-static": int8_static.METHOD,
     "distilled": distilled.METHOD,
+    "low-rank": low_rank.METHOD,
 }
 """The methods that a chain can have as a step, by the kind that the spec names."""
 METHODS: Final[Mapping[str, Method]] = {**STEPS, "chain": chain.chain_of(STEPS)}

@@ -5,15 +5,20 @@ weights that sum saturates silently, and logits come out a tenth off. With 7 bit
 the graph answers rightly on every processor, and every machine makes the same bytes of it. The bit costs next to
 nothing, and int8 weights keep the fast kernels of processors that have VNNI.
 
+The range of activations is that of all rows of a call, so that a row's answer depends on the rows beside it. The graph
+says so in the property `ROWS`: answers are never kept by row, and calls never joined.
+
 Only matrix products are quantised. Convolutions stay float: ONNX Runtime's dynamic ones run several times slower than
 float32. Transforms, outputs and labels stay float as well.
 """
 
+import json
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import onnx
+from headrace_engines.properties import DEPENDENT, ROWS
 from onnxruntime import quantization
 
 from headrace_learning.methods.method import NotApplicable, of_graph
@@ -43,7 +48,7 @@ def quantise_dynamic(graph: bytes) -> bytes | NotApplicable:
         )
     _forget_origin(quantised)
     quantised.producer_name, quantised.producer_version = producer
-    onnx.helper.set_model_props(quantised, properties)
+    onnx.helper.set_model_props(quantised, properties | {ROWS: json.dumps(DEPENDENT)})
     return bytes(quantised.SerializeToString(deterministic=True))
 
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import onnx
 import pytest
 from headrace_learning.evaluation import open_graph
-from headrace_learning.methods import weight_only_int8
+from headrace_learning.methods import weight_only
 from headrace_learning.methods.method import NotApplicable
-from headrace_learning.methods.weight_only_int8 import BLOCK, round_weights
+from headrace_learning.methods.weight_only import BLOCK, round_weights
 from onnx import TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ def made_of(nodes: list[onnx.NodeProto], **constants: Array) -> bytes:
 
 
 def quantised(graph: bytes) -> bytes | NotApplicable:
-    return weight_only_int8.quantise_weights(graph)
+    return weight_only.quantise_weights(graph)
 
 
 def operators(graph: bytes) -> Counter[str]:
@@ -147,3 +147,35 @@ def test_what_cannot_be_made_smaller_is_left_alone(case: str) -> None:
         "weight-only-int8: expected a matrix product (MatMul, Gemm) of at least 32 inputs with constant weights of its "
         "own, got none"
     )
+
+
+def test_four_bits_are_what_numpy_makes_of_the_same_numbers() -> None:
+    weight, rows = RANDOM.normal(size=(100, 24)).astype(np.float32), RANDOM.normal(size=(17, 100)).astype(np.float32)
+    graph = made_of([helper.make_node("MatMul", ["x", "weight"], ["y"])], weight=weight)
+
+    made = weight_only.quantise_weights(graph, bits=4)
+
+    assert isinstance(made, bytes)
+    numbers, scales = weight_only.round_weights4(weight.T)
+    steps = numbers.astype(np.float64) - 8
+    wide = (steps * scales[..., np.newaxis]).reshape(24, -1)[:, :100]
+    assert answers(made, rows) == pytest.approx(rounded_rows(rows) @ wide.T, rel=1e-4, abs=1e-4)
+    (attributes,) = [
+        {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        for node in onnx.load_from_string(made).graph.node
+    ]
+    assert (attributes["bits"], attributes["accuracy_level"]) == (4, 4)
+
+
+def test_four_bits_err_less_than_with_the_largest_weight_as_the_lowest_step() -> None:
+    weights = RANDOM.normal(size=(64, 128)).astype(np.float32)
+    numbers, scales = weight_only.round_weights4(weights)
+    assert numbers.max() <= 15
+    found = ((numbers.astype(np.float64) - 8) * scales[..., np.newaxis]).reshape(64, -1)
+    blocks = weights.reshape(64, -1, BLOCK).astype(np.float64)
+    plain = np.abs(blocks).max(axis=2, keepdims=True) / 8
+    rounded = (np.clip(np.rint(blocks / plain), -8, 7) * plain).reshape(64, -1)
+    assert np.square(found - weights).sum() < 0.9 * np.square(rounded - weights).sum()
+    nothing, none = weight_only.round_weights4(np.zeros((1, 32), np.float32))
+    assert (nothing == 8).all()
+    assert (none == 0).all()
