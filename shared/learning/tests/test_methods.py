@@ -18,7 +18,7 @@ from torch import nn
 
 from .variant_sections import SECTIONS
 
-LEARNING = ("distilled",)
+LEARNING = ("distilled", "pruned")
 """The kinds that learn from a dataset; they have tests of their own."""
 ROWS = {"x": np.random.default_rng(3).normal(size=(200, 6)).astype(np.float32)}
 

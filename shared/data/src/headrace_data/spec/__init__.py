@@ -47,6 +47,7 @@ from headrace_data.spec.variants import (
     Chain,
     DistilledVariant,
     LowRankVariant,
+    PrunedVariant,
     StaticVariant,
     Variant,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "Prepare",
     "Privacy",
     "Problem",
+    "PrunedVariant",
     "PythonNetwork",
     "ResidualNetwork",
     "Scale",

@@ -23,6 +23,7 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "distilled": "distilled",
     "weight-only-int4": "int4-weights",
     "low-rank": "low-rank",
+    "pruned": "pruned",
 }
 """What a variant is called that has no name of its own, by kind."""
 
@@ -150,7 +151,38 @@ class LowRankVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
-Step = Annotated[Variant | StaticVariant | LowRankVariant | DistilledVariant, pydantic.Field(discriminator="kind")]
+class PrunedVariant(Section):
+    """The version's own network with fewer units and channels."""
+
+    kind: Literal["pruned"] = pydantic.Field(
+        description="mlp, cnn and residual: the units and channels of least weight go, with all that depends on them, "
+        "and the network learns on by the pipeline's optimizer, batchSize and seed. The compressor needs the extra "
+        "`prune`. It answers otherwise than the version: gates.agreement and relativeLogitError have to leave room for "
+        "that."
+    )
+    name: DnsLabel | None = _named("pruned")
+    ratio: Annotated[float, pydantic.Field(gt=0, lt=1)] = pydantic.Field(
+        default=0.5, description="Share of each layer's units, or channels, that go; those that answer stay."
+    )
+    steps: Annotated[int, pydantic.Field(ge=1, le=20)] = pydantic.Field(default=3, description="In how many steps.")
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
+        default=10, description="Passes over the training split after each step; the best by validation loss is kept."
+    )
+    budget: Duration = pydantic.Field(
+        default=600.0,
+        description="Processor time of all steps together, each an equal part; what it learns until then is kept, and "
+        "that depends on the machine.",
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
+Step = Annotated[
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant, pydantic.Field(discriminator="kind")
+]
 """What makes a smaller graph by itself, and so can be a step of a chain."""
 
 
@@ -173,7 +205,8 @@ class Chain(Section):
 
 
 AnyVariant = Annotated[
-    Variant | StaticVariant | LowRankVariant | DistilledVariant | Chain, pydantic.Field(discriminator="kind")
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | Chain,
+    pydantic.Field(discriminator="kind"),
 ]
 
 
@@ -215,6 +248,8 @@ def steps_are_different(draft: Draft) -> Iterator[Finding]:
             kind = step.get("kind") if isinstance(step, dict) else None
             if kind is not None and kind in kinds:
                 yield path, f"expected each step once, got {kind} again"
+            if kind == "pruned" and place:
+                yield path, "expected pruned as the first step: it begins from the version's weights"
             if isinstance(step, dict) and "name" in step:
                 yield (*path, "name"), "expected a step without a name: the chain has one"
             kinds.append(kind)

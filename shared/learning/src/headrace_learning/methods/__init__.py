@@ -11,6 +11,7 @@ from headrace_learning.methods import (
     int8_per_channel,
     int8_static,
     low_rank,
+    pruned,
     weight_only,
 )
 from headrace_learning.methods.method import Method
@@ -24,6 +25,7 @@ STEPS: Final[Mapping[str, Method]] = {
     "int8-static": int8_static.METHOD,
     "distilled": distilled.METHOD,
     "low-rank": low_rank.METHOD,
+    "pruned": pruned.METHOD,
 }
 """The methods that a chain can have as a step, by the kind that the spec names."""
 METHODS: Final[Mapping[str, Method]] = {**STEPS, "chain": chain.chain_of(STEPS)}

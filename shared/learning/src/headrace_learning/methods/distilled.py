@@ -11,38 +11,25 @@ labels alone. Where that one answers the validation split as well, there is no v
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import torch
 from headrace_data.errors import DataError
-from headrace_data.spec import Budget, DistilledVariant, EarlyStop
-from headrace_data.tasks import TASKS
+from headrace_data.spec import DistilledVariant
 from torch import nn
 from torch.nn import functional
 
-from headrace_learning.building import features_of
 from headrace_learning.errors import LearningError
 from headrace_learning.evaluation import logits_of
-from headrace_learning.export import export_graph
-from headrace_learning.families import FAMILIES
-from headrace_learning.families.family import Fitted, Run, Sources
-from headrace_learning.graphs import classes_of_graph, task_of_graph
-from headrace_learning.heads import HEADS
-from headrace_learning.methods.method import Made, Method, NotApplicable, Source, Training
-from headrace_learning.training.checkpoint import Checkpoint
+from headrace_learning.families.family import Fitted, Sources
+from headrace_learning.methods.lessons import Lesson, lesson_of, one_thread, unfit
+from headrace_learning.methods.method import Made, Method, NotApplicable, Source
 from headrace_learning.training.objectives import Objective
-from headrace_learning.training.randomness import make_deterministic
-from headrace_learning.training.rows import Rows
+from headrace_learning.training.rows import MEASURED_AT_ONCE, Rows
 
 _TASK: Final = "classification"
-_MOST_BYTES: Final = 2**30
-"""What prepared rows and the teacher's answers may take."""
-_COMPARED_ROWS: Final = 1024
-_NUMBER_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -101,136 +88,57 @@ class _Score:
         return f"accuracy {self.accuracy:.4f} and log loss {self.loss:.4f}"
 
 
-class _Nowhere:
-    """Keeps no checkpoints and tells nobody."""
-
-    def newest(self, _subject: str) -> Checkpoint | None:
-        return None
-
-    def due(self, *, midway: bool) -> bool:
-        del midway
-        return False
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        pass
-
-    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
-        pass
-
-
 def _make(source: Source, section: DistilledVariant) -> Made | NotApplicable:
     training = source.training
     if training is None:
         return NotApplicable("distilled: expected a version whose training rows can be read, got its graph alone")
-    if reason := _unfit(source.graph, training):
+    if reason := unfit(source.graph, training):
         return NotApplicable(f"distilled: expected {reason}")
+    if training.pipeline.task != _TASK:
+        return NotApplicable(f"distilled: expected a {_TASK}, got a {training.pipeline.task}")
     try:
-        with _one_thread():
-            return _distil(source.graph, training, section)
+        with one_thread():
+            return _distil(source.graph, lesson_of(training, section.network.kind), section)
     except (LearningError, DataError) as error:
         return NotApplicable(f"distilled: expected a student that can be trained, got: {error}")
 
 
-def _unfit(graph: bytes, training: Training) -> str:
-    """Return what is expected of a version where nothing can be learned of it, and what came; empty where it can."""
-    pipeline, manifest = training.pipeline, training.reader.manifest
-    task = task_of_graph(graph).kind
-    if task != _TASK or pipeline.task != _TASK:
-        return f"a {_TASK}, got a {task}"
-    if list(classes_of_graph(graph)) != list(manifest.classes):
-        return "a version of the classes of its dataset, got one of others"
-    if pipeline.train.threshold is not None:
-        return "no train.threshold, which is chosen for the version alone, got one"
-    return ""
-
-
-def _distil(graph: bytes, training: Training, section: DistilledVariant) -> Made | NotApplicable:
+def _distil(graph: bytes, lesson: Lesson, section: DistilledVariant) -> Made | NotApplicable:
     """Train the student with the teacher and without it, and return the former where it is better."""
-    pipeline, reader = training.pipeline, training.reader
-    manifest, label = reader.manifest, reader.manifest.label
-    family = FAMILIES[section.network.kind]
-    features = family.features(features_of(pipeline, manifest.transforms))
-    shape, classes = family.input_shape(features), manifest.classes
-    rows = sum(manifest.splits[split].rows for split in ("train", "validation"))
-    if (taken := rows * _NUMBER_BYTES * (sum(map(int, shape)) + len(classes))) > _MOST_BYTES:
-        return NotApplicable(f"distilled: expected rows of at most {_MOST_BYTES:,} bytes, got {taken:,}")
+    rows, validation = lesson.rows, lesson.validation
+    logits = torch.from_numpy(logits_of(graph, lesson.columns)).to(torch.float32)
+    taught = Rows(rows.inputs, torch.cat([rows.targets[:, None].to(torch.float32), logits], dim=1))
+    objective = Distillation(lesson.learned.objective, section.temperature, section.alpha)
+    train = lesson.settings(section.network, section.epochs, section.budget / 2, section.patience)
 
-    learning, validating = reader.columns("train"), reader.columns("validation")
-    counts = TASKS[_TASK].labels(pipeline.train, label.place_names)
-    counts.add(learning[label.name])
-    learned = HEADS[_TASK](pipeline, classes, counts)
-    serve = partial(learned.serve, features, shape)
-    bare = serve(nn.Identity())
-    with torch.no_grad():
-        inputs, validation = bare.prepare_training(learning), bare.prepare(validating)
-    places, tests = learned.targets(learning[label.name]), learned.targets(validating[label.name])
-    logits = torch.from_numpy(logits_of(graph, learning)).to(torch.float32)
-    taught = Rows(inputs, torch.cat([places[:, None].to(torch.float32), logits], dim=1))
-    objective = Distillation(learned.objective, section.temperature, section.alpha)
+    def fitted(learning: Rows) -> tuple[Fitted, _Score]:
+        sources, run = Sources(learning, validation), lesson.run(train, "distilled")
+        result = lesson.family.fit(section.network, sources, objective, run)
+        return result, _score(result.network, validation)
 
-    def fitted(training_rows: Rows) -> tuple[Fitted, _Score]:
-        train = _settings(training, section)
-        told = Run(train, shape, len(classes), "distilled", _Nowhere(), _Nowhere(), classes=classes)
-        result = family.fit(train.network, Sources(training_rows, Rows(validation, tests)), objective, told)
-        return result, _score(result.network, validation, tests)
-
-    (student, with_teacher), (_, alone) = fitted(taught), fitted(Rows(inputs, places))
+    (student, with_teacher), (_, alone) = fitted(taught), fitted(rows)
     if not with_teacher.better_than(alone):
         return NotApplicable(
             f"distilled: expected a student that is better than the same one without a teacher, which has {alone}, on "
-            f"{len(tests):,} rows of the validation split; got {with_teacher}"
+            f"{len(validation):,} rows of the validation split; got {with_teacher}"
         )
-    model = serve(student.network)
-    compared = {feature.fitted.name: learning[feature.fitted.name][:_COMPARED_ROWS] for feature in features}
-    return Made(export_graph(model, classes, compared).data, _told(section, training, with_teacher, alone, student))
-
-
-def _settings(training: Training, section: DistilledVariant) -> Any:
-    """Return the train section of the student: the pipeline's, but for what a student does not heed."""
-    changes: dict[str, Any] = {
-        "network": section.network,
-        "epochs": section.epochs,
-        "early_stop": EarlyStop(patience=section.patience),
-        "budget": Budget.model_construct(cpu=section.budget / 2, memory=None),
-        **dict.fromkeys(("augment", "compute", "tune", "origin", "privacy", "compare_with")),
-        "freeze": (),
-        "rates": {},
-        "slices": (),
-    }
-    return training.pipeline.train.model_copy(update=changes)
-
-
-def _score(network: nn.Module, inputs: torch.Tensor, places: torch.Tensor) -> _Score:
-    with torch.no_grad():
-        outputs = torch.cat([network(part) for part in torch.split(inputs, 4096)])
-    loss = float(functional.cross_entropy(outputs, places))
-    return _Score(float((outputs.argmax(dim=1) == places).float().mean()), loss)
-
-
-def _told(
-    section: DistilledVariant, training: Training, student: _Score, alone: _Score, fitted: Fitted
-) -> dict[str, str]:
-    return {
+    told = {
         "temperature": f"{section.temperature:g}",
         "alpha": f"{section.alpha:g}",
-        "seed": str(training.pipeline.train.seed),
-        "epochs": str(fitted.outcome.epochs),
-        "student": f"{student} on the validation split",
+        "seed": str(train.seed),
+        "epochs": str(student.outcome.epochs),
+        "student": f"{with_teacher} on the validation split",
         "student_without_teacher": str(alone),
         "torch": torch.__version__,
     }
+    return Made(lesson.exported(student.network), told)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread, and the same each time, within."""
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    make_deterministic()
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        torch.set_num_threads(threads)
+def _score(network: nn.Module, rows: Rows) -> _Score:
+    with torch.no_grad():
+        outputs = torch.cat([network(part) for part in torch.split(rows.inputs, MEASURED_AT_ONCE)])
+    loss = float(functional.cross_entropy(outputs, rows.targets))
+    return _Score(float((outputs.argmax(dim=1) == rows.targets).float().mean()), loss)
 
 
 METHOD = Method(_make)
