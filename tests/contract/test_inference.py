@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
-from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, ModelReleased
+from headrace.events.v1.artifact_pb2 import Artifact
+from headrace.events.v1.model_pb2 import CACHE_POLICY_REDIS, ClassVariants, ModelReleased, ServedVariant
 from headrace.events.v1.prediction_pb2 import PredictionServed, PredictionsServed
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build
@@ -180,6 +181,25 @@ def test_a_newer_release_takes_over_and_an_older_one_never_does(settings: Settin
         answer = infer(channel, model)
         assert answer.model_version == "3"
         assert value(answer) == pytest.approx(ROW.mean() + 3)
+
+
+def test_a_replica_whose_class_a_setting_overrides_answers_by_another_variant(settings: Settings, model: str) -> None:
+    store = ObjectStore(settings.store_url)
+    held = {name: store.put(brightness(bias)) for name, bias in (("int8", 10.0), ("full", 20.0), ("fp32", 30.0))}
+    served = {
+        name: ServedVariant(variant=name, graph=Artifact(uri=each.uri, digest=each.digest, size_bytes=each.size_bytes))
+        for name, each in held.items()
+    }
+    classes = [
+        ClassVariants(cpu_class=cpu_class, variants=[served[name]])
+        for cpu_class, name in (("avx2", "int8"), ("avx512-vnni", "full"))
+    ]
+    release(settings, model, 1, classes=classes, unmeasured=served["fp32"])
+    for cpu_class, variant, bias in (("avx512-vnni", "full", 20), ("arm64-i8mm", "fp32", 30)):
+        with serving(settings.model_copy(update={"cpu_class": cpu_class}), model) as channel:
+            answer = infer(channel, model)
+        assert answer.parameters["variant"].string_param == variant
+        assert value(answer) == pytest.approx(ROW.mean() + bias)
 
 
 def test_a_restart_needs_no_object_store(settings: Settings, model: str, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ class World:
 
     def __init__(self, make_graph: MakeGraph, release: Release, clock: Clock) -> None:
         shelf, self.compute = Shelf(), Compute(1, Capacity(calls=100, wait_s=60.0))
-        predictor = Predictor(shelf, HotPredictions(None), self.compute, NoLog(), Degrading(clock))
-        self.plane = Plane(shelf, predictor)
+        self.predictor = Predictor(shelf, HotPredictions(None), self.compute, NoLog(), Degrading(clock))
+        self.plane = Plane(shelf, self.predictor)
         self.graphs = [make_graph(seed) for seed in (0, 1)]
         answered = release.answered_by(release.cheaper[0])
         int8 = LoadedVersion(
@@ -166,6 +166,11 @@ def test_under_overload_the_cheaper_variant_answers_and_the_best_again_after_it(
     clock.now_s += FIRST_REST_S + 0.1
     assert world.ask(left_s=60.0) == "fp32"
     assert DEGRADED.labels("digits", "int8")._value.get() == before + 3
+
+
+def test_calls_that_wait_before_they_come_here_count_as_well(world: World) -> None:
+    world.predictor.line_strain = lambda left_s: PRESSED if left_s == 7.0 else 0.0
+    assert [world.ask(left_s) for left_s in (8.0, 7.0, 8.0)] == ["fp32", "int8", "int8"]
 
 
 def test_what_is_too_much_for_the_cheaper_variant_as_well_is_refused(world: World) -> None:
