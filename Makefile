@@ -31,7 +31,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images test-families coverage lint proto docs chart bench bench-gpu bench-advice bench-privacy chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -74,6 +74,9 @@ bench-gpu: $(READY) ## Measure training on a GPU and what it makes, beside the C
 
 bench-privacy: $(READY) ## Measure what privacy costs on two tables (three minutes)
 	@$(BIN)/python -m benchmarks.privacy
+
+bench-compression: $(READY) ## Measure every variant of four models, judge them, and show the frontiers (two minutes)
+	@$(BIN)/python -m benchmarks.compression
 
 bench-advice: $(READY) ## Measure what `headrace advise` says beside a search of twenty trials (half an hour)
 	@$(BIN)/python -m benchmarks.advice

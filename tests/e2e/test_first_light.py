@@ -17,6 +17,7 @@ from headrace_client.stages import Goal
 from headrace_client.waiting import wait_for
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
+from headrace_engines.processors import own_class
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.record_topics import dead_topic
 from kafka import KafkaConsumer, TopicPartition
@@ -85,8 +86,15 @@ def test_the_version_learned_and_its_variants_were_judged(registry: RegistryClie
     assert {"latency_ms_batch_1", "latency_ms_batch_32", "relative_logit_error"} <= set(int8)
     judged = {gate.variant for gate in version.gates}
     assert judged == set(variants)
+    assert {"latency_p99_ms_batch_1", "memory_bytes", "difference_error"} <= set(int8)
+    assert int8["non_finite_rows"] == int8["unrepeatable_rows"] == 0
+    assert version.frontier
+    assert set(version.frontier) <= set(variants)
     release = registry.releases("digits")[-1].released
     assert (release.alias, release.epoch, release.ordinal) == ("champion", 1, 1)
+    (measured,) = release.classes
+    assert measured.cpu_class == version.cpu_class == own_class()
+    assert (measured.variants[0].variant, release.unmeasured.variant) == (release.variant, "fp32")
     assert release.version_id == version.trained.version_id
     assert release.dataset_id == registry.datasets("digits")[-1].frozen.dataset_id
 

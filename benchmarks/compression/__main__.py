@@ -1,0 +1,151 @@
+"""The frontier of the examples: every variant that a pipeline can ask for, measured and judged as the platform does.
+
+python -m benchmarks.compression [--only NAME ...] [--results FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import pydantic
+import yaml
+from headrace_compressor.transport import assignments
+from headrace_data.dataset import DatasetReader
+from headrace_data.frontier import frontier
+from headrace_data.manifest import Provenance
+from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
+from headrace_data.spec import VARIANT_NAMES, AnyVariant, Pipeline, load_pipeline
+from headrace_data.tasks import BATCH_LATENCY, LATENCY, MEMORY, P99, SIZE
+from headrace_data.windows import only_dataset
+from headrace_learning.training.randomness import make_deterministic
+from headrace_model_registry.core import choice, specs
+from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.facts import PipelineSpec, Variant
+from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.adapters.checkpoints import StoredCheckpoints
+from headrace_trainer.core.run import Plan, run
+from sklearn.datasets import load_digits
+
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+STUDENT: Final = {"kind": "distilled", "network": {"kind": "mlp", "hidden": [32]}}
+"""What is made of classifiers beside all that needs no settings."""
+_NOWHERE: Final = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
+_HEADS: Final = ("variant", "size", "memory", "1 row", "p99", "32 rows", "quality", "gates", "frontier")
+Records = Iterable[dict[str, Any]]
+
+
+def _digits() -> Records:
+    scans = load_digits()
+    pairs = zip(scans.images, scans.target, strict=True)
+    named = ((f"digit-{number:04d}", *pair) for number, pair in enumerate(pairs))
+    return [
+        {"id": name, "image": name, "pixels": pixels.tolist(), "digit": int(digit)} for name, pixels, digit in named
+    ]
+
+
+def _penguins() -> Records:
+    return [json.loads(line) for line in (EXAMPLES / "penguins" / "rows.jsonl").read_text().splitlines()]
+
+
+_DIGITS = yaml.safe_load((EXAMPLES / "digits" / "pipeline.yaml").read_text())
+_MASS = yaml.safe_load((EXAMPLES / "penguins-mass" / "pipeline.yaml").read_text())
+SUBJECTS: Final[Mapping[str, tuple[dict[str, Any], dict[str, Any], Callable[[], Records]]]] = {
+    "digits, mlp 256-128": (_DIGITS, {}, _digits),
+    "digits, mlp 1024-1024": (_DIGITS, {"network": {"kind": "mlp", "hidden": [1024, 1024]}, "epochs": 15}, _digits),
+    "digits, cnn": (_DIGITS, {"network": {"kind": "cnn"}, "epochs": 15}, _digits),
+    "penguins' mass, mlp 64-32": (_MASS, {}, _penguins),
+}
+"""By name: a document, what is other of its section train, and the records."""
+
+
+class _Silent:
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        pass
+
+
+def _is_plain(kind: str) -> bool:
+    """Tell whether a kind of variant needs no settings."""
+    try:
+        pydantic.TypeAdapter(AnyVariant).validate_python({"kind": kind})
+    except pydantic.ValidationError:
+        return False
+    return True
+
+
+def measured(name: str, folder: Path) -> tuple[Pipeline, dict[str, Any]]:
+    """Train a model of the examples, and compress it as the compressor does."""
+    document, train, rows = SUBJECTS[name]
+    gates = document["compress"]["gates"]
+    variants: list[dict[str, Any]] = [{"kind": kind} for kind in VARIANT_NAMES if _is_plain(kind)]
+    variants += [STUDENT] if document is _DIGITS else []
+    compress = {"variants": variants, "gates": gates}
+    pipeline = load_pipeline(json.dumps({**document, "train": document["train"] | train, "compress": compress}))
+    store = ObjectStore(str(folder))
+    records = [json.dumps(record).encode() for record in rows()]
+    checked = RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records)))
+    writer = SegmentWriter(pipeline, store)
+    writer.add(checked.batch)
+    dataset = only_dataset(writer.finish(_NOWHERE), pipeline, store)
+    checkpoints = StoredCheckpoints(store, "run", "runs/run/attempt-1/", 3600.0)
+    trained = run(Plan("run", pipeline, dataset), DatasetReader(dataset, store), checkpoints, _Silent())
+    reference = {
+        "version_id": "sha256:version",
+        "graph": asdict(store.put(trained.graph)),
+        "weights": asdict(store.put(trained.weights)),
+        "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
+    }
+    told = {"store_url": str(folder), "spec": pipeline.canonical_json().decode(), "candidate": reference}
+    silent: Any = _Silent()
+    return pipeline, assignments.measure({**told, "champion": None}, silent)
+
+
+def table(pipeline: Pipeline, result: Mapping[str, Any]) -> list[str]:
+    """Return the variants as rows of a table in Markdown, times in ms."""
+    spec = PipelineSpec(pipeline.canonical_json(), pipeline.digest)
+    variants = [Variant(each["name"], Artifact(**each["graph"]), each["metrics"]) for each in result["variants"]]
+    results, quality = specs.judged(variants, spec), specs.quality(spec)
+    passed = choice.passing(variants, results)
+    best = frontier({each.name: each.metrics for each in passed}, quality)
+    failed = {each.name: [r.gate for r in results if r.variant == each.name and not r.passed] for each in variants}
+    rows = [
+        (
+            each.name,
+            f"{each.metrics[SIZE] / 1e3:.0f} kB",
+            f"{each.metrics.get(MEMORY, 0.0) / 1e6:.1f} MB",
+            *(f"{each.metrics[name]:.3f}" for name in (LATENCY, P99, BATCH_LATENCY)),
+            f"{quality.name} {quality.text(each.metrics[quality.name])}",
+            ", ".join(failed[each.name]) or "passed",
+            "yes" if each.name in best else "",
+        )
+        for each in variants
+    ]
+    rows += [(each["variant"], *[""] * 6, "does not apply", "") for each in result["not_applicable"]]
+    return [f"| {' | '.join(row)} |" for row in (_HEADS, ["---"] * len(_HEADS), *rows)]
+
+
+def main() -> None:
+    """Measure what is asked for, and print a table of each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compression", description="The frontier of variants.")
+    parser.add_argument("--only", nargs="*", default=list(SUBJECTS), choices=SUBJECTS, help="names; all when left out")
+    parser.add_argument("--results", type=Path, help="file of what is measured, as JSON")
+    arguments = parser.parse_args()
+    make_deterministic()
+    found = {}
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+            pipeline, result = measured(name, Path(folder))
+        found[name] = result
+        print(f"\n**{name}**, on {result['cpu_class']}\n", *table(pipeline, result), sep="\n", flush=True)
+    if arguments.results:
+        arguments.results.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
