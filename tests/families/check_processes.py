@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from headrace.events.v1 import artifact_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace_data.folder import FileRef, Folder
-from headrace_data.spec import Pipeline, load_pipeline
+from headrace_data.spec import Budget, Pipeline, load_pipeline
 from headrace_runtime.kafka import LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.object_store import ObjectStore
@@ -124,6 +124,50 @@ def test_two_processes_go_on_where_one_was_killed(lane: Lane, expected: Mapping[
     assert code == 0
     assert [line["step"] for line in lines] == [3, 4]
     assert distance(lane.weights(expected), lane.weights(lane.result("moved"))) < NEAR["fsdp"]
+
+
+def changed(pipeline: Pipeline, **changes: Any) -> Pipeline:
+    return pipeline.model_copy(update={"train": pipeline.train.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_group_with_dropout_goes_on_within_an_epoch_as_if_never_stopped(lane: Lane, strategy: str) -> None:
+    """Each process takes up what its generator had drawn."""
+    network = two(strategy).train.network.model_copy(update={"dropout": 0.3})
+    pipeline = changed(two(strategy), network=network, epochs=30)
+    often = 1e-6  # seconds: after each question whether one is due
+    _, code = run(lane.assignment(pipeline, "straight", checkpoint_s=often))
+    assert code == 0
+    (holds := lane.folder / "holds").mkdir()
+    (holds / "step-2").touch()
+    with started(lane.assignment(pipeline, "stopped", checkpoint_s=often), **{CHILD_VARIABLE: str(holds)}) as child:
+        until("the process that leads is held", (held := holds / "step-2.held").exists)
+        held.unlink()  # it goes on, and is killed in the midst of what follows
+        folder = Path(lane.store.url) / "runs" / "stopped" / "attempt-1"
+        until("a checkpoint within an epoch", lambda: _midway(folder))
+        child.kill()
+    assert lane.store.read("runs/stopped/result.json") is None
+    _, code = run(lane.assignment(pipeline, "stopped", 2, often))
+    assert code == 0
+    straight, stopped = (lane.weights(lane.result(name)) for name in ("straight", "stopped"))
+    assert distance(straight, stopped) == 0
+
+
+def _midway(folder: Path) -> bool:
+    """Return whether a checkpoint of the third epoch, or a later one, is kept."""
+    told = []
+    for file in folder.glob("checkpoint-*.json"):
+        with suppress(ValueError, OSError):
+            told.append(json.loads(file.read_bytes()))
+    return any(each["epoch"] >= 2 and each["midway"] for each in told)
+
+
+def test_processes_spend_one_budget_and_stop_together(lane: Lane) -> None:
+    budget = Budget.model_validate({"cpu": "1s"})
+    lines, code = run(lane.assignment(changed(two("ddp"), budget=budget, epochs=100_000), "spent"))
+    assert code == 0
+    assert len(lines) < 100_000
+    assert lane.result("spent")["epochs"] == lines[-1]["step"]
 
 
 def test_what_is_wrong_with_the_work_is_told_once(lane: Lane) -> None:

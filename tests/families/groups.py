@@ -61,7 +61,7 @@ class Lane:
     folder: Path
     dataset: dict[str, Any]
 
-    def assignment(self, pipeline: Pipeline, run_id: str, attempt: int = 1) -> dict[str, Any]:
+    def assignment(self, pipeline: Pipeline, run_id: str, attempt: int = 1, checkpoint_s: float = 0) -> dict[str, Any]:
         told = {
             "run_id": run_id,
             "attempt": attempt,
@@ -69,7 +69,7 @@ class Lane:
             "output": output_prefix(run_id, attempt),
             "spec": pipeline.canonical_json().decode(),
             "dataset": self.dataset,
-            "checkpoint_s": 0,
+            "checkpoint_s": checkpoint_s,
             "packages": [],
         }
         file = self.folder / f"{run_id}-{attempt}.json"

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from headrace_learning.training.checkpoint import Checkpoint, Midway
+from headrace_learning.training.checkpoint import Checkpoint, Cut, Midway, Shard
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.folder import output_prefix
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
@@ -102,3 +102,30 @@ def test_checkpoints_are_due_after_a_time_or_after_each_epoch(
     assert timed.due(midway=True)
     timed.save(_checkpoint(1))
     assert not timed.due(midway=True)
+
+
+def test_parts_count_where_all_processes_have_written_them(store: ObjectStore) -> None:
+    ranks = [_attempt(store, 1) for _ in range(2)]
+
+    def save(rank: int, epoch: int, batches: int = 0) -> None:
+        cut = Cut(0, 2 * rank, 2, 4)
+        ranks[rank].save(replace(_checkpoint(epoch, batches=batches), shard=Shard(rank, 2, {"w": cut})))
+
+    def found(subject: str = "s") -> list[tuple[int, int]]:
+        return [read().place for read in _attempt(store, 2).shards(subject)]
+
+    save(0, 1)
+    assert found() == []
+    save(1, 1)
+    assert found() == [(1, 0), (1, 0)]
+    for rank in range(2):
+        save(rank, 1, batches=3)
+    assert found() == [(1, 3), (1, 3)], "within an epoch as well"
+    save(0, 2)  # over the older one of this process; the other was killed before it had written
+    assert found() == [(1, 3), (1, 3)]
+    assert found("another subject") == []
+    assert _attempt(store, 2).newest("s") is None, "a part is no checkpoint of a process that has everything"
+    parts = [read() for read in _attempt(store, 2).shards("s")]
+    assert [part.shard and part.shard.rank for part in parts] == [0, 1]
+    store.write("runs/run/attempt-1/checkpoint-1.1-of-2.safetensors", b"cut")
+    assert found() == []

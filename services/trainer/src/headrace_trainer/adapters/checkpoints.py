@@ -5,6 +5,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from headrace_learning.errors import BrokenCheckpoint
@@ -52,7 +53,8 @@ class StoredCheckpoints:
         parts = defaultdict[str, dict[int, tuple[str, Checkpoint]]](dict)
         for name in self._store.list(self._run_prefix):
             if (match := _SHARD.fullmatch(name)) and (read := self._read(match["stem"])) and read.shard:
-                parts[match["whole"]][read.shard.rank] = match["stem"], read.with_tensors({}, read.shard)
+                told = replace(read, weights={}, best_weights={}, optimizer={})  # one part at a time is in memory
+                parts[match["whole"]][read.shard.rank] = match["stem"], told
         newest: list[str] = []
         furthest: Checkpoint | None = None
         for found in parts.values():
