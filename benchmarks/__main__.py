@@ -1,6 +1,9 @@
-"""Measures serving, streaming, training and an idle platform with a broker and a cache of its own, and prints tables.
+"""Measures serving, streaming, training, methods of compression and an idle platform, and prints tables.
 
-python -m benchmarks [serving] [streaming] [training] [streamed] [processes] [idle] [--rounds N] [--results FILE]
+A broker and a cache of its own serve it.
+
+python -m benchmarks [serving] [streaming] [training] [streamed] [methods] [processes] [idle] [--rounds N]
+    [--results FILE]
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from headrace_local.launcher import Platform
 
 from benchmarks import figures
 from benchmarks.idle import comparison as idle
+from benchmarks.methods import comparison as methods
 from benchmarks.serving import comparison as serving
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
@@ -26,6 +30,7 @@ PARTS = {
     "training": training.run,
     "streamed": streamed.run_rounds,
     "processes": processes.run,
+    "methods": methods.run,
     "idle": idle.run,
 }
 
