@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from headrace_data.spec import load_pipeline
-from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, TASKS, in_each_slice
+from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, MEMBERSHIP_GATE, TASKS, in_each_slice
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.choice import ordered
@@ -92,6 +92,20 @@ def test_embeddings_are_judged_where_they_are_answered_alone():
     assert judged == [[], [Limit(EMBEDDING_GATE, 0.99)]]
     for metrics, passed in (({}, False), ({"embedding_cosine": 0.98}, False), ({"embedding_cosine": 0.99}, True)):
         assert results_of(INT8 | metrics, judged[1])["embeddingCosine"].passed is passed
+
+
+def test_what_losses_give_away_is_judged_where_it_is_limited_alone():
+    judged = []
+    for gates in ("", "gates: {membershipAuc: 0.55}"):
+        text = TEXTS.format(digest=f"sha256:{64 * '0'}", more="") + f"compress: {{{gates}}}\n"
+        pipeline = load_pipeline(text)
+        spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+        judged.append([limit for limit in specs.limits(spec) if limit.gate is MEMBERSHIP_GATE])
+    assert judged == [[], [Limit(MEMBERSHIP_GATE, 0.55)]]
+    # fp32 as well: what a version gives away is no matter of how small it is.
+    for told, passed in (({}, False), ({"membership_auc": 0.56}, False), ({"membership_auc": 0.55}, True)):
+        results = judge([variant("fp32", FP32 | told), variant("int8", INT8 | told)], judged[1])
+        assert [result.passed for result in results] == [passed, passed]
 
 
 def test_every_variant_is_judged_by_every_gate_in_order():

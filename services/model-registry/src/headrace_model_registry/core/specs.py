@@ -10,6 +10,7 @@ from headrace_data.spec import Objective, Pipeline, Privacy, own_name, parse_can
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
+    MEMBERSHIP_GATE,
     SOUND_GATES,
     TASKS,
     Measure,
@@ -109,7 +110,9 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     gates = parsed.compress.gates
     task = TASKS[parsed.task]
     embeddings = (EMBEDDING_GATE,) if parsed.answers_embeddings else ()
-    asked = [(gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES, *embeddings)]
+    asked = [
+        (gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES, *embeddings, MEMBERSHIP_GATE)
+    ]
     held = [Limit(gate, value) for gate, value in asked if value is not None]
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
