@@ -2,7 +2,7 @@
 
 Each run is the trainer's own child with an assignment. Rows by the second are counted from the end of the first epoch
 to that of the last, so that imports and reading are no part of them; memory is the largest resident set of a process
-until the last epoch is told, above that of one that has only imported the same.
+until the last epoch but one is told, above that of one that has only imported the same.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ class Round:
     rows_per_cpu_s: float
     """By the second of processor time of the busiest process: what is reached where each has a core to itself."""
     peak_mb: float
-    """The largest resident set of any process that learns, until the last epoch is told."""
+    """The largest resident set of any process that learns, until the last epoch but one is told.
+
+    Behind the last one follows what is done at the end of a run, sooner than a line is read.
+    """
     whole_mb: float
     """The same until its end, with the export on the process that leads."""
 
@@ -131,18 +134,18 @@ def _run(assignment: Mapping[str, object], file: Path, rows: int) -> Round:
     ) as child:
         assert child.stdout is not None
         watch = _Watch(child.pid)
-        ends, used, peak_mb = [], [], 0.0
+        ends, used, peaks_mb = [], [], []
         for _ in child.stdout:
             ends.append(time.perf_counter())
             used.append(watch.cpu_s())
-            peak_mb = watch.peak_mb()
+            peaks_mb.append(watch.peak_mb())
         child.wait()
         watch.stop()
     if child.returncode:
         raise RuntimeError(f"{assignment['run_id']}: expected a run that ends well, got code {child.returncode}")
     learned = rows * (len(ends) - 1)
     busiest_s = max(used[-1][pid] - used[0][pid] for pid in used[-1])
-    return Round(learned / (ends[-1] - ends[0]), learned / busiest_s, peak_mb, watch.peak_mb())
+    return Round(learned / (ends[-1] - ends[0]), learned / busiest_s, peaks_mb[-2], watch.peak_mb())
 
 
 class _Watch:
