@@ -76,7 +76,7 @@ bench-privacy: $(READY) ## Measure what privacy costs on two tables (three minut
 	@$(BIN)/python -m benchmarks.privacy
 
 bench-compression: $(READY) ## Measure every variant of four models, judge them, and show the frontiers (two minutes)
-	@$(BIN)/python -m benchmarks.compression
+	@$(BIN)/python -m benchmarks.compression.frontiers
 
 bench-advice: $(READY) ## Measure what `headrace advise` says beside a search of twenty trials (half an hour)
 	@$(BIN)/python -m benchmarks.advice

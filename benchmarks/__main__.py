@@ -2,7 +2,7 @@
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [streaming] [training] [streamed] [methods] [processes] [idle] [--rounds N]
+python -m benchmarks [serving] [streaming] [training] [streamed] [compression] [processes] [idle] [--rounds N]
     [--results FILE]
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from headrace_local.launcher import Platform
 
 from benchmarks import figures
+from benchmarks.compression import comparison as compression
 from benchmarks.idle import comparison as idle
-from benchmarks.methods import comparison as methods
 from benchmarks.serving import comparison as serving
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
@@ -30,7 +30,7 @@ PARTS = {
     "training": training.run,
     "streamed": streamed.run_rounds,
     "processes": processes.run,
-    "methods": methods.run,
+    "compression": compression.run,
     "idle": idle.run,
 }
 

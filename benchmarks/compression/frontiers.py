@@ -1,6 +1,6 @@
 """The frontier of the examples: every variant that a pipeline can ask for, measured and judged as the platform does.
 
-python -m benchmarks.compression [--only NAME ...] [--results FILE]
+python -m benchmarks.compression.frontiers [--only NAME ...] [--results FILE]
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def table(pipeline: Pipeline, result: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     """Measure what is asked for, and print a table of each."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compression", description="The frontier of variants.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compression.frontiers", description="The frontier of variants."
+    )
     parser.add_argument("--only", nargs="*", default=list(SUBJECTS), choices=SUBJECTS, help="names; all when left out")
     parser.add_argument("--results", type=Path, help="file of what is measured, as JSON")
     arguments = parser.parse_args()
