@@ -103,3 +103,10 @@ def test_a_rollback_brings_back_what_each_class_served(story, ledger):
 def test_a_measurement_without_a_class_is_served_everywhere_as_before(story, world, ledger):
     released = ledger.decide(replace(world.compressed(story.compress()), cpu_class=""))
     assert (released.variant, released.classes, released.unmeasured) == ("int8", (), None)
+
+
+def test_where_fp32_fails_what_is_limited_whatever_the_processor_no_other_class_gets_it(story, world, ledger):
+    measured = world.compressed(story.compress())
+    fp32 = replace(measured.variants[0], metrics={**measured.variants[0].metrics, "non_finite_rows": 1.0})
+    released = ledger.decide(replace(measured, variants=(fp32, *measured.variants[1:])))
+    assert ([each.variant for each in released.classes[0].variants], released.unmeasured) == (["int8"], None)

@@ -1,12 +1,17 @@
 """The champion's variants made again with rows of a newer dataset."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import RunState, VersionState
-from headrace_model_registry.core.wishes import Recalibration
+from headrace_model_registry.core.roots import roots
+from headrace_model_registry.core.wishes import Recalibration, Rollback
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -75,8 +80,31 @@ def test_what_is_asked_for_in_vain_is_told(story, first, ledger, world):
     assert reason().startswith(f"run {again.run_id} made the variants of version 1 of model digits")
 
 
-def test_a_version_that_is_released_meanwhile_stays(asked, first, world, ledger):
-    other = replace(first, version_id="sha256:other", epoch=2)
+def test_a_version_that_is_released_meanwhile_stays_and_so_does_what_a_rollback_serves(asked, first, world, ledger):
+    graph = Artifact("store/other", "sha256:" + "8" * 64, 300)
+    other = replace(first, version_id="sha256:other", ordinal=2, epoch=2, graph=graph, classes=(), unmeasured=None)
     ledger.write(other)
-    assert ledger.learn(world.compressed(asked)) == []
+    measured = world.compressed(asked)
+    newer = Artifact("store/newer", "sha256:" + "9" * 64, 300)
+    newer_variants = (measured.variants[0], replace(measured.variants[1], graph=newer))
+    assert ledger.learn(replace(measured, variants=newer_variants)) == []
     assert ledger.catalogue.aliases["digits", "champion"].released == other
+    kept = roots(ledger.catalogue, {}, START).artifacts
+    (back,) = ledger.grant(Rollback("digits", 1))
+    assert back.graph == first.graph
+    assert {back.graph, newer} <= kept.keys()
+
+
+def test_rows_that_a_champion_may_have_learned_from_measure_nothing(story, first, ledger):
+    story.changed(salt="other").fail(2)
+    assert "keeps apart for its test" in ledger.grant(Recalibration("digits")).reason
+
+
+def test_a_champion_that_answers_another_question_is_left_alone(asked, first, world, ledger):
+    assert ledger.learn(world.failed(asked)) == []
+    document = world.document().replace(b"train:\n", b"train:\n  task: regression\n")
+    document = document.replace(b"gates: {agreement: 0.98}", b"gates: {}")
+    pipeline = load_pipeline(document)
+    ledger.learn(replace(world.applied(), spec=facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest)))
+    ledger.learn(world.failed(list(ledger.catalogue.runs.values())[-1].request))
+    assert "answers another question" in ledger.grant(Recalibration("digits")).reason

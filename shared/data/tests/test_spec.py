@@ -256,6 +256,9 @@ def test_a_problem_names_its_place_and_what_came(old: str, new: str, expected: s
         ("prepare: {freeze: {afterIdle: 0s}}", 'expected a duration between 1ms and 365d, got "0s"'),
         ("prepare: {freeze: {afterRecords: 0}}", "expected greater than or equal to 1, got 0"),
         ("prepare: {freeze: {minRecords: 9}}", "prepare.freeze.minRecords: expected afterIdle beside it"),
+        ("serve: {objective: {p99: null}}", "serve.objective: expected fastest, quality, {p99: DURATION}"),
+        ("serve: {objective: {p99: [1]}}", "serve.objective.p99: expected a duration"),
+        ("serve: {degrade: true}", "serve.degrade: expected serve.objective to be quality, {p99: DURATION}"),
         (
             "prepare: {freeze: {minRecords: 9, afterRecords: 8, afterIdle: 1s}}",
             "prepare.freeze.minRecords: expected at most afterRecords (8), got 9",

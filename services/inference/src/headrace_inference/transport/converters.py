@@ -256,6 +256,10 @@ def _variants_on(cpu_class: str, message: model_pb2.ModelReleased) -> list[model
     if not message.classes:
         return [model_pb2.ServedVariant(variant=message.variant, graph=message.graph)]
     own = next((each for each in message.classes if each.cpu_class == cpu_class and each.variants), None)
+    if own is None and not message.HasField("unmeasured"):
+        measured = ", ".join(each.cpu_class for each in message.classes)
+        told = f"fp32 failed its gates, and the others were measured on {measured}"
+        raise Unprocessable(f"ModelReleased of {message.model!r}: nothing to be served on {cpu_class}: {told}")
     return [message.unmeasured] if own is None else list(own.variants)
 
 

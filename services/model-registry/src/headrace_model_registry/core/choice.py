@@ -54,9 +54,12 @@ def by_class(cpu_class: str, chosen: Sequence[Variant]) -> tuple[ClassVariants, 
     return (ClassVariants(cpu_class, tuple(map(served, chosen))),) if cpu_class else ()
 
 
-def on_unmeasured(variants: Sequence[Variant]) -> ServedVariant | None:
-    """Return what is served where nothing was measured: the version as it was trained."""
-    return next((served(each) for each in variants if each.name == REFERENCE_VARIANT), None)
+def on_unmeasured(variants: Sequence[Variant], results: Sequence[GateResult]) -> ServedVariant | None:
+    """Return what is served where nothing was measured: the version as it was trained; None where that failed a gate.
+
+    What it fails is what a pipeline limits whatever the processor is, such as how well one tells who was learned from.
+    """
+    return next((served(each) for each in passing(variants, results) if each.name == REFERENCE_VARIANT), None)
 
 
 def served(variant: Variant) -> ServedVariant:

@@ -302,7 +302,7 @@ class ModelReleased:
 
     `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when a candidate was released. Where
     `classes` is empty, as in releases of before there were any, `graph` is served on every class of processors; else
-    `unmeasured` is on those that are not among them.
+    `unmeasured` is on those that are not among them; where it is None too, they keep what they have.
     """
 
     model: str

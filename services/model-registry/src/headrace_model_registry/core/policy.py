@@ -378,6 +378,6 @@ def _released(
         cache=specs.cache_policy(spec),
         cache_ttl_s=specs.cache_ttl_s(spec),
         classes=classes,
-        unmeasured=choice.on_unmeasured(version.variants) if classes else None,
+        unmeasured=choice.on_unmeasured(version.variants, results) if classes else None,
         degrade=specs.degrades(spec),
     )

@@ -52,9 +52,14 @@ def wanted(catalogue: Catalogue, wish: Recalibration) -> CompressionRequested | 
     spec = catalogue.specs[pipeline, newest.frozen.spec_digest]
     if not specs.same_rows(learned_by, spec):
         return f"{told} has other features than dataset {newest.frozen.dataset_id}, the newest"
+    if not specs.same_split(learned_by, spec):
+        return f"{told} learned from rows that dataset {newest.frozen.dataset_id}, the newest, keeps apart for its test"
     own = own_name(pipeline, newest.frozen.incarnation)
     in_force = catalogue.pipelines[pipeline].spec
     spec = in_force if specs.same_rows(in_force, spec) else spec
+    asked = catalogue.runs.get(trained.run_id)
+    if asked is not None and not specs.same_question(asked.request.spec, spec):
+        return f"{told} answers another question than pipeline {pipeline} asks by now"
     parsed = specs.parse(spec)
     if parsed.train.privacy is not None or parsed.compress.gates.membership_auc is not None:
         return f"{told} keeps to itself which rows it learned from: newer ones would be used beside what was reckoned"

@@ -1,6 +1,6 @@
 """What of the object store is needed, as the catalogue has it: where the references begin that keep objects.
 
-* Everything that is served, and every version that was not retired, with its dataset.
+* Everything that is served, and every version that was not retired, with its dataset and what a rollback would serve.
 * The dataset that a pipeline froze last; every one, unless the pipeline says what it retains.
 * What runs that are asked for and have not ended read, and their folders as a whole.
 * The history of each pipeline in force: the segments that its windows may take.
@@ -18,7 +18,7 @@ from headrace_data.spec import Kept
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.backfill import Artifact
-from headrace_model_registry.core.catalogue import Catalogue, RunRecord, RunState, Version, VersionState
+from headrace_model_registry.core.catalogue import Catalogue, Release, RunRecord, RunState, Version, VersionState
 from headrace_model_registry.core.facts import (
     DatasetReference,
     ModelReleased,
@@ -71,10 +71,21 @@ def roots(catalogue: Catalogue, histories: Histories, moment: datetime) -> Roots
         for run in home.runs.values():
             if run.state in (RunState.RUNNING, RunState.WAITING) or (is_gone and _may_go_on(run, moment)):
                 _add_run(found, run)
-        for release in home.aliases.values():
+        for release in (*home.aliases.values(), *_of_kept(home)):
             for graph in _served(release.released):
                 found.artifacts[graph] = VERSION
     return found
+
+
+def _of_kept(home: Catalogue) -> Iterator[Release]:
+    """Yield the releases of versions that were not retired: what a rollback serves.
+
+    Their variants alone would not do: a recalibration replaces those whether or not a release followed from it.
+    """
+    for release in home.releases:
+        version = home.versions.get((release.released.pipeline, release.released.version_id))
+        if version is not None and version.state is not VersionState.RETIRED:
+            yield release
 
 
 def _served(released: ModelReleased) -> Iterator[Artifact]:

@@ -29,7 +29,9 @@ def _form_of_objective(value: object) -> str | None:
         return "bounds"
     if isinstance(value, str):
         return "a word" if value in get_args(Aim) else None
-    return "bounds" if isinstance(value, dict) and value.keys() & {"p99", "size"} else None
+    # One of them at least: bounds that bound nothing choose nothing.
+    given = isinstance(value, dict) and any(value.get(each) is not None for each in ("p99", "size"))
+    return "bounds" if given else None
 
 
 # Told apart by form, as a window is.

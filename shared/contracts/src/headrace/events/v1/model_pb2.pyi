@@ -685,7 +685,9 @@ class ModelReleased(_message.Message):
 
     @_builtins.property
     def unmeasured(self) -> Global___ServedVariant:
-        """What is served on classes that were not measured: fp32. Unset where classes is empty."""
+        """What is served on classes that were not measured: fp32. Unset where classes is empty, and where fp32 itself failed a
+        gate: such classes keep what they have then.
+        """
 
     def __init__(
         self,
