@@ -238,10 +238,19 @@ def test_cheaper_variants_are_loaded_beside_the_one_that_is_served(
     graph: bytes,
     make_graph: MakeGraph,
     make_release: MakeRelease,
-    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     int8, broken = (CheaperVariant(name, stored(store, data)) for name, data in (("int8", make_graph(3)), ("x", b"x")))
-    release = make_release(graph=stored(store, graph), variant="fp32", cheaper=(broken, int8))
+    unread = CheaperVariant("y", stored(store, make_graph(4)))
+    fetch = loader._graphs.get
+
+    def get(wanted: Graph) -> bytes:
+        if wanted == unread.graph:
+            raise OSError("no space left on device")
+        return fetch(wanted)
+
+    monkeypatch.setattr(loader._graphs, "get", get)
+    release = make_release(graph=stored(store, graph), variant="fp32", cheaper=(broken, unread, int8))
     loader.announce(release, Context())
     health.wait("model/digits", True)
     best = shelf.resolve("digits", "")
@@ -333,6 +342,10 @@ def test_a_replica_serves_what_was_measured_on_its_class_of_processors() -> None
     message.degrade = True
     assert [each.variant for each in to_release(message, "avx512-vnni").cheaper] == ["int8"]
     assert to_release(message, "arm64").cheaper == ()
+    message.ClearField("unmeasured")
+    assert to_release(message, "avx2").variant == "int8"
+    with pytest.raises(Unprocessable, match="nothing to be served on arm64: fp32 failed its gates"):
+        to_release(message, "arm64")
 
 
 def test_an_event_needs_a_digest() -> None:

@@ -201,7 +201,7 @@ class ReleaseLoader(Background):
             try:
                 model = self._model(answered)
                 yield LoadedVersion(answered, model, model.warm(), self._prefix_of(answered), degraded=True)
-            except HeadraceError as error:
+            except Exception as error:  # whatever it is: the one that is served is at hand
                 logger.warning("%s did not load, and nothing answers in its place under overload: %s", answered, error)
 
     def _again(self, release: Release, held: LoadedVersion) -> LoadedVersion:
