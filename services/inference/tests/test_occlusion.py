@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from headrace import open_inference as oip
 from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.core.occlusion import Occlusion
+from headrace_inference.core.releases import CachePolicy
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.core.signature import Signature, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, Array
@@ -22,6 +25,7 @@ from headrace_runtime.errors import InvalidInput
 from headrace_runtime.rpc.admission import Capacity
 
 FP64 = DATATYPES["FP64"]
+X = TensorSpec("x", FP64, ("rows", 2))
 SIGNATURE = Signature(
     [
         TensorSpec("size", FP64, ("rows",), optional=True),
@@ -171,6 +175,26 @@ def test_a_served_graph_explains_its_answer(plane: Plane) -> None:
     without[0, 2, 5] = 0
     other = ask(plane, np.concatenate([without, blank]))["probabilities"][0]
     np.testing.assert_allclose(added[2 * 8 + 5], found["probabilities"][0] - other, atol=1e-6)
+
+
+def test_rows_that_depend_on_others_are_explained_each_alone() -> None:
+    class Blurred:
+        """Answers each row less the mean of its call, as ranges of a call blur what is near."""
+
+        signature = Signature([X], [replace(X, name="y", depends=True)], max_rows=8)
+
+        def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+            return [3 * arrays["x"] - arrays["x"].mean(axis=0) for _ in outputs]
+
+    release: Any = SimpleNamespace(cache=CachePolicy.OFF)
+    apart = LoadedVersion(release, Blurred(), Speed(1e-5, 1e-7), b"").with_rows_apart()
+    occlusion = Occlusion.of(apart.model.signature, {"x": np.array([[4.0, 5.0], [0.0, 1.0]])}, 2)
+    answers = dict(zip("y", apart.model.run(occlusion.arrays, ["y"]), strict=True))
+    found = {each.name: each.raw for each in occlusion.tensors(apart.model.signature, answers)}
+
+    assert np.frombuffer(found["y"]).tolist() == [8.0, 10.0]
+    assert np.frombuffer(found["y/occlusion"]).reshape(2, 2).tolist() == [[8.0, 0.0], [0.0, 8.0]]
+    assert apart.speed.of(4) == pytest.approx(4e-5)
 
 
 def test_another_method_is_refused_and_named(plane: Plane) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from headrace_runtime.errors import InvalidInput, NotFound, Unavailable
 
 from headrace_inference.core.releases import CachePolicy, Failing, Place, Release
+from headrace_inference.core.tensors import Array
 from headrace_inference.ports import Model
 
 CHAMPION = "champion"
@@ -35,6 +37,22 @@ class Speed:
         return self.first_row_s + (rows - 1) * self.next_row_s
 
 
+class _RowByRow:
+    """A model that computes each row of a call by itself."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.signature = model.signature
+
+    def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Compute the outputs named, in that order."""
+        rows = range(len(next(iter(arrays.values()))))
+        parts = [
+            self._model.run({name: array[row : row + 1] for name, array in arrays.items()}, outputs) for row in rows
+        ]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
     """A released version in memory, warm."""
@@ -57,6 +75,13 @@ class LoadedVersion:
             policy is CachePolicy.AUTO and self.speed.first_row_s > SLOWER_THAN_CACHE_S
         )
         object.__setattr__(self, "cached", pays)
+
+    def with_rows_apart(self) -> LoadedVersion:
+        """Return it with answers that are those to each row alone, which a graph may answer otherwise in a batch."""
+        if not self.model.signature.depends:
+            return self
+        speed = replace(self.speed, next_row_s=self.speed.first_row_s)
+        return replace(self, model=_RowByRow(self.model), speed=speed)
 
 
 @dataclass(frozen=True, slots=True)

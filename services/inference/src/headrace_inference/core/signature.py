@@ -83,6 +83,8 @@ class Signature:
         self.output_names = tuple(spec.name for spec in outputs)
         self.batched = all(spec.shape and isinstance(spec.shape[0], str) for spec in (*inputs, *outputs))
         """Whether the first dimension of every tensor is the rows, of which callers choose how many."""
+        self.depends = any(spec.depends for spec in outputs)
+        """Whether the answer to a row depends on the other rows of its call."""
         self._specs = {spec.name: spec for spec in inputs}
         self._required = [spec.name for spec in inputs if not spec.optional]
         self._outputs = {spec.name: spec for spec in outputs}

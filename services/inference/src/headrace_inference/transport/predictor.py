@@ -251,7 +251,12 @@ class Predictor:
         started = time.perf_counter()
         with child_span(names.SPAN_INFER):
             results, queue_s = await self._compute.run(
-                work.version, occlusion.arrays, work.outputs, occlusion.rows, occlusion.size_bytes, left_s
+                work.version.with_rows_apart(),
+                occlusion.arrays,
+                work.outputs,
+                occlusion.rows,
+                occlusion.size_bytes,
+                left_s,
             )
         tensors = occlusion.tensors(signature, dict(zip(work.outputs, results, strict=True)))
         return _part_of(work, tensors, time.perf_counter() - started - queue_s, queue_s)
