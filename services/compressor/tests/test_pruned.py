@@ -72,6 +72,12 @@ def test_half_of_the_channels_go_and_most_answers_stay(kind: str, tmp_path: Path
         assert pruned(source) == made
 
 
+def test_a_ratio_at_which_nothing_goes_is_told(tmp_path: Path) -> None:
+    found = pruned(version_of(tmp_path, "mlp"), ratio=0.99, steps=1, epochs=1)
+    assert isinstance(found, NotApplicable)
+    assert "at which units of some layer go and others stay, got 0.99: none go" in found.reason
+
+
 def test_what_has_no_weights_of_the_spec_is_told(tmp_path: Path) -> None:
     source = version_of(tmp_path, "mlp")
     training = source.training

@@ -211,3 +211,10 @@ def test_what_is_looked_at_is_the_same_however_rows_are_cut() -> None:
 def test_without_training_rows_it_does_not_apply() -> None:
     made = METHODS["int8-static"].make(Source(LAYERS["products"]), section("int8-static"))
     assert made == NotApplicable("int8-static: expected rows of the training split to calibrate on, got none")
+
+
+def test_numbers_that_float_can_hardly_tell_apart_are_quantised_too() -> None:
+    tiny = made_of([helper.make_node("Gemm", ["x", "w", "b"], ["y"], "only")], w=normal(24, 5), b=normal(5))
+    made = quantised(tiny, np.full((20, 24), 1e-43, np.float32))
+
+    assert made.told["quantised"] == "1 of 1"

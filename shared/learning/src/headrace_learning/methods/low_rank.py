@@ -49,19 +49,13 @@ def factorise(source: Source, section: LowRankVariant) -> Made | NotApplicable:
             thin = _factors(product.weights.T.astype(np.float64), moments[product.name], section)
             if thin is not None:
                 factors[product.name] = thin
-                told[f"rank {product.node.name or product.name}"] = (
-                    f"{thin[0].shape[1]} of {min(product.weights.shape)}"
-                )
+                told[f"rank {product.node.name}"] = f"{thin[0].shape[1]} of {min(product.weights.shape)}"
     if not factors:
         return NotApplicable(
             f"low-rank: expected a matrix product (MatMul, Gemm) of which fewer weights keep {_share(section)}, "
             f"got none of {len(found)}"
         )
     return Made(_written(model, factors), source.calibration.told(rows) | told)
-
-
-def _named(product: Product) -> str:
-    return f"rank {product.node.name or product.name}"
 
 
 def _share(section: LowRankVariant) -> str:

@@ -20,6 +20,8 @@ _MOST_BYTES: Final = 64 * 2**20
 """What the tensors of one run may take that are looked at."""
 _MOST_ROWS: Final = 32
 _BINS: Final = 2048
+_LEAST: Final = float(np.finfo(np.float32).tiny) * _BINS
+"""Below it float32 cannot tell one bin from the next."""
 Numbers = npt.NDArray[np.float32]
 
 
@@ -71,7 +73,7 @@ class Histogram:
     def count(self, values: Numbers) -> None:
         """Count numbers, of which all were shown to `span` before."""
         finite = np.abs(values[np.isfinite(values)])
-        if self.largest > 0:
+        if self.largest > _LEAST:
             self.counts += np.histogram(finite, _BINS, (0.0, self.largest))[0]
 
     def cut(self, size: float) -> tuple[float, float]:

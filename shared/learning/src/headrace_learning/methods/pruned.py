@@ -62,6 +62,10 @@ def _pruned(lesson: Lesson, weights: bytes, section: PrunedVariant) -> Made:
         learn(network, Sources(lesson.rows, lesson.validation), lesson.learned.objective, lesson.run(train, "pruned"))
         _own_memory(network)
         plan.append({"step": step + 1, "numbers": _numbers(network)})
+    if _numbers(network) == before:
+        raise NotLearnable(
+            f"a ratio is expected at which units of some layer go and others stay, got {section.ratio:g}: none go"
+        )
     removed = [{"layer": name, "removed": places} for name, _, places in pruner.pruning_history()]
     return Made(lesson.exported(network), _told(section, train.seed, before, plan, removed))
 
