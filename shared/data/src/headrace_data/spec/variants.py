@@ -191,7 +191,8 @@ class Chain(Section):
 
     kind: Literal["chain"] = pydantic.Field(
         description="Each step makes a smaller graph of what the step before it made. Where one does not apply there "
-        "is no variant."
+        "is no variant. pruned comes first, then distilled, whose student then learns from the pruned network, then "
+        "low-rank, then what rounds weights."
     )
     name: DnsLabel = pydantic.Field(description="What it is called.")
     steps: Annotated[tuple[Step, ...], pydantic.Field(min_length=2, max_length=8)] = pydantic.Field(
@@ -235,8 +236,18 @@ def _called(variant: object) -> str | None:
     return VARIANT_NAMES.get(kind) if isinstance(kind, str) else None
 
 
+_BEFORE: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "pruned": ((), "as the first step: it begins from the version's weights"),
+    "distilled": (("pruned",), "as the first step, or behind pruned: a student begins anew"),
+    "low-rank": (("pruned", "distilled"), "before what rounds weights: it leaves no products to be factored"),
+}
+"""Steps that make nothing of what some others made: which may stand before them, and what is expected."""
+_LAST: Final = ("float16-weights", "int8-per-channel")
+"""Steps that round all weights there are."""
+
+
 def steps_are_different(draft: Draft) -> Iterator[Finding]:
-    """Demand of a chain each step once, and steps without names: the chain has one."""
+    """Demand of a chain each step once, in an order in which each can do something, and without names of their own."""
     variants = draft.at("compress", "variants")
     for position, variant in enumerate(variants if isinstance(variants, list) else ()):
         steps = variant.get("steps") if isinstance(variant, dict) else None
@@ -248,8 +259,11 @@ def steps_are_different(draft: Draft) -> Iterator[Finding]:
             kind = step.get("kind") if isinstance(step, dict) else None
             if kind is not None and kind in kinds:
                 yield path, f"expected each step once, got {kind} again"
-            if kind == "pruned" and place:
-                yield path, "expected pruned as the first step: it begins from the version's weights"
+            before, why = _BEFORE.get(kind, ((), "")) if isinstance(kind, str) else ((), "")
+            if why and any(isinstance(each, str) and each not in before for each in kinds):
+                yield path, f"expected {kind} {why}"
+            if kind in _LAST and place < len(steps) - 1:
+                yield path, f"expected {kind} as the last step: it leaves no weights to those behind it"
             if isinstance(step, dict) and "name" in step:
                 yield (*path, "name"), "expected a step without a name: the chain has one"
             kinds.append(kind)
