@@ -44,7 +44,7 @@ def test_runs_begin_until_the_next_would_go_beyond_the_total(story):
     assert "topic 'digits' to spend an epsilon of at most 5 of each row, got 2 beside 4 of 2 runs" in refused.reason
     assert spent(story) == (2, 4.0, 0.0002)
     run = story.ledger.catalogue.runs[refused.run_id]
-    assert (run.state, run.reason, run.refused) == (RunState.FAILED, refused.reason, True)
+    assert (run.state, run.reason, run.never_began) == (RunState.FAILED, refused.reason, True)
 
 
 def test_status_says_why_a_run_was_refused_until_one_begins(story):
@@ -106,6 +106,14 @@ def test_a_held_run_is_looked_at_when_it_begins(story):
     assert spent(story) == (1, 3.0, 0.0001)
     assert [type(each) for each in end(story, request)] == [facts.ModelReleased, facts.TrainingRefused]
     assert not story.ledger.catalogue.is_busy("digits")
+
+
+def test_a_run_that_waited_when_its_pipeline_was_deleted_spent_nothing(story):
+    story, _ = private(story)
+    story.train(1)
+    assert isinstance(story.train(2), facts.TrainingHeld)
+    story.ledger.learn(facts.PipelineDeleted("digits", 0))
+    assert spent(story) == (1, 2.0, 0.0001)
 
 
 def test_ten_tenths_are_no_more_than_one(story):

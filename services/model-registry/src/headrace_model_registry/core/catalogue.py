@@ -83,8 +83,8 @@ class RunRecord:
     state: RunState = RunState.RUNNING
     reason: str = ""
     end_time: datetime | None = None
-    refused: bool = False
-    """Whether it never began, for the privacy of the rows; it may be asked for again."""
+    never_began: bool = False
+    """Whether it failed before it began: refused for privacy, to be asked for again, or deleted while it waited."""
 
     @property
     def kind(self) -> RunKind:
@@ -248,7 +248,8 @@ class Catalogue:
         for run in list(self._latest_runs(event.pipeline))[::-1]:
             gone.runs[run.request.run_id] = self.runs.pop(run.request.run_id)
             if run.state in (RunState.RUNNING, RunState.WAITING):
-                gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted")
+                waited = run.state is RunState.WAITING
+                gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted", never_began=waited)
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
         self.departed[event.pipeline, event.incarnation] = gone
@@ -286,8 +287,7 @@ class Catalogue:
     @_fold.register
     def _(self, event: TrainingRefused, time: datetime) -> None:
         self._ask(TrainingRequested(event.run_id, event.pipeline, event.dataset, event.spec), time)
-        self._end_run(event.run_id, RunState.FAILED, time, event.reason)
-        self.runs[event.run_id] = replace(self.runs[event.run_id], refused=True)
+        self._end_run(event.run_id, RunState.FAILED, time, event.reason, never_began=True)
 
     @_fold.register
     def _(self, event: TrainingSuperseded, time: datetime) -> None:
@@ -374,10 +374,12 @@ class Catalogue:
         self.runs.pop(request.run_id, None)  # one that waited begins now: it becomes the latest
         self.runs[request.run_id] = RunRecord(request, time, state)
 
-    def _end_run(self, run_id: str, state: RunState, time: datetime, reason: str = "") -> None:
+    def _end_run(
+        self, run_id: str, state: RunState, time: datetime, reason: str = "", *, never_began: bool = False
+    ) -> None:
         run = self.runs.get(run_id)
         if run is not None:
-            self.runs[run_id] = replace(run, state=state, reason=reason, end_time=time)
+            self.runs[run_id] = replace(run, state=state, reason=reason, end_time=time, never_began=never_began)
 
     def _judge(
         self,

@@ -59,7 +59,7 @@ def troubles(catalogue: Catalogue, now: datetime) -> Iterator[PipelineTroubled]:
     for name in catalogue.pipelines:
         runs = (run for run in reversed(catalogue.runs.values()) if run.request.pipeline == name)
         latest = next((run for run in runs if isinstance(run.request, TrainingRequested)), None)
-        if latest is not None and latest.refused:
+        if latest is not None and latest.never_began:
             yield PipelineTroubled(name, PART, "model-registry", "", latest.reason, latest.end_time or now)
 
 
@@ -67,7 +67,7 @@ def _reserved(catalogue: Catalogue, topic: str) -> Iterator[tuple[float, float]]
     """Yield epsilon and delta of each run on a topic that was begun."""
     for home in catalogue.homes:
         for run in home.runs.values():
-            if not isinstance(run.request, TrainingRequested) or run.refused or run.state in _NOT_BEGUN:
+            if not isinstance(run.request, TrainingRequested) or run.never_began or run.state in _NOT_BEGUN:
                 continue
             privacy = specs.privacy(run.request.spec)
             if privacy is not None and specs.topic(run.request.spec) == topic:

@@ -174,7 +174,7 @@ def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue
     pipeline = frozen.pipeline
     run_id = specs.training_run_id(frozen, spec)
     known = catalogue.runs.get(run_id)
-    if known is not None and known.state is not RunState.SUPERSEDED and not known.refused:
+    if known is not None and known.state is not RunState.SUPERSEDED and not known.never_began:
         # Only where it was not wanted before: a rollback stays one, however often the same is asked for.
         return _back_to(run_id, spec, catalogue) if run_id != _wanted_run(pipeline, catalogue) else []
     dataset = DatasetReference(frozen.dataset_id, frozen.manifest)
