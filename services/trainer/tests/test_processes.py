@@ -1,19 +1,16 @@
-"""A run in two processes: the weights of one, and a killed process costs what came after its checkpoint."""
+"""A run in two processes: it goes on where one was, to the weights of one, and says what went wrong in any."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 import safetensors.torch
 import torch
@@ -21,17 +18,17 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import Compute, MlpNetwork, Pipeline
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.cores import available_cores
-from headrace_runtime.runs.child import DONE, FAILED, Failure, Progress, parse_line
+from headrace_runtime.runs.child import DONE, Progress, parse_line
 from headrace_runtime.runs.folder import RunFolder, output_prefix
-from headrace_runtime.telemetry.hold import CHILD_VARIABLE, POLL_S, Held
+from headrace_trainer.adapters.agent import _told
 from headrace_trainer.child import alone
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerState
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(available_cores() < 2, reason="a process of a group has a core of its own"),
 ]
-
-LONGEST_S = 120.0
 
 
 class Quiet:
@@ -62,7 +59,7 @@ def assignment(store: ObjectStore, digits: Pipeline, freeze: Callable[[Pipeline]
     }
 
 
-def start(assignment: dict[str, Any], attempt: int, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+def start(assignment: dict[str, Any], attempt: int, folder: Path) -> subprocess.Popen[bytes]:
     """Start a child as the worker does."""
     file = folder / f"attempt-{attempt}.json"
     told = {**assignment, "attempt": attempt, "output": output_prefix(assignment["run_id"], attempt)}
@@ -72,45 +69,26 @@ def start(assignment: dict[str, Any], attempt: int, folder: Path, **environment:
         [sys.executable, *strict, "-m", "headrace_trainer.child", str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **environment},
     )
-
-
-def held(path: Path) -> int:
-    """Wait until a process is held, and return its id."""
-    ends_s = time.monotonic() + LONGEST_S
-    while not path.exists():
-        assert time.monotonic() < ends_s
-        time.sleep(POLL_S)
-    return Held.read(path).pid
-
-
-def ranks(child: int) -> set[int]:
-    """Return the processes of a child's group; libraries may ask the system something in others."""
-    return {each.pid for each in psutil.Process(child).children() if "headrace_trainer.rank" in each.cmdline()}
 
 
 def weights(store: ObjectStore, result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return safetensors.torch.load(store.get(Artifact(**result["weights"])))
 
 
-def test_a_group_whose_process_is_killed_goes_on_and_ends_with_the_weights_of_one_process(
+class Interrupted(Quiet):
+    """Ends a run after its second epoch."""
+
+    def progress(self, step: int, steps: int, metrics: Any, eta_s: float) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_group_goes_on_from_a_checkpoint_and_ends_with_the_weights_of_one_process(
     assignment: dict[str, Any], store: ObjectStore, tmp_path: Path
 ) -> None:
-    (holds := tmp_path / "holds").mkdir()
-    (holds / "step-2").touch()
-    with start(assignment, 1, tmp_path, **{CHILD_VARIABLE: str(holds)}) as child:
-        assert child.stdout is not None
-        leader = held(holds / "step-2.held")
-        (other,) = ranks(child.pid) - {leader}
-        os.kill(other, signal.SIGKILL)
-        lines = [parse_line(line) for line in child.stdout]
-        assert child.wait() == FAILED
-    assert [line.step for line in lines if isinstance(line, Progress)] == [1, 2]
-    assert isinstance(lines[-1], Failure)
-    assert lines[-1].reason == "GroupFailed: process 1 of 2 was killed by SIGKILL"
-    assert not psutil.pid_exists(leader)
-
+    with pytest.raises(KeyboardInterrupt):
+        alone({**assignment, "attempt": 1, "output": output_prefix("together", 1)}, Interrupted())
     with start(assignment, 2, tmp_path) as child:
         assert child.stdout is not None
         lines = [parse_line(line) for line in child.stdout]
@@ -124,6 +102,26 @@ def test_a_group_whose_process_is_killed_goes_on_and_ends_with_the_weights_of_on
     expected, found = weights(store, one), weights(store, result)
     assert max(float((expected[name] - found[name]).abs().max()) for name in expected) < 1e-5
     assert result["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("codes", "said", "told"),
+    [
+        ((1, 1), "OSError: no space", "OSError: no space"),
+        ((-15, 1), "OSError: no space", "OSError: no space"),  # the agent has ended the other
+        ((1, -9), "RuntimeError: a connection is gone", "process 1 of 2 was killed by SIGKILL"),
+        ((-15, -9), "", "process 1 of 2 was killed by SIGKILL"),
+        ((None, 3), "", "process 1 of 2 ended with code 3"),
+        ((None, None), "", "none of 2 processes gave a result"),
+    ],
+)
+def test_the_reason_is_that_of_the_process_that_met_the_fault(
+    codes: tuple[int | None, ...], said: str, told: str
+) -> None:
+    failures = {
+        rank: ProcessFailure(rank, 100 + rank, code, os.devnull) for rank, code in enumerate(codes) if code is not None
+    }
+    assert _told(RunResult(WorkerState.FAILED, failures=failures), 2, said) == told
 
 
 UNPICKLED = """

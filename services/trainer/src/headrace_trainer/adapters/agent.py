@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -134,10 +135,10 @@ def _told(ended: RunResult, processes: int, reason: str) -> str:
     failures = sorted(ended.failures.items(), key=lambda each: each[1].timestamp)
     if not failures:
         return reason or f"none of {processes} processes gave a result"
-    rank, failure = failures[0]
-    killed = [
-        f"process {place} of {processes} was killed by {each.signal_name()}"
-        for place, each in failures
-        if each.exitcode < 0
-    ]
-    return killed[0] if killed else reason or f"process {rank} of {processes} ended with code {failure.exitcode}"
+    # The agent itself ends by SIGTERM those that are left: who was killed otherwise has said nothing, others have.
+    killed = [each for each in failures if each[1].exitcode < 0 and each[1].exitcode != -signal.SIGTERM]
+    if reason and not killed:
+        return reason
+    rank, failure = (killed or failures)[0]
+    how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else f"ended with code {failure.exitcode}"
+    return f"process {rank} of {processes} {how}"
