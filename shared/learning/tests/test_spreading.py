@@ -103,4 +103,7 @@ def test_what_is_kept_of_parameters_apart_is_by_their_names() -> None:
     apart.zero_grad()
     apart.step()  # without any gradient, as of a layer that had no say in the loss
     assert apart.memory().keys() == {"mean/weight", "mean/bias", "square/weight", "square/bias", "steps"}
+    none = build_optimizer([((), 1.0)], choice, partial(Shards, names={}, group=Group(1, 2)))
+    none.step()  # of a process that has no part of any weight, as each has one row
+    assert none.memory().keys() == {"steps"}
     assert isinstance(Placed(layer, None, Group()).hold()([(layer.parameters(), 1.0)]), OneVector)

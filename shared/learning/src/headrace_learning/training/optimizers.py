@@ -186,7 +186,7 @@ class Adam(Optimizer):
     def __init__(self, parameters: Parameters, choice: OptimizerChoice) -> None:
         super().__init__(parameters, choice)
         self._mean, self._square = (parameters.vector(torch.zeros_like) for _ in range(2))
-        self._steps = torch.zeros((), device=parameters.weights[0].device)
+        self._steps = torch.zeros((), device=parameters.device)
 
     def _move(self, rate: float) -> None:
         held = self._held

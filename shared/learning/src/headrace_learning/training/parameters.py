@@ -32,6 +32,8 @@ class Parameters(ABC):
     """Weights in parts, each moved by a kernel of its own. They are changed in place."""
     factors: Sequence[float]
     """By what the learning rate is multiplied for each part."""
+    device: torch.device
+    """Where they are."""
 
     @abstractmethod
     def gradients(self) -> Sequence[torch.Tensor]:
@@ -75,6 +77,7 @@ class OneVector(Parameters):
             start = end
         self.weights = self._of_groups(self._vector)
         self.factors = [factor for _, factor in groups]
+        self.device = self._vector.device
         self._parts = self._of_groups(self._gradients)
 
     def gradients(self) -> Sequence[torch.Tensor]:
@@ -117,6 +120,7 @@ class Shards(Parameters):
         self._group = group
         self.weights = [local(owner.detach()) for owner in self._owners]
         self.factors = [factor for _, factor in held]
+        self.device = self.weights[0].device if self.weights else group.device
 
     def gradients(self) -> Sequence[torch.Tensor]:
         """Return the gradients of each part; of one that had no say in the loss zeros."""
