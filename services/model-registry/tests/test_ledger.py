@@ -124,8 +124,9 @@ def test_ten_tenths_are_no_more_than_one(story):
 
 
 def test_the_log_keeps_a_refusal(story):
-    story, _ = private(story, epsilon=6)
-    story.train(1)
+    story, _ = private(story, epsilon=3)
+    end(story, story.train(1))
+    story.train(2)
     entry = story.ledger.log[-1]
     assert isinstance(entry.event, facts.TrainingRefused)
     assert from_log_entry(to_log_entry(entry)) == entry

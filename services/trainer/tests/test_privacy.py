@@ -1,4 +1,4 @@
-"""A private run, as the trainer's child makes it: what its version says, and that no other run gives it again."""
+"""A private run, as the trainer's child makes it: what its version says, and what a search may spend."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -55,19 +55,18 @@ def _manifest(store: ObjectStore, result: Mapping[str, Any]) -> Any:
     return json.loads(store.get(Artifact(**result["manifest"])))
 
 
-def test_the_version_says_what_it_spent_and_is_never_made_again(
+def test_the_version_says_what_it_spent_and_that_it_does_not_repeat(
     run: Callable[..., dict[str, Any]], store: ObjectStore
 ) -> None:
     telling = Telling()
-    results = [run("one", telling), run("two")]
-    assert len({result["weights"]["digest"] for result in results}) == 2
-    manifest = _manifest(store, results[0])
+    result = run("one", telling)
+    manifest = _manifest(store, result)
     privacy = manifest["privacy"]
     assert 3.9 < privacy["epsilon"] <= 4.0
     assert (privacy["delta"], privacy["unit"], privacy["trials"]) == (1e-4, "one row of the training split", 1)
     assert (privacy["exact_fits"], privacy["repeats"]) == (["pixels"], False)
     assert "opacus" in manifest["libraries"]
-    assert results[0]["privacy"] == {"epsilon": privacy["epsilon"], "delta": privacy["delta"]}
+    assert result["privacy"] == {"epsilon": privacy["epsilon"], "delta": privacy["delta"]}
     assert all("train_loss" not in each for each in telling.told)
 
 
@@ -82,6 +81,10 @@ def test_the_trials_of_a_search_share_what_the_run_may_spend(
     assert privacy["delta"] == pytest.approx(1e-4)
 
 
-def test_a_budget_that_promises_nothing_ends_the_run(run: Callable[..., dict[str, Any]]) -> None:
+@pytest.mark.parametrize("trials", [0, 20])
+def test_a_budget_that_promises_nothing_ends_the_run(run: Callable[..., dict[str, Any]], trials: int) -> None:
+    """Of a search that of all trials: the share of one, here less than one over the rows, says nothing."""
+    said = {"trials": trials, "space": {"network.hidden": [[4], [6]]}}
+    tune = Tune.model_validate_json(json.dumps(said)) if trials else None
     with pytest.raises(WorkRefused, match=r"train\.privacy\.delta: expected less than one over the 1,"):
-        run("open", privacy=Privacy(epsilon=4.0, delta=0.01, fits="exact"))
+        run("open", privacy=Privacy(epsilon=4.0, delta=0.01, fits="exact"), tune=tune)

@@ -41,6 +41,12 @@ def problems(**said: Any) -> list[str]:
     return [str(problem) for problem in refused.value.problems]
 
 
+def test_a_total_has_room_for_one_run() -> None:
+    assert loaded(HASHED | {"x": {"scale": "none"}}, privacy=SPENT | {"total": 2}).train.privacy is not None
+    (told,) = problems(transform=HASHED | {"x": {"scale": "none"}}, privacy=SPENT | {"total": 1.5})
+    assert "train.privacy.total: expected at least epsilon, which one run may spend, 2, got 1.5" in told
+
+
 def test_what_looks_at_no_row_goes_with_privacy() -> None:
     edges = {"kind": "buckets", "edges": [1, 2]}
     for said in ({"encode": edges, "impute": {"constant": 0}}, {"scale": "none"}, {"encode": edges}):

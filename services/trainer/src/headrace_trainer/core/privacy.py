@@ -6,16 +6,19 @@ from typing import Any
 from headrace_data.spec import Pipeline, Train
 from headrace_data.spec.privacy_rules import exact_fits
 from headrace_learning.families.family import Fitted
+from headrace_learning.training.private import require_small_delta
 
 
-def with_share_of_privacy(train: Train, asked: Train) -> Train:
-    """Return the section of one training with its share: of a search each trial has as much as any other.
+def with_share_of_privacy(train: Train, asked: Train, rows: int) -> Train:
+    """Return the section of one training on so many rows with its share: of a search each trial has as much as another.
 
     All trials learn from the same rows, and what they spend adds up (Dwork and Roth, "The Algorithmic Foundations of
-    Differential Privacy", 2014, theorem 3.16), also of trials that are given up.
+    Differential Privacy", 2014, theorem 3.16), also of trials that are given up. Raises NotLearnable where the
+    delta of all together promises nothing.
     """
     if train.privacy is None or asked.tune is None:
         return train
+    require_small_delta(train.privacy, rows)
     trials, privacy = asked.tune.trials, train.privacy
     share = {"epsilon": privacy.epsilon / trials, "delta": privacy.delta / trials}
     return train.model_copy(update={"privacy": privacy.model_copy(update=share)})

@@ -252,8 +252,8 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     """Train by a section. Raises DoesNotFit, or LearningError of headrace_learning."""
-    train = with_share_of_privacy(train, plan.pipeline.train)
     splits, shape, outputs = prepared.splits, prepared.shape, prepared.outputs
+    train = with_share_of_privacy(train, plan.pipeline.train, splits.rows[0])
     require_room(prepared.family, train, shape, outputs, splits.rows, splits.held_bytes, prepared.memory.total_bytes)
     origin = plan.origin(prepared.learned)
     told = Run(train, shape, outputs, subject, checkpoints, progress, artifacts, plan.classes, origin)

@@ -103,6 +103,14 @@ def fits_look_at_no_row(draft: Draft) -> Iterator[Finding]:
         )
 
 
+def a_run_fits_the_total(draft: Draft) -> Iterator[Finding]:
+    """Demand a total that one run does not go beyond: else the registry would refuse each."""
+    privacy = built(Privacy, draft.at(*_PRIVACY))
+    if privacy is not None and privacy.total is not None and privacy.total < privacy.epsilon:
+        told = f"expected at least epsilon, which one run may spend, {privacy.epsilon:g}, got {privacy.total:g}"
+        yield (*_PRIVACY, "total"), told
+
+
 def _task(draft: Draft) -> str | None:
     """Return the task of a document, None where it cannot be told."""
     said = draft.at("train", "task")

@@ -27,7 +27,7 @@ from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.prepare import Clean, Freeze, Split
-from headrace_data.spec.privacy_rules import fits_look_at_no_row, rows_are_learned_one_by_one
+from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_no_row, rows_are_learned_one_by_one
 from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
@@ -296,6 +296,7 @@ DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     settings_fit_the_network,
     rows_are_learned_one_by_one,
     fits_look_at_no_row,
+    a_run_fits_the_total,
     trials_can_be_trained,
     trials_keep_the_rules,
 )

@@ -56,13 +56,18 @@ class Spending:
         return math.ceil(1 / self.rate)
 
 
-def spending(privacy: Privacy, rows: int, batch_size: int, epochs: int) -> Spending:
-    """Return the least noise by which a run of so many rows and epochs spends what it may. Raise `NotLearnable`."""
+def require_small_delta(privacy: Privacy, rows: int) -> None:
+    """Raise `NotLearnable` for a promise that who publishes one of so many rows would keep."""
     if privacy.delta >= 1 / rows:
         raise NotLearnable(
             f"train.privacy.delta: expected less than one over the {rows:,} rows of the training split, or a version "
             f"that publishes one of them would do, got {privacy.delta:g}"
         )
+
+
+def spending(privacy: Privacy, rows: int, batch_size: int, epochs: int) -> Spending:
+    """Return the least noise by which a run of so many rows and epochs spends what it may. Raise `NotLearnable`."""
+    require_small_delta(privacy, rows)
     rate = min(1.0, batch_size / rows)
     steps = epochs * math.ceil(1 / rate)
     try:
