@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from headrace_data.frontier import frontier
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part, of_slice
 
 from headrace_client.costs import cost_text, cpu_text
 from headrace_client.report import page
 from headrace_client.report.charts import (
-    frontier_chart,
     histogram_chart,
     lines_chart,
     matrix_chart,
@@ -27,6 +25,7 @@ from headrace_client.report.measures import calibration_error, confusion, figure
 from headrace_client.report.places import places_cards, tags_cards
 from headrace_client.report.slices import slices_card
 from headrace_client.report.svg import cut, readable
+from headrace_client.report.variants import figure_text, title_of, variants_cards
 from headrace_client.trials import HEADS, trial_rows
 from headrace_client.views import View, short_id
 
@@ -42,19 +41,18 @@ _TILES: Final = 3
 _STATES: Final = {"released": "good", "refused": "bad"}
 _SHOWN: Final = 20
 """Letters of a class in a tile."""
-_OUTDONE: Final = "A pale variant is outdone: another takes no more time, size or memory and is as accurate."
-_NONE_OUTDONE: Final = "No variant outdoes another in times, size, memory and accuracy together."
 _NOTHING: Final = "\N{EN DASH}"
 
 
 def version_page(facts: VersionFacts) -> str:
     """Return the report of a version as an HTML document."""
     version = facts.version
+    variants = variants_cards(version, facts.release, _measure(facts))
     parts: list[tuple[str, str, Html]] = [
         ("Learning", "What was measured after each epoch.", _learning(facts)),
         *([("Search", _SEARCHED, _trials(facts))] if version.get("trials") else []),
         ("Answers", _answers_lead(facts), _answers(facts)),
-        ("Variants", "Smaller forms of the version: the best is fast, small and right.", _variants(facts)),
+        ("Variants", "Smaller forms of the version: the best is fast, small and right.", variants),
         ("Gates", "What a variant must reach to be served, each measured against fp32.", _gates(facts)),
         ("Lineage", "What led to this version, back to the producers' offsets.", _lineage(facts)),
     ]
@@ -267,60 +265,6 @@ def _estimates(answers: Estimates, label: str) -> Iterator[Html]:
     )
 
 
-def _variants(facts: VersionFacts) -> Html:
-    variants = facts.version["variants"]
-    if not variants:
-        return page.cards(page.card("Not measured yet", note="The compressor has not told of this version.", wide=True))
-    headline = _measure(facts)
-    quality = headline.name
-    points = {
-        one["name"]: (metrics["latency_ms_batch_1"], metrics[quality], metrics["size_bytes"])
-        for one in variants
-        if {"latency_ms_batch_1", quality, "size_bytes"} <= (metrics := one["metrics"]).keys()
-    }
-    inner = []
-    best = frontier({one["name"]: one["metrics"] for one in variants if one["name"] in points}, headline)
-    if points:
-        chart = frontier_chart(
-            points,
-            f"Variants by latency and {quality}: " + ", ".join(points),
-            "latency at batch 1 (ms)",
-            quality,
-            best=best,
-        )
-        served = facts.release["variant"] if facts.release else ""
-        names = [_called(name, served=name == served, outdone=name not in best) for name in points]
-        note = "The area is the size. " + (_OUTDONE if len(best) < len(points) else _NONE_OUTDONE)
-        inner.append(page.card("Size, latency and quality", page.figure(chart, "", names), note=note))
-    inner.append(page.card("Measurements", _measurements(variants)))
-    return page.cards(*inner)
-
-
-def _called(name: str, *, served: bool, outdone: bool) -> str:
-    words = ", ".join(word for word, holds in (("served", served), ("outdone", outdone)) if holds)
-    return f"{name} ({words})" if words else name
-
-
-def _measurements(variants: Sequence[View]) -> Html:
-    names = list(dict.fromkeys(name for one in variants for name in one["metrics"] if not of_part(name)))
-    rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in variants)] for name in names]
-    heads = ["", *(one["name"] for one in variants)]
-    return page.table(heads, rows, numbers=range(1, len(heads)), caption="Measured together on one machine")
-
-
-def _word(name: str) -> str:
-    measures = {known: each for task in TASKS.values() for known, each in task.measures.items()}
-    if name in measures:
-        return measures[name].title
-    return name.replace("_ms_", " (ms) ").replace("_bytes", " (bytes)").replace("_", " ")
-
-
-def _measured(name: str, value: float | None) -> str:
-    if value is None:
-        return _NOTHING
-    return f"{value:,.0f}" if name.endswith("_bytes") else readable(value)
-
-
 def _gates(facts: VersionFacts) -> Html:
     measures = _task(facts).measures
     held = facts.version["gates"]
@@ -352,7 +296,7 @@ def _comparison(facts: VersionFacts) -> Iterator[Html]:
     if len({one["version_id"] for one in found}) < 2:
         return
     names = sorted({name for one in found for name in one["metrics"] if not of_part(name)})
-    rows = [[_word(name), *(_measured(name, one["metrics"].get(name)) for one in found)] for name in names]
+    rows = [[title_of(name), *(figure_text(name, one["metrics"].get(name)) for one in found)] for name in names]
     splits = list(dict.fromkeys(one["dataset_id"] for one in found))
     heads = ["", *(_whose(one, facts, splits) for one in found)]
     told = page.table(heads, rows, numbers=range(1, len(heads)))
