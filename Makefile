@@ -75,7 +75,7 @@ bench-gpu: $(READY) ## Measure training on a GPU and what it makes, beside the C
 bench-privacy: $(READY) ## Measure what privacy costs on two tables (three minutes)
 	@$(BIN)/python -m benchmarks.privacy
 
-bench-compression: $(READY) ## Measure every variant of four models, judge them, and show the frontiers (two minutes)
+bench-compression: $(READY) ## Measure every variant of four models, judge them, and show the frontiers (three minutes)
 	@$(BIN)/python -m benchmarks.compression.frontiers
 
 bench-advice: $(READY) ## Measure what `headrace advise` says beside a search of twenty trials (half an hour)
