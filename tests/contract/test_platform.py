@@ -16,8 +16,6 @@ import pytest
 import redis
 from headrace_local import ports
 from headrace_local.errors import AlreadyRunning, NotRunning, PortBusy, StartFailed
-from headrace_local.jars import jar_cache
-from headrace_local.kafka import class_cache
 from headrace_local.launcher import Platform
 from headrace_local.processes import MARK
 from headrace_runtime.services import ServiceShape
@@ -42,11 +40,6 @@ def marked(home: Path) -> list[psutil.Process]:
 
 def pid_of(platform: Platform, name: str) -> int:
     return next(process.pid for process in platform.status() if process.name == name)
-
-
-def test_the_broker_starts_from_the_classes_that_setup_wrote(broker: Platform) -> None:
-    cache = class_cache(jar_cache(broker.settings).class_path(print))
-    assert str(cache) in Path(f"/proc/{pid_of(broker, 'kafka')}/maps").read_text()
 
 
 def exchange(bootstrap_servers: str, topic: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import subprocess
 import uuid
 from pathlib import Path
@@ -13,12 +12,6 @@ from headrace_local.processes import BROKER_GROUP, Process
 from headrace_local.settings import PlatformSettings, variable
 
 JVM_FLAGS = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-CLASS_FLAGS = (
-    # Java writes what it keeps of classes for the processor that it runs on, unless it is told to leave code out.
-    *("-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching", "-XX:-AOTStubCaching"),
-    # It tells of a file that is missing or does not fit, and starts all the same.
-    "-Xlog:aot*=off",
-)
 LOG_FLAGS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
@@ -40,11 +33,9 @@ DATA = "kafka/data"
 class EmbeddedKafka:
     """Formats the storage once and says how the broker is started."""
 
-    def __init__(self, settings: PlatformSettings, class_path: str, *, records_classes: Path | None = None) -> None:
-        """Take Java's class path, and a file that the broker writes what it keeps of classes to when it ends."""
+    def __init__(self, settings: PlatformSettings, class_path: str) -> None:
         self._settings = settings
         self._class_path = class_path
-        self._records_classes = records_classes
 
     def prepare(self) -> None:
         """Write the broker's settings and, on the first start, format its storage. Raises StartFailed."""
@@ -68,24 +59,15 @@ class EmbeddedKafka:
         return Process(
             "kafka",
             BROKER_GROUP,
-            self._java("kafka.Kafka", PROPERTIES, records_classes=self._records_classes),
+            self._java("kafka.Kafka", PROPERTIES),
             listens={
                 variable(field): getattr(self._settings, field)
                 for field in ("kafka_address", "kafka_controller_address")
             },
         )
 
-    def _java(self, main_class: str, *arguments: str, records_classes: Path | None = None) -> tuple[str, ...]:
-        read = f"-XX:AOTCache={class_cache(self._class_path)}"
-        classes = f"-XX:AOTCacheOutput={records_classes}" if records_classes else read
-        flags = (*JVM_FLAGS, *CLASS_FLAGS, classes, *LOG_FLAGS)
-        return (str(java()), *flags, "-cp", self._class_path, main_class, *arguments)
-
-
-def class_cache(class_path: str) -> Path:
-    """Return the file beside the jars of a class path in which this Java keeps their classes, if it is written."""
-    build = hashlib.sha256((java().parents[1] / "release").read_bytes()).hexdigest()
-    return Path(class_path.partition(":")[0]).parent / f"classes-{build[:16]}.aot"
+    def _java(self, main_class: str, *arguments: str) -> tuple[str, ...]:
+        return (str(java()), *JVM_FLAGS, *LOG_FLAGS, "-cp", self._class_path, main_class, *arguments)
 
 
 def new_cluster_id() -> str:
