@@ -71,6 +71,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spread:
     return Spread(config, log)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process ports of its own: another could take one between the moment it is found and that of its use."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        from headrace_local import ports
+
+        share = len(ports.FREE_RANGE) // int(worker["workercount"])
+        first = share * int(str(worker["workerid"]).removeprefix("gw"))
+        ports.pick_from(ports.FREE_RANGE[first : first + share])
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Bring the tests of several processes into the order of their units."""

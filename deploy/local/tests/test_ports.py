@@ -31,3 +31,11 @@ def test_free_ports_are_free_and_distinct() -> None:
     ports.check_free({f"HEADRACE_{port}": f"127.0.0.1:{port}" for port in found})
     row = ports.find_free(6, consecutive=True)
     assert row == list(range(row[0], row[0] + 6))
+
+
+def test_a_port_is_not_given_again_while_there_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_walk", iter(()))
+    ports.pick_from(range(31_000, 31_040))
+    found = [port for _ in range(3) for port in ports.find_free(5)] + ports.find_free(5, consecutive=True)
+    assert len(set(found)) == 20
+    assert set(found) <= set(range(31_000, 31_040))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 
 import psutil  # type: ignore[import-untyped]
 
@@ -13,6 +14,7 @@ from headrace_local.settings import split_address
 
 FREE_RANGE = range(20_000, 32_000)
 """Below the range that systems give to outgoing connections, so that none of those takes a port before it is used."""
+_walk: Iterator[int]
 
 
 def check_free(listens: Mapping[str, str]) -> None:
@@ -50,14 +52,26 @@ def holder(port: int) -> str:
     return "a process that this user may not see"
 
 
+def pick_from(ports: range) -> None:
+    """Let `find_free` pick from these ports, from a random one on."""
+    global _walk
+    first = random.randrange(len(ports))  # noqa: S311 - no secret
+    _walk = cycle([*ports[first:], *ports[:first]])
+
+
 def find_free(count: int, *, consecutive: bool = False) -> list[int]:
-    """Return free loopback ports, in a row when consecutive."""
-    if consecutive:
-        while True:
-            first = random.choice(FREE_RANGE[:-count])  # noqa: S311 - no secret
-            ports = list(range(first, first + count))
-            if all(is_free("127.0.0.1", port) for port in ports):
-                return ports
-    shuffled = random.sample(FREE_RANGE, len(FREE_RANGE))
-    free = (port for port in shuffled if is_free("127.0.0.1", port))
-    return [next(free) for _ in range(count)]
+    """Return free loopback ports, in a row when consecutive.
+
+    None is given a second time before all others were: the first caller may not have taken it yet.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_walk)
+        if consecutive and found[-1:] != [port - 1]:
+            found = []
+        if is_free("127.0.0.1", port):
+            found.append(port)
+    return found
+
+
+pick_from(FREE_RANGE)
