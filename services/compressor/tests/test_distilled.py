@@ -19,10 +19,11 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import DistilledVariant, Pipeline, Threshold, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import predict
+from headrace_learning.heads.classification import divergence as softened
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import NO_ROWS
-from headrace_learning.methods.distilled import Distillation
 from headrace_learning.methods.method import Made, NotApplicable, Source, Training
+from headrace_learning.methods.teaching import Distillation
 from headrace_learning.training.objectives import Classification
 from headrace_runtime.object_store import ObjectStore
 from sklearn.datasets import load_digits
@@ -81,7 +82,7 @@ def distilled(graph: bytes, training: Training | None, **said: Any) -> Made | No
 def test_the_loss_is_that_of_the_label_and_of_the_teacher_by_hand() -> None:
     outputs, logits = torch.tensor([[1.0, -1.0], [0.0, 2.0]]), torch.tensor([[3.0, 0.0], [1.0, 1.0]])
     places = torch.tensor([0, 1])
-    mixed = Distillation(Classification(), temperature=2.0, alpha=0.25)
+    mixed = Distillation(Classification(), softened, places[:0], temperature=2.0, alpha=0.25)
     taught = torch.cat([places[:, None].float(), logits], dim=1)
 
     def softmax(values: list[float]) -> list[float]:

@@ -294,3 +294,38 @@ def test_the_worst_slice_is_told_of_a_variant_that_fails_by_it():
     assert failed.reason == "int8 slice/recall of sex=f, 40 rows: 0.6, limit 0.7"
     assert (missing.passed, missing.measured) == (False, -math.inf)
     assert missing.reason == "fp32 slice/recall of no slice of 30 rows: -inf, limit 0.7"
+
+
+LEARNED = "variants: [{kind: distilled, network: {kind: mlp, hidden: [2]}}, {kind: int8-static}], gates: {%s}"
+
+
+@pytest.mark.parametrize(
+    ("said", "judged", "divergence"),
+    [
+        ("", ["int8-static"], 0.1),
+        # What somebody has said holds for all.
+        ("relativeLogitError: 0.5", ["distilled", "int8-static"], 0.1),
+        ("klDivergence: 0.3", ["int8-static"], 0.3),
+    ],
+)
+def test_a_variant_that_learns_anew_is_judged_by_what_it_answers(said, judged, divergence):
+    document = TABLE.format(gates="").replace("gates: {}", LEARNED % said)
+    pipeline = load_pipeline(document)
+    spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+    metrics = INT8 | {"relative_logit_error": 0.4, "kl_divergence": 0.05}
+    results = specs.judged(
+        [variant("fp32", FP32), variant("distilled", metrics), variant("int8-static", metrics)], spec
+    )
+    logits = [each for each in results if each.gate == "relativeLogitError" and each.variant != "fp32"]
+    assert [each.variant for each in logits] == judged
+    (own,) = (each for each in results if each.gate == "klDivergence" and each.variant == "distilled")
+    assert (own.limit, own.passed) == (divergence, True)
+    assert all(each.passed for each in results if each.variant == "distilled" and each.gate != "relativeLogitError")
+
+
+def test_tags_that_were_learned_anew_are_judged_by_their_headline():
+    document = TABLE.format(gates="").replace("species, type: string", "species, type: bool, shape: [2]")
+    pipeline = load_pipeline(document.replace("gates: {}", LEARNED % ""))
+    spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+    (limit,) = (each for each in specs.limits(spec) if each.gate.name == "worse/mean_pr_auc")
+    assert (limit.value, limit.alone) == (0.01, frozenset({"distilled"}))

@@ -335,7 +335,7 @@ def test_weights_of_eight_bits_apply(shelf: Shelf) -> None:
     model = model_of(shelf, section, fitted(shelf, section, Notebook()).network, 3)
     texts = {"review": reviews(60, 4)[0]}
     exported = export_graph(model, ["a", "b", "c"], texts).data
-    for kind in METHODS.keys() - {"chain", "distilled", "low-rank", "pruned", "weight-only-int4"}:
+    for kind in METHODS.keys() - {"chain", "distilled", "low-rank", "pruned", "qat", "weight-only-int4"}:
         smaller = graph_of(kind, exported, texts)
         assert len(smaller) < len(exported)
         (given,), (expected,) = (open_graph(each).run(texts, ["probabilities"]) for each in (smaller, exported))

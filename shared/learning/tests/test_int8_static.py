@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from headrace_engines.processors import adds_in_32_bits, own_class
 from headrace_learning.evaluation import open_graph
-from headrace_learning.methods import METHODS
+from headrace_learning.methods import METHODS, int8_static
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.folding import fold_normalisation
 from headrace_learning.methods.int8_static import _RANGES
@@ -218,3 +219,30 @@ def test_numbers_that_float_can_hardly_tell_apart_are_quantised_too() -> None:
     made = quantised(tiny, np.full((20, 24), 1e-43, np.float32))
 
     assert made.told["quantised"] == "1 of 1"
+
+
+def test_full_weights_are_of_processors_that_add_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, source = LAYERS["products"], of_columns({"x": ROWS})
+    monkeypatch.setattr(int8_static, "own_class", lambda: "avx2")
+    found = METHODS["int8-static"].make(Source(graph, source), section("int8-static", bits=8))
+    assert isinstance(found, NotApplicable)
+    assert found.reason.startswith("int8-static: expected a processor that adds products of 8 bits in 32 bits")
+    assert "got class avx2" in found.reason
+
+    monkeypatch.setattr(int8_static, "own_class", lambda: "avx512-vnni")
+    made = quantised(graph, bits=8)
+    (numbers,) = (
+        numpy_helper.to_array(each)
+        for each in onnx.load_from_string(made.graph).graph.initializer
+        if each.name == "one/int8"
+    )
+    assert np.abs(numbers.astype(int)).max(axis=0).tolist() == [127] * 40
+    assert (made.told["bits"], made.told["cpu_class"]) == ("8", "avx512-vnni")
+
+
+@pytest.mark.skipif(not adds_in_32_bits(own_class()), reason="a class that adds in 16 bits has no such variant")
+@pytest.mark.parametrize("case", LAYERS)
+def test_full_weights_err_less_here(case: str) -> None:
+    seven, eight = (quantised(LAYERS[case], calibrate="minmax", bits=bits) for bits in (7, 8))
+    # Where sums were cut off it would be a tenth.
+    assert error(LAYERS[case], eight.graph, ROWS) <= 1.02 * error(LAYERS[case], seven.graph, ROWS) < 0.04

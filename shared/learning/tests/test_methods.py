@@ -1,7 +1,11 @@
 """What every method promises: the same bytes again, the same inputs and outputs, and no fault of a version."""
 
+import platform
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from headrace_data.transforms import FittedTransform
@@ -10,15 +14,16 @@ from headrace_learning.evaluation import open_graph, predict
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
-from headrace_learning.methods import METHODS, float16_weights
+from headrace_learning.methods import METHODS, float16_weights, int8_dynamic
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.method import Made, NotApplicable, Source
 from headrace_learning.served import ServedClassifier
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from .variant_sections import SECTIONS
 
-LEARNING = ("distilled", "pruned")
+LEARNING = ("distilled", "pruned", "qat")
 """The kinds that learn from a dataset; they have tests of their own."""
 ROWS = {"x": np.random.default_rng(3).normal(size=(200, 6)).astype(np.float32)}
 
@@ -82,6 +87,51 @@ def test_answers_depend_on_the_rows_of_a_call_only_where_the_graph_says_so(kind:
     said = {each.depends for each in model.outputs}
     assert said == {kind == "int8-dynamic"}
     assert differ > 1e-3 if kind == "int8-dynamic" else differ < 1e-6
+
+
+def test_products_of_float64_are_passed_over_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    wide = np.random.default_rng(2).normal(size=(6, 64))
+    nodes = [
+        helper.make_node("Cast", ["x"], ["w"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["w", "wide"], ["p"]),
+        helper.make_node("Cast", ["p"], ["n"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["n", "narrow"], ["y"]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "both",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 6])],
+        [numpy_helper.from_array(wide, "wide"), numpy_helper.from_array(wide.T.astype(np.float32), "narrow")],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+    quantised = int8_dynamic.quantise_dynamic(model.SerializeToString())
+
+    assert isinstance(quantised, bytes)
+    kinds = [node.op_type for node in onnx.load_from_string(quantised).graph.node]
+    assert (kinds.count("MatMul"), kinds.count("MatMulInteger")) == (1, 1)
+    assert caplog.text == ""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="of x86: elsewhere there are kernels of float16")
+def test_float16_is_widened_on_this_kind_of_processor(tmp_path: Path) -> None:
+    """Where this fails, ONNX Runtime has learned to compute in float16, and a method of it is worth writing."""
+    weights = np.ones((64, 64), np.float16)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["h", "w"], ["m"]),
+        helper.make_node("Cast", ["m"], ["y"], to=TensorProto.FLOAT),
+    ]
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 64]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "half", sides[:1], sides[1:], [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (held,) = onnx.load(options.optimized_model_filepath).graph.initializer
+    assert held.data_type == TensorProto.FLOAT
 
 
 def test_weights_that_float16_does_not_hold_are_told() -> None:

@@ -19,6 +19,7 @@ _CLASSES = (
     ("i8mm", "arm64-i8mm"),
     ("asimddp", "arm64-dotprod"),
 )
+_WIDE = frozenset({"amx-int8", "avx512-vnni", "avx-vnni", "arm64-i8mm", "arm64-dotprod"})
 _MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -38,6 +39,14 @@ def cpu_class(cpuinfo: str, machine: str) -> str:
         if flag in flags:
             return name
     return _MACHINES.get(machine.lower(), machine.lower() or "unknown")
+
+
+def adds_in_32_bits(name: str) -> bool:
+    """Tell whether a class has instructions that add products of 8 bits in 32: others add two of them in 16.
+
+    Two products of a uint8 and a full int8 do not fit there, and are cut off without a word.
+    """
+    return name in _WIDE
 
 
 def _flags(cpuinfo: str) -> set[str]:

@@ -124,6 +124,12 @@ def logits_of(graph: bytes, columns: Columns) -> Array:
     return _logits(open_graph(with_logits(graph)), columns)
 
 
+def answer_of(graph: bytes, columns: Columns, name: str) -> Array:
+    """Return one of a graph's answers, [rows, ...], or its logits, which are no answer of their own."""
+    (answer,) = run_in_batches(open_graph(with_logits(graph) if name == LOGITS else graph), columns, [name])
+    return answer
+
+
 def _logits(model: Model, columns: Columns) -> Array:
     (logits,) = run_in_batches(model, columns, [LOGITS])
     return logits.astype(np.float64)

@@ -21,6 +21,7 @@ from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
 from headrace_compressor.core.measurement import Rows, joined
 from headrace_compressor.errors import CompressionError
+from headrace_compressor.transport.artifacts import StoredArtifacts
 
 
 def measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def _source(reference: dict[str, Any], graph: bytes, store: ObjectStore, pipelin
     reader = DatasetReader(manifest, store, grouped=task.grouped)
     weights = reference.get("weights")
     read = None if weights is None else partial(store.get, Artifact(**weights))
-    return Source(graph, of_dataset(reader, pipeline.train.seed), Training(pipeline, reader, read))
+    training = Training(pipeline, reader, read, StoredArtifacts(store))
+    return Source(graph, of_dataset(reader, pipeline.train.seed), training)
 
 
 def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline, task: Task) -> Rows:

@@ -24,6 +24,14 @@ class Limit:
 
     gate: Gate
     value: float
+    spares: frozenset[str] = frozenset()
+    """Names of variants that it does not judge."""
+    alone: frozenset[str] | None = None
+    """Names of the variants that it judges; None for all."""
+
+    def judges(self, name: str) -> bool:
+        """Tell whether it judges the variant of a name."""
+        return name not in self.spares and (self.alone is None or name in self.alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ def judge(
         else _judged(variant, beside, each, None if each.gate.of_itself else sureness)
         for variant in variants
         for each in limits
+        if each.judges(variant.name)
     ]
     return tuple(results)
 

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from headrace_data.spec import Objective, Pipeline, Privacy, own_name, parse_canonical
+from headrace_data.spec import Gates, Objective, Pipeline, Privacy, learns, own_name, parse_canonical
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
     MEMBERSHIP_GATE,
     SOUND_GATES,
     TASKS,
+    Gate,
     Measure,
     in_each_slice,
     not_worse,
@@ -113,12 +114,20 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     asked = [
         (gate, getattr(gates, gate.setting)) for gate in (*task.gates, *COMMON_GATES, *embeddings, MEMBERSHIP_GATE)
     ]
-    held = [Limit(gate, value) for gate, value in asked if value is not None]
+    learning = frozenset(each.called for each in parsed.compress.variants if learns(each))
+    held = [Limit(gate, value, _spared(gate, value, learning)) for gate, value in asked if value is not None]
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
     held += [Limit(in_each_slice(task.measures[name], gates.slice_rows), value) for name, value in gates.slices.items()]
     held += [Limit(gate, 0.0) for gate in SOUND_GATES]
+    said = {each.gate.name for each in held}
+    held += [Limit(gate, value, alone=learning) for gate, value in task.learned if learning and gate.name not in said]
     return tuple(held)
+
+
+def _spared(gate: Gate, value: float, learning: frozenset[str]) -> frozenset[str]:
+    """Return the variants that a gate does not judge: those that learn anew, where its limit is nobody's wish."""
+    return learning if gate.of_weights and value == Gates.model_fields[gate.setting].default else frozenset()
 
 
 def sureness(spec: PipelineSpec) -> Sureness | None:

@@ -17,6 +17,7 @@ from headrace_data.spec.transfer import Layer, Origin
 from headrace_data.spec.tune import Tune
 from headrace_data.spec.variants import AnyVariant
 from headrace_data.tasks import TASKS, TaskKind, TaskSettings
+from headrace_data.tasks.classification import LEARNED_DIVERGENCE
 
 _ANSWERS: Final = "; ".join(f"{kind}: {task.answer}" for kind, task in TASKS.items())
 _MEASURES: Final = "; ".join(
@@ -174,6 +175,8 @@ class Train(Section, TaskSettings):
     )
 
 
+LOGIT_ERROR = 0.05
+"""Default of the gate relativeLogitError."""
 ERROR_RISE = 0.02
 """Default of the gate errorRise."""
 NDCG_DROP = 0.01
@@ -199,13 +202,15 @@ class Gates(Section):
         description="Classification and multilabel: share of rows, or of their labels, with the same answer, at least.",
     )
     relative_logit_error: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
-        default=0.05,
-        description="Classification and multilabel: norm of the logits' difference over theirs, at most.",
+        default=LOGIT_ERROR,
+        description="Classification and multilabel: norm of the logits' difference over theirs, at most. Another limit "
+        f"than {LOGIT_ERROR:g} judges all variants; that one not those that learn anew, distilled and pruned, whose "
+        "logits are their own.",
     )
     kl_divergence: Annotated[float, pydantic.Field(ge=0)] | None = pydantic.Field(
         default=None,
         description="Classification: mean Kullback-Leibler divergence of its probabilities from those of fp32, in "
-        "nats, at most. Left out: any.",
+        f"nats, at most. Left out: any; of variants that learn anew {LEARNED_DIVERGENCE:g}.",
     )
     error_rise: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
         default=ERROR_RISE,

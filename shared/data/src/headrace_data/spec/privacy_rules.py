@@ -32,7 +32,7 @@ _BESIDE: Final[Sequence[tuple[str, object, str]]] = (
     ("compute.recompute", False, "false"),
 )
 """Settings under train that do not go with privacy: where, what they may be, and what is expected."""
-_READING: Final = ("int8-static", "low-rank", "distilled", "pruned")
+_READING: Final = ("int8-static", "low-rank", "distilled", "pruned", "qat")
 """Kinds of variants that look at training rows."""
 _FITLESS: Final = ("none", "cyclic", "hash", "text")
 """Kinds of transforms that look at no row."""

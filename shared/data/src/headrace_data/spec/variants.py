@@ -24,6 +24,7 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "weight-only-int4": "int4-weights",
     "low-rank": "low-rank",
     "pruned": "pruned",
+    "qat": "qat",
 }
 """What a variant is called that has no name of its own, by kind."""
 
@@ -79,6 +80,12 @@ class StaticVariant(Section):
         description="How far answers on these rows may be from float's, as a share of their spread. Where they are "
         "further, the layers that err most stay float, at most half of them.",
     )
+    bits: Literal[7, 8] = pydantic.Field(
+        default=7,
+        exclude_if=lambda value: value == 7,  # as for names
+        description="Of a weight. 7 answer rightly on every processor. 8 are made on one that adds in 32 bits alone "
+        "(VNNI, AMX, ARM's dot product): others would cut sums off, and no release gives it to them.",
+    )
 
     @property
     def called(self) -> str:
@@ -86,28 +93,53 @@ class StaticVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
+class ShallowerEncoder(Section):
+    """The version's own encoder with fewer layers."""
+
+    kind: Literal["encoder"] = pydantic.Field(
+        description="Of an encoder: it begins with some of the version's layers, evenly spread, and learns what these "
+        "make of a row as well. What words stand for stays. The compressor needs the extra `encoder`."
+    )
+    layers: Annotated[int, pydantic.Field(ge=1, le=64)] = pydantic.Field(
+        description="How many layers it has: fewer than the version."
+    )
+
+
 Student = Annotated[
-    MlpNetwork | CnnNetwork | ResidualNetwork | FactorizationMachine, pydantic.Field(discriminator="kind")
+    MlpNetwork | CnnNetwork | ResidualNetwork | FactorizationMachine | ShallowerEncoder,
+    pydantic.Field(discriminator="kind"),
 ]
 """A network that learns from another."""
+HIDDEN: Final = 1.0
+"""Default of how much a layer counts beside what is answered."""
 
 
 class DistilledVariant(Section):
     """A smaller network that learns what the version answers."""
 
     kind: Literal["distilled"] = pydantic.Field(
-        description="Classification: a student is trained on the training split by the labels and by the version's "
-        "probabilities, with the pipeline's optimizer, batchSize and seed, and kept where it answers the validation "
-        "split better than the same student by the labels alone. It answers otherwise than the version: "
-        "gates.agreement and relativeLogitError have to leave room for that."
+        description="A student is trained on the training split by the labels and by what the version answers, with "
+        "the pipeline's optimizer, batchSize and seed, and kept where it answers the validation split better than the "
+        "same student by the labels alone. Every task but ranking, whose rows are learned by the group. It answers "
+        "otherwise than the version: gates.agreement has to leave room for that."
     )
     name: DnsLabel | None = _named("distilled")
-    network: Student = pydantic.Field(description="The student: mlp, cnn, residual or factorization, as train.network.")
+    network: Student = pydantic.Field(
+        description="The student: mlp, cnn, residual or factorization, as train.network; or encoder, with layers."
+    )
     temperature: Annotated[float, pydantic.Field(gt=0, le=100)] = pydantic.Field(
-        default=2.0, description="By what logits are divided before they are compared: the more, the softer."
+        default=2.0,
+        description="By what logits are divided before they are compared: the more, the softer. A task "
+        "without logits does not heed it.",
     )
     alpha: Annotated[float, pydantic.Field(ge=0, lt=1)] = pydantic.Field(
         default=0.5, description="Share of the label's loss; the rest is the teacher's."
+    )
+    hidden: Annotated[float, pydantic.Field(ge=0, le=1000)] = pydantic.Field(
+        default=HIDDEN,
+        exclude_if=lambda value: value == HIDDEN,  # as for names
+        description="An encoder's student: how much the distance of its layers from the version's counts beside both "
+        "losses.",
     )
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
         default=50, description="Passes over the training split, at most."
@@ -157,8 +189,7 @@ class PrunedVariant(Section):
     kind: Literal["pruned"] = pydantic.Field(
         description="mlp, cnn and residual: the units and channels of least weight go, with all that depends on them, "
         "and the network learns on by the pipeline's optimizer, batchSize and seed. The compressor needs the extra "
-        "`prune`. It answers otherwise than the version: gates.agreement and relativeLogitError have to leave room for "
-        "that."
+        "`prune`. It answers otherwise than the version: gates.agreement has to leave room for that."
     )
     name: DnsLabel | None = _named("pruned")
     ratio: Annotated[float, pydantic.Field(gt=0, lt=1)] = pydantic.Field(
@@ -180,8 +211,42 @@ class PrunedVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
+class AwareVariant(Section):
+    """The version's own network, learned on with its numbers rounded as int8-static rounds them."""
+
+    kind: Literal["qat"] = pydantic.Field(
+        description="mlp, cnn and residual: quantisation-aware training. Ranges are those of int8-static and every "
+        "layer is rounded; the version's weights learn on by the pipeline's optimizer, batchSize and seed, and are "
+        "written as int8-static writes them. There is none where it answers the validation split worse than that one."
+    )
+    name: DnsLabel | None = _named("qat")
+    calibrate: Literal["best", "percentile", "entropy", "minmax"] = pydantic.Field(
+        default="best", description="How ranges are chosen, as of int8-static."
+    )
+    rows: Annotated[int, pydantic.Field(ge=1, le=65_536)] = pydantic.Field(
+        default=512, description="Rows of the training split that ranges follow from, as of int8-static."
+    )
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
+        default=10, description="Passes over the training split; the best by validation loss is kept."
+    )
+    rate: Annotated[float, pydantic.Field(gt=0, le=10)] = pydantic.Field(
+        default=0.1,
+        description="Learning rate as a share of the pipeline's: steps that change little more than rounding.",
+    )
+    budget: Duration = pydantic.Field(
+        default=600.0,
+        description="Processor time; what it learns until then is kept, and that depends on the machine.",
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
 Step = Annotated[
-    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant, pydantic.Field(discriminator="kind")
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | AwareVariant,
+    pydantic.Field(discriminator="kind"),
 ]
 """What makes a smaller graph by itself, and so can be a step of a chain."""
 
@@ -206,9 +271,16 @@ class Chain(Section):
 
 
 AnyVariant = Annotated[
-    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | Chain,
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | AwareVariant | Chain,
     pydantic.Field(discriminator="kind"),
 ]
+_LEARNING: Final = ("distilled", "pruned", "qat")
+"""Kinds that learn anew: what they make does not compute what the version does, only rounded."""
+
+
+def learns(variant: AnyVariant) -> bool:
+    """Whether a variant learns anew, or a step of it does: it is judged by what it answers alone."""
+    return any(step.kind in _LEARNING for step in (variant.steps if isinstance(variant, Chain) else (variant,)))
 
 
 def variants_are_different(draft: Draft) -> Iterator[Finding]:
@@ -238,6 +310,7 @@ def _called(variant: object) -> str | None:
 
 _BEFORE: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "pruned": ((), "as the first step: it begins from the version's weights"),
+    "qat": ((), "as the first step: it begins from the version's weights"),
     "distilled": (("pruned",), "as the first step, or behind pruned: a student begins anew"),
     "low-rank": (("pruned", "distilled"), "before what rounds weights: it leaves no products to be factored"),
 }

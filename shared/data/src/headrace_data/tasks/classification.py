@@ -31,6 +31,8 @@ PR_AUC: Final = Measure("pr_auc", "share", "more", "PR-AUC", "average precision"
 AGREEMENT: Final = "agreement"
 """Share of rows with the same answer as fp32's."""
 LOGIT_ERROR: Final = "relative_logit_error"
+LEARNED_DIVERGENCE: Final = 0.1
+"""Limit of klDivergence, in nats, of variants that learn anew where the spec says none."""
 """Norm of the logits' difference from fp32's, over the norm of fp32's."""
 DIVERGENCE: Final = "kl_divergence"
 """Mean Kullback-Leibler divergence of the probabilities from fp32's, in nats."""
@@ -272,6 +274,9 @@ class ClassCounts:
         return always_one_class(self.counts, self._positive)
 
 
+_DIVERGES: Final = Gate("klDivergence", DIVERGENCE, lambda own, _: own.get(DIVERGENCE, nan), 0.0)
+
+
 class Classification(Task):
     """One of the label's values, with the probability of each."""
 
@@ -291,9 +296,10 @@ class Classification(Task):
     gates = (
         drop(ACCURACY, "accuracyDrop", "accuracy_drop"),
         Gate("agreement", AGREEMENT, lambda own, _: own.get(AGREEMENT, nan), 1.0, at_least=True),
-        Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0),
-        Gate("klDivergence", DIVERGENCE, lambda own, _: own.get(DIVERGENCE, nan), 0.0),
+        Gate("relativeLogitError", LOGIT_ERROR, lambda own, _: own.get(LOGIT_ERROR, nan), 0.0, of_weights=True),
+        _DIVERGES,
     )
+    learned = ((_DIVERGES, LEARNED_DIVERGENCE),)
 
     def labels(self, train: Any, places: Classes = ()) -> ClassCounts:
         """Return what counts the rows of each class."""

@@ -140,6 +140,9 @@ class Task(ABC):
     """Whether it tells how far off the answer to a row is by itself, so that rows can be told apart by that."""
     gates: ClassVar[tuple[Gate, ...]]
     """What a variant must meet beside fp32, next to `COMMON_GATES`."""
+    learned: ClassVar[tuple[tuple[Gate, float], ...]] = ()
+    """What a variant that learned anew must meet in the place of gates `of_weights`, where the spec says nothing of it:
+    each gate with its limit."""
 
     @cached_property
     def measures(self) -> dict[str, Measure]:

@@ -119,14 +119,15 @@ class Encoder(Family):
         )
         return held_bytes + _NUMBER_BYTES * (2 * self.base.numbers + copies * learned + kept)
 
+    def build(self, section: EncoderNetwork, shape: Sequence[int], outputs: int) -> TextNetwork:
+        """Return what it begins with, and a head of PyTorch's global generator."""
+        width, texts = self.base.config["hidden_size"], shape[0] // section.length
+        return TextNetwork(self.base.encoder(), width, section.pooling, outputs, texts, embedding=section.embedding)
+
     def fit(self, section: EncoderNetwork, rows: Sources, objective: Objective, run: Run) -> Fitted:
         """Tune from the weights of others and the seed's head, another version's, or the newest checkpoint's."""
         seed_weights(run.train.seed)
-        width = self.base.config["hidden_size"]
-        texts = run.shape[0] // section.length
-        network = TextNetwork(
-            self.base.encoder(), width, section.pooling, run.outputs, texts, embedding=section.embedding
-        )
+        network = self.build(section, run.shape, run.outputs)
         # Layers are said of those of another version, and here most of what learns is no layer of one.
         train = run.train.model_copy(update={"freeze": (), "rates": {}, "augment": None})
         begun = begin(network, run.origin, train) if run.origin else None

@@ -1,6 +1,7 @@
 """An encoder of language with a head: the tokens of texts in, numbers out."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class TextNetwork(nn.Module):
         """Answer rows, [batch, texts * length] float32: [batch, outputs] float32."""
         if torch.is_grad_enabled():
             return self._answers(inputs)
-        return torch.cat([self._answers(part) for part in _pieces(inputs)])
+        return torch.cat([self._answers(part) for part in pieces(inputs)])
 
     def _answers(self, inputs: torch.Tensor) -> torch.Tensor:
         answers: torch.Tensor = self.head(self.pooled(inputs))
@@ -50,6 +51,16 @@ class TextNetwork(nn.Module):
 
     def pooled(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what the encoder makes of rows, [batch, texts * length] float32: [batch, width] float32."""
+        read, held = self._read(inputs)
+        return self._over_tokens(read.last_hidden_state, held)
+
+    def pooled_layers(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what each layer of the encoder makes of rows: [batch, layers, width], the last one as `pooled`."""
+        read, held = self._read(inputs, output_hidden_states=True)
+        return torch.stack([self._over_tokens(hidden, held) for hidden in read.hidden_states[1:]], dim=1)
+
+    def _read(self, inputs: torch.Tensor, **wanted: bool) -> tuple[Any, torch.Tensor]:
+        """Return what the encoder answers to rows, and which of their places hold a token, [batch, tokens]."""
         each = inputs.view(len(inputs), self.texts, -1)
         inputs = each.amax(dim=1)
         # No row is longer: what lies behind has no part in an answer, and would cost as much as a token.
@@ -57,9 +68,11 @@ class TextNetwork(nn.Module):
         tokens = inputs[:, :longest].to(torch.int64)
         held = tokens >= 0
         kinds = (each[:, 1, :longest] >= 0).to(torch.int64) if self.texts > 1 else torch.zeros_like(tokens)
-        hidden: torch.Tensor = self.encoder(
-            input_ids=tokens.clamp(min=0), attention_mask=held.to(torch.int64), token_type_ids=kinds
-        ).last_hidden_state
+        mask = held.to(torch.int64)
+        read = self.encoder(input_ids=tokens.clamp(min=0), attention_mask=mask, token_type_ids=kinds, **wanted)
+        return read, held
+
+    def _over_tokens(self, hidden: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
         if self.pooling == "cls":
             return hidden[:, 0]
         weights = held.unsqueeze(2).to(hidden.dtype)
@@ -90,8 +103,9 @@ def _write_normalised(writer: Writer, value: str) -> str:
 @torch.no_grad()
 def pooled_rows(network: TextNetwork, inputs: torch.Tensor) -> torch.Tensor:
     """Return what the encoder makes of many rows."""
-    return torch.cat([network.pooled(part) for part in _pieces(inputs)])
+    return torch.cat([network.pooled(part) for part in pieces(inputs)])
 
 
-def _pieces(inputs: torch.Tensor) -> Iterator[torch.Tensor]:
+def pieces(inputs: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield rows, as many at a time as a forward pass without gradients takes."""
     yield from torch.split(inputs, max(_MEASURED_TOKENS // inputs.shape[1], 1))

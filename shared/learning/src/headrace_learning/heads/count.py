@@ -17,7 +17,7 @@ from torch import nn
 
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array, Columns
-from headrace_learning.heads.head import Held, Learned
+from headrace_learning.heads.head import Held, Learned, Teaching
 from headrace_learning.served import Output, ServedModel, ServedRegressor
 from headrace_learning.training.transfer import Scales
 from headrace_learning.writer import SECOND_AXIS, Writer, element_type
@@ -109,4 +109,13 @@ def learn(pipeline: Pipeline, _places: Classes, labels: Counted) -> Learned:
             return None  # of another task: no counts have such a mean
         return 1.0, math.log(float(before) / mean)
 
-    return Learned(1, Poisson(mean), targets, serve, rescaled=rescaled)
+    poisson = Poisson(mean)
+
+    def taught(expected: Array) -> torch.Tensor:
+        return torch.from_numpy((expected.astype(np.float64) / mean).astype(np.float32)).unsqueeze(1)
+
+    def divergence(outputs: torch.Tensor, taught: torch.Tensor, _temperature: float) -> torch.Tensor:
+        """Return Poisson's loss of what a teacher expects: the divergence of both, but for what no output changes."""
+        return poisson.loss(outputs, taught.squeeze(1))
+
+    return Learned(1, poisson, targets, serve, rescaled=rescaled, teaching=Teaching(EXPECTED, taught, divergence))

@@ -25,6 +25,19 @@ def _means_the_same(_held: Held) -> None:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """How a network learns what another one of the same task answers, beside the label."""
+
+    answer: str
+    """Name of the tensor of a served graph that is learned from."""
+    read: Callable[[Array], torch.Tensor]
+    """From what a graph answered to rows, [rows, ...], to what `loss` takes, [rows, numbers] float32."""
+    loss: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+    """From outputs of the network, such answers to the same rows and a temperature, where the task has one, to the
+    mean loss, a scalar."""
+
+
+@dataclass(frozen=True)
 class Learned:
     """What a family learns of the label, and how it is served."""
 
@@ -42,6 +55,8 @@ class Learned:
     """From another version of the task to what is done to its outputs, as `Origin.rescaled` says; None for nothing."""
     counts: Sequence[int] = ()
     """Rows of each class in the training split; none where there are no classes."""
+    teaching: Teaching | None = None
+    """How another network of the task teaches; None where none can."""
 
 
 Head = Callable[[Pipeline, Classes, Any], Learned]

@@ -9,9 +9,11 @@ from headrace_data.spec import Pipeline
 from headrace_data.tasks import Classes
 from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES, PlaceCounts
 from onnx import TensorProto
+from torch.nn import functional
 
 from headrace_learning.graphs import LOGITS, Array, Columns
-from headrace_learning.heads.head import Learned
+from headrace_learning.heads.classification import logits
+from headrace_learning.heads.head import Learned, Teaching
 from headrace_learning.served import Output, ServedModel
 from headrace_learning.training.objectives import Multilabel, balanced_weights
 from headrace_learning.writer import Writer
@@ -73,4 +75,17 @@ def learn(pipeline: Pipeline, places: Classes, labels: PlaceCounts) -> Learned:
         Multilabel(weights),
         lambda values: torch.from_numpy(values.astype(np.float32)),
         ServedLabels,
+        teaching=Teaching(LOGITS, logits, divergence),
     )
+
+
+def divergence(outputs: torch.Tensor, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return T^2 times the mean divergence of each label's probability from the teacher's, both at temperature T.
+
+    As of classes, each label being two. Both are [rows, places] logits.
+    """
+    teacher, student = taught / temperature, outputs / temperature
+    there = torch.sigmoid(teacher)
+    own = there * functional.logsigmoid(teacher) + (1 - there) * functional.logsigmoid(-teacher)
+    given = there * functional.logsigmoid(student) + (1 - there) * functional.logsigmoid(-student)
+    return temperature**2 * (own - given).mean()

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
-from headrace_learning.heads.head import Held, Learned
+from headrace_learning.heads.head import Held, Learned, Teaching
 from headrace_learning.heads.regression import standardised
 from headrace_learning.served import Output, ServedModel, ServedRegressor
 from headrace_learning.training.transfer import Scales
@@ -156,4 +156,16 @@ def learn(pipeline: Pipeline, places: Classes, labels: OrderedLabels) -> Learned
 
     objective = Pinball(levels, labels.deviation, start)
     outputs = len(levels) * (len(labels.steps) or 1)
-    return Learned(outputs, objective, standardised(labels), serve, rescaled=rescaled)
+
+    def taught(quantiles: Array) -> torch.Tensor:
+        mean, deviation = (np.asarray(each)[..., np.newaxis] for each in (labels.mean, labels.deviation))
+        made = ((quantiles.astype(np.float64) - mean) / deviation).astype(np.float32)
+        return torch.from_numpy(made).reshape(len(made), -1)
+
+    def distance(answers: torch.Tensor, taught: torch.Tensor, _temperature: float) -> torch.Tensor:
+        """Return the mean distance of each quantile from the teacher's, in deviations of the label, as pinball is."""
+        begun = (answers + start.to(answers.device)).reshape(len(answers), -1, len(levels))
+        return functional.l1_loss(in_order(begun).reshape(len(answers), -1), taught)
+
+    teaching = Teaching(QUANTILES, taught, distance)
+    return Learned(outputs, objective, standardised(labels), serve, rescaled=rescaled, teaching=teaching)

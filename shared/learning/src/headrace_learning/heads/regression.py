@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from headrace_data.spec import Pipeline
 from headrace_data.tasks import Classes
-from headrace_data.tasks.regression import Moments
+from headrace_data.tasks.regression import PREDICTION, Moments
+from torch.nn import functional
 
 from headrace_learning.building import LabelScale, served
 from headrace_learning.graphs import Array
-from headrace_learning.heads.head import Held, Learned
+from headrace_learning.heads.head import Held, Learned, Teaching
 from headrace_learning.training.objectives import Objective, Regression, RegressionOfSteps
 from headrace_learning.training.transfer import Scales
 
@@ -29,7 +30,19 @@ def learn(pipeline: Pipeline, _places: Classes, labels: Moments) -> Learned:
         standardised(labels),
         lambda features, shape, network: served(pipeline, features, shape, network, scale),
         rescaled=lambda held: _rescaled(held, labels),
+        teaching=Teaching(PREDICTION, answered(labels), _squares),
     )
+
+
+def _squares(outputs: torch.Tensor, taught: torch.Tensor, _temperature: float) -> torch.Tensor:
+    """Return the mean square of the difference, in variances of the label: a number has no temperature."""
+    return functional.mse_loss(outputs, taught)
+
+
+def answered(labels: Moments) -> Callable[[Array], torch.Tensor]:
+    """Return what makes deviations of numbers that a graph answers, [rows, steps] or of one number [rows, 1]."""
+    made = standardised(labels)
+    return lambda values: made(values).reshape(len(values), -1)
 
 
 def _rescaled(held: Held, labels: Moments) -> Scales | None:

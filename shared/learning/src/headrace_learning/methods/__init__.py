@@ -12,6 +12,7 @@ from headrace_learning.methods import (
     int8_static,
     low_rank,
     pruned,
+    qat,
     weight_only,
 )
 from headrace_learning.methods.method import Method
@@ -26,6 +27,7 @@ STEPS: Final[Mapping[str, Method]] = {
     "distilled": distilled.METHOD,
     "low-rank": low_rank.METHOD,
     "pruned": pruned.METHOD,
+    "qat": qat.METHOD,
 }
 """The methods that a chain can have as a step, by the kind that the spec names."""
 METHODS: Final[Mapping[str, Method]] = {**STEPS, "chain": chain.chain_of(STEPS)}

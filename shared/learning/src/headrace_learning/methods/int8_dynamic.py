@@ -13,8 +13,11 @@ float32. Transforms, outputs and labels stay float as well.
 """
 
 import json
+import logging
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -55,7 +58,7 @@ def quantise_dynamic(graph: bytes) -> bytes | NotApplicable:
 def _quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     # Exported graphs are optimised and have their shapes already; this tells the library, which would warn otherwise.
     onnx.helper.set_model_props(model, _PREPARED)
-    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder, _quiet():
         file = Path(folder) / "quantised.onnx"
         quantization.quantize_dynamic(
             model,
@@ -65,6 +68,22 @@ def _quantise(model: onnx.ModelProto) -> onnx.ModelProto:
             reduce_range=True,
         )
         return onnx.load(file)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library from telling the root's log of each tensor that is no float32, and stays as it should."""
+    home = str(Path(quantization.__file__).parent)
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return not record.pathname.startswith(home)
+
+    root = logging.getLogger()
+    root.addFilter(of_others)
+    try:
+        yield
+    finally:
+        root.removeFilter(of_others)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

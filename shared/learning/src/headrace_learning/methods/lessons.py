@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import safetensors
+import safetensors.torch
 import torch
+from headrace_data.chunks import Chunks
 from headrace_data.spec import Budget, EarlyStop, Train
-from headrace_data.tasks import TASKS, Classes
+from headrace_data.tasks import TASKS, Classes, Task
 from torch import nn
 
 from headrace_learning.building import features_of
 from headrace_learning.errors import NotLearnable
+from headrace_learning.evaluation import evaluate_batches
 from headrace_learning.export import export_graph
 from headrace_learning.families import FAMILIES
+from headrace_learning.families.encoder import Encoder
 from headrace_learning.families.family import Family, Run
+from headrace_learning.families.network import NetworkFamily
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Columns, classes_of_graph, task_of_graph
 from headrace_learning.heads import HEADS
@@ -32,6 +39,27 @@ _MOST_BYTES: Final = 2**30
 """What prepared rows, and answers to them, may take."""
 _COMPARED_ROWS: Final = 1024
 _NUMBER_BYTES: Final = 4
+_PREFIX: Final = "network."
+"""Before what a family has learned, among the weights of a version."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a graph scores on the validation split."""
+
+    task: Task
+    quality: float
+    """By the measure that the task is known by."""
+    loss: float
+
+    def better_than(self, other: Score) -> bool:
+        """Whether it answers better: by the task's measure, or as well and with less loss."""
+        sign = 1.0 if self.task.headline.better == "more" else -1.0
+        return (sign * self.quality, -self.loss) > (sign * other.quality, -other.loss)
+
+    def __str__(self) -> str:
+        told = {self.task.headline: self.quality, self.task.loss: self.loss}
+        return " and ".join(f"{measure.name} {measure.text(value)}" for measure, value in told.items())
 
 
 @dataclass(frozen=True)
@@ -79,6 +107,28 @@ class Lesson:
         compared = {each.fitted.name: self.columns[each.fitted.name][:_COMPARED_ROWS] for each in self.features}
         return export_graph(self.serve(network), self.places, compared).data
 
+    def score(self, graph: bytes) -> Score:
+        """Return what a graph scores on the validation split."""
+        pipeline, task = self.training.pipeline, TASKS[self.training.pipeline.task]
+        metrics = evaluate_batches(graph, Chunks(self.training.reader, "validation"), pipeline.positive)
+        return Score(task, *(metrics.get(measure.name, math.nan) for measure in (task.headline, task.loss)))
+
+    def version(self) -> nn.Module:
+        """Return the version's own network. Raise `NotLearnable` where its weights are not known, or of another one."""
+        family: Family = self.family
+        section: Any = self.training.pipeline.train.network
+        if self.training.weights is None or not isinstance(family, NetworkFamily | Encoder):
+            raise NotLearnable(f"a network of PyTorch's is expected, and its weights, got kind {section.kind}")
+        network = family.build(section, self.shape, self.outputs)
+        try:
+            tensors = safetensors.torch.load(self.training.weights())
+            own = {name.removeprefix(_PREFIX): each for name, each in tensors.items() if name.startswith(_PREFIX)}
+            network.load_state_dict(own, assign=True)
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            reason = str(error).partition("\n")[0]
+            raise NotLearnable(f"weights of the spec's network are expected, got others: {reason}") from error
+        return network
+
 
 class Nowhere:
     """Keeps no checkpoints and tells nobody."""
@@ -117,6 +167,10 @@ def lesson_of(training: Training, kind: str) -> Lesson:
     pipeline, manifest = training.pipeline, training.reader.manifest
     task, label = TASKS[pipeline.task], manifest.label
     family = FAMILIES[kind]
+    if pipeline.train.network.kind == "encoder" != kind:
+        raise NotLearnable(f"a network that reads texts is expected, as an encoder does, got kind {kind}")
+    if kind == pipeline.train.network.kind:
+        family = family.opened(pipeline.train.network, training.artifacts)
     features = family.features(features_of(pipeline, manifest.transforms))
     shape = family.input_shape(features)
     places = task.places(pipeline.train, label.place_names if label.shape else manifest.classes)

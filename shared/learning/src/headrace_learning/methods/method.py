@@ -10,6 +10,7 @@ from headrace_data.dataset import DatasetReader
 from headrace_data.spec import Pipeline
 
 from headrace_learning.methods.calibration import NO_ROWS, Calibration
+from headrace_learning.training.ports import Artifacts, NoArtifacts
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Training:
     """Of the dataset that the version was trained on; nothing is read before it is asked for."""
     weights: Callable[[], bytes] | None
     """Reads the version's weights, safetensors; None for a version whose command did not name them."""
+    artifacts: Artifacts = field(default_factory=NoArtifacts)
+    """Reads what the spec names by its digest, such as an encoder's tokenizer."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ import json
 from hashlib import sha256
 from typing import Any, Final
 
-import safetensors
-import safetensors.torch
 import torch
 from headrace_data.errors import DataError
 from headrace_data.spec import PrunedVariant
@@ -21,14 +19,13 @@ from torch import nn
 
 from headrace_learning.errors import LearningError, NotLearnable
 from headrace_learning.families.family import Sources
-from headrace_learning.families.network import NetworkFamily, learn
+from headrace_learning.families.network import learn
 from headrace_learning.methods.lessons import Lesson, lesson_of, one_thread, unfit
 from headrace_learning.methods.method import Made, Method, NotApplicable, Source
 from headrace_learning.training.randomness import seed_weights
 
 _KINDS: Final = ("mlp", "cnn", "residual")
 """Networks that are made of layers whose channels can go."""
-_PREFIX: Final = "network."
 _MOST_PLAN_BYTES: Final = 32_768
 """What the plan may take in the record; of a longer one its digest stands there."""
 
@@ -44,14 +41,14 @@ def _make(source: Source, section: PrunedVariant) -> Made | NotApplicable:
         return NotApplicable(f"pruned: expected {reason}")
     try:
         with one_thread():
-            return _pruned(lesson_of(training, kind), training.weights(), section)
+            return _pruned(lesson_of(training, kind), section)
     except (LearningError, DataError) as error:
         return NotApplicable(f"pruned: expected a network that can be learned on, got: {error}")
 
 
-def _pruned(lesson: Lesson, weights: bytes, section: PrunedVariant) -> Made:
+def _pruned(lesson: Lesson, section: PrunedVariant) -> Made:
     """Prune in steps, each followed by learning."""
-    network = _network(lesson, weights)
+    network = lesson.version()
     before, plan = _numbers(network), []
     pruner = _pruner(network, lesson, section)
     train = lesson.settings(lesson.training.pipeline.train.network, section.epochs, section.budget / section.steps)
@@ -68,22 +65,6 @@ def _pruned(lesson: Lesson, weights: bytes, section: PrunedVariant) -> Made:
         )
     removed = [{"layer": name, "removed": places} for name, _, places in pruner.pruning_history()]
     return Made(lesson.exported(network), _told(section, train.seed, before, plan, removed))
-
-
-def _network(lesson: Lesson, weights: bytes) -> nn.Module:
-    """Return the version's network. Raise `NotLearnable` for weights of another one."""
-    family, section = lesson.family, lesson.training.pipeline.train.network
-    if not isinstance(family, NetworkFamily):
-        raise NotLearnable(f"a network of PyTorch's is expected, got kind {section.kind}")
-    network = family.build(section, lesson.shape, lesson.outputs)
-    try:
-        tensors = safetensors.torch.load(weights)
-        own = {name.removeprefix(_PREFIX): each for name, each in tensors.items() if name.startswith(_PREFIX)}
-        network.load_state_dict(own)
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise NotLearnable(f"weights of the spec's network are expected, got others: {reason}") from error
-    return network
 
 
 def _pruner(network: nn.Module, lesson: Lesson, section: PrunedVariant) -> Any:
