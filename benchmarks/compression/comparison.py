@@ -20,6 +20,7 @@ from headrace_compressor.core.compression import make_variants
 from headrace_compressor.core.measurement import Rows, measure
 from headrace_data.spec import AnyVariant, ResidualNetwork
 from headrace_data.transforms import FittedTransform
+from headrace_engines.beside import Graph
 from headrace_learning.costs import latencies_ms
 from headrace_learning.export import export_graph
 from headrace_learning.families import FAMILIES
@@ -126,7 +127,7 @@ def _measured(case: Case, rounds: int) -> tuple[dict[str, dict[str, Any]], dict[
     return found, {name: each.reason for name, each in others.items()}
 
 
-def _version(case: Case) -> tuple[bytes, dict[str, Array], Rows]:
+def _version(case: Case) -> tuple[Graph, dict[str, Array], Rows]:
     """Return a trained version's graph, its training rows, and rows that it has not seen."""
     values, classes = case.rows()
     order = np.random.default_rng(7).permutation(len(values))

@@ -24,6 +24,7 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import VARIANT_NAMES, AnyVariant, Pipeline, load_pipeline
 from headrace_data.tasks import BATCH_LATENCY, LATENCY, MEMORY, P99, SIZE
 from headrace_data.windows import only_dataset
+from headrace_engines import beside
 from headrace_learning.training.randomness import make_deterministic
 from headrace_model_registry.core import choice, specs
 from headrace_model_registry.core.backfill import Artifact
@@ -97,7 +98,7 @@ def measured(name: str, folder: Path) -> tuple[Pipeline, dict[str, Any]]:
     trained = run(Plan("run", pipeline, dataset), DatasetReader(dataset, store), checkpoints, _Silent())
     reference = {
         "version_id": "sha256:version",
-        "graph": asdict(store.put(trained.graph)),
+        "graph": asdict(beside.put(trained.graph, store)),
         "weights": asdict(store.put(trained.weights)),
         "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
     }

@@ -19,6 +19,7 @@ import torch
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Compute
+from headrace_engines.beside import Graph
 from headrace_engines.onnx_model import OnnxModel
 from headrace_learning.training.compute import CPU, fault_of_gpu, machine_of, threads_of
 from headrace_learning.training.randomness import make_deterministic
@@ -76,7 +77,7 @@ def measured(manifest: Manifest, store: ObjectStore, network: tuple[int, int, in
     )
 
 
-def _served_ms(graph: bytes) -> float:
+def _served_ms(graph: Graph) -> float:
     model = OnnxModel(graph)
     rows, outputs = model.sample(_SERVED_ROWS), [each.name for each in model.outputs]
     model.run(rows, outputs)

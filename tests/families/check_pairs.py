@@ -12,12 +12,14 @@ import torch
 from headrace_data.canonical import sha256_digest
 from headrace_data.spec import EncoderNetwork
 from headrace_data.transforms.text import FittedLanguage
+from headrace_engines.beside import total_bytes
 from headrace_learning.evaluation import open_graph
 from headrace_learning.export import export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.text_network import TextNetwork
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LOGITS, with_logits
+from headrace_learning.large import whole
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import Made, Source
 from headrace_learning.served import ServedClassifier
@@ -57,7 +59,7 @@ def graph_of(files: Files, texts: dict[str, Any], **changes: Any) -> tuple[TextN
     encoder = family.base.encoder()  # type: ignore[attr-defined]
     network = TextNetwork(encoder, 384, section.pooling, 3, len(texts), embedding=section.embedding).eval()
     model = ServedClassifier(features, family.input_shape(features), network)
-    return network, export_graph(model, ["a", "b", "c"], texts).data
+    return network, whole(export_graph(model, ["a", "b", "c"], texts).data)
 
 
 def read(files: Files, *columns: list[str]) -> Any:
@@ -110,5 +112,7 @@ def test_embeddings_are_those_of_a_mean_over_the_tokens(files: Files, texts: lis
         assert isinstance(smaller, Made)
         (other,) = open_graph(smaller.graph).run(columns, ["embedding"])
         cosine = float((other * expected).sum(axis=1).mean())
-        print(f"embeddings of {kind}: mean cosine {cosine:.4f}, {len(smaller.graph) / len(graph):.2f} of the size")
+        print(
+            f"embeddings of {kind}: mean cosine {cosine:.4f}, {total_bytes(smaller.graph) / len(graph):.2f} of the size"
+        )
         assert cosine >= least

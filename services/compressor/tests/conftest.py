@@ -13,6 +13,7 @@ from headrace_learning.export import export_graph
 from headrace_learning.families.cnn import cnn
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
+from headrace_learning.large import whole
 from headrace_learning.served import ServedClassifier
 from sklearn.datasets import load_digits
 
@@ -43,7 +44,7 @@ def _train_on_digits(network: torch.nn.Module, input_shape: tuple[int, ...]) -> 
     feature = Feature(fitted, "float32", (8, 8))
     model = ServedClassifier([feature], input_shape, network)
     _train(model, model.prepare({"pixels": pixels}), torch.from_numpy(digits))
-    return export_graph(model, list(range(10)), {"pixels": pixels[:8]}).data
+    return whole(export_graph(model, list(range(10)), {"pixels": pixels[:8]}).data)
 
 
 def _shuffled_digits() -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods.calibration import digest, of_dataset
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import DONE, REFUSED, Failure, Progress, parse_line
@@ -75,7 +76,7 @@ class Assignments:
         """Keep a version's graph and a dataset of some digits, and return the reference to it."""
         return {
             "version_id": version.version_id,
-            "graph": asdict(self.store.put(version.graph)),
+            "graph": asdict(self.store.put(whole(version.graph))),
             "dataset": _freeze(self.pipeline, self.store, rows),
         }
 
@@ -188,7 +189,7 @@ def test_without_a_champion_the_candidate_is_evaluated_alone_and_calibrated_on_t
 def test_a_variant_that_does_not_apply_is_told_and_the_others_are_made(
     assignments: Assignments, digits_mlp: Version
 ) -> None:
-    model = onnx.load_from_string(digits_mlp.graph)
+    model = structure_of(digits_mlp.graph)
     for node in model.graph.node:
         if node.op_type == "Gemm":
             node.attribute.append(onnx.helper.make_attribute("alpha", 0.5))

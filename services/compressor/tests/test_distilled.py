@@ -20,6 +20,7 @@ from headrace_data.spec import DistilledVariant, Pipeline, Threshold, load_pipel
 from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import predict
 from headrace_learning.heads.classification import divergence as softened
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import NO_ROWS
 from headrace_learning.methods.method import Made, NotApplicable, Source, Training
@@ -104,14 +105,14 @@ def test_a_student_of_a_good_teacher_is_smaller_and_the_same_each_time(
 ) -> None:
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     # The teacher knows 1,200 digits and the student has the labels of 120.
-    made = distilled(digits_mlp.graph, training)
+    made = distilled(whole(digits_mlp.graph), training)
     assert isinstance(made, Made), made
     assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (threads, mode)
-    assert distilled(digits_mlp.graph, training) == made
-    before, after = onnx.load_from_string(digits_mlp.graph), onnx.load_from_string(made.graph)
+    assert distilled(whole(digits_mlp.graph), training) == made
+    before, after = structure_of(digits_mlp.graph), structure_of(made.graph)
     names = [[[each.name for each in part] for part in (one.graph.input, one.graph.output)] for one in (before, after)]
     assert names[0] == names[1]
-    assert len(made.graph) < len(digits_mlp.graph)
+    assert len(whole(made.graph)) < len(whole(digits_mlp.graph))
     (features, truth), *_ = rows.batches
     assert np.mean(predict(made.graph, features).labels == truth) > 0.85
     assert made.told["temperature"] == "4"
@@ -119,7 +120,7 @@ def test_a_student_of_a_good_teacher_is_smaller_and_the_same_each_time(
 
 
 def test_a_student_of_a_bad_teacher_is_refused_with_both_figures(digits_mlp: Version, training: Training) -> None:
-    model = onnx.load_from_string(digits_mlp.graph)
+    model = structure_of(digits_mlp.graph)
     ten = [each for each in model.graph.initializer if list(each.dims) == [10]]
     last = [each for each in ten if each.data_type == onnx.TensorProto.FLOAT][-1]
     # A teacher that is sure of one class, whatever comes.
@@ -139,6 +140,6 @@ def test_what_cannot_be_taught_is_told(digits_mlp: Version, training: Training, 
         (two, "a version of the classes of its dataset, got one of others"),
         (replace(training, pipeline=chosen), "no train.threshold"),
     ):
-        found = distilled(digits_mlp.graph, given)
+        found = distilled(whole(digits_mlp.graph), given)
         assert isinstance(found, NotApplicable)
         assert reason in found.reason

@@ -13,6 +13,7 @@ from headrace_compressor.core.compression import Version
 from headrace_compressor.core.measurement import Rows, measure
 from headrace_engines.properties import ROWS
 from headrace_learning.evaluation import predict
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import int8_dynamic
 from headrace_learning.methods.method import NotApplicable
 from onnx import TensorProto, helper, numpy_helper
@@ -39,7 +40,7 @@ def _operators(graph: bytes) -> Counter[str]:
 
 @pytest.mark.slow
 def test_a_quantised_network_is_as_good_and_smaller(trained: Version, rows: Rows) -> None:
-    measured = dict(measure({"fp32": trained.graph, "int8": quantise_dynamic(trained.graph)}, rows))
+    measured = dict(measure({"fp32": whole(trained.graph), "int8": quantise_dynamic(whole(trained.graph))}, rows))
 
     fp32, int8 = measured["fp32"], measured["int8"]
     assert fp32["accuracy"] > 0.94
@@ -52,7 +53,9 @@ def test_a_quantised_network_is_as_good_and_smaller(trained: Version, rows: Rows
 
 @pytest.mark.slow
 def test_inputs_outputs_and_classes_are_kept(trained: Version) -> None:
-    before, after = (onnx.load_from_string(graph) for graph in (trained.graph, quantise_dynamic(trained.graph)))
+    before, after = (
+        onnx.load_from_string(graph) for graph in (whole(trained.graph), quantise_dynamic(whole(trained.graph)))
+    )
 
     assert after.graph.input == before.graph.input
     assert after.graph.output == before.graph.output
@@ -63,7 +66,7 @@ def test_inputs_outputs_and_classes_are_kept(trained: Version) -> None:
 
 @pytest.mark.slow
 def test_every_matrix_product_is_quantised_and_nothing_else(trained: Version) -> None:
-    before, after = _operators(trained.graph), _operators(quantise_dynamic(trained.graph))
+    before, after = _operators(whole(trained.graph)), _operators(quantise_dynamic(whole(trained.graph)))
 
     assert after["MatMulInteger"] == before["Gemm"] + before["MatMul"] > 0
     assert after["Conv"] == before["Conv"]
@@ -75,7 +78,7 @@ def test_every_matrix_product_is_quantised_and_nothing_else(trained: Version) ->
 def test_weights_are_too_small_to_overflow_on_any_processor(trained: Version) -> None:
     weights = [
         numpy_helper.to_array(each)
-        for each in onnx.load_from_string(quantise_dynamic(trained.graph)).graph.initializer
+        for each in onnx.load_from_string(quantise_dynamic(whole(trained.graph))).graph.initializer
         if each.data_type == TensorProto.INT8 and len(each.dims) == 2
     ]
 
@@ -87,7 +90,7 @@ def test_weights_are_too_small_to_overflow_on_any_processor(trained: Version) ->
 @pytest.mark.slow
 def test_equal_graphs_give_equal_bytes_in_every_process(digits_mlp: Version, tmp_path: Path) -> None:
     file = tmp_path / "graph.onnx"
-    file.write_bytes(digits_mlp.graph)
+    file.write_bytes(whole(digits_mlp.graph))
     program = (
         "import sys; from pathlib import Path; from headrace_learning.methods.int8_dynamic import quantise_dynamic;"
         "sys.stdout.buffer.write(quantise_dynamic(Path(sys.argv[1]).read_bytes()))"
@@ -95,12 +98,12 @@ def test_equal_graphs_give_equal_bytes_in_every_process(digits_mlp: Version, tmp
     command = [sys.executable, "-c", program, str(file)]
     other = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"}).stdout
 
-    assert quantise_dynamic(digits_mlp.graph) == other
+    assert quantise_dynamic(whole(digits_mlp.graph)) == other
 
 
 @pytest.mark.slow
 def test_the_graph_tells_nothing_of_where_it_was_made(digits_mlp: Version) -> None:
-    model = onnx.load_from_string(digits_mlp.graph)
+    model = structure_of(digits_mlp.graph)
     noted = model.graph.node[0]
     noted.doc_string = "/home/someone/network.py"
     noted.metadata_props.add(key="stack_trace", value="/home/someone/network.py")
@@ -151,7 +154,7 @@ def test_a_gemm_that_the_quantiser_would_skip_does_not_pass_for_quantised() -> N
 @pytest.mark.slow
 def test_one_row_gets_the_same_label_alone_as_among_others(digits_mlp: Version, rows: Rows) -> None:
     # Activations are scaled by the batch that they come in: this bounds how much a row's neighbours may matter.
-    graph, pixels = quantise_dynamic(digits_mlp.graph), rows.first["pixels"][:200]
+    graph, pixels = quantise_dynamic(whole(digits_mlp.graph)), rows.first["pixels"][:200]
     together = predict(graph, {"pixels": pixels})
     alone = [predict(graph, {"pixels": pixels[row : row + 1]}) for row in range(len(pixels))]
 

@@ -18,6 +18,7 @@ from headrace_data.transforms import FittedTransform
 from headrace_learning.export import export_graph
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LOGITS
+from headrace_learning.large import whole
 from headrace_learning.methods.method import Source
 from headrace_learning.served import ServedClassifier
 from hypothesis import given
@@ -53,18 +54,18 @@ def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: 
     reports: list[tuple[int, int, Mapping[str, float], float]] = []
 
     variants = measure_variants(
-        make_variants(Source(digits_mlp.graph), INT8)[0], rows, lambda *report: reports.append(report)
+        make_variants(Source(whole(digits_mlp.graph)), INT8)[0], rows, lambda *report: reports.append(report)
     )
 
     fp32, int8 = variants
     assert [fp32.name, int8.name] == ["fp32", "int8"]
-    assert fp32.graph == digits_mlp.graph
+    assert fp32.graph == whole(digits_mlp.graph)
     assert [report[:2] for report in reports] == [(1, 2), (2, 2)]
     assert [report[2] for report in reports] == [fp32.metrics, int8.metrics]
     assert reports[0][3] > reports[1][3] == 0.0
     for variant in variants:
         assert variant.metrics.keys() == _METRICS
-        assert variant.metrics["size_bytes"] == len(variant.graph)
+        assert variant.metrics["size_bytes"] == len(whole(variant.graph))
         assert 0 < variant.metrics["latency_ms_batch_1"] < variant.metrics["latency_ms_batch_32"]
     assert fp32.metrics["agreement"] == 1.0
     assert fp32.metrics["relative_logit_error"] == fp32.metrics["kl_divergence"] == 0.0
@@ -73,7 +74,7 @@ def test_every_variant_is_measured_and_reported_the_reference_first(digits_mlp: 
 
 @pytest.mark.slow
 def test_embeddings_are_compared_with_those_of_the_reference(digits_mlp: Version, rows: Rows) -> None:
-    graphs = {"fp32": embedding(digits_mlp.graph, 1.0), "turned": embedding(digits_mlp.graph, -1.0)}
+    graphs = {"fp32": embedding(whole(digits_mlp.graph), 1.0), "turned": embedding(whole(digits_mlp.graph), -1.0)}
     found = [metrics["embedding_cosine"] for _, metrics in measure(graphs, rows)]
     assert found == pytest.approx([1.0, -1.0], abs=1e-6)
 
@@ -95,7 +96,7 @@ def embedding(graph: bytes, sign: float) -> bytes:
 
 @pytest.mark.slow
 def test_a_version_without_variants_is_still_measured(digits_mlp: Version, rows: Rows) -> None:
-    (only,) = measure_variants(make_variants(Source(digits_mlp.graph), [])[0], rows, lambda *_: None)
+    (only,) = measure_variants(make_variants(Source(whole(digits_mlp.graph)), [])[0], rows, lambda *_: None)
 
     assert only.name == "fp32"
 
@@ -124,7 +125,7 @@ def test_rows_that_come_in_batches_measure_the_same(digits_mlp: Version, rows: R
     # Of 256 rows each, as a graph is run: an int8 graph's scales are those of the rows that it sees at once.
     cut = [0, 256, 512, 597]
     batches = [({"pixels": features["pixels"][a:b]}, truth[a:b]) for a, b in pairwise(cut)]
-    graphs = {name: each.graph for name, each in make_variants(Source(digits_mlp.graph), INT8)[0].items()}
+    graphs = {name: each.graph for name, each in make_variants(Source(whole(digits_mlp.graph)), INT8)[0].items()}
     measured = {
         "batches": dict(measure(graphs, Rows("sha256:digits", batches, 597))),
         "once": dict(measure(graphs, rows)),
@@ -163,7 +164,7 @@ def test_a_version_is_not_evaluated_on_features_that_it_cannot_read(digits_mlp: 
 def test_reading_needs_name_shape_and_type(
     digits_mlp: Version, name: str, shape: tuple[int, ...], dtype: type[np.generic], expected: bool
 ) -> None:
-    assert reads(digits_mlp.graph, {name: np.zeros((2, *shape), dtype=dtype)}) is expected
+    assert reads(whole(digits_mlp.graph), {name: np.zeros((2, *shape), dtype=dtype)}) is expected
 
 
 def test_an_empty_test_split_is_refused_with_its_cure() -> None:

@@ -12,6 +12,7 @@ from headrace_learning.evaluation import predict_numbers
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
+from headrace_learning.large import structure_of
 from headrace_learning.methods.method import Source
 from headrace_learning.served import ServedRegressor
 
@@ -35,7 +36,7 @@ def test_variants_answer_in_float64_and_are_measured_in_the_label_s_unit(mean, d
 
     assert [variant.name for variant in variants] == ["fp32", "int8"]
     for variant in variants:
-        (output,) = onnx.load_from_string(variant.graph).graph.output
+        (output,) = structure_of(variant.graph).graph.output
         assert output.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
         assert len(set(predict_numbers(variant.graph, columns))) > 100
         assert variant.metrics["rmse"] < 0.05 * deviation

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import safetensors.torch
 from headrace_data.errors import SpecInvalid
 from headrace_data.spec import MlpNetwork, PrunedVariant, load_pipeline
 from headrace_learning.evaluation import predict
 from headrace_learning.families.family import Sources
+from headrace_learning.large import structure_of
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import NO_ROWS
 from headrace_learning.methods.lessons import lesson_of, one_thread
@@ -55,7 +55,7 @@ def test_half_of_the_channels_go_and_most_answers_stay(kind: str, tmp_path: Path
     made = pruned(source)
     assert isinstance(made, Made), made
     numbers = [
-        sum(int(np.prod(each.dims)) for each in onnx.load_from_string(graph).graph.initializer)
+        sum(int(np.prod(each.dims)) for each in structure_of(graph).graph.initializer)
         for graph in (source.graph, made.graph)
     ]
     assert numbers[1] < 0.6 * numbers[0]

@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from headrace_data.errors import SpecInvalid
 from headrace_data.spec import AwareVariant, load_pipeline
 from headrace_learning.evaluation import logits_of
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import METHODS, qat
 from headrace_learning.methods.calibration import of_dataset
 from headrace_learning.methods.int8_static import ranges_of
@@ -42,7 +42,7 @@ def test_it_learns_with_the_numbers_that_are_written(source: Source) -> None:
         lesson = lesson_of(source.training, source.training.pipeline.train.network.kind)
         network = qat._folded(lesson.version().eval())
         graph, rows = lesson.exported(network), source.calibration.rows(200)
-        layers = layers_of(onnx.load_from_string(graph))
+        layers = layers_of(graph)
         _, ranges = ranges_of(graph, layers, rows, Fidelity(graph, rows), "minmax", quantised)
         network.eval()  # it was trained, for all that an export knows
         plain = network(lesson.rows.inputs).numpy()
@@ -63,10 +63,10 @@ def test_a_version_learns_on_in_eight_bits_and_the_same_each_time(source: Source
     made = aware(source, rate=0.3)
     assert isinstance(made, Made), made
     assert aware(source, rate=0.3) == made
-    held = {each.name: each for each in onnx.load_from_string(made.graph).graph.initializer}
+    held = {each.name: each for each in structure_of(made.graph).graph.initializer}
     assert sum(name.endswith("/int8") for name in held) == int(made.told["quantised"].split()[0])
     assert made.told["learned"].endswith(" on the validation split")
-    assert len(made.graph) < 0.8 * len(source.graph)
+    assert len(whole(made.graph)) < 0.8 * len(whole(source.graph))
 
 
 def test_what_is_worse_than_rounding_alone_is_refused_with_both_figures(source: Source) -> None:

@@ -24,6 +24,7 @@ from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
 from headrace_learning.heads import HEADS
+from headrace_learning.large import whole
 from headrace_learning.methods.method import Source
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.child import Reporter
@@ -67,7 +68,7 @@ def rows_of(version: Version, dataset_id: str, seed: int) -> tuple[Rows, Array, 
 def test_a_variant_is_measured_by_the_order_that_it_gives(ranker: Version) -> None:
     rows, scores, truth = rows_of(ranker, "sha256:shop", 1)
     assert evaluate(ranker.graph, rows) == pytest.approx(measures_of(scores, truth), rel=1e-6)
-    int8 = evaluate(make_variants(Source(ranker.graph), [Variant(kind="int8-dynamic")])[0]["int8"].graph, rows)
+    int8 = evaluate(make_variants(Source(whole(ranker.graph)), [Variant(kind="int8-dynamic")])[0]["int8"].graph, rows)
     before = measures_of(scores, truth)["ndcg_at_10"]
     assert before != int8["ndcg_at_10"] == pytest.approx(before, abs=0.05)
 
@@ -96,7 +97,7 @@ def test_a_version_is_measured_as_what_it_is_whatever_the_spec_asks_for_meanwhil
     told = Provenance(cluster_id="c", topic="shop", topic_id="", sources=(), clean_ranges=(), rejected={})
     manifest = only_dataset(writer.finish(told), pipeline, store)
     dataset = {"dataset_id": manifest.dataset_id, "manifest": asdict(store.put(manifest.to_json()))}
-    candidate = {"version_id": ranker.version_id, "graph": asdict(store.put(ranker.graph)), "dataset": dataset}
+    candidate = {"version_id": ranker.version_id, "graph": asdict(store.put(whole(ranker.graph))), "dataset": dataset}
     spec = pipeline.canonical_json().decode()
     assignment = {"store_url": str(tmp_path), "spec": spec, "candidate": candidate, "champion": None}
     result = measure(assignment, Reporter(io.StringIO()))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from headrace_data.canonical import sha256_digest
@@ -19,6 +18,7 @@ from headrace_data.spec import DistilledVariant, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.families.family import Sources
 from headrace_learning.heads.classification import divergence
+from headrace_learning.large import structure_of
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import NO_ROWS
 from headrace_learning.methods.lessons import lesson_of, one_thread
@@ -118,7 +118,7 @@ def test_a_teacher_that_knows_more_than_the_labels_helps(task: str, tmp_path: Pa
     made = made_by(replace(teacher, training=training(2.0, 160, 0.3)), network={"kind": "mlp", "hidden": (16,)})
 
     assert isinstance(made, Made), made
-    outputs = [[each.name for each in onnx.load_from_string(each).graph.output] for each in (teacher.graph, made.graph)]
+    outputs = [[each.name for each in structure_of(each).graph.output] for each in (teacher.graph, made.graph)]
     assert outputs[0] == outputs[1]
     assert made.told["student"].endswith(" on the validation split")
 
@@ -209,7 +209,7 @@ def test_a_shallower_encoder_learns_what_layers_make_of_a_row(encoder: Source) -
     assert isinstance(made, Made), made
     layers = []
     for graph in (encoder.graph, made.graph):
-        names = [each.name for each in onnx.load_from_string(graph).graph.initializer]
+        names = [each.name for each in structure_of(graph).graph.initializer]
         layers.append({name.split(".")[3] for name in names if ".encoder.layer." in name})
     assert layers == [{"0", "1"}, {"0"}]
 

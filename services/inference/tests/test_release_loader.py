@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from headrace.events.v1.artifact_pb2 import Artifact
 from headrace.events.v1.model_pb2 import CACHE_POLICY_AUTO, ModelReleased, ServedVariant
+from headrace_engines import beside
 from headrace_inference.adapters import metrics
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
@@ -244,7 +245,7 @@ def test_cheaper_variants_are_loaded_beside_the_one_that_is_served(
     unread = CheaperVariant("y", stored(store, make_graph(4)))
     fetch = loader._graphs.get
 
-    def get(wanted: Graph) -> bytes:
+    def get(wanted: Graph) -> beside.Graph:
         if wanted == unread.graph:
             raise OSError("no space left on device")
         return fetch(wanted)

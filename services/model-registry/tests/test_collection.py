@@ -109,11 +109,12 @@ class Mill:
         self.run(request, trained)
         return request, trained
 
-    def release(self, day):
+    def release(self, day, graph=None):
+        """Train and compress; `graph` is that of int8."""
         _, trained = self.begin(day)
         request = self.ledger.decide(trained)
         compressed = self.world.compressed(request)
-        small = replace(compressed.variants[1], graph=self.put(b"int8 %d" % day))
+        small = replace(compressed.variants[1], graph=graph or self.put(b"int8 %d" % day))
         compressed = replace(compressed, variants=(compressed.variants[0], small))
         self.run(request, compressed)
         return self.ledger.decide(compressed)
@@ -267,6 +268,23 @@ def test_a_file_that_was_imported_stays_while_a_spec_or_a_version_needs_it(mill)
     assert mill.collect()["graphs and weights"] == 1, "no spec in force names the second now"
     with pytest.raises(NotFound):
         mill.store.get(files[1])
+
+
+def test_weights_beside_a_graph_stay_while_the_graph_does(mill):
+    mill.apply("{versions: 1}")
+    weights = [mill.put(b"\x08weights %d" % number) for number in range(3)]
+    named = b"".join(each.digest.encode() for each in weights[:2])
+    graph = replace(mill.put(b"\x08graph beside " + named), beside_bytes=sum(each.size_bytes for each in weights[:2]))
+    assert graph.total_bytes == graph.size_bytes + 20
+    mill.release(1, graph)
+    assert mill.collect()["graphs and weights"] == 1, "nothing names the third"
+    assert all(mill.store.get(each) for each in (graph, *weights[:2]))
+    for day in (20, 21, 22):
+        mill.release(day)
+    mill.collect()
+    for each in (graph, *weights):
+        with pytest.raises(NotFound):
+            mill.store.get(each)
 
 
 @pytest.mark.parametrize("beside", [0, 1], ids=["its size", "another size"])

@@ -16,6 +16,7 @@ from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import Answerer
+from headrace_learning.large import whole
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.adapters.artifacts import StoredArtifacts
@@ -112,7 +113,7 @@ def test_texts_of_a_dataset_become_a_graph_that_takes_texts(tiny_bert: Path, sto
     assert found.metrics["accuracy"] > 0.9
     answers = Answerer(found.graph).answers({"review": np.array(["a great film", "awful, the plot", ""], dtype=object)})
     assert answers["label"].tolist()[:2] == ["good", "bad"]
-    manifest = json.loads(version_manifest(plan, found, store.put(found.weights), store.put(found.graph)))
+    manifest = json.loads(version_manifest(plan, found, store.put(found.weights), store.put(whole(found.graph))))
     assert manifest["inputs"] == [{"name": "review", "type": "string", "shape": [-1], "optional": True}]
     assert manifest["outputs"][-1] == {"name": "embedding", "type": "float32", "shape": [-1, 32]}
     assert {"transformers", "tokenizers", "peft"} <= manifest["libraries"].keys()
@@ -151,7 +152,7 @@ def test_pairs_of_a_dataset_become_a_graph_that_takes_two_texts(
     # Of eleven words and as many, and three marks around them, sixteen are kept: both are cut where both are long.
     assert found.beside["cut/review"] > 0.9
     assert 0.3 < found.beside["cut/reply"] < 0.7
-    manifest = json.loads(version_manifest(plan, found, store.put(found.weights), store.put(found.graph)))
+    manifest = json.loads(version_manifest(plan, found, store.put(found.weights), store.put(whole(found.graph))))
     assert [(each["name"], each.get("optional", False)) for each in manifest["inputs"]] == [
         ("review", True),
         ("reply", False),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, Provenance
@@ -16,6 +15,7 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.evaluation import predict
+from headrace_learning.large import structure_of
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import Made, Source
 from headrace_runtime.object_store import ObjectStore
@@ -114,7 +114,7 @@ def test_what_is_missed_costs_and_the_served_graph_answers_by_it(store: ObjectSt
 
 def test_a_graph_without_a_threshold_has_nothing_of_it(store: ObjectStore) -> None:
     _, outcome, _ = learned(store, "classWeights: none")
-    names = {node.name for node in onnx.load_from_string(outcome.graph).graph.node}
+    names = {node.name for node in structure_of(outcome.graph).graph.node}
     assert "Mul/label" not in names
 
 

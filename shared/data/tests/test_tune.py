@@ -120,7 +120,11 @@ ENCODER = f"encoder, digest: 'sha256:{'0' * 64}', sizeBytes: 9"
             "network.tune: [lora, frozen]",
             "[1]: expected tune: lora or full",
         ),
-        ("mlp", "network.hidden: [[9], [90000, 90000]]", ".network.hidden[1]: expected at most 500,000,000 parameters"),
+        (
+            "mlp",
+            "network.hidden: [[9], [90000, 90000]]",
+            ".network.hidden[1]: expected at most 2,000,000,000 parameters",
+        ),
     ],
 )
 def test_what_no_trial_could_do_is_refused_of_documents_alone(kind: str, space: str, expected: str) -> None:

@@ -1,7 +1,7 @@
 """A chain does one step after the other, and makes nothing where one of them does not apply."""
 
 import numpy as np
-import onnx
+from headrace_learning.large import structure_of
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import Made, NotApplicable, Source
 from onnx import TensorProto, helper, numpy_helper
@@ -36,7 +36,11 @@ def test_each_step_is_given_what_the_step_before_it_made() -> None:
     assert isinstance(made, Made)
 
     # Products of fewer than 32 inputs are left to the second step.
-    assert [node.op_type for node in onnx.load_from_string(made.graph).graph.node] == ["Cast", "MatMulNBits", "MatMul"]
+    assert [node.op_type for node in structure_of(made.graph).graph.node] == [
+        "Cast",
+        "MatMulNBits",
+        "MatMul",
+    ]
     assert made.told["steps"] == "weight-only-int8, float16-weights"
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import safetensors.torch
 import torch
@@ -26,6 +25,7 @@ from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import METHODS
 from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
@@ -297,7 +297,7 @@ def test_what_was_tuned_is_what_is_served(shelf: Shelf, tune: str, names: Names)
             model, [0, 1, 2] if answers == 3 else [], {name: each[:3] for name, each in columns.items()}
         )
         assert exported.data == again.data
-        held = [each.name for each in onnx.load_from_string(exported.data).graph.initializer]
+        held = [each.name for each in structure_of(exported.data).graph.initializer]
         assert "weights/network.encoder.layer.1.query.weight" in held
 
 
@@ -334,7 +334,7 @@ def test_weights_of_eight_bits_apply(shelf: Shelf) -> None:
     section = shelf.section(tune="frozen", embedding=True)
     model = model_of(shelf, section, fitted(shelf, section, Notebook()).network, 3)
     texts = {"review": reviews(60, 4)[0]}
-    exported = export_graph(model, ["a", "b", "c"], texts).data
+    exported = whole(export_graph(model, ["a", "b", "c"], texts).data)
     for kind in METHODS.keys() - {"chain", "distilled", "low-rank", "pruned", "qat", "weight-only-int4"}:
         smaller = graph_of(kind, exported, texts)
         assert len(smaller) < len(exported)

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from headrace_engines.processors import adds_in_32_bits, own_class
 from headrace_learning.evaluation import open_graph
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import METHODS, int8_static
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.folding import fold_normalisation
@@ -87,11 +88,11 @@ def test_products_answer_as_float_does_and_a_row_alone_as_among_others(case: str
     made = quantised(LAYERS[case], calibrate="minmax")
 
     assert made.told["quantised"] == "2 of 2"
-    assert error(LAYERS[case], made.graph, ROWS) < 0.04
-    alone = np.concatenate([answers(made.graph, row[np.newaxis]) for row in ROWS[:50]])
+    assert error(LAYERS[case], whole(made.graph), ROWS) < 0.04
+    alone = np.concatenate([answers(whole(made.graph), row[np.newaxis]) for row in ROWS[:50]])
     # Ranges are fixed: nothing of a row depends on the rows beside it. An outlier is cut off.
     outlier = np.full((1, 24), 1e6, np.float32)
-    among = answers(made.graph, np.concatenate([ROWS[:50], outlier]))
+    among = answers(whole(made.graph), np.concatenate([ROWS[:50], outlier]))
     assert (among[:50] == alone).all()
     assert np.isfinite(among).all()
 
@@ -101,15 +102,15 @@ def test_a_product_is_what_numpy_makes_of_the_rounded_numbers() -> None:
     graph = made_of([helper.make_node("Gemm", ["x", "w", "b"], ["y"])], w=weight, b=bias)
     made = quantised(graph, calibrate="minmax")
 
-    held = {each.name: numpy_helper.to_array(each) for each in onnx.load_from_string(made.graph).graph.initializer}
+    held = {each.name: numpy_helper.to_array(each) for each in structure_of(made.graph).graph.initializer}
     numbers, scales = held["w/int8"].astype(np.float64), held["w/int8/scales"].astype(np.float64)
     # Seven bits, all of them used by each output: pairs of products with uint8 fit 16 bits.
     assert np.abs(numbers).max(axis=0).tolist() == [64] * 7
     assert numbers * scales == pytest.approx(weight, abs=scales.max() / 2)
     step, zero = float(held["x/scale"]), int(held["x/zero"])
-    whole = np.clip(np.rint(ROWS / np.float32(step)) + zero, 0, 255) - zero
-    expected = whole * step @ (numbers * scales) + np.rint(bias / (step * scales)) * step * scales
-    assert answers(made.graph, ROWS) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    rounded = np.clip(np.rint(ROWS / np.float32(step)) + zero, 0, 255) - zero
+    expected = rounded * step @ (numbers * scales) + np.rint(bias / (step * scales)) * step * scales
+    assert answers(whole(made.graph), ROWS) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def _convolutions() -> bytes:
@@ -139,16 +140,16 @@ def _convolutions() -> bytes:
 
 def test_convolutions_are_quantised_with_what_normalises_them() -> None:
     graph, images = _convolutions(), normal(100, 2, 8, 8)
-    folded = fold_normalisation(graph)
+    folded = whole(fold_normalisation(graph))
     assert "BatchNormalization" not in operators(folded)
     assert answers(folded, images) == pytest.approx(answers(graph, images), rel=1e-4, abs=1e-4)
 
     made = quantised(graph, images, error=0.1)
 
     assert made.told["quantised"] == "3 of 3"
-    assert error(graph, made.graph, images) < 0.1
-    assert len(onnx.load_from_string(made.graph).graph.initializer) == len(
-        {each.name for each in onnx.load_from_string(made.graph).graph.initializer}
+    assert error(graph, whole(made.graph), images) < 0.1
+    assert len(structure_of(made.graph).graph.initializer) == len(
+        {each.name for each in structure_of(made.graph).graph.initializer}
     )
 
 
@@ -159,7 +160,7 @@ def test_a_normalisation_whose_input_others_read_is_left_alone() -> None:
         helper.make_node("Add", ["c", "n"], ["y"]),
     ]
     graph = made_of(nodes, (2, 4, 4), w=normal(3, 2, 1, 1), one=np.ones(3, np.float32), zero=np.zeros(3, np.float32))
-    assert operators(fold_normalisation(graph)) == operators(graph)
+    assert operators(whole(fold_normalisation(graph))) == operators(graph)
 
 
 def test_the_layer_that_errs_most_stays_float() -> None:
@@ -178,7 +179,7 @@ def test_the_layer_that_errs_most_stays_float() -> None:
 
     assert made.told["reverted"] == "wide"
     assert made.told["quantised"] == "1 of 2"
-    assert error(graph, made.graph, ROWS) < 0.03
+    assert error(graph, whole(made.graph), ROWS) < 0.03
     # Never more than half of them, whatever is asked for.
     assert quantised(graph, error=1e-9).told["quantised"] == "1 of 2"
     # What may err more keeps none.
@@ -199,11 +200,11 @@ def test_ranges_take_in_all_most_or_what_tells_most() -> None:
 
 def test_what_is_looked_at_is_the_same_however_rows_are_cut() -> None:
     graph = LAYERS["products"]
-    whole = histograms(graph, ["x", "h"], {"x": ROWS})
-    assert whole["x"].most == ROWS.max()
-    assert whole["x"].counts.sum() == ROWS.size
-    assert whole["h"].least == 0
-    assert whole["h"].counts.sum() == len(ROWS) * 40
+    seen = histograms(graph, ["x", "h"], {"x": ROWS})
+    assert seen["x"].most == ROWS.max()
+    assert seen["x"].counts.sum() == ROWS.size
+    assert seen["h"].least == 0
+    assert seen["h"].counts.sum() == len(ROWS) * 40
     gaps = ROWS.copy()
     gaps[0] = np.nan
     assert histograms(graph, ["x"], {"x": gaps})["x"].counts.sum() == ROWS.size - 24
@@ -232,9 +233,7 @@ def test_full_weights_are_of_processors_that_add_in_32_bits(monkeypatch: pytest.
     monkeypatch.setattr(int8_static, "own_class", lambda: "avx512-vnni")
     made = quantised(graph, bits=8)
     (numbers,) = (
-        numpy_helper.to_array(each)
-        for each in onnx.load_from_string(made.graph).graph.initializer
-        if each.name == "one/int8"
+        numpy_helper.to_array(each) for each in structure_of(made.graph).graph.initializer if each.name == "one/int8"
     )
     assert np.abs(numbers.astype(int)).max(axis=0).tolist() == [127] * 40
     assert (made.told["bits"], made.told["cpu_class"]) == ("8", "avx512-vnni")
@@ -245,4 +244,4 @@ def test_full_weights_are_of_processors_that_add_in_32_bits(monkeypatch: pytest.
 def test_full_weights_err_less_here(case: str) -> None:
     seven, eight = (quantised(LAYERS[case], calibrate="minmax", bits=bits) for bits in (7, 8))
     # Where sums were cut off it would be a tenth.
-    assert error(LAYERS[case], eight.graph, ROWS) <= 1.02 * error(LAYERS[case], seven.graph, ROWS) < 0.04
+    assert error(LAYERS[case], whole(eight.graph), ROWS) <= 1.02 * error(LAYERS[case], whole(seven.graph), ROWS) < 0.04

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pytest
 from headrace_learning.evaluation import open_graph
+from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.method import Made, NotApplicable, Source
@@ -56,10 +56,10 @@ def test_a_rank_loses_the_least_that_one_can_lose(inputs: int, outputs: int, bia
 
     assert isinstance(made, Made)
     assert made.told["rank product"] == f"6 of {min(inputs, outputs)}"
-    lost = np.linalg.norm(answers(made.graph, rows) - answers(graph, rows))
+    lost = np.linalg.norm(answers(whole(made.graph), rows) - answers(graph, rows))
     values = np.linalg.svd(rows.astype(np.float64) @ weights, compute_uv=False)
     assert lost == pytest.approx(np.linalg.norm(values[6:]), rel=1e-3)
-    assert len(made.graph) < 0.75 * len(graph)
+    assert len(whole(made.graph)) < 0.75 * len(graph)
 
 
 def test_as_many_directions_are_kept_as_the_energy_asks_for() -> None:
@@ -72,12 +72,12 @@ def test_as_many_directions_are_kept_as_the_energy_asks_for() -> None:
         assert isinstance(made, Made)
         ranks[energy] = int(made.told["rank product"].partition(" ")[0])
         expected = answers(graph, rows)
-        lost = np.square(answers(made.graph, rows) - expected).sum() / np.square(expected).sum()
+        lost = np.square(answers(whole(made.graph), rows) - expected).sum() / np.square(expected).sum()
         assert lost <= (1 - energy) * 1.2
     assert ranks[0.5] < ranks[0.9999] == 5
     last = made_of(graph, rows, energy=0.9999)
     assert isinstance(last, Made)
-    sizes = [np.prod(each.dims) for each in onnx.load_from_string(last.graph).graph.initializer if len(each.dims) == 2]
+    sizes = [np.prod(each.dims) for each in structure_of(last.graph).graph.initializer if len(each.dims) == 2]
     assert sorted(sizes) == [200, 200]
 
 

@@ -31,6 +31,7 @@ from headrace_learning.graphs import (
     task_of_graph,
     with_logits,
 )
+from headrace_learning.large import whole
 from headrace_learning.served import ServedClassifier, ServedModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,20 +135,20 @@ def bare(transforms: FittedTransforms) -> tuple[ServedModel, bytes]:
     features = build_model(pipeline_of("int64"), transforms, 2).features
     width = transforms.width
     model = ServedClassifier(features, (width,), nn.Identity())
-    return model, with_logits(export_graph(model, list(range(width)), gaps(3)).data)
+    return model, whole(with_logits(export_graph(model, list(range(width)), gaps(3)).data))
 
 
 @pytest.fixture(scope="module")
 def regressor(transforms: FittedTransforms) -> tuple[ServedModel, bytes]:
     torch.manual_seed(3)
     model = build_model(pipeline_of("float64"), transforms, SCALE)
-    return model, export_graph(model, (), gaps(3)).data
+    return model, whole(export_graph(model, (), gaps(3)).data)
 
 
 @pytest.fixture(scope="module")
 def classifier(transforms: FittedTransforms) -> bytes:
     torch.manual_seed(3)
-    return export_graph(build_model(pipeline_of("int64"), transforms, 3), [0, 1, 2], gaps(3)).data
+    return whole(export_graph(build_model(pipeline_of("int64"), transforms, 3), [0, 1, 2], gaps(3)).data)
 
 
 def gaps(rows: int) -> Columns:

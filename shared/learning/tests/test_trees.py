@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from headrace_data.spec import Train, TreesModel
@@ -21,6 +20,7 @@ from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.families.trees import FAMILY
 from headrace_learning.features import Feature
 from headrace_learning.graphs import LOGITS, with_logits
+from headrace_learning.large import structure_of
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.method import NotApplicable, Source
@@ -192,7 +192,7 @@ def test_methods_for_weights_do_not_apply() -> None:
     rows = rows_of(2)
     served = ServedClassifier([feature], (3,), grown(rows, 2, rounds=5).network)
     graph = export_graph(served, [0, 1], {"x": rows.inputs.numpy()}).data
-    assert "TreeEnsembleRegressor" in {node.op_type for node in onnx.load_from_string(graph).graph.node}
+    assert "TreeEnsembleRegressor" in {node.op_type for node in structure_of(graph).graph.node}
     source = Source(graph, of_columns({"x": rows.inputs.numpy()}))
     for kind, method in METHODS.items():
         assert isinstance(method.make(source, SECTIONS[kind]), NotApplicable), kind

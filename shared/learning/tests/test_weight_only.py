@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from headrace_learning.evaluation import open_graph
+from headrace_learning.large import whole
 from headrace_learning.methods import weight_only
 from headrace_learning.methods.method import NotApplicable
 from headrace_learning.methods.weight_only import BLOCK, round_weights
@@ -32,7 +33,8 @@ def made_of(nodes: list[onnx.NodeProto], **constants: Array) -> bytes:
 
 
 def quantised(graph: bytes) -> bytes | NotApplicable:
-    return weight_only.quantise_weights(graph)
+    made = weight_only.quantise_weights(graph)
+    return made if isinstance(made, NotApplicable) else whole(made)
 
 
 def operators(graph: bytes) -> Counter[str]:

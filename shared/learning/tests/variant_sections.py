@@ -6,6 +6,7 @@ from typing import Any, Final
 import pydantic
 from headrace_data.spec import AnyVariant
 from headrace_learning.graphs import Columns
+from headrace_learning.large import whole
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.method import Made, Source
@@ -30,4 +31,4 @@ def graph_of(kind: str, graph: bytes, rows: Columns, **settings: Any) -> bytes:
     """Return what a method makes of a graph; it must apply."""
     made = METHODS[kind].make(Source(graph, of_columns(rows)), section(kind, **settings))
     assert isinstance(made, Made), made
-    return made.graph
+    return whole(made.graph)

@@ -283,3 +283,26 @@ def test_nothing_that_is_put_while_it_is_removed_is_lost(tmp_path: Path) -> None
                     os.utime(path, (0, 0))
         finally:
             remover.kill()
+
+
+def test_a_file_comes_back_as_a_file(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"weights" * 400_000)
+    artifact, back = store.put_file(tmp_path / "weights"), tmp_path / "folder" / "back"
+    for _ in range(2):
+        store.get_file(artifact, back)
+        assert back.read_bytes() == b"weights" * 400_000
+
+
+@pytest.mark.parametrize("found", [b"others!", b"weight", b"weights and more"])
+def test_a_file_of_other_bytes_is_not_left_behind(found: bytes, tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path / "store"))
+    artifact = store.put(b"weights")
+    Path(artifact.uri.removeprefix("file://")).write_bytes(found)
+    with pytest.raises(Corrupt, match=f"expected {artifact.digest} of 7 bytes"):
+        store.get_file(artifact, tmp_path / "folder" / "back")
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_file_that_is_nowhere_is_named(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="sha256:" + "0" * 64):
+        store.get_file(Artifact("", "sha256:" + "0" * 64, 1), tmp_path / "back")

@@ -310,7 +310,8 @@ def artifact_view(artifact: Artifact) -> View | None:
     """Return where bytes are; null when there are none."""
     if not artifact.uri:
         return None
-    return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
+    told = {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
+    return told | ({"beside_bytes": artifact.beside_bytes} if artifact.beside_bytes else {})
 
 
 def kind_word(kind: RunKind.ValueType) -> str:

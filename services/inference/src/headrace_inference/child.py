@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from headrace_engines.run_limit import RunLimit
@@ -17,13 +18,13 @@ NICENESS = 10
 
 
 def build(setup: Mapping[str, Any]) -> Handle:
-    """Return the handler of requests, each of which has a graph as its payload."""
+    """Return the handler of requests, each of which has a graph as its payload, or the path of its file."""
     os.nice(NICENESS)
     # Whoever waits for the trial ends it first, and knows then that the graph hangs.
     limit = RunLimit(2 * setup["limit_s"])
 
-    def handle(_: Mapping[str, Any], graph: bytes) -> None:
-        EngineModel(graph, setup["max_rows"], limit).try_out()
+    def handle(request: Mapping[str, Any], graph: bytes) -> None:
+        EngineModel(Path(request["path"]) if "path" in request else graph, setup["max_rows"], limit).try_out()
 
     return handle
 

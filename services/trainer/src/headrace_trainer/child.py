@@ -6,7 +6,8 @@ after each epoch), ``packages`` (those that the spec may name a function of), an
 "weights", "dataset"}``) where it begins from another version; artifacts are ``{"uri", "digest", "size_bytes"}``.
 A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
 validation_accuracy, or validation_rmse in the label's unit. The result has ``model``,
-``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``metrics`` and ``epochs``.
+``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``beside`` (the digests of what lies beside a
+large graph, which has ``beside_bytes`` then), ``metrics`` and ``epochs``.
 
 Where the spec asks for several processes this one is torchrun's agent, which starts and watches them, and they train.
 """

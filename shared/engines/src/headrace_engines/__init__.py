@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from headrace_engines.beside import Graph
 from headrace_engines.model import Model
 from headrace_engines.onnx_model import OnnxModel
 from headrace_engines.run_limit import RunLimit
 
 ONNX: Final = "onnx"
-ENGINES: Final[Mapping[str, Callable[[bytes, RunLimit | None], Model]]] = {ONNX: OnnxModel}
-"""What loads an artifact, by its format. Takes the bytes and a limit on each run, None for none; raises `NotAModel`."""
+ENGINES: Final[Mapping[str, Callable[[Graph, RunLimit | None], Model]]] = {ONNX: OnnxModel}
+"""What loads a model, by its format. Takes the graph and a limit on each run, None for none; raises `NotAModel`."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
+from headrace_engines.beside import Graph, require_beside
 from headrace_engines.errors import NoMemory, NotAModel, RanTooLong, Unanswerable
 from headrace_engines.model import Array, Tensor
 from headrace_engines.properties import DEPENDENT, LABELS, OPTIONAL, ROWS, STEPS, TOKENS, Tokenised, told
@@ -45,8 +46,12 @@ class OnnxModel:
     latencies measured beside other work would mean nothing. Texts that the graph names are made tokens before it.
     """
 
-    def __init__(self, graph: bytes, limit: RunLimit | None = None) -> None:
-        """Load a graph; runs take as long as `limit` says. Raises NotAModel for bytes that are none."""
+    def __init__(self, graph: Graph, limit: RunLimit | None = None) -> None:
+        """Load a graph; runs take as long as `limit` says. Raises NotAModel for what is none.
+
+        Weights that lie beside it are mapped into memory and not read.
+        """
+        serialised = graph if isinstance(graph, bytes) else require_beside(graph)
         try:
             self._session = ort.InferenceSession(graph, sess_options=_options(), providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -77,7 +82,7 @@ class OnnxModel:
             )
             for node in self._session.get_outputs()
         )
-        self.is_steady = not self._texts and not has_control_flow(graph)
+        self.is_steady = not self._texts and not has_control_flow(serialised)
 
     def _sent(self, tensor: Tensor) -> Tensor:
         """Return what callers send for an input of the graph: texts for their tokens."""

@@ -30,11 +30,11 @@ def has_control_flow(model: bytes) -> bool:
 
 def _holds(message: memoryview, path: tuple[int, ...]) -> bool:
     return any(
-        number == path[0] and (len(path) == 1 or _holds(content, path[1:])) for number, content in _fields(message)
+        number == path[0] and (len(path) == 1 or _holds(content, path[1:])) for number, content in fields_of(message)
     )
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+def fields_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield number and content of the length-delimited fields. Raises IndexError and ValueError for other bytes."""
     place = 0
     while place < len(message):

@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from headrace_data.spec.network_size import MAX_PARAMETERS
 from headrace_engines.errors import EngineError
 from headrace_engines.model import Model
 from onnx import TensorProto, helper, inliner, version_converter
@@ -27,8 +26,8 @@ from headrace_learning.writer import OPSET, Writer
 MOST_NODES = 100_000
 MOST_NUMBERS = 2**26
 """Numbers that anything holds on the way of one row: 256 MiB of float32."""
-MOST_BYTES = 4 * MAX_PARAMETERS
-"""Most bytes of a body, so that a served graph stays below the 2 GiB of a protobuf message."""
+MOST_BYTES = 2_000_000_000
+"""Most bytes of a body: it comes as one protobuf message, which ends at 2 GiB."""
 _OPSETS = {"": OPSET, ML_DOMAIN: ML_OPSET}
 """Domains of operators that may be used, and the newest set of each."""
 _OLDEST_OPSET = 7

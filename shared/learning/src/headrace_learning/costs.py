@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from headrace_engines.beside import Graph
 from headrace_engines.model import Model
 
 from headrace_learning.evaluation import open_graph
@@ -27,7 +28,7 @@ class Latency:
     """What one run in a hundred exceeds; of fewer runs the longest."""
 
 
-def latencies_ms(graphs: Sequence[bytes], columns: Columns, batch: int, budget_s: float = 0.5) -> list[Latency]:
+def latencies_ms(graphs: Sequence[Graph], columns: Columns, batch: int, budget_s: float = 0.5) -> list[Latency]:
     """Return how long each graph takes for one run with `batch` rows on one thread.
 
     The graphs take turns, so that whatever else the machine does meanwhile burdens all of them alike. Measures for
@@ -60,7 +61,7 @@ def _asked(model: Model, columns: Columns, rows: int) -> tuple[dict[str, Array],
     return feed, [each.name for each in model.outputs]
 
 
-def rows_answered_otherwise(graph: bytes, columns: Columns, rows: int) -> int:
+def rows_answered_otherwise(graph: Graph, columns: Columns, rows: int) -> int:
     """Return for how many of the first rows a graph answers other bytes when the same batch is run again.
 
     Twice in one session, and once in another: what a session sets up may differ as well. Fewer rows than `rows` are
@@ -84,7 +85,7 @@ def _differ(one: Array, other: Array) -> Array:
     return found
 
 
-def held_bytes(graph: bytes, columns: Columns, rows: int) -> int | None:
+def held_bytes(graph: Graph, columns: Columns, rows: int) -> int | None:
     """Return the memory that a graph holds once it is loaded and has answered so many rows; None where nobody tells.
 
     What the C library has handed out is counted, of all its arenas: the resident size would not grow where the library
@@ -97,7 +98,7 @@ def held_bytes(graph: bytes, columns: Columns, rows: int) -> int | None:
     return min((each for each in found if each is not None), default=None)
 
 
-def _growth(graph: bytes, feed: Columns, outputs: Sequence[str]) -> int | None:
+def _growth(graph: Graph, feed: Columns, outputs: Sequence[str]) -> int | None:
     before = _handed_out()
     model = open_graph(graph)
     model.run(feed, outputs)

@@ -1,6 +1,6 @@
 """Measurements of served graphs on labelled rows: how good their answers are, and how faithful.
 
-Everything works on graphs as bytes and raw columns, so the same functions measure what a trainer exported, what a
+Everything works on graphs and raw columns, so the same functions measure what a trainer exported, what a
 compressor made of it, and an older version on newer rows. How answers are measured is the task's:
 `headrace_data.tasks`. What a graph takes to run is in `costs`.
 """
@@ -14,6 +14,7 @@ from headrace_data.tasks import Classes, Scores, Slices, SliceScores
 from headrace_data.tasks.classification import LABEL, PROBABILITIES, Predictions
 from headrace_data.tasks.regression import PREDICTION
 from headrace_engines import ENGINES, ONNX
+from headrace_engines.beside import Graph
 from headrace_engines.model import Model, run_in_batches
 
 from headrace_learning.graphs import (
@@ -32,7 +33,7 @@ Labelled = Iterable[tuple[Columns, Array]]
 """Rows in batches: raw features by name, and the label's values, [rows, *shape of the label]."""
 
 
-def open_graph(graph: bytes) -> Model:
+def open_graph(graph: Graph) -> Model:
     """Return a graph in the engine that serves it, without a limit of time."""
     return ENGINES[ONNX](graph, None)
 
@@ -40,7 +41,7 @@ def open_graph(graph: bytes) -> Model:
 class Answerer:
     """A served graph, ready to answer rows, and its task."""
 
-    def __init__(self, graph: bytes, positive: int | str | None = None, compared: Classes = ()) -> None:
+    def __init__(self, graph: Graph, positive: int | str | None = None, compared: Classes = ()) -> None:
         """`positive` is the class that is looked for, where there are classes; `compared` are those of all graphs."""
         self._model = open_graph(graph)
         self._positive, self._compared = positive, compared
@@ -57,25 +58,25 @@ class Answerer:
         return self.task.scores(self.classes, self._positive, self._compared, self.steps)
 
 
-def predict(graph: bytes, columns: Columns) -> Predictions:
+def predict(graph: Graph, columns: Columns) -> Predictions:
     """Run every row through a classification's graph."""
     answerer = Answerer(graph)
     answers = answerer.answers(columns)
     return Predictions(answers[PROBABILITIES], answers[LABEL], answerer.classes)
 
 
-def predict_numbers(graph: bytes, columns: Columns) -> Array:
+def predict_numbers(graph: Graph, columns: Columns) -> Array:
     """Run every row through a regression's graph: [rows] float64, in the label's unit."""
     return Answerer(graph).answers(columns)[PREDICTION].astype(np.float64)
 
 
-def evaluate(graph: bytes, columns: Columns, truth: Array) -> dict[str, float]:
+def evaluate(graph: Graph, columns: Columns, truth: Array) -> dict[str, float]:
     """Measure the graph on labelled rows: by the measures of its task, and of parts of the rows."""
     return evaluate_batches(graph, [(columns, truth)])
 
 
 def evaluate_batches(
-    graph: bytes, rows: Labelled, positive: int | str | None = None, slices: Slices = WHOLE
+    graph: Graph, rows: Labelled, positive: int | str | None = None, slices: Slices = WHOLE
 ) -> dict[str, float]:
     """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them, and of slices."""
     answerer = Answerer(graph, positive)
@@ -87,7 +88,7 @@ def evaluate_batches(
     return scores.metrics() | parts.metrics()
 
 
-def relative_logit_error(reference: bytes, other: bytes, columns: Columns) -> float:
+def relative_logit_error(reference: Graph, other: Graph, columns: Columns) -> float:
     """Return the norm of the difference of two graphs' logits relative to the norm of the reference's logits.
 
     Norms are Frobenius norms over all rows. Accuracy hides flips that cancel each other; this does not.
@@ -100,7 +101,7 @@ def relative_logit_error(reference: bytes, other: bytes, columns: Columns) -> fl
 class LogitError:
     """How far the logits of two graphs are apart on rows that come batch by batch."""
 
-    def __init__(self, reference: bytes, other: bytes) -> None:
+    def __init__(self, reference: Graph, other: Graph) -> None:
         self._models = [open_graph(with_logits(graph)) for graph in (reference, other)]
         self._norm = 0.0
         self._difference = 0.0
@@ -119,12 +120,12 @@ class LogitError:
         return self._difference / self._norm
 
 
-def logits_of(graph: bytes, columns: Columns) -> Array:
+def logits_of(graph: Graph, columns: Columns) -> Array:
     """Return what the graph computes before the softmax, [rows, classes] float64."""
     return _logits(open_graph(with_logits(graph)), columns)
 
 
-def answer_of(graph: bytes, columns: Columns, name: str) -> Array:
+def answer_of(graph: Graph, columns: Columns, name: str) -> Array:
     """Return one of a graph's answers, [rows, ...], or its logits, which are no answer of their own."""
     (answer,) = run_in_batches(open_graph(with_logits(graph) if name == LOGITS else graph), columns, [name])
     return answer

@@ -1,4 +1,4 @@
-"""A trained model as one ONNX graph: raw features in, answers out (see graphs.py), nothing beside the file.
+"""A trained model as one ONNX graph: raw features in, answers out (see graphs.py).
 
 The bytes depend on the model alone, because a graph's digest is part of a version's identity: every internal name is
 given here, and whatever the exporter tells about itself and its surroundings is taken out.
@@ -7,16 +7,19 @@ given here, and whatever the exporter tells about itself and its surroundings is
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from headrace_data.tasks import Classes
 from headrace_data.transforms import FittedText
+from headrace_engines.beside import Graph
 from headrace_engines.model import run_in_batches
 from headrace_engines.properties import LABELS, OPTIONAL, STEPS, TOKENS
 from onnx import helper
 
+from headrace_learning import large
 from headrace_learning.errors import ExportMismatch
 from headrace_learning.evaluation import open_graph
 from headrace_learning.features import Feature
@@ -36,7 +39,7 @@ _OPSETS = {ML_DOMAIN: ML_OPSET, RUNTIME_DOMAIN: 1}
 class ExportedGraph:
     """An ONNX graph that was compared with the model that it came from."""
 
-    data: bytes
+    data: Graph
     difference: float
     """Largest difference of an answer from PyTorch's, over the rows compared: of probabilities, or of predictions
     beyond the rounding of their type, as a share of the label's deviation and their distance from its mean together;
@@ -45,21 +48,31 @@ class ExportedGraph:
     """Number of rows compared."""
 
 
-def export_graph(model: ServedModel, classes: Classes, rows: Columns, decision: Array | None = None) -> ExportedGraph:
+def export_graph(
+    model: ServedModel,
+    classes: Classes,
+    rows: Columns,
+    decision: Array | None = None,
+    folder: Path | None = None,
+) -> ExportedGraph:
     """Export the model in evaluation mode and compare the graph with it on `rows`.
 
     `classes` are what the places of the answers stand for, such as the label's values in the order of the logits; a
     regression has none. `decision`, [classes] float32, is what probabilities are multiplied by before the largest
-    decides; None for the likeliest class. Raise `ExportMismatch` when the two disagree.
+    decides; None for the likeliest class. Where the model takes more than `large.LARGEST_BYTES` the graph is a file in
+    `folder`, with its weights beside it; without a folder it is bytes, whatever its size. Raise `ExportMismatch` when
+    the two disagree.
     """
     was_training = model.training
+    if sum(each.nbytes for each in model.state_dict().values()) <= large.LARGEST_BYTES:
+        folder = None
     model.eval()
     try:
-        exported, outputs = write_model(model)
+        exported, outputs = write_model(model, folder)
         _rename(exported, model.features, outputs)
         model.complete(exported, classes, decision)
         _take_texts(exported, model.features)
-        data = _as_bytes(exported, _properties(model, classes))
+        data = _finished(exported, _properties(model, classes), folder)
         beside = model.beside(rows)
         names = (*model.answers, *beside)
         given = dict(zip(names, run_in_batches(open_graph(data), rows, names), strict=True))
@@ -132,7 +145,7 @@ def _properties(model: ServedModel, classes: Classes) -> dict[str, str]:
     return properties
 
 
-def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
+def _finished(model: onnx.ModelProto, properties: Mapping[str, str], folder: Path | None) -> Graph:
     """Serialise without what the exporter tells of itself, and check that the model is valid and whole."""
     model.producer_name = model.producer_version = model.doc_string = model.graph.doc_string = ""
     model.graph.name = "served"
@@ -142,5 +155,7 @@ def _as_bytes(model: onnx.ModelProto, properties: Mapping[str, str]) -> bytes:
         part.doc_string = ""
         del part.metadata_props[:]
     helper.set_model_props(model, dict(properties))
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    data = bytes(model.SerializeToString(deterministic=True))
+    graph = data if folder is None else large.written(data, folder)
+    onnx.checker.check_model(model if isinstance(graph, bytes) else str(graph), full_check=True)
+    return graph

@@ -20,10 +20,12 @@ import numpy as np
 import onnx
 from headrace_data.tasks import TASKS, Task, task_of_outputs
 from headrace_data.tasks.classification import LABEL
+from headrace_engines.beside import Graph
 from headrace_engines.properties import LABELS, OPTIONAL, STEPS
 from onnx import numpy_helper
 
 from headrace_learning.errors import NotAServedGraph
+from headrace_learning.large import as_graph, folder_of, structure_of
 
 LOGITS = "logits"
 CLASSES = "classes"
@@ -34,9 +36,9 @@ Columns = Mapping[str, Array]
 """Raw features by field name, each [rows, *shape of the field]."""
 
 
-def class_values(graph: bytes) -> list[int] | list[str]:
+def class_values(graph: Graph) -> list[int] | list[str]:
     """Return the label values that the graph answers with, in the order of the probabilities' columns."""
-    for initializer in onnx.load_from_string(graph).graph.initializer:
+    for initializer in structure_of(graph).graph.initializer:
         if initializer.name == CLASSES:
             values = numpy_helper.to_array(initializer)
             # ONNX holds strings as bytes: numpy gives them back as objects.
@@ -44,41 +46,41 @@ def class_values(graph: bytes) -> list[int] | list[str]:
     raise NotAServedGraph(f"graph: expected a constant named {CLASSES!r} with the label values, found none")
 
 
-def task_of_graph(graph: bytes) -> Task:
+def task_of_graph(graph: Graph) -> Task:
     """Return the task of a graph, by the names of its outputs."""
-    names = [output.name for output in onnx.load_from_string(graph).graph.output]
+    names = [output.name for output in structure_of(graph).graph.output]
     if (task := task_of_outputs(names)) is None:
         known = "; ".join(f"{kind}: {', '.join(each.outputs)}" for kind, each in TASKS.items())
         raise NotAServedGraph(f"graph: expected the outputs of a task ({known}), got {', '.join(names)}")
     return task
 
 
-def classes_of_graph(graph: bytes) -> list[int] | list[str]:
+def classes_of_graph(graph: Graph) -> list[int] | list[str]:
     """Return what the places of the answers stand for: `class_values`, or what the graph says of its first output."""
     outputs = task_of_graph(graph).outputs
     if LABEL in outputs:
         return class_values(graph)
-    properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+    properties = {each.key: each.value for each in structure_of(graph).metadata_props}
     places: list[str] = json.loads(properties.get(LABELS, "{}")).get(outputs[0], [])
     return places
 
 
-def steps_of_graph(graph: bytes) -> list[str]:
+def steps_of_graph(graph: Graph) -> list[str]:
     """Return the names of the label's places where numbers are answered for each of several; else none."""
-    properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+    properties = {each.key: each.value for each in structure_of(graph).metadata_props}
     steps: list[str] = json.loads(properties.get(STEPS, "{}")).get(task_of_graph(graph).outputs[0], [])
     return steps
 
 
-def optional_inputs(graph: bytes) -> frozenset[str]:
+def optional_inputs(graph: Graph) -> frozenset[str]:
     """Return the names of the inputs that may be missing."""
-    properties = {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+    properties = {each.key: each.value for each in structure_of(graph).metadata_props}
     return frozenset(json.loads(properties.get(OPTIONAL, "[]")))
 
 
-def with_logits(graph: bytes) -> bytes:
+def with_logits(graph: Graph) -> Graph:
     """Return the graph with the tensor before the softmax as an extra output, to measure it."""
-    model = onnx.load_from_string(graph)
+    model = structure_of(graph)
     if any(output.name == LOGITS for output in model.graph.output):
         return graph
     if not any(LOGITS in node.output for node in model.graph.node):
@@ -86,4 +88,4 @@ def with_logits(graph: bytes) -> bytes:
     model.graph.output.append(
         onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, ["batch", len(classes_of_graph(graph))])
     )
-    return bytes(model.SerializeToString(deterministic=True))
+    return as_graph(model, folder_of(graph))

@@ -1,11 +1,14 @@
 """Nodes and constants of an ONNX graph that is being written."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from headrace_learning import large
 
 OPSET = 18
 """The operator set of ONNX that is written."""
@@ -16,7 +19,9 @@ SECOND_AXIS = "second axis"
 class Writer:
     """Nodes and constants of a graph that is being written."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """With a folder large constants are written there, beside the graph."""
+        self._folder = folder
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.beside: dict[str, tuple[str, int]] = {}
@@ -31,7 +36,7 @@ class Writer:
     def constant(self, name: str, values: Any) -> str:
         """Add a constant, unless there is one of this name, and return the name."""
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(values), name)
+            self.constants[name] = large.constant(name, np.asarray(values), self._folder)
         return name
 
     def take_node(self, node: onnx.NodeProto, names: Mapping[str, str]) -> None:
@@ -46,7 +51,7 @@ class Writer:
 
     def take_constant(self, tensor: onnx.TensorProto, name: str) -> None:
         """Add a constant of another graph under another name."""
-        self.constants[name] = numpy_helper.from_array(numpy_helper.to_array(tensor), name)
+        self.constants[name] = large.constant(name, numpy_helper.to_array(tensor), self._folder)
 
     def cast(self, value: str, of: Any, to: Any) -> str:
         """Return the value, of one numpy type, in another."""

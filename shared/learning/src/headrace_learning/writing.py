@@ -5,6 +5,7 @@ any model instead; for that it imports a compiler, which takes seconds of every 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -33,13 +34,14 @@ class WritesItself(Protocol):
         """Write itself behind `value`, prepared rows, and return the name of the answers, [batch, outputs]."""
 
 
-def write_model(model: ServedModel) -> tuple[onnx.ModelProto, list[str]]:
+def write_model(model: ServedModel, folder: Path | None = None) -> tuple[onnx.ModelProto, list[str]]:
     """Write a model in evaluation mode; return it and what its outputs are to be called.
 
     Inputs are the features in their order, categories as codes; outputs are what `ServedModel.write` makes of those of
-    the network. Raise `NotLearnable` for a module that has no form in ONNX here.
+    the network. With a folder its large constants are written there. Raise `NotLearnable` for a module that has no form
+    in ONNX here.
     """
-    writer = Writer()
+    writer = Writer(folder)
     names = [f"feature/{place}" for place in range(len(model.features))]
     answer = _write_network(model.network, writer, "network", _write_prepare(model, writer, names))
     outputs = model.write(writer, answer, _width(model.network))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".writing-"
 """Begins the name of a file that is written aside."""
+_WORKING = "headrace-working-"
 
 
 def replace_file(path: Path, data: bytes, *, flushed: bool = True) -> None:
@@ -36,3 +40,37 @@ def aside_of(path: Path, *, flushed: bool) -> Iterator[BinaryIO]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """Make a folder for files that are done without once this process ends, however it does.
+
+    Those of processes that were killed are removed by whoever makes the next one on the machine: each process holds a
+    lock on its own, which the system gives back.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_WORKING}*"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    with ExitStack() as held:
+        folder = None
+        while folder is None or not folder.exists():
+            folder = Path(tempfile.mkdtemp(prefix=_WORKING))
+            # Whoever looks before it is locked takes it for one that was left.
+            with suppress(OSError):
+                held.enter_context(_locked(folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock on a folder. Raises `OSError` where another process does."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)

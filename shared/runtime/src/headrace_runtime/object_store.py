@@ -14,40 +14,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable, Unprocessable
 from headrace_runtime.local_files import TEMPORARY, aside_of, replace_file
+from headrace_runtime.stored_bytes import BLOCK, ArtifactRef, Translating, copied, require_bytes
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ARTIFACTS = "sha256"
 """The folder of artifacts."""
-_BLOCK = 2**20
-"""Bytes that are read at a time of what may be larger than memory."""
 RENEWED_S = 3_600.0
 """A remote object that is put once more is written anew when it is older than that (seconds)."""
 _BLOCKED = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a file system that works, and where something else lies in the way: no later attempt does better."""
-
-
-class ArtifactRef(Protocol):
-    """What it takes to find bytes again: an `Artifact`, the protobuf message of that name, or a data set's blob."""
-
-    @property
-    def uri(self) -> str:
-        """Location as fsspec understands it."""
-
-    @property
-    def digest(self) -> str:
-        """`sha256:` and 64 lower-case hexadecimal digits."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +161,28 @@ class ObjectStore:
             if self._size(path) is None:
                 raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
             found = self._fs.open(path, "rb")
-        with closing(found), io.BufferedReader(_Translating(self, found, artifact.uri), _BLOCK) as file:
+        reader = Translating(partial(self._translated, artifact.uri), found)
+        with closing(found), io.BufferedReader(reader, BLOCK) as file:
             sha, size = hashlib.sha256(), 0
-            while block := file.read(_BLOCK):
+            while block := file.read(BLOCK):
                 sha.update(block)
                 size += len(block)
                 beat()
-            if (size, sha.hexdigest()) != (artifact.size_bytes, artifact.digest.removeprefix("sha256:")):
-                raise Corrupt(
-                    f"{artifact.uri}: expected {artifact.digest} of {artifact.size_bytes} bytes, "
-                    f"found sha256:{sha.hexdigest()} of {size}"
-                )
+            require_bytes(artifact, size, sha.hexdigest())
             file.seek(0)
             yield file
+
+    def get_file(self, artifact: ArtifactRef, path: Path) -> None:
+        """Write an artifact of any size into a local file, which is whole and verified, or not there.
+
+        Raises `NotFound`, `Corrupt` when size or digest differ, and `Unavailable` when the file cannot be written, too.
+        """
+        kept = self._artifact_path(artifact.digest)
+        with self._translated(artifact.uri or kept):
+            if self._size(kept) is None:
+                raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
+            with closing(self._fs.open(kept, "rb")) as found, aside_of(path, flushed=False) as file:
+                require_bytes(artifact, *copied(found, file, artifact.size_bytes))
 
     def write(self, name: str, data: bytes, *, flushed: bool = True) -> None:
         """Write a named file, such as `runs/<run>/attempt-1/checkpoint.safetensors`, over an older one.
@@ -340,7 +333,7 @@ class ObjectStore:
     def _copy(self, file: BinaryIO, path: str) -> None:
         if isinstance(self._fs, LocalFileSystem):
             with aside_of(Path(path), flushed=True) as aside:
-                shutil.copyfileobj(file, aside, _BLOCK)
+                shutil.copyfileobj(file, aside, BLOCK)
         else:
             self._fs.put_file(file.name, path)
 
@@ -366,27 +359,3 @@ class ObjectStore:
             if isinstance(error, OSError) or not isinstance(self._fs, LocalFileSystem):
                 raise Unavailable(f"object store: {place}: {error}") from error
             raise
-
-
-class _Translating(io.RawIOBase):
-    """An open file of a store, whose failures are the store's: whoever reads takes an OSError for a damaged file."""
-
-    def __init__(self, store: ObjectStore, file: Any, place: str) -> None:
-        self._store = store
-        self._file = file
-        self._place = place
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        with self._store._translated(self._place):  # noqa: SLF001
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return int(self._file.seek(offset, whence))

@@ -25,6 +25,8 @@ from headrace_client.report.importance import importance
 from headrace_client.views import dataset_view, release_view, run_view, version_view
 
 if TYPE_CHECKING:
+    from headrace.events.v1.artifact_pb2 import Artifact
+    from headrace_engines.beside import Graph
     from headrace_engines.model import Tensor
     from headrace_runtime.object_store import ObjectStore
 
@@ -101,7 +103,8 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
         grouped = task_of(trained.task, trained.metrics).grouped
         columns = DatasetReader(data, store, grouped=grouped).head(_most_rows(data))["test"]
-        answers, important = answers_of(store.get(graph), variant, columns, data, manifest)
+        with _fetched(graph, store) as fetched:
+            answers, important = answers_of(fetched, variant, columns, data, manifest)
         curve = list(_curve(store, trained.run_id))
     label = data.label
     return VersionFacts(
@@ -119,7 +122,7 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
 
 
 def answers_of(
-    graph: bytes, variant: str, columns: Mapping[str, Array], data: Manifest, manifest: Mapping[str, Any]
+    graph: Graph, variant: str, columns: Mapping[str, Array], data: Manifest, manifest: Mapping[str, Any]
 ) -> tuple[Answers | Tags | Estimates, dict[str, float]]:
     """Return what a graph answers to some rows, and how important each feature is for that.
 
@@ -142,7 +145,19 @@ def answers_of(
     return Answers(variant, truth, outputs["label"], probabilities, manifest["classes"], flag), found
 
 
-def _opened(graph: bytes) -> tuple[Callable[[Mapping[str, Array]], dict[str, Array]], Tensor]:
+@contextmanager
+def _fetched(graph: Artifact, store: ObjectStore) -> Iterator[Graph]:
+    """Yield a graph, whose weights may lie beside it on the disk meanwhile."""
+    try:
+        from headrace_engines import beside
+        from headrace_runtime.local_files import working_folder
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("report", "report") from error
+    with working_folder() as folder:
+        yield beside.get(graph.beside_bytes, graph, store, folder)
+
+
+def _opened(graph: Graph) -> tuple[Callable[[Mapping[str, Array]], dict[str, Array]], Tensor]:
     """Return what answers rows by a graph, outputs by name, and what it tells of its first output."""
     try:
         from headrace_engines import ENGINES, ONNX

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version as version_of
 
 from headrace_data.spec import REFERENCE_VARIANT, AnyVariant
+from headrace_engines.beside import Graph
 from headrace_learning.graphs import classes_of_graph, task_of_graph
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import Made, NotApplicable, Source
@@ -27,7 +28,7 @@ class Version:
     """Digest of the version."""
     dataset_id: str
     """Id of the dataset that it was trained on."""
-    graph: bytes
+    graph: Graph
     """The ONNX graph as it was trained."""
 
 
@@ -36,7 +37,7 @@ class Variant:
     """One form of a version and what was measured of it."""
 
     name: str
-    graph: bytes
+    graph: Graph
     metrics: Mapping[str, float]
     told: Mapping[str, str] = field(default_factory=dict)
     """How it came about, by name; empty of the reference."""

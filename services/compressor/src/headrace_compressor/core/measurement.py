@@ -22,6 +22,7 @@ from headrace_data.tasks import (
     SliceScores,
 )
 from headrace_data.tasks.classification import LOGIT_ERROR
+from headrace_engines.beside import Graph, total_bytes
 from headrace_engines.model import Tensor, run_in_batches
 from headrace_learning import costs, evaluation
 from headrace_learning.evaluation import WHOLE, Answerer, Labelled
@@ -79,7 +80,7 @@ def joined(splits: Sequence[Rows]) -> Rows:
     return Rows("", _Joined(splits), sum(rows.count for rows in splits), splits[0].positive)
 
 
-def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict[str, float]]]:
+def measure(graphs: Mapping[str, Graph], rows: Rows) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each variant's name and measurements, the first being the reference that the others are compared with.
 
     Measurements: size_bytes, memory_bytes; latency_ms_batch_1 and latency_ms_batch_32, medians of runs in which the
@@ -110,13 +111,13 @@ def measure(graphs: Mapping[str, bytes], rows: Rows) -> Iterator[tuple[str, dict
         )
 
 
-def _costs(graphs: Sequence[bytes], first: Columns) -> Iterator[dict[str, float]]:
+def _costs(graphs: Sequence[Graph], first: Columns) -> Iterator[dict[str, float]]:
     """Yield what each graph takes to run, and whether it does the same each time."""
     latencies = {batch: costs.latencies_ms(graphs, first, batch) for batch in _BATCHES}
     for place, graph in enumerate(graphs):
         held = costs.held_bytes(graph, first, max(_BATCHES))
         yield {
-            SIZE: float(len(graph)),
+            SIZE: float(total_bytes(graph)),
             **({MEMORY: float(held)} if held is not None else {}),
             **{f"latency_ms_batch_{batch}": found[place].median for batch, found in latencies.items()},
             **{f"latency_p99_ms_batch_{batch}": found[place].p99 for batch, found in latencies.items()},
@@ -124,7 +125,7 @@ def _costs(graphs: Sequence[bytes], first: Columns) -> Iterator[dict[str, float]
         }
 
 
-def _beside(reference: bytes, graph: bytes, rows: Rows, scored: "_Scored") -> dict[str, float]:
+def _beside(reference: Graph, graph: Graph, rows: Rows, scored: "_Scored") -> dict[str, float]:
     """Return how good a variant's answers are, and how far from those that the reference gives."""
     expected, logits = Answerer(reference), evaluation.LogitError(reference, graph)
     alike: dict[str, Mean] = {}
@@ -137,7 +138,7 @@ def _beside(reference: bytes, graph: bytes, rows: Rows, scored: "_Scored") -> di
     return {**scored.quality(), **beside, LOGIT_ERROR: logits.relative, **scored.parts()}
 
 
-def _embeddings(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
+def _embeddings(reference: Graph, graph: Graph, rows: Rows) -> dict[str, float]:
     """Return how near a variant's embeddings are to those of the reference, where these are answered."""
     models = [evaluation.open_graph(each) for each in (reference, graph)]
     if EMBEDDING not in [each.name for each in models[0].outputs]:
@@ -150,14 +151,14 @@ def _embeddings(reference: bytes, graph: bytes, rows: Rows) -> dict[str, float]:
     return {EMBEDDING_COSINE: cosine.value}
 
 
-def _membership(graph: bytes, rows: Rows) -> dict[str, float]:
+def _membership(graph: Graph, rows: Rows) -> dict[str, float]:
     """Return how well one tells which rows a variant learned from, where that is asked for and can be."""
     if rows.members is None or not (answerer := Answerer(graph)).task.has_row_losses:
         return {}
     return {MEMBERSHIP: attack_auc(answerer, rows.members, rows.batches)}
 
 
-def evaluate(graph: bytes, rows: Rows, compared: Classes = ()) -> dict[str, float]:
+def evaluate(graph: Graph, rows: Rows, compared: Classes = ()) -> dict[str, float]:
     """Return the measures of a version's task on the rows; `compared` are the classes of all versions beside it."""
     answerer = Answerer(graph, rows.positive, compared)
     scores = answerer.scores()
@@ -206,7 +207,7 @@ def _non_finite_rows(answers: Answers) -> int:
     return int(np.logical_or.reduce(bad).sum()) if bad else 0
 
 
-def reads(graph: bytes, columns: Columns) -> bool:
+def reads(graph: Graph, columns: Columns) -> bool:
     """Return whether the columns hold every feature that the graph asks for, in its type and shape."""
     return all(_fits(each, columns) for each in evaluation.open_graph(graph).inputs)
 

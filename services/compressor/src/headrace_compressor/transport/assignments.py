@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from headrace_data.chunks import Chunks
@@ -10,11 +11,14 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.tasks import Slices, Task
+from headrace_engines import beside
+from headrace_engines.beside import Graph
 from headrace_engines.processors import own_class
 from headrace_learning.errors import LearningError
 from headrace_learning.graphs import task_of_graph
 from headrace_learning.methods.calibration import of_dataset
 from headrace_learning.methods.method import Source, Training
+from headrace_runtime.local_files import working_folder
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
@@ -27,17 +31,18 @@ from headrace_compressor.transport.artifacts import StoredArtifacts
 def measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     """Compress and measure the candidate, compare it with the champion, and return the result."""
     try:
-        return _measure(assignment, reporter)
+        with working_folder() as folder:
+            return _measure(assignment, reporter, folder)
     except (CompressionError, DataError, LearningError) as error:
         # Specs, datasets and graphs are read by their digests: what is wrong with them stays wrong.
         raise WorkRefused(str(error)) from error
 
 
-def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
+def _measure(assignment: Assignment, reporter: Reporter, folder: Path) -> dict[str, Any]:
     store = ObjectStore(assignment["store_url"])
     pipeline = parse_canonical(assignment["spec"].encode())
     references = [each for each in (assignment["candidate"], assignment["champion"]) if each is not None]
-    versions = {each["version_id"]: _version(each, store) for each in references}
+    versions = {each["version_id"]: _version(each, store, folder) for each in references}
     candidate = versions[assignment["candidate"]["version_id"]]
     # The spec may ask for another task already than the one that the version learned.
     task = task_of_graph(candidate.graph)
@@ -58,7 +63,8 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
         "variants": [
             {
                 "name": each.name,
-                "graph": asdict(store.put(each.graph)),
+                "graph": asdict(beside.put(each.graph, store)) | beside.told(each.graph),
+                "beside": beside.digests(each.graph),
                 "metrics": each.metrics,
                 "told": dict(each.told),
             }
@@ -70,12 +76,13 @@ def _measure(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     }
 
 
-def _version(reference: dict[str, Any], store: ObjectStore) -> Version:
-    graph = store.get(Artifact(**reference["graph"]))
+def _version(reference: dict[str, Any], store: ObjectStore, folder: Path) -> Version:
+    told = dict(reference["graph"])
+    graph = beside.get(told.pop("beside_bytes", 0), Artifact(**told), store, folder)
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
 
 
-def _source(reference: dict[str, Any], graph: bytes, store: ObjectStore, pipeline: Pipeline, task: Task) -> Source:
+def _source(reference: dict[str, Any], graph: Graph, store: ObjectStore, pipeline: Pipeline, task: Task) -> Source:
     """Return what variants are made of. Training rows and weights are read when a method asks for them."""
     manifest = Manifest.from_json(store.get(Artifact(**reference["dataset"]["manifest"])))
     reader = DatasetReader(manifest, store, grouped=task.grouped)

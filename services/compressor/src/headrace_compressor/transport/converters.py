@@ -53,4 +53,5 @@ def _version(reference: run_pb2.VersionReference) -> dict[str, Any]:
 
 
 def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
-    return {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
+    told = {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
+    return told | ({"beside_bytes": artifact.beside_bytes} if artifact.beside_bytes else {})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from headrace_engines import ENGINES, ONNX
+from headrace_engines.beside import Graph
 from headrace_engines.errors import NoMemory, NotAModel, RanTooLong, Unanswerable
 from headrace_engines.model import Tensor
 from headrace_engines.run_limit import RunLimit
@@ -27,10 +28,10 @@ _ERRORS = {RanTooLong: DeadlineExceeded, NoMemory: TooLarge, Unanswerable: Inval
 class EngineModel:
     """A graph that an engine has loaded. Safe for use by many threads.
 
-    Raises Unprocessable when the bytes are no graph that can be served.
+    Raises Unprocessable for what is no graph that can be served.
     """
 
-    def __init__(self, graph: bytes, max_rows: int, limit: RunLimit | None = None) -> None:
+    def __init__(self, graph: Graph, max_rows: int, limit: RunLimit | None = None) -> None:
         try:
             self._model = ENGINES[ONNX](graph, limit or RunLimit(LONGEST_RUN_S))
         except NotAModel as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from headrace_runtime.errors import Corrupt
+from headrace_engines import beside
+from headrace_engines.errors import NotAModel
+from headrace_runtime.errors import Corrupt, Unprocessable
 from headrace_runtime.local_files import replace_file
 from headrace_runtime.object_store import ObjectStore, verify
 
@@ -25,8 +28,17 @@ class GraphCache:
         self._store = store
         self._folder = folder
 
-    def get(self, graph: Graph) -> bytes:
-        """Return a graph's bytes, verified: from the folder, else from the store. Raises what the store raises."""
+    def get(self, graph: Graph) -> beside.Graph:
+        """Return a graph, verified: its bytes, or its file with its weights beside it. From the folder, else the store.
+
+        Raises what the store raises, Unprocessable for one whose weights cannot be told, and OSError where they cannot
+        be kept.
+        """
+        if graph.beside_bytes:
+            try:
+                return beside.get(graph.beside_bytes, graph, self._store, self._folder)
+            except NotAModel as error:
+                raise Unprocessable(f"graph {graph.digest}: {error}") from error
         path = self._path(graph.digest)
         data = self._local(graph, path)
         if data is None:
@@ -41,8 +53,21 @@ class GraphCache:
             spare = [path for path in self._folder.glob("*.onnx") if path not in kept]
             for path in sorted(spare, key=lambda path: path.stat().st_mtime_ns, reverse=True)[SPARE:]:
                 path.unlink()
+            self._tidy_weights()
         except OSError as error:
             logger.warning("graphs that nobody uses are not removed from %s: %s", self._folder, error)
+
+    def _tidy_weights(self) -> None:
+        """Remove weights beside which no graph is left that names them."""
+        weights = {path.name: path for path in self._folder.glob("sha256:*")}
+        if not weights:
+            return
+        for path in self._folder.glob("*.onnx"):
+            with suppress(NotAModel):
+                for each in beside.weights_beside(path.read_bytes()):
+                    weights.pop(each.digest, None)
+        for path in weights.values():
+            path.unlink()
 
     def _local(self, graph: Graph, path: Path) -> bytes | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from headrace_engines import beside
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.poison.trials import Trial
 
@@ -21,12 +22,13 @@ class GraphTrial:
         self._stopping = threading.Event()
         self._trial = Trial(CHILD, {"max_rows": max_rows, "limit_s": limit_s}, limit_s, self._stopping)
 
-    def attempt(self, graph: Graph, data: bytes) -> None:
+    def attempt(self, graph: Graph, data: beside.Graph) -> None:
         """Return when the graph loads and answers.
 
         Raises Unprocessable with the reason when it does not, and Unavailable when the trial tells nothing about it.
         """
-        reason = self._trial.ask({}, data)
+        asked = ({}, data) if isinstance(data, bytes) else ({"path": str(data)}, b"")
+        reason = self._trial.ask(*asked)
         if reason is not None:
             raise Unprocessable(f"graph {graph.digest}: {reason}")
         if self._trial.resident_bytes > KEPT_BYTES:

@@ -24,11 +24,15 @@ class CachePolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The ONNX graph of a variant in the object store: location, `sha256:` digest, size in bytes."""
+    """The ONNX graph of a variant in the object store: location, `sha256:` digest, size in bytes.
+
+    `beside_bytes` is the size of its weights that lie beside it, each under its own digest; 0 where it holds them.
+    """
 
     uri: str
     digest: str
     size_bytes: int
+    beside_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

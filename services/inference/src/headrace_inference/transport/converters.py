@@ -264,7 +264,7 @@ def _variants_on(cpu_class: str, message: model_pb2.ModelReleased) -> list[model
 
 
 def _graph(artifact: artifact_pb2.Artifact) -> Graph:
-    return Graph(artifact.uri, artifact.digest, artifact.size_bytes)
+    return Graph(artifact.uri, artifact.digest, artifact.size_bytes, artifact.beside_bytes)
 
 
 def to_served(served: Iterable[Served]) -> prediction_pb2.PredictionsServed:

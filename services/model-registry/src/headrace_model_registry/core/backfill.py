@@ -18,11 +18,21 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Bytes in the object store: location, digest and size in bytes."""
+    """Bytes in the object store: location, digest and size in bytes.
+
+    `beside_bytes` is the size of the objects that they name by their digests and cannot be read without, such as the
+    weights beside a graph.
+    """
 
     uri: str
     digest: str
     size_bytes: int
+    beside_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all of it."""
+        return self.size_bytes + self.beside_bytes
 
 
 @dataclass(frozen=True, slots=True)

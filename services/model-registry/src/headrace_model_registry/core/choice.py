@@ -83,12 +83,12 @@ def _rank(objective: Objective, quality: Measure) -> Rank:
 
 
 def _speed(variant: Variant) -> tuple[float, ...]:
-    return (_latency(variant), variant.graph.size_bytes)
+    return (_latency(variant), variant.graph.total_bytes)
 
 
 def _excess(variant: Variant, bounds: Bounds) -> float:
     """Return what a variant takes as a share of what it may, of that of which it takes most."""
-    time_ms, size = _known(variant.metrics.get(P99)), variant.graph.size_bytes
+    time_ms, size = _known(variant.metrics.get(P99)), variant.graph.total_bytes
     shares = [time_ms / (bounds.p99 * 1e3)] if bounds.p99 is not None else []
     return max([*shares, *([size / bounds.size] if bounds.size is not None else [])])
 

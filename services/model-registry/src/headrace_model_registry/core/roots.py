@@ -43,7 +43,7 @@ class Roots:
     histories: list[Artifact] = field(default_factory=list)
     """Documents that list segments, by their manifests and sketches."""
     documents: dict[Artifact, str] = field(default_factory=dict)
-    """JSON documents: themselves, and every digest in them."""
+    """JSON documents, and graphs with weights beside them: themselves, and every digest in them."""
     folders: set[str] = field(default_factory=set)
     """Digests of lists of files that specs name: themselves, and every file in them."""
     artifacts: dict[Artifact, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def roots(catalogue: Catalogue, histories: Histories, moment: datetime) -> Roots
                 _add_run(found, run)
         for release in (*home.aliases.values(), *_of_kept(home)):
             for graph in _served(release.released):
-                found.artifacts[graph] = VERSION
+                _add_graph(found, graph, VERSION)
     return found
 
 
@@ -118,8 +118,14 @@ def _add_pipeline(found: Roots, home: Catalogue, pipeline: str, *, keeps_all: bo
 def _add_version(found: Roots, version: Version) -> None:
     trained = version.trained
     found.documents[trained.manifest] = VERSION
-    for artifact in (trained.graph, trained.weights, *(variant.graph for variant in version.variants)):
-        found.artifacts[artifact] = VERSION
+    found.artifacts[trained.weights] = VERSION
+    for graph in (trained.graph, *(variant.graph for variant in version.variants)):
+        _add_graph(found, graph, VERSION)
+
+
+def _add_graph(found: Roots, graph: Artifact, kept_by: str) -> None:
+    """Add a graph; one with weights beside it names them by their digests, as a document does."""
+    (found.documents if graph.beside_bytes else found.artifacts).setdefault(graph, kept_by)
 
 
 def _add_named(found: Roots, spec: PipelineSpec) -> None:
@@ -143,7 +149,7 @@ def _add_run(found: Roots, run: RunRecord) -> None:
     for dataset in _read_by(run):
         found.documents.setdefault(dataset.manifest, RUN)
     for version in _compared_by(run):
-        found.artifacts.setdefault(version.graph, RUN)
+        _add_graph(found, version.graph, RUN)
     if isinstance(run.request, TrainingRequested) and run.request.origin and run.request.origin.weights:
         found.artifacts.setdefault(run.request.origin.weights, RUN)
 

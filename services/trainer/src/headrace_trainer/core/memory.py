@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace_data.spec import Train
 from headrace_learning.families.family import Family
@@ -26,6 +27,9 @@ class Memory:
     """What the buffer takes through which streamed rows are shuffled."""
     validation_bytes: int = 64 * 2**20
     """What the validation split may take beside streamed rows, prepared. A larger one is read anew after each epoch."""
+
+    folder: Path | None = None
+    """Where weights of a large graph lie that memory need not hold; None keeps all there."""
 
     def holds(self, rows: tuple[int, int], raw_bytes: int, prepared_bytes: int) -> bool:
         """Return whether rows are kept in memory: those of both splits, with the size of one as read and prepared."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from headrace_data.canonical import sha256_digest
@@ -13,6 +14,7 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, Train
 from headrace_data.tasks import TASKS, Always, Classes, Labels, Slices, Task
 from headrace_data.tasks.deciding import decision_weights
+from headrace_engines.beside import Graph
 from headrace_learning.building import features_of
 from headrace_learning.evaluation import Labelled, evaluate_batches
 from headrace_learning.export import ExportedGraph, export_graph
@@ -123,8 +125,8 @@ class Trained:
 
     weights: bytes
     """Safetensors: the transforms' and the network's, by name."""
-    graph: bytes
-    """ONNX, the transforms inside."""
+    graph: Graph
+    """ONNX, the transforms inside; a large one is a file in the folder of `Memory`, with its weights beside it."""
     metrics: Mapping[str, float]
     """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
     baseline's; those of slices; and missing/<feature>, 1, of each feature that no row of the training split has."""
@@ -166,7 +168,7 @@ def run(
 
     told = Run(train, prepared.shape, prepared.outputs, plan.subject, checkpoints, progress, classes=plan.classes)
     model, test = prepared.serve(fitted.network), Chunks(reader, "test")
-    exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"))
+    exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"), prepared.memory.folder)
     baseline = prepared.labels.baseline()
     return Trained(
         weights=fitted.weights(model),
@@ -263,20 +265,20 @@ def _fit(
 
 
 def _exported(
-    plan: Plan, model: ServedModel, test: Labelled, validation: Labelled
+    plan: Plan, model: ServedModel, test: Labelled, validation: Labelled, folder: Path | None
 ) -> tuple[ExportedGraph, float | None]:
     """Return the model's graph, compared with the model on rows of the test split, and the threshold in it."""
     features, _ = next(iter(test))
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
         require_float32(plan.dataset.label, _unrounded(model, test), model.deviation.numpy())
-    exported = export_graph(model, plan.places, compared)
+    exported = export_graph(model, plan.places, compared, folder=folder)
     if (wanted := plan.pipeline.train.threshold) is None:
         return exported, None
     positive = 1 if plan.pipeline.positive is None else plan.dataset.classes.index(plan.pipeline.positive)
     # What is served decides: the probabilities are the graph's, whatever family it is of.
     threshold = choose(wanted, exported.data, positive, validation)
-    return export_graph(model, plan.places, compared, decision_weights(threshold, positive)), threshold
+    return export_graph(model, plan.places, compared, decision_weights(threshold, positive), folder), threshold
 
 
 def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, Array]]:
@@ -287,7 +289,7 @@ def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, 
         yield answers, truth
 
 
-def _measured(plan: Plan, graph: bytes, test: Labelled, baseline: Always) -> dict[str, float]:
+def _measured(plan: Plan, graph: Graph, test: Labelled, baseline: Always) -> dict[str, float]:
     """Return `Trained.metrics`. The graph is measured and not the network: it is what will be served."""
 
     def rows() -> Iterator[tuple[Columns, Array]]:

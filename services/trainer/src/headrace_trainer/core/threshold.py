@@ -4,13 +4,14 @@ import numpy as np
 from headrace_data.spec import Threshold
 from headrace_data.tasks.classification import PROBABILITIES
 from headrace_data.tasks.deciding import MAXIMISED, best_threshold, least_cost
+from headrace_engines.beside import Graph
 from headrace_learning.evaluation import Answerer, Labelled
 from headrace_learning.graphs import Array
 
 from headrace_trainer.errors import WrongDataset
 
 
-def choose(wanted: Threshold, graph: bytes, positive: int, validation: Labelled) -> float:
+def choose(wanted: Threshold, graph: Graph, positive: int, validation: Labelled) -> float:
     """Return the best threshold of the class at a place among two. Raises WrongDataset where the split lacks one."""
     answerer = Answerer(graph)
     probabilities: list[Array] = []

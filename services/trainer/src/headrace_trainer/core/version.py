@@ -12,6 +12,8 @@ from headrace_data.dataset import served_dtype
 from headrace_data.manifest import Manifest
 from headrace_data.parts import Blob
 from headrace_data.spec import Field
+from headrace_engines.beside import Graph, weights_beside
+from headrace_learning.large import structure_of
 from headrace_learning.training.compute import told
 
 from headrace_trainer.core.privacy import privacy_told
@@ -38,7 +40,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "dataset_id": dataset.dataset_id,
         "spec_digest": pipeline.digest,
         "weights": {"digest": weights.digest, "size_bytes": weights.size_bytes},
-        "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes},
+        "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes, **_beside(trained.graph)},
         "task": pipeline.task,
         "inputs": [_input(field, dataset) for field in dataset.features],
         "outputs": _outputs(plan, trained.graph),
@@ -59,6 +61,14 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         **({"sources": dict(trained.fitted.sources)} if trained.fitted.sources else {}),
     }
     return json.dumps(manifest, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _beside(graph: Graph) -> dict[str, Any]:
+    """Return the files that a graph needs beside it."""
+    if isinstance(graph, bytes):
+        return {}
+    beside = weights_beside(graph.read_bytes())
+    return {"beside": [{"digest": each.digest, "size_bytes": each.size_bytes} for each in beside]}
 
 
 def _libraries(trained: Trained) -> Iterator[str]:
@@ -114,9 +124,9 @@ def _search(tuned: Tuned) -> dict[str, Any]:
     return {"trial": tuned.best.number, "values": tuned.best.values, "trials": trials}
 
 
-def _outputs(plan: Plan, graph: bytes) -> list[dict[str, Any]]:
+def _outputs(plan: Plan, graph: Graph) -> list[dict[str, Any]]:
     """Describe what the graph answers with, as `_input` does."""
-    return [_output(each, len(plan.places)) for each in onnx.load_from_string(graph).graph.output]
+    return [_output(each, len(plan.places)) for each in structure_of(graph).graph.output]
 
 
 def _output(told: onnx.ValueInfoProto, places: int) -> dict[str, Any]:

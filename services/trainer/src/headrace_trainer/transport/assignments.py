@@ -3,18 +3,21 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.spec import parse_canonical
+from headrace_engines import beside
 from headrace_learning.errors import LearningError
 from headrace_learning.training.compute import CPU, machine_of, processes_of, threads_of
 from headrace_learning.training.ports import Artifacts, Checkpoints, Progress
 from headrace_learning.training.randomness import make_deterministic
 from headrace_learning.training.spreading import WHOLE
+from headrace_runtime.local_files import working_folder
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.process.cores import available_cores
 from headrace_runtime.process.memory import total_bytes
@@ -40,8 +43,8 @@ def train(
     trials: Trials,
 ) -> dict[str, Any]:
     """Train the version that the assignment asks for, and return the result."""
-    with _refusing():
-        return _train(assignment, store, checkpoints, curve, artifacts, trials)
+    with _refusing(), working_folder() as folder:
+        return _train(assignment, store, checkpoints, curve, artifacts, trials, folder)
 
 
 @contextmanager
@@ -89,6 +92,7 @@ def _train(
     curve: Curve,
     artifacts: Artifacts,
     trials: Trials,
+    folder: Path,
 ) -> dict[str, Any]:
     began = Usage.now()
     plan = _plan(assignment, store)
@@ -96,17 +100,19 @@ def _train(
     machine = machine_of(pipeline.train.compute)  # what is not there is told before anything is read
     held_s = time.monotonic()
     reader, memory = _begun(plan, store)
+    memory = replace(memory, folder=folder)
     trained = core.run(plan, reader, checkpoints, curve, memory, artifacts, assignment["packages"], trials)
 
     curve.write()
     spent = privacy_told(pipeline, trained.fitted)
-    weights, graph = store.put(trained.weights), store.put(trained.graph)
+    weights, graph = store.put(trained.weights), beside.put(trained.graph, store)
     manifest = store.put(version_manifest(plan, trained, weights, graph))
     return {
         "model": pipeline.model,
         "version_id": manifest.digest,
         "manifest": asdict(manifest),
-        "graph": asdict(graph),
+        "graph": asdict(graph) | beside.told(trained.graph),
+        "beside": beside.digests(trained.graph),
         "weights": asdict(weights),
         "task": pipeline.task,
         "measure": pipeline.compress.gates.measure or "",

@@ -10,8 +10,8 @@ from typing import Final
 from headrace_data.spec.draft import Draft, Finding, built
 from headrace_data.spec.networks import IMAGE_KINDS, CnnNetwork, FactorizationMachine, MlpNetwork, ResidualNetwork
 
-MAX_PARAMETERS: Final = 500_000_000
-"""Most parameters of a network: a version is one ONNX graph of less than 2 GiB, and a parameter takes 4 bytes."""
+MAX_PARAMETERS: Final = 2_000_000_000
+"""Most parameters of a network: 8 GB, which training takes several times over."""
 SMALLEST_POOLED_SIDE: Final = 4
 """Least height and width in values that a pooling of a convolutional network halves."""
 

@@ -23,4 +23,4 @@ def chain_of(methods: Mapping[str, Method]) -> Method:
             told |= {f"{step.kind}.{name}": text for name, text in result.told.items()}
         return Made(source.graph, {"steps": ", ".join(step.kind for step in section.steps)} | told)
 
-    return Method(made)
+    return Method(made, large=True)

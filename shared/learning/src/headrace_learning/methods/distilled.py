@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from headrace_data.errors import DataError
 from headrace_data.spec import DistilledVariant, ShallowerEncoder, Train
+from headrace_engines.beside import Graph
 
 from headrace_learning.errors import LearningError, NotLearnable
 from headrace_learning.evaluation import answer_of
@@ -42,7 +43,7 @@ def _make(source: Source, section: DistilledVariant) -> Made | NotApplicable:
         return NotApplicable(f"distilled: expected a student that can be trained, got: {error}")
 
 
-def _distil(graph: bytes, lesson: Lesson, section: DistilledVariant) -> Made | NotApplicable:
+def _distil(graph: Graph, lesson: Lesson, section: DistilledVariant) -> Made | NotApplicable:
     """Train the student with the teacher and without it, and return the former where it is better."""
     teaching = lesson.learned.teaching
     if teaching is None:
@@ -80,7 +81,7 @@ def _distil(graph: bytes, lesson: Lesson, section: DistilledVariant) -> Made | N
     return Made(made, told)
 
 
-def _answers(graph: bytes, lesson: Lesson, teaching: Teaching) -> torch.Tensor:
+def _answers(graph: Graph, lesson: Lesson, teaching: Teaching) -> torch.Tensor:
     """Return what the version answers to the training split. Raise `NotLearnable` for answers of another question."""
     own, asked = ([str(each) for each in places] for places in (classes_of_graph(graph), lesson.places))
     if own != asked:
@@ -101,4 +102,4 @@ def _student(lesson: Lesson, train: Train, objective: Objective, answers: torch.
     return Student(objective, answers, learn)
 
 
-METHOD = Method(_make)
+METHOD = Method(_make, large=True)

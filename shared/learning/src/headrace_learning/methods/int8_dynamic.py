@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+from headrace_engines.beside import Graph
 from headrace_engines.properties import DEPENDENT, ROWS
 from onnxruntime import quantization
 
+from headrace_learning.large import structure_of
 from headrace_learning.methods.method import NotApplicable, of_graph
 
 _OPERATORS = ["MatMul"]
@@ -31,13 +33,13 @@ _QUANTISED_OPERATORS = {"MatMulInteger"}
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
-def quantise_dynamic(graph: bytes) -> bytes | NotApplicable:
+def quantise_dynamic(graph: Graph) -> Graph | NotApplicable:
     """Return the graph with the weights of its matrix products as int8.
 
     Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there is
     no matrix product with constant weights.
     """
-    model = onnx.load_from_string(graph)
+    model = structure_of(graph)
     properties = {each.key: each.value for each in model.metadata_props}
     producer = model.producer_name, model.producer_version
     before = Counter(node.op_type for node in model.graph.node)

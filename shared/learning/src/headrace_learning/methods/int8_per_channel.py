@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import onnx
+from headrace_engines.beside import Graph
 from onnx import TensorProto, helper, numpy_helper
 
+from headrace_learning.large import as_graph, folder_of, structure_of, values_of
 from headrace_learning.methods.method import NotApplicable, of_graph
 
 _LARGEST = 127
@@ -19,18 +21,18 @@ _LARGEST = 127
 Weights = npt.NDArray[np.float32]
 
 
-def quantise_channels(graph: bytes) -> bytes | NotApplicable:
+def quantise_channels(graph: Graph) -> Graph | NotApplicable:
     """Return the graph with the weights of its matrix products and convolutions as int8.
 
     Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there are
     none that are constant and finite.
     """
-    model = onnx.load_from_string(graph)
+    model = structure_of(graph)
     axes = dict(_axes(model.graph))
     constants = {each.name: each for each in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for name in [each for each in constants if each in axes]:
-        values = numpy_helper.to_array(constants[name])
+        values = values_of(constants[name], folder_of(graph))
         if values.ndim < 2 or not values.size or not np.isfinite(values).all():
             continue
         numbers, scales = round_channels(values, axes[name])
@@ -46,7 +48,7 @@ def quantise_channels(graph: bytes) -> bytes | NotApplicable:
     nodes.extend(model.graph.node)
     model.graph.ClearField("node")
     model.graph.node.extend(nodes)
-    return bytes(model.SerializeToString(deterministic=True))
+    return as_graph(model, folder_of(graph))
 
 
 def round_channels(weights: Weights, axis: int) -> tuple[npt.NDArray[np.int8], Weights]:
@@ -72,4 +74,4 @@ def _axes(graph: onnx.GraphProto) -> Iterator[tuple[str, int]]:
         yield name, 0 if rows or node.op_type == "Conv" else -1
 
 
-METHOD = of_graph(quantise_channels)
+METHOD = of_graph(quantise_channels, large=True)

@@ -26,9 +26,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from headrace_data.spec import StaticVariant
+from headrace_engines.beside import Graph
 from headrace_engines.processors import adds_in_32_bits, own_class
 
 from headrace_learning.graphs import Columns
+from headrace_learning.large import structure_of
 from headrace_learning.methods.folding import fold_normalisation
 from headrace_learning.methods.method import Made, Method, NotApplicable, Source
 from headrace_learning.methods.observing import Fidelity, Histogram, histograms
@@ -44,7 +46,7 @@ _MOVES: Final = {"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqu
 _LARGEST: Final = {7: SEVEN_BITS, 8: EIGHT_BITS}
 _EVERYWHERE: Final = 7
 """Bits of weights that every processor multiplies rightly."""
-Write = Callable[[bytes, Sequence[Layer], Ranges], bytes]
+Write = Callable[[Graph, Sequence[Layer], Ranges], Graph]
 """Writes a graph with some layers quantised."""
 
 
@@ -59,10 +61,9 @@ def quantise_static(source: Source, section: StaticVariant) -> Made | NotApplica
             f"product) for bits: 8, got class {own}, whose sums of 16 bits would be cut off"
         )
     graph = fold_normalisation(source.graph)
-    model = onnx.load_from_string(graph)
-    layers = layers_of(model)
+    layers = layers_of(graph)
     if not layers:
-        found = Counter(node.op_type for node in model.graph.node)
+        found = Counter(node.op_type for node in structure_of(graph).graph.node)
         listed = ", ".join(f"{count} {operator}" for operator, count in sorted(found.items()))
         return NotApplicable(
             "int8-static: expected at least one matrix product or convolution (MatMul, Gemm, Conv) with constant "
@@ -94,11 +95,11 @@ def apart(rows: Columns) -> tuple[Columns, Columns]:
 
 
 def ranges_of(
-    graph: bytes, layers: Sequence[Layer], rows: Columns, fidelity: Fidelity, asked: str, write: Write
+    graph: Graph, layers: Sequence[Layer], rows: Columns, fidelity: Fidelity, asked: str, write: Write
 ) -> tuple[str, Ranges]:
     """Return how ranges were chosen, and the range of each tensor that is rounded."""
     names = {layer.value for layer in layers} | {layer.leaves for layer in layers if layer.leaves}
-    alike = _alike(onnx.load_from_string(graph).graph, names)
+    alike = _alike(structure_of(graph).graph, names)
     seen = histograms(graph, sorted(names), rows)
     chosen = {
         how: {name: cut(seen[alike.get(name, name)]) for name in seen}
@@ -160,8 +161,8 @@ _RANGES: Final[Mapping[str, Callable[[Histogram], tuple[float, float]]]] = {
 
 
 def _faithful(
-    graph: bytes, layers: Sequence[Layer], ranges: Ranges, fidelity: Fidelity, most: float, write: Write
-) -> tuple[bytes, Sequence[Layer]]:
+    graph: Graph, layers: Sequence[Layer], ranges: Ranges, fidelity: Fidelity, most: float, write: Write
+) -> tuple[Graph, Sequence[Layer]]:
     """Return the graph with as many layers quantised as its error allows, and which these are."""
     made = write(graph, layers, ranges)
     if fidelity.error(made) <= most or not 1 < len(layers) <= _MOST_RANKED:
@@ -182,4 +183,4 @@ def _faithful(
     return write(graph, without(low), ranges), without(low)
 
 
-METHOD = Method(quantise_static)
+METHOD = Method(quantise_static, large=True)

@@ -15,6 +15,7 @@ import torch
 from headrace_data.chunks import Chunks
 from headrace_data.spec import Budget, EarlyStop, Train
 from headrace_data.tasks import TASKS, Classes, Task
+from headrace_engines.beside import Graph
 from torch import nn
 
 from headrace_learning.building import features_of
@@ -102,12 +103,12 @@ class Lesson:
         classes = self.training.reader.manifest.classes if self.learned.counts else ()
         return Run(train, self.shape, self.outputs, subject, nowhere, nowhere, classes=classes)
 
-    def exported(self, network: nn.Module) -> bytes:
+    def exported(self, network: nn.Module) -> Graph:
         """Return the graph of a network, with the version's transforms."""
         compared = {each.fitted.name: self.columns[each.fitted.name][:_COMPARED_ROWS] for each in self.features}
         return export_graph(self.serve(network), self.places, compared).data
 
-    def score(self, graph: bytes) -> Score:
+    def score(self, graph: Graph) -> Score:
         """Return what a graph scores on the validation split."""
         pipeline, task = self.training.pipeline, TASKS[self.training.pipeline.task]
         metrics = evaluate_batches(graph, Chunks(self.training.reader, "validation"), pipeline.positive)
@@ -149,7 +150,7 @@ class Nowhere:
         """Tell nobody."""
 
 
-def unfit(graph: bytes, training: Training) -> str:
+def unfit(graph: Graph, training: Training) -> str:
     """Return what is expected of a version where nothing can be learned of it, and what came; empty where it can."""
     pipeline, manifest = training.pipeline, training.reader.manifest
     task = task_of_graph(graph)

@@ -11,18 +11,21 @@ A product changes where that takes fewer weights and less time: where r < m n / 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from headrace_data.spec import LowRankVariant
+from headrace_engines.beside import Graph
 from onnx import helper, numpy_helper
 
 from headrace_learning.graphs import Columns
+from headrace_learning.large import as_graph, folder_of, structure_of
 from headrace_learning.methods.method import Made, Method, NotApplicable, Source
 from headrace_learning.methods.observing import Observed
-from headrace_learning.methods.products import Matrix, Product, as_bytes, products, rewritten
+from headrace_learning.methods.products import Matrix, Product, products, rewritten
 
 _MOST_BYTES: Final = 256 * 2**20
 """What the second moments may take that are summed at once."""
@@ -36,8 +39,8 @@ def factorise(source: Source, section: LowRankVariant) -> Made | NotApplicable:
 
     Equal graphs and rows give equal bytes. Not applicable without training rows, and where no product gains.
     """
-    model = onnx.load_from_string(source.graph)
-    found = [each for each in products(model.graph) if min(each.weights.shape) > 1]
+    model = structure_of(source.graph)
+    found = [each for each in products(model.graph, folder_of(source.graph)) if min(each.weights.shape) > 1]
     rows = source.calibration.rows(section.rows)
     if not rows:
         return NotApplicable("low-rank: expected rows of the training split to calibrate on, got none")
@@ -55,7 +58,7 @@ def factorise(source: Source, section: LowRankVariant) -> Made | NotApplicable:
             f"low-rank: expected a matrix product (MatMul, Gemm) of which fewer weights keep {_share(section)}, "
             f"got none of {len(found)}"
         )
-    return Made(_written(model, factors), source.calibration.told(rows) | told)
+    return Made(_written(model, factors, folder_of(source.graph)), source.calibration.told(rows) | told)
 
 
 def _share(section: LowRankVariant) -> str:
@@ -74,7 +77,7 @@ def _at_once(found: Sequence[Product]) -> Iterator[list[Product]]:
         yield some
 
 
-def _moments(graph: bytes, found: Sequence[Product], rows: Columns) -> Mapping[str, Wide]:
+def _moments(graph: Graph, found: Sequence[Product], rows: Columns) -> Mapping[str, Wide]:
     """Return the second moments of products by name: of their rows, or of their answers where these are no more.
 
     What is added to a product is not among its answers.
@@ -131,7 +134,7 @@ def _largest_first(matrix: Wide) -> tuple[Wide, Wide]:
     return np.maximum(values[::-1], 0), vectors[:, ::-1]
 
 
-def _written(model: onnx.ModelProto, factors: Mapping[str, tuple[Matrix, Matrix]]) -> bytes:
+def _written(model: onnx.ModelProto, factors: Mapping[str, tuple[Matrix, Matrix]], folder: Path | None) -> Graph:
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
     for node in model.graph.node:
@@ -144,7 +147,7 @@ def _written(model: onnx.ModelProto, factors: Mapping[str, tuple[Matrix, Matrix]
         nodes.append(helper.make_node(node.op_type, [node.input[0], names[0]], [between], f"{node.name}/down"))
         nodes.append(helper.make_node(node.op_type, [between, names[1], *node.input[2:]], node.output, node.name))
     rewritten(model, nodes, factors, constants)
-    return as_bytes(model)
+    return as_graph(model, folder)
 
 
 METHOD: Final = Method(factorise)

@@ -8,7 +8,9 @@ from typing import Any
 
 from headrace_data.dataset import DatasetReader
 from headrace_data.spec import Pipeline
+from headrace_engines.beside import Graph, total_bytes
 
+from headrace_learning import large
 from headrace_learning.methods.calibration import NO_ROWS, Calibration
 from headrace_learning.training.ports import Artifacts, NoArtifacts
 
@@ -39,7 +41,7 @@ class Training:
 class Source:
     """What a variant is made of."""
 
-    graph: bytes
+    graph: Graph
     """A version's ONNX graph; in a chain what the step before has made of it."""
     calibration: Calibration = NO_ROWS
     """Rows that the version was trained on."""
@@ -51,7 +53,7 @@ class Source:
 class Made:
     """The graph of a variant."""
 
-    graph: bytes
+    graph: Graph
     """ONNX: inputs and outputs as those of the source's."""
     told: Mapping[str, str] = field(default_factory=dict)
     """How it came about, for the record, by name: such as the digest of the rows that it was calibrated on."""
@@ -61,16 +63,27 @@ class Made:
 class Method:
     """One way to make a version smaller."""
 
-    make: Callable[[Source, Any], Made | NotApplicable]
+    function: Callable[[Source, Any], Made | NotApplicable]
     """Takes what a version is made of, and the spec's section. Inputs and outputs of the graph keep their names, types
     and shapes; equal graphs and rows give equal bytes."""
+    large: bool = False
+    """Whether it takes a graph with weights beside it, one after the other."""
+
+    def make(self, source: Source, section: Any) -> Made | NotApplicable:
+        """Return the variant of a version, or why there is none."""
+        if self.large or isinstance(source.graph, bytes):
+            return self.function(source, section)
+        return NotApplicable(
+            f"{section.kind}: expected a graph in one file, up to {large.LARGEST_BYTES:,} bytes, got "
+            f"{total_bytes(source.graph):,} with weights beside it"
+        )
 
 
-def of_graph(make: Callable[[bytes], bytes | NotApplicable]) -> Method:
+def of_graph(make: Callable[[Graph], Graph | NotApplicable], *, large: bool = False) -> Method:
     """Return a method that needs the graph alone, without settings."""
 
     def made(source: Source, _section: Any) -> Made | NotApplicable:
         graph = make(source.graph)
         return graph if isinstance(graph, NotApplicable) else Made(graph)
 
-    return Method(made)
+    return Method(made, large)

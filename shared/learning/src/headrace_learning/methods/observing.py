@@ -7,14 +7,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
+from headrace_engines.beside import Graph
 from headrace_engines.model import run_in_batches
 from onnx import TensorProto, helper
 
 from headrace_learning.evaluation import open_graph
 from headrace_learning.graphs import LOGITS, Columns, with_logits
+from headrace_learning.large import as_graph, folder_of, structure_of
 from headrace_learning.methods.calibration import batches
-from headrace_learning.methods.products import as_bytes
 
 _MOST_BYTES: Final = 64 * 2**20
 """What the tensors of one run may take that are looked at."""
@@ -28,15 +28,15 @@ Numbers = npt.NDArray[np.float32]
 class Observed:
     """A graph whose tensors are looked at, float32 all of them."""
 
-    def __init__(self, graph: bytes, names: Sequence[str]) -> None:
-        model = onnx.load_from_string(graph)
+    def __init__(self, graph: Graph, names: Sequence[str]) -> None:
+        model = structure_of(graph)
         self._names = list(dict.fromkeys(names))
         # A tensor behind another operator can be an output wherever it comes from, an input of the graph too.
         self._outputs = [f"observed/{name}" for name in self._names]
         for name, output in zip(self._names, self._outputs, strict=True):
             model.graph.node.append(helper.make_node("Identity", [name], [output], output))
             model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-        self._model = open_graph(as_bytes(model))
+        self._model = open_graph(as_graph(model, folder_of(graph)))
 
     def runs(self, rows: Columns) -> Iterator[Mapping[str, Numbers]]:
         """Yield the tensors by name, of some rows after the other."""
@@ -81,7 +81,7 @@ class Histogram:
         return max(self.least, -size), min(self.most, size)
 
 
-def histograms(graph: bytes, names: Sequence[str], rows: Columns) -> dict[str, Histogram]:
+def histograms(graph: Graph, names: Sequence[str], rows: Columns) -> dict[str, Histogram]:
     """Return the histograms of tensors. Rows are run twice: for the range, and for what lies where in it."""
     observed = Observed(graph, names)
     found = {name: Histogram() for name in names}
@@ -95,15 +95,15 @@ def histograms(graph: bytes, names: Sequence[str], rows: Columns) -> dict[str, H
 class Fidelity:
     """How far other graphs' answers are from those of one, on the same rows."""
 
-    def __init__(self, graph: bytes, rows: Columns) -> None:
-        model = onnx.load_from_string(graph)
+    def __init__(self, graph: Graph, rows: Columns) -> None:
+        model = structure_of(graph)
         self._rows = rows
         self._has_logits = any(LOGITS in node.output for node in model.graph.node)
         self._name = LOGITS if self._has_logits else model.graph.output[0].name
         self._expected = self._answers(graph)
         self._norm = float(np.linalg.norm(self._expected - self._expected.mean(axis=0)))
 
-    def error(self, graph: bytes) -> float:
+    def error(self, graph: Graph) -> float:
         """Return the norm of the difference over that of the answers' differences from their mean.
 
         Answers are logits, or what a graph without them answers first.
@@ -113,7 +113,7 @@ class Fidelity:
             return 0.0
         return difference / self._norm if np.isfinite(difference) and self._norm > 0 else float("inf")
 
-    def _answers(self, graph: bytes) -> npt.NDArray[np.float64]:
+    def _answers(self, graph: Graph) -> npt.NDArray[np.float64]:
         model = open_graph(with_logits(graph) if self._has_logits else graph)
         (found,) = run_in_batches(model, self._rows, [self._name], _MOST_ROWS)
         return found.astype(np.float64)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+
+from headrace_learning.large import values_of
 
 Matrix = npt.NDArray[np.float32]
 _PLAIN: Final = {"alpha": 1.0, "beta": 1.0, "transA": 0}
@@ -36,8 +39,8 @@ class Product:
         return "".join(self.node.input[2:3])
 
 
-def products(graph: onnx.GraphProto) -> list[Product]:
-    """Return the products of a graph in its order, those within nodes left out."""
+def products(graph: onnx.GraphProto, folder: Path | None = None) -> list[Product]:
+    """Return the products of a graph in its order, those within nodes left out. Weights may lie in a folder."""
     constants = {each.name: each for each in graph.initializer if each.data_type == TensorProto.FLOAT}
     readers = Counter(reads(graph))
     found = []
@@ -52,7 +55,7 @@ def products(graph: onnx.GraphProto) -> list[Product]:
             and attributes.items() <= _PLAIN.items()
             and len(constants[name].dims) == 2
         ):
-            values = numpy_helper.to_array(constants[name])
+            values = values_of(constants[name], folder)
             if np.isfinite(values).all():
                 found.append(Product(node, values if transposed else values.T))
     return found
@@ -84,8 +87,3 @@ def import_domain(model: onnx.ModelProto, domain: str) -> None:
     """Let a model use the operators of a domain."""
     if not any(each.domain == domain for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid(domain, 1))
-
-
-def as_bytes(model: onnx.ModelProto) -> bytes:
-    """Return a model as bytes: the same ones for the same model."""
-    return bytes(model.SerializeToString(deterministic=True))

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import onnx
 import torch
 from headrace_data.errors import DataError
 from headrace_data.spec import AwareVariant, StaticVariant, Train
+from headrace_engines.beside import Graph
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -59,12 +59,12 @@ def _make(source: Source, section: AwareVariant) -> Made | NotApplicable:
         return NotApplicable(f"qat: expected a network that can be learned on, got: {error}")
 
 
-def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: bytes) -> Made | NotApplicable:
+def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: Graph) -> Made | NotApplicable:
     """Learn on with rounded numbers, and return what was learned where it answers no worse than int8-static."""
     network = _folded(lesson.version().eval())
     rows = source.calibration.rows(section.rows)
     graph = lesson.exported(network)
-    layers = layers_of(onnx.load_from_string(graph))
+    layers = layers_of(graph)
     shown, held = apart(rows)
     how, ranges = ranges_of(graph, layers, shown, Fidelity(graph, held), section.calibrate, quantised)
     train = _settings(lesson, section)
@@ -75,7 +75,7 @@ def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: bytes)
     for each in rounding:
         each.end()
     learned = lesson.exported(network.eval())
-    made = quantised(learned, layers_of(onnx.load_from_string(learned)), ranges)
+    made = quantised(learned, layers_of(learned), ranges)
     own, other = lesson.score(made), lesson.score(static)
     if own.task.headline.worse(own.quality, other.quality):
         return NotApplicable(

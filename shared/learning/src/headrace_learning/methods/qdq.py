@@ -14,9 +14,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import onnx
+from headrace_engines.beside import Graph
 from onnx import TensorProto, helper, numpy_helper
 
-from headrace_learning.methods.products import as_bytes, products, reads, rewritten
+from headrace_learning.large import as_graph, folder_of, structure_of, values_of
+from headrace_learning.methods.products import products, reads, rewritten
 
 SEVEN_BITS: Final = 64
 """The largest number of a weight of 7 bits: two products with uint8 fit 16 bits."""
@@ -62,13 +64,14 @@ class Layer:
     """Whether its product and its sum are two operators, so that what follows is not joined to it too early."""
 
 
-def layers_of(model: onnx.ModelProto) -> list[Layer]:
+def layers_of(given: Graph) -> list[Layer]:
     """Return what can be quantised, in the graph's order."""
+    model, folder = structure_of(given), folder_of(given)
     graph = model.graph
     if not any(each.domain == "" and each.version >= _OPSET for each in model.opset_import):
         return []
     constants = {each.name: each for each in graph.initializer if each.data_type == TensorProto.FLOAT}
-    matrices = {each.name: each for each in products(graph)}
+    matrices = {each.name: each for each in products(graph, folder)}
     readers = Counter(reads(graph))
     consumers = {name: node for node in graph.node for name in node.input}
     found = []
@@ -77,7 +80,7 @@ def layers_of(model: onnx.ModelProto) -> list[Layer]:
         if name in matrices and (not bias or bias in constants):
             axis, weights = 1, matrices[name].weights.T
         elif node.op_type == "Conv" and name in constants and readers[name] == 1 and (not bias or bias in constants):
-            axis, weights = 0, numpy_helper.to_array(constants[name])
+            axis, weights = 0, values_of(constants[name], folder)
         else:
             continue
         after = consumers.get(node.output[0])
@@ -85,7 +88,7 @@ def layers_of(model: onnx.ModelProto) -> list[Layer]:
         if after is not None and after.op_type == "Relu" and readers[node.output[0]] == 1:
             leaves = after.output[0]
         apart = node.op_type == "Gemm" and after is not None and after.op_type in _JOINED
-        values = numpy_helper.to_array(constants[bias]).ravel() if bias else None
+        values = values_of(constants[bias], folder).ravel() if bias else None
         if np.isfinite(weights).all() and (values is None or len(values) == weights.shape[axis]):
             found.append(Layer(node, weights, axis, values, node.input[0], leaves, apart))
     return found
@@ -98,9 +101,9 @@ def steps_of(least: float, most: float) -> tuple[float, int]:
     return scale, int(np.clip(np.rint(-least / scale), 0, STEPS))
 
 
-def quantised(graph: bytes, layers: Sequence[Layer], ranges: Ranges, largest: int = SEVEN_BITS) -> bytes:
+def quantised(graph: Graph, layers: Sequence[Layer], ranges: Ranges, largest: int = SEVEN_BITS) -> Graph:
     """Return a graph with some layers quantised; `largest` is that of a weight."""
-    model = onnx.load_from_string(graph)
+    model = structure_of(graph)
     writer = _Writer(ranges, largest)
     chosen = {layer.node.output[0]: layer for layer in layers}
     leaving = {layer.leaves for layer in layers}
@@ -116,7 +119,7 @@ def quantised(graph: bytes, layers: Sequence[Layer], ranges: Ranges, largest: in
     kept = set(reads(onnx.GraphProto(node=nodes, output=model.graph.output)))
     unused = [each.name for each in model.graph.initializer if each.name not in kept]
     rewritten(model, nodes, unused, writer.constants.values())
-    return as_bytes(model)
+    return as_graph(model, folder_of(graph))
 
 
 class _Writer:

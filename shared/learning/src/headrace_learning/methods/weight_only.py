@@ -18,10 +18,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
+from headrace_engines.beside import Graph
 from onnx import helper, numpy_helper
 
+from headrace_learning.large import as_graph, folder_of, structure_of
 from headrace_learning.methods.method import NotApplicable, of_graph
-from headrace_learning.methods.products import Matrix, Product, as_bytes, import_domain, products, rewritten
+from headrace_learning.methods.products import Matrix, Product, import_domain, products, rewritten
 from headrace_learning.transform_graphs import RUNTIME_DOMAIN
 
 BLOCK: Final = 32
@@ -33,6 +35,8 @@ _ZERO4: Final = 8
 _FACTORS4: Final = tuple(sign * step / 20 for sign in (1, -1) for step in range(20, 11, -1))
 """Parts of the largest weight that are tried as what the lowest step, -8, stands for: of both signs, for it has no
 counterpart above."""
+_AT_ONCE: Final = 2**24
+"""Weights that are rounded at once."""
 _INTEGERS: Final = 4
 """The `accuracy_level` that multiplies integers."""
 Numbers = npt.NDArray[np.uint8]
@@ -92,14 +96,14 @@ _WIDTHS: Final[Mapping[int, _Width]] = {
 }
 
 
-def quantise_weights(graph: bytes, bits: int = 8) -> bytes | NotApplicable:
+def quantise_weights(graph: Graph, bits: int = 8) -> Graph | NotApplicable:
     """Return the graph with the weights of its matrix products as whole numbers of 8 or 4 bits.
 
     Inputs and outputs keep their names, types and shapes. Equal graphs give equal bytes. Not applicable when there is
     no product of 32 inputs or more with constant weights.
     """
-    model = onnx.load_from_string(graph)
-    found = {each.name: each for each in products(model.graph) if each.weights.shape[1] >= BLOCK}
+    model = structure_of(graph)
+    found = {each.name: each for each in products(model.graph, folder_of(graph)) if each.weights.shape[1] >= BLOCK}
     if not found:
         return NotApplicable(
             f"weight-only-int{bits}: expected a matrix product (MatMul, Gemm) of at least {BLOCK} inputs with constant "
@@ -112,14 +116,22 @@ def quantise_weights(graph: bytes, bits: int = 8) -> bytes | NotApplicable:
         if product is None:
             nodes.append(node)
             continue
-        numbers, scales = _WIDTHS[bits].round(product.weights)
+        numbers, scales = _rounded(product.weights, _WIDTHS[bits])
         names = [f"{product.name}/int{bits}", f"{product.name}/scales"]
         values: list[npt.NDArray[Any]] = [_WIDTHS[bits].stored(numbers), scales.ravel()]
         constants += [numpy_helper.from_array(each, name) for each, name in zip(values, names, strict=True)]
         nodes += _nodes(product, bits, names)
     rewritten(model, nodes, found, constants)
     import_domain(model, RUNTIME_DOMAIN)
-    return as_bytes(model)
+    return as_graph(model, folder_of(graph))
+
+
+def _rounded(weights: Matrix, width: _Width) -> tuple[Numbers, Matrix]:
+    """Return what a width makes of weights, of some outputs after the others: it takes memory beside them."""
+    step = max(1, _AT_ONCE // weights.shape[1])
+    parts = [width.round(weights[start : start + step]) for start in range(0, len(weights), step)]
+    numbers, scales = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return numbers, scales
 
 
 def _nodes(found: Product, bits: int, constants: list[str]) -> Iterator[onnx.NodeProto]:
@@ -142,5 +154,5 @@ def _nodes(found: Product, bits: int, constants: list[str]) -> Iterator[onnx.Nod
         yield helper.make_node("Add", [product, found.bias], node.output, f"Add/{node.name}")
 
 
-INT8: Final = of_graph(quantise_weights)
-INT4: Final = of_graph(partial(quantise_weights, bits=4))
+INT8: Final = of_graph(quantise_weights, large=True)
+INT4: Final = of_graph(partial(quantise_weights, bits=4), large=True)

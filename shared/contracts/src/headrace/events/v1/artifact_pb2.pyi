@@ -25,22 +25,28 @@ class Artifact(_message.Message):
     URI_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    BESIDE_BYTES_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """Location of the bytes, as fsspec understands it. Never empty."""
     digest: _builtins.str
     """SHA-256 of the bytes, as "sha256:" and 64 lower-case hexadecimal digits. Never empty."""
     size_bytes: _builtins.int
     """Size of the bytes, in bytes."""
+    beside_bytes: _builtins.int
+    """Size in bytes of what lies beside it, and without which it cannot be read: the bytes name each such file by its
+    digest, as a graph names its weights. 0 for most.
+    """
     def __init__(
         self,
         *,
         uri: _builtins.str = ...,
         digest: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        beside_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside_bytes", b"beside_bytes", "digest", b"digest", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

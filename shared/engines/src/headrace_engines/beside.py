@@ -1,0 +1,205 @@
+"""Graphs whose weights lie beside them, each in a file that is called by its digest.
+
+A protobuf message ends at 2 GiB, and is in memory as a whole; ONNX has external data for what is larger. So a graph is
+its bytes or, where it is large, the path of its file. There the location of a tensor is the digest of its bytes: the
+digest of the small file names every weight, and equal weights of several graphs are one file. Nothing else is read: a
+location is a name of this form, the whole of a regular file in the folder of the graph.
+
+Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from headrace_engines.errors import NotAModel
+from headrace_engines.subgraphs import fields_of, has_control_flow
+
+Graph = bytes | Path
+"""A serialised graph, or the path of its file where its weights lie beside it."""
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
+_GRAPH, _INITIALIZER, _EXTERNAL = 7, 5, 13
+_ELSEWHERE: Final = ((7, 1, 5, 5), (7, 1, 5, 10), (7, 15, 1), (7, 15, 2), (25, 7, 5, 5), (25, 7, 5, 10))
+"""Where a model holds tensors that are no constants of its graph: in attributes of nodes, and of functions' nodes, and
+as sparse ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One file beside a graph, as the store is asked for it too."""
+
+    digest: str
+    """`sha256:` and 64 hexadecimal digits: its name as well."""
+    size_bytes: int
+    uri: str = ""
+
+
+class Reference(Protocol):
+    """Where bytes are in a store."""
+
+    @property
+    def uri(self) -> str:
+        """Location."""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and 64 hexadecimal digits."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+
+
+KeptT = TypeVar("KeptT", covariant=True)
+
+
+class Store(Protocol[KeptT]):
+    """Keeps bytes by their digest."""
+
+    def put(self, data: bytes) -> KeptT:
+        """Keep bytes."""
+
+    def put_file(self, path: Path) -> KeptT:
+        """Keep a file, of any size."""
+
+    def get(self, artifact: Reference) -> bytes:
+        """Return bytes, verified."""
+
+    def get_file(self, artifact: Reference, path: Path) -> None:
+        """Write bytes of any size into a file, verified."""
+
+
+def weights_beside(graph: bytes) -> tuple[Weights, ...]:
+    """Return the files that a serialised graph needs beside it, each once; none where it holds all weights itself.
+
+    Raises NotAModel where a location is no digest of a whole file, or is of anything but a constant of the graph.
+    """
+    try:
+        view = memoryview(graph)
+        found = dict.fromkeys(_weights(tensor) for tensor in _at(view, (_GRAPH, _INITIALIZER)) if _told(tensor))
+        astray = any(_told(tensor) for path in _ELSEWHERE for tensor in _at(view, path))
+    except (IndexError, ValueError) as error:
+        raise NotAModel(f"expected a serialised ONNX model, got other bytes ({error})") from error
+    if astray or (found and has_control_flow(graph)):
+        raise NotAModel("expected external data of the graph's own constants alone, got that of another tensor")
+    if len({each.digest for each in found}) < len(found):
+        raise NotAModel("expected one size of each file of external data, got two")
+    return tuple(found)
+
+
+def beside_bytes(graph: Graph) -> int:
+    """Return what the files take that a graph needs beside it."""
+    if isinstance(graph, bytes):
+        return 0
+    return sum(each.size_bytes for each in weights_beside(graph.read_bytes()))
+
+
+def total_bytes(graph: Graph) -> int:
+    """Return what a graph takes, with the files beside it."""
+    return len(graph) if isinstance(graph, bytes) else graph.stat().st_size + beside_bytes(graph)
+
+
+def require_beside(path: Path) -> bytes:
+    """Return the bytes of a graph's file, of which every weight lies beside it.
+
+    Sizes are looked at and digests are not: whoever puts a file there verifies it. Raises NotAModel where one is
+    missing, of another size, or leads elsewhere.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotAModel(f"expected a graph in {path}, got {error}") from error
+    for each in weights_beside(data):
+        if reason := _unlike(path.with_name(each.digest), each.size_bytes):
+            raise NotAModel(f"expected weights {each.digest} beside {path}, got {reason}")
+    return data
+
+
+def put(graph: Graph, store: Store[KeptT]) -> KeptT:
+    """Keep a graph, its weights before it, so that whoever finds it finds these. Returns what the store does of it."""
+    if isinstance(graph, bytes):
+        return store.put(graph)
+    for each in weights_beside(require_beside(graph)):
+        store.put_file(graph.with_name(each.digest))
+    return store.put_file(graph)
+
+
+def told(graph: Graph) -> dict[str, int]:
+    """Return what a reference to a graph says beside where it is: `beside_bytes`, nothing of one that is one file."""
+    return {"beside_bytes": found} if (found := beside_bytes(graph)) else {}
+
+
+def digests(graph: Graph) -> list[str]:
+    """Return the digests of the files that a graph needs beside it."""
+    return [] if isinstance(graph, bytes) else [each.digest for each in weights_beside(graph.read_bytes())]
+
+
+def get(beside: int, reference: Reference, store: Store[object], folder: Path) -> Graph:
+    """Return a graph that is kept, with so many bytes beside it: its bytes, or its file in a folder.
+
+    What is there already is read through, and not fetched again. Raises NotAModel, OSError where the disk has no room,
+    and what the store raises.
+    """
+    data = store.get(reference)
+    weights = weights_beside(data) if beside else ()
+    if not weights:
+        return data
+    if (size := sum(each.size_bytes for each in weights)) != beside:
+        raise NotAModel(f"{reference.digest}: expected {beside} bytes beside it, got a graph with {size}")
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [each for each in weights if not _is_whole(folder / each.digest, each)]
+    needed, free = sum(each.size_bytes for each in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{reference.digest}: expected {needed} bytes for its weights, got {free}", folder)
+    for each in missing:
+        store.get_file(each, folder / each.digest)
+    path = folder / f"{reference.digest.removeprefix('sha256:')}.onnx"
+    path.write_bytes(data)
+    return path
+
+
+def _unlike(path: Path, size_bytes: int) -> str:
+    """Return what is wrong with a file beside a graph, empty when nothing is."""
+    try:
+        found = path.lstat()
+    except OSError as error:
+        return str(error)
+    if not stat.S_ISREG(found.st_mode):
+        return "no regular file"
+    return "" if found.st_size == size_bytes else f"{found.st_size} bytes instead of {size_bytes}"
+
+
+def _is_whole(path: Path, weights: Weights) -> bool:
+    if _unlike(path, weights.size_bytes):
+        return False
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == weights.digest
+
+
+def _at(message: memoryview, path: tuple[int, ...]) -> Iterator[memoryview]:
+    for number, content in fields_of(message):
+        if number == path[0]:
+            yield from _at(content, path[1:]) if len(path) > 1 else (content,)
+
+
+def _told(tensor: memoryview) -> dict[str, str]:
+    """Return what a tensor says of where its bytes are, empty where it holds them."""
+    entries = (dict(fields_of(entry)) for entry in _at(tensor, (_EXTERNAL,)))
+    return {bytes(entry.get(1, b"")).decode(): bytes(entry.get(2, b"")).decode() for entry in entries}
+
+
+def _weights(tensor: memoryview) -> Weights:
+    told = _told(tensor)
+    location, length = told.get("location", ""), told.get("length", "")
+    if not _DIGEST.fullmatch(location) or not _SIZE.fullmatch(length) or told.keys() != {"location", "length"}:
+        raise NotAModel(f"expected the digest of a file as location of external data, with its length, got {told}")
+    return Weights(location, int(length))
