@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from headrace_runtime.runs.child import Failure, Progress, hand_over, parse_line
 from headrace_runtime.telemetry.traces import inject
@@ -18,6 +19,28 @@ from headrace_runtime.telemetry.traces import inject
 logger = logging.getLogger(__name__)
 
 CHILD_STOP_S = 10.0
+
+
+class Child(Protocol):
+    """What a worker follows while it holds a lease: a process of its own, or what stands for one elsewhere."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+
+    @property
+    def code(self) -> int:
+        """How it ended, as `runs.child` numbers it. Known once it has ended or was stopped."""
+
+    @property
+    def reason(self) -> str:
+        """Why it gave no result."""
+
+    def lines(self) -> Iterator[Progress]:
+        """Yield what it has reported since the last call."""
+
+    def stop(self) -> None:
+        """End it, and whatever it has started, unless it is over. Returns within seconds, and raises nothing."""
 
 
 class ChildProcess:

@@ -35,7 +35,7 @@ from headrace_runtime.poison.trials import is_transient, reason_of
 from headrace_runtime.process.service import Background
 from headrace_runtime.records import Outgoing, Record, next_offsets
 from headrace_runtime.runs.child import REFUSED, Progress
-from headrace_runtime.runs.child_process import ChildProcess, Standby
+from headrace_runtime.runs.child_process import Child, ChildProcess, Standby
 from headrace_runtime.runs.folder import ASSIGNMENT, RunFolder, output_prefix
 from headrace_runtime.runs.lease import Interrupted, Lease, Moved
 from headrace_runtime.settings import WorkerSettings
@@ -70,6 +70,8 @@ class Job(Generic[C]):
     """Returns what the child must know beside run id, attempt, store and output prefix."""
     fact: Callable[[C, dict[str, Any]], Message]
     """Returns the fact that ends the run, from the child's result."""
+    elsewhere: Callable[[Path], Child | None] = lambda _assignment: None
+    """Returns who does the assignment in a file where that is no process of this machine; None where it is."""
 
 
 class RunWorker(Background, Generic[C]):
@@ -218,7 +220,7 @@ class RunWorker(Background, Generic[C]):
         with tracer.start_as_current_span(names.SPAN_RUN, attributes=attributes) as span:
             with _blamed_on_the_command(attempt):
                 path = self._write_assignment(command, folder, attempt, lease)
-            child = self._standby.take(path)
+            child = self._job.elsewhere(path) or self._standby.take(path)
             try:
                 self._follow(child, command, attempt, lease)
             except BaseException:
@@ -237,7 +239,7 @@ class RunWorker(Background, Generic[C]):
             if child.code == REFUSED:
                 raise _GivenUp(child.reason, attempt)
 
-    def _follow(self, child: ChildProcess, command: C, attempt: int, lease: Lease) -> None:
+    def _follow(self, child: Child, command: C, attempt: int, lease: Lease) -> None:
         """Report a child's steps until it has ended and the lease is ours. Raises Interrupted."""
         try:
             while not (self._keep(lease) and child.ended):
