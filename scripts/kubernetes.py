@@ -1,6 +1,7 @@
-"""Kubernetes' own API server, controllers and scheduler, built by Go into the user's cache; and definitions of objects.
+"""Kubernetes' own API server, controllers and scheduler, and JobSet's, built by Go into the user's cache.
 
-Some 1,300 seconds of CPU, once for each user and version: 400 MB are kept.
+Some 1,300 seconds of CPU, once for each user and version, and 200 for JobSet's: 450 MB are kept. Beside them the files
+that define objects which are not Kubernetes' own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ VERSION = "1.37.2"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 STAGED = re.compile(r"^\s*(k8s\.io/[\w./-]+) v0\.0\.0$", re.MULTILINE)
 """Modules that Kubernetes keeps in its own repository, and releases as v0.x for every v1.x."""
+JOBSET = "sigs.k8s.io/jobset@v0.11.1"
+"""The module that makes pods of JobSets."""
 DEFINITIONS = {
     "github.com/kedacore/keda/v2@v2.21.0": (
         "config/crd/bases/keda.sh_scaledobjects.yaml",
@@ -27,6 +30,7 @@ DEFINITIONS = {
         "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
     ),
+    JOBSET: ("config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",),
 }
 """Of the objects that are not Kubernetes' own, by the Go module that holds them."""
 
@@ -40,15 +44,33 @@ def find() -> Path:
 
     Raises KubernetesMissing.
     """
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "headrace" / f"kubernetes-v{VERSION}"
+    folder = _cache() / f"kubernetes-v{VERSION}"
     if not all((folder / program).exists() for program in PROGRAMS):
         _build(folder)
     return folder
 
 
+def find_jobset() -> Path:
+    """Return the controller of JobSets, building it when there is none. Raises KubernetesMissing."""
+    folder = _cache() / f"jobset-{JOBSET.rpartition('@')[2]}"
+    if not (folder / "jobset").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        module, _, version = JOBSET.partition("@")
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            within = Path(name)
+            (within / "go.mod").write_text(f"module cluster\n\ngo 1.26.0\n\nrequire {module} {version}\n")
+            _go(["build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", "jobset", module], within)
+            (within / "jobset").replace(folder / "jobset")
+    return folder / "jobset"
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "headrace"
+
+
 def definitions() -> list[Path]:
-    """Return the files that define the objects of KEDA and of Prometheus Operator. Raises KubernetesMissing."""
+    """Return the files that define KEDA's, Prometheus Operator's and JobSet's objects. Raises KubernetesMissing."""
     found = []
     for module, files in DEFINITIONS.items():
         folder = Path(_download(module)["Dir"])
@@ -90,5 +112,5 @@ def _go(arguments: Sequence[str], folder: Path) -> str:
     done = subprocess.run([go, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        raise KubernetesMissing(f"Go could not {' '.join(arguments[:2])} Kubernetes {VERSION}: {reason}")
+        raise KubernetesMissing(f"Go could not {' '.join([*arguments[:1], arguments[-1]])}: {reason}")
     return done.stdout

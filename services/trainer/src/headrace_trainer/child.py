@@ -3,7 +3,8 @@
 The protocol is headrace_runtime.runs.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
 canonical JSON), ``dataset`` (``{"dataset_id", "manifest"}``), ``checkpoint_s`` (seconds between checkpoints, 0 for one
 after each epoch), ``packages`` (those that the spec may name a function of), and ``origin`` (``{"version_id",
-"weights", "dataset"}``) where it begins from another version; artifacts are ``{"uri", "digest", "size_bytes"}``.
+"weights", "dataset"}``) where it begins from another version, and ``group`` (``{"pods", "processes"}``, these of each)
+and ``pipeline`` where it runs in pods of its own; artifacts are ``{"uri", "digest", "size_bytes"}``.
 A step is an epoch; the metrics are train_loss, validation_loss (nats, or variances of the label) and
 validation_accuracy, or validation_rmse in the label's unit. The result has ``model``,
 ``version_id``, the artifacts ``manifest``, ``graph`` and ``weights``, ``beside`` (the digests of what lies beside a
@@ -22,8 +23,6 @@ from headrace_runtime.runs.child import Assignment, run_child
 if TYPE_CHECKING:
     from headrace_learning.training.ports import Progress
 
-    from headrace_trainer.settings import Settings
-
 _IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer.adapters.checkpoints")
 """What training imports, which takes seconds: a child that waits has done it."""
 
@@ -38,28 +37,29 @@ def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
 
     from headrace_trainer.settings import Settings
 
-    compute, settings = parse_canonical(assignment["spec"].encode()).train.compute, load_settings(Settings)
-    asked = 1 if compute is None else compute.processes
-    nodes = settings.nodes if asked >= settings.nodes else 1
-    processes = min(processes_of(compute, available_cores()), asked // nodes)
+    settings, compute = load_settings(Settings), parse_canonical(assignment["spec"].encode()).train.compute
+    if group := assignment.get("group"):
+        # The pods know their assignment by its digest, and need no secret.
+        nodes, processes, secret = group["pods"], group["processes"], ""
+    else:
+        asked = 1 if compute is None else compute.processes
+        nodes = settings.nodes if asked >= settings.nodes else 1
+        processes, secret = min(processes_of(compute, available_cores()), asked // nodes), settings.meeting_secret
     if processes * nodes == 1:
         return alone(assignment, progress)
-    return _together(assignment, processes, progress, settings if nodes > 1 else None)
+    return _together(assignment, processes, progress, (nodes, settings.meeting_place, secret) if nodes > 1 else None)
 
 
 def _together(
-    assignment: Assignment, processes: int, progress: Progress, over: Settings | None = None
+    assignment: Assignment, processes: int, progress: Progress, over: tuple[int, tuple[str, int], str] | None = None
 ) -> dict[str, Any]:
-    """Train in so many processes on each machine, over those of the settings."""
+    """Train in so many processes on each machine, over several: how many, where they meet, and their secret."""
     from headrace_runtime.process.usage import Usage
     from headrace_runtime.telemetry.hold import hand_down
 
     from headrace_trainer.adapters.agent import Machines, run_group
 
-    machines = Machines()
-    if over is not None:
-        host, _, port = over.meeting.rpartition(":")
-        machines = Machines(over.nodes, (host, int(port)), over.meeting_secret)
+    machines = Machines() if over is None else Machines(*over)
     began = Usage.now()
     hand_down()
     result = run_group(assignment, processes, lambda line: progress.progress(**line), machines)

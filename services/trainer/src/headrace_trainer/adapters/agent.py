@@ -50,6 +50,7 @@ class Machines:
     address: tuple[str, int] = (LOOPBACK, 0)
     """Where they meet: of this machine, which is the first."""
     secret: str = ""
+    """What the others know an assignment by; empty where they have it already."""
 
 
 def run_group(
@@ -62,7 +63,7 @@ def run_group(
     """
     machines = machines or Machines()
     meeting = Meeting.called(assignment["run_id"], machines.address, machines.nodes)
-    if machines.nodes > 1:
+    if machines.secret:
         meeting.hand_out(assignment, processes, machines.secret)
     ended, said = run_ranks(assignment["file"], processes, meeting, heard)
     found = {name: line[name] for line in reversed(said) for name in line}

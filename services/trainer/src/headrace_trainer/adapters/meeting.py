@@ -84,7 +84,7 @@ def taken(address: tuple[str, int], secret: str, patience: timedelta) -> tuple[A
     Raises torch.distributed.DistError, a RuntimeError, where nobody has called a meeting within `patience`, and
     ValueError for work that is not signed.
     """
-    store = _store(*address, patience)
+    store = joined(address, patience)
     told = store.get(_ASSIGNMENT).decode()
     size = len(_signature("", secret))
     if not hmac.compare_digest(told[:size], _signature(told[size:], secret)):
@@ -92,6 +92,11 @@ def taken(address: tuple[str, int], secret: str, patience: timedelta) -> tuple[A
     store.set_timeout(SILENCE)
     work = json.loads(told[size:])
     return store, work["assignment"], work["processes"]
+
+
+def joined(address: tuple[str, int], patience: timedelta) -> Any:
+    """Return the store of keys at an address. Raises torch.distributed.DistError where there is none in that time."""
+    return _store(*address, patience)
 
 
 def _store(host: str, port: int, patience: timedelta, listening: int | None = None) -> Any:

@@ -1,19 +1,23 @@
 """Events to and from the JSON that a child process reads and writes."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
 from headrace_trainer.core.cost import Prices
+from headrace_trainer.core.pods import Spread
 
 
 def to_assignment(
-    command: run_pb2.TrainingRequested, checkpoint_s: float, packages: Sequence[str] = ()
+    command: run_pb2.TrainingRequested, checkpoint_s: float, packages: Sequence[str] = (), spread: Spread | None = None
 ) -> dict[str, Any]:
     """Return what the child must know of a command.
 
-    `checkpoint_s` are the seconds between checkpoints; of `packages` a spec may name functions.
+    `checkpoint_s` are the seconds between checkpoints; of `packages` a spec may name functions. `spread` says which
+    runs get pods of their own.
     """
     assignment = {
         "spec": command.spec.json.decode(),
@@ -31,7 +35,17 @@ def to_assignment(
             "weights": _artifact(origin.weights),
             "dataset": _artifact(origin.dataset.manifest),
         }
+    if spread is not None and (group := spread.group(_processes(command.spec.json))):
+        assignment |= {"group": asdict(group), "pipeline": command.pipeline}
     return assignment
+
+
+def _processes(spec: bytes) -> int:
+    """Return how many processes a spec asks for."""
+    try:
+        return int(json.loads(spec)["train"]["compute"]["processes"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 1  # none are named, or the child says what is wrong
 
 
 def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
