@@ -31,6 +31,7 @@
 {{- range $name, $pipeline := .Values.pipelines -}}
 {{- include "headrace.checkPipeline" (dict "root" $ "name" $name "pipeline" $pipeline) -}}
 {{- end -}}
+{{- include "headrace.checkLabels" (dict "root" . "what" "services.trainer.pods.labels" "labels" .Values.services.trainer.pods.labels) -}}
 {{- range $component, $own := .Values.services -}}
 {{- include "headrace.checkService" (dict "root" $ "component" $component) -}}
 {{- end -}}
@@ -174,6 +175,10 @@
 {{- if and $scaling.enabled (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
 {{- fail (printf "services.%s.%s.maxReplicas: expected at least minReplicas (%v), got %v" $.component . $scaling.minReplicas $scaling.maxReplicas) -}}
 {{- end -}}
+{{- end -}}
+{{- $nodes := dig "nodes" 1 $values.settings | int -}}
+{{- if and (dig "pods" "enabled" false $values) (gt $nodes 1) -}}
+{{- fail (printf "services.%s.pods.enabled: expected false beside settings.nodes (%d): runs go to either" .component $nodes) -}}
 {{- end -}}
 {{- if and (dig "keda" "enabled" false $values) (contains "{pipeline}" $facts.lag.group) (not .root.Values.pipelines) -}}
 {{- fail (printf "pipelines: expected at least one, because services.%s.keda scales on their lag, got none" .component) -}}

@@ -77,12 +77,7 @@
 {{- end }}
 {{- end }}
 {{- if .facts.store }}
-- name: HEADRACE_STORE_URL
-  value: {{ .root.Values.store.url | quote }}
-{{- if .root.Values.store.caSecret }}
-- name: AWS_CA_BUNDLE
-  value: /etc/headrace/store/ca.crt
-{{- end }}
+{{ include "headrace.storeEnvironment" .root }}
 {{- end }}
 {{- if .facts.workDir }}
 - name: HEADRACE_WORK_DIR
@@ -100,6 +95,24 @@
 - name: HEADRACE_OTLP_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
+{{- if dig "pods" "enabled" false .values }}
+{{ include "headrace.podsEnvironment" .values.pods }}
+{{- end }}
+{{- include "headrace.ownEnvironment" . }}
+{{- end -}}
+
+{{/* Where objects are. Takes the root. */}}
+{{- define "headrace.storeEnvironment" -}}
+- name: HEADRACE_STORE_URL
+  value: {{ .Values.store.url | quote }}
+{{- if .Values.store.caSecret }}
+- name: AWS_CA_BUNDLE
+  value: /etc/headrace/store/ca.crt
+{{- end }}
+{{- end -}}
+
+{{/* What a service's values say themselves, and what holds for all. Takes values. */}}
+{{- define "headrace.ownEnvironment" -}}
 {{- range $setting, $value := .values.settings }}
 - name: HEADRACE_{{ upper $setting }}
   value: {{ include "headrace.text" $value | quote }}

@@ -55,7 +55,11 @@ labels:
   {{- with .values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .values.podAnnotations }}
+{{- $annotations := .values.podAnnotations -}}
+{{- if dig "pods" "enabled" false .values -}}
+{{- $annotations = merge (dict "headrace/pods" (include "headrace.podsTemplate" .root | sha256sum)) $annotations -}}
+{{- end }}
+{{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -77,17 +81,43 @@ runtimeClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* What the container reads the object store with, and where: sources of variables, mounts and volumes, each empty
+     where there is none. Take the root. */}}
+{{- define "headrace.storeKeys" -}}
+{{- with .Values.store.existingSecret }}
+- secretRef: {name: {{ . }}}
+{{- end }}
+{{- end -}}
+
+{{- define "headrace.storeMounts" -}}
+{{- if .Values.store.existingClaim }}
+- {name: objects, mountPath: /var/lib/headrace/objects}
+{{- end }}
+{{- if .Values.store.caSecret }}
+- {name: store-ca, mountPath: /etc/headrace/store, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "headrace.storeVolumes" -}}
+{{- with .Values.store.existingClaim }}
+- name: objects
+  persistentVolumeClaim: {claimName: {{ . }}}
+{{- end }}
+{{- with .Values.store.caSecret }}
+- name: store-ca
+  secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end -}}
+
 {{/* The pod template of a service. Takes root, component, values and facts. */}}
 {{- define "headrace.pod" -}}
-{{- $store := .root.Values.store -}}
-{{- $claim := and .facts.store $store.existingClaim -}}
 {{- $tls := and .facts.grpcPort .values.tls.existingSecret -}}
-{{- $storeCa := and .facts.store $store.caSecret -}}
+{{- $pods := dig "pods" "enabled" false .values -}}
 {{- $redisCa := and .facts.redis .root.Values.redis.caSecret -}}
 metadata:
   {{- include "headrace.podMetadata" . | nindent 2 }}
 spec:
-  serviceAccountName: {{ include "headrace.serviceAccountName" .root }}
+  serviceAccountName: {{ ternary (include "headrace.podsAccount" .root) (include "headrace.serviceAccountName" .root) $pods }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
@@ -122,11 +152,11 @@ spec:
         {{- include "headrace.containerSecurityContext" . | nindent 8 }}
       env:
         {{- include "headrace.environment" . | nindent 8 }}
-      {{- $storeKeys := and .facts.store $store.existingSecret }}
+      {{- $storeKeys := ternary (include "headrace.storeKeys" .root | trim) "" (default false .facts.store) }}
       {{- if or $storeKeys .values.envFrom }}
       envFrom:
         {{- with $storeKeys }}
-        - secretRef: {name: {{ . }}}
+        {{- . | nindent 8 }}
         {{- end }}
         {{- with .values.envFrom }}
         {{- toYaml . | nindent 8 }}
@@ -152,11 +182,10 @@ spec:
         {{- if .facts.workDir }}
         - {name: work, mountPath: /var/lib/headrace/work}
         {{- end }}
-        {{- if $claim }}
-        - {name: objects, mountPath: /var/lib/headrace/objects}
+        {{- if .facts.store }}
+        {{- with include "headrace.storeMounts" .root | trim }}
+        {{- . | nindent 8 }}
         {{- end }}
-        {{- if $storeCa }}
-        - {name: store-ca, mountPath: /etc/headrace/store, readOnly: true}
         {{- end }}
         {{- if $redisCa }}
         - {name: redis-ca, mountPath: /etc/headrace/redis, readOnly: true}
@@ -166,6 +195,9 @@ spec:
         {{- end }}
         {{- with include "headrace.kafkaMounts" .root }}
         {{- . | nindent 8 }}
+        {{- end }}
+        {{- if $pods }}
+        {{- include "headrace.podsMounts" .root | nindent 8 }}
         {{- end }}
         {{- with .values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
@@ -180,13 +212,10 @@ spec:
     - name: work
       emptyDir: {sizeLimit: {{ .values.scratch }}}
     {{- end }}
-    {{- if $claim }}
-    - name: objects
-      persistentVolumeClaim: {claimName: {{ $store.existingClaim }}}
+    {{- if .facts.store }}
+    {{- with include "headrace.storeVolumes" .root | trim }}
+    {{- . | nindent 4 }}
     {{- end }}
-    {{- if $storeCa }}
-    - name: store-ca
-      secret: {secretName: {{ $store.caSecret }}, items: [{key: ca.crt, path: ca.crt}]}
     {{- end }}
     {{- if $redisCa }}
     - name: redis-ca
@@ -205,6 +234,9 @@ spec:
     {{- end }}
     {{- with include "headrace.kafkaVolumes" .root }}
     {{- . | nindent 4 }}
+    {{- end }}
+    {{- if $pods }}
+    {{- include "headrace.podsVolumes" .root | nindent 4 }}
     {{- end }}
     {{- with .values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

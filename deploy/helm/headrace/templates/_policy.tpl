@@ -101,5 +101,8 @@ spec:
     {{- with .root.Values.telemetry.otlpEndpoint }}
     {{- include "headrace.urlEgress" (dict "url" . "port" 4317 "peers" $policy.otlp) | nindent 4 }}
     {{- end }}
+    {{- if dig "pods" "enabled" false .values }}
+    {{- include "headrace.egress" $policy.kubernetes | nindent 4 }}
+    {{- end }}
 {{- end -}}
 {{- end -}}
