@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "__init__.py", "__main__.py", "py.typed", "settings.py", "wiring.py", "errors.py", "ports.py", "child.py",
     "rank.py",
-    "node.py",
+    "node.py", "pod.py",
     "core", "adapters", "transport",
 }  # fmt: skip
 IMPURE = (
@@ -28,7 +28,7 @@ IMPURE = (
     "headrace_runtime.kafka",
     "headrace_runtime.rpc",
 )
-WIRING = ("__main__.py", "wiring.py", "child.py", "rank.py", "node.py")
+WIRING = ("__main__.py", "wiring.py", "child.py", "rank.py", "node.py", "pod.py")
 """What puts the parts of a process together: of the service, and of its children."""
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 40
