@@ -150,6 +150,7 @@ def test_versions_as_json(headrace, full, canned):
         "evaluations": [],
         "cpu_class": "avx2",
         "frontier": ["fp32"],
+        "elsewhere": [],
     }
 
 

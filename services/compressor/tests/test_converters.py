@@ -20,23 +20,24 @@ def _version(name: str) -> run_pb2.VersionReference:
     )
 
 
-def _command(**more: run_pb2.VersionReference) -> run_pb2.CompressionRequested:
+def _command(champion: run_pb2.VersionReference | None = None) -> run_pb2.CompressionRequested:
     return run_pb2.CompressionRequested(
         run_id="run-1",
         pipeline="digits",
         candidate=_version("candidate"),
         spec=pipeline_pb2.PipelineSpec(json=b'{"kind":"Pipeline"}', digest="sha256:spec"),
-        **more,
+        champion=champion,
     )
 
 
 def test_an_assignment_is_json_and_names_everything_that_the_child_reads() -> None:
     champion = _version("champion")
     champion.weights.CopyFrom(artifact_pb2.Artifact(**_WEIGHTS))
-    assignment = to_assignment(_command(champion=champion))
+    assignment = to_assignment(_command(champion=champion), "avx2")
 
     assert json.loads(json.dumps(assignment)) == assignment
     assert assignment == {
+        "cpu_class": "avx2",
         "spec": '{"kind":"Pipeline"}',
         "candidate": {
             "version_id": "sha256:candidate",
@@ -54,7 +55,7 @@ def test_an_assignment_is_json_and_names_everything_that_the_child_reads() -> No
 
 
 def test_without_a_champion_the_assignment_says_so() -> None:
-    assert to_assignment(_command())["champion"] is None
+    assert to_assignment(_command(), "avx2")["champion"] is None
 
 
 def test_a_result_becomes_the_fact_with_the_variants_in_their_order() -> None:

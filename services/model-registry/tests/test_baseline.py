@@ -6,6 +6,7 @@ import pytest
 from headrace_data.spec import load_pipeline
 from headrace_data.tasks import task_of
 from headrace_model_registry.core import facts
+from headrace_model_registry.core.classes import GateResult
 
 WORSE = {"accuracy": 0.24, "baseline_accuracy/yes": 0.3}
 IMBALANCED = {"accuracy": 0.9, "baseline_accuracy/ok": 0.95, "accuracy/ok": 0.9, "accuracy/fraud": 0.85}
@@ -70,7 +71,7 @@ def test_a_pipeline_may_ask_for_the_release_all_the_same(story, world, ledger):
 def test_a_feature_that_no_row_has_is_told_among_the_gates_and_stops_nothing(story, world, ledger):
     released = ledger.decide(compressed(story, world, **{"accuracy": 0.9, "missing/device.os": 1.0}))
     assert isinstance(released, facts.ModelReleased)
-    assert facts.GateResult("fp32", "missing/device.os", True, 1.0, 1.0) in released.gates
+    assert GateResult("fp32", "missing/device.os", True, 1.0, 1.0) in released.gates
 
 
 def test_the_gate_is_in_no_digest_until_a_document_names_it(world):

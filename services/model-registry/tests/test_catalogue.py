@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 from headrace_model_registry.core import facts, queries
-from headrace_model_registry.core.catalogue import Catalogue, RunState, VersionState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.progress import RunProgressed
 from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.records import RunState, VersionState
 from headrace_model_registry.core.wishes import Rollback
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

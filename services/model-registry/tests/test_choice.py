@@ -8,6 +8,7 @@ from headrace_data.tasks import TASKS
 from headrace_model_registry.core import facts, specs
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.choice import on_frontier, ordered
+from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.wishes import Rollback
 
 ACCURACY = TASKS["classification"].headline
@@ -77,12 +78,11 @@ def test_where_no_variant_is_within_its_bounds_the_nearest_is_served():
 
 
 def test_what_failed_is_neither_chosen_nor_on_the_frontier():
-    failed = (facts.GateResult("int8", "agreement", False, 0.98, 0.5),)
+    failed = (GateResult("int8", "agreement", False, 0.98, 0.5),)
     assert [each.name for each in ordered(VARIANTS, failed, "quality", ACCURACY)] == ["fp32", "small"]
     assert on_frontier(VARIANTS, failed, ACCURACY) == ("fp32", "fp16", "small", "near")
     assert (
-        ordered(VARIANTS, tuple(facts.GateResult(n, "finite", False, 0.0, 1.0) for n in FIGURES), "quality", ACCURACY)
-        == ()
+        ordered(VARIANTS, tuple(GateResult(n, "finite", False, 0.0, 1.0) for n in FIGURES), "quality", ACCURACY) == ()
     )
 
 

@@ -12,7 +12,18 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
-from headrace_model_registry.core import backfill, catalogue, facts, fate, lineage, progress, queries, registry
+from headrace_model_registry.core import (
+    backfill,
+    catalogue,
+    classes,
+    facts,
+    fate,
+    lineage,
+    progress,
+    queries,
+    records,
+    registry,
+)
 from headrace_model_registry.core.facts import Event, LogEntry
 from headrace_model_registry.transport.consumer import to_progress
 from headrace_model_registry.transport.converters import (
@@ -44,7 +55,7 @@ RESPONSES: dict[type, type[Message]] = {
 }
 MAPPED = [
     kind
-    for module in (backfill, facts, progress, catalogue, queries, fate)
+    for module in (backfill, facts, classes, progress, catalogue, records, queries, fate)
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__name__ in _MESSAGES
 ]
@@ -154,8 +165,8 @@ def test_enums_have_the_numbers_of_the_contract(own, theirs):
 @pytest.mark.parametrize(
     ("own", "theirs", "prefix"),
     [
-        (catalogue.RunState, registry_service_pb2.RunState, "RUN_STATE_"),
-        (catalogue.VersionState, registry_service_pb2.VersionState, "VERSION_STATE_"),
+        (records.RunState, registry_service_pb2.RunState, "RUN_STATE_"),
+        (records.VersionState, registry_service_pb2.VersionState, "VERSION_STATE_"),
     ],
 )
 def test_states_have_the_numbers_of_the_contract(own, theirs, prefix):

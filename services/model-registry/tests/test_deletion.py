@@ -2,10 +2,11 @@
 
 import pytest
 from headrace_model_registry.core import facts, queries
-from headrace_model_registry.core.catalogue import Catalogue, RunState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.progress import DatasetProgressed
 from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.records import RunState
 from headrace_model_registry.core.wishes import Rollback
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts, ledger, specs
-from headrace_model_registry.core.catalogue import RunState
 from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.queries import status as status_of
+from headrace_model_registry.core.records import RunState
 from headrace_model_registry.transport.converters import from_log_entry, to_log_entry
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.classes import ClassVariants, ServedVariant
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.policy import decide
+from headrace_model_registry.core.records import RunState, VersionState
 from headrace_model_registry.core.wishes import PartitionsAdded
 
 
@@ -119,7 +119,7 @@ def test_a_variant_that_does_not_apply_refuses_nothing_and_is_told_with_the_reas
 
     assert released.variant == "fp32"
     (told,) = (gate for gate in released.gates if gate.variant == "int8")
-    assert told == facts.GateResult("int8", "applicable", False, 1.0, 0.0, why)
+    assert told == GateResult("int8", "applicable", False, 1.0, 0.0, why)
 
 
 def test_a_variant_that_fails_a_gate_is_not_released_and_fp32_is(story, world, ledger):

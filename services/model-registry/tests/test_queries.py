@@ -1,10 +1,10 @@
 from datetime import UTC, datetime, timedelta
 
 from headrace_model_registry.core import facts, queries
-from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.facts import RunKind
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, RunProgressed
 from headrace_model_registry.core.queries import PipelineStatus, ProgressBoard
+from headrace_model_registry.core.records import RunState, VersionState
 
 EMPTY = ProgressBoard()
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from headrace_model_registry.core import facts, prediction_ids
 from headrace_model_registry.core.backfill import Backfilled
-from headrace_model_registry.core.catalogue import RunState, VersionState
 from headrace_model_registry.core.facts import RunKind
 from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace, RecordRejection
 from headrace_model_registry.core.lineage import Lineage
+from headrace_model_registry.core.records import RunState, VersionState
 from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.stories import Stories

@@ -30,7 +30,7 @@ def test_a_service_may_do_what_its_topics_say_and_no_more(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_its_groups_and_transactional_ids_are_granted(service: str) -> None:
-    values = {"pipeline": "digits", "instance": "3"}
+    values = {"pipeline": "digits", "instance": "3", "class": "avx2"}
     for resource, operation, templates in (
         ("group", "Read", SERVICES[service].groups),
         ("transactional-id", "Write", SERVICES[service].transactional_ids),

@@ -120,6 +120,16 @@ def version_view(version: messages.Version) -> View:
         "evaluations": [evaluation_view(evaluation) for evaluation in version.evaluations],
         "cpu_class": version.cpu_class or None,
         "frontier": list(version.frontier),
+        "elsewhere": [_measured_there(each) for each in version.elsewhere],
+    }
+
+
+def _measured_there(measured: messages.ClassMeasurement) -> View:
+    return {
+        "cpu_class": measured.cpu_class,
+        "variants": [variant_view(variant) for variant in measured.variants],
+        "gates": gate_views(measured.gates),
+        "frontier": list(measured.frontier),
     }
 
 
@@ -148,13 +158,19 @@ def measured_views(version: View, released: View | None) -> list[View]:
     Each with the class of processors that it was measured on, whether it passed its gates and is on the frontier of
     those that did, and its place in the order in which that class serves it, from 1; null where it is not served.
     """
+    in_force = released if released and released["version_id"] == version["version_id"] else None
+    common = {name: version[name] for name in ("model", "ordinal", "version_id", "measure")}
+    return [view for each in (version, *version["elsewhere"]) for view in _views_on(each, common, in_force)]
+
+
+def _views_on(version: View, common: View, in_force: View | None) -> list[View]:
+    """Return the variants of one class of processors."""
     failed = {gate["variant"] for gate in version["gates"] if not gate["passed"]}
-    in_force = released is not None and released["version_id"] == version["version_id"]
-    order = _order(released, version["cpu_class"]) if released and in_force else []
-    common = {name: version[name] for name in ("model", "ordinal", "version_id", "cpu_class", "measure")}
+    order = _order(in_force, version["cpu_class"]) if in_force else []
     return [
         {
             **common,
+            "cpu_class": version["cpu_class"],
             "variant": each["name"],
             "passed": each["name"] not in failed if version["gates"] else None,
             "on_frontier": each["name"] in version["frontier"],
@@ -168,7 +184,8 @@ def measured_views(version: View, released: View | None) -> list[View]:
 
 def _order(released: View, cpu_class: str | None) -> list[str]:
     """Return what a class of processors serves, first to last."""
-    names: list[str] = released["classes"].get(cpu_class) or [released["variant"]]
+    classes, first = released["classes"], released["variant"]
+    names: list[str] = classes.get(cpu_class) or [first if cpu_class not in classes else released["unmeasured"]]
     return names if released["degrade"] else names[:1]
 
 

@@ -1,10 +1,10 @@
 """The child process of one compression run: assignment in, variants and a result in the object store out.
 
 The protocol is headrace_runtime.runs.child's. Beside what every assignment has, this one holds ``spec`` (the pipeline's
-canonical JSON), ``candidate`` and ``champion`` (null when nothing is served), each ``{"version_id", "graph", "dataset":
-{"dataset_id", "manifest"}, "weights"}``, where weights are null when the command does not name them; artifacts are
-``{"uri", "digest", "size_bytes"}``, and ``beside_bytes`` of a graph with weights beside it. The result has
-``cpu_class``, ``variants``, ``not_applicable`` and ``evaluations``.
+canonical JSON), ``cpu_class`` (what measurements are of), ``candidate`` and ``champion`` (null when nothing is served),
+each ``{"version_id", "graph", "dataset": {"dataset_id", "manifest"}, "weights"}``, where weights are null when the
+command does not name them; artifacts are ``{"uri", "digest", "size_bytes"}``, and ``beside_bytes`` of a graph with
+weights beside it. The result has ``cpu_class``, ``variants``, ``not_applicable`` and ``evaluations``.
 """
 
 from typing import Any

@@ -104,7 +104,7 @@ SERVICES: Mapping[str, ServiceShape] = {
         ServiceShape(
             name="compressor",
             metrics_offset=4,
-            groups=("compressor",),
+            groups=("compressor", "compressor.{class}"),
             transactional_ids=("compressor.{instance}",),
             uses_work_dir=True,
             uses_store=True,

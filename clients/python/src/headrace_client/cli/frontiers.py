@@ -47,14 +47,18 @@ def _newest(versions: Sequence[View]) -> list[View]:
 def variants(found: list[View]) -> list[RenderableType]:
     """Show variants, each with its costs and its quality, by version."""
     parts: list[RenderableType] = []
-    for version_id in dict.fromkeys(view["version_id"] for view in found):
-        of = [view for view in found if view["version_id"] == version_id]
+    for place in dict.fromkeys(map(_place, found)):
+        of = [view for view in found if _place(view) == place]
         first = of[0]
         title = f"variants of {plain(first['model'])} version {first['ordinal']}, measured on {plain(_class(first))}"
         columns = ["variant", ">size", ">memory", ">ms, 1 row", ">ms, 32", f">{first['measure']}", "=standing"]
         rows = [[plain(view["variant"]), *_figures(view), _standing(view)] for view in of]
         parts.append(table(columns, rows, title=title))
     return [*parts, "times are medians / 99th percentiles of one run"] if parts else []
+
+
+def _place(view: View) -> tuple[str, str]:
+    return view["version_id"], _class(view)
 
 
 def _class(view: View) -> str:

@@ -13,7 +13,6 @@ from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.tasks import Slices, Task
 from headrace_engines import beside
 from headrace_engines.beside import Graph
-from headrace_engines.processors import own_class
 from headrace_learning.errors import LearningError
 from headrace_learning.graphs import task_of_graph
 from headrace_learning.methods.calibration import of_dataset
@@ -59,7 +58,7 @@ def _measure(assignment: Assignment, reporter: Reporter, folder: Path) -> dict[s
         rows.append(joined(rows))
     evaluations = list(compare(list(versions.values()), rows))
     return {
-        "cpu_class": own_class(),
+        "cpu_class": assignment["cpu_class"],
         "variants": [
             {
                 "name": each.name,

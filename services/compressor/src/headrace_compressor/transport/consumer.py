@@ -1,15 +1,24 @@
 """What the compressor does with its command."""
 
+from functools import partial
+
 from headrace.events.v1 import run_pb2
 from headrace_runtime.runs.worker import Job
 
 from headrace_compressor.transport.converters import to_assignment, to_fact
 
-COMPRESSION: Job[run_pb2.CompressionRequested] = Job(
-    command=run_pb2.CompressionRequested,
-    kind=run_pb2.RUN_KIND_COMPRESSION,
-    module="headrace_compressor.child",
-    assignment=to_assignment,
-    fact=to_fact,
-)
-"""Compression of one version in a child process: ends in ModelCompressed or RunFailed."""
+
+def compression(cpu_class: str, *, for_class: bool = False) -> Job[run_pb2.CompressionRequested]:
+    """Return the compression of one version in a child process, which ends in ModelCompressed or RunFailed.
+
+    Measurements are of `cpu_class`. Commands that name a class are taken `for_class` only, and then those of this one.
+    """
+    wanted = cpu_class if for_class else ""
+    return Job(
+        command=run_pb2.CompressionRequested,
+        kind=run_pb2.RUN_KIND_COMPRESSION,
+        module="headrace_compressor.child",
+        assignment=partial(to_assignment, cpu_class=cpu_class),
+        fact=to_fact,
+        takes=lambda command: command.cpu_class == wanted,
+    )

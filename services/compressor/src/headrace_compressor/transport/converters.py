@@ -6,9 +6,10 @@ from typing import Any
 from headrace.events.v1 import artifact_pb2, model_pb2, run_pb2
 
 
-def to_assignment(command: run_pb2.CompressionRequested) -> dict[str, Any]:
-    """Return what the child must know of a command."""
+def to_assignment(command: run_pb2.CompressionRequested, cpu_class: str) -> dict[str, Any]:
+    """Return what the child must know of a command that is measured on a class of processors."""
     return {
+        "cpu_class": cpu_class,
         "spec": command.spec.json.decode(),
         "candidate": _version(command.candidate),
         "champion": _version(command.champion) if command.HasField("champion") else None,

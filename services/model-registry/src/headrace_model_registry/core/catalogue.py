@@ -8,22 +8,20 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import IntEnum
 from functools import singledispatchmethod
 from typing import TypeAlias
 
 from headrace_data.tasks import Measure, task_of
 
 from headrace_model_registry.core.choice import on_frontier
+from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
     DatasetFailed,
     DatasetFrozen,
     DatasetRequested,
-    Evaluation,
     Event,
-    GateResult,
     LogEntry,
     ModelCompressed,
     ModelRefused,
@@ -39,96 +37,17 @@ from headrace_model_registry.core.facts import (
     TrainingRefused,
     TrainingRequested,
     TrainingSuperseded,
-    Variant,
     VersionRetired,
 )
-
-
-class RunState(IntEnum):
-    """Where a run stands."""
-
-    UNSPECIFIED = 0
-    RUNNING = 1
-    SUCCEEDED = 2
-    FAILED = 3
-    WAITING = 4
-    SUPERSEDED = 5
-
-
-class VersionState(IntEnum):
-    """What the policy made of a version."""
-
-    UNSPECIFIED = 0
-    CANDIDATE = 1
-    RELEASED = 2
-    REFUSED = 3
-    REPLACED = 4
-    RETIRED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A frozen dataset and when the registry learned of it."""
-
-    frozen: DatasetFrozen
-    freeze_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run: what was asked for, where it stands, and when. `end_time` is None while it waits or runs."""
-
-    request: TrainingRequested | CompressionRequested
-    request_time: datetime
-    state: RunState = RunState.RUNNING
-    reason: str = ""
-    end_time: datetime | None = None
-    never_began: bool = False
-    """Whether it failed before it began: refused for privacy, to be asked for again, or deleted while it waited."""
-
-    @property
-    def kind(self) -> RunKind:
-        """What the run does."""
-        return RunKind.TRAINING if isinstance(self.request, TrainingRequested) else RunKind.COMPRESSION
-
-    @property
-    def subject(self) -> str:
-        """What it works on: a dataset id when training, a version id when compressing."""
-        if isinstance(self.request, TrainingRequested):
-            return self.request.dataset.dataset_id
-        return self.request.candidate.version_id
-
-    @property
-    def origin(self) -> str:
-        """Id of the version that it begins from; empty for the seed, and when compressing."""
-        held = self.request.origin if isinstance(self.request, TrainingRequested) else None
-        return held.version_id if held else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One trained result of a model. `ordinal` is its place in the model's history: 1, 2, 3 ..."""
-
-    trained: ModelTrained
-    ordinal: int
-    state: VersionState = VersionState.CANDIDATE
-    variants: tuple[Variant, ...] = ()
-    gates: tuple[GateResult, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
-    reason: str = ""
-    cpu_class: str = ""
-    """What its variants were measured on."""
-    frontier: tuple[str, ...] = ()
-    """Names of the variants that passed their gates and that no other of these outdoes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A move of an alias and when it was."""
-
-    released: ModelReleased
-    release_time: datetime
-
+from headrace_model_registry.core.records import (
+    ClassMeasurement,
+    Dataset,
+    Release,
+    RunRecord,
+    RunState,
+    Version,
+    VersionState,
+)
 
 Key: TypeAlias = tuple[str, str]
 
@@ -206,8 +125,8 @@ class Catalogue:
 
         An earlier run that never ended, as in logs of before runs were held, holds up nothing.
         """
-        begun = (run for run in self._latest_runs(pipeline) if run.state not in (RunState.WAITING, RunState.SUPERSEDED))
-        latest = next(begun, None)
+        never = (RunState.WAITING, RunState.SUPERSEDED)
+        latest = next((run for run in self._latest_runs(pipeline) if run.state not in never and run.holds_up), None)
         return latest is not None and latest.state is RunState.RUNNING and latest.request.run_id != ended
 
     def is_older(self, one: ModelTrained, other: ModelTrained) -> bool:
@@ -310,14 +229,21 @@ class Catalogue:
     def _(self, event: ModelCompressed, time: datetime) -> None:
         self._end_run(event.run_id, RunState.SUCCEEDED, time)
         version = self.versions.get((event.pipeline, event.version_id))
-        if version is not None:
+        if version is None:
+            return
+        run = self.runs.get(event.run_id)
+        if run is not None and not run.holds_up:
+            others = tuple(each for each in version.elsewhere if each.cpu_class != event.cpu_class)
+            measured = replace(version, elsewhere=(*others, ClassMeasurement(event.cpu_class, event.variants)))
+        else:
             measured = replace(
                 version,
                 variants=event.variants,
                 evaluations=event.evaluations + event.joined,
                 cpu_class=event.cpu_class,
+                elsewhere=(),
             )
-            self.versions[event.pipeline, event.version_id] = measured
+        self.versions[event.pipeline, event.version_id] = measured
 
     @_fold.register
     def _(self, event: RunFailed, time: datetime) -> None:
@@ -339,6 +265,7 @@ class Catalogue:
         if before is not None:
             self._replace(before.released)
         self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
+        self._judge_elsewhere(event)
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:
@@ -394,6 +321,19 @@ class Catalogue:
             found = on_frontier(version.variants, gates, _quality(version.trained)) if gates else ()
             judged = replace(version, state=state, gates=gates, reason=reason, frontier=found)
             self.versions[pipeline, version_id] = judged
+
+    def _judge_elsewhere(self, event: ModelReleased) -> None:
+        key = (event.pipeline, event.version_id)
+        version, gates = self.versions.get(key), {each.cpu_class: each.gates for each in event.classes if each.gates}
+        if version is None or not gates:
+            return
+        quality = _quality(version.trained)
+        judged = tuple(
+            replace(each, gates=own, frontier=on_frontier(each.variants, own, quality)) if own else each
+            for each in version.elsewhere
+            for own in [gates.get(each.cpu_class, ())]
+        )
+        self.versions[key] = replace(version, elsewhere=judged)
 
 
 def _quality(trained: ModelTrained) -> Measure:

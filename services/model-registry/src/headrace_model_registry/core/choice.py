@@ -7,8 +7,8 @@ from headrace_data.frontier import frontier
 from headrace_data.spec import REFERENCE_VARIANT, Bounds, Objective
 from headrace_data.tasks import LATENCY, P99, Measure
 
-from headrace_model_registry.core.classes import ClassVariants, ServedVariant
-from headrace_model_registry.core.facts import GateResult, Variant
+from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
+from headrace_model_registry.core.facts import Variant
 
 CHEAPER = 0.9
 """A variant is cheaper that takes at most so much of another's time: less is what two measurements differ by."""
@@ -49,9 +49,11 @@ def _takes_less(one: Variant, other: Variant) -> bool:
     return _latency(one) < _latency(other) and _latency(one) <= CHEAPER * _latency(other)
 
 
-def by_class(cpu_class: str, chosen: Sequence[Variant]) -> tuple[ClassVariants, ...]:
-    """Return what is served on the class that variants were measured on; nothing of before it was told."""
-    return (ClassVariants(cpu_class, tuple(map(served, chosen))),) if cpu_class else ()
+def by_class(
+    cpu_class: str, chosen: Sequence[Variant], elsewhere: Sequence[ClassVariants] = ()
+) -> tuple[ClassVariants, ...]:
+    """Return what is served on the class that variants were measured on and elsewhere; no class was told before."""
+    return (ClassVariants(cpu_class, tuple(map(served, chosen))), *elsewhere) if cpu_class else ()
 
 
 def on_unmeasured(variants: Sequence[Variant], results: Sequence[GateResult]) -> ServedVariant | None:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from headrace_model_registry.core.backfill import Artifact, Backfill, Backfilled
-from headrace_model_registry.core.classes import ClassVariants, ServedVariant
+from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
 from headrace_model_registry.core.trial import Trial
 
 CHAMPION = "champion"
@@ -25,6 +25,7 @@ class RunKind(IntEnum):
     TRAINING = 1
     COMPRESSION = 2
     RECALIBRATION = 3
+    MEASUREMENT = 4
 
 
 class CachePolicy(IntEnum):
@@ -184,13 +185,17 @@ class TrainingSuperseded:
 
 @dataclass(frozen=True, slots=True)
 class CompressionRequested:
-    """One compression run is wanted. `champion` is None when there is nothing to compare with."""
+    """One compression run is wanted. `champion` is None when there is nothing to compare with.
+
+    An empty `cpu_class` leaves it to any compressor.
+    """
 
     run_id: str
     pipeline: str
     candidate: VersionReference
     champion: VersionReference | None
     spec: PipelineSpec
+    cpu_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,19 +286,6 @@ class ModelCompressed:
     attempt: int = 1
     not_applicable: tuple[NotApplicable, ...] = ()
     joined: tuple[Evaluation, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class GateResult:
-    """The judgement of one gate over one variant."""
-
-    variant: str
-    gate: str
-    passed: bool
-    limit: float
-    measured: float
-    reason: str = ""
-    """Why, where limit and measured do not say it all."""
 
 
 @dataclass(frozen=True, slots=True)

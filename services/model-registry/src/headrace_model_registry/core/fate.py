@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.catalogue import Catalogue, Dataset, Version
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import SourceRange
+from headrace_model_registry.core.records import Dataset, Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.catalogue import Catalogue, RunState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import TrainingRefused, TrainingRequested
 from headrace_model_registry.core.progress import PipelineTroubled
+from headrace_model_registry.core.records import RunState
 
 PART = "privacy"
 """The part of a pipeline that has a trouble when its run is refused."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace_model_registry.core import prediction_ids, specs
-from headrace_model_registry.core.catalogue import Catalogue, Dataset, RunRecord, Version
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import RunKind, TrainingRequested
 from headrace_model_registry.core.queries import ProgressBoard, Run, run_of
+from headrace_model_registry.core.records import Dataset, RunRecord, Version
 from headrace_model_registry.core.served import PredictionServed
 
 _SCHEME = "sha256:"

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from headrace_model_registry.core import recalibration, retention, rollback
-from headrace_model_registry.core.catalogue import Catalogue, RunState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
+    CompressionRequested,
     DatasetFailed,
     DatasetFrozen,
     DatasetRequested,
@@ -16,6 +17,7 @@ from headrace_model_registry.core.facts import (
     RunFailed,
     RunKind,
 )
+from headrace_model_registry.core.records import RunState
 from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
 
 
@@ -83,7 +85,13 @@ def _(fact: ModelTrained, catalogue: Catalogue) -> Objection | None:
 
 @objection.register
 def _(fact: ModelCompressed, catalogue: Catalogue) -> Objection | None:
-    return _not_awaited(fact.run_id, fact.pipeline, RunKind.COMPRESSION, fact.version_id, catalogue)
+    if found := _not_awaited(fact.run_id, fact.pipeline, RunKind.COMPRESSION, fact.version_id, catalogue):
+        return found
+    request = catalogue.runs[fact.run_id].request
+    named = request.cpu_class if isinstance(request, CompressionRequested) else ""
+    if named and fact.cpu_class != named:
+        return Objection(f"run {fact.run_id} was asked for on {named}, and was measured on {fact.cpu_class}")
+    return None
 
 
 @objection.register

@@ -9,7 +9,7 @@ from dataclasses import replace
 from headrace_data.spec import NamedVersion, Pipeline, named_version
 
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.catalogue import Catalogue, Key, Version, VersionState
+from headrace_model_registry.core.catalogue import Catalogue, Key
 from headrace_model_registry.core.facts import (
     CHAMPION,
     DatasetReference,
@@ -19,6 +19,7 @@ from headrace_model_registry.core.facts import (
     TrainingRequested,
     VersionReference,
 )
+from headrace_model_registry.core.records import Version, VersionState
 
 
 def begun(request: TrainingRequested, catalogue: Catalogue, decisions: Sequence[Decision] = ()) -> TrainingRequested:

@@ -20,8 +20,9 @@ from math import isfinite, nan
 from headrace_data.spec import own_name
 from headrace_data.tasks import Task, task_of
 
-from headrace_model_registry.core import choice, gates, ledger, recalibration, retention, rollback, specs
-from headrace_model_registry.core.catalogue import Catalogue, RunState, Version, VersionState
+from headrace_model_registry.core import choice, gates, ledger, measurement, recalibration, retention, rollback, specs
+from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.comparison import compare
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -29,7 +30,6 @@ from headrace_model_registry.core.facts import (
     DatasetFrozen,
     DatasetReference,
     Decision,
-    GateResult,
     ModelCompressed,
     ModelRefused,
     ModelReleased,
@@ -47,6 +47,7 @@ from headrace_model_registry.core.facts import (
 )
 from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.origins import begun, reference
+from headrace_model_registry.core.records import RunState, Version, VersionState
 from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
 
 AGAIN = "spec and dataset are what they were"
@@ -65,7 +66,7 @@ def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     decisions = _decide(fact, catalogue)
     if isinstance(fact, ModelTrained | ModelCompressed | RunFailed):
         decisions += _held(fact, decisions, catalogue)
-    return decisions
+    return decisions + measurement.wanted(fact, decisions, catalogue)
 
 
 @_decide.register
@@ -107,6 +108,8 @@ def _(fact: ModelTrained, catalogue: Catalogue) -> list[Decision]:
 def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     run = catalogue.runs[fact.run_id]
     version = catalogue.versions[fact.pipeline, fact.version_id]
+    if isinstance(run.request, CompressionRequested) and run.request.cpu_class:
+        return measurement.released(fact, run.request, catalogue)
     if recalibration.is_one(run):
         return _recalibrated(fact, version, run.request.spec, catalogue)
     if reason := _why_stale(version.trained, catalogue):
@@ -126,7 +129,7 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     reason = _why_worse(fact, version, champion, catalogue) if champion else _why_useless(version, run.request.spec)
     if reason:
         return [_refused(version, results, reason)]
-    measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class)
+    measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class, elsewhere=())
     return [_released(measured, chosen, results, run.request.spec, catalogue)]
 
 
@@ -166,7 +169,7 @@ def _recalibrated(fact: ModelCompressed, version: Version, spec: PipelineSpec, c
     results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
     if not chosen:
         return [_refused(version, results, f"recalibration: {_why_none_passed(results)}")]
-    measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class)
+    measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class, elsewhere=())
     return [replace(_released(measured, chosen, results, spec, catalogue), reason=recalibration.REASON)]
 
 
@@ -362,7 +365,7 @@ def _released(
     catalogue: Catalogue,
 ) -> ModelReleased:
     trained, best = version.trained, chosen[0]
-    classes = choice.by_class(version.cpu_class, chosen)
+    classes = choice.by_class(version.cpu_class, chosen, measurement.elsewhere(version, spec))
     return ModelReleased(
         model=trained.model,
         alias=CHAMPION,

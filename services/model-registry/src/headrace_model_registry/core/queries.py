@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from headrace_model_registry.core import recalibration, specs
-from headrace_model_registry.core.catalogue import Catalogue, Dataset, Release, RunRecord, RunState, Version
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import PipelineApplied, RunKind
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
+from headrace_model_registry.core.records import Dataset, Release, RunRecord, RunState, Version
 
 MOST_TROUBLES = 500
 """The board holds no more: the oldest are forgotten."""

@@ -10,7 +10,7 @@ from typing import Final
 from headrace_data.spec import own_name
 
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.catalogue import Catalogue, RunRecord, RunState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
@@ -18,6 +18,7 @@ from headrace_model_registry.core.facts import (
     RunKind,
     VersionReference,
 )
+from headrace_model_registry.core.records import RunRecord, RunState
 from headrace_model_registry.core.wishes import Recalibration
 
 REASON: Final = "recalibrated"
@@ -32,6 +33,8 @@ def is_one(run: RunRecord) -> bool:
 
 def kind(run: RunRecord) -> RunKind:
     """Return what a run does, as it is told of."""
+    if not run.holds_up:
+        return RunKind.MEASUREMENT
     return RunKind.RECALIBRATION if is_one(run) else run.kind
 
 

@@ -9,7 +9,6 @@ from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import ledger, origins, queries, specs
 from headrace_model_registry.core.backfill import Backfill, require_sound
-from headrace_model_registry.core.catalogue import Dataset, Release, Version
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     CompressionRequested,
@@ -22,6 +21,7 @@ from headrace_model_registry.core.facts import (
 )
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
+from headrace_model_registry.core.records import Dataset, Release, Version
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Recalibration, Rollback
 from headrace_model_registry.ports import Topics, Writer

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from datetime import datetime
 
 from headrace_model_registry.core import origins, rollback, specs
-from headrace_model_registry.core.catalogue import Catalogue, Key, Version, VersionState
+from headrace_model_registry.core.catalogue import Catalogue, Key
 from headrace_model_registry.core.facts import CHAMPION
+from headrace_model_registry.core.records import Version, VersionState
 from headrace_model_registry.core.wishes import Rollback
 
 

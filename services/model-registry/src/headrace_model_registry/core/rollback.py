@@ -1,7 +1,8 @@
 """Which release a rollback goes back to."""
 
-from headrace_model_registry.core.catalogue import Catalogue, Release, VersionState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import CHAMPION
+from headrace_model_registry.core.records import Release, VersionState
 from headrace_model_registry.core.wishes import Rollback
 
 REASON = "rollback"

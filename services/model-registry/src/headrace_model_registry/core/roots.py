@@ -18,7 +18,7 @@ from headrace_data.spec import Kept
 
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.backfill import Artifact
-from headrace_model_registry.core.catalogue import Catalogue, Release, RunRecord, RunState, Version, VersionState
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     DatasetReference,
     ModelReleased,
@@ -26,6 +26,7 @@ from headrace_model_registry.core.facts import (
     TrainingRequested,
     VersionReference,
 )
+from headrace_model_registry.core.records import Release, RunRecord, RunState, Version, VersionState
 
 HISTORY, DATASET, VERSION, RUN, SPEC = "segments of pipelines", "datasets", "versions", "runs", "specs of pipelines"
 """What keeps an object."""
@@ -119,13 +120,18 @@ def _add_version(found: Roots, version: Version) -> None:
     trained = version.trained
     found.documents[trained.manifest] = VERSION
     found.artifacts[trained.weights] = VERSION
-    for graph in (trained.graph, *(variant.graph for variant in version.variants)):
+    for graph in (trained.graph, *_variants(version)):
         _add_graph(found, graph, VERSION)
 
 
 def _add_graph(found: Roots, graph: Artifact, kept_by: str) -> None:
     """Add a graph; one with weights beside it names them by their digests, as a document does."""
     (found.documents if graph.beside_bytes else found.artifacts).setdefault(graph, kept_by)
+
+
+def _variants(version: Version) -> Iterator[Artifact]:
+    for variants in (version.variants, *(each.variants for each in version.elsewhere)):
+        yield from (variant.graph for variant in variants)
 
 
 def _add_named(found: Roots, spec: PipelineSpec) -> None:

@@ -21,10 +21,10 @@ from headrace_data.tasks import (
 )
 from headrace_runtime.record_topics import group_of, raw_topic
 
+from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import (
     CachePolicy,
     DatasetFrozen,
-    GateResult,
     PipelineApplied,
     PipelineSpec,
     Variant,
@@ -169,6 +169,11 @@ def objective(spec: PipelineSpec) -> Objective:
     return parse(spec).serve.objective
 
 
+def classes(spec: PipelineSpec) -> tuple[str, ...]:
+    """Return the classes of processors that a pipeline's replicas have, as far as it names them."""
+    return parse(spec).serve.classes
+
+
 def degrades(spec: PipelineSpec) -> bool:
     """Tell whether replicas under overload may answer with a variant that takes less time."""
     return parse(spec).serve.degrade
@@ -209,6 +214,11 @@ def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: P
 def recalibration_digest(pipeline: str, version_id: str, dataset_id: str, spec: PipelineSpec) -> str:
     """Return what tells a recalibration of a version with a dataset apart; `pipeline` is as for a compression."""
     return _digest(pipeline, version_id, dataset_id, parse(spec).compress.plain())
+
+
+def measurement_digest(pipeline: str, version_id: str, dataset_id: str, cpu_class: str, spec: PipelineSpec) -> str:
+    """Return what tells a measurement on a class of processors apart; `pipeline` is as for a compression."""
+    return _digest(pipeline, version_id, dataset_id, cpu_class, parse(spec).compress.plain())
 
 
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:

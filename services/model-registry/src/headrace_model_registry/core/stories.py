@@ -6,9 +6,10 @@ from headrace_data.spec import own_name
 from headrace_runtime.errors import InvalidInput, NotFound
 
 from headrace_model_registry.core import fate, lineage, prediction_ids
-from headrace_model_registry.core.catalogue import Catalogue, Dataset
+from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace
 from headrace_model_registry.core.lineage import Lineage
+from headrace_model_registry.core.records import Dataset
 from headrace_model_registry.core.state import State
 from headrace_model_registry.ports import Datasets, Predictions, Records
 

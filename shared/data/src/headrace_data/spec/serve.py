@@ -8,11 +8,21 @@ from typing import Annotated, Literal, get_args
 import pydantic
 
 from headrace_data.spec.draft import Draft, Finding
-from headrace_data.spec.scalars import Duration, Size
+from headrace_data.spec.scalars import DnsLabel, Duration, Size
 from headrace_data.spec.section import Section
 
 Aim = Literal["fastest", "quality"]
 """An objective that is named by a word."""
+
+
+def _named_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"expected each class once, got {', '.join(repeated)} again")
+    return names
+
+
+CpuClasses = Annotated[tuple[DnsLabel, ...], pydantic.Field(max_length=16), pydantic.AfterValidator(_named_once)]
+"""Classes of processors, as `headrace_engines.processors` names them."""
 
 
 class Bounds(Section):
@@ -69,6 +79,14 @@ class Serve(Section):
         description="Whether a replica answers by a variant that passed and takes less time before it refuses calls "
         "for want of time. It keeps such variants in memory beside the one that is served, and goes back by itself. "
         "Each answer names its variant.",
+    )
+    classes: CpuClasses = pydantic.Field(
+        default=(),
+        exclude_if=lambda value: not value,  # as for objective
+        description="Classes of processors that replicas have, such as [avx2, amx-int8]; `headrace get variants` and "
+        "the logs of replicas name them. What is released is measured on each of them too, by a compressor of that "
+        "class where there is one, and served there in the variants that pass there. A class that nobody measured "
+        "serves fp32.",
     )
 
 

@@ -72,6 +72,8 @@ class Job(Generic[C]):
     """Returns the fact that ends the run, from the child's result."""
     elsewhere: Callable[[Path], Child | None] = lambda _assignment: None
     """Returns who does the assignment in a file where that is no process of this machine; None where it is."""
+    takes: Callable[[C], bool] = lambda _: True
+    """Tells whether a command is this worker's; one of another group's is passed over."""
 
 
 class RunWorker(Background, Generic[C]):
@@ -151,6 +153,9 @@ class RunWorker(Background, Generic[C]):
         except Unprocessable as error:
             logger.error("%s: passed over: %s", self.name, error)  # noqa: TRY400 - the place is in the message
             COMMANDS_PASSED_OVER.labels(record.topic).inc()
+            return [], ""
+        if not self._job.takes(command):
+            logger.debug("%s: run %s is for workers of another kind", self.name, command.run_id)
             return [], ""
         with _paused(consumer):
             try:

@@ -600,21 +600,29 @@ class ClassVariants(_message.Message):
 
     CPU_CLASS_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
     cpu_class: _builtins.str
     """The class, such as "avx2" or "avx512-vnni", as in ModelCompressed. Never empty."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedVariant]:
-        """The variants that passed there, the one to serve first; each that follows takes less time. Never empty."""
+        """The variants that passed there, the one to serve first; each that follows takes less time. Empty where none did, and
+        replicas of the class serve what `unmeasured` says.
+        """
+
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateResult]:
+        """Every gate of every variant on this class; empty for the class that `gates` of the release are of."""
 
     def __init__(
         self,
         *,
         cpu_class: _builtins.str = ...,
         variants: _abc.Iterable[Global___ServedVariant] | None = ...,
+        gates: _abc.Iterable[Global___GateResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "gates", b"gates", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,6 +37,10 @@ class _RunKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunKind.Value
     """The run makes the variants of a released version again, with rows of a newer dataset. Told of runs; to workers and
     in their events it is a compression.
     """
+    RUN_KIND_MEASUREMENT: _RunKind.ValueType  # 4
+    """The run measures a released version on another class of processors. Told of runs; to workers and in their events it
+    is a compression.
+    """
 
 class RunKind(_RunKind, metaclass=_RunKindEnumTypeWrapper):
     """RunKind tells what a run does."""
@@ -50,6 +54,10 @@ RUN_KIND_COMPRESSION: RunKind.ValueType  # 2
 RUN_KIND_RECALIBRATION: RunKind.ValueType  # 3
 """The run makes the variants of a released version again, with rows of a newer dataset. Told of runs; to workers and
 in their events it is a compression.
+"""
+RUN_KIND_MEASUREMENT: RunKind.ValueType  # 4
+"""The run measures a released version on another class of processors. Told of runs; to workers and in their events it
+is a compression.
 """
 Global___RunKind: _TypeAlias = RunKind  # noqa: Y015
 
@@ -176,10 +184,15 @@ class CompressionRequested(_message.Message):
     CANDIDATE_FIELD_NUMBER: _builtins.int
     CHAMPION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    CPU_CLASS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id derived from version, spec and champion: the same work has the same id. Never empty."""
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
+    cpu_class: _builtins.str
+    """The class of processors to make and measure variants on, such as "avx2": compressors of other classes leave it to
+    those of this one. Empty where any compressor will do.
+    """
     @_builtins.property
     def candidate(self) -> Global___VersionReference:
         """The version to compress. Of a recalibration its dataset is the newer one, whose rows variants are made with and
@@ -202,10 +215,11 @@ class CompressionRequested(_message.Message):
         candidate: Global___VersionReference | None = ...,
         champion: Global___VersionReference | None = ...,
         spec: _pipeline_pb2.PipelineSpec | None = ...,
+        cpu_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "champion", b"champion", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "champion", b"champion", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "champion", b"champion", "cpu_class", b"cpu_class", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -656,6 +656,46 @@ class ListVersionsRequest(_message.Message):
 Global___ListVersionsRequest: _TypeAlias = ListVersionsRequest  # noqa: Y015
 
 @_typing.final
+class ClassMeasurement(_message.Message):
+    """ClassMeasurement is what was measured of a released version on another class of processors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_CLASS_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    FRONTIER_FIELD_NUMBER: _builtins.int
+    cpu_class: _builtins.str
+    """The class, such as "avx2". Never empty."""
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Variant]:
+        """The variants that were made and measured there."""
+
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.GateResult]:
+        """Every gate of every variant; empty before they were judged."""
+
+    @_builtins.property
+    def frontier(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the variants that passed and that no other of these outdoes; empty before they were judged."""
+
+    def __init__(
+        self,
+        *,
+        cpu_class: _builtins.str = ...,
+        variants: _abc.Iterable[_model_pb2.Variant] | None = ...,
+        gates: _abc.Iterable[_model_pb2.GateResult] | None = ...,
+        frontier: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "frontier", b"frontier", "gates", b"gates", "variants", b"variants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassMeasurement: _TypeAlias = ClassMeasurement  # noqa: Y015
+
+@_typing.final
 class Version(_message.Message):
     """Version is one trained result of a model."""
 
@@ -670,6 +710,7 @@ class Version(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CPU_CLASS_FIELD_NUMBER: _builtins.int
     FRONTIER_FIELD_NUMBER: _builtins.int
+    ELSEWHERE_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Place in the model's history: 1, 2, 3 ..."""
     state: Global___VersionState.ValueType
@@ -700,6 +741,10 @@ class Version(_message.Message):
         empty before they were judged.
         """
 
+    @_builtins.property
+    def elsewhere(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassMeasurement]:
+        """What was measured on other classes, in the order in which it was."""
+
     def __init__(
         self,
         *,
@@ -712,10 +757,11 @@ class Version(_message.Message):
         reason: _builtins.str = ...,
         cpu_class: _builtins.str = ...,
         frontier: _abc.Iterable[_builtins.str] | None = ...,
+        elsewhere: _abc.Iterable[Global___ClassMeasurement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "evaluations", b"evaluations", "frontier", b"frontier", "gates", b"gates", "ordinal", b"ordinal", "reason", b"reason", "state", b"state", "trained", b"trained", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "elsewhere", b"elsewhere", "evaluations", b"evaluations", "frontier", b"frontier", "gates", b"gates", "ordinal", b"ordinal", "reason", b"reason", "state", b"state", "trained", b"trained", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
