@@ -41,7 +41,7 @@ test-quick: $(READY) ## Run the unit tests that take no time, within a minute
 test-matrix: $(READY) ## Run the unit tests with each Python (PYTHONS="3.11 3.13")
 	@$(BIN)/python scripts/matrix.py --torch "$(TORCH)" $(PYTHONS) -- -m "$(UNIT)"
 
-test-cluster: $(READY) ## Try the chart on a real Kubernetes API server (needs Go, etcd and kubectl; 20 min once)
+test-cluster: $(READY) ## Try the chart and runs in pods on a real Kubernetes API server (needs Go, etcd and kubectl; 25 min once)
 	@$(BIN)/pytest tests/cluster --override-ini python_files="check_*.py"
 
 test-images: $(READY) ## Build images and run them as the chart does (needs buildah, podman, runc; IMAGES="inference ...")

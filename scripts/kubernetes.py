@@ -64,6 +64,11 @@ def find_jobset() -> Path:
     return folder / "jobset"
 
 
+def jobset_webhooks() -> Path:
+    """Return the file that declares what JobSet's controller fills in and checks. Raises KubernetesMissing."""
+    return Path(_download(JOBSET)["Dir"]) / "config/components/webhook/manifests.yaml"
+
+
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "headrace"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ def test_nothing_is_left_to_a_default_that_is_meant_for_one_machine(pods: dict[s
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the secrets would hold."""
+    """A folder with what the secrets would hold, and the template of pods."""
     folder, key = tmp_path_factory.mktemp("certificates"), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "headrace")])
     began = datetime.now(UTC) - timedelta(hours=1)
@@ -81,6 +82,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = serialization.NoEncryption()
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     (folder / "tls.key").write_bytes(key.private_bytes(pem, form, plain))
+    template = {"name": "run", "pod": {"spec": {"containers": [{}]}}}
+    (folder / "template.json").write_text(json.dumps(template))
     return folder
 
 

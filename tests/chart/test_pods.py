@@ -92,7 +92,8 @@ def test_everything_that_is_written_has_a_volume(pods: dict[str, Manifest]) -> N
             assert variables["HEADRACE_STORE_URL"].removeprefix("file://") in mounts
         for name, value in variables.items():
             if value.startswith("/etc/headrace/"):
-                assert mounts[value.rpartition("/")[0]]["readOnly"], name
+                folder = value if value in mounts else value.rpartition("/")[0]
+                assert mounts[folder]["readOnly"], name
 
 
 def test_secrets_are_named_and_never_written(pods: dict[str, Manifest], manifests: list[Manifest]) -> None:

@@ -143,4 +143,6 @@ def test_the_production_example_has_everything_on(helm: Callable[..., str]) -> N
     assert set(CUSTOM) < set(kinds)
     assert kinds["ScaledObject"] == 4
     assert kinds["HorizontalPodAutoscaler"] == 1
-    assert kinds["NetworkPolicy"] == 11  # six services, two jobs, the cron job, the test, and what denies the rest
+    # six services, pods of runs, two jobs, the cron job, the test, and what denies the rest
+    assert kinds["NetworkPolicy"] == 12
+    assert kinds["Role"] == kinds["RoleBinding"] == 1

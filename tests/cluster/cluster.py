@@ -115,7 +115,7 @@ class Cluster:
 
 
 def prepare(api: Api, definitions: list[Path]) -> None:
-    """Make what an installation finds: the objects of KEDA and of Prometheus Operator, and a priority class."""
+    """Make what an installation finds: the objects of KEDA, Prometheus Operator and JobSet, and a priority class."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for file in definitions:
         definition = yaml.safe_load(file.read_text())
@@ -125,6 +125,7 @@ def prepare(api: Api, definitions: list[Path]) -> None:
         try:
             api.get("/apis/keda.sh/v1alpha1/scaledobjects")
             api.get("/apis/monitoring.coreos.com/v1/prometheusrules")
+            api.get("/apis/jobset.x-k8s.io/v1alpha2/jobsets")
             break
         except Refused:
             time.sleep(0.2)

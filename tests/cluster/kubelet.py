@@ -1,4 +1,7 @@
-"""What takes the place of nodes: scheduled pods run and are ready, those of jobs end, those that go are gone."""
+"""What takes the place of nodes: scheduled pods run and are ready, those of jobs end, those that go are gone.
+
+Pods of runs are processes of this machine; the others are so in word alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import contextlib
 import threading
 from datetime import UTC, datetime
 
+import containers
 from api import Api, Object, Refused
+from containers import Containers
 
 COMPONENT = "app.kubernetes.io/component"
 LOOK_EVERY_S = 0.2
@@ -16,8 +21,9 @@ CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "500", "ephemeral-storage": 
 class Kubelet(threading.Thread):
     """Nodes and what they would do. `failing` names the components whose jobs fail."""
 
-    def __init__(self, api: Api, nodes: int) -> None:
+    def __init__(self, api: Api, nodes: int, runs: Containers) -> None:
         super().__init__(name="kubelet")
+        self.runs = runs
         self.failing: set[str] = set()
         self.policies: dict[str, set[str]] = {}
         """Names of the network policies that were there when the first pod of a task was seen, by its component."""
@@ -46,11 +52,29 @@ class Kubelet(threading.Thread):
         path = f"/api/v1/namespaces/{about['namespace']}/pods/{about['name']}"
         if not pod["spec"].get("nodeName"):
             return
+        is_run = about.get("labels", {}).get(COMPONENT) == containers.COMPONENT
         if "deletionTimestamp" in about:
+            if is_run and not self.runs.has_gone(pod):
+                return
             self._api.call("DELETE", path, {"gracePeriodSeconds": 0})
+        elif is_run:
+            if told := self._run(pod):
+                self._api.patch(f"{path}/status", {"status": told})
         elif status["phase"] == "Pending":
             owners = {owner["kind"] for owner in about.get("ownerReferences", [])}
             self._api.patch(f"{path}/status", {"status": self._ended(pod) if "Job" in owners else running(pod)})
+
+    def _run(self, pod: Object) -> Object | None:
+        """Return what has changed in a pod that is a process."""
+        phase, code = pod["status"]["phase"], self.runs.code(pod)
+        if phase == "Pending":
+            self.runs.start(pod)
+            return running(pod)
+        if phase != "Running" or code is None:
+            return None
+        ended = {"terminated": {"exitCode": code % 256, "reason": "Error" if code else "Completed"}}
+        told = {"containerStatuses": statuses(pod, ended, ready=False), "conditions": conditions("False")}
+        return told | {"phase": "Failed" if code else "Succeeded"}
 
     def _ended(self, pod: Object) -> Object:
         component, namespace = pod["metadata"]["labels"][COMPONENT], pod["metadata"]["namespace"]
@@ -64,14 +88,19 @@ class Kubelet(threading.Thread):
         """Stop looking."""
         self._stopping.set()
         self.join()
+        self.runs.stop()
 
 
 def running(pod: Object) -> Object:
     """Return the status of a pod whose containers run and are ready."""
-    kinds = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
-    conditions = [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in kinds]
-    containers = statuses(pod, {"running": {"startedAt": now()}}, ready=True)
-    return {"phase": "Running", "conditions": conditions, "containerStatuses": containers, "startTime": now()}
+    told = statuses(pod, {"running": {"startedAt": now()}}, ready=True)
+    return {"phase": "Running", "conditions": conditions("True"), "containerStatuses": told, "startTime": now()}
+
+
+def conditions(ready: str) -> list[Object]:
+    """Return the conditions of a pod that has started."""
+    kinds = {"PodScheduled": "True", "Initialized": "True", "ContainersReady": ready, "Ready": ready}
+    return [{"type": kind, "status": status, "lastTransitionTime": now()} for kind, status in kinds.items()]
 
 
 def statuses(pod: Object, state: Object, *, ready: bool) -> list[Object]:
