@@ -9,7 +9,16 @@ import pytest
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Provenance
 from headrace_data.spec import Field, Pipeline, SpecInvalid, load_pipeline
-from headrace_data.tasks import TASKS, Slices, SliceScores, in_each_slice, of_part, worst_first
+from headrace_data.tasks import (
+    TASKS,
+    Slices,
+    SliceScores,
+    in_each_slice,
+    not_worse_in_slices,
+    of_part,
+    of_slice,
+    worst_first,
+)
 from headrace_data.tasks.classification import LABEL, PROBABILITIES
 from headrace_data.tasks.regression import PREDICTION
 
@@ -90,11 +99,33 @@ def test_the_worst_slice_of_enough_rows_decides() -> None:
     assert (gate.name, gate.at_least, gate.of_itself) == ("slice/accuracy", True, True)
     assert gate.measured(metrics, {}) == 0.8
     assert gate.told is not None
-    assert gate.told(metrics) == "of city=Oslo, 30 rows"
+    assert gate.told(metrics, {}) == "of city=Oslo, 30 rows"
     assert math.isnan(in_each_slice(ACCURACY, 41).measured(metrics, {}))
     errors = {"slice/x=1/rows": 30.0, "slice/x=1/rmse": 2.0, "slice/x=2/rows": 30.0, "slice/x=2/rmse": 3.0}
     assert in_each_slice(RMSE, 30).measured(errors, {}) == 3.0
     assert [each.name for each in worst_first({**errors, "slice/x=3/rows": 1.0}, RMSE)] == ["x=2", "x=1", "x=3"]
+
+
+def test_the_slice_that_loses_most_decides() -> None:
+    names = ("city=Oslo", "city=Rome", "city=Bonn")
+    rows = {f"slice/{name}/rows": count for name, count in zip(names, (40.0, 30.0, 29.0), strict=True)}
+    before = rows | {f"slice/{name}/accuracy": 0.9 for name in names}
+    after = rows | {f"slice/{name}/accuracy": each for name, each in zip(names, (0.95, 0.85, 0.1), strict=True)}
+    gate = not_worse_in_slices(ACCURACY, 30)
+
+    assert (gate.name, gate.at_least, gate.of_itself, of_slice(gate.name)) == (
+        "slice/worse/accuracy",
+        False,
+        False,
+        True,
+    )
+    assert gate.measured(after, before) == pytest.approx(0.05)
+    assert gate.told is not None
+    assert gate.told(after, before) == "of city=Rome, 30 rows"
+    assert math.isnan(not_worse_in_slices(ACCURACY, 41).measured(after, before))
+    assert math.isnan(gate.measured(after, rows))
+    errors, fewer = ({"slice/x=1/rows": 30.0, "slice/x=1/rmse": each} for each in (3.0, 2.0))
+    assert not_worse_in_slices(RMSE, 30).measured(errors, fewer) == 1.0
 
 
 def test_what_is_no_feature_is_read_beside_them(mixed: Pipeline, provenance: Provenance) -> None:
@@ -136,6 +167,8 @@ def test_slices_are_in_no_digest_until_they_are_asked_for() -> None:
         ("[id]", "", "expected a feature, a group or a slice, got 'id' with role id"),
         ("[city, city]", "", r"train.slices\[1\]: expected each field once, got 'city' again"),
         ("[]", "slices: {f1: 0.5}", "compress.gates.slices: expected fields in train.slices to tell slices apart by"),
+        ("[]", "worseInSlices: {f1: 0.5}", "compress.gates.worseInSlices: expected fields in train.slices to tell"),
+        ("[city]", "worseInSlices: {f1: 1}", "compress.gates.worseInSlices.f1: expected less than 1, as f1 is a share"),
         ("[city]", "slices: {rmse: 3}", "compress.gates.slices.rmse: expected one of accuracy"),
         ("[city]", "slices: {f1: 3}", "compress.gates.slices.f1: expected 0 to 1, got 3"),
         ("[city]", "sliceRows: 0", "sliceRows: expected greater than"),

@@ -189,6 +189,7 @@ NETWORKS = [get_args(section.model_fields["kind"].annotation)[0] for section in 
             "expected [lowest, highest] with lowest below highest, got [1, 1]",
         ),
         ("float32, role", "float32, range: [0, .inf], role", "range[1]: expected a finite number, got .inf"),
+        ("float32, role", f"float32, range: [0, {10**30}], role", "expected a whole number of at most 64 bits"),
         ("float32, role", "float32, range: [0, 1e999], role", "expected a number that a double can hold, got 1e999"),
         ("float32, role", "float32, shape: [1025, 1024], role", "expected at most 1048576 elements, got 1049600"),
         ("string, role", "string, nullable: true, role", "expected a field that is always there, got 'id'"),

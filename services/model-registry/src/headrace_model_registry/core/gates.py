@@ -93,6 +93,6 @@ def _judged(
         measured = -math.inf if gate.at_least else math.inf
     over = limit.value - measured if gate.at_least else measured - limit.value
     passed = over <= _ROUNDING
-    told = "" if passed or gate.told is None else f"{gate.name} {gate.told(variant.metrics)}"
+    told = "" if passed or gate.told is None else f"{gate.name} {gate.told(variant.metrics, reference)}"
     reason = told and f"{variant.name} {told}: {measured:.4g}, limit {limit.value:.4g}"
     return GateResult(variant.name, gate.name, passed, limit.value, measured, reason)

@@ -17,6 +17,7 @@ from headrace_data.tasks import (
     Measure,
     in_each_slice,
     not_worse,
+    not_worse_in_slices,
     reached,
 )
 from headrace_runtime.record_topics import group_of, raw_topic
@@ -119,6 +120,8 @@ def limits(spec: PipelineSpec) -> tuple[Limit, ...]:
     held += [Limit(reached(task.measures[name]), value) for name, value in gates.limits.items()]
     held += [Limit(not_worse(task.measures[name]), value) for name, value in gates.worse.items()]
     held += [Limit(in_each_slice(task.measures[name], gates.slice_rows), value) for name, value in gates.slices.items()]
+    within = gates.worse_in_slices.items()
+    held += [Limit(not_worse_in_slices(task.measures[name], gates.slice_rows), value) for name, value in within]
     held += [Limit(gate, 0.0) for gate in SOUND_GATES]
     said = {each.gate.name for each in held}
     held += [Limit(gate, value, alone=learning) for gate, value in task.learned if learning and gate.name not in said]

@@ -276,10 +276,16 @@ class Gates(Section):
         description="What each variant, fp32 too, must reach in each slice of `train.slices`, by measure as in "
         "`limits`: the worst slice decides, such as recall: 0.7.",
     )
+    worse_in_slices: dict[str, Annotated[float, pydantic.Field(ge=0)]] = pydantic.Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,  # as for classWeights
+        description="By how much a variant may be worse than fp32 in any slice of `train.slices`, as `worse` of all "
+        "rows, such as recall: 0.02.",
+    )
     slice_rows: PositiveInt = pydantic.Field(
         default=SLICE_ROWS,
         exclude_if=lambda value: value == SLICE_ROWS,  # as for classWeights
-        description="Rows of the test split that a slice has at least for `slices` to judge it: of few rows a measure "
+        description="Rows of the test split that a slice has at least for gates to judge it: of few rows a measure "
         "says little.",
     )
     baseline: Literal["required", "ignored"] = pydantic.Field(

@@ -106,6 +106,8 @@ def _plain_number(value: float) -> float | int:
         raise ValueError("expected a number that a double can hold")
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:  # canonical JSON has none
+        raise ValueError("expected a whole number of at most 64 bits, or one with an exponent, such as 1e30")
     return value
 
 

@@ -18,6 +18,8 @@ from headrace_data.tasks.deciding import MAXIMISED
 
 _ONE_NUMBER: Final = frozenset({"imported", "trees"})
 """Networks that answer one number, or one of several classes, and nothing with places of its own."""
+_BY_MEASURE: Final = ("limits", "worse", "slices", "worseInSlices")
+"""Sections of `compress.gates` that say limits by measure."""
 _HEEDED: Final = frozenset(name for task in TASKS.values() for name in task.heeds)
 
 
@@ -98,7 +100,8 @@ def features_leave_the_task_its_names(draft: Draft) -> Iterator[Finding]:
     task = _task(draft)
     names = set(TASKS[task].outputs) - RESERVED if task is not None else set()
     for position in draft.by_role("feature"):
-        if (name := draft.items[position].get("name")) in names:
+        name = draft.items[position].get("name")
+        if isinstance(name, str) and name in names:
             yield (
                 (*SCHEMA, position, "name"),
                 f"expected another name for a feature: {name!r} belongs to the answers of a {task}",
@@ -112,7 +115,7 @@ def measures_are_of_the_task(draft: Draft) -> Iterator[Finding]:
         return
     known = TASKS[task].measures
     named: list[tuple[Path, object]] = [(("compress", "gates", "measure"), gates.get("measure"))]
-    for section in ("limits", "worse", "slices"):
+    for section in _BY_MEASURE:
         held = gates.get(section)
         named += [(("compress", "gates", section, name), name) for name in held] if isinstance(held, dict) else []
     for place, name in named:
@@ -190,8 +193,9 @@ def slices_are_of_a_field(draft: Draft) -> Iterator[Finding]:
             yield (*place, position), f"expected a single text, bool or whole number, got {name!r} of {told}"
         elif name in named[:position]:
             yield (*place, position), f"expected each field once, got {name!r} again"
-    if draft.at("compress", "gates", "slices") and not named:
-        yield ("compress", "gates", "slices"), "expected fields in train.slices to tell slices apart by, got none"
+    for section in ("slices", "worseInSlices"):
+        if draft.at("compress", "gates", section) and not named:
+            yield ("compress", "gates", section), "expected fields in train.slices to tell slices apart by, got none"
 
 
 def trees_learn_the_task_that_they_are_compared_in(draft: Draft) -> Iterator[Finding]:
@@ -215,14 +219,15 @@ def limits_can_be_met(draft: Draft) -> Iterator[Finding]:
     """Demand limits that a measure can have, or can be worse by. For documents only: old ones stay readable."""
     task = _task(draft)
     known = TASKS[task].measures if task is not None else {}
-    for section in ("limits", "worse", "slices"):
+    for section in _BY_MEASURE:
         held = draft.at("compress", "gates", section)
         for name, value in held.items() if isinstance(held, dict) else ():
             if name not in known or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             # By as much as there is at all a variant may always be worse: the gate would be none.
-            is_idle = section == "worse" and known[name].unit == "share" and value >= 1
-            if expected := "less than 1" if is_idle else known[name].expected(value) if section != "worse" else "":
+            beside = section in ("worse", "worseInSlices")
+            is_idle = beside and known[name].unit == "share" and value >= 1
+            if expected := "less than 1" if is_idle else known[name].expected(value) if not beside else "":
                 told = f"expected {expected}, as {name} is a share" if is_idle else f"expected {expected}"
                 yield ("compress", "gates", section, name), f"{told}, got {value}"
 

@@ -33,7 +33,15 @@ from headrace_data.tasks.multilabel import Multilabel
 from headrace_data.tasks.quantile import Quantile, QuantileSettings
 from headrace_data.tasks.ranking import Ranking
 from headrace_data.tasks.regression import NumberSettings, PredictionType, Regression
-from headrace_data.tasks.sliced import Slice, Slices, SliceScores, in_each_slice, of_slice, worst_first
+from headrace_data.tasks.sliced import (
+    Slice,
+    Slices,
+    SliceScores,
+    in_each_slice,
+    not_worse_in_slices,
+    of_slice,
+    worst_first,
+)
 from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
 
 TaskKind = Literal["classification", "regression", "quantile", "ranking", "multilabel", "count"]
@@ -129,6 +137,7 @@ __all__ = [
     "in_each_slice",
     "joined",
     "not_worse",
+    "not_worse_in_slices",
     "of_part",
     "of_slice",
     "reached",

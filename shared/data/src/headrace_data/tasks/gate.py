@@ -26,8 +26,8 @@ class Gate:
     """Whether the limit is the lowest that passes; else it is the highest."""
     of_itself: bool = False
     """Whether a variant is measured by itself, fp32 too; else fp32 passes, being what the others are held against."""
-    told: Callable[[Metrics], str] | None = None
-    """What is said of a variant that fails beside what was measured, such as of which rows; None for nothing."""
+    told: Callable[[Metrics, Metrics], str] | None = None
+    """From the same to what is said of a variant that fails, such as of which rows; None for nothing."""
     of_weights: bool = False
     """Whether it holds that a variant computes what the version's weights do: while the spec leaves its limit as it is,
     variants that learn anew are judged by their task's `learned` in its place."""

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -143,11 +144,36 @@ def in_each_slice(measure: Measure, least_rows: int) -> Gate:
         worst = worst_slice(own, measure, least_rows)
         return worst.metrics[measure.name] if worst else math.nan
 
-    def told(own: Metrics) -> str:
-        worst = worst_slice(own, measure, least_rows)
-        return f"of {worst.name}, {worst.rows} rows" if worst else f"of no slice of {least_rows} rows"
+    def told(own: Metrics, _: Metrics) -> str:
+        return _told(worst_slice(own, measure, least_rows), least_rows)
 
     return Gate(f"{_SLICE}{measure.name}", "slices", measured, math.nan, measure.better == "more", True, told)
+
+
+def not_worse_in_slices(measure: Measure, least_rows: int) -> Gate:
+    """Return the gate of how much a variant may be worse than fp32 in any slice of at least so many rows.
+
+    In the measure's unit, as of all rows. What is lost in one slice may be won in another, so that the whole hides it.
+    """
+    sign = 1.0 if measure.better == "more" else -1.0
+
+    def most(own: Metrics, reference: Metrics) -> tuple[float, Slice | None]:
+        before = {each.name: each.metrics.get(measure.name, math.nan) for each in slices_of(reference)}
+        lost = [
+            (sign * (before.get(each.name, math.nan) - each.metrics.get(measure.name, math.nan)), each)
+            for each in slices_of(own)
+            if each.rows >= least_rows
+        ]
+        return max((each for each in lost if not math.isnan(each[0])), key=itemgetter(0), default=(math.nan, None))
+
+    def told(own: Metrics, reference: Metrics) -> str:
+        return _told(most(own, reference)[1], least_rows)
+
+    return Gate(f"{_SLICE}worse/{measure.name}", "worse_in_slices", lambda *both: most(*both)[0], 0.0, told=told)
+
+
+def _told(found: Slice | None, least_rows: int) -> str:
+    return f"of {found.name}, {found.rows} rows" if found else f"of no slice of {least_rows} rows"
 
 
 def of_slice(name: str) -> bool:
