@@ -52,6 +52,18 @@ def test_the_version_is_released_again_in_its_new_variants(asked, first, world, 
     assert (version.state, version.variants[1].graph) == (VersionState.RELEASED, graph)
 
 
+def test_after_a_rollback_to_the_variants_of_before_it_may_be_asked_for_again(asked, first, world, ledger):
+    graph = Artifact("store/newer", "sha256:" + "9" * 64, 300)
+    measured = world.compressed(asked)
+    newer = replace(measured, variants=(measured.variants[0], replace(measured.variants[1], graph=graph)))
+    released = ledger.decide(newer)
+    assert "made the variants of version 1" in ledger.grant(Recalibration("digits")).reason
+    ledger.write(replace(first, epoch=3, reason="rollback"))
+    assert ledger.grant(Recalibration("digits")) == [asked]
+    assert "or is about to" in ledger.grant(Recalibration("digits")).reason
+    assert ledger.decide(newer) == replace(released, epoch=4)
+
+
 def test_where_no_variant_passes_what_is_served_stays(asked, first, world, ledger):
     measured = world.compressed(asked)
     unsound = [replace(each, metrics={**each.metrics, "non_finite_rows": 1.0}) for each in measured.variants]

@@ -110,6 +110,7 @@ def test_a_group_goes_on_from_a_checkpoint_and_ends_with_the_weights_of_one_proc
         ((1, 1), "OSError: no space", "OSError: no space"),
         ((-15, 1), "OSError: no space", "OSError: no space"),  # the agent has ended the other
         ((1, -9), "RuntimeError: a connection is gone", "process 1 of 2 was killed by SIGKILL"),
+        ((-15, -6), "Diverged", "process 1 of 2 was killed by SIGABRT, and the group said: Diverged"),
         ((-15, -9), "", "process 1 of 2 was killed by SIGKILL"),
         ((None, 3), "", "process 1 of 2 ended with code 3"),
         ((None, None), "", "none of 2 processes gave a result"),

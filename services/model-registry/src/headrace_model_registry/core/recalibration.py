@@ -68,7 +68,9 @@ def wanted(catalogue: Catalogue, wish: Recalibration) -> CompressionRequested | 
         return f"{told} keeps to itself which rows it learned from: newer ones would be used beside what was reckoned"
     run_id = _PREFIX + specs.recalibration_digest(own, trained.version_id, newest.frozen.dataset_id, spec)
     known = catalogue.runs.get(run_id)
-    if known is not None and known.state is not RunState.FAILED:
+    is_served = release.released.graph.digest in {each.graph.digest for each in champion.variants}
+    # After a rollback they are not: the run is asked for again, and whoever gets it finds its result.
+    if known is not None and (known.state is RunState.RUNNING or (known.state is RunState.SUCCEEDED and is_served)):
         return f"run {run_id} made the variants of {told} with dataset {newest.frozen.dataset_id}, or is about to"
     if catalogue.is_busy(pipeline):
         return f"pipeline {pipeline} has a version under way: ask again when that is released or refused"

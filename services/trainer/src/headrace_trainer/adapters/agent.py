@@ -142,4 +142,6 @@ def _told(ended: RunResult, processes: int, reason: str) -> str:
         return reason
     rank, failure = (killed or failures)[0]
     how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else f"ended with code {failure.exitcode}"
-    return f"process {rank} of {processes} {how}"
+    # Who aborts may have said why before: a library that ends badly after an error, or because of it.
+    said = f", and the group said: {reason}" if reason and failure.exitcode == -signal.SIGABRT else ""
+    return f"process {rank} of {processes} {how}{said}"
