@@ -48,12 +48,12 @@ stream:
 prepare: {{freeze: {{afterRecords: {ROWS}}}}}
 train:
   network: {{kind: mlp, hidden: [{", ".join([str(WIDTH)] * (SQUARES + 1))}]}}
-  optimizer: {{kind: sgd, learningRate: 0.01}}
+  optimizer: {{kind: sgd, learningRate: 0.05}}
   epochs: 1
-  batchSize: 256
+  batchSize: 32
 compress:
   variants: [{{kind: weight-only-int8}}, {{kind: int8-dynamic}}]
-  gates: {{agreement: 0.9, relativeLogitError: 0.1}}
+  gates: {{relativeLogitError: 0.000001}}
 """
 WATCHED = {
     "trainer's child": "headrace_trainer.child",
@@ -70,6 +70,13 @@ class Peaks:
     def __init__(self) -> None:
         self.resident: dict[str, int] = {}
         self.anonymous: dict[str, int] = {}
+
+    def __str__(self) -> str:
+        told = (
+            f"{what}: at most {megabytes(peak)} resident, {megabytes(self.anonymous[what])} of it no file's"
+            for what, peak in self.resident.items()
+        )
+        return "\n".join(told)
 
     @contextmanager
     def watching(self, platform: Platform) -> Iterator[None]:
@@ -110,8 +117,8 @@ def send(platform: Platform) -> None:
     random = np.random.default_rng(1)
     producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
     for number in range(ROWS):
-        values = random.normal(size=VALUES)
-        record = {"id": number, "values": values.tolist(), "above": int(values.sum() > 0)}
+        above = number % 2
+        record = {"id": number, "values": random.normal(above, 0.1, VALUES).tolist(), "above": above}
         producer.send("large", json.dumps(record).encode())
     producer.close()
 
@@ -128,15 +135,18 @@ def platform(tmp_path_factory: pytest.TempPathFactory, peaks: Peaks) -> Iterator
     with Platform.on_free_ports(home) as platform, peaks.watching(platform):
         headrace(platform, "apply", str(home / "pipeline.yaml"), "--create-topic")
         send(platform)
-        headrace(platform, "wait", "large", "--timeout", LONGEST, "--json")
-        yield platform
+        try:
+            headrace(platform, "wait", "large", "--timeout", LONGEST)
+            yield platform
+        finally:
+            print(peaks)
 
 
 def megabytes(size: float) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def test_a_large_model_is_served(platform: Platform, peaks: Peaks, tmp_path: Path) -> None:
+def test_a_large_model_is_served_from_its_files(platform: Platform, peaks: Peaks, tmp_path: Path) -> None:
     with RegistryClient(platform.addresses["registry"]) as registry:
         version, release = registry.versions("large")[-1], registry.releases("large")[-1].released
     trained = version.trained
@@ -155,11 +165,7 @@ def test_a_large_model_is_served(platform: Platform, peaks: Peaks, tmp_path: Pat
     for variant in version.variants:
         told = {name: round(value, 4) for name, value in sorted(variant.metrics.items())}
         print(f"variant {variant.name}: {megabytes(variant.metrics['size_bytes'])}, {told}")
-    for what, peak in peaks.resident.items():
-        anonymous = peaks.anonymous[what]
-        print(
-            f"{what}: at most {megabytes(peak)} resident, {peak / graph:.2f} of the graph, "
-            f"{megabytes(anonymous)} of its own, {anonymous / graph:.2f}"
-        )
-    # Dynamic quantisation takes a graph in one file.
+    # Dynamic quantisation takes a graph in one file; no variant answers as exactly as is asked here.
     assert [variant.name for variant in version.variants] == ["fp32", "int8-weights"]
+    assert release.variant == "fp32"
+    assert peaks.anonymous["inference"] < 0.5 * graph

@@ -195,3 +195,9 @@ def test_room_is_asked_for_before_anything_is_fetched(
 
 class _Usage:
     free = len(DATA) - 1
+
+
+def test_weights_are_mapped_unless_a_kernel_wants_them_in_its_own_order(path: Path) -> None:
+    assert beside.is_mapped(path.read_bytes())
+    packed = helper.make_node("MatMulNBits", ["rows", "weights"], ["unused"], domain="com.microsoft")
+    assert not beside.is_mapped(model(tensor(), nodes=(packed,)))

@@ -28,6 +28,9 @@ Graph = bytes | Path
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
 _GRAPH, _INITIALIZER, _EXTERNAL = 7, 5, 13
+_OPERATORS: Final = (7, 1, 4)
+"""Where a model has the kinds of its nodes."""
+_REPACKED: Final = frozenset({b"MatMulNBits"})
 _ELSEWHERE: Final = ((7, 1, 5, 5), (7, 1, 5, 10), (7, 15, 1), (7, 15, 2), (25, 7, 5, 5), (25, 7, 5, 10))
 """Where a model holds tensors that are no constants of its graph: in attributes of nodes, and of functions' nodes, and
 as sparse ones."""
@@ -94,6 +97,14 @@ def weights_beside(graph: bytes) -> tuple[Weights, ...]:
     if len({each.digest for each in found}) < len(found):
         raise NotAModel("expected one size of each file of external data, got two")
     return tuple(found)
+
+
+def is_mapped(graph: bytes) -> bool:
+    """Return whether an engine computes with weights beside a graph as they lie there.
+
+    Other kernels are ten times slower without a copy of their weights in an order of their own.
+    """
+    return not any(bytes(operator) in _REPACKED for operator in _at(memoryview(graph), _OPERATORS))
 
 
 def beside_bytes(graph: Graph) -> int:

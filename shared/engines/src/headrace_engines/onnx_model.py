@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
-from headrace_engines.beside import Graph, require_beside
+from headrace_engines.beside import Graph, is_mapped, require_beside
 from headrace_engines.errors import NoMemory, NotAModel, RanTooLong, Unanswerable
 from headrace_engines.model import Array, Tensor
 from headrace_engines.properties import DEPENDENT, LABELS, OPTIONAL, ROWS, STEPS, TOKENS, Tokenised, told
@@ -51,9 +51,9 @@ class OnnxModel:
 
         Weights that lie beside it are mapped into memory and not read.
         """
-        serialised = graph if isinstance(graph, bytes) else require_beside(graph)
+        serialised, options = _read(graph)
         try:
-            self._session = ort.InferenceSession(graph, sess_options=_options(), providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(graph, sess_options=options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise NotAModel(f"ONNX Runtime cannot load it: {error}") from error
         # The method around it looks at the inputs' names once more, in every call; whoever calls has checked them.
@@ -139,6 +139,18 @@ class OnnxModel:
 def _texts_of(name: str, tokenised: Tokenised) -> tuple[str, ...]:
     """Return the names of the inputs that one tokenizer makes of the texts of a row."""
     return (name,) if tokenised.second is None else (name, tokenised.second.name)
+
+
+def _read(graph: Graph) -> tuple[bytes, ort.SessionOptions]:
+    """Return a graph's bytes, and the options that it is loaded by."""
+    options = _options()
+    if isinstance(graph, bytes):
+        return graph, options
+    serialised = require_beside(graph)
+    if is_mapped(serialised):
+        # Matrices in an order of the library's own would be copies in memory.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return serialised, options
 
 
 def _options() -> ort.SessionOptions:

@@ -8,7 +8,7 @@ who finds a sidecar that fits its tensors has a whole checkpoint.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -176,8 +176,23 @@ def _shard(values: Mapping[str, Any] | None) -> Shard | None:
 
 def tensors_to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Return tensors as safetensors. The bytes depend on names and values alone."""
-    # Copies, because the format has no place for two names of one memory, such as the latest weights that are the best.
-    return safetensors.torch.save({name: tensors[name].contiguous().clone() for name in sorted(tensors)})
+    return safetensors.torch.save(dict(_apart(tensors)))
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield tensors by name, in order.
+
+    The format has no place for two names of one memory, such as the latest weights that are the best: the second is a
+    copy, and so is a part of another.
+    """
+    seen = set[int]()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() in seen or memory.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        seen.add(memory.data_ptr())
+        yield name, tensor
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -16,10 +16,14 @@ CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory that a process holds; 0 when it is gone or the system does not tell."""
+    """Return the memory that a process holds; 0 when it is gone or the system does not tell.
+
+    What is mapped of files, such as libraries and the weights of large graphs, makes way for whoever needs memory.
+    """
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
+        _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
         return 0
 
 
