@@ -23,3 +23,15 @@ def test_what_failed_outdoes_nothing_and_what_is_no_number_is_not_drawn() -> Non
     assert "One that failed a gate is pale as well." in text
     assert "broken (" not in text
     assert "nan" not in text.partition("Measurements")[0]
+
+
+def test_what_another_class_of_processors_measured_has_cards_of_its_own() -> None:
+    there = {"cpu_class": "amx-int8", "variants": [variant("fp32", 0.2, 0.9)], "gates": [], "frontier": ["fp32"]}
+    version = {"variants": [variant("fp32", 0.4, 0.9)], "gates": [], "elsewhere": [there]}
+    release = {"variant": "int8", "classes": {"avx2": ["int8"], "amx-int8": ["fp32"]}}
+
+    text = str(variants_cards(version, release, TASKS["classification"].headline))
+
+    assert text.count("Size, latency and quality") == 2
+    assert "Measurements on amx-int8" in text
+    assert text.count("fp32 (served)") == 1

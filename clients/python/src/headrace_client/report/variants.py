@@ -23,13 +23,22 @@ _NOTHING: Final = "\N{EN DASH}"
 
 def variants_cards(version: View, release: View | None, headline: Measure) -> Html:
     """Return the cards of a version's variants, given the release in force where it is of the version."""
-    variants = version["variants"]
-    if not variants:
+    if not version["variants"]:
         return page.cards(page.card("Not measured yet", note="The compressor has not told of this version.", wide=True))
-    failed = {gate["variant"] for gate in version["gates"] if not gate["passed"]}
-    measured = {each["name"]: each["metrics"] for each in variants if _can_be_drawn(each["metrics"], headline)}
-    inner = [_figure(measured, failed, release["variant"] if release else "", headline)] if measured else []
-    return page.cards(*inner, page.card("Measurements", _measurements(variants)))
+    first = release["variant"] if release else ""
+    inner = _cards_on(version, first, headline, "")
+    for other in version.get("elsewhere", ()):
+        served = release["classes"].get(other["cpu_class"], []) if release else []
+        inner += _cards_on(other, "".join(served[:1]), headline, f" on {other['cpu_class']}")
+    return page.cards(*inner)
+
+
+def _cards_on(measured: View, served: str, headline: Measure, where: str) -> list[Html]:
+    """Return the cards of the variants on one class of processors."""
+    failed = {gate["variant"] for gate in measured["gates"] if not gate["passed"]}
+    drawn = {one["name"]: one["metrics"] for one in measured["variants"] if _can_be_drawn(one["metrics"], headline)}
+    figures = [_figure(drawn, failed, served, headline, where)] if drawn else []
+    return [*figures, page.card(f"Measurements{where}", _measurements(measured["variants"]))]
 
 
 def _can_be_drawn(metrics: Mapping[str, float], headline: Measure) -> bool:
@@ -37,7 +46,9 @@ def _can_be_drawn(metrics: Mapping[str, float], headline: Measure) -> bool:
     return all(math.isfinite(metrics.get(name, math.nan)) for name in (LATENCY, headline.name, SIZE))
 
 
-def _figure(measured: Mapping[str, Mapping[str, float]], failed: set[str], served: str, headline: Measure) -> Html:
+def _figure(
+    measured: Mapping[str, Mapping[str, float]], failed: set[str], served: str, headline: Measure, where: str
+) -> Html:
     quality = headline.name
     best = frontier({name: metrics for name, metrics in measured.items() if name not in failed}, headline)
     points = {name: (metrics[LATENCY], metrics[quality], metrics[SIZE]) for name, metrics in measured.items()}
@@ -48,7 +59,7 @@ def _figure(measured: Mapping[str, Mapping[str, float]], failed: set[str], serve
     names = [_called(name, [mark for mark, those in marks.items() if name in those]) for name in points]
     notes = ["The area is the size.", _OUTDONE if outdone else _NONE_OUTDONE]
     notes += [_FAILED] if points.keys() & failed else []
-    return page.card("Size, latency and quality", page.figure(chart, "", names), note=" ".join(notes))
+    return page.card(f"Size, latency and quality{where}", page.figure(chart, "", names), note=" ".join(notes))
 
 
 def _called(name: str, marks: Sequence[str]) -> str:
