@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from headrace.events.v1 import artifact_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.kafka import LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
@@ -28,10 +29,12 @@ from headrace_trainer.adapters.pods import Pods
 from headrace_trainer.child import alone
 from headrace_trainer.core.pods import API, RUN_LABEL, Attempt, Group, Template, job_set
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "families"))
-from api import Api, Object, Refused
-from cluster import Cluster
-from groups import NEAR, Lane, Quiet, declared, distance, lane_in, two
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE), str(HERE.parent / "families")]
+
+from api import Api, Object, Refused  # noqa: E402 - found through the line above
+from cluster import CHART, Cluster  # noqa: E402
+from groups import NEAR, Lane, Quiet, declared, distance, lane_in, two  # noqa: E402
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -291,6 +294,33 @@ def test_what_is_no_pod_ends_the_run(
         until("it has ended", lambda: pods.ended)
         assert pods.code == REFUSED
         assert "imagePullPolicy" in pods.reason
+
+
+def test_the_production_examples_pods_are_taken(installed: Installation, attempt: Attempt) -> None:
+    """GPUs, a queue, places and a priority; restricted pods alone are let in."""
+    cluster, values = installed.cluster, CHART / "examples" / "production" / "values.yaml"
+    rendered = cluster.run(
+        "template", "headrace", str(CHART), "--values", str(values), "--show-only", "templates/pods.yaml"
+    )
+    (written,) = [each for each in yaml.safe_load_all(rendered) if each["kind"] == "ConfigMap"]
+    made = job_set(Template.read(written["data"]["template.json"]), attempt)
+    made["spec"]["suspend"] = True  # as Kueue holds it until there is room
+    path = f"/apis/{API}/namespaces/{installed.namespace}/jobsets"
+    cluster.api.call("POST", path, made)
+    jobs = f"/apis/batch/v1/namespaces/{installed.namespace}/jobs"
+    suspended = lambda: [job for job in cluster.api.items(jobs) if job["spec"].get("suspend")]  # noqa: E731
+    (job,) = until("its job is made", suspended)
+    pod = job["spec"]["template"]["spec"]
+    pod_path = f"/api/v1/namespaces/{installed.namespace}/pods?dryRun=All"
+    as_made = {"metadata": {"generateName": "run-"}, "spec": pod | {"serviceAccountName": "headrace"}}
+    taken = cluster.api.call("POST", pod_path, as_made)
+    (container,) = taken["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in taken["spec"]["tolerations"]
+    assert taken["spec"]["priority"] == 1000
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+    installed.api.delete(made["metadata"]["name"])
+    gone(installed)
 
 
 def test_pods_go_with_the_trainers_pod(installed: Installation, template: Template, attempt: Attempt) -> None:

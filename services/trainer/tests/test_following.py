@@ -94,18 +94,19 @@ def test_what_the_run_says_is_passed_on_and_its_end_deletes_it(
     telling.tell([], Ended(REFUSED, "write a smaller network"))
     until(lambda: child.ended)
     assert (child.code, child.reason) == (REFUSED, "write a smaller network")
-    child.stop()
     assert cluster.sets == {}
 
 
 def test_an_earlier_attempt_goes_before_another_is_made(begin: Callable[..., Pods], cluster: Cluster) -> None:
-    begin(attempt=1)
+    earlier = begin(attempt=1)
     first = held(cluster)["metadata"]["name"]
     begin()
     until(lambda: list(cluster.sets) not in ([], [first]))
     (second,) = cluster.sets
     assert cluster.asked.index(f"DELETE {first}") < len(cluster.asked) - 1 - cluster.asked[::-1].index("POST")
     assert second.endswith("-2")
+    until(lambda: earlier.ended)
+    assert "was deleted by somebody else" in earlier.reason
 
 
 def test_a_worker_that_stops_deletes_it(begin: Callable[..., Pods], cluster: Cluster) -> None:

@@ -38,9 +38,9 @@ from headrace_trainer.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0
-_LAST_WORD_S: Final = 300.0
-"""How long the first pod tries to write how its child ended."""
-_PATIENCE: Final = timedelta(seconds=10)
+_PATIENCE_S: Final = 300.0
+"""How long a pod tries to read what is to be done, and to write how its child ended."""
+_LOOK_FOR: Final = timedelta(seconds=10)
 """How long one look for the meeting takes."""
 _BAD: Final = 2
 """Exit code of a process that was told nonsense."""
@@ -74,8 +74,20 @@ def main() -> int:
 
 
 def _assignment(settings: PodSettings) -> bytes:
-    """Return what is to be done. Raises ValueError where the store holds something else."""
-    data = ObjectStore(settings.store_url).read(settings.assignment) or b""
+    """Return what is to be done. Raises ValueError where the store holds something else, and Unavailable.
+
+    A new pod may have to wait until the network lets it out.
+    """
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            data = ObjectStore(settings.store_url).read(settings.assignment) or b""
+            break
+        except Unavailable as error:
+            if time.monotonic() > until_s:
+                raise
+            logger.warning("the object store does not answer yet: %s", error)
+            time.sleep(_LOOK_S)
     if (found := hashlib.sha256(data).hexdigest()) != settings.assignment_digest:
         raise ValueError(f"{settings.assignment}: expected SHA-256 {settings.assignment_digest}, got {found}")
     return data
@@ -106,7 +118,7 @@ def lead(file: Path, store: ObjectStore, output: str) -> int:
     if was_stopped:
         return ABANDONED
     ended, lines = Ended(child.code, child.reason if child.code else ""), list(child.lines())
-    until_s = time.monotonic() + _LAST_WORD_S
+    until_s = time.monotonic() + _PATIENCE_S
     while not _tell(telling, lines, ended) and time.monotonic() < until_s and not stopping.wait(_LOOK_S):
         lines = []
     return ended.code
@@ -143,7 +155,7 @@ def _met(place: tuple[str, int]) -> Any:
 
     while True:
         try:
-            store = joined(place, _PATIENCE)
+            store = joined(place, _LOOK_FOR)
         except (RuntimeError, OSError) as error:
             logger.info("no group meets at %s yet: %s", place, str(error).partition("\n")[0])
             time.sleep(_LOOK_S)

@@ -107,12 +107,8 @@ class Pods:
     def stop(self) -> None:
         """Have the JobSet deleted, however the run has ended."""
         self._stopping.set()
-        self._follower.join(TIMEOUT_S)
-        try:
-            self._api.delete(self._name)
-        except (ApiRefused, ApiUnreachable) as error:
-            # Its pod's end, its time, or the next attempt makes up for it.
-            logger.warning("JobSet %s is left: %s", self._name, error)
+        # One call may be under way, and the deletion follows.
+        self._follower.join(2 * TIMEOUT_S)
 
     def _follow(self) -> None:
         try:
@@ -125,6 +121,16 @@ class Pods:
             # The last stop of the thread: the trace is for the log, the reason for the worker.
             logger.exception("JobSet %s is followed no longer", self._name)
             self._ended = Ended(FAILED, f"{type(fault).__name__}: {fault}")
+        finally:
+            # By who made it, so that none is made behind the deletion.
+            self._delete()
+
+    def _delete(self) -> None:
+        try:
+            self._api.delete(self._name)
+        except (ApiRefused, ApiUnreachable) as error:
+            # Its owner's end, its time, or the next attempt makes up for it.
+            logger.warning("JobSet %s is left: %s", self._name, error)
 
     def _insist(self, step: Callable[[], bool]) -> None:
         """Do a step until it says that it is done. Raises _Over when patience or the lease ends, or it never can."""

@@ -61,8 +61,9 @@ class Compute(Section):
         default=1,
         exclude_if=lambda value: value == 1,  # as for compile
         description="Processes that train together, each a part of every batch, by PyTorch's torchrun: at most as many "
-        "as the trainer has cores, or GPUs where it has some, of which each has one. Their version is that of one "
-        "process up to rounding, where nothing is silenced by dropout. threads are those of each.",
+        "as the trainer has cores, or GPUs where it has some, of which each has one; an installation may give them "
+        "machines, or pods, of their own. Their version is that of one process up to rounding, where nothing is "
+        "silenced by dropout. threads are those of each.",
     )
     strategy: Literal["ddp", "fsdp", "tensor"] = pydantic.Field(
         default="ddp",
