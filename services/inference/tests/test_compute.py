@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace_inference.core.quickness import AT_ONCE_S
 from headrace_inference.core.releases import Release
 from headrace_inference.core.shelf import LoadedVersion, Speed
 from headrace_inference.core.signature import Signature
-from headrace_inference.transport.compute import AT_ONCE_S, Compute
+from headrace_inference.transport.compute import Compute
 from headrace_runtime.errors import DeadlineExceeded, Overloaded
 from headrace_runtime.rpc.admission import Capacity
 

@@ -14,11 +14,11 @@ from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.degrading import FIRST_REST_S, LAST_REST_S, PRESSED, STEP_S, Degrading
+from headrace_inference.core.metrics import DEGRADED
 from headrace_inference.core.releases import CheaperVariant, Graph, Release
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.converters import answer_prefix
-from headrace_inference.transport.metrics import DEGRADED
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_runtime.errors import Overloaded
@@ -169,7 +169,7 @@ def test_under_overload_the_cheaper_variant_answers_and_the_best_again_after_it(
 
 
 def test_calls_that_wait_before_they_come_here_count_as_well(world: World) -> None:
-    world.predictor.line_strain = lambda left_s: PRESSED if left_s == 7.0 else 0.0
+    world.predictor.serving.line_strain = lambda left_s: PRESSED if left_s == 7.0 else 0.0
     assert [world.ask(left_s) for left_s in (8.0, 7.0, 8.0)] == ["fp32", "int8", "int8"]
 
 

@@ -13,10 +13,10 @@ from headrace.events.v1.prediction_pb2 import PredictionServed
 from headrace_inference.adapters import metrics
 from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.hot_predictions import HotPredictions
+from headrace_inference.core import metrics as call_metrics
 from headrace_inference.core.releases import CachePolicy, Release
 from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
-from headrace_inference.transport import metrics as call_metrics
 from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import EXTENSIONS, Plane

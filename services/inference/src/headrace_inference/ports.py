@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.context import Context
 
@@ -11,6 +11,9 @@ from headrace_inference.core.releases import Place, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.signature import Signature
 from headrace_inference.core.tensors import Array
+
+if TYPE_CHECKING:
+    from headrace_inference.core.shelf import LoadedVersion
 
 
 class Model(Protocol):
@@ -22,6 +25,27 @@ class Model(Protocol):
 
     def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Compute the outputs named, in that order. May be called by several threads at once."""
+
+
+class Computing(Protocol):
+    """Where models are computed."""
+
+    def check(self, version: LoadedVersion, rows: int, size_bytes: int, left_s: float | None) -> None:
+        """Raise when a call of so many rows and bytes could not be computed in time, from any thread."""
+
+    def strain(self, version: LoadedVersion, left_s: float | None) -> float:
+        """Return how near a call of one row is to being refused, from 1 on; 0 of one that is quick."""
+
+    async def run(
+        self,
+        version: LoadedVersion,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str],
+        rows: int,
+        size_bytes: int,
+        left_s: float | None,
+    ) -> tuple[list[Array], float]:
+        """Return the outputs named, and the seconds that the call waited. Raises what `check` raises."""
 
 
 class Predictions(Protocol):

@@ -98,7 +98,7 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
         lifespan=lifespan,
         drain_s=settings.drain_s,
     )
-    predictor.line_strain = host.strain
+    predictor.serving.line_strain = host.strain
     host.set_serving(False)
     return host
 

@@ -1,4 +1,4 @@
-"""What inference tells Prometheus of releases and hot predictions; of calls, see `transport.metrics`."""
+"""What inference tells Prometheus of releases and hot predictions; of calls, see `core.metrics`."""
 
 from __future__ import annotations
 

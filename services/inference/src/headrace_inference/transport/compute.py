@@ -8,23 +8,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from headrace_runtime.errors import DeadlineExceeded, Overloaded
+from headrace_runtime.errors import Overloaded
 from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 
+from headrace_inference.core.quickness import check_deadline, is_quick, late
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.tensors import Array
-
-AT_ONCE_S = 0.001
-"""Calls that should take less are computed at once: the way to another thread and back costs about 0.15 ms."""
-
-
-def is_quick(version: LoadedVersion, rows: int) -> bool:
-    """Return whether a call of so many rows is computed at once.
-
-    Never where its values decide how long it takes: one caller could hold up the thread that all others wait for.
-    """
-    speed = version.speed
-    return speed.is_steady and speed.of(rows) <= AT_ONCE_S
 
 
 class Compute:
@@ -54,7 +43,7 @@ class Compute:
             waiting = f"{admission.calls} calls wait already, one more would for {wait_s:.2f} s"
             raise Overloaded(f"model {version.release.model!r}: {waiting}", wait_s)
         if reason is not None:
-            raise _late(version)
+            raise late(version)
 
     def strain(self, version: LoadedVersion, left_s: float | None) -> float:
         """Return how near a call of one row is to being refused, as `Admission.strain` does; 0 of one that is quick."""
@@ -137,17 +126,7 @@ class _Job:
         if arrays is None:
             return [], waited_s
         if self._left_s is not None and self._left_s - waited_s < self.work_s:
-            raise _late(self._version)
+            raise late(self._version)
         results = self._version.model.run(arrays, self._outputs)
         self.took_s = time.monotonic() - began_s
         return results, waited_s
-
-
-def check_deadline(version: LoadedVersion, left_s: float | None) -> None:
-    """Raise DeadlineExceeded when a caller has no time left; None stands for a call without a deadline."""
-    if left_s is not None and left_s <= 0:
-        raise _late(version)
-
-
-def _late(version: LoadedVersion) -> DeadlineExceeded:
-    return DeadlineExceeded(f"model {version.release.model!r}: the deadline passed before the model was asked")

@@ -1,0 +1,35 @@
+"""Which calls are computed at once, in the thread in which they arrive, and which come too late for it."""
+
+from __future__ import annotations
+
+from headrace_runtime.errors import DeadlineExceeded
+
+from headrace_inference.core.shelf import LoadedVersion
+
+AT_ONCE_S = 0.001
+"""Calls that should take less are computed at once: the way to another thread and back costs about 0.15 ms."""
+
+
+def is_quick(version: LoadedVersion, rows: int) -> bool:
+    """Return whether a call of so many rows is computed at once.
+
+    Never where its values decide how long it takes: one caller could hold up the thread that all others wait for.
+    """
+    speed = version.speed
+    return speed.is_steady and speed.of(rows) <= AT_ONCE_S
+
+
+def may_be_quick(version: LoadedVersion) -> bool:
+    """Return whether a call of one row is computed at once, and its answer not looked for elsewhere."""
+    return is_quick(version, 1) and not version.cached
+
+
+def check_deadline(version: LoadedVersion, left_s: float | None) -> None:
+    """Raise DeadlineExceeded when a caller has no time left; None stands for a call without a deadline."""
+    if left_s is not None and left_s <= 0:
+        raise late(version)
+
+
+def late(version: LoadedVersion) -> DeadlineExceeded:
+    """Return the error of a call that came to the model too late."""
+    return DeadlineExceeded(f"model {version.release.model!r}: the deadline passed before the model was asked")

@@ -1,0 +1,305 @@
+"""One call from end to end, whatever carries it: a `Call` in, an `Answer` out.
+
+Here are the checks, the cache, the deadline, admission, statistics, metrics and events of every call. What reads and
+writes messages is the transport's: it makes a `Call` of what came, and tells `Serving` what it sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from headrace_runtime import errors
+from headrace_runtime.errors import DeadlineExceeded
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import child_span, traceparent
+from opentelemetry import trace
+
+from headrace_inference.core import metrics
+from headrace_inference.core.cache_key import cache_key
+from headrace_inference.core.degrading import Degrading
+from headrace_inference.core.occlusion import Occlusion
+from headrace_inference.core.quickness import check_deadline, is_quick, may_be_quick
+from headrace_inference.core.served import Served
+from headrace_inference.core.shelf import LoadedVersion, Shelf
+from headrace_inference.core.signature import Call
+from headrace_inference.core.statistics import Statistics, VersionStatistics
+from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
+from headrace_inference.ports import CallContext, Computing, Hot, Predictions
+
+_OUTCOMES: dict[type[BaseException], str] = {
+    errors.InvalidInput: "invalid_input",
+    errors.NotFound: "not_found",
+    errors.Unavailable: "unavailable",
+    errors.DeadlineExceeded: "deadline_exceeded",
+    errors.Overloaded: "overloaded",
+    errors.TooLarge: "invalid_input",
+}
+
+
+@dataclass(slots=True)
+class _Work:
+    """A call that was found to fit."""
+
+    version: LoadedVersion
+    statistics: VersionStatistics
+    arrays: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    size_bytes: int
+    read_s: float
+    """Seconds that it took to read the call."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A call as it arrived, and as much as is known of what it asks for."""
+
+    size_bytes: int
+    """Bytes of the request."""
+    context: CallContext
+    started: float
+    """When it came, on the clock of `time.perf_counter`."""
+    version: LoadedVersion | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a call is answered with: the version's outputs, as `Serving` was told to write them."""
+
+    version: LoadedVersion
+    statistics: VersionStatistics
+    rows: int
+    asked_outputs: tuple[str, ...]
+    outputs: bytes
+    cached: bool
+    """Whether they were kept from an earlier call."""
+    prediction_id: str
+
+
+class Serving:
+    """Answers calls. `answer` is used in one event loop; `answer_now`, in one thread, which may be another.
+
+    `write` makes the bytes of outputs, which are what the cache keeps; `new_id` makes the ids of predictions.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        hot: Hot,
+        compute: Computing,
+        predictions: Predictions,
+        write: Callable[[Iterable[OutputTensor]], bytes],
+        new_id: Callable[[], str],
+        degrading: Degrading,
+    ) -> None:
+        self._shelf = shelf
+        self._degrading = degrading
+        self.line_strain: Callable[[float | None], float] = lambda left_s: 0.0
+        """How near a call is to being refused on its way here, given the seconds until its caller stops waiting."""
+        self._hot = hot
+        self._compute = compute
+        self._predictions = predictions
+        self._write = write
+        self.new_id = new_id
+        self.statistics = Statistics()
+
+    def answer_now(self, asked: Asked, call: Call) -> Answer | None:
+        """Answer a call in this thread; None when it has to wait for anything, or could keep others waiting."""
+        version = self.open(asked, call.model, call.version)
+        if call.explain or not may_be_quick(version):
+            return None
+        work = self._read(version, call, asked)
+        if not is_quick(version, work.rows):
+            return None
+        check_deadline(version, _left_s(asked, call))
+        computing = time.perf_counter()
+        results = version.model.run(work.arrays, work.outputs)
+        part = self._outputs_part(work, results, time.perf_counter() - computing)
+        return self._answered(work, part, cached=False)
+
+    async def answer(self, asked: Asked, call: Call) -> Answer:
+        """Answer a call. Raises errors of headrace_runtime.errors."""
+        version = self.open(asked, call.model, call.version)
+        work = self._read(version, call, asked)
+        async with _within(version, call, _left_s(asked, call)):
+            left_s = partial(_left_s, asked, call)
+            part, cached = (
+                (await self._explained(work, left_s()), False) if call.explain else await self._outputs(work, left_s)
+            )
+        return self._answered(work, part, cached=cached)
+
+    def look_ahead(self, asked: Asked, name: str, version_name: str) -> None:
+        """Refuse a call by its model's name and its size, before anything else of it is read.
+
+        A call whose answer may be kept in Redis is not refused for want of time: an answer that is there costs none.
+        Does nothing for an unknown name.
+        """
+        if not self._shelf.models.get(name):
+            return
+        version = self.open(asked, name, version_name)
+        version.model.signature.check_size(asked.size_bytes)
+        if not version.cached:
+            self._compute.check(version, 1, asked.size_bytes, asked.context.time_remaining())
+
+    def open(self, asked: Asked, name: str, version_name: str) -> LoadedVersion:
+        """Return the version that a call asks, and remember that it did."""
+        version = asked.version = self.resolve(name, version_name, asked)
+        return version
+
+    def resolve(self, name: str, version: str, asked: Asked) -> LoadedVersion:
+        """Return the version that a call asks: under overload the variant of it that answers in less time."""
+        best = self._shelf.resolve(name, version)
+        if not best.cheaper:
+            return best
+        left_s = asked.context.time_remaining()
+        strain = max(self._compute.strain(best, left_s), self.line_strain(left_s))
+        return (best, *best.cheaper)[self._degrading.step(strain, len(best.cheaper))]
+
+    def _read(self, version: LoadedVersion, call: Call, asked: Asked) -> _Work:
+        signature = version.model.signature
+        arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
+        statistics = self.statistics.of(version.release)
+        read_s = time.perf_counter() - asked.started
+        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s)
+
+    async def _outputs(self, work: _Work, left_s: Callable[[], float | None]) -> tuple[bytes, bool]:
+        """Return the outputs' part of the answer, and whether it was kept from an earlier call."""
+        release = work.version.release
+        if not work.version.cached:
+            return await self._computed(work, left_s()), False
+        started = time.perf_counter()
+        key = cache_key(release.graph.digest, work.arrays, work.outputs)
+        part = await self._hot.get(release.model, key)
+        looked_s = time.perf_counter() - started
+        if part is not None:
+            work.statistics.found(looked_s)
+            return part, True
+        part = await self._computed(work, left_s())
+        self._hot.put(key, part, release.cache_ttl_s or None)
+        work.statistics.missed(looked_s)
+        return part, False
+
+    async def _computed(self, work: _Work, left_s: float | None) -> bytes:
+        started = time.perf_counter()
+        with child_span(names.SPAN_INFER):
+            results, queue_s = await self._compute.run(
+                work.version, work.arrays, work.outputs, work.rows, work.size_bytes, left_s
+            )
+        return self._outputs_part(work, results, time.perf_counter() - started - queue_s, queue_s)
+
+    async def _explained(self, work: _Work, left_s: float | None) -> bytes:
+        """Return the outputs of a row and what its values add to them: an answer that is not kept."""
+        signature = work.version.model.signature
+        occlusion = Occlusion.of(signature, work.arrays, work.rows)
+        work.rows = 1  # answered; another is the reference
+        started = time.perf_counter()
+        with child_span(names.SPAN_INFER):
+            results, queue_s = await self._compute.run(
+                work.version.with_rows_apart(),
+                occlusion.arrays,
+                work.outputs,
+                occlusion.rows,
+                occlusion.size_bytes,
+                left_s,
+            )
+        tensors = occlusion.tensors(signature, dict(zip(work.outputs, results, strict=True)))
+        return self._part_of(work, tensors, time.perf_counter() - started - queue_s, queue_s)
+
+    def _outputs_part(self, work: _Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:
+        """Return the outputs' part of an answer, and count how it was computed."""
+        signature = work.version.model.signature
+        tensors = (
+            OutputTensor(name, datatype.name, array.shape, encode_raw(array, datatype))
+            for name, array in zip(work.outputs, results, strict=True)
+            for datatype in (signature.output(name).datatype,)
+        )
+        return self._part_of(work, tensors, infer_s, queue_s)
+
+    def _part_of(self, work: _Work, tensors: Iterable[OutputTensor], infer_s: float, queue_s: float) -> bytes:
+        began = time.perf_counter()
+        version = work.version
+        metrics.of_version(version.release.model, version.release.ordinal).compute.observe(infer_s + queue_s)
+        part = self._write(tensors)
+        work.statistics.computed(work.rows, work.read_s, infer_s, time.perf_counter() - began, queue_s)
+        return part
+
+    def _answered(self, work: _Work, part: bytes, *, cached: bool) -> Answer:
+        return Answer(work.version, work.statistics, work.rows, work.outputs, part, cached, self.new_id())
+
+    def tell(self, asked: Asked, answer: Answer, request: bytes, sent: bytes) -> None:
+        """Tell the metrics and the log of predictions of an answered call, with the bytes that came and go."""
+        version, rows = answer.version, answer.rows
+        duration_s = time.perf_counter() - asked.started
+        answer.statistics.answered(duration_s)
+        observed = metrics.of_version(version.release.model, version.release.ordinal)
+        observed.answered.inc()
+        observed.duration.observe(duration_s)
+        observed.rows.inc(rows)
+        if version.degraded:
+            metrics.DEGRADED.labels(version.release.model, version.release.variant).inc()
+        trace_context = _describe(version, answer.prediction_id, rows, cached=answer.cached)
+        self._predictions.add(
+            Served(version.release, answer.prediction_id, rows, answer.cached, duration_s, request, sent, trace_context)
+        )
+
+    def count_failure(self, asked: Asked, error: BaseException) -> None:
+        """Count a call that ends with an error."""
+        model, ordinal = "", ""
+        if asked.version is not None:
+            release = asked.version.release
+            model, ordinal = release.model, str(release.ordinal)
+            self.statistics.of(release).failed(time.perf_counter() - asked.started)
+        metrics.REQUESTS.labels(model, ordinal, _outcome(error)).inc()
+
+
+def _describe(version: LoadedVersion, prediction_id: str, rows: int, *, cached: bool) -> str:
+    """Give the current span attributes and return its context, empty without one."""
+    current = trace.get_current_span()
+    if current.is_recording():
+        current.set_attributes(
+            {
+                names.MODEL: version.release.model,
+                names.VERSION_ID: version.release.version_id,
+                names.VARIANT: version.release.variant,
+                names.PREDICTION_ID: prediction_id,
+                names.CACHED: cached,
+                names.ROWS: rows,
+            }
+        )
+    return traceparent(current)
+
+
+def _left_s(asked: Asked, call: Call) -> float | None:
+    """Return the seconds until the caller stops waiting, None without a limit of time."""
+    left_s = asked.context.time_remaining()
+    if call.timeout_s is None:
+        return left_s
+    own_s = call.timeout_s - (time.perf_counter() - asked.started)
+    return own_s if left_s is None else min(left_s, own_s)
+
+
+@asynccontextmanager
+async def _within(version: LoadedVersion, call: Call, left_s: float | None) -> AsyncIterator[None]:
+    """End a call whose own time is over with DeadlineExceeded. The transport ends those whose deadline has passed."""
+    if call.timeout_s is None:
+        yield
+        return
+    check_deadline(version, left_s)
+    try:
+        async with asyncio.timeout(left_s):
+            yield
+    except TimeoutError as error:
+        model = version.release.model
+        raise DeadlineExceeded(f"model {model!r}: the call's timeout of {call.timeout_s:g} s is over") from error
+
+
+def _outcome(error: BaseException) -> str:
+    for ancestor in type(error).__mro__:
+        if ancestor in _OUTCOMES:
+            return _OUTCOMES[ancestor]
+    return "internal_error" if isinstance(error, Exception) else "cancelled"
