@@ -9,10 +9,11 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pydantic
 import yaml
 from headrace_compressor.transport import assignments
@@ -30,13 +31,14 @@ from headrace_model_registry.core import choice, specs
 from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.facts import PipelineSpec, Variant
 from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.adapters.artifacts import StoredArtifacts
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints
 from headrace_trainer.core.run import Plan, run
 from sklearn.datasets import load_digits
 
+from benchmarks.compression import language
+
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
-STUDENT: Final = {"kind": "distilled", "network": {"kind": "mlp", "hidden": [32]}}
-"""What is made of classifiers beside all that needs no settings."""
 _NOWHERE: Final = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
 _HEADS: Final = ("variant", "size", "memory", "1 row", "p99", "32 rows", "quality", "gates", "frontier")
 Records = Iterable[dict[str, Any]]
@@ -55,15 +57,92 @@ def _penguins() -> Records:
     return [json.loads(line) for line in (EXAMPLES / "penguins" / "rows.jsonl").read_text().splitlines()]
 
 
+def _drawn() -> Records:
+    """Rows that mostly lie in 64 of 768 directions, as embeddings do, and classes that follow from these."""
+    random = np.random.default_rng(0)
+    place, directions = random.normal(size=(4_000, 64)), random.normal(size=(64, 768)) / 8
+    rows = (place @ directions + 0.1 * random.normal(size=(4_000, 768))).round(4)
+    classes = np.argmax(place @ random.normal(size=(64, 10)), axis=1)
+    return (
+        {"id": str(at), "x": row.tolist(), "y": int(label)}
+        for at, (row, label) in enumerate(zip(rows, classes, strict=True))
+    )
+
+
 _DIGITS = yaml.safe_load((EXAMPLES / "digits" / "pipeline.yaml").read_text())
 _MASS = yaml.safe_load((EXAMPLES / "penguins-mass" / "pipeline.yaml").read_text())
-SUBJECTS: Final[Mapping[str, tuple[dict[str, Any], dict[str, Any], Callable[[], Records]]]] = {
-    "digits, mlp 256-128": (_DIGITS, {}, _digits),
-    "digits, mlp 1024-1024": (_DIGITS, {"network": {"kind": "mlp", "hidden": [1024, 1024]}, "epochs": 15}, _digits),
-    "digits, cnn": (_DIGITS, {"network": {"kind": "cnn"}, "epochs": 15}, _digits),
-    "penguins' mass, mlp 64-32": (_MASS, {}, _penguins),
+_DRAWN: Final[dict[str, Any]] = {
+    "apiVersion": "headrace/v1",
+    "kind": "Pipeline",
+    "metadata": {"name": "drawn"},
+    "stream": {
+        "topic": "drawn",
+        "schema": [
+            {"name": "id", "type": "string", "role": "id"},
+            {"name": "x", "type": "float32", "shape": [768], "role": "feature"},
+            {"name": "y", "type": "int64", "role": "label"},
+        ],
+    },
+    "prepare": {"split": {"train": 0.6, "validation": 0.2, "test": 0.2}},
+    "train": {
+        "network": {"kind": "mlp", "hidden": [3072, 768], "dropout": 0.3},
+        "optimizer": {"kind": "adam", "learningRate": 0.0003, "schedule": {"kind": "cosine"}},
+        "batchSize": 64,
+        "epochs": 10,
+    },
+    "compress": {"gates": {"agreement": 0.85, "klDivergence": 0.5}},
 }
-"""By name: a document, what is other of its section train, and the records."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is trained and compressed."""
+
+    document: Mapping[str, Any]
+    rows: Callable[[], Records]
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """What is other of the document's section train."""
+    beside: tuple[Mapping[str, Any], ...] = ()
+    """Variants that are made beside all that need no settings."""
+    kinds: tuple[str, ...] | None = None
+    """These alone of those that need none; None for all."""
+    puts: Callable[[ObjectStore], Mapping[str, Any]] = lambda _: {}
+    """Puts what the network begins with into the store, and returns what the spec says of it."""
+
+
+_STUDENT: Final = {"kind": "distilled", "network": {"kind": "mlp", "hidden": [32]}}
+_PRUNED: Final = {"kind": "pruned", "ratio": 0.5, "epochs": 4}
+_THIN: Final = {"kind": "distilled", "network": {"kind": "mlp", "hidden": [512], "dropout": 0.3}, "epochs": 15}
+SUBJECTS: Final[Mapping[str, Subject]] = {
+    "digits, mlp 256-128": Subject(_DIGITS, _digits, beside=(_STUDENT,)),
+    "digits, mlp 1024-1024": Subject(
+        _DIGITS, _digits, {"network": {"kind": "mlp", "hidden": [1024, 1024]}, "epochs": 15}, (_STUDENT,)
+    ),
+    "digits, cnn": Subject(_DIGITS, _digits, {"network": {"kind": "cnn"}, "epochs": 15}, (_STUDENT,)),
+    "penguins' mass, mlp 64-32": Subject(_MASS, _penguins, beside=(_STUDENT,)),
+    "drawn rows, mlp 3072-768": Subject(
+        _DRAWN,
+        _drawn,
+        beside=(
+            _PRUNED,
+            _THIN,
+            {"kind": "chain", "name": "pruned-distilled", "steps": [_PRUNED, _THIN]},
+            {"kind": "chain", "name": "pruned-distilled-int8", "steps": [_PRUNED, _THIN, {"kind": "int8-static"}]},
+        ),
+        kinds=("int8-static", "low-rank", "qat"),
+    ),
+    "sentences, MiniLM": Subject(
+        language.DOCUMENT,
+        language.records,
+        beside=(
+            {"kind": "int8-static", "name": "int8-full", "bits": 8},
+            {"kind": "distilled", "network": {"kind": "encoder", "layers": 3}, "epochs": 3},
+        ),
+        kinds=("int8-dynamic", "int8-static", "weight-only-int8"),
+        puts=language.put,
+    ),
+}
+"""By name."""
 
 
 class _Silent:
@@ -82,20 +161,28 @@ def _is_plain(kind: str) -> bool:
 
 def measured(name: str, folder: Path) -> tuple[Pipeline, dict[str, Any]]:
     """Train a model of the examples, and compress it as the compressor does."""
-    document, train, rows = SUBJECTS[name]
-    gates = document["compress"]["gates"]
-    variants: list[dict[str, Any]] = [{"kind": kind} for kind in VARIANT_NAMES if _is_plain(kind)]
-    variants += [STUDENT] if document is _DIGITS else []
-    compress = {"variants": variants, "gates": gates}
-    pipeline = load_pipeline(json.dumps({**document, "train": document["train"] | train, "compress": compress}))
-    store = ObjectStore(str(folder))
-    records = [json.dumps(record).encode() for record in rows()]
+    subject, store = SUBJECTS[name], ObjectStore(str(folder))
+    document = subject.document
+    plain = [kind for kind in VARIANT_NAMES if _is_plain(kind)] if subject.kinds is None else subject.kinds
+    variants = [*({"kind": kind} for kind in plain), *subject.beside]
+    compress = {"variants": variants, "gates": document["compress"]["gates"]}
+    train = {**document["train"], **subject.train}
+    train["network"] = {**train["network"], **subject.puts(store)}
+    pipeline = load_pipeline(json.dumps({**document, "train": train, "compress": compress}))
+    records = [json.dumps(record).encode() for record in subject.rows()]
     checked = RecordChecker(pipeline.stream).check(records, [0] * len(records), range(len(records)))
     writer = SegmentWriter(pipeline, store)
     writer.add(checked.batch)
     dataset = only_dataset(writer.finish(_NOWHERE), pipeline, store)
     checkpoints = StoredCheckpoints(store, "run", "runs/run/attempt-1/", 3600.0)
-    trained = run(Plan("run", pipeline, dataset), DatasetReader(dataset, store), checkpoints, _Silent())
+    trained = run(
+        Plan("run", pipeline, dataset),
+        DatasetReader(dataset, store),
+        checkpoints,
+        _Silent(),
+        None,
+        StoredArtifacts(store),
+    )
     reference = {
         "version_id": "sha256:version",
         "graph": asdict(beside.put(trained.graph, store)),

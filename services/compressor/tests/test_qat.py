@@ -43,7 +43,7 @@ def test_it_learns_with_the_numbers_that_are_written(source: Source) -> None:
         network = qat._folded(lesson.version().eval())
         graph, rows = lesson.exported(network), source.calibration.rows(200)
         layers = layers_of(graph)
-        _, ranges = ranges_of(graph, layers, rows, Fidelity(graph, rows), "minmax", quantised)
+        ranges = ranges_of(graph, layers, rows, Fidelity(graph, rows), "minmax", quantised).ranges
         network.eval()  # it was trained, for all that an export knows
         plain = network(lesson.rows.inputs).numpy()
         rounding = [qat._round(network, layer, ranges) for layer in layers]

@@ -78,7 +78,8 @@ class StaticVariant(Section):
     error: Annotated[float, pydantic.Field(gt=0)] = pydantic.Field(
         default=0.03,
         description="How far answers on these rows may be from float's, as a share of their spread. Where they are "
-        "further, the layers that err most stay float, at most half of them.",
+        "further, outliers of inputs are moved to weights; where that does not do, the layers that err most stay "
+        "float, at most half of them.",
     )
     bits: Literal[7, 8] = pydantic.Field(
         default=7,

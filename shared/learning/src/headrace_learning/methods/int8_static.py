@@ -11,14 +11,16 @@ All 8 bits are written on a processor that adds in 32 bits alone: a release give
 Ranges follow from a histogram of the sizes of each tensor. `percentile` cuts what lies beyond 99.99 % of the numbers;
 `entropy` cuts where the Kullback-Leibler divergence of the rounded from the true distribution is least, as in Migacz,
 "8-bit inference with TensorRT" (2017); `minmax` cuts nothing; `best` takes the one of them that errs least. Every fifth
-row shows no range, errors are measured on these. Where answers are further from float's than the spec allows, layers
-are quantised alone, and those that err most stay float: at most half.
+row shows no range, errors are measured on these. Where answers are further from float's than the spec allows, outliers
+are moved from activations to weights (`smoothing`), if that helps. Where they still are, layers are quantised alone,
+and those that err most stay float: at most half.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -35,6 +37,7 @@ from headrace_learning.methods.folding import fold_normalisation
 from headrace_learning.methods.method import Made, Method, NotApplicable, Source
 from headrace_learning.methods.observing import Fidelity, Histogram, histograms
 from headrace_learning.methods.qdq import EIGHT_BITS, SEVEN_BITS, STEPS, Layer, Ranges, layers_of, quantised
+from headrace_learning.methods.smoothing import smoothed
 
 _PERCENTILE: Final = 0.9999
 _MOST_RANKED: Final = 128
@@ -46,8 +49,24 @@ _MOVES: Final = {"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqu
 _LARGEST: Final = {7: SEVEN_BITS, 8: EIGHT_BITS}
 _EVERYWHERE: Final = 7
 """Bits of weights that every processor multiplies rightly."""
+_GAIN: Final = 0.8
+"""What an error has to become, as a share of what it is, for outliers to be moved."""
 Write = Callable[[Graph, Sequence[Layer], Ranges], Graph]
 """Writes a graph with some layers quantised."""
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """The ranges of a graph's tensors."""
+
+    graph: Graph
+    layers: Sequence[Layer]
+    """That can be quantised."""
+    how: str
+    """How they were chosen."""
+    ranges: Ranges
+    error: float
+    """That of answers, with every layer quantised."""
 
 
 def quantise_static(source: Source, section: StaticVariant) -> Made | NotApplicable:
@@ -75,13 +94,16 @@ def quantise_static(source: Source, section: StaticVariant) -> Made | NotApplica
     shown, others = apart(rows)
     fidelity = Fidelity(source.graph, {name: each[:_RANKED_ROWS] for name, each in others.items()})
     write = partial(quantised, largest=_LARGEST[section.bits])
-    how, ranges = ranges_of(graph, layers, shown, fidelity, section.calibrate, write)
-    graph, kept = _faithful(graph, layers, ranges, fidelity, section.error, write)
-    told = source.calibration.told(rows) | {"ranges": how, "quantised": f"{len(kept)} of {len(layers)}"}
+    plain = ranges_of(graph, layers, shown, fidelity, section.calibrate, write)
+    tried = plain if plain.error <= section.error else _evened(plain, shown, fidelity, section, write)
+    made, kept = _faithful(tried, fidelity, section.error, write)
+    told = source.calibration.told(rows) | {"ranges": tried.how, "quantised": f"{len(kept)} of {len(layers)}"}
+    if tried is not plain:
+        told |= {"outliers": "moved to weights"}
     if section.bits > _EVERYWHERE:
         told |= {"bits": str(section.bits), "cpu_class": own_class()}
-    reverted = [layer.node.name for layer in layers if layer not in kept]
-    return Made(graph, told | ({"reverted": ", ".join(reverted)} if reverted else {}))
+    reverted = [layer.node.name for layer in tried.layers if layer not in kept]
+    return Made(made, told | ({"reverted": ", ".join(reverted)} if reverted else {}))
 
 
 def apart(rows: Columns) -> tuple[Columns, Columns]:
@@ -96,8 +118,8 @@ def apart(rows: Columns) -> tuple[Columns, Columns]:
 
 def ranges_of(
     graph: Graph, layers: Sequence[Layer], rows: Columns, fidelity: Fidelity, asked: str, write: Write
-) -> tuple[str, Ranges]:
-    """Return how ranges were chosen, and the range of each tensor that is rounded."""
+) -> Ranged:
+    """Return the range of each tensor that is rounded."""
     names = {layer.value for layer in layers} | {layer.leaves for layer in layers if layer.leaves}
     alike = _alike(structure_of(graph).graph, names)
     seen = histograms(graph, sorted(names), rows)
@@ -108,7 +130,16 @@ def ranges_of(
     }
     errors = {how: fidelity.error(write(graph, layers, each)) for how, each in chosen.items()}
     how = min(errors, key=errors.__getitem__)
-    return how, chosen[how]
+    return Ranged(graph, layers, how, chosen[how], errors[how])
+
+
+def _evened(plain: Ranged, rows: Columns, fidelity: Fidelity, section: StaticVariant, write: Write) -> Ranged:
+    """Return a graph whose outliers were moved from activations to weights, or the same where that gains too little."""
+    graph = smoothed(plain.graph, rows, _LARGEST[section.bits])
+    if graph is None:
+        return plain
+    even = ranges_of(graph, layers_of(graph), rows, fidelity, section.calibrate, write)
+    return even if even.error < max(section.error, _GAIN * plain.error) else plain
 
 
 def _alike(graph: onnx.GraphProto, names: Collection[str]) -> dict[str, str]:
@@ -160,13 +191,11 @@ _RANGES: Final[Mapping[str, Callable[[Histogram], tuple[float, float]]]] = {
 }
 
 
-def _faithful(
-    graph: Graph, layers: Sequence[Layer], ranges: Ranges, fidelity: Fidelity, most: float, write: Write
-) -> tuple[Graph, Sequence[Layer]]:
+def _faithful(tried: Ranged, fidelity: Fidelity, most: float, write: Write) -> tuple[Graph, Sequence[Layer]]:
     """Return the graph with as many layers quantised as its error allows, and which these are."""
-    made = write(graph, layers, ranges)
-    if fidelity.error(made) <= most or not 1 < len(layers) <= _MOST_RANKED:
-        return made, layers
+    graph, layers, ranges = tried.graph, tried.layers, tried.ranges
+    if tried.error <= most or not 1 < len(layers) <= _MOST_RANKED:
+        return write(graph, layers, ranges), layers
     alone = [fidelity.error(write(graph, [layer], ranges)) for layer in layers]
     worst = sorted(range(len(layers)), key=lambda place: -alone[place])
 

@@ -66,16 +66,16 @@ def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: Graph)
     graph = lesson.exported(network)
     layers = layers_of(graph)
     shown, held = apart(rows)
-    how, ranges = ranges_of(graph, layers, shown, Fidelity(graph, held), section.calibrate, quantised)
+    found = ranges_of(graph, layers, shown, Fidelity(graph, held), section.calibrate, quantised)
     train = _settings(lesson, section)
-    rounding = [_round(network, layer, ranges) for layer in layers]
+    rounding = [_round(network, layer, found.ranges) for layer in layers]
     seed_weights(train.seed)
     sources, run = Sources(lesson.rows, lesson.validation), lesson.run(train, "qat")
     fitted = learn(network, sources, lesson.learned.objective, run)
     for each in rounding:
         each.end()
     learned = lesson.exported(network.eval())
-    made = quantised(learned, layers_of(learned), ranges)
+    made = quantised(learned, layers_of(learned), found.ranges)
     own, other = lesson.score(made), lesson.score(static)
     if own.task.headline.worse(own.quality, other.quality):
         return NotApplicable(
@@ -83,7 +83,7 @@ def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: Graph)
             f"{len(lesson.validation):,} rows of the validation split; got {own}"
         )
     told = {
-        "ranges": how,
+        "ranges": found.how,
         "quantised": f"{len(layers)} of {len(layers)}",
         "seed": str(train.seed),
         "epochs": str(fitted.outcome.epochs),
