@@ -26,6 +26,7 @@ from headrace_data.spec import VARIANT_NAMES, AnyVariant, Pipeline, load_pipelin
 from headrace_data.tasks import BATCH_LATENCY, LATENCY, MEMORY, P99, SIZE
 from headrace_data.windows import only_dataset
 from headrace_engines import beside
+from headrace_engines.processors import own_class
 from headrace_learning.training.randomness import make_deterministic
 from headrace_model_registry.core import choice, specs
 from headrace_model_registry.core.backfill import Artifact
@@ -189,7 +190,12 @@ def measured(name: str, folder: Path) -> tuple[Pipeline, dict[str, Any]]:
         "weights": asdict(store.put(trained.weights)),
         "dataset": {"dataset_id": dataset.dataset_id, "manifest": asdict(store.put(dataset.to_json()))},
     }
-    told = {"store_url": str(folder), "spec": pipeline.canonical_json().decode(), "candidate": reference}
+    told: dict[str, Any] = {
+        "store_url": str(folder),
+        "cpu_class": own_class(),
+        "spec": pipeline.canonical_json().decode(),
+        "candidate": reference,
+    }
     silent: Any = _Silent()
     return pipeline, assignments.measure({**told, "champion": None}, silent)
 

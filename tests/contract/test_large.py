@@ -99,7 +99,11 @@ def trained(store: ObjectStore, small_limits: None) -> Iterator[dict[str, Any]]:
 def compressed(trained: dict[str, Any]) -> Mapping[str, Any]:
     result = trained["result"]
     candidate = {name: result[name] for name in ("version_id", "graph", "weights")} | {"dataset": trained["dataset"]}
-    told = {name: trained[name] for name in ("store_url", "spec")} | {"candidate": candidate, "champion": None}
+    told = {name: trained[name] for name in ("store_url", "spec")} | {
+        "candidate": candidate,
+        "champion": None,
+        "cpu_class": "",
+    }
     silent: Any = Silent()
     return assignments.measure(told, silent)
 

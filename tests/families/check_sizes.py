@@ -78,7 +78,7 @@ def test_ten_million_parameters(limit: int, tmp_path: Path, monkeypatch: pytest.
     trained = alone({**told, **run, "dataset": reference}, Silent())
     candidate = {name: trained[name] for name in ("version_id", "graph", "weights")} | {"dataset": reference}
     silent: Any = Silent()
-    compressed = assignments.measure({**told, "candidate": candidate, "champion": None}, silent)
+    compressed = assignments.measure({**told, "candidate": candidate, "champion": None, "cpu_class": ""}, silent)
 
     assert json.loads(store.get(Artifact(**trained["manifest"])))["parameters"] >= LEAST_PARAMETERS
     assert trained["metrics"]["accuracy"] >= LEAST_ACCURACY

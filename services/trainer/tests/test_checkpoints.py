@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from headrace_learning.training import checkpoint as checkpoint_of
 from headrace_learning.training.checkpoint import Checkpoint, Cut, Midway, Shard
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.folder import output_prefix
@@ -129,3 +130,17 @@ def test_parts_count_where_all_processes_have_written_them(store: ObjectStore) -
     assert [part.shard and part.shard.rank for part in parts] == [0, 1]
     store.write("runs/run/attempt-1/checkpoint-1.1-of-2.safetensors", b"cut")
     assert found() == []
+
+
+def test_a_large_checkpoint_goes_through_a_file_and_is_the_same(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = _checkpoint(3, batches=2)
+    _attempt(store, 1).save(saved)
+    monkeypatch.setattr(checkpoint_of, "STREAMED_BYTES", 8)
+    assert saved.is_large
+    _attempt(store, 2).save(saved)
+    for end in ("safetensors", "json"):
+        small, large = (store.read(f"runs/run/attempt-{number}/checkpoint-0.{end}") for number in (1, 2))
+        assert small == large
+    assert _epoch(_attempt(store, 3).newest("s")) == 3

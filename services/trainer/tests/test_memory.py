@@ -71,6 +71,12 @@ def test_copies_of_the_parameters(kind: str, copies: int) -> None:
     assert mlp.FAMILY.least_bytes(linear, (1_000_000,), 1, (0, 0), 0) == 4 * copies * 1_000_001
 
 
+@pytest.mark.parametrize(("kind", "copies"), [("sgd", 4), ("momentum", 6), ("adam", 8)])
+def test_checkpoints_of_large_networks_are_no_bytes_in_memory(kind: str, copies: int) -> None:
+    linear = train(MlpNetwork(kind="mlp", hidden=()), kind)
+    assert mlp.FAMILY.least_bytes(linear, (100_000_000,), 1, (0, 0), 0) == 4 * copies * 100_000_001
+
+
 def test_rows_and_what_they_leave_in_the_layers() -> None:
     wide = train(MlpNetwork(kind="mlp", hidden=(1_000_000,)), batch_size=10)
     parameters = 4 * 16 * 3_000_001
@@ -88,7 +94,7 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
     steps = Steps()
     plan = Plan("run", pipeline, dataset)
     with pytest.raises(
-        DoesNotFit, match=r"8,000 MB .* got 1,000,\d{3},\d{3},\d{3} parameters and .* 64,\d{3},\d{3} MB"
+        DoesNotFit, match=r"8,000 MB .* got 1,000,\d{3},\d{3},\d{3} parameters and .* 32,\d{3},\d{3} MB"
     ):
         run(
             plan,

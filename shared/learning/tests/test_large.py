@@ -10,6 +10,7 @@ import torch
 from headrace_data.transforms import FittedTransform
 from headrace_engines import beside
 from headrace_learning import large
+from headrace_learning.costs import held_bytes
 from headrace_learning.evaluation import evaluate, logits_of, predict
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
@@ -55,6 +56,9 @@ def test_a_graph_answers_with_weights_beside_it(model: ServedClassifier, tmp_pat
     assert (task_of_graph(parts), class_values(parts)) == (task_of_graph(one), ["a", "b", "c"])
     np.testing.assert_array_equal(predict(parts, ROWS).probabilities, predict(one, ROWS).probabilities)
     np.testing.assert_array_equal(logits_of(parts, ROWS), logits_of(one, ROWS))
+    held, of_one = (held_bytes(graph, ROWS, 32) for graph in (parts, one))
+    assert held is None or of_one is None or held < 1.2 * of_one, "mapped weights count, and there is no copy of them"
+    assert held is None or held > sum(each.size_bytes for each in weights)
     truth = predict(one, ROWS).labels
     assert evaluate(parts, ROWS, truth) == evaluate(one, ROWS, truth)
 

@@ -114,6 +114,11 @@ def beside_bytes(graph: Graph) -> int:
     return sum(each.size_bytes for each in weights_beside(graph.read_bytes()))
 
 
+def mapped_bytes(graph: Graph) -> int:
+    """Return what an engine maps of a graph into memory."""
+    return 0 if isinstance(graph, bytes) or not is_mapped(graph.read_bytes()) else beside_bytes(graph)
+
+
 def total_bytes(graph: Graph) -> int:
     """Return what a graph takes, with the files beside it."""
     return len(graph) if isinstance(graph, bytes) else graph.stat().st_size + beside_bytes(graph)

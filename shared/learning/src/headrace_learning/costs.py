@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from headrace_engines.beside import Graph
+from headrace_engines.beside import Graph, mapped_bytes
 from headrace_engines.model import Model
 
 from headrace_learning.evaluation import open_graph
@@ -90,12 +90,14 @@ def held_bytes(graph: Graph, columns: Columns, rows: int) -> int | None:
 
     What the C library has handed out is counted, of all its arenas: the resident size would not grow where the library
     has memory left from before, and grows by pages. So this is repeatable to a few kilobytes, and needs glibc 2.33.
+    Weights that are mapped are counted as a whole: each run reads them.
     """
     # What only the first session of a process takes is no matter of a graph.
     feed, outputs = _asked(open_graph(graph), columns, rows)
     found = [_growth(graph, feed, outputs) for _ in range(2)]
     # What others of this process took meanwhile makes it more, never less.
-    return min((each for each in found if each is not None), default=None)
+    least = min((each for each in found if each is not None), default=None)
+    return None if least is None else least + mapped_bytes(graph)
 
 
 def _growth(graph: Graph, feed: Columns, outputs: Sequence[str]) -> int | None:

@@ -194,6 +194,12 @@ class ObjectStore:
         with self._unblocked(path):
             self._replace(path, data, flushed=flushed)
 
+    def write_file(self, name: str, file: Path, *, flushed: bool = True) -> None:
+        """Write a local file, of any size, as a named file: as `write`."""
+        path = self._named_path(name)
+        with self._unblocked(path), file.open("rb") as opened:
+            self._copy(opened, path, flushed=flushed)
+
     def read(self, name: str) -> bytes | None:
         """Return a named file's bytes, or None when there is no such file."""
         path = self._named_path(name)
@@ -330,9 +336,9 @@ class ObjectStore:
         else:
             self._fs.pipe_file(path, data)
 
-    def _copy(self, file: BinaryIO, path: str) -> None:
+    def _copy(self, file: BinaryIO, path: str, *, flushed: bool = True) -> None:
         if isinstance(self._fs, LocalFileSystem):
-            with aside_of(Path(path), flushed=True) as aside:
+            with aside_of(Path(path), flushed=flushed) as aside:
                 shutil.copyfileobj(file, aside, BLOCK)
         else:
             self._fs.put_file(file.name, path)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 
 from headrace_learning.errors import BrokenCheckpoint
-from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
+from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes, to_file
+from headrace_runtime.local_files import working_folder
 from headrace_runtime.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -88,8 +89,13 @@ class StoredCheckpoints:
     def _write(self, name: str, checkpoint: Checkpoint) -> None:
         shard = checkpoint.shard
         stem = f"{self._output}checkpoint-{name}{f'.{shard.rank}-of-{shard.size}' if shard else ''}"
-        tensors, sidecar = to_bytes(checkpoint)
-        self._store.write(f"{stem}.safetensors", tensors, flushed=False)
+        if checkpoint.is_large:
+            with working_folder() as folder:
+                sidecar = to_file(checkpoint, folder / "tensors")
+                self._store.write_file(f"{stem}.safetensors", folder / "tensors", flushed=False)
+        else:
+            tensors, sidecar = to_bytes(checkpoint)
+            self._store.write(f"{stem}.safetensors", tensors, flushed=False)
         self._store.write(f"{stem}.json", sidecar, flushed=False)
 
     def _read(self, stem: str) -> Checkpoint | None:

@@ -12,6 +12,7 @@ from headrace_learning import networks
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.features import Feature
+from headrace_learning.training.checkpoint import STREAMED_BYTES
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.optimizers import remembered_vectors
 from headrace_learning.training.private import gradient_bytes, training_of
@@ -44,11 +45,14 @@ def image_shape(features: Sequence[Feature]) -> tuple[int, int, int]:
 def vectors_bytes(train: Train, parameters: int) -> int:
     """Return the memory of what goes with so many parameters.
 
-    For each: weight, gradient, the best epoch's weight and the optimiser's memory; a copy of weight and memory, and
-    another of these and the best weight, when a checkpoint is made, which then stands there twice in bytes.
+    For each: weight, gradient, the best epoch's weight and the optimiser's memory; a copy of weight and memory when a
+    checkpoint is made, and where that is no file a copy of these and the best weight in bytes, twice. A version's
+    weights are copied, and twice in bytes, when the rest is gone.
     """
     remembered = remembered_vectors(train.optimizer)
-    copies = (3 + remembered) + (1 + remembered) + 2 * (2 + remembered)
+    kept = 2 + remembered
+    is_file = _NUMBER_BYTES * kept * parameters > STREAMED_BYTES
+    copies = (3 + remembered) + (1 + remembered) + (0 if is_file else 2 * kept)
     return _NUMBER_BYTES * copies * parameters
 
 
@@ -60,6 +64,7 @@ def learn(network: nn.Module, rows: Sources, objective: Objective, run: Run) -> 
     outcome = training_of(train)(
         network, train, objective, rows.train, rows.validation, run.subject, run.checkpoints, run.progress
     ).run()
+    network.zero_grad(set_to_none=True)  # gradients take as much memory as weights
     return Fitted(network, outcome, networks.count_parameters(network), begun=begun)
 
 

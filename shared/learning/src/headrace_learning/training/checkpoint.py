@@ -6,11 +6,13 @@ is kept, which dropout has drawn from by then. The sidecar names the digest of t
 who finds a sidecar that fits its tensors has a whole checkpoint.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import safetensors
 import safetensors.torch
@@ -19,6 +21,8 @@ from headrace_data.canonical import sha256_digest
 
 from headrace_learning.errors import BrokenCheckpoint
 
+STREAMED_BYTES: Final = 256 * 2**20
+"""What the tensors of a checkpoint may take that are bytes in memory; more of them are written into a file."""
 FORMAT = "headrace-checkpoint/3"
 _READ = ("headrace-checkpoint/2", FORMAT)
 """The formats that are read: the second knew no place within an epoch."""
@@ -102,6 +106,11 @@ class Checkpoint:
         """How far the run is, to compare: epochs done, then batches of the next."""
         return self.epoch, self.midway.batches if self.midway else 0
 
+    @property
+    def is_large(self) -> bool:
+        """Whether its tensors are too many to be there twice."""
+        return sum(each.nbytes for each in self.tensors().values()) > STREAMED_BYTES
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all tensors by name."""
         tensors = {f"{_WEIGHTS}{name}": tensor for name, tensor in self.weights.items()}
@@ -123,6 +132,17 @@ class Checkpoint:
 def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
     """Return the tensors as safetensors and the sidecar as JSON. Write the tensors first."""
     data = tensors_to_bytes(checkpoint.tensors())
+    return data, _sidecar(checkpoint, sha256_digest(data))
+
+
+def to_file(checkpoint: Checkpoint, path: Path) -> bytes:
+    """Write the tensors into a file, without a copy of them, and return the sidecar: both as `to_bytes`."""
+    safetensors.torch.save_file(dict(_apart(checkpoint.tensors())), path)
+    with path.open("rb") as file:
+        return _sidecar(checkpoint, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+
+
+def _sidecar(checkpoint: Checkpoint, digest: str) -> bytes:
     midway = checkpoint.midway and {"batches": checkpoint.midway.batches, "loss": checkpoint.midway.loss}
     sidecar = {
         "format": FORMAT,
@@ -131,10 +151,10 @@ def to_bytes(checkpoint: Checkpoint) -> tuple[bytes, bytes]:
         "best_epoch": checkpoint.best_epoch,
         "best_loss": checkpoint.best_loss if checkpoint.best_epoch else None,
         "midway": midway,
-        "tensors": sha256_digest(data),
+        "tensors": digest,
     } | ({"cpu_s": checkpoint.cpu_s} if checkpoint.cpu_s else {})
     sidecar |= {"shard": asdict(checkpoint.shard)} if checkpoint.shard else {}
-    return data, json.dumps(sidecar, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(sidecar, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def from_bytes(data: bytes, sidecar: bytes) -> Checkpoint:
