@@ -77,6 +77,13 @@ def test_where_no_variant_is_within_its_bounds_the_nearest_is_served():
     assert [each.name for each in ordered(slow, (), objective, ACCURACY)] == ["small"]
 
 
+def test_weights_beside_a_graph_count_as_its_size():
+    objective = load_pipeline(DOCUMENT.format(serve="objective: {size: 1MB}")).serve.objective
+    large = variant("fp32")
+    large = replace(large, graph=replace(large.graph, size_bytes=10, beside_bytes=2_000_000))
+    assert [each.name for each in ordered([large, variant("int8")], (), objective, ACCURACY)] == ["int8"]
+
+
 def test_what_failed_is_neither_chosen_nor_on_the_frontier():
     failed = (GateResult("int8", "agreement", False, 0.98, 0.5),)
     assert [each.name for each in ordered(VARIANTS, failed, "quality", ACCURACY)] == ["fp32", "small"]
