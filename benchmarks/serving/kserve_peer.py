@@ -41,7 +41,8 @@ class Network(kserve.Model):  # type: ignore[misc]
 def _only_here(address: str) -> None:
     """Keep its servers on this address: the SDK listens on every interface and has no option for it."""
     host = address.rpartition(":")[0]
-    make, configure = grpc.aio.server, uvicorn.Config.__init__
+    config: Any = uvicorn.Config
+    make, configure = grpc.aio.server, config.__init__
 
     def server(*arguments: Any, **options: Any) -> Any:
         made: Any = make(*arguments, **options)
@@ -53,7 +54,7 @@ def _only_here(address: str) -> None:
         configure(self, *arguments, **(options | {"host": host, "port": 0}))
 
     grpc.aio.server = server
-    uvicorn.Config.__init__ = configured
+    config.__init__ = configured
 
 
 if __name__ == "__main__":

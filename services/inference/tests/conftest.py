@@ -26,7 +26,7 @@ def graph() -> bytes:
     return digits_graph()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_release(graph: bytes) -> MakeRelease:
     """Makes releases of the graph `graph`; every field can be given."""
     release = Release(

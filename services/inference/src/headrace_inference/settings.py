@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_runtime.settings import GrpcSettings
-from pydantic import Field
+from headrace_runtime.settings import GrpcSettings, address
+from pydantic import Field, field_validator
 
 
 class Settings(GrpcSettings):
@@ -18,6 +18,11 @@ class Settings(GrpcSettings):
         description="Share of calls without a trace of their own that are recorded; a caller's decision is kept.",
     )
     listen_address: str = Field("127.0.0.1:8001", description="Address of the gRPC server, host:port.")
+    rest_address: str = Field(
+        "",
+        description="Address, host:port, of the Open Inference Protocol's REST, with the TLS files and the limits of "
+        "the gRPC server; empty for none. Needs the extra rest.",
+    )
     max_message_bytes: int = Field(
         8 * 1024 * 1024,
         ge=1024,
@@ -82,3 +87,8 @@ class Settings(GrpcSettings):
         description="Seconds after which clients are asked to connect anew; a replica that stops waits so long for "
         "callers that do not watch health. 0: never, and without that wait.",
     )
+
+    @field_validator("rest_address")
+    @classmethod
+    def _answers_rest_somewhere(cls, value: str) -> str:
+        return value if not value else address(value)

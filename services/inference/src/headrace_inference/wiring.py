@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +12,7 @@ from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
 from headrace_engines.processors import own_class
 from headrace_runtime.cache.redis_cache import RedisCache
+from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import CompactedView
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
@@ -82,11 +83,12 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     compute = Compute(settings.compute_threads, capacity)
     predictor = Predictor(shelf, hot, compute, predictions)
     plane = Plane(shelf, predictor)
+    rest = _rest(settings)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         with closing(compute):
-            async with hot:
+            async with hot, rest(plane, host.stopping.is_set):
                 yield
 
     host = GrpcHost(
@@ -101,6 +103,18 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     predictor.serving.line_strain = host.strain
     host.set_serving(False)
     return host
+
+
+def _rest(settings: Settings) -> Callable[[Plane, Callable[[], bool]], AbstractAsyncContextManager[object]]:
+    """Return what serves REST beside the gRPC server. Raises Unavailable where its packages are not installed."""
+    if not settings.rest_address:
+        return lambda _plane, _draining: nullcontext()
+    try:
+        from headrace_inference.transport.rest.server import serving
+    except ImportError as error:
+        raise Unavailable(f"REST needs packages of the extra headrace-inference[rest]: {error}") from error
+    at = replace(settings.listening(), address=settings.rest_address)
+    return lambda plane, draining: serving(plane, at, settings.max_message_bytes, draining)
 
 
 def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:

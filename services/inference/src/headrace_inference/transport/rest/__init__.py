@@ -1,0 +1,1 @@
+"""The Open Inference Protocol's REST, on a port of its own, over the same plane as gRPC."""
