@@ -24,6 +24,7 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import VARIANT_NAMES, AnyVariant, Pipeline, load_pipeline
 from headrace_data.tasks import BATCH_LATENCY, LATENCY, MEMORY, P99, SIZE
+from headrace_data.tasks.classification import AGREEMENT
 from headrace_data.windows import only_dataset
 from headrace_engines import beside
 from headrace_engines.processors import own_class
@@ -41,7 +42,7 @@ from benchmarks.compression import language
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 _NOWHERE: Final = Provenance(cluster_id="c", topic="t", topic_id="", sources=(), clean_ranges=(), rejected={})
-_HEADS: Final = ("variant", "size", "memory", "1 row", "p99", "32 rows", "quality", "gates", "frontier")
+_HEADS: Final = ("variant", "size", "memory", "1 row", "p99", "32 rows", "quality", "agreement", "gates", "frontier")
 Records = Iterable[dict[str, Any]]
 
 
@@ -197,7 +198,7 @@ def measured(name: str, folder: Path) -> tuple[Pipeline, dict[str, Any]]:
         "candidate": reference,
     }
     silent: Any = _Silent()
-    return pipeline, assignments.measure({**told, "champion": None}, silent)
+    return pipeline, assignments.measure({**told, "champion": None, "cpu_class": own_class()}, silent)
 
 
 def table(pipeline: Pipeline, result: Mapping[str, Any]) -> list[str]:
@@ -215,13 +216,15 @@ def table(pipeline: Pipeline, result: Mapping[str, Any]) -> list[str]:
             f"{each.metrics.get(MEMORY, 0.0) / 1e6:.1f} MB",
             *(f"{each.metrics[name]:.3f}" for name in (LATENCY, P99, BATCH_LATENCY)),
             f"{quality.name} {quality.text(each.metrics[quality.name])}",
+            f"{each.metrics[AGREEMENT]:.1%}" if AGREEMENT in each.metrics else "",
             ", ".join(failed[each.name]) or "passed",
             "yes" if each.name in best else "",
         )
         for each in variants
     ]
-    rows += [(each["variant"], *[""] * 6, "does not apply", "") for each in result["not_applicable"]]
-    return [f"| {' | '.join(row)} |" for row in (_HEADS, ["---"] * len(_HEADS), *rows)]
+    rows += [(each["variant"], *[""] * 7, "does not apply", "") for each in result["not_applicable"]]
+    reasons = [f"- `{each['variant']}`: {each['reason']}" for each in result["not_applicable"]]
+    return [*(f"| {' | '.join(row)} |" for row in (_HEADS, ["---"] * len(_HEADS), *rows)), "", *reasons]
 
 
 def main() -> None:

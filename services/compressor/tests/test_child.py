@@ -17,6 +17,7 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
+from headrace_engines.processors import own_class
 from headrace_learning.large import structure_of, whole
 from headrace_learning.methods.calibration import digest, of_dataset
 from headrace_runtime.object_store import Artifact, ObjectStore
@@ -88,6 +89,7 @@ class Assignments:
             "store_url": str(self.folder / "store"),
             "output": output_prefix("run-1", 1),
             "spec": self.pipeline.canonical_json().decode(),
+            "cpu_class": own_class(),
             "champion": None,
             **values,
         }

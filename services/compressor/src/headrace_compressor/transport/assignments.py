@@ -49,6 +49,7 @@ def _measure(assignment: Assignment, reporter: Reporter, folder: Path) -> dict[s
     own = splits[candidate.dataset_id]
 
     source = _source(assignment["candidate"], candidate.graph, store, pipeline, task)
+    source = replace(source, cpu_class=assignment["cpu_class"])
     made, others = make_variants(source, pipeline.compress.variants)
     if pipeline.compress.gates.membership_auc is not None and source.training is not None:
         own = replace(own, members=Chunks(source.training.reader, "train"))

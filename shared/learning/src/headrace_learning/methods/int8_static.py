@@ -74,10 +74,12 @@ def quantise_static(source: Source, section: StaticVariant) -> Made | NotApplica
 
     Equal graphs and rows give equal bytes. Not applicable without training rows, and when there is nothing to quantise.
     """
-    if section.bits > _EVERYWHERE and not adds_in_32_bits(own := own_class()):
+    own = source.cpu_class or own_class()
+    # What is measured here for another class is served there.
+    if section.bits > _EVERYWHERE and not all(map(adds_in_32_bits, (own, own_class()))):
         return NotApplicable(
             "int8-static: expected a processor that adds products of 8 bits in 32 bits (VNNI, AMX, or ARM's dot "
-            f"product) for bits: 8, got class {own}, whose sums of 16 bits would be cut off"
+            f"product) for bits: 8, got class {own}, measured on {own_class()}: sums of 16 bits would be cut off"
         )
     graph = fold_normalisation(source.graph)
     layers = layers_of(graph)
@@ -101,7 +103,7 @@ def quantise_static(source: Source, section: StaticVariant) -> Made | NotApplica
     if tried is not plain:
         told |= {"outliers": "moved to weights"}
     if section.bits > _EVERYWHERE:
-        told |= {"bits": str(section.bits), "cpu_class": own_class()}
+        told |= {"bits": str(section.bits), "cpu_class": own}
     reverted = [layer.node.name for layer in tried.layers if layer not in kept]
     return Made(made, told | ({"reverted": ", ".join(reverted)} if reverted else {}))
 

@@ -47,6 +47,8 @@ class Source:
     """Rows that the version was trained on."""
     training: Training | None = None
     """None where there is a graph and nothing else."""
+    cpu_class: str = ""
+    """The class of processors that variants are measured for, and served on; empty for that of this machine."""
 
 
 @dataclass(frozen=True)
