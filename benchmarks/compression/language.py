@@ -15,7 +15,7 @@ from headrace_data.folder import FileRef, Folder
 from headrace_runtime.object_store import ObjectStore
 
 _SENTENCES: Final = Path(__file__).parents[2] / "tests" / "families" / "sentences.py"
-_EACH: Final = 800
+_EACH: Final = 500
 """Sentences of each library."""
 DOCUMENT: Final[dict[str, Any]] = {
     "apiVersion": "headrace/v1",

@@ -142,6 +142,12 @@ class DistilledVariant(Section):
         description="An encoder's student: how much the distance of its layers from the version's counts beside both "
         "losses.",
     )
+    rate: Annotated[float, pydantic.Field(gt=0, le=10)] = pydantic.Field(
+        default=1.0,
+        exclude_if=lambda value: value == 1.0,  # as for names
+        description="Learning rate as a share of the pipeline's, such as 0.1 of an encoder's student where the "
+        "version learned by lora: every weight of the student learns.",
+    )
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = pydantic.Field(
         default=50, description="Passes over the training split, at most."
     )

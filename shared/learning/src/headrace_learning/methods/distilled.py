@@ -51,7 +51,7 @@ def _distil(graph: Graph, lesson: Lesson, section: DistilledVariant) -> Made | N
     objective = Distillation(
         lesson.learned.objective, teaching.loss, lesson.rows.targets[:0], section.temperature, section.alpha
     )
-    train = lesson.settings(section.network, section.epochs, section.budget / 2, section.patience)
+    train = lesson.settings(section.network, section.epochs, section.budget / 2, section.patience, section.rate)
     answers = _answers(graph, lesson, teaching)
     if isinstance(section.network, ShallowerEncoder):
         layers, share = section.network.layers, section.hidden

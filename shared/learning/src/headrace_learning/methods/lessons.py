@@ -83,9 +83,16 @@ class Lesson:
     """The training split."""
     validation: Rows
 
-    def settings(self, network: Any, epochs: int, budget_s: float, patience: int | None = None) -> Train:
-        """Return the train section of another network: the pipeline's, but for what such a one does not heed."""
+    def settings(
+        self, network: Any, epochs: int, budget_s: float, patience: int | None = None, rate: float = 1.0
+    ) -> Train:
+        """Return the train section of another network: the pipeline's, but for what such a one does not heed.
+
+        It learns at a share of the pipeline's rate.
+        """
+        optimizer = self.training.pipeline.train.optimizer
         changes: dict[str, Any] = {
+            "optimizer": optimizer.model_copy(update={"learning_rate": rate * optimizer.learning_rate}),
             "network": network,
             "epochs": epochs,
             "early_stop": None if patience is None else EarlyStop(patience=patience),

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import torch
 from headrace_data.errors import DataError
-from headrace_data.spec import AwareVariant, StaticVariant, Train
+from headrace_data.spec import AwareVariant, StaticVariant
 from headrace_engines.beside import Graph
 from torch import nn
 from torch.nn.utils import parametrize
@@ -67,7 +67,8 @@ def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: Graph)
     layers = layers_of(graph)
     shown, held = apart(rows)
     found = ranges_of(graph, layers, shown, Fidelity(graph, held), section.calibrate, quantised)
-    train = _settings(lesson, section)
+    network_section = lesson.training.pipeline.train.network
+    train = lesson.settings(network_section, section.epochs, section.budget, rate=section.rate)
     rounding = [_round(network, layer, found.ranges) for layer in layers]
     seed_weights(train.seed)
     sources, run = Sources(lesson.rows, lesson.validation), lesson.run(train, "qat")
@@ -92,12 +93,6 @@ def _aware(source: Source, lesson: Lesson, section: AwareVariant, static: Graph)
         "torch": torch.__version__,
     }
     return Made(made, source.calibration.told(rows) | told)
-
-
-def _settings(lesson: Lesson, section: AwareVariant) -> Train:
-    train = lesson.settings(lesson.training.pipeline.train.network, section.epochs, section.budget)
-    slower = train.optimizer.model_copy(update={"learning_rate": train.optimizer.learning_rate * section.rate})
-    return train.model_copy(update={"optimizer": slower})
 
 
 def _folded(network: nn.Module) -> nn.Module:
