@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from headrace_data.transforms import FittedTransform
+from headrace_learning import tracing
 from headrace_learning.bodies import Body
 from headrace_learning.errors import NotLearnable
 from headrace_learning.evaluation import open_graph
@@ -139,3 +140,9 @@ def test_a_module_that_can_have_no_graph_is_refused_by_the_name_of_its_subject(
 ) -> None:
     with pytest.raises(NotLearnable, match=f"^{SUBJECT}: expected .*{REFUSED[kind]}"):
         trace(kind(3, 2), (3,), SUBJECT)
+
+
+def test_a_module_that_no_message_holds_is_told_of_before_it_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "MOST_BYTES", 39)
+    with pytest.raises(NotLearnable, match="network: expected a module of at most 39 bytes of weights, got 40"):
+        trace(nn.Linear(4, 2), (4,), "network")

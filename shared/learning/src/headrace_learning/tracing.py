@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import nn
 
-from headrace_learning.bodies import Body, read_body
+from headrace_learning.bodies import MOST_BYTES, Body, read_body
 from headrace_learning.errors import NotLearnable
 from headrace_learning.writer import OPSET
 
@@ -31,6 +31,8 @@ def trace(module: nn.Module, shape: Sequence[int], subject: str) -> Body:
     The same module and libraries give the same graph. Raise `NotLearnable`, under the name of `subject`, for a module
     that the exporter cannot follow, such as one that branches on values, and for a graph that cannot be served.
     """
+    if (taken := sum(each.nbytes for each in module.state_dict().values())) > MOST_BYTES:
+        raise NotLearnable(f"{subject}: expected a module of at most {MOST_BYTES:,} bytes of weights, got {taken:,}")
     was_training = module.training
     module.eval()
     try:
