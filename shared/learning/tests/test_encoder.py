@@ -15,10 +15,8 @@ from headrace_data.folder import FileRef, Folder
 from headrace_data.spec import Augment, EncoderNetwork, Train
 from headrace_data.transforms import FittedTransform
 from headrace_data.transforms.text import FittedLanguage
-from headrace_engines.beside import weights_beside
 from headrace_engines.properties import Tokenised
 from headrace_engines.tokens import Tokenizer
-from headrace_learning import large
 from headrace_learning.building import LabelScale
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import open_graph
@@ -29,15 +27,13 @@ from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
 from headrace_learning.large import structure_of, whole
 from headrace_learning.methods import METHODS
-from headrace_learning.methods.method import Made
-from headrace_learning.methods.method import Source as Version
 from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.training.randomness import make_deterministic
 from headrace_learning.training.rows import Rows, Source, joined
 
-from .variant_sections import SECTIONS, graph_of
+from .variant_sections import graph_of
 
 pytestmark = pytest.mark.slow
 
@@ -402,23 +398,3 @@ def test_what_it_cannot_read_is_told(shelf: Shelf, tiny_bert: Path) -> None:
         family.features([Feature(FittedLanguage(name)) for name in PAIR])
     with pytest.raises(NotLearnable, match="expected at most 64 tokens, got 65"):
         FAMILIES["encoder"].opened(shelf.section(length=65), shelf)
-
-
-def test_weights_may_lie_beside_it(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = shelf.section(tune="frozen", embedding=True)
-    model = model_of(shelf, section, fitted(shelf, section, Notebook()).network, 3)
-    texts = {"review": reviews(60, 4)[0]}
-    one = export_graph(model, ["a", "b", "c"], texts).data
-    monkeypatch.setattr(large, "LARGEST_BYTES", 10_000)
-    monkeypatch.setattr(large, "LEAST_BYTES", 1_000)
-    parts = export_graph(model, ["a", "b", "c"], texts, folder=tmp_path).data
-    assert isinstance(parts, Path)
-    # The embeddings of words are looked up, the rest is multiplied.
-    assert len(weights_beside(parts.read_bytes())) > 10
-    for kind in ("weight-only-int8", "float16-weights", "int8-per-channel"):
-        smaller = METHODS[kind].make(Version(parts), SECTIONS[kind])
-        assert isinstance(smaller, Made)
-        for graph, near in ((parts, 1e-5), (smaller.graph, 0.1)):
-            for name in ("probabilities", "embedding"):
-                (given,), (expected,) = (open_graph(each).run(texts, [name]) for each in (graph, one))
-                assert np.abs(given - expected).max() < near
