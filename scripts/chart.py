@@ -58,6 +58,7 @@ GOVERNED = frozenset(
         "pods_processes",
         "pods_template",
         "redis_url",
+        "rest_address",
         "store_url",
         "telemetry_dir",
         "work_dir",

@@ -132,6 +132,12 @@ def test_json_and_binary_are_the_bytes_of_grpc(server: Server) -> None:
     assert by_json.request == by_binary.request == grpc_request().SerializeToString()
 
 
+def test_a_call_belongs_to_its_callers_trace(server: Server) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    server.infer({"inputs": [pixels()]}, {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    assert trace in server.log.seen[-1].traceparent
+
+
 def test_an_output_is_binary_or_not_as_asked(server: Server) -> None:
     outputs = [
         {"name": "label", "parameters": {"binary_data": True}},
@@ -201,6 +207,9 @@ BAD: list[tuple[Any, str]] = [
     ({"inputs": [pixels()], "outputs": [{"name": "nope"}]}, "output 'nope'"),
     ({"inputs": [pixels()], "parameters": {"priority": 3}}, "priority"),
     ({"inputs": [pixels()], "parameters": {"binary_data_output": 1}}, "true or false"),
+    ({"inputs": [pixels(data=json.loads("[" * 500 + "]" * 500), shape=[1, 1, 1])]}, "got a list"),
+    ({"id": "\ud800", "inputs": [pixels()]}, "Unicode"),
+    ({"inputs": [pixels(name="n" * 50_000)]}, "nnn"),
     ({"inputs": []}, "missing ['pixels']"),
 ]
 
@@ -210,6 +219,7 @@ def test_a_bad_body_is_a_problem_that_names_it(server: Server, body: Any, words:
     status, headers, told = server.infer(body)
     assert (status, headers["content-type"]) == (400, "application/problem+json")
     assert words in told["detail"]
+    assert len(told["detail"]) < 5000
     assert told["error"] == told["detail"]
     assert (told["title"], told["status"]) == ("Bad Request", 400)
 

@@ -19,6 +19,7 @@ from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build_host, build_loader
+from headrace_local.ports import find_free
 from headrace_runtime.object_store import ObjectStore
 from onnx import TensorProto, helper
 from opentelemetry.context import Context
@@ -102,8 +103,10 @@ class Server:
     """Inference as it is built, without Kafka: releases are handed to its loader."""
 
     def __init__(self, folder: Path, **chosen: Any) -> None:
+        self.rest_address = f"127.0.0.1:{find_free(1)[0]}"
         settings = Settings(
             listen_address="127.0.0.1:0",
+            rest_address=self.rest_address,
             store_url=str(folder / "store"),
             work_dir=folder / "work",
             redis_url="",

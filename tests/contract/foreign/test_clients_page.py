@@ -17,6 +17,7 @@ pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "clients.md").read_text()
 SHOWN = "127.0.0.1:8001"
+SHOWN_REST = "127.0.0.1:8000"
 
 
 def snippets(language: str, containing: str = "") -> list[str]:
@@ -37,12 +38,23 @@ def test_headraces_own_client(server: Any) -> None:
 
 
 def test_tritons_clients(server: Any, foreign_python: str) -> None:
-    blocking, asynchronous = snippets("python", "tritonclient")
+    blocking, asynchronous = snippets("python", "tritonclient.grpc")
     assert SHOWN in blocking
     assert SHOWN in asynchronous
     said = run([foreign_python, "-c", blocking.replace(SHOWN, server.address)])
     assert said.startswith("[0 0 0] [[b'0.100000:0:digit 0' b'0.100000:1:digit 1' b'0.100000:2:digit 2']")
     assert run([foreign_python, "-c", asynchronous.replace(SHOWN, server.address)]) == "[0] 1\n"
+
+
+def test_rest(server: Any, foreign_python: str, tmp_path: Path) -> None:
+    (snippet,) = snippets("python", "tritonclient.http")
+    assert run([foreign_python, "-c", snippet.replace(SHOWN_REST, server.rest_address)]) == "[0]\n"
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (snippet,) = snippets("sh", "curl -sf")
+    said = run(["sh", "-e", "-c", snippet.replace(SHOWN_REST, server.rest_address)], cwd=tmp_path)
+    for expected in ('{"ready":true}', '"platform":"onnxruntime_onnx"', "refused\n", '"model_version":"1"'):
+        assert expected in said
 
 
 def test_the_command(server: Any) -> None:

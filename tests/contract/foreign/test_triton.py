@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 
 pytestmark = pytest.mark.contract
 
+OVER_HTTP = "triton_http.py"
 FOREIGN = Path(__file__).parents[2] / "foreign"
 HEALTH = health_pb2.HealthCheckResponse
 
@@ -27,7 +28,8 @@ def results(server: Any, foreign_python: str) -> Callable[[str], dict[str, str |
 
     def run(program: str) -> dict[str, str | None]:
         if program not in known:
-            command = [foreign_python, str(FOREIGN / program), server.address]
+            addresses = [server.address] if program != OVER_HTTP else [server.rest_address, server.address]
+            command = [foreign_python, str(FOREIGN / program), *addresses]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
             assert done.returncode == 0, done.stderr
             known[program] = json.loads(done.stdout.splitlines()[-1])
@@ -40,7 +42,7 @@ def checks() -> list[Any]:
     """Return program and name of every check."""
     found = [
         (program, name)
-        for program in ("triton_unary.py", "triton_aio.py", "perf_sequence.py")
+        for program in ("triton_unary.py", "triton_aio.py", OVER_HTTP, "perf_sequence.py")
         for name in re.findall(r"^(?:async )?def (check_\w+)", (FOREIGN / program).read_text(), re.MULTILINE)
     ]
     return [pytest.param(*each, id=f"{each[0].removesuffix('.py')}-{each[1].removeprefix('check_')}") for each in found]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.client
 import ipaddress
 import json
+import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +56,29 @@ def test_mutual_tls(start_server: Callable[..., Any], pair: tuple[Path, Path], f
     results = json.loads(done.stdout.splitlines()[-1])
     assert len(results) == 2
     assert not any(results.values()), results
+    check_rest(server.rest_address, certificate, key)
+
+
+def check_rest(address: str, certificate: Path, key: Path) -> None:
+    """Check that the REST port takes the same certificates, and no caller without one."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    host, _, port = address.partition(":")
+    with pytest.raises((ssl.SSLError, ConnectionError)), _asked(host, int(port), context):
+        pass
+    with pytest.raises((http.client.BadStatusLine, ConnectionError)), _asked(host, int(port), None):
+        pass
+    context.load_cert_chain(certificate, key)
+    with _asked(host, int(port), context) as answer:
+        assert (answer.status, json.loads(answer.read())["ready"]) == (200, True)
+
+
+@contextmanager
+def _asked(host: str, port: int, context: ssl.SSLContext | None) -> Iterator[http.client.HTTPResponse]:
+    connection = (
+        http.client.HTTPConnection(host, port, timeout=20)
+        if context is None
+        else http.client.HTTPSConnection(host, port, timeout=20, context=context)
+    )
+    with closing(connection):
+        connection.request("GET", "/v2/models/digits/ready")
+        yield connection.getresponse()

@@ -58,6 +58,10 @@
 {{ include "headrace.kafkaEnvironment" (dict "root" .root "secret" .values.kafkaSecret) }}
 - name: HEADRACE_METRICS_ADDRESS
   value: 0.0.0.0:8002
+{{- if dig "rest" "enabled" false .values }}
+- name: HEADRACE_REST_ADDRESS
+  value: 0.0.0.0:8000
+{{- end }}
 {{- with .facts.grpcPort }}
 - name: HEADRACE_LISTEN_ADDRESS
   value: 0.0.0.0:{{ . }}

@@ -166,6 +166,9 @@ spec:
         {{- with .facts.grpcPort }}
         - {name: grpc, containerPort: {{ . }}}
         {{- end }}
+        {{- if dig "rest" "enabled" false .values }}
+        - {name: rest, containerPort: 8000}
+        {{- end }}
         {{- if $tls }}
         - {name: health, containerPort: 8003}
         {{- end }}

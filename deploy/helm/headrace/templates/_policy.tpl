@@ -87,6 +87,9 @@ spec:
     {{- if .facts.grpcPort }}
     - ports:
         - {protocol: TCP, port: grpc}
+        {{- if dig "rest" "enabled" false .values }}
+        - {protocol: TCP, port: rest}
+        {{- end }}
       from:
         {{- toYaml (index $policy.clients .component) | nindent 8 }}
     {{- end }}

@@ -89,6 +89,9 @@ spec:
     {{- include "headrace.selectorLabels" . | nindent 4 }}
   ports:
     - {name: grpc, port: {{ .facts.grpcPort }}, targetPort: grpc, appProtocol: {{ ternary "https" "kubernetes.io/h2c" (not (empty .values.tls.existingSecret)) }}}
+    {{- if dig "rest" "enabled" false .values }}
+    - {name: rest, port: 8000, targetPort: rest, appProtocol: {{ ternary "https" "http" (not (empty .values.tls.existingSecret)) }}}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 

@@ -95,6 +95,7 @@ class Platform:
             "store_url": None,
             "home": home,
             "metrics_address": f"127.0.0.1:{metrics}",
+            "rest_address": "",
             **addresses,
             **settings,
         }

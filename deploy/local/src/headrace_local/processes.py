@@ -91,6 +91,9 @@ def _service(
         listens[variable(shape.address_field)] = listen
     if shape.uses_cache:
         environment |= {"HEADRACE_REDIS_URL": reach.redis_url, **ONE_REPLICA}
+        # One more instance, a group of its own, must not take the same port.
+        environment["HEADRACE_REST_ADDRESS"] = rest = settings.rest_address if group == SERVICE_GROUP else ""
+        listens |= {"HEADRACE_REST_ADDRESS": rest} if rest else {}
     return Process(
         name,
         group,

@@ -43,6 +43,7 @@ class PlatformSettings(BaseSettings):
     ingestion_address: str = Field(_listens("ingestion"), description="gRPC address of ingestion.")
     registry_address: str = Field(_listens("model-registry"), description="gRPC address of the model registry.")
     inference_address: str = Field(_listens("inference"), description="gRPC address of inference.")
+    rest_address: str = Field("", description="Address of inference's REST, host:port; empty for none.")
     metrics_address: str = Field(
         "127.0.0.1:8002", description="First Prometheus address; each further service takes the next port."
     )
@@ -69,6 +70,11 @@ class PlatformSettings(BaseSettings):
     @classmethod
     def _is_address(cls, value: str) -> str:
         return address(value)
+
+    @field_validator("rest_address")
+    @classmethod
+    def _is_address_or_none(cls, value: str) -> str:
+        return value if not value else address(value)
 
     @field_validator("maven_url", "kafka_bootstrap_servers", "redis_url", "store_url")
     @classmethod

@@ -32,6 +32,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any] | None] = set()
 
     def connection_made(self, transport: Any) -> None:
@@ -45,6 +46,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is being answered: nobody waits for it."""
         self._end_wait()
+        self._end_unread()
         self.pipeline.clear()
         super().connection_lost(exc)
         for task in self._tasks:
@@ -99,6 +101,27 @@ class Connection(HttpToolsProtocol):
         """Tell that what came is no HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
+    def pause_writing(self) -> None:
+        """Wait for a caller that does not read, but not for ever."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        super().resume_writing()
+        self._end_unread()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without a request, and drop what its caller has not read by now."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def _end_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _wait_for_head(self) -> None:
         if self._timer is None:
             self._timer = self.loop.call_later(self.head_s, self._slow)
@@ -110,8 +133,10 @@ class Connection(HttpToolsProtocol):
 
     def _slow(self) -> None:
         self._timer = None
-        if not self.transport.is_closing():
+        if self._in_head or self.cycle is None:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {self.head_s:g} s")
+        else:
+            self.transport.close()  # what came belongs to a request that is answered: no answer may follow
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Close the connection with a problem, where no other answer is on its way."""

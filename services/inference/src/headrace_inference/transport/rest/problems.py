@@ -33,6 +33,9 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
 RETRY_S = 1.0
 """Seconds after which callers are asked to come again when something is down."""
 
+MOST_DETAIL = 4096
+"""Letters of a text beyond which it is cut: it may name what the caller sent."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -50,6 +53,7 @@ class Problem(NamedTuple):
 
 def problem(status: HTTPStatus, detail: str, retry_s: float | None = None, *, close: bool = False) -> Problem:
     """Return the answer that tells of an error; with `retry_s`, when to come again, and with `close`, not here."""
+    detail = detail if len(detail) <= MOST_DETAIL else f"{detail[:MOST_DETAIL]} […]"
     told = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail, "error": detail}
     headers = [(b"content-type", b"application/problem+json")]
     if retry_s is not None:

@@ -52,11 +52,18 @@ def read_call(model: str, version: str, body: bytes, json_bytes: int | None) -> 
     if json_bytes is not None and json_bytes > len(body):
         raise InvalidInput(f"Inference-Header-Content-Length: expected at most {len(body)}, got {json_bytes}")
     asked = _object(read_json(body if json_bytes is None else body[:json_bytes]), "request")
+    contents = None if json_bytes is None else memoryview(body)[json_bytes:]
+    try:
+        return _read(model, version, asked, contents)
+    except ValueError as error:  # of protobuf, whose texts are Unicode
+        raise InvalidInput(f"expected texts that are Unicode: {error}") from error
+
+
+def _read(model: str, version: str, asked: dict[str, Any], contents: memoryview | None) -> Asked:
     message = oip.ModelInferRequest(model_name=model, model_version=version, id=_text(asked.get("id", ""), "id"))
     parameters = _section(asked, "parameters", "request")
     all_binary = _flag(parameters.pop(BINARY_OUTPUT, False), BINARY_OUTPUT)
     _add_parameters(message.parameters, parameters, "request")
-    contents = None if json_bytes is None else memoryview(body)[json_bytes:]
     _add_inputs(message, _objects(asked, "inputs", "input"), contents)
     binary: dict[str, bool] = {}
     for output in _objects(asked, "outputs", "output"):
@@ -126,7 +133,7 @@ def _raw_of(data: Any, datatype: Datatype, shape: Sequence[int], where: str) -> 
     allowed = _KINDS.get(dtype.kind, {int})
     if not types <= allowed:
         stranger = next(value for value in values if type(value) not in allowed)
-        raise InvalidInput(f"{where}: expected values of {datatype.name}, got {json.dumps(stranger)[:64]}")
+        raise InvalidInput(f"{where}: expected values of {datatype.name}, got {_shown(stranger)}")
     try:
         if datatype is BYTES:
             return encode_raw(np.array([value or "" for value in values], object), BYTES)
@@ -159,7 +166,7 @@ def _flat(data: Any, rank: int, where: str) -> list[Any]:
 
 def _shape(given: Any, where: str) -> list[int]:
     if type(given) is not list or not all(type(size) is int and 0 <= size < 2**63 for size in given):
-        raise InvalidInput(f"{where}: expected a shape, a list of whole numbers from 0, got {json.dumps(given)[:64]}")
+        raise InvalidInput(f"{where}: expected a shape, a list of whole numbers from 0, got {_shown(given)}")
     return given
 
 
@@ -173,7 +180,7 @@ def _add_parameters(field: Any, given: Mapping[str, Any], where: str) -> None:
 
 def _object(value: Any, kind: str) -> dict[str, Any]:
     if type(value) is not dict:
-        raise InvalidInput(f"{kind}: expected an object, got {json.dumps(value)[:64]}")
+        raise InvalidInput(f"{kind}: expected an object, got {_shown(value)}")
     if unknown := value.keys() - _KEYS[kind]:
         raise InvalidInput(f"{kind}: expected {sorted(_KEYS[kind])}, got {sorted(unknown)[0]!r}")
     return value
@@ -195,11 +202,16 @@ def _section(given: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
 
 def _text(value: Any, what: str) -> str:
     if type(value) is not str:
-        raise InvalidInput(f"{what}: expected a text, got {json.dumps(value)[:64]}")
+        raise InvalidInput(f"{what}: expected a text, got {_shown(value)}")
     return value
 
 
 def _flag(value: Any, name: str) -> bool:
     if type(value) is not bool:
-        raise InvalidInput(f"parameter {name!r}: expected true or false, got {json.dumps(value)[:64]}")
+        raise InvalidInput(f"parameter {name!r}: expected true or false, got {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return what came, short enough for an error."""
+    return "a list" if type(value) is list else "an object" if type(value) is dict else json.dumps(value)[:64]
