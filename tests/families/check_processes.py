@@ -134,7 +134,8 @@ def changed(pipeline: Pipeline, **changes: Any) -> Pipeline:
 def test_a_group_with_dropout_goes_on_within_an_epoch_as_if_never_stopped(lane: Lane, strategy: str) -> None:
     """Each process takes up what its generator had drawn."""
     network = two(strategy).train.network.model_copy(update={"dropout": 0.3})
-    pipeline = changed(two(strategy), network=network, epochs=30)
+    # Steps enough that processes ask several times within an epoch whether a checkpoint is due: each half second.
+    pipeline = changed(two(strategy), network=network, epochs=6, batch_size=2)
     often = 1e-6  # seconds: after each question whether one is due
     _, code = run(lane.assignment(pipeline, "straight", checkpoint_s=often))
     assert code == 0
@@ -143,7 +144,7 @@ def test_a_group_with_dropout_goes_on_within_an_epoch_as_if_never_stopped(lane: 
     with started(lane.assignment(pipeline, "stopped", checkpoint_s=often), **{CHILD_VARIABLE: str(holds)}) as child:
         until("the process that leads is held", (held := holds / "step-2.held").exists)
         held.unlink()  # it goes on, and is killed in the midst of what follows
-        folder = Path(lane.store.url) / "runs" / "stopped" / "attempt-1"
+        folder = lane.folder / "store" / "runs" / "stopped" / "attempt-1"
         until("a checkpoint within an epoch", lambda: _midway(folder))
         child.kill()
     assert lane.store.read("runs/stopped/result.json") is None

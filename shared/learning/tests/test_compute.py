@@ -258,3 +258,13 @@ def test_a_checkpoint_of_an_attempt_without_a_gpu_is_taken_up_with_one(monkeypat
 def test_threads_are_bounded_by_the_cores() -> None:
     assert threads_of(None, 8) == 1
     assert [threads_of(Compute(threads=threads), 8) for threads in (1, 3, 64, "auto")] == [1, 3, 8, 8]
+
+
+def test_the_state_of_one_process_is_taken_up_out_of_those_of_all() -> None:
+    machine = machine_of(None)
+    torch.manual_seed(5)
+    state = machine.generator_state()
+    expected = torch.rand(3)
+    torch.manual_seed(6)
+    machine.restore_generators(torch.stack([machine.generator_state(), state])[1])
+    assert torch.equal(torch.rand(3), expected)

@@ -71,10 +71,11 @@ class Machine:
     def restore_generators(self, state: torch.Tensor) -> None:
         """Take up what `generator_state` returned."""
         size = len(torch.get_rng_state())
-        torch.set_rng_state(state[:size])
+        # Copied, because PyTorch reads the memory of a part of a tensor from the whole's beginning on.
+        torch.set_rng_state(state[:size].clone())
         # An attempt without a GPU kept none of one: the epoch's seed has set it.
         if self.device != CPU and len(state) > size:
-            torch.cuda.set_rng_state(state[size:], self.device)
+            torch.cuda.set_rng_state(state[size:].clone(), self.device)
 
 
 def machine_of(compute: Compute | None) -> Machine:
