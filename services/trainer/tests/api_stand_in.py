@@ -32,6 +32,8 @@ class Cluster:
         self.sets: dict[str, Object] = {}
         self.refusals: list[tuple[int, str]] = []
         """What is answered to those who make something, one after the other, before they are let."""
+        self.answers_lost = 0
+        """To how many who make something nothing is answered, although it is made."""
         self.asked: list[str] = []
 
     def answer(self, method: str, path: str, body: Object) -> tuple[int, Object]:
@@ -45,7 +47,12 @@ class Cluster:
         if method == "POST":
             if self.refusals:
                 return self.refusals[0][0], status(self.refusals.pop(0)[1])
+            if body["metadata"]["name"] in self.sets:
+                return 409, status("already exists")
             self.sets[body["metadata"]["name"]] = body
+            if self.answers_lost:
+                self.answers_lost -= 1
+                return 504, status("the server was unable to return a response in time")
             return 201, body
         if name is None:
             key, _, value = parse_qs(asked.query)["labelSelector"][0].partition("=")

@@ -131,6 +131,17 @@ def test_a_refusal_is_waited_out_until_patience_ends(begin: Callable[..., Pods],
     assert cluster.sets == {}
 
 
+def test_one_that_was_made_without_an_answer_is_followed(
+    begin: Callable[..., Pods], cluster: Cluster, store: ObjectStore
+) -> None:
+    cluster.answers_lost = 1
+    child = begin()
+    until(lambda: cluster.asked.count("POST") == 2)
+    Telling(store, OUTPUT).tell([], Ended(DONE, ""))
+    until(lambda: child.ended)
+    assert (child.code, cluster.asked.count("POST")) == (DONE, 2)
+
+
 def test_an_object_that_is_never_taken_ends_the_run(begin: Callable[..., Pods], cluster: Cluster) -> None:
     cluster.refusals = [(422, 'JobSet is invalid: spec.image: Required "value"')]
     child = begin()

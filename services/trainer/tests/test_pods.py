@@ -5,11 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from headrace.events.v1 import pipeline_pb2, run_pb2
+from headrace_runtime.errors import SettingsInvalid
+from headrace_runtime.settings import load_settings
+from headrace_trainer.adapters.api_server import JobSetApi
 from headrace_trainer.core.pods import RUN_LABEL, Attempt, Group, Spread, State, Template, job_set, name_of, state_of
+from headrace_trainer.settings import Settings
 from headrace_trainer.transport.consumer import training
 
 WRITTEN: dict[str, Any] = {
@@ -57,6 +62,7 @@ def test_it_is_the_installations_pods_with_the_runs_group() -> None:
         "headrace/run-id": "train-7.A_b",
         "headrace/attempt": "3",
         "headrace/pipeline": "digits",
+        "headrace/assignment-digest": ATTEMPT.digest,
     }
     assert made["metadata"]["ownerReferences"] == [
         {"apiVersion": "v1", "kind": "Pod", "name": "trainer-0", "uid": "uid-1"}
@@ -159,3 +165,25 @@ def test_the_assignment_says_over_how_many_pods_it_is_spread(spec: Any, group: A
     assert assignment.get("group") == group
     assert ("pipeline" in assignment) == (group is not None)
     assert "group" not in training(0).assignment(command)
+
+
+def test_settings_say_what_is_wrong_with_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "template.json"
+    monkeypatch.setenv("HEADRACE_PODS_TEMPLATE", str(file))
+    with pytest.raises(SettingsInvalid, match=r"HEADRACE_PODS_TEMPLATE: .*No such file"):
+        load_settings(Settings)
+    file.write_text("{}")
+    with pytest.raises(SettingsInvalid, match=r"HEADRACE_PODS_TEMPLATE: .*template\.json: name: expected"):
+        load_settings(Settings)
+    file.write_text(json.dumps(WRITTEN))
+    assert load_settings(Settings).pods_template == file
+    for name, value in {"NODES": "2", "MEETING": "a:1", "MEETING_SECRET": "s" * 16}.items():
+        monkeypatch.setenv(f"HEADRACE_{name}", value)
+    with pytest.raises(SettingsInvalid, match=r"expected none beside HEADRACE_NODES above 1"):
+        load_settings(Settings)
+
+
+def test_pods_outside_of_a_cluster_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(SettingsInvalid, match=r"HEADRACE_PODS_TEMPLATE: expected KUBERNETES_SERVICE_HOST"):
+        JobSetApi.of_cluster(Path("account"))

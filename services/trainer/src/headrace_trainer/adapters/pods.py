@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,7 +26,18 @@ from headrace_runtime.runs.relay import Ended, Hearing
 from headrace_runtime.telemetry.traces import inject
 
 from headrace_trainer.adapters.api_server import TIMEOUT_S, ApiRefused, ApiUnreachable
-from headrace_trainer.core.pods import RUN_LABEL, Attempt, Group, Object, Owner, Template, job_set, name_of, state_of
+from headrace_trainer.core.pods import (
+    RUN_LABEL,
+    Attempt,
+    Group,
+    Object,
+    Owner,
+    Template,
+    is_of,
+    job_set,
+    name_of,
+    state_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +45,7 @@ POLL_S: Final = 1.0
 """Seconds between two looks at what a run says."""
 _LOOKS: Final = 3
 """Looks at the store for each at the API server."""
-_INVALID: Final = (400, 422)
+_INVALID: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """What the API server answers to an object that it does not take now, and never will."""
 
 
@@ -146,14 +158,14 @@ class Pods:
                     raise _Over(REFUSED, held) from refusal
             except ApiUnreachable as error:
                 held = str(error)
-            self._hold(held, ends_s)
+            self._hold(held, ends_s, logging.WARNING)
 
-    def _hold(self, held: str, ends_s: float) -> None:
+    def _hold(self, held: str, ends_s: float, level: int = logging.INFO) -> None:
         """Wait for a moment, and say once what for. Raises _Over where nothing is waited for any longer."""
         if time.monotonic() >= ends_s:
             raise _Over(FAILED, held)
         if held != self._held:
-            logger.warning("run %s waits: %s", self._attempt.run_id, held)
+            logger.log(level, "run %s waits: %s", self._attempt.run_id, held)
             self._held = held
         if self._stopping.wait(POLL_S):
             raise _Over(ABANDONED, "the worker stops")
@@ -166,7 +178,12 @@ class Pods:
         return not names
 
     def _make(self) -> bool:
-        self._api.create(self._made)
+        try:
+            self._api.create(self._made)
+        except ApiRefused as refusal:
+            # It may have been made by a call whose answer was lost.
+            if refusal.code != HTTPStatus.CONFLICT or not is_of(self._api.get(self._name), self._attempt):
+                raise
         logger.info("run %s: made JobSet %s", self._attempt.run_id, self._name)
         return True
 

@@ -24,6 +24,7 @@ RUN_LABEL: Final = "headrace/run"
 """Label of the JobSets of one run, whatever the attempt; its value is `Attempt.key`."""
 PORT: Final = 29500
 """Where the processes of a run meet: torchrun's own."""
+_DIGEST: Final = "headrace/assignment-digest"
 _JOB: Final = "pods"
 _LONGEST_NAME: Final = 63 - len(f"-{_JOB}-0-9999-abcde")
 """Characters of a JobSet's name at most, so that those of its pods are DNS labels."""
@@ -147,6 +148,7 @@ def job_set(template: Template, attempt: Attempt, owner: Owner | None = None) ->
             "headrace/run-id": attempt.run_id,
             "headrace/attempt": str(attempt.number),
             "headrace/pipeline": attempt.pipeline,
+            _DIGEST: attempt.digest,
         },
     }
     if owner is not None:
@@ -172,6 +174,12 @@ def job_set(template: Template, attempt: Attempt, owner: Owner | None = None) ->
             "replicatedJobs": [{"name": _JOB, "replicas": 1, "template": {"spec": job}}],
         },
     }
+
+
+def is_of(found: Mapping[str, Any] | None, attempt: Attempt) -> bool:
+    """Return whether a JobSet is there, and is that of an attempt."""
+    about = {} if found is None else found["metadata"]
+    return bool(about.get("annotations", {}).get(_DIGEST) == attempt.digest)
 
 
 def _pod(template: Template, attempt: Attempt, first: str, labels: Mapping[str, str]) -> Object:
