@@ -59,11 +59,14 @@ def test_means_over_a_batch_are_not_taken_in_parts() -> None:
         require_rows_apart(network, Group(0, 2))
 
 
-def test_processes_share_the_cores() -> None:
+def test_processes_share_the_cores_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Compute(device="cpu", processes=3, threads="auto")
     assert [processes_of(asked, cores) for cores in (1, 2, 8)] == [1, 2, 3]
     assert [threads_of(asked, cores) for cores in (1, 2, 8)] == [1, 1, 2]
     assert processes_of(None, 8) == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # and one on another machine
+    assert (processes_of(asked, 8), threads_of(asked, 8)) == (2, 4)
+    assert processes_of(Compute(device="cpu"), 8) == 1
 
 
 def test_rows_that_each_measures_make_the_measurement_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

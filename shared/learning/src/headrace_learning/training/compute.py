@@ -1,5 +1,6 @@
 """The device that a network is trained on, and the precision of its layers."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -139,9 +140,14 @@ def threads_of(compute: Compute | None, cores: int) -> int:
 
 
 def processes_of(compute: Compute | None, cores: int) -> int:
-    """Return how many processes a spec asks for: each has a core of so many, or a GPU of those that there are."""
+    """Return how many processes of a spec are on this machine: each has a core of so many, or a GPU of those there.
+
+    One of a group knows it from torchrun's agent: others may be on other machines.
+    """
     if compute is None or compute.processes == 1:
         return 1
+    if here := os.environ.get("LOCAL_WORLD_SIZE"):
+        return int(here)
     gpus = 0 if compute.device == "cpu" else torch.cuda.device_count()
     return min(compute.processes, gpus or cores)
 
