@@ -78,7 +78,8 @@ bench-gpu: $(READY) ## Measure training on a GPU and what it makes, beside the C
 bench-privacy: $(READY) ## Measure what privacy costs on two tables (three minutes)
 	@$(BIN)/python -m benchmarks.privacy
 
-bench-compression: $(READY) ## Measure every variant of four models, judge them, and show the frontiers (three minutes)
+bench-compression: $(READY) ## Measure variants of six models, judge them, and show the frontiers (a quarter of an hour; fetches 0.1 GB once)
+	@$(BIN)/python scripts/families.py --torch "$(TORCH)"
 	@$(BIN)/python -m benchmarks.compression.frontiers
 
 bench-advice: $(READY) ## Measure what `headrace advise` says beside a search of twenty trials (half an hour)
