@@ -169,7 +169,9 @@ def test_a_service_publishes_calls_or_metrics_and_monitors_select_the_latter(
     for component, workload in workloads.items():
         port = facts[component].get("grpcPort")
         calls = services.pop(f"headrace-{component}", {"spec": {"ports": []}})
-        assert [each["port"] for each in calls["spec"]["ports"]] == ([port] if port else [])
+        opened = {each["name"] for each in container(workload["spec"]["template"])["ports"]}
+        rest = [8000] * ("rest" in opened)
+        assert [each["port"] for each in calls["spec"]["ports"]] == [*([port] if port else []), *rest]
         metrics = services[f"headrace-{component}-metrics"]["spec"]
         assert metrics["clusterIP"] == "None"
         assert [(each["name"], each["port"]) for each in metrics["ports"]] == [("metrics", 8002)]
@@ -247,9 +249,10 @@ def test_nothing_is_open_but_what_is_named(
         ports = {port["name"] for port in container(pod)["ports"]}
         assert incoming == ports
         tasks, named = own["spec"]["ingress"][1], own["spec"]["ingress"][2:]
-        assert {port["port"] for port in tasks["ports"]} == ports
+        assert {port["port"] for port in tasks["ports"]} == ports - {"rest"}
         assert [selects(tasks["from"][0]["podSelector"]["matchLabels"], each) for each in pods.values()]
-        assert [port["port"] for rule in named for port in rule["ports"]] == ["grpc"] * ("grpc" in ports)
+        assert {port["port"] for rule in named for port in rule["ports"]} == ports & {"grpc", "rest"}
+        assert ("rest" in ports) == (component == "inference" and example == "production")
         assert all(rule["from"] for rule in own["spec"].get("ingress", []))
         outgoing = {port["port"] for rule in own["spec"]["egress"] for port in rule["ports"]}
         variables = environment(pod)

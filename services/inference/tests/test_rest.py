@@ -132,6 +132,17 @@ def test_json_and_binary_are_the_bytes_of_grpc(server: Server) -> None:
     assert by_json.request == by_binary.request == grpc_request().SerializeToString()
 
 
+def test_what_other_clients_leave_empty_or_repeat_is_taken(server: Server) -> None:
+    body = {
+        "id": None,
+        "model_name": "digits",
+        "parameters": None,
+        "outputs": None,
+        "inputs": [pixels(parameters=None)],
+    }
+    assert server.infer(body)[0] == 200
+
+
 def test_a_call_belongs_to_its_callers_trace(server: Server) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     server.infer({"inputs": [pixels()]}, {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
@@ -208,6 +219,7 @@ BAD: list[tuple[Any, str]] = [
     ({"inputs": [pixels()], "parameters": {"priority": 3}}, "priority"),
     ({"inputs": [pixels()], "parameters": {"binary_data_output": 1}}, "true or false"),
     ({"inputs": [pixels(data=json.loads("[" * 500 + "]" * 500), shape=[1, 1, 1])]}, "got a list"),
+    ({"model_name": "other", "inputs": [pixels()]}, "as in the path"),
     ({"id": "\ud800", "inputs": [pixels()]}, "Unicode"),
     ({"inputs": [pixels(name="n" * 50_000)]}, "nnn"),
     ({"inputs": []}, "missing ['pixels']"),

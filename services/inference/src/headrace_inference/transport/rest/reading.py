@@ -23,7 +23,7 @@ BINARY_SIZE = "binary_data_size"
 BINARY = "binary_data"
 BINARY_OUTPUT = "binary_data_output"
 _KEYS = {
-    "request": {"id", "parameters", "inputs", "outputs"},
+    "request": {"id", "model_name", "model_version", "parameters", "inputs", "outputs"},
     "input": {"name", "shape", "datatype", "parameters", "data"},
     "output": {"name", "parameters"},
 }
@@ -60,6 +60,10 @@ def read_call(model: str, version: str, body: bytes, json_bytes: int | None) -> 
 
 
 def _read(model: str, version: str, asked: dict[str, Any], contents: memoryview | None) -> Asked:
+    for name, named in (("model_name", model), ("model_version", version)):
+        # KServe's client repeats the path here.
+        if asked.get(name, named) != named:
+            raise InvalidInput(f"{name}: expected {named!r} as in the path, got {_shown(asked[name])}")
     message = oip.ModelInferRequest(model_name=model, model_version=version, id=_text(asked.get("id", ""), "id"))
     parameters = _section(asked, "parameters", "request")
     all_binary = _flag(parameters.pop(BINARY_OUTPUT, False), BINARY_OUTPUT)
@@ -183,7 +187,7 @@ def _object(value: Any, kind: str) -> dict[str, Any]:
         raise InvalidInput(f"{kind}: expected an object, got {_shown(value)}")
     if unknown := value.keys() - _KEYS[kind]:
         raise InvalidInput(f"{kind}: expected {sorted(_KEYS[kind])}, got {sorted(unknown)[0]!r}")
-    return value
+    return {name: each for name, each in value.items() if each is not None}
 
 
 def _objects(asked: Mapping[str, Any], name: str, kind: str) -> list[dict[str, Any]]:
