@@ -99,7 +99,7 @@ def test_a_version_is_measured_as_what_it_is_whatever_the_spec_asks_for_meanwhil
     dataset = {"dataset_id": manifest.dataset_id, "manifest": asdict(store.put(manifest.to_json()))}
     candidate = {"version_id": ranker.version_id, "graph": asdict(store.put(whole(ranker.graph))), "dataset": dataset}
     spec = pipeline.canonical_json().decode()
-    assignment = {"store_url": str(tmp_path), "spec": spec, "candidate": candidate, "champion": None}
+    assignment = {"store_url": str(tmp_path), "spec": spec, "candidate": candidate, "champion": None, "cpu_class": ""}
     result = measure(assignment, Reporter(io.StringIO()))
     (fp32,), (evaluation,) = result["variants"], result["evaluations"]
     assert 0 < fp32["metrics"]["ndcg_at_10"] == evaluation["metrics"]["ndcg_at_10"]
