@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import http.client
+import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from headrace import open_inference as oip
+from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.core.releases import CachePolicy, Graph, Release
+from headrace_inference.core.served import Served
+from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
+from headrace_inference.settings import Settings
+from headrace_inference.transport.converters import answer_prefix
+from headrace_inference.wiring import build_host
 from headrace_runtime.object_store import digest_of
 from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -107,3 +119,74 @@ def digits_graph(seed: int = 0, *, classes: list[str] | None = None, work: int =
     )
     checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+class _Log:
+    def __init__(self) -> None:
+        self.seen: list[Served] = []
+
+    def add(self, served: Served) -> None:
+        self.seen.append(served)
+
+
+class RestServer:
+    """Inference with one model, at two ports."""
+
+    def __init__(self, graph: bytes, folder: Path, make_release: Callable[..., Release], **chosen: Any) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        settings = Settings(
+            listen_address="127.0.0.1:0",
+            rest_address=f"127.0.0.1:{self.port}",
+            redis_url="",
+            work_dir=folder,
+            max_message_bytes=100_000,
+            drain_s=0.0,
+            max_connection_age_s=0.0,
+            **chosen,
+        )
+        self.shelf, self.log = Shelf(), _Log()
+        self._model, self._make_release = EngineModel(graph, max_rows=64), make_release
+        self.release()
+        self.shelf.announce(["digits"], complete=True)
+        self.shelf.ready = True
+        self.host = build_host(settings, self.shelf, self.log)
+        self.host.start()
+
+    def release(self, model: Any = None, speed: Speed | None = None, **fields: Any) -> None:
+        release = self._make_release(**fields)
+        speed = speed or Speed(0.0, 0.0)
+        self.shelf.put(LoadedVersion(release, model or self._model, speed, answer_prefix(release)))
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, Any]:
+        """Return status, headers and what the body says, JSON where it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        sent = json.dumps(body) if isinstance(body, dict) else body
+        connection.request(method, path, sent, headers or {})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        told = json.loads(content) if "json" in (answer.headers["content-type"] or "") else content
+        return answer.status, answer.headers, told
+
+    def infer(self, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
+        return self.ask("POST", "/v2/models/digits/infer", body, headers)
+
+    def over_grpc(self, request: Any) -> Any:
+        with grpc.insecure_channel(f"127.0.0.1:{self.host.port}") as channel:
+            call: Any = channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
+            return oip.ModelInferResponse.FromString(call(request.SerializeToString(), timeout=20))
+
+    def raw(self, sent: bytes) -> bytes:
+        """Send bytes, and return all that comes until the server closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(sent)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.fixture(scope="session")
+def rest_server(graph: bytes, make_release: MakeRelease) -> Callable[..., RestServer]:
+    """Starts inference with one model, at a gRPC and a REST port; folder and further settings are given."""
+    return lambda folder, **chosen: RestServer(graph, folder, make_release, **chosen)

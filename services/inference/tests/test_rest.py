@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,88 +16,16 @@ import numpy as np
 import pytest
 from headrace import open_inference as oip
 from headrace_inference.adapters.engine_model import EngineModel
-from headrace_inference.core.releases import Release
-from headrace_inference.core.served import Served
-from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
-from headrace_inference.settings import Settings
-from headrace_inference.transport.converters import answer_prefix
-from headrace_inference.wiring import build_host
+from headrace_inference.core.shelf import Speed
 
 ROWS = np.linspace(0, 16, 128, dtype=np.float32).reshape(2, 8, 8)
 INFER = "/v2/models/digits/infer"
 MAX_BYTES = 100_000
 
 
-class Log:
-    def __init__(self) -> None:
-        self.seen: list[Served] = []
-
-    def add(self, served: Served) -> None:
-        self.seen.append(served)
-
-
-class Server:
-    """Inference with one model, at two ports."""
-
-    def __init__(self, graph: bytes, folder: Path, make_release: Callable[..., Release], **chosen: Any) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        settings = Settings(
-            listen_address="127.0.0.1:0",
-            rest_address=f"127.0.0.1:{self.port}",
-            redis_url="",
-            work_dir=folder,
-            max_message_bytes=MAX_BYTES,
-            drain_s=0.0,
-            max_connection_age_s=0.0,
-            **chosen,
-        )
-        self.shelf, self.log = Shelf(), Log()
-        self._model, self._make_release = EngineModel(graph, max_rows=64), make_release
-        self.release()
-        self.shelf.announce(["digits"], complete=True)
-        self.shelf.ready = True
-        self.host = build_host(settings, self.shelf, self.log)
-        self.host.start()
-
-    def release(self, model: Any = None, speed: Speed | None = None, **fields: Any) -> None:
-        release = self._make_release(**fields)
-        speed = speed or Speed(0.0, 0.0)
-        self.shelf.put(LoadedVersion(release, model or self._model, speed, answer_prefix(release)))
-
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, Any, Any]:
-        """Return status, headers and what the body says, JSON where it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        sent = json.dumps(body) if isinstance(body, dict) else body
-        connection.request(method, path, sent, headers or {})
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        told = json.loads(content) if "json" in (answer.headers["content-type"] or "") else content
-        return answer.status, answer.headers, told
-
-    def infer(self, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
-        return self.ask("POST", INFER, body, headers)
-
-    def over_grpc(self, request: Any) -> Any:
-        with grpc.insecure_channel(f"127.0.0.1:{self.host.port}") as channel:
-            call: Any = channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
-            return oip.ModelInferResponse.FromString(call(request.SerializeToString(), timeout=20))
-
-    def raw(self, sent: bytes) -> bytes:
-        """Send bytes, and return all that comes until the server closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.sendall(sent)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
 @pytest.fixture(scope="module")
-def server(
-    graph: bytes, tmp_path_factory: pytest.TempPathFactory, make_release: Callable[..., Release]
-) -> Iterator[Server]:
-    server = Server(graph, tmp_path_factory.mktemp("rest"), make_release, handshake_timeout_s=0.4)
+def server(tmp_path_factory: pytest.TempPathFactory, rest_server: Callable[..., Any]) -> Iterator[Any]:
+    server = rest_server(tmp_path_factory.mktemp("rest"), handshake_timeout_s=0.4)
     yield server
     server.host.stop()
 
@@ -112,7 +41,7 @@ def grpc_request() -> Any:
     return request
 
 
-def test_json_and_binary_are_the_bytes_of_grpc(server: Server) -> None:
+def test_json_and_binary_are_the_bytes_of_grpc(server: Any) -> None:
     expected = server.over_grpc(grpc_request())
     server.log.seen.clear()
     body = {"id": "seven", "inputs": [pixels()]}
@@ -132,7 +61,7 @@ def test_json_and_binary_are_the_bytes_of_grpc(server: Server) -> None:
     assert by_json.request == by_binary.request == grpc_request().SerializeToString()
 
 
-def test_what_other_clients_leave_empty_or_repeat_is_taken(server: Server) -> None:
+def test_what_other_clients_leave_empty_or_repeat_is_taken(server: Any) -> None:
     body = {
         "id": None,
         "model_name": "digits",
@@ -143,13 +72,13 @@ def test_what_other_clients_leave_empty_or_repeat_is_taken(server: Server) -> No
     assert server.infer(body)[0] == 200
 
 
-def test_a_call_belongs_to_its_callers_trace(server: Server) -> None:
+def test_a_call_belongs_to_its_callers_trace(server: Any) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     server.infer({"inputs": [pixels()]}, {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
     assert trace in server.log.seen[-1].traceparent
 
 
-def test_an_output_is_binary_or_not_as_asked(server: Server) -> None:
+def test_an_output_is_binary_or_not_as_asked(server: Any) -> None:
     outputs = [
         {"name": "label", "parameters": {"binary_data": True}},
         {"name": "probabilities", "parameters": {"classification": 2}},
@@ -172,12 +101,12 @@ def test_an_output_is_binary_or_not_as_asked(server: Server) -> None:
         ("POST", "/v2/repository/index", [{"name": "digits", "version": "1", "state": "READY", "reason": ""}]),
     ],
 )
-def test_what_is_there_is_told(server: Server, method: str, path: str, expected: Any) -> None:
+def test_what_is_there_is_told(server: Any, method: str, path: str, expected: Any) -> None:
     status, headers, told = server.ask(method, path)
     assert (status, headers["content-type"], told) == (200, "application/json", expected)
 
 
-def test_metadata_and_statistics_have_numbers(server: Server) -> None:
+def test_metadata_and_statistics_have_numbers(server: Any) -> None:
     _, _, metadata = server.ask("GET", "/v2")
     assert {"binary_tensor_data", "statistics"} <= set(metadata["extensions"])
     _, _, model = server.ask("GET", "/v2/models/digits/versions/champion")
@@ -190,6 +119,7 @@ def test_metadata_and_statistics_have_numbers(server: Server) -> None:
 
 
 LEFT_OUT = object()
+HEAD = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
 BAD: list[tuple[Any, str]] = [
     ("", "expected JSON"),
     ("[1]", "expected an object"),
@@ -227,7 +157,7 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "words"), BAD)
-def test_a_bad_body_is_a_problem_that_names_it(server: Server, body: Any, words: str) -> None:
+def test_a_bad_body_is_a_problem_that_names_it(server: Any, body: Any, words: str) -> None:
     status, headers, told = server.infer(body)
     assert (status, headers["content-type"]) == (400, "application/problem+json")
     assert words in told["detail"]
@@ -237,7 +167,7 @@ def test_a_bad_body_is_a_problem_that_names_it(server: Server, body: Any, words:
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "9" * 30, "1000000", "2"])
-def test_a_bad_length_of_json_is_refused(server: Server, length: str) -> None:
+def test_a_bad_length_of_json_is_refused(server: Any, length: str) -> None:
     status, _, _ = server.infer({"inputs": [pixels()]}, {"Inference-Header-Content-Length": length})
     assert status == 400
 
@@ -252,13 +182,13 @@ def test_a_bad_length_of_json_is_refused(server: Server, length: str) -> None:
         ("GET", INFER, 405),
     ],
 )
-def test_what_is_not_there(server: Server, method: str, path: str, status: int) -> None:
+def test_what_is_not_there(server: Any, method: str, path: str, status: int) -> None:
     body = json.dumps({"inputs": [pixels()]}) if method == "POST" else None
     got, headers, told = server.ask(method, path, body)
     assert (got, headers["content-type"], told["status"]) == (status, "application/problem+json", status)
 
 
-def test_the_words_are_those_of_grpc(server: Server) -> None:
+def test_the_words_are_those_of_grpc(server: Any) -> None:
     request = grpc_request()
     request.inputs[0].shape[:] = [2, 8, 9]
     with pytest.raises(grpc.RpcError) as caught:
@@ -268,7 +198,7 @@ def test_the_words_are_those_of_grpc(server: Server) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_large_is_refused_unread(server: Server, *, chunked: bool) -> None:
+def test_a_body_that_is_too_large_is_refused_unread(server: Any, *, chunked: bool) -> None:
     content = b" " * (MAX_BYTES + 1)
     status, _, told = server.infer(iter([content]) if chunked else content)
     assert status == 413
@@ -276,7 +206,7 @@ def test_a_body_that_is_too_large_is_refused_unread(server: Server, *, chunked: 
 
 
 @pytest.mark.parametrize("given", ["0", "-5", "soon"])
-def test_a_bad_time_limit_is_refused(server: Server, given: str) -> None:
+def test_a_bad_time_limit_is_refused(server: Any, given: str) -> None:
     status, _, told = server.infer({"inputs": [pixels()]}, {"Headrace-Timeout-Ms": given})
     assert status == 400
     assert "headrace-timeout-ms" in told["detail"]
@@ -296,7 +226,7 @@ class Held:
 
 
 @pytest.fixture
-def held(server: Server) -> Iterator[Held]:
+def held(server: Any) -> Iterator[Held]:
     held = Held(server._model)
     server.release(held, Speed(0.01, 0.0), ordinal=2)
     yield held
@@ -304,15 +234,13 @@ def held(server: Server) -> Iterator[Held]:
     server.release()
 
 
-def test_a_call_ends_when_its_time_is_over(server: Server, held: Held) -> None:
+def test_a_call_ends_when_its_time_is_over(server: Any, held: Held) -> None:
     status, _, told = server.infer({"inputs": [pixels()]}, {"Headrace-Timeout-Ms": "150"})
     assert (status, told["title"]) == (504, "Gateway Timeout")
 
 
-def test_too_many_waiting_calls_are_told_when_to_come_again(
-    graph: bytes, tmp_path: Path, make_release: Callable[..., Release]
-) -> None:
-    server = Server(graph, tmp_path, make_release, compute_threads=1, max_waiting=1)
+def test_too_many_waiting_calls_are_told_when_to_come_again(tmp_path: Path, rest_server: Callable[..., Any]) -> None:
+    server = rest_server(tmp_path, compute_threads=1, max_waiting=1)
     held = Held(server._model)
     server.release(held, Speed(0.01, 0.0))
     with socket.create_connection(("127.0.0.1", server.port)) as first:
@@ -327,7 +255,7 @@ def test_too_many_waiting_calls_are_told_when_to_come_again(
     server.host.stop()
 
 
-def test_slow_senders_are_told_and_let_go(server: Server) -> None:
+def test_slow_senders_are_told_and_let_go(server: Any) -> None:
     for sent in (
         b"",
         b"\r\n",
@@ -337,13 +265,13 @@ def test_slow_senders_are_told_and_let_go(server: Server) -> None:
         assert server.raw(sent).startswith(b"HTTP/1.1 408 "), sent
 
 
-def test_heads_are_bounded(server: Server) -> None:
+def test_heads_are_bounded(server: Any) -> None:
     for sent in (b"GET /" + b"a" * 40_000, b"GET /v2 HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n"):
         assert server.raw(sent).startswith(b"HTTP/1.1 431 "), sent[:40]
     assert server.raw(b"\x16\x03\x01 no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_body_that_is_cut_off_leaves_nothing_behind(server: Server) -> None:
+def test_a_body_that_is_cut_off_leaves_nothing_behind(server: Any) -> None:
     served = len(server.log.seen)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n{" % INFER.encode())
@@ -351,8 +279,8 @@ def test_a_body_that_is_cut_off_leaves_nothing_behind(server: Server) -> None:
     assert len(server.log.seen) == served + 1
 
 
-def test_a_stop_answers_what_is_in_flight(graph: bytes, tmp_path: Path, make_release: Callable[..., Release]) -> None:
-    server = Server(graph, tmp_path, make_release)
+def test_a_stop_answers_what_is_in_flight(tmp_path: Path, rest_server: Callable[..., Any]) -> None:
+    server = rest_server(tmp_path)
     held = Held(server._model)
     server.release(held, Speed(0.01, 0.0))
     answers: list[Any] = []
@@ -371,7 +299,7 @@ def test_a_stop_answers_what_is_in_flight(graph: bytes, tmp_path: Path, make_rel
         server.ask("GET", "/v2/health/live")
 
 
-def test_versions_change_under_callers_without_a_failure(server: Server) -> None:
+def test_versions_change_under_callers_without_a_failure(server: Any) -> None:
     statuses: list[int] = []
     done = threading.Event()
 
@@ -397,3 +325,27 @@ def test_versions_change_under_callers_without_a_failure(server: Server) -> None
         each.join(20)
     server.release()
     assert set(statuses) == {200}
+
+
+def test_callers_cannot_hold_more_than_the_limits_say(tmp_path: Path, rest_server: Callable[..., Any]) -> None:
+    server = rest_server(tmp_path, max_connections=2, max_unfinished_messages=1)
+    address = ("127.0.0.1", server.port)
+    begun = HEAD % (INFER.encode(), 90_000) + b" " * 70_000
+    with (
+        socket.create_connection(address, timeout=20) as slow,
+        socket.create_connection(address, timeout=20) as next_one,
+    ):
+        # Whichever of two is on its way for longer, or comes too soon after the other, has to give way.
+        slow.sendall(begun)
+        next_one.sendall(begun)
+        (refused,), _, _ = select.select([slow, next_one], [], [], 15)
+        told = b"".join(iter(lambda: refused.recv(65536), b""))
+        assert told.startswith(b"HTTP/1.1 408")
+        with (
+            socket.create_connection(address, timeout=20) as third,
+            socket.create_connection(address, timeout=20) as more,
+        ):
+            assert more.recv(1) == b""
+            third.sendall(b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert third.recv(12) == b"HTTP/1.1 200"
+    server.host.stop()
