@@ -25,6 +25,7 @@ from headrace_inference.adapters.graph_trial import GraphTrial
 from headrace_inference.core.releases import Graph
 from headrace_learning import large
 from headrace_runtime.errors import Corrupt, NotFound, Unavailable, Unprocessable
+from headrace_runtime.local_files import TEMPORARY
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_trainer.child import alone
 
@@ -207,6 +208,32 @@ def test_a_disk_without_room_is_told(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(OSError, match="expected 24576 bytes for its weights, got 10"):
         cache.get(graph_of(compressed["variants"][0]))
+
+
+def test_what_is_kept_for_later_makes_room(
+    compressed: Mapping[str, Any], cache: GraphCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, int8 = map(graph_of, compressed["variants"])
+    cache.get(int8)
+    left = tmp_path / "graphs" / f"{TEMPORARY}of-a-fetch-that-was-killed"
+    left.write_bytes(b"half")
+    least = len([*left.parent.iterdir()]) - 1
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: type("Usage", (), {"free": (least - len([*folder.iterdir()])) * 10**6})
+    )
+    with pytest.raises(OSError, match="bytes for its weights, got 0"):
+        cache.get(reference, lambda: [int8.digest])
+    assert isinstance(cache.get(reference), Path)
+    assert not left.exists()
+
+
+def test_a_replica_that_starts_again_needs_no_store(
+    compressed: Mapping[str, Any], cache: GraphCache, tmp_path: Path
+) -> None:
+    graph = graph_of(compressed["variants"][0])
+    expected = answers(cache.get(graph))
+    again = GraphCache(ObjectStore(str(tmp_path / "gone")), tmp_path / "graphs")
+    np.testing.assert_array_equal(answers(again.get(graph)), expected)
 
 
 def test_tidying_takes_weights_that_no_graph_names(

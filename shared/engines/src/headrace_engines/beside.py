@@ -162,10 +162,12 @@ def digests(graph: Graph) -> list[str]:
 def get(beside: int, reference: Reference, store: Store[object], folder: Path) -> Graph:
     """Return a graph that is kept, with so many bytes beside it: its bytes, or its file in a folder.
 
-    What is there already is read through, and not fetched again. Raises NotAModel, OSError where the disk has no room,
-    and what the store raises.
+    What is there already is read through, and not fetched again: nothing is asked of the store where all of it is.
+    Raises NotAModel, OSError where the disk has no room, and what the store raises.
     """
-    data = store.get(reference)
+    path = folder / f"{reference.digest.removeprefix('sha256:')}.onnx"
+    is_there = beside and _is_whole(path, Weights(reference.digest, reference.size_bytes))
+    data = path.read_bytes() if is_there else store.get(reference)
     weights = weights_beside(data) if beside else ()
     if not weights:
         return data
@@ -178,7 +180,6 @@ def get(beside: int, reference: Reference, store: Store[object], folder: Path) -
         raise OSError(errno.ENOSPC, f"{reference.digest}: expected {needed} bytes for its weights, got {free}", folder)
     for each in missing:
         store.get_file(each, folder / each.digest)
-    path = folder / f"{reference.digest.removeprefix('sha256:')}.onnx"
     path.write_bytes(data)
     return path
 

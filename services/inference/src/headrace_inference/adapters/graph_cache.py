@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 from headrace_engines import beside
 from headrace_engines.errors import NotAModel
 from headrace_runtime.errors import Corrupt, Unprocessable
-from headrace_runtime.local_files import replace_file
+from headrace_runtime.local_files import TEMPORARY, replace_file
 from headrace_runtime.object_store import ObjectStore, verify
 
 from headrace_inference.core.releases import Graph
@@ -28,15 +29,15 @@ class GraphCache:
         self._store = store
         self._folder = folder
 
-    def get(self, graph: Graph) -> beside.Graph:
+    def get(self, graph: Graph, used: Callable[[], Collection[str]] = tuple) -> beside.Graph:
         """Return a graph, verified: its bytes, or its file with its weights beside it. From the folder, else the store.
 
-        Raises what the store raises, Unprocessable for one whose weights cannot be told, and OSError where they cannot
-        be kept.
+        Where the disk has no room for weights, graphs make it that have none of the digests `used`. Raises what the
+        store raises, Unprocessable for one whose weights cannot be told, and OSError where they cannot be kept.
         """
         if graph.beside_bytes:
             try:
-                return beside.get(graph.beside_bytes, graph, self._store, self._folder)
+                return self._beside(graph, used)
             except NotAModel as error:
                 raise Unprocessable(f"graph {graph.digest}: {error}") from error
         path = self._path(graph.digest)
@@ -46,12 +47,23 @@ class GraphCache:
             self._keep(path, data)
         return data
 
-    def tidy(self, used: Collection[str]) -> None:
-        """Remove all but the graphs with these digests and the last few others."""
+    def _beside(self, graph: Graph, used: Callable[[], Collection[str]]) -> beside.Graph:
+        try:
+            return beside.get(graph.beside_bytes, graph, self._store, self._folder)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        self.tidy({graph.digest, *used()}, spare=0)
+        return beside.get(graph.beside_bytes, graph, self._store, self._folder)
+
+    def tidy(self, used: Collection[str], spare: int = SPARE) -> None:
+        """Remove all but the graphs with these digests, the last few others, and what a fetch that was killed left."""
         kept = {self._path(digest) for digest in used}
         try:
-            spare = [path for path in self._folder.glob("*.onnx") if path not in kept]
-            for path in sorted(spare, key=lambda path: path.stat().st_mtime_ns, reverse=True)[SPARE:]:
+            others = [path for path in self._folder.glob("*.onnx") if path not in kept]
+            for path in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)[spare:]:
+                path.unlink()
+            for path in self._folder.glob(f"{TEMPORARY}*"):
                 path.unlink()
             self._tidy_weights()
         except OSError as error:

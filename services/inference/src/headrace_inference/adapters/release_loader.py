@@ -161,7 +161,7 @@ class ReleaseLoader(Background):
                 self._book.loaded(release)
                 self._serve(loaded)
                 self._tell()
-        self._graphs.tidy(self._book.digests())
+        self._graphs.tidy(self._used())
 
     def _failed(self, release: Release, error: Exception) -> None:
         metrics.LOAD_FAILURES.labels(*release.place).inc()
@@ -189,8 +189,12 @@ class ReleaseLoader(Background):
         metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
         return loaded
 
+    def _used(self) -> set[str]:
+        with self._changed:
+            return self._book.digests()
+
     def _model(self, release: Release) -> EngineModel:
-        graph = self._graphs.get(release.graph)
+        graph = self._graphs.get(release.graph, self._used)
         self._trial.attempt(release.graph, graph)
         return EngineModel(graph, self._max_rows, self._run_limit)
 
