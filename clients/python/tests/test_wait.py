@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from headrace.events.v1.run_pb2 import RUN_KIND_MEASUREMENT
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_client import waiting
 from headrace_client.stages import Goal, Wanted, stages
@@ -77,6 +78,15 @@ def test_ends_at_once_when_everything_is_done(headrace, registry, canned):
     started = time.monotonic()
     assert headrace("wait", "digits").exit_code == 0
     assert time.monotonic() - started < 5
+
+
+def test_a_class_that_no_compressor_measures_is_not_waited_for(headrace, registry, canned):
+    released = canned.released_state()
+    released.runs.add().MergeFrom(canned.compression(RUNNING))
+    released.runs[-1].kind = RUN_KIND_MEASUREMENT
+    registry.states = [released]
+    result = headrace("wait", "digits", "--timeout", "2s")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("until", ["frozen", "trained"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,10 +245,11 @@ def test_cheaper_variants_are_loaded_beside_the_one_that_is_served(
     unread = CheaperVariant("y", stored(store, make_graph(4)))
     fetch = loader._graphs.get
 
-    def get(wanted: Graph) -> beside.Graph:
+    def get(wanted: Graph, used: Callable[[], Collection[str]]) -> beside.Graph:
+        assert wanted.digest in used()
         if wanted == unread.graph:
             raise OSError("no space left on device")
-        return fetch(wanted)
+        return fetch(wanted, used)
 
     monkeypatch.setattr(loader._graphs, "get", get)
     release = make_release(graph=stored(store, graph), variant="fp32", cheaper=(broken, unread, int8))
