@@ -116,3 +116,20 @@ def test_a_recalibration_has_its_classes_measured_anew(asked, ledger, world):
     released, again = ledger.learn(world.compressed(request))
     assert [each.cpu_class for each in released.classes] == ["avx2"]
     assert (again.cpu_class, again.candidate.dataset) == ("amx-int8", request.candidate.dataset)
+
+
+def test_what_came_too_late_is_served_once_its_version_is_back(asked, ledger, world):
+    (request,) = ledger.learn(world.frozen(named(world, "avx2", "amx-int8"), 2))
+    (compression,) = ledger.learn(world.trained(request))
+    ledger.learn(world.compressed(compression, right=145))
+    assert ledger.learn(measured(world, asked)) == []
+    back, again = ledger.grant(Rollback("digits", 1))
+    assert [each.cpu_class for each in back.classes] == ["avx2"]
+    assert again == replace(asked, spec=again.spec)
+    assert [each.cpu_class for each in ledger.decide(measured(world, again)).classes] == ["avx2", "amx-int8"]
+
+
+def test_a_run_that_nobody_does_keeps_nothing_of_a_version_that_is_let_go(asked, ledger, world):
+    version = ledger.catalogue.versions["digits", asked.candidate.version_id]
+    ledger.write(facts.VersionRetired("digits", "digits", version.trained.version_id))
+    assert asked.run_id not in roots(ledger.catalogue, {}, START).live_runs

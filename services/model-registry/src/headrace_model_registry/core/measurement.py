@@ -45,7 +45,10 @@ def wanted(fact: Input, decisions: list[Decision], catalogue: Catalogue) -> list
 
 
 def _missing(released: ModelReleased, spec: PipelineSpec | None, catalogue: Catalogue) -> list[CompressionRequested]:
-    """Return the measurements of a release that were not made or asked for; `spec` is the one in force if not known."""
+    """Return the measurements that a release has not, but for those under way; `spec` is the one in force if not known.
+
+    One that was made while another version was served is asked for again: whoever gets it finds its result.
+    """
     pipeline = released.pipeline
     applied, made_by = catalogue.pipelines.get(pipeline), _made_by(pipeline, released.version_id, catalogue)
     if applied is None or made_by is None or not released.classes:
@@ -62,7 +65,7 @@ def _missing(released: ModelReleased, spec: PipelineSpec | None, catalogue: Cata
         if cpu_class not in known
     ]
     runs = [(request, catalogue.runs.get(request.run_id)) for request in requests]
-    return [request for request, run in runs if run is None or run.state is RunState.FAILED]
+    return [request for request, run in runs if run is None or run.state is not RunState.RUNNING]
 
 
 def _made_by(pipeline: str, version_id: str, catalogue: Catalogue) -> CompressionRequested | None:

@@ -2,7 +2,8 @@
 
 * Everything that is served, and every version that was not retired, with its dataset and what a rollback would serve.
 * The dataset that a pipeline froze last; every one, unless the pipeline says what it retains.
-* What runs that are asked for and have not ended read, and their folders as a whole.
+* What runs that are asked for and have not ended read, and their folders as a whole; but not what measurements of
+  retired versions do, for whose class there may be no compressor.
 * The history of each pipeline in force: the segments that its windows may take.
 * The file that a spec names: of a pipeline in force, a run that has not ended, or a version that was not retired.
 
@@ -70,7 +71,7 @@ def roots(catalogue: Catalogue, histories: Histories, moment: datetime) -> Roots
                 _add_named(found, applied.spec)
             _add_pipeline(found, home, pipeline, keeps_all=keeps_all)
         for run in home.runs.values():
-            if run.state in (RunState.RUNNING, RunState.WAITING) or (is_gone and _may_go_on(run, moment)):
+            if _is_under_way(run, home) or (is_gone and _may_go_on(run, moment)):
                 _add_run(found, run)
         for release in (*home.aliases.values(), *_of_kept(home)):
             for graph in _served(release.released):
@@ -142,6 +143,14 @@ def _add_named(found: Roots, spec: PipelineSpec) -> None:
             found.folders.add(network.digest)
         else:
             found.artifacts.setdefault(Artifact("", network.digest, network.size_bytes), SPEC)
+
+
+def _is_under_way(run: RunRecord, home: Catalogue) -> bool:
+    """Tell whether a run has not ended. What is measured of a version that was retired counts for nothing."""
+    if run.state not in (RunState.RUNNING, RunState.WAITING):
+        return False
+    version = None if run.holds_up else home.versions.get((run.request.pipeline, run.subject))
+    return version is None or version.state is not VersionState.RETIRED
 
 
 def _may_go_on(run: RunRecord, moment: datetime) -> bool:
