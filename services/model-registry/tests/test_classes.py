@@ -133,3 +133,23 @@ def test_a_run_that_nobody_does_keeps_nothing_of_a_version_that_is_let_go(asked,
     version = ledger.catalogue.versions["digits", asked.candidate.version_id]
     ledger.write(facts.VersionRetired("digits", "digits", version.trained.version_id))
     assert asked.run_id not in roots(ledger.catalogue, {}, START).live_runs
+
+
+def test_what_was_measured_of_variants_from_before_is_not_remembered(asked, ledger, world):
+    (training,) = ledger.learn(world.frozen(named(world, "avx2", "amx-int8"), 2))
+    assert ledger.learn(world.failed(training)) == []
+    (request,) = ledger.grant(Recalibration("digits"))
+    _, again = ledger.learn(world.compressed(request))
+    ledger.decide(measured(world, again))
+    (version,) = ledger.catalogue.versions.values()
+    assert ledger.learn(measured(world, asked, agreement=0.4)) == []
+    assert [*ledger.catalogue.versions.values()] == [version]
+
+
+def test_what_is_measured_while_a_recalibration_fails_is_served(asked, ledger, world):
+    (training,) = ledger.learn(world.frozen(named(world, "avx2", "amx-int8"), 2))
+    assert ledger.learn(world.failed(training)) == []
+    (request,) = ledger.grant(Recalibration("digits"))
+    assert len(ledger.decide(measured(world, asked)).classes) == 2
+    assert ledger.learn(world.failed(request)) == []
+    assert len(ledger.catalogue.aliases["digits", "champion"].released.classes) == 2

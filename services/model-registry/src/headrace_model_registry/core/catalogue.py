@@ -129,6 +129,12 @@ class Catalogue:
         latest = next((run for run in self._latest_runs(pipeline) if run.state not in never and run.holds_up), None)
         return latest is not None and latest.state is RunState.RUNNING and latest.request.run_id != ended
 
+    def made_by(self, pipeline: str, version_id: str, ending: str = "") -> CompressionRequested | None:
+        """Return what the variants of a version were made by, `ending` being a run whose end is not recorded yet."""
+        done = (run for run in self._latest_runs(pipeline) if run.holds_up and run.subject == version_id)
+        made = (run for run in done if run.state is RunState.SUCCEEDED or run.request.run_id == ending)
+        return next((run.request for run in made if isinstance(run.request, CompressionRequested)), None)
+
     def is_older(self, one: ModelTrained, other: ModelTrained) -> bool:
         """Return whether one version learned from older data than another: from a dataset that was frozen before.
 
@@ -231,8 +237,11 @@ class Catalogue:
         version = self.versions.get((event.pipeline, event.version_id))
         if version is None:
             return
-        run = self.runs.get(event.run_id)
-        if run is not None and not run.holds_up:
+        run, made_by = self.runs.get(event.run_id), self.made_by(event.pipeline, event.version_id)
+        request = run and run.request
+        if isinstance(request, CompressionRequested) and request.cpu_class:
+            if made_by is None or made_by.candidate.dataset != request.candidate.dataset:
+                return  # its variants are of other rows than those that are there by now
             others = tuple(each for each in version.elsewhere if each.cpu_class != event.cpu_class)
             measured = replace(version, elsewhere=(*others, ClassMeasurement(event.cpu_class, event.variants)))
         else:

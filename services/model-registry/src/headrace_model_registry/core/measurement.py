@@ -41,16 +41,19 @@ def wanted(fact: Input, decisions: list[Decision], catalogue: Catalogue) -> list
         served = [release.released for release in catalogue.aliases.values()]
         released = [each for each in served if (each.pipeline, each.alias) == (fact.pipeline, CHAMPION)]
     in_force = fact.spec if isinstance(fact, PipelineApplied) else None
-    return [request for each in released for request in _missing(each, in_force, catalogue)]
+    ending = fact.run_id if isinstance(fact, ModelCompressed) else ""
+    return [request for each in released for request in _missing(each, in_force, ending, catalogue)]
 
 
-def _missing(released: ModelReleased, spec: PipelineSpec | None, catalogue: Catalogue) -> list[CompressionRequested]:
+def _missing(
+    released: ModelReleased, spec: PipelineSpec | None, ending: str, catalogue: Catalogue
+) -> list[CompressionRequested]:
     """Return the measurements that a release has not, but for those under way; `spec` is the one in force if not known.
 
     One that was made while another version was served is asked for again: whoever gets it finds its result.
     """
     pipeline = released.pipeline
-    applied, made_by = catalogue.pipelines.get(pipeline), _made_by(pipeline, released.version_id, catalogue)
+    applied, made_by = catalogue.pipelines.get(pipeline), catalogue.made_by(pipeline, released.version_id, ending)
     if applied is None or made_by is None or not released.classes:
         return []
     spec = spec or applied.spec
@@ -68,14 +71,6 @@ def _missing(released: ModelReleased, spec: PipelineSpec | None, catalogue: Cata
     return [request for request, run in runs if run is None or run.state is not RunState.RUNNING]
 
 
-def _made_by(pipeline: str, version_id: str, catalogue: Catalogue) -> CompressionRequested | None:
-    """Return the request that the variants of a version were made by last."""
-    runs = [run for run in reversed(catalogue.runs.values()) if run.holds_up and run.state is not RunState.FAILED]
-    requests = [run.request for run in runs if isinstance(run.request, CompressionRequested)]
-    own = (each for each in requests if (each.pipeline, each.candidate.version_id) == (pipeline, version_id))
-    return next(own, None)
-
-
 def released(fact: ModelCompressed, request: CompressionRequested, catalogue: Catalogue) -> list[Decision]:
     """Return the release of a version on a class that it was measured on; nothing when it is served no more.
 
@@ -83,7 +78,7 @@ def released(fact: ModelCompressed, request: CompressionRequested, catalogue: Ca
     """
     version = catalogue.versions[fact.pipeline, fact.version_id]
     champion = catalogue.aliases.get((version.trained.model, CHAMPION))
-    made_by = _made_by(fact.pipeline, fact.version_id, catalogue)
+    made_by = catalogue.made_by(fact.pipeline, fact.version_id)
     if champion is None or champion.released.version_id != fact.version_id or made_by is None:
         return []
     if made_by.candidate.dataset != request.candidate.dataset:
