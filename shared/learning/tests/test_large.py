@@ -15,7 +15,7 @@ from headrace_learning.evaluation import evaluate, logits_of, predict
 from headrace_learning.export import export_graph
 from headrace_learning.families.mlp import mlp
 from headrace_learning.features import Feature
-from headrace_learning.graphs import class_values, task_of_graph, with_logits
+from headrace_learning.graphs import CLASSES, class_values, task_of_graph, with_logits
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.calibration import of_columns
 from headrace_learning.methods.method import Made, NotApplicable, Source
@@ -61,6 +61,19 @@ def test_a_graph_answers_with_weights_beside_it(model: ServedClassifier, tmp_pat
     assert held is None or held > sum(each.size_bytes for each in weights)
     truth = predict(one, ROWS).labels
     assert evaluate(parts, ROWS, truth) == evaluate(one, ROWS, truth)
+
+
+def test_many_classes_are_known_where_they_lie_beside_a_variant(model: ServedClassifier, tmp_path: Path) -> None:
+    classes = list(range(80))
+    graph = export_graph(
+        ServedClassifier(model.features, (40,), mlp(40, [64], 80)), classes, ROWS, folder=tmp_path
+    ).data
+    made = METHODS["float16-weights"].make(Source(graph), SECTIONS["float16-weights"])
+    assert isinstance(made, Made)
+    (held,) = (each for each in large.structure_of(made.graph).graph.initializer if each.name == CLASSES)
+    assert held.external_data
+    assert class_values(made.graph) == classes
+    assert evaluate(made.graph, ROWS, predict(graph, ROWS).labels)["accuracy"] > 0.9
 
 
 def test_the_same_model_has_the_same_name_and_weights_again(model: ServedClassifier, tmp_path: Path) -> None:

@@ -22,10 +22,9 @@ from headrace_data.tasks import TASKS, Task, task_of_outputs
 from headrace_data.tasks.classification import LABEL
 from headrace_engines.beside import Graph
 from headrace_engines.properties import LABELS, OPTIONAL, STEPS
-from onnx import numpy_helper
 
 from headrace_learning.errors import NotAServedGraph
-from headrace_learning.large import as_graph, folder_of, structure_of
+from headrace_learning.large import as_graph, folder_of, structure_of, values_of
 
 LOGITS = "logits"
 CLASSES = "classes"
@@ -40,7 +39,7 @@ def class_values(graph: Graph) -> list[int] | list[str]:
     """Return the label values that the graph answers with, in the order of the probabilities' columns."""
     for initializer in structure_of(graph).graph.initializer:
         if initializer.name == CLASSES:
-            values = numpy_helper.to_array(initializer)
+            values = values_of(initializer, folder_of(graph))
             # ONNX holds strings as bytes: numpy gives them back as objects.
             return [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
     raise NotAServedGraph(f"graph: expected a constant named {CLASSES!r} with the label values, found none")
