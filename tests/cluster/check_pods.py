@@ -27,7 +27,7 @@ from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED
 from headrace_trainer.adapters.api_server import ApiRefused, JobSetApi
 from headrace_trainer.adapters.pods import Pods
 from headrace_trainer.child import alone
-from headrace_trainer.core.pods import API, RUN_LABEL, Attempt, Group, Template, job_set
+from headrace_trainer.core.pods import API, RUN_LABEL, Attempt, Group, Template, job_set, key_of
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1] / "scripts"), str(HERE), str(HERE.parent / "families")]
@@ -326,7 +326,7 @@ def test_the_production_examples_pods_are_taken(installed: Installation, attempt
 def test_pods_go_with_the_trainers_pod(installed: Installation, template: Template, attempt: Attempt) -> None:
     owner = ("headrace-trainer-1", installed.uid("headrace-trainer-1"))
     installed.api.create(job_set(template, attempt, owner))
-    assert installed.api.named({RUN_LABEL: attempt.key})
+    assert installed.api.named({RUN_LABEL: key_of(template, attempt.run_id)})
     installed.cluster.api.call("DELETE", f"/api/v1/namespaces/{installed.namespace}/pods/{owner[0]}")
     gone(installed)
 

@@ -32,6 +32,8 @@ class Cluster:
         self.sets: dict[str, Object] = {}
         self.refusals: list[tuple[int, str]] = []
         """What is answered to those who make something, one after the other, before they are let."""
+        self.busy_deletions = 0
+        """How many of those who delete something are told to come again."""
         self.answers_lost = 0
         """To how many who make something nothing is answered, although it is made."""
         self.asked: list[str] = []
@@ -62,6 +64,9 @@ class Cluster:
         if held_one is None:
             return 404, status(f'jobsets.jobset.x-k8s.io "{name}" not found')
         if method == "DELETE":
+            if self.busy_deletions:
+                self.busy_deletions -= 1
+                return 429, status("the server has received too many requests")
             del self.sets[name]
         return 200, held_one
 

@@ -118,6 +118,14 @@ def test_a_worker_that_stops_deletes_it(begin: Callable[..., Pods], cluster: Clu
     assert child.code == ABANDONED
 
 
+def test_a_deletion_is_tried_again(begin: Callable[..., Pods], cluster: Cluster) -> None:
+    child = begin()
+    held(cluster)
+    cluster.busy_deletions = 3
+    child.stop()
+    assert (cluster.sets, child.ended) == ({}, True)
+
+
 def test_a_refusal_is_waited_out_until_patience_ends(begin: Callable[..., Pods], cluster: Cluster) -> None:
     cluster.refusals = [(403, "exceeded quota: gpus")] * 3
     child = begin()

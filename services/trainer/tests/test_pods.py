@@ -13,7 +13,18 @@ from headrace.events.v1 import pipeline_pb2, run_pb2
 from headrace_runtime.errors import SettingsInvalid
 from headrace_runtime.settings import load_settings
 from headrace_trainer.adapters.api_server import JobSetApi
-from headrace_trainer.core.pods import RUN_LABEL, Attempt, Group, Spread, State, Template, job_set, name_of, state_of
+from headrace_trainer.core.pods import (
+    RUN_LABEL,
+    Attempt,
+    Group,
+    Spread,
+    State,
+    Template,
+    job_set,
+    key_of,
+    name_of,
+    state_of,
+)
 from headrace_trainer.settings import Settings
 from headrace_trainer.transport.consumer import training
 
@@ -52,11 +63,11 @@ LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 
 
 def test_it_is_the_installations_pods_with_the_runs_group() -> None:
-    before = copy.deepcopy(WRITTEN)
+    before, key = copy.deepcopy(WRITTEN), key_of(Template.read(json.dumps(WRITTEN)), ATTEMPT.run_id)
     made = job_set(Template.read(json.dumps(WRITTEN)), ATTEMPT, ("trainer-0", "uid-1"))
     assert before == WRITTEN
     name, spec = made["metadata"]["name"], made["spec"]
-    assert made["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "training", RUN_LABEL: ATTEMPT.key}
+    assert made["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "training", RUN_LABEL: key}
     assert made["metadata"]["annotations"] == {
         "note": "kept",
         "headrace/run-id": "train-7.A_b",
@@ -72,7 +83,7 @@ def test_it_is_the_installations_pods_with_the_runs_group() -> None:
     job = jobs["template"]["spec"]
     assert (jobs["replicas"], job["parallelism"], job["completions"]) == (1, 2, 2)
     pod = job["template"]
-    assert pod["metadata"]["labels"] == {"app.kubernetes.io/component": "training", RUN_LABEL: ATTEMPT.key}
+    assert pod["metadata"]["labels"] == {"app.kubernetes.io/component": "training", RUN_LABEL: key}
     assert pod["spec"]["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     (container,) = pod["spec"]["containers"]
     assert container["resources"] == {"limits": {"nvidia.com/gpu": 8}}
@@ -101,6 +112,13 @@ def test_names_of_pods_are_labels_of_dns() -> None:
         assert len(f"{made}-pods-0-1023-abcde") <= 63
     assert name_of(template, ATTEMPT) == name_of(template, ATTEMPT)
     assert len({name_of(template, Attempt(run, 1, "p", "", "", Group(1, 1))) for run in ("a", "A", "a.")}) == 3
+
+
+def test_the_same_run_of_another_installation_is_another() -> None:
+    names = [f"a-release-that-is-rather-long-of-{place}-run" for place in "ab"]
+    one, other = (job_set(Template.read(json.dumps(WRITTEN | {"name": each})), ATTEMPT)["metadata"] for each in names)
+    assert one["name"] != other["name"]
+    assert one["labels"][RUN_LABEL] != other["labels"][RUN_LABEL]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from headrace_trainer.core.pods import (
     Template,
     is_of,
     job_set,
+    key_of,
     name_of,
     state_of,
 )
@@ -85,7 +86,7 @@ class Pods:
         patience_s: float,
         owner: Owner | None = None,
     ) -> None:
-        self._api, self._attempt = api, attempt
+        self._api, self._attempt, self._key = api, attempt, key_of(template, attempt.run_id)
         self._name, self._made = name_of(template, attempt), job_set(template, attempt, owner)
         self._hearing = Hearing(store, attempt.assignment.removesuffix(ASSIGNMENT))
         self._patience_s = patience_s
@@ -138,11 +139,16 @@ class Pods:
             self._delete()
 
     def _delete(self) -> None:
-        try:
-            self._api.delete(self._name)
-        except (ApiRefused, ApiUnreachable) as error:
-            # Its owner's end, its time, or the next attempt makes up for it.
-            logger.warning("JobSet %s is left: %s", self._name, error)
+        """Delete it, as well as can be: nobody may be there to do it after this."""
+        until_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return self._api.delete(self._name)
+            except (ApiRefused, ApiUnreachable) as error:
+                if time.monotonic() >= until_s:
+                    # Its owner's end, its time, or the next attempt makes up for it.
+                    return logger.warning("JobSet %s is left: %s", self._name, error)
+            time.sleep(POLL_S)
 
     def _insist(self, step: Callable[[], bool]) -> None:
         """Do a step until it says that it is done. Raises _Over when patience or the lease ends, or it never can."""
@@ -172,7 +178,7 @@ class Pods:
 
     def _clear(self) -> bool:
         """Delete what other attempts have left. Returns whether nothing is there any more."""
-        names = self._api.named({RUN_LABEL: self._attempt.key})
+        names = self._api.named({RUN_LABEL: self._key})
         for name in names:
             self._api.delete(name)
         return not names

@@ -21,7 +21,7 @@ Owner = tuple[str, str]
 
 API: Final = "jobset.x-k8s.io/v1alpha2"
 RUN_LABEL: Final = "headrace/run"
-"""Label of the JobSets of one run, whatever the attempt; its value is `Attempt.key`."""
+"""Label of the JobSets of one run, whatever the attempt; its value is `key_of`."""
 PORT: Final = 29500
 """Where the processes of a run meet: torchrun's own."""
 _DIGEST: Final = "headrace/assignment-digest"
@@ -125,21 +125,21 @@ class Attempt:
     trace: Mapping[str, str] = field(default_factory=dict)
     """Variables by which what the pods log belongs to the worker's trace."""
 
-    @property
-    def key(self) -> str:
-        """What tells the run from others where its id is too long."""
-        return hashlib.sha256(self.run_id.encode()).hexdigest()[:12]
+
+def key_of(template: Template, run_id: str) -> str:
+    """Return what tells a run from others where its id is too long, and from the same run of another installation."""
+    return hashlib.sha256(f"{template.name}/{run_id}".encode()).hexdigest()[:12]
 
 
 def name_of(template: Template, attempt: Attempt) -> str:
     """Return the name of an attempt's JobSet: the same for the same attempt."""
-    tail = f"-{attempt.key}-{attempt.number}"
+    tail = f"-{key_of(template, attempt.run_id)}-{attempt.number}"
     return template.name[: _LONGEST_NAME - len(tail)].rstrip("-") + tail
 
 
 def job_set(template: Template, attempt: Attempt, owner: Owner | None = None) -> Object:
     """Return the JobSet of an attempt. `owner` is the pod with whose end it goes."""
-    name, labels = name_of(template, attempt), {RUN_LABEL: attempt.key}
+    name, labels = name_of(template, attempt), {RUN_LABEL: key_of(template, attempt.run_id)}
     about: Object = {
         "name": name,
         "labels": {**template.labels, **labels},
