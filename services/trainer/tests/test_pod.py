@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +18,10 @@ import pytest
 from headrace_data.manifest import Manifest
 from headrace_data.spec import MlpNetwork, Pipeline
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs.child import DONE
+from headrace_runtime.runs.child import DONE, REFUSED
 from headrace_runtime.runs.folder import ASSIGNMENT, RunFolder, output_prefix
 from headrace_runtime.runs.relay import Ended, Hearing
+from headrace_trainer.pod import lead
 
 OUTPUT = output_prefix("podded", 1)
 
@@ -87,6 +89,26 @@ def test_a_pod_says_everything_that_it_was_not_told(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "HEADRACE_ASSIGNMENT: Field required" in said
+
+
+def test_what_a_child_says_while_all_pods_are_ended_is_told(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_trainer.pod._LAST_WORD_S", 60.0)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    told = {"run_id": "podded", "attempt": 1, "output": OUTPUT, "store_url": store.url, "spec": "{}"}
+    (file := tmp_path / ASSIGNMENT).write_text(json.dumps(told))
+    ending = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    ending.start()
+    try:
+        code = lead(file, store, OUTPUT)
+    finally:
+        ending.join()
+        signal.signal(signal.SIGTERM, before)
+    _, ended = Hearing(store, OUTPUT).hear()
+    assert ended is not None
+    assert (ended.code, code) == (REFUSED, REFUSED)
+    assert ended.reason
 
 
 def test_a_pod_that_waits_for_a_name_ends_when_it_is_told(store: ObjectStore, environment: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs.child import Assignment, run_child
+from headrace_runtime.runs.child import Assignment, WorkRefused, run_child
 
 if TYPE_CHECKING:
     from headrace_learning.training.ports import Progress
@@ -30,6 +30,7 @@ _IMPORTS = ("torch", "headrace_trainer.transport.assignments", "headrace_trainer
 def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
     """Train the version that the assignment asks for, in as many processes as it asks for, and return the result."""
     # Imported late: the process holds its lease from its first moment.
+    from headrace_data.errors import DataError
     from headrace_data.spec import parse_canonical
     from headrace_learning.training.compute import processes_of
     from headrace_runtime.process.cores import available_cores
@@ -37,7 +38,11 @@ def work(assignment: Assignment, progress: Progress) -> dict[str, Any]:
 
     from headrace_trainer.settings import Settings
 
-    settings, compute = load_settings(Settings), parse_canonical(assignment["spec"].encode()).train.compute
+    settings = load_settings(Settings)
+    try:
+        compute = parse_canonical(assignment["spec"].encode()).train.compute
+    except DataError as error:
+        raise WorkRefused(str(error)) from error
     if group := assignment.get("group"):
         # The pods know their assignment by its digest, and need no secret.
         nodes, processes, secret = group["pods"], group["processes"], ""

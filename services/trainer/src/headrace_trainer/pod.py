@@ -38,8 +38,11 @@ from headrace_trainer.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0
+_MOMENT_S: Final = 0.1
 _PATIENCE_S: Final = 300.0
 """How long a pod tries to read what is to be done, and to write how its child ended."""
+_LAST_WORD_S: Final = 5.0
+"""How long a pod that is told to end waits for its child to end by itself, and say why."""
 _LOOK_FOR: Final = timedelta(seconds=10)
 """How long one look for the meeting takes."""
 _BAD: Final = 2
@@ -113,6 +116,10 @@ def lead(file: Path, store: ObjectStore, output: str) -> int:
     while not child.ended and not stopping.wait(_LOOK_S):
         if lines := list(child.lines()):
             _tell(telling, lines)
+    # Where another pod's part failed all pods are told to end: this one's child may be about to say why.
+    until_s = time.monotonic() + _LAST_WORD_S
+    while not child.ended and time.monotonic() < until_s:
+        time.sleep(_MOMENT_S)
     was_stopped = not child.ended
     child.stop()
     if was_stopped:
