@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,3 +51,21 @@ def test_that_of_a_process_that_was_killed_goes_with_the_next_one(temporary: Pat
     assert (left / "weights").exists()
     with working_folder() as folder:
         assert list(temporary.iterdir()) == [folder]
+
+
+def test_one_that_another_takes_for_left_before_it_is_locked_is_not_used(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make, others = list[str](), tempfile.mkdtemp, list[int]()
+
+    def taken(prefix: str) -> str:
+        made.append(make(prefix=prefix))
+        if len(made) == 1:
+            others.append(os.open(made[0], os.O_RDONLY))
+            fcntl.flock(others[0], fcntl.LOCK_EX)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken)
+    with working_folder() as folder:
+        assert str(folder) == made[1]
+    os.close(others[0])

@@ -53,12 +53,13 @@ def working_folder() -> Iterator[Path]:
         with suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
     with ExitStack() as held:
-        folder = None
-        while folder is None or not folder.exists():
+        while True:
             folder = Path(tempfile.mkdtemp(prefix=_WORKING))
-            # Whoever looks before it is locked takes it for one that was left.
-            with suppress(OSError):
+            # Whoever looks before it is locked takes it for one that was left: it is that one's then.
+            with suppress(BlockingIOError, FileNotFoundError):
                 held.enter_context(_locked(folder))
+                if folder.exists():
+                    break
         try:
             yield folder
         finally:
