@@ -237,9 +237,10 @@ class Catalogue:
         version = self.versions.get((event.pipeline, event.version_id))
         if version is None:
             return
-        run, made_by = self.runs.get(event.run_id), self.made_by(event.pipeline, event.version_id)
+        run = self.runs.get(event.run_id)
         request = run and run.request
         if isinstance(request, CompressionRequested) and request.cpu_class:
+            made_by = self.made_by(event.pipeline, event.version_id)
             if made_by is None or made_by.candidate.dataset != request.candidate.dataset:
                 return  # its variants are of other rows than those that are there by now
             others = tuple(each for each in version.elsewhere if each.cpu_class != event.cpu_class)
