@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from headrace.events.v1 import artifact_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace_compressor.transport.converters import to_assignment, to_fact
 
@@ -111,3 +112,10 @@ def test_a_result_becomes_the_fact_with_the_variants_in_their_order() -> None:
         attempt=2,
     )
     assert to_fact(_command(), result).champion_id == ""
+
+
+def test_what_a_compressor_of_before_measured_on_its_own_class_is_not_that_of_another() -> None:
+    command = _command()
+    command.cpu_class = "amx-int8"
+    with pytest.raises(ValueError, match="expected measurements of amx-int8, got those of avx2"):
+        to_fact(command, {"cpu_class": "avx2", "variants": [], "evaluations": [], "attempt": 1})

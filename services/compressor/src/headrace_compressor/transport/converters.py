@@ -17,7 +17,12 @@ def to_assignment(command: run_pb2.CompressionRequested, cpu_class: str) -> dict
 
 
 def to_fact(command: run_pb2.CompressionRequested, result: Mapping[str, Any]) -> model_pb2.ModelCompressed:
-    """Return the fact that a child's result amounts to."""
+    """Return the fact that a child's result amounts to.
+
+    Raises ValueError for one of another class than the command names, as compressors of before measured it.
+    """
+    if command.cpu_class not in ("", result["cpu_class"]):
+        raise ValueError(f"expected measurements of {command.cpu_class}, got those of {result['cpu_class']}")
     return model_pb2.ModelCompressed(
         run_id=command.run_id,
         pipeline=command.pipeline,
