@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from headrace_runtime.errors import HeadraceError, Unavailable
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs.child import ABANDONED, DONE, FAILED, Progress
+from headrace_runtime.runs.child import ABANDONED, DONE, FAILED, REFUSED, Progress
 from headrace_runtime.runs.child_process import ChildProcess
 from headrace_runtime.runs.folder import ASSIGNMENT
 from headrace_runtime.runs.relay import Ended, Telling
@@ -42,7 +42,7 @@ _MOMENT_S: Final = 0.1
 _PATIENCE_S: Final = 300.0
 """How long a pod tries to read what is to be done, and to write how its child ended."""
 _LAST_WORD_S: Final = 5.0
-"""How long a pod that is told to end waits for its child to end by itself, and say why."""
+"""How long a pod that is told to end waits for its child's result, or refusal."""
 _LOOK_FOR: Final = timedelta(seconds=10)
 """How long one look for the meeting takes."""
 _BAD: Final = 2
@@ -116,13 +116,13 @@ def lead(file: Path, store: ObjectStore, output: str) -> int:
     while not child.ended and not stopping.wait(_LOOK_S):
         if lines := list(child.lines()):
             _tell(telling, lines)
-    # Where another pod's part failed all pods are told to end: this one's child may be about to say why.
-    until_s = time.monotonic() + _LAST_WORD_S
+    was_stopped, until_s = not child.ended, time.monotonic() + _LAST_WORD_S
     while not child.ended and time.monotonic() < until_s:
         time.sleep(_MOMENT_S)
-    was_stopped = not child.ended
     child.stop()
-    if was_stopped:
+    # All pods are told to end where another one's part failed, as when the work is refused. What else the child says of
+    # a group that is being ended is what that did to it, and a queue may begin the group again.
+    if was_stopped and child.code not in (DONE, REFUSED):
         return ABANDONED
     ended, lines = Ended(child.code, child.reason if child.code else ""), list(child.lines())
     until_s = time.monotonic() + _PATIENCE_S

@@ -31,9 +31,9 @@ PR_AUC: Final = Measure("pr_auc", "share", "more", "PR-AUC", "average precision"
 AGREEMENT: Final = "agreement"
 """Share of rows with the same answer as fp32's."""
 LOGIT_ERROR: Final = "relative_logit_error"
+"""Norm of the logits' difference from fp32's, over the norm of fp32's."""
 LEARNED_DIVERGENCE: Final = 0.1
 """Limit of klDivergence, in nats, of variants that learn anew where the spec says none."""
-"""Norm of the logits' difference from fp32's, over the norm of fp32's."""
 DIVERGENCE: Final = "kl_divergence"
 """Mean Kullback-Leibler divergence of the probabilities from fp32's, in nats."""
 CALIBRATION_BINS: Final = 15
