@@ -252,10 +252,11 @@ class AwareVariant(Section):
 
 
 Step = Annotated[
-    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | AwareVariant,
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant,
     pydantic.Field(discriminator="kind"),
 ]
-"""What makes a smaller graph by itself, and so can be a step of a chain."""
+"""What can be a step of a chain. qat begins from the version's weights, and rounds each of them: it would be the first
+step and the last."""
 
 
 class Chain(Section):
@@ -317,7 +318,6 @@ def _called(variant: object) -> str | None:
 
 _BEFORE: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "pruned": ((), "as the first step: it begins from the version's weights"),
-    "qat": ((), "as the first step: it begins from the version's weights"),
     "distilled": (("pruned",), "as the first step, or behind pruned: a student begins anew"),
     "low-rank": (("pruned", "distilled"), "before what rounds weights: it leaves no products to be factored"),
 }
