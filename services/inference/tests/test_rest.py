@@ -166,7 +166,7 @@ def test_a_bad_body_is_a_problem_that_names_it(server: Any, body: Any, words: st
     assert (told["title"], told["status"]) == ("Bad Request", 400)
 
 
-@pytest.mark.parametrize("length", ["x", "-1", "9" * 30, "1000000", "2"])
+@pytest.mark.parametrize("length", ["x", "-1", "9" * 30, "99999", "2"])
 def test_a_bad_length_of_json_is_refused(server: Any, length: str) -> None:
     status, _, _ = server.infer({"inputs": [pixels()]}, {"Inference-Header-Content-Length": length})
     assert status == 400

@@ -6,6 +6,7 @@ import datetime as dt
 import http.client
 import ipaddress
 import json
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -49,7 +50,8 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_mutual_tls(start_server: Callable[..., Any], pair: tuple[Path, Path], foreign_python: str) -> None:
     certificate, key = pair
-    server = start_server(grpc_tls_cert_file=certificate, grpc_tls_key_file=key, grpc_tls_client_ca_file=certificate)
+    files = {"cert_file": certificate, "key_file": key, "client_ca_file": certificate}
+    server = start_server(**{f"grpc_tls_{name}": path for name, path in files.items()}, handshake_timeout_s=3.0)
     command = [foreign_python, str(PROGRAM), server.address, str(certificate), str(key), str(certificate)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -67,6 +69,8 @@ def check_rest(address: str, certificate: Path, key: Path) -> None:
         pass
     with pytest.raises((http.client.BadStatusLine, ConnectionError)), _asked(host, int(port), None):
         pass
+    with socket.create_connection((host, int(port)), timeout=20) as silent:
+        assert silent.recv(1) == b""
     context.load_cert_chain(certificate, key)
     with _asked(host, int(port), context) as answer:
         assert (answer.status, json.loads(answer.read())["ready"]) == (200, True)

@@ -114,7 +114,8 @@ def _rest(settings: Settings) -> Callable[[Plane, Callable[[], bool]], AbstractA
     except ImportError as error:
         raise Unavailable(f"REST needs packages of the extra headrace-inference[rest]: {error}") from error
     at = replace(settings.listening(), address=settings.rest_address)
-    return lambda plane, draining: serving(plane, at, settings.max_message_bytes, draining)
+    most_bytes = (settings.max_message_bytes, settings.max_json_bytes)
+    return lambda plane, draining: serving(plane, at, most_bytes, draining)
 
 
 def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:

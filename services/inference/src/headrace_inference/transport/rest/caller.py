@@ -61,11 +61,14 @@ def whole_number(headers: Mapping[str, str], name: str) -> int | None:
 class Bodies:
     """Reads bodies of at most `most_bytes`, each within `limit_s` seconds, of which `most` may be on their way.
 
+    JSON takes `most_json_bytes` of them at most: others wait while it is read.
+
     When there are more, the oldest that is PATIENCE_S old gives way, so that slow senders keep nobody else out.
     """
 
-    def __init__(self, most_bytes: int, limit_s: float, most: int) -> None:
+    def __init__(self, most_bytes: int, limit_s: float, most: int, most_json_bytes: int | None = None) -> None:
         self._most_bytes = most_bytes
+        self._most_json_bytes = most_bytes if most_json_bytes is None else min(most_bytes, most_json_bytes)
         self._limit_s = limit_s
         self._most = most
         self._unfinished: dict[asyncio.Timeout, float] = {}
@@ -74,17 +77,19 @@ class Bodies:
         """Return a body. Raises InvalidInput, TooLarge, and SlowRequest for one that is not there in time."""
         if headers.get("content-encoding", "identity") != "identity":
             raise InvalidInput(f"header content-encoding: expected none, got {headers['content-encoding'][:64]!r}")
-        if (whole_number(headers, "content-length") or 0) > self._most_bytes:
+        json_bytes = whole_number(headers, JSON_BYTES)
+        most_bytes = self._most_json_bytes if json_bytes is None else self._most_bytes
+        if (json_bytes or 0) > self._most_json_bytes or (whole_number(headers, "content-length") or 0) > most_bytes:
             if "expect" not in headers:
                 await self._discard(receive)
-            raise self._too_large()
+            raise self._too_large(most_bytes)
         message = await receive()
         first: bytes = message.get("body", b"")
-        if not message.get("more_body") and len(first) <= self._most_bytes:
+        if not message.get("more_body") and len(first) <= most_bytes:
             return first
-        return await self._read_on(receive, first)
+        return await self._read_on(receive, first, most_bytes)
 
-    async def _read_on(self, receive: Receive, first: bytes) -> bytes:
+    async def _read_on(self, receive: Receive, first: bytes, most_bytes: int) -> bytes:
         clock = asyncio.get_running_loop().time
         parts, size, more = [first], len(first), True
         limit = asyncio.timeout(self._limit_s)
@@ -92,7 +97,7 @@ class Bodies:
             async with limit:
                 self._make_room(clock())
                 self._unfinished[limit] = clock()
-                while more and size <= self._most_bytes:
+                while more and size <= most_bytes:
                     message = await receive()
                     more = message.get("more_body", False)
                     parts.append(message.get("body", b""))
@@ -101,11 +106,11 @@ class Bodies:
             raise SlowRequest(f"the request did not arrive whole: {size} bytes of its body did") from error
         finally:
             self._unfinished.pop(limit, None)
-        if size > self._most_bytes:
+        if size > most_bytes:
             parts.clear()
             if more:
                 await self._discard(receive)
-            raise self._too_large()
+            raise self._too_large(most_bytes)
         return b"".join(parts)
 
     def _make_room(self, now: float) -> None:
@@ -114,7 +119,8 @@ class Bodies:
             if now - began < PATIENCE_S:
                 raise SlowRequest(f"{self._most} requests are on their way already")
             del self._unfinished[oldest]
-            oldest.reschedule(now)
+            if not oldest.expired():  # else it is on its way out already
+                oldest.reschedule(now)
 
     async def _discard(self, receive: Receive) -> None:
         with suppress(TimeoutError):
@@ -122,5 +128,8 @@ class Bodies:
                 while (await receive()).get("more_body"):
                     pass
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"expected a body of at most {self._most_bytes} bytes, got more")
+    def _too_large(self, most_bytes: int) -> TooLarge:
+        told = f"expected a body of at most {most_bytes} bytes, got more"
+        if self._most_json_bytes == self._most_bytes:
+            return TooLarge(told)
+        return TooLarge(f"{told}; JSON may have {self._most_json_bytes} bytes, more comes as binary data behind it")

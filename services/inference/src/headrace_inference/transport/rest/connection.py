@@ -30,10 +30,13 @@ class Connection(HttpToolsProtocol):
         self._answer = self.app
         self.app = self._answer_here
         self._in_head = False
-        self._head_bytes = 0
+        self._beside_bytes = 0
+        self._went_on = False
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._answered: Any = None
+        """The call that is being answered; `cycle` is the last that came, which may be waiting behind it."""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request, or close what is one too many."""
@@ -48,28 +51,30 @@ class Connection(HttpToolsProtocol):
         self._end_wait()
         self._end_unread()
         self.pipeline.clear()
+        if self._answered is not None:
+            self._answered.disconnected = True
         super().connection_lost(exc)
         for task in self._tasks:
             if task is not None:
                 task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, as long as the head stays within its bounds."""
+        """Read on, as long as what is no body stays within its bounds: heads, but trailers and extensions too."""
+        self._went_on = False
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected a head of {MOST_HEAD_BYTES} bytes")
-                return
+        self._beside_bytes = 0 if self._went_on else self._beside_bytes + len(data)
+        if self._beside_bytes > MOST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected a head of {MOST_HEAD_BYTES} bytes")
+            return
         if self._in_head or self.cycle is None or self.cycle.response_complete:
             self._wait_for_head()
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
 
     def on_headers_complete(self) -> None:
         """Begin a call, unless its head is too large or too many are ahead of it."""
@@ -89,11 +94,13 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, of a call that was begun."""
+        self._went_on = True
         if self.cycle is not None and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a body, of a call that was begun."""
+        self._went_on = True
         if self.cycle is not None and not self.transport.is_closing():
             super().on_message_complete()
 
@@ -146,6 +153,10 @@ class Connection(HttpToolsProtocol):
             head = b"".join(b"%b: %b\r\n" % each for each in headers)
             self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), head, told.body))
         self.transport.close()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     async def _answer_here(self, scope: Any, receive: Any, send: Any) -> None:
         task = asyncio.current_task()

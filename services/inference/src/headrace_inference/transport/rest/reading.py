@@ -7,6 +7,7 @@ null, as JSON has no NaN.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +23,8 @@ from headrace_inference.core.tensors import BYTES, DATATYPES, Datatype, encode_r
 BINARY_SIZE = "binary_data_size"
 BINARY = "binary_data"
 BINARY_OUTPUT = "binary_data_output"
+MOST_DIMENSIONS = 64
+"""As many as arrays may have. The product of more sizes is a number that takes minutes to make."""
 _KEYS = {
     "request": {"id", "model_name", "model_version", "parameters", "inputs", "outputs"},
     "input": {"name", "shape", "datatype", "parameters", "data"},
@@ -90,8 +93,8 @@ def read_json(text: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise InvalidInput(f"expected each name once, got {max(names, key=names.count)!r} again")
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidInput(f"expected each name once, got {name!r} again")
     return found
 
 
@@ -171,6 +174,8 @@ def _flat(data: Any, rank: int, where: str) -> list[Any]:
 def _shape(given: Any, where: str) -> list[int]:
     if type(given) is not list or not all(type(size) is int and 0 <= size < 2**63 for size in given):
         raise InvalidInput(f"{where}: expected a shape, a list of whole numbers from 0, got {_shown(given)}")
+    if len(given) > MOST_DIMENSIONS:
+        raise InvalidInput(f"{where}: expected a shape of at most {MOST_DIMENSIONS} dimensions, got {len(given)}")
     return given
 
 

@@ -30,18 +30,19 @@ FOLLOW_S = 5.0
 
 @asynccontextmanager
 async def serving(
-    plane: Plane, listening: Listening, most_bytes: int, draining: Callable[[], bool]
+    plane: Plane, listening: Listening, most_bytes: tuple[int, int], draining: Callable[[], bool]
 ) -> AsyncIterator[int]:
     """Serve REST where `listening` says, in this event loop, until the context is left; gives the port.
 
-    Bodies have at most `most_bytes`. On leaving, no call is taken any more, and those in flight have GRACE_S to end.
+    `most_bytes` are those of a body, and those of JSON in it. On leaving, no call is taken any more, and those in
+    flight have GRACE_S to end.
     Raises Unavailable when the address cannot be bound.
     """
     config = _config(plane, listening, most_bytes, draining)
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with _bound(listening.address) as bound:
-        await server.startup(sockets=[bound])
+        server.servers = [await _listen(server, bound, listening.limits.handshake_s)]
         tasks = [asyncio.create_task(server.main_loop())]
         if config.ssl is not None and listening.tls is not None:
             tasks.append(asyncio.create_task(_follow(listening.tls, config.ssl)))
@@ -54,9 +55,11 @@ async def serving(
             await server.shutdown(sockets=[bound])
 
 
-def _config(plane: Plane, listening: Listening, most_bytes: int, draining: Callable[[], bool]) -> uvicorn.Config:
+def _config(
+    plane: Plane, listening: Listening, most_bytes: tuple[int, int], draining: Callable[[], bool]
+) -> uvicorn.Config:
     limits = listening.limits
-    bodies = Bodies(most_bytes, limits.handshake_s, limits.unfinished)
+    bodies = Bodies(most_bytes[0], limits.handshake_s, limits.unfinished, most_bytes[1])
 
     class Limited(Connection):
         most, head_s = limits.connections, limits.handshake_s
@@ -77,6 +80,20 @@ def _config(plane: Plane, listening: Listening, most_bytes: int, draining: Calla
     config.load()
     config.ssl = None if listening.tls is None else _context(listening.tls)
     return config
+
+
+async def _listen(server: uvicorn.Server, bound: socket.socket, handshake_s: float) -> asyncio.Server:
+    """Listen as uvicorn's `startup` does, which leaves TLS handshakes a minute, and does not count them."""
+    config = server.config
+
+    def connection() -> asyncio.Protocol:
+        return config.http_protocol_class(config=config, server_state=server.server_state, app_state={})  # type: ignore[call-arg]
+
+    limit_s = None if config.ssl is None else handshake_s
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(
+        connection, sock=bound, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=limit_s
+    )
 
 
 def _bound(address: str) -> socket.socket:
