@@ -180,7 +180,8 @@ def get(beside: int, reference: Reference, store: Store[object], folder: Path) -
         raise OSError(errno.ENOSPC, f"{reference.digest}: expected {needed} bytes for its weights, got {free}", folder)
     for each in missing:
         store.get_file(each, folder / each.digest)
-    path.write_bytes(data)
+    if not is_there:
+        path.write_bytes(data)
     return path
 
 
