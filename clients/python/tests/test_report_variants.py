@@ -3,6 +3,7 @@
 import math
 
 from headrace_client.report.variants import variants_cards
+from headrace_client.views import measured_views
 from headrace_data.tasks import TASKS
 
 
@@ -35,3 +36,19 @@ def test_what_another_class_of_processors_measured_has_cards_of_its_own() -> Non
     assert text.count("Size, latency and quality") == 2
     assert "Measurements on amx-int8" in text
     assert text.count("fp32 (served)") == 1
+
+
+def test_a_class_that_came_after_the_release_serves_what_every_other_does() -> None:
+    both = [variant(name, 0.4, 0.9) | {"graph": None} for name in ("fp32", "int8")]
+    there: dict[str, object] = {"cpu_class": "amx-int8", "frontier": [], "gates": [], "variants": both}
+    common = {"version_id": "v", "model": "m", "ordinal": 1, "measure": "accuracy"}
+    version = there | common | {"cpu_class": "avx2", "elsewhere": [there]}
+    release = {"version_id": "v", "variant": "int8", "unmeasured": "fp32", "degrade": False}
+
+    served = [
+        (each["cpu_class"], each["variant"])
+        for each in measured_views(version, release | {"classes": {"avx2": ["int8"]}})
+        if each["served"]
+    ]
+
+    assert served == [("avx2", "int8"), ("amx-int8", "fp32")]

@@ -185,7 +185,8 @@ def _views_on(version: View, common: View, in_force: View | None) -> list[View]:
 def _order(released: View, cpu_class: str | None) -> list[str]:
     """Return what a class of processors serves, first to last."""
     classes, first = released["classes"], released["variant"]
-    names: list[str] = classes.get(cpu_class) or [first if cpu_class not in classes else released["unmeasured"]]
+    # Releases of before there were classes have none, and each serves the same.
+    names: list[str] = classes.get(cpu_class) or [released["unmeasured"] if classes else first]
     return names if released["degrade"] else names[:1]
 
 
