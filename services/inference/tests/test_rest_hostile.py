@@ -66,6 +66,14 @@ def test_trailers_are_bounded(server: Any, endless: bytes) -> None:
             pytest.fail("64 MiB of trailers were taken")
 
 
+def test_a_body_behind_an_upgrade_is_no_other_request(server: Any) -> None:
+    body = b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n"
+    head = INFER + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: %d\r\n\r\n" % len(body)
+    answer = server.raw(head + body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert (b"HTTP/1.1 200" in answer, b"without an upgrade" in answer) == (False, True)
+
+
 def test_json_has_a_bound_of_its_own(tmp_path: Path, rest_server: Callable[..., Any]) -> None:
     server = rest_server(tmp_path, max_json_bytes=2000)
     tensor = {"name": "pixels", "datatype": "FP32", "shape": [8, 8, 8], "parameters": {"binary_data_size": 2048}}

@@ -26,6 +26,7 @@ def up(
             ["kafka", platform.bootstrap_servers],
             ["cache", without_secret(platform.redis_url)],
             *platform.addresses.items(),
+            *([["inference, REST", platform.settings.rest_address]] if platform.settings.rest_address else []),
         ]
         addresses = table(["=service", "address"], [[plain(name), plain(address)] for name, address in rows])
         ending = f"state in {plain(platform.home)}; `headrace status` shows it, `headrace down` stops it"

@@ -15,6 +15,8 @@ MOST_HEADERS = 128
 MOST_AHEAD = 16
 """Requests that may be sent ahead of the answer to the first one."""
 
+_BODY = {b"content-length", b"transfer-encoding"}
+
 
 class Connection(HttpToolsProtocol):
     """Closes connections beyond `most`, and those whose request's head takes longer than `head_s` seconds to arrive.
@@ -86,6 +88,12 @@ class Connection(HttpToolsProtocol):
         if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             told = f"expected a head of {MOST_HEAD_BYTES} bytes and {MOST_HEADERS} headers, got {size} bytes"
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, told)
+            return
+        if self.parser.should_upgrade() and any(name in _BODY for name, _ in self.headers):
+            # The parser takes what follows for another protocol, and then for the next request: not what was meant.
+            self._refuse(
+                HTTPStatus.BAD_REQUEST, "expected HTTP/1.1 without an upgrade to anything else where a body is"
+            )
             return
         if len(self.pipeline) >= MOST_AHEAD:
             self.transport.abort()
