@@ -87,14 +87,27 @@ class Template:
             raise ValueError(
                 f"expected name, pod, labels, annotations and ttlSeconds, got {', '.join(sorted(unknown))}"
             )
-        name, pod, ttl_s = written.get("name"), written.get("pod"), written.get("ttlSeconds", 600)
+        pod: Any = written.get("pod")
+        name, ttl_s = written.get("name"), written.get("ttlSeconds", 600)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"name: expected lower-case letters, digits and inner hyphens, got {name!r}")
-        if not isinstance(pod, dict) or not _has_container(pod):
-            raise ValueError("pod.spec.containers: expected a container at least, got none")
+        if fault := _fault_of(pod):
+            raise ValueError(fault)
         if not isinstance(ttl_s, int) or ttl_s < 0:
             raise ValueError(f"ttlSeconds: expected whole seconds from 0, got {ttl_s!r}")
         return cls(name, pod, _texts(written, "labels"), _texts(written, "annotations"), ttl_s)
+
+
+def _fault_of(pod: object) -> str:
+    """Return what is wrong with a pod where something of a run is added to it; empty for nothing."""
+    if not isinstance(pod, dict) or not _has_container(pod):
+        return "pod.spec.containers: expected a container at least, got none"
+    about, variables = pod.get("metadata", {}), pod["spec"]["containers"][0].get("env", [])
+    if not isinstance(about, dict) or not isinstance(about.get("labels", {}), dict):
+        return f"pod.metadata: expected an object, and in labels one, got {about!r:.80}"
+    if not isinstance(variables, list) or not all(isinstance(each, dict) for each in variables):
+        return f"pod.spec.containers[0].env: expected a list of objects, got {variables!r:.80}"
+    return ""
 
 
 def _has_container(pod: Mapping[str, Any]) -> bool:
