@@ -143,6 +143,18 @@ def test_a_teacher_of_another_question_is_told(tmp_path: Path) -> None:
     assert "a version that answers 0.1, 0.5, 0.95 is expected, got one of 0.05, 0.5, 0.95" in found.reason
 
 
+def test_a_student_that_there_is_no_room_for_is_told(tmp_path: Path) -> None:
+    rows = [{"id": str(at), "x": [at / 10, 0.0, 1.0], "y": at / 7} for at in range(60)]
+    version = version_of(
+        training_of(tmp_path, TABLE.format(label="type: float64", task="", train=0.6, validation=0.3), rows), 1
+    )
+    assert version.training is not None
+    version = replace(version, training=replace(version.training, memory_bytes=2**40))
+    found = made_by(version, network={"kind": "mlp", "hidden": (10_000_000, 10_000_000)})
+    assert isinstance(found, NotApplicable)
+    assert "takes at most 1,099,511,627,776 bytes of memory to learn is expected, got one that takes" in found.reason
+
+
 REVIEWS = """
 apiVersion: headrace/v1
 kind: Pipeline

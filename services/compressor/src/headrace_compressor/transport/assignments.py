@@ -19,6 +19,7 @@ from headrace_learning.methods.calibration import of_dataset
 from headrace_learning.methods.method import Source, Training
 from headrace_runtime.local_files import working_folder
 from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.process.memory import total_bytes
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
 from headrace_compressor.core.compression import Version, compare, make_variants, measure_variants
@@ -88,7 +89,7 @@ def _source(reference: dict[str, Any], graph: Graph, store: ObjectStore, pipelin
     reader = DatasetReader(manifest, store, grouped=task.grouped)
     weights = reference.get("weights")
     read = None if weights is None else partial(store.get, Artifact(**weights))
-    training = Training(pipeline, reader, read, StoredArtifacts(store))
+    training = Training(pipeline, reader, read, StoredArtifacts(store), total_bytes())
     return Source(graph, of_dataset(reader, pipeline.train.seed), training)
 
 

@@ -93,7 +93,15 @@ def _answers(graph: Graph, lesson: Lesson, teaching: Teaching) -> torch.Tensor:
 
 
 def _student(lesson: Lesson, train: Train, objective: Objective, answers: torch.Tensor) -> Student:
-    """Return a network that begins with the seed's weights."""
+    """Return a network that begins with the seed's weights. Raise `NotLearnable` where there is no room for it."""
+    rows = lesson.rows, lesson.validation
+    held = sum(each.inputs.nbytes + each.targets.nbytes for each in rows) + answers.nbytes
+    needed = lesson.family.least_bytes(train, lesson.shape, lesson.outputs, (len(rows[0]), len(rows[1])), held)
+    if needed > lesson.training.memory_bytes:
+        raise NotLearnable(
+            f"a network that takes at most {lesson.training.memory_bytes:,} bytes of memory to learn is expected, "
+            f"got one that takes {needed:,} at least"
+        )
 
     def learn(rows: Rows, loss: Objective) -> Fitted:
         sources, run = Sources(rows, lesson.validation), lesson.run(train, "distilled")

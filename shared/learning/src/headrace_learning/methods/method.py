@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,8 @@ class Training:
     """Reads the version's weights, safetensors; None for a version whose command did not name them."""
     artifacts: Artifacts = field(default_factory=NoArtifacts)
     """Reads what the spec names by its digest, such as an encoder's tokenizer."""
+    memory_bytes: int = sys.maxsize
+    """What there is for learning, at most."""
 
 
 @dataclass(frozen=True)
