@@ -18,6 +18,8 @@ from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import DistilledVariant, Pipeline, Threshold, load_pipeline
 from headrace_data.windows import only_dataset
+from headrace_engines.beside import Graph
+from headrace_learning import large
 from headrace_learning.evaluation import predict
 from headrace_learning.heads.classification import divergence as softened
 from headrace_learning.large import structure_of, whole
@@ -75,7 +77,7 @@ def training(tmp_path: Path) -> Training:
     return training_of(tmp_path, load_pipeline(PIPELINE))
 
 
-def distilled(graph: bytes, training: Training | None, **said: Any) -> Made | NotApplicable:
+def distilled(graph: Graph, training: Training | None, **said: Any) -> Made | NotApplicable:
     section = DistilledVariant.model_validate(STUDENT | said)
     return METHODS["distilled"].make(Source(graph, NO_ROWS, training), section)
 
@@ -117,6 +119,20 @@ def test_a_student_of_a_good_teacher_is_smaller_and_the_same_each_time(
     assert np.mean(predict(made.graph, features).labels == truth) > 0.85
     assert made.told["temperature"] == "4"
     assert "on the validation split" in made.told["student"]
+
+
+def test_a_large_student_has_its_weights_beside_it_as_the_version_has(
+    digits_mlp: Version, training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = distilled(digits_mlp.graph, training)
+    monkeypatch.setattr(large, "LARGEST_BYTES", 2_000)
+    monkeypatch.setattr(large, "LEAST_BYTES", 512)
+    made = distilled(large.as_graph(structure_of(digits_mlp.graph), tmp_path), training)
+    assert isinstance(expected, Made)
+    assert isinstance(made, Made), made
+    assert isinstance(made.graph, Path)
+    one, other = (predict(each, {"pixels": np.ones((3, 8, 8), np.float32)}) for each in (made.graph, expected.graph))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
 def test_a_student_of_a_bad_teacher_is_refused_with_both_figures(digits_mlp: Version, training: Training) -> None:

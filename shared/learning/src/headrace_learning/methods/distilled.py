@@ -12,6 +12,8 @@ labels alone. Where that one answers the validation split as well, there is no v
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from headrace_data.errors import DataError
 from headrace_data.spec import DistilledVariant, ShallowerEncoder, Train
@@ -22,6 +24,7 @@ from headrace_learning.evaluation import answer_of
 from headrace_learning.families.family import Fitted, Sources
 from headrace_learning.graphs import classes_of_graph
 from headrace_learning.heads.head import Teaching
+from headrace_learning.large import folder_of
 from headrace_learning.methods.lessons import Lesson, lesson_of, one_thread, unfit
 from headrace_learning.methods.method import Made, Method, NotApplicable, Source
 from headrace_learning.methods.shallower import shallower_student
@@ -38,7 +41,8 @@ def _make(source: Source, section: DistilledVariant) -> Made | NotApplicable:
         return NotApplicable(f"distilled: expected {reason}")
     try:
         with one_thread():
-            return _distil(source.graph, lesson_of(training, section.network.kind), section)
+            lesson = lesson_of(training, section.network.kind)
+            return _distil(source.graph, replace(lesson, folder=folder_of(source.graph)), section)
     except (LearningError, DataError) as error:
         return NotApplicable(f"distilled: expected a student that can be trained, got: {error}")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import safetensors
@@ -82,6 +83,8 @@ class Lesson:
     rows: Rows
     """The training split."""
     validation: Rows
+    folder: Path | None = None
+    """Where weights of a large graph lie, beside those of the version's."""
 
     def settings(
         self, network: Any, epochs: int, budget_s: float, patience: int | None = None, rate: float = 1.0
@@ -113,7 +116,7 @@ class Lesson:
     def exported(self, network: nn.Module) -> Graph:
         """Return the graph of a network, with the version's transforms."""
         compared = {each.fitted.name: self.columns[each.fitted.name][:_COMPARED_ROWS] for each in self.features}
-        return export_graph(self.serve(network), self.places, compared).data
+        return export_graph(self.serve(network), self.places, compared, folder=self.folder).data
 
     def score(self, graph: Graph) -> Score:
         """Return what a graph scores on the validation split."""
@@ -195,11 +198,11 @@ def lesson_of(training: Training, kind: str) -> Lesson:
     bare = serve(nn.Identity())
     with torch.no_grad():
         prepared = (bare.prepare_training(learning), bare.prepare(validating))
-    splits = [
+    taught, validation = (
         learned.rows(inputs, learned.targets(columns[label.name]))
         for inputs, columns in zip(prepared, (learning, validating), strict=True)
-    ]
-    return Lesson(training, family, features, shape, places, outputs, learned, serve, learning, *splits)
+    )
+    return Lesson(training, family, features, shape, places, outputs, learned, serve, learning, taught, validation)
 
 
 @contextmanager
