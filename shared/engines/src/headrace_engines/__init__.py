@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from headrace_engines.beside import Graph
+from headrace_engines.formats import GGUF, ONNX, format_of
 from headrace_engines.model import Model
 from headrace_engines.onnx_model import OnnxModel
 from headrace_engines.run_limit import RunLimit
 
-ONNX: Final = "onnx"
+__all__ = ["ENGINES", "GGUF", "ONNX", "format_of"]
+
 ENGINES: Final[Mapping[str, Callable[[Graph, RunLimit | None], Model]]] = {ONNX: OnnxModel}
 """What loads a model, by its format. Takes the graph and a limit on each run, None for none; raises `NotAModel`."""
