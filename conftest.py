@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import runpy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -182,6 +183,15 @@ def _tiny_weights(vocabulary: int) -> dict[str, Any]:
     for name in norms:
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = np.ones(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
     return tensors
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf() -> Callable[..., bytes]:
+    """Return what writes a random model of language of a few thousand weights: see tests/tiny_language.py."""
+    place = Path(__file__).parent / "tests" / "tiny_language.py"
+    module = runpy.run_path(str(place))
+    write: Callable[..., bytes] = module["tiny_gguf"]
+    return write
 
 
 @pytest.hookimpl(trylast=True)
