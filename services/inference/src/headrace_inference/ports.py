@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from headrace_engines.generator import Message, Piece
 from opentelemetry.context import Context
 
+from headrace_inference.core.generation import Ask, Bounds
 from headrace_inference.core.releases import Place, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.signature import Signature
@@ -46,6 +49,52 @@ class Computing(Protocol):
         left_s: float | None,
     ) -> tuple[list[Array], float]:
         """Return the outputs named, and the seconds that the call waited. Raises what `check` raises."""
+
+
+class Answering(Protocol):
+    """An answer that is being made, piece by piece."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens its prompt has."""
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds until the engine had taken it in."""
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        """Iterate over its pieces. What ends without an error is whole.
+
+        Raises Unavailable when the engine died, and DeadlineExceeded when the answer took too long.
+        """
+
+
+class Language(Protocol):
+    """A model of language, and which calls it takes. Used in one event loop, but for `check` and `strain`."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """What one call may ask for."""
+
+    def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None) -> None:
+        """Raise when a call could not be answered in time: Overloaded with the reason, or DeadlineExceeded.
+
+        `ask` is None for a call of which nothing but its size is known.
+        """
+
+    def strain(self, left_s: float | None) -> float:
+        """Return how near a call is to being refused, from 1 on."""
+
+    async def prompt(self, model: str, messages: Sequence[Message]) -> str:
+        """Return the prompt for a conversation by the model's chat template. Raises InvalidInput, Unavailable."""
+
+    def answering(
+        self, model: str, ask: Ask, size_bytes: int, left_s: float | None
+    ) -> AbstractAsyncContextManager[Answering]:
+        """Begin an answer; what is left of it at the end is cancelled.
+
+        Raises what `check` raises, InvalidInput for a prompt that does not fit, Unavailable when the engine died.
+        """
 
 
 class Predictions(Protocol):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from headrace_engines.generator import Piece
 from headrace_runtime import errors
-from headrace_runtime.errors import DeadlineExceeded
+from headrace_runtime.errors import DeadlineExceeded, InvalidInput
 from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import child_span, traceparent
 from opentelemetry import trace
@@ -22,6 +23,7 @@ from opentelemetry import trace
 from headrace_inference.core import metrics
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.degrading import Degrading
+from headrace_inference.core.generation import STREAM, Ask, Usage, Whole, ask_of
 from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.quickness import check_deadline, is_quick, may_be_quick
 from headrace_inference.core.served import Served
@@ -29,7 +31,8 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.statistics import Statistics, VersionStatistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
-from headrace_inference.ports import CallContext, Computing, Hot, Predictions
+from headrace_inference.core.writing import Writing
+from headrace_inference.ports import CallContext, Computing, Hot, Language, Predictions
 
 _OUTCOMES: dict[type[BaseException], str] = {
     errors.InvalidInput: "invalid_input",
@@ -53,6 +56,16 @@ class _Work:
     size_bytes: int
     read_s: float
     """Seconds that it took to read the call."""
+    ask: Ask | None = None
+    """What is asked of a model of language."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The key of its answer in the cache; None where it is not kept."""
+        if not self.version.cached or (self.ask is not None and not self.ask.repeats):
+            return None
+        decides = self.arrays if self.ask is None else self.ask.key
+        return cache_key(self.version.release.graph.digest, decides, self.outputs)
 
 
 @dataclass(slots=True)
@@ -65,6 +78,10 @@ class Asked:
     started: float
     """When it came, on the clock of `time.perf_counter`."""
     version: LoadedVersion | None = None
+    ask: Ask | None = None
+    """What it asks of a model of language."""
+    prompt_tokens: int = 0
+    """How many tokens its prompt has, once the engine has counted."""
 
 
 @dataclass(slots=True)
@@ -79,6 +96,10 @@ class Answer:
     cached: bool
     """Whether they were kept from an earlier call."""
     prediction_id: str
+    usage: Usage | None = None
+    """What a model of language took for it."""
+    sent: bytes = b""
+    """The message that it is, once the transport has told of it."""
 
 
 class Serving:
@@ -126,12 +147,32 @@ class Serving:
         """Answer a call. Raises errors of headrace_runtime.errors."""
         version = self.open(asked, call.model, call.version)
         work = self._read(version, call, asked)
-        async with _within(version, call, _left_s(asked, call)):
-            left_s = partial(_left_s, asked, call)
+        left_s = partial(_left_s, asked, call)
+        if version.language is not None:
+            if work.ask is not None and work.ask.streamed:
+                raise InvalidInput(f"input {STREAM!r}: expected false, one answer is asked for: see ModelStreamInfer")
+            *_, answer = [each async for each in self._written(version.language, work, asked, left_s)]
+            assert isinstance(answer, Answer)  # noqa: S101 - the last of them
+            return answer
+        async with _within(version, call, left_s()):
             part, cached = (
                 (await self._explained(work, left_s()), False) if call.explain else await self._outputs(work, left_s)
             )
         return self._answered(work, part, cached=cached)
+
+    async def generate(self, asked: Asked, call: Call) -> AsyncGenerator[Piece | Answer, None]:
+        """Yield the pieces of an answer as a model of language writes them, then the whole of it: the answer.
+
+        What ends without the latter has raised one of headrace_runtime.errors, and is not whole. An answer that was
+        kept comes without pieces. Whoever goes before the end has to close the iteration, and gives its place up.
+        """
+        version = self.open(asked, call.model, call.version)
+        if version.language is None:
+            raise InvalidInput(f"model {call.model!r}: expected a model of language to answer piece by piece")
+        work = self._read(version, call, asked)
+        async with aclosing(self._written(version.language, work, asked, partial(_left_s, asked, call))) as written:
+            async for each in written:
+                yield each
 
     def look_ahead(self, asked: Asked, name: str, version_name: str) -> None:
         """Refuse a call by its model's name and its size, before anything else of it is read.
@@ -144,7 +185,11 @@ class Serving:
         version = self.open(asked, name, version_name)
         version.model.signature.check_size(asked.size_bytes)
         if not version.cached:
-            self._compute.check(version, 1, asked.size_bytes, asked.context.time_remaining())
+            left_s = asked.context.time_remaining()
+            if version.language is None:
+                self._compute.check(version, 1, asked.size_bytes, left_s)
+            else:
+                version.language.check(name, None, asked.size_bytes, left_s)
 
     def open(self, asked: Asked, name: str, version_name: str) -> LoadedVersion:
         """Return the version that a call asks, and remember that it did."""
@@ -157,32 +202,71 @@ class Serving:
         if not best.cheaper:
             return best
         left_s = asked.context.time_remaining()
-        strain = max(self._compute.strain(best, left_s), self.line_strain(left_s))
+        language = best.language
+        own = self._compute.strain(best, left_s) if language is None else language.strain(left_s)
+        strain = max(own, self.line_strain(left_s))
         return (best, *best.cheaper)[self._degrading.step(strain, len(best.cheaper))]
 
     def _read(self, version: LoadedVersion, call: Call, asked: Asked) -> _Work:
         signature = version.model.signature
         arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
         statistics = self.statistics.of(version.release)
+        ask = None
+        if version.language is not None:
+            if call.explain:
+                raise InvalidInput(f"model {call.model!r}: an answer of a model of language is not explained")
+            ask = asked.ask = ask_of(arrays, version.language.bounds)
         read_s = time.perf_counter() - asked.started
-        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s)
+        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s, ask)
 
     async def _outputs(self, work: _Work, left_s: Callable[[], float | None]) -> tuple[bytes, bool]:
         """Return the outputs' part of the answer, and whether it was kept from an earlier call."""
-        release = work.version.release
-        if not work.version.cached:
+        if (key := work.key) is None:
             return await self._computed(work, left_s()), False
+        part, looked_s = await self._kept(work, key)
+        if part is not None:
+            return part, True
+        part = await self._computed(work, left_s())
+        self._keep(work, key, part, looked_s)
+        return part, False
+
+    async def _kept(self, work: _Work, key: bytes) -> tuple[bytes | None, float]:
+        """Return what was kept of an earlier call, and the seconds that the look took."""
         started = time.perf_counter()
-        key = cache_key(release.graph.digest, work.arrays, work.outputs)
-        part = await self._hot.get(release.model, key)
+        part = await self._hot.get(work.version.release.model, key)
         looked_s = time.perf_counter() - started
         if part is not None:
             work.statistics.found(looked_s)
-            return part, True
-        part = await self._computed(work, left_s())
-        self._hot.put(key, part, release.cache_ttl_s or None)
+        return part, looked_s
+
+    def _keep(self, work: _Work, key: bytes, part: bytes, looked_s: float) -> None:
+        self._hot.put(key, part, work.version.release.cache_ttl_s or None)
         work.statistics.missed(looked_s)
-        return part, False
+
+    async def _written(
+        self, language: Language, work: _Work, asked: Asked, left_s: Callable[[], float | None]
+    ) -> AsyncGenerator[Piece | Answer, None]:
+        assert work.ask is not None  # noqa: S101 - read for a model of language
+        key, looked_s = work.key, 0.0
+        if key is not None:
+            part, looked_s = await self._kept(work, key)
+            if part is not None:
+                yield self._answered(work, part, cached=True)
+                return
+        whole, writing = Whole(), Writing(work.version, work.ask, asked.started)
+        with writing:
+            async with language.answering(work.version.release.model, work.ask, work.size_bytes, left_s()) as answer:
+                writing.metrics.queue.observe(answer.queue_s)
+                asked.prompt_tokens = whole.prompt_tokens = answer.prompt_tokens
+                async for piece in answer:
+                    writing.told(piece)
+                    whole.add(piece)
+                    yield piece
+            writing.ended(whole.usage)
+        part = self._outputs_part(work, whole.outputs(work.outputs), writing.took_s - answer.queue_s, answer.queue_s)
+        if key is not None:
+            self._keep(work, key, part, looked_s)
+        yield self._answered(work, part, cached=False, usage=whole.usage)
 
     async def _computed(self, work: _Work, left_s: float | None) -> bytes:
         started = time.perf_counter()
@@ -228,8 +312,8 @@ class Serving:
         work.statistics.computed(work.rows, work.read_s, infer_s, time.perf_counter() - began, queue_s)
         return part
 
-    def _answered(self, work: _Work, part: bytes, *, cached: bool) -> Answer:
-        return Answer(work.version, work.statistics, work.rows, work.outputs, part, cached, self.new_id())
+    def _answered(self, work: _Work, part: bytes, *, cached: bool, usage: Usage | None = None) -> Answer:
+        return Answer(work.version, work.statistics, work.rows, work.outputs, part, cached, self.new_id(), usage)
 
     def tell(self, asked: Asked, answer: Answer, request: bytes, sent: bytes) -> None:
         """Tell the metrics and the log of predictions of an answered call, with the bytes that came and go."""

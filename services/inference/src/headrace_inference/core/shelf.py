@@ -11,7 +11,7 @@ from headrace_runtime.errors import InvalidInput, NotFound, Unavailable
 
 from headrace_inference.core.releases import CachePolicy, Failing, Place, Release
 from headrace_inference.core.tensors import Array
-from headrace_inference.ports import Model
+from headrace_inference.ports import Language, Model
 
 CHAMPION = "champion"
 """The alias that answers when a call names no version."""
@@ -66,6 +66,8 @@ class LoadedVersion:
     """Variants of it that may answer under overload, each in less time than the one before."""
     degraded: bool = False
     """Whether it is one of these itself."""
+    language: Language | None = None
+    """What answers calls of a model of language, piece by piece; None for one of arrays."""
     cached: bool = field(init=False)
     """Whether hot predictions of it are kept in Redis."""
 

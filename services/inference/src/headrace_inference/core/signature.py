@@ -10,6 +10,7 @@ import numpy as np
 from headrace_runtime.errors import InvalidInput, TooLarge
 
 from headrace_inference.core.tensors import (
+    BOOL,
     BYTES,
     Array,
     Datatype,
@@ -199,7 +200,8 @@ def _left_out(spec: TensorSpec, chosen: Mapping[str, int]) -> Array:
     if any(isinstance(size, str) and size not in chosen for size in spec.shape):
         raise InvalidInput(f"inputs: expected at least one beside {spec.name!r}, to tell the number of rows, got none")
     shape = [chosen[size] if isinstance(size, str) else size for size in spec.shape]
-    return np.full(shape, "" if spec.datatype is BYTES else np.nan, spec.datatype.dtype)
+    missing = "" if spec.datatype is BYTES else False if spec.datatype is BOOL else np.nan
+    return np.full(shape, missing, spec.datatype.dtype)
 
 
 def _largest_bytes(inputs: Sequence[TensorSpec], max_rows: int) -> int | None:

@@ -28,6 +28,8 @@ _UNSUPPORTED = {
 TIMEOUT = "timeout"
 PRIORITY = "priority"
 EXPLAIN = "explain"
+FINAL = "triton_final_response"
+"""The parameter of an answer that says whether it is the last of its call."""
 CLASSIFICATION = "classification"
 """The parameter of an output by which a caller asks for its highest scores only."""
 MOST_LABELS = 1024 * 1024
@@ -158,6 +160,38 @@ def outputs_part(outputs: Iterable[OutputTensor]) -> bytes:
     return bytes(answer.SerializeToString())
 
 
+def final_part(*, final: bool) -> bytes:
+    """Return the part of an answer that says whether it is the last of its call."""
+    answer = oip.ModelInferResponse()
+    answer.parameters[FINAL].bool_param = final
+    return bytes(answer.SerializeToString())
+
+
+def piece_suffix(call_id: str) -> bytes:
+    """Return the part that belongs to one call, of a piece of its answer."""
+    return bytes(oip.ModelInferResponse(id=call_id).SerializeToString())
+
+
+def texts_of(part: bytes) -> dict[str, str]:
+    """Return the first text of each output of texts in an outputs part, by the output's name."""
+    answer = oip.ModelInferResponse.FromString(part)
+    return {
+        output.name: decode_output(OutputTensor(output.name, output.datatype, tuple(output.shape), raw))[0].decode()
+        for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        if output.datatype == BYTES.name
+    }
+
+
+def numbers_of(part: bytes) -> dict[str, int]:
+    """Return the first number of each output of whole numbers in an outputs part, by the output's name."""
+    answer = oip.ModelInferResponse.FromString(part)
+    return {
+        output.name: int(np.frombuffer(raw, DATATYPES[output.datatype].dtype)[0])
+        for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        if output.datatype != BYTES.name and DATATYPES[output.datatype].dtype.kind in "iu"
+    }
+
+
 def as_classified(part: bytes, classes: Mapping[str, int], signature: Signature) -> bytes:
     """Return an outputs part with the highest scores instead of the outputs that `classes` names.
 
@@ -191,9 +225,14 @@ def as_typed(part: bytes) -> bytes:
     return bytes(answer.SerializeToString())
 
 
+def platform_of(version: LoadedVersion) -> tuple[str, str]:
+    """Return platform and backend of a version, as clients of Triton know them."""
+    return ("onnxruntime_onnx", "onnxruntime") if version.language is None else ("openvino_gguf", "openvino")
+
+
 def to_metadata(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
     """Return a ModelMetadataResponse: the signature of the version asked for, and the ordinals of all that answer."""
-    answer = oip.ModelMetadataResponse(name=asked.release.model, platform="onnxruntime_onnx")
+    answer = oip.ModelMetadataResponse(name=asked.release.model, platform=platform_of(asked)[0])
     answer.versions.extend(str(ordinal) for ordinal in sorted({version.release.ordinal for version in versions}))
     signature = asked.model.signature
     for field, specs in ((answer.inputs, signature.inputs), (answer.outputs, signature.outputs)):

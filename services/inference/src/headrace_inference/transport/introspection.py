@@ -10,6 +10,7 @@ from headrace import open_inference as oip
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import TensorSpec
 from headrace_inference.core.statistics import Statistics, Steps, VersionStatistics
+from headrace_inference.transport.converters import platform_of
 
 _TYPES = oip.ModelInput.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_name
 _KINDS = oip.ModelInstanceGroup.DESCRIPTOR.enum_types_by_name["Kind"].values_by_name
@@ -18,7 +19,8 @@ _KINDS = oip.ModelInstanceGroup.DESCRIPTOR.enum_types_by_name["Kind"].values_by_
 def to_config(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
     """Return a ModelConfigResponse, with the fields that a model's configuration file has in Triton."""
     signature, name = asked.model.signature, asked.release.model
-    config = oip.ModelConfig(name=name, platform="onnxruntime_onnx", backend="onnxruntime")
+    platform, backend = platform_of(asked)
+    config = oip.ModelConfig(name=name, platform=platform, backend=backend)
     config.version_policy.specific.versions.extend(_ordinals(versions))
     config.max_batch_size = signature.max_rows if signature.batched else 0
     for field, specs in ((config.input, signature.inputs), (config.output, signature.outputs)):
@@ -27,7 +29,7 @@ def to_config(asked: LoadedVersion, versions: Iterable[LoadedVersion]) -> Any:
     for tensor, spec in zip(config.input, signature.inputs, strict=True):
         tensor.optional = spec.optional
     config.instance_group.add(name=name, count=1, kind=_KINDS["KIND_CPU"].number)
-    config.model_transaction_policy.decoupled = False
+    config.model_transaction_policy.decoupled = asked.language is not None
     config.response_cache.enable = asked.cached
     return oip.ModelConfigResponse(config=config)
 

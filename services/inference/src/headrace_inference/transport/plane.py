@@ -31,8 +31,10 @@ class Plane:
         self._shelf = shelf
         self.infer_now = predictor.infer_now
         """Answers ModelInfer in the thread in which it arrives, or returns None: then it has to be called."""
-        self.stream_infer = Streaming(predictor.infer).stream
+        self.stream_infer = Streaming(predictor.infer, predictor.pieces).stream
         """Answers ModelStreamInfer."""
+        self.pieces = predictor.pieces
+        """Answers calls of models of language, piece by piece."""
         self._statistics = predictor.statistics
         self._server = oip.ServerMetadataResponse(
             name="headrace", version=installed_version("headrace-inference"), extensions=EXTENSIONS

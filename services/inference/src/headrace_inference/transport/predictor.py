@@ -20,6 +20,7 @@ from headrace_inference.core.signature import Call
 from headrace_inference.ports import CallContext, Computing, Hot, Predictions
 from headrace_inference.transport import converters, wire
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
+from headrace_inference.transport.pieces import Pieces
 
 PREDICTION_ID = "headrace-prediction-id"
 """Key of the trailing metadata that holds the prediction's id."""
@@ -41,6 +42,8 @@ class Predictor:
         self.serving = Serving(
             shelf, hot, compute, predictions, converters.outputs_part, new_id, degrading or Degrading()
         )
+        self.pieces = Pieces(shelf, self.serving, self._open, self._sent)
+        """Answers calls of models of language, piece by piece."""
         self._known = KnownCalls()
         self.statistics = self.serving.statistics
 

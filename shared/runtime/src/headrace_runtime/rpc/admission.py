@@ -53,7 +53,8 @@ class Admission:
 
     def __init__(self, capacity: Capacity, lanes: int = 1, pace_s: float = 1.0) -> None:
         self._capacity = capacity
-        self._lanes = lanes
+        self.lanes = lanes
+        """Workers; may be set to another number at any time."""
         self.pace_s = pace_s
         self.calls = 0
         """Number of admitted calls that have not ended."""
@@ -64,7 +65,7 @@ class Admission:
     @property
     def wait_s(self) -> float:
         """Predicted wait of one further call, in seconds."""
-        return self._work * self.pace_s / self._lanes if self.calls >= self._lanes else 0.0
+        return self._work * self.pace_s / self.lanes if self.calls >= self.lanes else 0.0
 
     def refusal(self, work: float, size_bytes: int, left_s: float | None, now_s: float) -> Reason | None:
         """Return the reason to refuse a call; None admits it. `left_s` is the time to its deadline, None without one.
@@ -74,7 +75,7 @@ class Admission:
         """
         if left_s is not None and left_s <= 0:
             return Reason.LATE
-        if self.calls < self._lanes:
+        if self.calls < self.lanes:
             return None
         capacity = self._capacity
         if self.calls >= capacity.calls or self._size_bytes + size_bytes > capacity.size_bytes:
@@ -87,7 +88,7 @@ class Admission:
         That is the larger of two shares: of the predicted wait in the longest that the call is admitted with, and of
         the calls that wait in those that may. A call that could not be answered in time by an idle server has no say.
         """
-        if self.calls < self._lanes or (left_s is not None and left_s <= work * self.pace_s):
+        if self.calls < self.lanes or (left_s is not None and left_s <= work * self.pace_s):
             return 0.0
         longest_s = self._longest_s(work, left_s, now_s)
         waiting = self.wait_s / longest_s if longest_s > 0 else math.inf
@@ -109,7 +110,7 @@ class Admission:
         self.calls += 1
         self._work += work
         self._size_bytes += size_bytes
-        if self.calls > self._lanes and self._queueing_since_s is None:
+        if self.calls > self.lanes and self._queueing_since_s is None:
             self._queueing_since_s = now_s
 
     def end(self, work: float, size_bytes: int) -> None:
@@ -117,7 +118,7 @@ class Admission:
         self.calls -= 1
         self._work = max(0.0, self._work - work) if self.calls else 0.0
         self._size_bytes -= size_bytes
-        if self.calls <= self._lanes:
+        if self.calls <= self.lanes:
             self._queueing_since_s = None
 
     def learn(self, work: float, took_s: float) -> None:
