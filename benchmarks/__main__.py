@@ -1,8 +1,8 @@
-"""Measures serving, streaming, training, methods of compression and an idle platform, and prints tables.
+"""Measures serving, hot predictions, streaming, training, methods of compression and an idle platform; prints tables.
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [streaming] [training] [streamed] [compression] [processes] [idle] [--rounds N]
+python -m benchmarks [serving] [hits] [streaming] [training] [streamed] [compression] [processes] [idle] [--rounds N]
     [--results FILE]
 """
 
@@ -20,12 +20,14 @@ from benchmarks import figures
 from benchmarks.compression import comparison as compression
 from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
+from benchmarks.serving import hits
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
 from benchmarks.training import processes, streamed
 
 PARTS = {
     "serving": serving.run,
+    "hits": hits.run,
     "streaming": streaming.run,
     "training": training.run,
     "streamed": streamed.run_rounds,

@@ -52,15 +52,15 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
     """Return the tables, one for each number of rows in a call."""
     graph = folder / "network.onnx"
     graph.write_bytes(network())
-    _release(platform, folder / "store")
+    release(platform, folder / "store")
     with ExitStack() as stack:
         servers = [_floor(stack, graph, MODEL)]
         others, skipped = _others(stack, folder, graph)
         servers += others
         for name, settings in VARIANTS.items():
-            address = _free_address()
-            environment = _environment(platform, folder, address, settings)
-            pid = stack.enter_context(_running([sys.executable, "-m", "headrace_inference"], environment))
+            address = free_address()
+            chosen = environment(platform, folder, address, settings)
+            pid = stack.enter_context(running([sys.executable, "-m", "headrace_inference"], chosen))
             servers.append(Server(name, MODEL, pid, address))
         default = next(server for server in servers if server.name == DEFAULT)
         servers.append(Server("inference, every answer from Valkey", CACHED, default.pid, default.address))
@@ -85,9 +85,9 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
 
 
 def _floor(stack: ExitStack, graph: Path, model: str) -> Server:
-    address = _free_address()
+    address = free_address()
     command = [sys.executable, "-m", "benchmarks.serving.floor", address, str(graph)]
-    pid = stack.enter_context(_running(command, {}))
+    pid = stack.enter_context(running(command, {}))
     return Server("floor: grpc.aio + onnxruntime", model, pid, address)
 
 
@@ -95,7 +95,7 @@ def _others(stack: ExitStack, folder: Path, graph: Path) -> tuple[list[Server], 
     """Start the other servers. Returns them, and why some are not there."""
     servers, skipped = [], []
     for name, environment in OTHERS.items():
-        address = _free_address()
+        address = free_address()
         try:
             python = str(peers.python(environment))
         except peers.Unavailable as reason:
@@ -103,11 +103,12 @@ def _others(stack: ExitStack, folder: Path, graph: Path) -> tuple[list[Server], 
             continue
         command = [python, "-m", f"benchmarks.serving.{environment}_peer", address, str(graph), MODEL]
         command += [str(folder / environment)] if environment == "mlserver" else []
-        servers.append(Server(name, MODEL, stack.enter_context(_running(command, {}, quiet=True)), address))
+        servers.append(Server(name, MODEL, stack.enter_context(running(command, {}, quiet=True)), address))
     return servers, skipped
 
 
-def _free_address() -> str:
+def free_address() -> str:
+    """Return an address of this machine that nobody listens on."""
     return f"127.0.0.1:{find_free(1)[0]}"
 
 
@@ -143,7 +144,7 @@ def _table(rows: int, servers: list[Server], found: Mapping[str, list[Round]]) -
     return figures.table(head, lines)
 
 
-def _release(platform: Platform, store: Path) -> None:
+def release(platform: Platform, store: Path) -> None:
     """Release the small network twice, never cached and always, and the slow one."""
     objects = ObjectStore(str(store))
     small, slow = objects.put(network()), objects.put(slow_network())
@@ -163,7 +164,7 @@ def _release(platform: Platform, store: Path) -> None:
     producer.close()
 
 
-def _environment(platform: Platform, folder: Path, address: str, settings: Mapping[str, str]) -> dict[str, str]:
+def environment(platform: Platform, folder: Path, address: str, settings: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of an inference with its default settings, but for addresses, folders and those given."""
     port = address.rpartition(":")[2]
     chosen = {
@@ -184,7 +185,8 @@ def _environment(platform: Platform, folder: Path, address: str, settings: Mappi
 
 
 @contextmanager
-def _running(command: list[str], environment: Mapping[str, str], *, quiet: bool = False) -> Iterator[int]:
+def running(command: list[str], environment: Mapping[str, str], *, quiet: bool = False) -> Iterator[int]:
+    """Run a server until the context is left; gives its process id."""
     said = subprocess.DEVNULL if quiet else None
     process = subprocess.Popen(command, env=os.environ | dict(environment), cwd=peers.ROOT, stdout=said, stderr=said)
     try:

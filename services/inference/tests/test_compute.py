@@ -35,6 +35,9 @@ class Model:
         assert self.gate.wait(30)
         return [arrays[name] for name in outputs]
 
+    def sample(self) -> dict[str, Any]:
+        return {}
+
 
 @pytest.fixture
 def model() -> Model:
@@ -55,7 +58,9 @@ def version(model: Model, make_release: MakeRelease, speed: Speed) -> LoadedVers
 def run(
     compute: Compute, version: LoadedVersion, rows: int = 1, left_s: float | None = None
 ) -> Coroutine[Any, Any, Any]:
-    return compute.run(version, {"x": np.zeros(rows)}, ["x"], rows, 8 * rows, left_s)
+    ends_s = None if left_s is None else time.monotonic() + left_s
+    left = (lambda: None) if ends_s is None else (lambda: ends_s - time.monotonic())
+    return compute.run(version, {"x": np.zeros(rows)}, ["x"], rows, 8 * rows, left)
 
 
 def test_quick_calls_stay_in_the_event_loop(compute: Compute, model: Model, make_release: MakeRelease) -> None:
@@ -119,7 +124,8 @@ def test_a_caller_that_left_keeps_its_place_and_no_arrays(
     kept = [weakref.ref(array) for array in arrays]
 
     async def story() -> None:
-        calls = [asyncio.create_task(compute.run(slow, {"x": arrays.pop()}, ["x"], 1, 8, None)) for _ in range(2)]
+        begun = [compute.run(slow, {"x": arrays.pop()}, ["x"], 1, 8, lambda: None) for _ in range(2)]
+        calls = [asyncio.create_task(each) for each in begun]
         await asyncio.sleep(0)
         for call in calls:
             call.cancel()

@@ -20,6 +20,9 @@ class NoModel:
     def run(self, arrays: Any, outputs: Any) -> list[Any]:
         raise AssertionError((arrays, outputs))
 
+    def sample(self) -> dict[str, Any]:
+        return {}
+
 
 def loaded(release: Release, first_row_s: float = 0.0) -> LoadedVersion:
     return LoadedVersion(release, NoModel(), Speed(first_row_s, 0.0), b"")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from headrace_engines.generator import Message, Piece
 from opentelemetry.context import Context
 
+from headrace_inference.core.flights import Left
 from headrace_inference.core.generation import Ask, Bounds
 from headrace_inference.core.releases import Place, Release
 from headrace_inference.core.served import Served
@@ -29,6 +30,9 @@ class Model(Protocol):
     def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Compute the outputs named, in that order. May be called by several threads at once."""
 
+    def sample(self) -> Mapping[str, Array]:
+        """Return one row that it can answer."""
+
 
 class Computing(Protocol):
     """Where models are computed."""
@@ -46,7 +50,7 @@ class Computing(Protocol):
         outputs: Sequence[str],
         rows: int,
         size_bytes: int,
-        left_s: float | None,
+        left_s: Left,
     ) -> tuple[list[Array], float]:
         """Return the outputs named, and the seconds that the call waited. Raises what `check` raises."""
 

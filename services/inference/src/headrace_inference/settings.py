@@ -61,6 +61,12 @@ class Settings(GrpcSettings):
     cache_ttl_s: float = Field(
         3600.0, gt=0, description="Seconds that a hot prediction is kept, unless its release says otherwise."
     )
+    recent_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=0,
+        description="What answers from Redis may take in memory for the two seconds in which requests of the same "
+        "bytes get them without Redis; 0: none are kept there.",
+    )
     publish_predictions: bool = Field(
         True, description="Whether each answered call becomes an event; without, no prediction can be looked up later."
     )

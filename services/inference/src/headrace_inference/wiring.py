@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,8 +25,11 @@ from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
+from headrace_inference.adapters.worth_meter import WorthMeter
 from headrace_inference.core.cache_key import PREFIX
+from headrace_inference.core.flights import Flights
 from headrace_inference.core.shelf import Shelf
+from headrace_inference.core.work import Found
 from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
 from headrace_inference.transport.compute import Compute
@@ -33,6 +37,7 @@ from headrace_inference.transport.consumer import HANDLERS
 from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
+from headrace_inference.transport.recent import RecentAnswers
 from headrace_inference.transport.servicer import open_inference_handler
 
 logger = logging.getLogger(__name__)
@@ -81,14 +86,16 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     hot = HotPredictions(cache)
     capacity = Capacity(settings.max_waiting, settings.max_wait_s, settings.max_waiting_bytes)
     compute = Compute(settings.compute_threads, capacity)
-    predictor = Predictor(shelf, hot, compute, predictions)
+    flights: Flights[Found] = Flights(settings.max_waiting, settings.max_waiting_bytes)
+    recent = RecentAnswers(0 if cache is None else settings.recent_bytes)
+    predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent)
     plane = Plane(shelf, predictor)
     rest = _rest(settings)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         with closing(compute):
-            async with hot, rest(plane, host.stopping.is_set):
+            async with hot, _running(WorthMeter(shelf, hot).run()), rest(plane, host.stopping.is_set):
                 yield
 
     host = GrpcHost(
@@ -103,6 +110,17 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     predictor.serving.line_strain = host.strain
     host.set_serving(False)
     return host
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Run something until the context is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _rest(settings: Settings) -> Callable[[Plane, Callable[[], bool]], AbstractAsyncContextManager[object]]:

@@ -50,6 +50,10 @@ class EngineModel:
         except (RanTooLong, NoMemory, Unanswerable) as error:
             raise _ERRORS[type(error)](str(error)) from error
 
+    def sample(self) -> Mapping[str, Array]:
+        """Return the engine's sample of one row."""
+        return self._model.sample(1)
+
     def try_out(self) -> None:
         """Run a single row and a batch of the engine's sample, once each."""
         for rows in {1, min(WARM_ROWS, self.signature.max_rows)}:

@@ -47,3 +47,16 @@ class HotPredictions:
         """Keep an answer for `ttl_s` seconds (None: as long as the cache keeps values), off the caller's path."""
         if self._cache is not None:
             self._cache.put(key, seal(key, payload), ttl_s)
+
+    async def keep_for_measuring(self, key: bytes, value: bytes) -> bool:
+        """Keep a value that is no prediction, now; return whether there is a cache."""
+        if self._cache is None:
+            return False
+        self.put(key, value)
+        await self._cache.flush()
+        return True
+
+    async def look_up(self, key: bytes) -> bytes | None:
+        """Return what is kept under the key, or None; a look-up that is not counted."""
+        value = None if self._cache is None else (await self._cache.get(key)).value
+        return None if value is None else unseal(key, value)

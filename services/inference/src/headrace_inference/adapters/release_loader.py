@@ -218,7 +218,10 @@ class ReleaseLoader(Background):
             held.model,
             held.speed,
             self._prefix_of(release),
-            tuple(replace(each, release=now, prefix=self._prefix_of(now)) for now, each in cheaper),
+            tuple(
+                replace(each, release=now, prefix=self._prefix_of(now), measured=each.worth) for now, each in cheaper
+            ),
+            measured=held.worth,
         )
 
     def _span(self, release: Release) -> AbstractContextManager[object]:

@@ -25,6 +25,12 @@ DEGRADED = Counter(
     "Calls that were answered under overload by a variant that takes less time than the one that is served.",
     ("model", "variant"),
 )
+SHARED = Counter(
+    "headrace_inference_shared",
+    "Calls that were answered with the answer to an equal call, by how: joined while that was on its way, or recent, "
+    "from Redis just before.",
+    ("model", "how"),
+)
 ROWS = Counter("headrace_inference_rows", "Rows that were answered.", ("model",))
 
 # What models of language do, by the conventions for generative AI:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace_runtime.errors import DeadlineExceeded
 
+from headrace_inference.core.releases import CachePolicy
 from headrace_inference.core.shelf import LoadedVersion
 
 AT_ONCE_S = 0.001
@@ -22,6 +23,14 @@ def is_quick(version: LoadedVersion, rows: int) -> bool:
 def may_be_quick(version: LoadedVersion) -> bool:
     """Return whether a call of one row is computed at once, and its answer not looked for elsewhere."""
     return is_quick(version, 1) and not version.cached
+
+
+def may_be_shared(version: LoadedVersion, rows: int) -> bool:
+    """Return whether equal calls of so many rows may be answered with one computation.
+
+    Not where the pipeline keeps no answers. What is quick is computed before an equal call could wait for it.
+    """
+    return version.cached or (version.release.cache is not CachePolicy.OFF and not is_quick(version, rows))
 
 
 def check_deadline(version: LoadedVersion, left_s: float | None) -> None:

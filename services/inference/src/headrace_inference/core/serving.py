@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from headrace_engines.generator import Piece
 from headrace_runtime import errors
@@ -21,8 +22,8 @@ from headrace_runtime.telemetry.traces import child_span, traceparent
 from opentelemetry import trace
 
 from headrace_inference.core import metrics
-from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.degrading import Degrading
+from headrace_inference.core.flights import Flights, Left
 from headrace_inference.core.generation import STREAM, Ask, Usage, Whole, ask_of
 from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.quickness import check_deadline, is_quick, may_be_quick
@@ -31,6 +32,7 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.statistics import Statistics, VersionStatistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
+from headrace_inference.core.work import Found, Work
 from headrace_inference.core.writing import Writing
 from headrace_inference.ports import CallContext, Computing, Hot, Language, Predictions
 
@@ -42,30 +44,6 @@ _OUTCOMES: dict[type[BaseException], str] = {
     errors.Overloaded: "overloaded",
     errors.TooLarge: "invalid_input",
 }
-
-
-@dataclass(slots=True)
-class _Work:
-    """A call that was found to fit."""
-
-    version: LoadedVersion
-    statistics: VersionStatistics
-    arrays: dict[str, Array]
-    outputs: tuple[str, ...]
-    rows: int
-    size_bytes: int
-    read_s: float
-    """Seconds that it took to read the call."""
-    ask: Ask | None = None
-    """What is asked of a model of language."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The key of its answer in the cache; None where it is not kept."""
-        if not self.version.cached or (self.ask is not None and not self.ask.repeats):
-            return None
-        decides = self.arrays if self.ask is None else self.ask.key
-        return cache_key(self.version.release.graph.digest, decides, self.outputs)
 
 
 @dataclass(slots=True)
@@ -94,7 +72,7 @@ class Answer:
     asked_outputs: tuple[str, ...]
     outputs: bytes
     cached: bool
-    """Whether they were kept from an earlier call."""
+    """Whether they are those of an earlier call: kept, or computed while this one waited."""
     prediction_id: str
     usage: Usage | None = None
     """What a model of language took for it."""
@@ -117,8 +95,10 @@ class Serving:
         write: Callable[[Iterable[OutputTensor]], bytes],
         new_id: Callable[[], str],
         degrading: Degrading,
+        flights: Flights[Found],
     ) -> None:
         self._shelf = shelf
+        self._flights = flights
         self._degrading = degrading
         self.line_strain: Callable[[float | None], float] = lambda left_s: 0.0
         """How near a call is to being refused on its way here, given the seconds until its caller stops waiting."""
@@ -141,7 +121,7 @@ class Serving:
         computing = time.perf_counter()
         results = version.model.run(work.arrays, work.outputs)
         part = self._outputs_part(work, results, time.perf_counter() - computing)
-        return self._answered(work, part, cached=False)
+        return self._answered(work, Found(part))
 
     async def answer(self, asked: Asked, call: Call) -> Answer:
         """Answer a call. Raises errors of headrace_runtime.errors."""
@@ -151,14 +131,12 @@ class Serving:
         if version.language is not None:
             if work.ask is not None and work.ask.streamed:
                 raise InvalidInput(f"input {STREAM!r}: expected false, one answer is asked for: see ModelStreamInfer")
-            *_, answer = [each async for each in self._written(version.language, work, asked, left_s)]
-            assert isinstance(answer, Answer)  # noqa: S101 - the last of them
-            return answer
+            found = await self._shared(work, left_s, partial(self._whole, version.language, work, asked))
+            return self._answered(work, found)
         async with _within(version, call, left_s()):
-            part, cached = (
-                (await self._explained(work, left_s()), False) if call.explain else await self._outputs(work, left_s)
-            )
-        return self._answered(work, part, cached=cached)
+            explained = call.explain
+            found = Found(await self._explained(work, left_s)) if explained else await self._outputs(work, left_s)
+        return self._answered(work, found)
 
     async def generate(self, asked: Asked, call: Call) -> AsyncGenerator[Piece | Answer, None]:
         """Yield the pieces of an answer as a model of language writes them, then the whole of it: the answer.
@@ -207,7 +185,7 @@ class Serving:
         strain = max(own, self.line_strain(left_s))
         return (best, *best.cheaper)[self._degrading.step(strain, len(best.cheaper))]
 
-    def _read(self, version: LoadedVersion, call: Call, asked: Asked) -> _Work:
+    def _read(self, version: LoadedVersion, call: Call, asked: Asked) -> Work:
         signature = version.model.signature
         arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
         statistics = self.statistics.of(version.release)
@@ -217,20 +195,35 @@ class Serving:
                 raise InvalidInput(f"model {call.model!r}: an answer of a model of language is not explained")
             ask = asked.ask = ask_of(arrays, version.language.bounds)
         read_s = time.perf_counter() - asked.started
-        return _Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s, ask)
+        return Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s, ask)
 
-    async def _outputs(self, work: _Work, left_s: Callable[[], float | None]) -> tuple[bytes, bool]:
-        """Return the outputs' part of the answer, and whether it was kept from an earlier call."""
+    async def _outputs(self, work: Work, left_s: Left) -> Found:
+        """Return the outputs' part of the answer."""
+        return await self._shared(work, left_s, partial(self._kept_or_computed, work))
+
+    async def _shared(self, work: Work, left_s: Left, find: Callable[[Left], Coroutine[Any, Any, Found]]) -> Found:
+        """Return what is found for a call, or for an equal one that is on its way."""
         if (key := work.key) is None:
-            return await self._computed(work, left_s()), False
+            return await find(left_s)
+        started = time.perf_counter()
+        found, joined = await self._flights.join(key, work.size_bytes, left_s, find)
+        if not joined:
+            return found
+        metrics.SHARED.labels(work.version.release.model, "joined").inc()
+        work.statistics.found(time.perf_counter() - started)
+        return Found(found.part, cached=True)
+
+    async def _kept_or_computed(self, work: Work, left_s: Left) -> Found:
+        if (key := work.kept_key) is None:
+            return Found(await self._computed(work, left_s))
         part, looked_s = await self._kept(work, key)
         if part is not None:
-            return part, True
-        part = await self._computed(work, left_s())
+            return Found(part, cached=True)
+        part = await self._computed(work, left_s)
         self._keep(work, key, part, looked_s)
-        return part, False
+        return Found(part)
 
-    async def _kept(self, work: _Work, key: bytes) -> tuple[bytes | None, float]:
+    async def _kept(self, work: Work, key: bytes) -> tuple[bytes | None, float]:
         """Return what was kept of an earlier call, and the seconds that the look took."""
         started = time.perf_counter()
         part = await self._hot.get(work.version.release.model, key)
@@ -239,19 +232,19 @@ class Serving:
             work.statistics.found(looked_s)
         return part, looked_s
 
-    def _keep(self, work: _Work, key: bytes, part: bytes, looked_s: float) -> None:
+    def _keep(self, work: Work, key: bytes, part: bytes, looked_s: float) -> None:
         self._hot.put(key, part, work.version.release.cache_ttl_s or None)
         work.statistics.missed(looked_s)
 
     async def _written(
-        self, language: Language, work: _Work, asked: Asked, left_s: Callable[[], float | None]
+        self, language: Language, work: Work, asked: Asked, left_s: Left
     ) -> AsyncGenerator[Piece | Answer, None]:
         assert work.ask is not None  # noqa: S101 - read for a model of language
-        key, looked_s = work.key, 0.0
+        key, looked_s = work.kept_key, 0.0
         if key is not None:
             part, looked_s = await self._kept(work, key)
             if part is not None:
-                yield self._answered(work, part, cached=True)
+                yield self._answered(work, Found(part, cached=True))
                 return
         whole, writing = Whole(), Writing(work.version, work.ask, asked.started)
         with writing:
@@ -266,9 +259,14 @@ class Serving:
         part = self._outputs_part(work, whole.outputs(work.outputs), writing.took_s - answer.queue_s, answer.queue_s)
         if key is not None:
             self._keep(work, key, part, looked_s)
-        yield self._answered(work, part, cached=False, usage=whole.usage)
+        yield self._answered(work, Found(part, usage=whole.usage))
 
-    async def _computed(self, work: _Work, left_s: float | None) -> bytes:
+    async def _whole(self, language: Language, work: Work, asked: Asked, left_s: Left) -> Found:
+        *_, answer = [each async for each in self._written(language, work, asked, left_s)]
+        assert isinstance(answer, Answer)  # noqa: S101 - the last of them
+        return Found(answer.outputs, answer.cached, answer.usage)
+
+    async def _computed(self, work: Work, left_s: Left) -> bytes:
         started = time.perf_counter()
         with child_span(names.SPAN_INFER):
             results, queue_s = await self._compute.run(
@@ -276,7 +274,7 @@ class Serving:
             )
         return self._outputs_part(work, results, time.perf_counter() - started - queue_s, queue_s)
 
-    async def _explained(self, work: _Work, left_s: float | None) -> bytes:
+    async def _explained(self, work: Work, left_s: Left) -> bytes:
         """Return the outputs of a row and what its values add to them: an answer that is not kept."""
         signature = work.version.model.signature
         occlusion = Occlusion.of(signature, work.arrays, work.rows)
@@ -294,7 +292,7 @@ class Serving:
         tensors = occlusion.tensors(signature, dict(zip(work.outputs, results, strict=True)))
         return self._part_of(work, tensors, time.perf_counter() - started - queue_s, queue_s)
 
-    def _outputs_part(self, work: _Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:
+    def _outputs_part(self, work: Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:
         """Return the outputs' part of an answer, and count how it was computed."""
         signature = work.version.model.signature
         tensors = (
@@ -304,7 +302,7 @@ class Serving:
         )
         return self._part_of(work, tensors, infer_s, queue_s)
 
-    def _part_of(self, work: _Work, tensors: Iterable[OutputTensor], infer_s: float, queue_s: float) -> bytes:
+    def _part_of(self, work: Work, tensors: Iterable[OutputTensor], infer_s: float, queue_s: float) -> bytes:
         began = time.perf_counter()
         version = work.version
         metrics.of_version(version.release.model, version.release.ordinal).compute.observe(infer_s + queue_s)
@@ -312,7 +310,8 @@ class Serving:
         work.statistics.computed(work.rows, work.read_s, infer_s, time.perf_counter() - began, queue_s)
         return part
 
-    def _answered(self, work: _Work, part: bytes, *, cached: bool, usage: Usage | None = None) -> Answer:
+    def _answered(self, work: Work, found: Found) -> Answer:
+        part, cached, usage = found
         return Answer(work.version, work.statistics, work.rows, work.outputs, part, cached, self.new_id(), usage)
 
     def tell(self, asked: Asked, answer: Answer, request: bytes, sent: bytes) -> None:

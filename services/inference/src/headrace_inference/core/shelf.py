@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 from headrace_runtime.errors import InvalidInput, NotFound, Unavailable
 
 from headrace_inference.core.releases import CachePolicy, Failing, Place, Release
 from headrace_inference.core.tensors import Array
+from headrace_inference.core.worth import Worth
 from headrace_inference.ports import Language, Model
 
 CHAMPION = "champion"
 """The alias that answers when a call names no version."""
-
-SLOWER_THAN_CACHE_S = 0.0002
-"""A look-up in Redis costs the serving process 0.1 to 0.2 ms of its own CPU: a faster model is better asked itself."""
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _DIGEST_PREFIX = re.compile(r"(sha256:)?(?P<hexadecimal>[0-9a-f]{4,64})")
@@ -52,6 +50,10 @@ class _RowByRow:
         ]
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
+    def sample(self) -> Mapping[str, Array]:
+        """Return one row that it can answer."""
+        return self._model.sample()
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
@@ -68,22 +70,26 @@ class LoadedVersion:
     """Whether it is one of these itself."""
     language: Language | None = None
     """What answers calls of a model of language, piece by piece; None for one of arrays."""
-    cached: bool = field(init=False)
-    """Whether hot predictions of it are kept in Redis."""
+    measured: InitVar[Worth | None] = None
+    """What was measured of the same graph before."""
+    worth: Worth = field(init=False, compare=False)
+    """What a hot prediction of it costs and what it does itself."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, measured: Worth | None) -> None:
+        object.__setattr__(self, "worth", measured or Worth(self.speed.first_row_s))
+
+    @property
+    def cached(self) -> bool:
+        """Whether hot predictions of it are kept in Redis."""
         policy = self.release.cache
-        pays = policy is CachePolicy.REDIS or (
-            policy is CachePolicy.AUTO and self.speed.first_row_s > SLOWER_THAN_CACHE_S
-        )
-        object.__setattr__(self, "cached", pays)
+        return policy is CachePolicy.REDIS or (policy is CachePolicy.AUTO and self.worth.pays)
 
     def with_rows_apart(self) -> LoadedVersion:
         """Return it with answers that are those to each row alone, which a graph may answer otherwise in a batch."""
         if not self.model.signature.depends:
             return self
         speed = replace(self.speed, next_row_s=self.speed.first_row_s)
-        return replace(self, model=_RowByRow(self.model), speed=speed)
+        return replace(self, model=_RowByRow(self.model), speed=speed, measured=self.worth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from functools import partial
 from headrace_runtime.errors import Overloaded
 from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 
+from headrace_inference.core.flights import Left
 from headrace_inference.core.quickness import check_deadline, is_quick, late
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.tensors import Array
@@ -58,17 +59,17 @@ class Compute:
         outputs: Sequence[str],
         rows: int,
         size_bytes: int,
-        left_s: float | None,
+        left_s: Left,
     ) -> tuple[list[Array], float]:
         """Return the outputs named, and the seconds that the call waited for a thread.
 
-        `size_bytes` is how much the call holds while it waits, `left_s` the time until the caller stops waiting, in
-        seconds.
+        `size_bytes` is how much the call holds while it waits, `left_s` tells the time until its caller stops waiting,
+        from any thread: it may grow, as more callers join.
 
         Raises what `check` raises, and DeadlineExceeded when the model could not answer in time any more once the
         call's turn came.
         """
-        self.check(version, rows, size_bytes, left_s)
+        self.check(version, rows, size_bytes, left_s())
         if is_quick(version, rows):
             return version.model.run(arrays, outputs), 0.0
         job = _Job(version, arrays, outputs, rows, left_s)
@@ -103,7 +104,7 @@ class _Job:
         arrays: Mapping[str, Array],
         outputs: Sequence[str],
         rows: int,
-        left_s: float | None,
+        left_s: Left,
     ) -> None:
         self._version = version
         self._arrays: Mapping[str, Array] | None = arrays
@@ -125,7 +126,8 @@ class _Job:
         arrays, waited_s = self._arrays, began_s - self._asked_s
         if arrays is None:
             return [], waited_s
-        if self._left_s is not None and self._left_s - waited_s < self.work_s:
+        left_s = self._left_s()
+        if left_s is not None and left_s < self.work_s:
             raise late(self._version)
         results = self._version.model.run(arrays, self._outputs)
         self.took_s = time.monotonic() - began_s

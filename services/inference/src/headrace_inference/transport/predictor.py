@@ -13,14 +13,17 @@ from headrace_runtime.kafka.envelopes import new_id
 
 from headrace_inference.core import metrics
 from headrace_inference.core.degrading import Degrading
+from headrace_inference.core.flights import Flights
 from headrace_inference.core.quickness import is_quick, may_be_quick
 from headrace_inference.core.serving import Answer, Asked, Serving
-from headrace_inference.core.shelf import Shelf
+from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
+from headrace_inference.core.work import Found
 from headrace_inference.ports import CallContext, Computing, Hot, Predictions
 from headrace_inference.transport import converters, wire
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
 from headrace_inference.transport.pieces import Pieces
+from headrace_inference.transport.recent import RecentAnswers
 
 PREDICTION_ID = "headrace-prediction-id"
 """Key of the trailing metadata that holds the prediction's id."""
@@ -38,13 +41,23 @@ class Predictor:
         compute: Computing,
         predictions: Predictions,
         degrading: Degrading | None = None,
+        flights: Flights[Found] | None = None,
+        recent: RecentAnswers | None = None,
     ) -> None:
         self.serving = Serving(
-            shelf, hot, compute, predictions, converters.outputs_part, new_id, degrading or Degrading()
+            shelf,
+            hot,
+            compute,
+            predictions,
+            converters.outputs_part,
+            new_id,
+            degrading or Degrading(),
+            flights or Flights(most_calls=1000, most_bytes=64 * 1024 * 1024),
         )
         self.pieces = Pieces(shelf, self.serving, self._open, self._sent)
         """Answers calls of models of language, piece by piece."""
         self._known = KnownCalls()
+        self._recent = recent or RecentAnswers(0)
         self.statistics = self.serving.statistics
 
     def infer_now(self, request: bytes, context: CallContext) -> bytes | None:
@@ -53,6 +66,8 @@ class Predictor:
         Raises errors of headrace_runtime.errors.
         """
         asked = Asked(len(request), context, time.perf_counter())
+        if (sent := self._recalled(request, asked)) is not None:
+            return sent
         known = self._known.find(request)
         if known is not None and (found := self._infer_known(known, request, asked)) is not None:
             return found
@@ -74,6 +89,8 @@ class Predictor:
     async def infer(self, request: bytes, context: CallContext) -> bytes:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
         asked = Asked(len(request), context, time.perf_counter())
+        if (sent := self._recalled(request, asked)) is not None:
+            return sent
         try:
             self.serving.look_ahead(asked, *wire.leading_texts(request))
             call = self._open(request, asked)
@@ -90,21 +107,42 @@ class Predictor:
         version.model.signature.check_counts(len(message.inputs), len(message.outputs))
         return converters.to_call(message)
 
+    def _recalled(self, request: bytes, asked: Asked) -> bytes | None:
+        """Return the answer that the same bytes had just now, as one of another prediction; None without one."""
+        recent = self._recent.find(request)
+        if recent is None:
+            return None
+        version = self._unmoved(recent.asked, recent.prefix, asked)
+        if version is None or not version.cached:
+            return None
+        asked.version = version
+        statistics = self.statistics.of(version.release)
+        statistics.found(time.perf_counter() - asked.started)
+        metrics.SHARED.labels(version.release.model, "recent").inc()
+        answer = Answer(version, statistics, recent.rows, recent.outputs, recent.part, True, self.serving.new_id())
+        sent = version.prefix + recent.part + converters.answer_suffix(recent.id, answer.prediction_id, cached=True)
+        self._tell(request, asked, answer, sent)
+        return sent
+
+    def _unmoved(self, named: tuple[str, str], prefix: bytes, asked: Asked) -> LoadedVersion | None:
+        """Return the version that is asked by its names, as long as it is that of the prefix and there is time left."""
+        try:
+            version = self.serving.resolve(*named, asked)
+        except errors.HeadraceError:
+            return None
+        left_s = asked.context.time_remaining()
+        return None if version.prefix is not prefix or (left_s is not None and left_s <= 0) else version
+
     def _infer_known(self, known: KnownCall, request: bytes, asked: Asked) -> bytes | None:
         """Return the answer to a call of which all but the values is known; None when it must go the long way.
 
         That is when the version moved on, keeps its answers, is slow, or the call is late or has gaps.
         """
-        try:
-            version = self.serving.resolve(*known.asked, asked)
-        except errors.HeadraceError:
-            return None
-        left_s = asked.context.time_remaining()
+        version = self._unmoved(known.asked, known.prefix, asked)
         if (
-            version.prefix is not known.prefix
+            version is None
             or version.cached
             or not is_quick(version, known.rows)
-            or (left_s is not None and left_s <= 0)
             or (array := known.array(request)) is None
         ):
             return None
@@ -133,6 +171,8 @@ class Predictor:
             part = converters.as_classified(part, call.classes, answer.version.model.signature)
         if not call.raws:
             part = converters.as_typed(part)
+        if answer.cached and answer.version.cached:
+            self._recent.keep(request, call, answer, part, answer.version.release.cache_ttl_s)
         suffix = converters.answer_suffix(call.id, answer.prediction_id, cached=answer.cached)
         sent = answer.version.prefix + part + suffix
         self._tell(request, asked, answer, sent)
