@@ -12,7 +12,7 @@ import torch
 from headrace_data.spec import Train
 from headrace_data.transforms import FittedTransform
 from headrace_learning.errors import NotLearnable
-from headrace_learning.export import ExportedGraph, export_graph
+from headrace_learning.export import Exported, export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.features import Feature
@@ -94,7 +94,7 @@ def model_of(network: torch.nn.Module, shape: Sequence[int], classes: Sequence[A
     return ServedRegressor(features, shape, network, MEAN, DEVIATION)
 
 
-def exported(network: torch.nn.Module, shape: Sequence[int], classes: Sequence[Any] = ()) -> ExportedGraph:
+def exported(network: torch.nn.Module, shape: Sequence[int], classes: Sequence[Any] = ()) -> Exported:
     """Write a network as a graph, which is compared with it to 1e-5 on rows of all sizes."""
     random = np.random.default_rng(7)
     rows = random.normal(size=(50, *shape)) * random.choice([0.0, 1.0, 1e3], (50, *(1 for _ in shape)))

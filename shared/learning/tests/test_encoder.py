@@ -26,14 +26,13 @@ from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
 from headrace_learning.large import structure_of, whole
-from headrace_learning.methods import METHODS
 from headrace_learning.served import ServedClassifier, ServedModel, ServedRegressor
 from headrace_learning.training.checkpoint import Checkpoint, from_bytes, to_bytes
 from headrace_learning.training.objectives import Classification, Objective, Regression
 from headrace_learning.training.randomness import make_deterministic
 from headrace_learning.training.rows import Rows, Source, joined
 
-from .variant_sections import graph_of
+from .variant_sections import SECTIONS, graph_of
 
 pytestmark = pytest.mark.slow
 
@@ -335,7 +334,7 @@ def test_weights_of_eight_bits_apply(shelf: Shelf) -> None:
     model = model_of(shelf, section, fitted(shelf, section, Notebook()).network, 3)
     texts = {"review": reviews(60, 4)[0]}
     exported = whole(export_graph(model, ["a", "b", "c"], texts).data)
-    for kind in METHODS.keys() - {"chain", "distilled", "low-rank", "pruned", "qat", "weight-only-int4"}:
+    for kind in SECTIONS.keys() - {"chain", "distilled", "low-rank", "pruned", "qat", "weight-only-int4"}:
         smaller = graph_of(kind, exported, texts)
         assert len(smaller) < len(exported)
         (given,), (expected,) = (open_graph(each).run(texts, ["probabilities"]) for each in (smaller, exported))

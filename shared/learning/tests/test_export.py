@@ -15,7 +15,7 @@ from headrace_engines.properties import LABELS
 from headrace_learning.building import features_of, served
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, open_graph, predict
-from headrace_learning.export import ExportedGraph, export_graph
+from headrace_learning.export import Exported, export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.mlp import mlp
 from headrace_learning.families.network import NetworkFamily
@@ -48,7 +48,7 @@ MIXED = [
 ]
 CLASSES = ["ant", "bee", "käfer"]
 
-Export = tuple[ExportedGraph, dict[str, np.ndarray], Pipeline]
+Export = tuple[Exported, dict[str, np.ndarray], Pipeline]
 
 
 def _pipeline(features: Sequence[str], network: str) -> Pipeline:

@@ -16,7 +16,7 @@ from headrace_data.tasks.regression import PREDICTION
 from headrace_data.transforms import FittedTransform
 from headrace_engines.model import run_in_batches
 from headrace_learning.evaluation import Answerer, LogitError, open_graph
-from headrace_learning.export import LARGEST_DIFFERENCE, ExportedGraph, export_graph
+from headrace_learning.export import LARGEST_DIFFERENCE, Exported, export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Run, Sources
 from headrace_learning.features import Feature
@@ -76,7 +76,7 @@ class Nowhere:
     def progress(self, *_told: object) -> None: ...
 
 
-def learned(asked: str, kind: str, weights: float = 1.0) -> tuple[Any, Any, ExportedGraph, dict[str, Any]]:
+def learned(asked: str, kind: str, weights: float = 1.0) -> tuple[Any, Any, Exported, dict[str, Any]]:
     """Train for a moment, and export beside rows that no producer should send."""
     label, train = ASKED[asked]
     pipeline = load_pipeline(DOCUMENT.format(label=label, network=KINDS[kind], train=train))

@@ -194,8 +194,8 @@ def test_methods_for_weights_do_not_apply() -> None:
     graph = export_graph(served, [0, 1], {"x": rows.inputs.numpy()}).data
     assert "TreeEnsembleRegressor" in {node.op_type for node in structure_of(graph).graph.node}
     source = Source(graph, of_columns({"x": rows.inputs.numpy()}))
-    for kind, method in METHODS.items():
-        assert isinstance(method.make(source, SECTIONS[kind]), NotApplicable), kind
+    for kind, section in SECTIONS.items():
+        assert isinstance(METHODS[kind].make(source, section), NotApplicable), kind
 
 
 def test_a_trainer_without_lightgbm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def section(kind: str, **settings: Any) -> Any:
     return pydantic.TypeAdapter[Any](AnyVariant).validate_python(plain)
 
 
-SECTIONS: Final = {kind: section(kind) for kind in METHODS}
+SECTIONS: Final = {kind: section(kind) for kind in METHODS if not METHODS[kind].writes}
 
 
 def graph_of(kind: str, graph: bytes, rows: Columns, **settings: Any) -> bytes:

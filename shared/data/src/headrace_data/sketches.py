@@ -26,6 +26,7 @@ from headrace_data.sampling import Ranks, RowSample, capacity_of, ranks_of
 from headrace_data.spec import Field, Pipeline, Transform
 from headrace_data.spec.transform import Target
 from headrace_data.split import SPLITS, SplitName
+from headrace_data.tasks import TASKS
 
 Floats = npt.NDArray[np.float64]
 MAX_CATEGORIES: Final = 1000
@@ -203,7 +204,8 @@ class Sketch:
 
     def __init__(self, pipeline: Pipeline) -> None:
         label = pipeline.stream.label
-        self.labels = Values(label.name, MAX_CLASSES)
+        # Of texts that are answers it is enough that they are not all the same: they may be long.
+        self.labels = Values(label.name, 2 if TASKS[pipeline.task].answers_texts else MAX_CLASSES)
         self.places = NumberSketch(label, 0) if label.shape else None
         """In the place of `labels` where a label has a shape: the moments of each of its places."""
         self.sides = {name: _side(pipeline, name) for name in SPLITS}

@@ -215,7 +215,8 @@ class Windows:
 
     def _manifest(self, taken: Sequence[Taken], sketch: Sketch) -> Manifest:
         pipeline, label = self.pipeline, self.pipeline.stream.label
-        countable = not label.shape and label.type not in ("float32", "float64") and not sketch.labels.beyond
+        are_classes = not TASKS[pipeline.task].answers_texts and not label.type.startswith("float")
+        countable = are_classes and not label.shape and not sketch.labels.beyond
         return Manifest(
             dataset_id=self._id(taken),
             pipeline=pipeline.name,

@@ -30,6 +30,8 @@ _SIZE: Final = re.compile(r"[0-9]{1,18}")
 _GRAPH, _INITIALIZER, _EXTERNAL = 7, 5, 13
 _OPERATORS: Final = (7, 1, 4)
 """Where a model has the kinds of its nodes."""
+_LANGUAGE: Final = b"GGUF"
+"""How the file of a model of language begins."""
 _REPACKED: Final = frozenset({b"MatMulNBits"})
 _ELSEWHERE: Final = ((7, 1, 5, 5), (7, 1, 5, 10), (7, 15, 1), (7, 15, 2), (25, 7, 5, 5), (25, 7, 5, 10))
 """Where a model holds tensors that are no constants of its graph: in attributes of nodes, and of functions' nodes, and
@@ -99,6 +101,19 @@ def weights_beside(graph: bytes) -> tuple[Weights, ...]:
     return tuple(found)
 
 
+def is_language(graph: Graph) -> bool:
+    """Return whether a graph is the file of a model of language, GGUF, which holds all its weights itself."""
+    if isinstance(graph, bytes):
+        return graph[: len(_LANGUAGE)] == _LANGUAGE
+    with graph.open("rb") as file:
+        return file.read(len(_LANGUAGE)) == _LANGUAGE
+
+
+def _beside(graph: Graph) -> tuple[Weights, ...]:
+    """Return the files that a graph needs beside it: none where it is bytes, or a model of language."""
+    return () if isinstance(graph, bytes) or is_language(graph) else weights_beside(graph.read_bytes())
+
+
 def is_mapped(graph: bytes) -> bool:
     """Return whether an engine computes with weights beside a graph as they lie there.
 
@@ -109,14 +124,12 @@ def is_mapped(graph: bytes) -> bool:
 
 def beside_bytes(graph: Graph) -> int:
     """Return what the files take that a graph needs beside it."""
-    if isinstance(graph, bytes):
-        return 0
-    return sum(each.size_bytes for each in weights_beside(graph.read_bytes()))
+    return sum(each.size_bytes for each in _beside(graph))
 
 
 def mapped_bytes(graph: Graph) -> int:
     """Return what an engine maps of a graph into memory."""
-    return 0 if isinstance(graph, bytes) or not is_mapped(graph.read_bytes()) else beside_bytes(graph)
+    return beside_bytes(graph) if isinstance(graph, Path) and _beside(graph) and is_mapped(graph.read_bytes()) else 0
 
 
 def total_bytes(graph: Graph) -> int:
@@ -144,7 +157,7 @@ def put(graph: Graph, store: Store[KeptT]) -> KeptT:
     """Keep a graph, its weights before it, so that whoever finds it finds these. Returns what the store does of it."""
     if isinstance(graph, bytes):
         return store.put(graph)
-    for each in weights_beside(require_beside(graph)):
+    for each in () if is_language(graph) else weights_beside(require_beside(graph)):
         store.put_file(graph.with_name(each.digest))
     return store.put_file(graph)
 
@@ -156,7 +169,7 @@ def told(graph: Graph) -> dict[str, int]:
 
 def digests(graph: Graph) -> list[str]:
     """Return the digests of the files that a graph needs beside it."""
-    return [] if isinstance(graph, bytes) else [each.digest for each in weights_beside(graph.read_bytes())]
+    return [each.digest for each in _beside(graph)]
 
 
 def get(beside: int, reference: Reference, store: Store[object], folder: Path) -> Graph:

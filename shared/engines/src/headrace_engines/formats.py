@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from headrace_engines.beside import Graph
+from headrace_engines.beside import Graph, is_language
 
 ONNX: Final = "onnx"
 GGUF: Final = "gguf"
-_MAGIC: Final = b"GGUF"
 
 
 def format_of(graph: Graph) -> str:
@@ -14,7 +13,4 @@ def format_of(graph: Graph) -> str:
 
     Whether it is one is for the engine to say. Raises OSError where there is no such file.
     """
-    if isinstance(graph, bytes):
-        return GGUF if graph[: len(_MAGIC)] == _MAGIC else ONNX
-    with graph.open("rb") as file:
-        return GGUF if file.read(len(_MAGIC)) == _MAGIC else ONNX
+    return GGUF if is_language(graph) else ONNX

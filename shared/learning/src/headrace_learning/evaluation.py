@@ -7,14 +7,15 @@ compressor made of it, and an older version on newer rows. How answers are measu
 
 import math
 from collections.abc import Iterable
-from typing import Final
+from contextlib import closing
+from typing import Final, Protocol
 
 import numpy as np
-from headrace_data.tasks import Classes, Scores, Slices, SliceScores
+from headrace_data.tasks import Answers, Classes, Scores, Slices, SliceScores, Task
 from headrace_data.tasks.classification import LABEL, PROBABILITIES, Predictions
 from headrace_data.tasks.regression import PREDICTION
 from headrace_engines import ENGINES, ONNX
-from headrace_engines.beside import Graph
+from headrace_engines.beside import Graph, is_language
 from headrace_engines.model import Model, run_in_batches
 
 from headrace_learning.graphs import (
@@ -26,6 +27,7 @@ from headrace_learning.graphs import (
     task_of_graph,
     with_logits,
 )
+from headrace_learning.language_models.generating import TextAnswerer
 
 WHOLE: Final = Slices()
 """No slices."""
@@ -38,6 +40,28 @@ def open_graph(graph: Graph) -> Model:
     return ENGINES[ONNX](graph, None)
 
 
+class Measured(Protocol):
+    """What is served, ready to be measured by rows."""
+
+    task: Task
+    classes: Classes
+    steps: Classes
+
+    def answers(self, columns: Columns, truth: Array) -> Answers:
+        """Return what it answers to rows, or thinks of their labels: by name, each [rows, ...]."""
+
+    def scores(self) -> Scores:
+        """Return what measures such answers."""
+
+    def close(self) -> None:
+        """Give back what it takes."""
+
+
+def answerer_of(graph: Graph, positive: int | str | None = None, compared: Classes = ()) -> Measured:
+    """Return a graph ready to be measured; `positive` and `compared` are those of an `Answerer`."""
+    return TextAnswerer(graph) if is_language(graph) else Answerer(graph, positive, compared)
+
+
 class Answerer:
     """A served graph, ready to answer rows, and its task."""
 
@@ -46,10 +70,13 @@ class Answerer:
         self._model = open_graph(graph)
         self._positive, self._compared = positive, compared
         self.task = task_of_graph(graph)
-        self.classes = classes_of_graph(graph)
-        self.steps = steps_of_graph(graph)
+        self.classes: Classes = classes_of_graph(graph)
+        self.steps: Classes = steps_of_graph(graph)
 
-    def answers(self, columns: Columns) -> dict[str, Array]:
+    def close(self) -> None:
+        """Give nothing back: a graph is gone with the last one who has it."""
+
+    def answers(self, columns: Columns, _truth: Array | None = None) -> dict[str, Array]:
         """Run every row through the graph: its outputs by name, each [rows, ...]."""
         return dict(zip(self.task.outputs, run_in_batches(self._model, columns, self.task.outputs), strict=True))
 
@@ -79,12 +106,12 @@ def evaluate_batches(
     graph: Graph, rows: Labelled, positive: int | str | None = None, slices: Slices = WHOLE
 ) -> dict[str, float]:
     """Measure the graph on rows that come batch by batch: what `evaluate` returns of all of them, and of slices."""
-    answerer = Answerer(graph, positive)
-    scores, parts = answerer.scores(), SliceScores(slices, answerer.scores)
-    for columns, truth in rows:
-        answers = answerer.answers(columns)
-        scores.add(answers, truth)
-        parts.add(columns, answers, truth)
+    with closing(answerer_of(graph, positive)) as answerer:
+        scores, parts = answerer.scores(), SliceScores(slices, answerer.scores)
+        for columns, truth in rows:
+            answers = answerer.answers(columns, truth)
+            scores.add(answers, truth)
+            parts.add(columns, answers, truth)
     return scores.metrics() | parts.metrics()
 
 

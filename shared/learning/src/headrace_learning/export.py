@@ -36,8 +36,8 @@ _OPSETS = {ML_DOMAIN: ML_OPSET, RUNTIME_DOMAIN: 1}
 
 
 @dataclass(frozen=True)
-class ExportedGraph:
-    """An ONNX graph that was compared with the model that it came from."""
+class Exported:
+    """A model as it is served, compared with the one that it came from."""
 
     data: Graph
     difference: float
@@ -54,7 +54,7 @@ def export_graph(
     rows: Columns,
     decision: Array | None = None,
     folder: Path | None = None,
-) -> ExportedGraph:
+) -> Exported:
     """Export the model in evaluation mode and compare the graph with it on `rows`.
 
     `classes` are what the places of the answers stand for, such as the label's values in the order of the logits; a
@@ -82,7 +82,7 @@ def export_graph(
         # Written so that a difference that is no number counts as a mismatch.
         if wrong or not difference <= LARGEST_DIFFERENCE:
             raise ExportMismatch(difference, LARGEST_DIFFERENCE, wrong)
-        return ExportedGraph(data, difference, len(next(iter(rows.values()))))
+        return Exported(data, difference, len(next(iter(rows.values()))))
     finally:
         model.train(was_training)
 

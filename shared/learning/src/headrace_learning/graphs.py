@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from headrace_data.tasks import TASKS, Task, task_of_outputs
 from headrace_data.tasks.classification import LABEL
-from headrace_engines.beside import Graph
+from headrace_engines.beside import Graph, is_language
 from headrace_engines.properties import LABELS, OPTIONAL, STEPS
 
 from headrace_learning.errors import NotAServedGraph
@@ -46,7 +46,9 @@ def class_values(graph: Graph) -> list[int] | list[str]:
 
 
 def task_of_graph(graph: Graph) -> Task:
-    """Return the task of a graph, by the names of its outputs."""
+    """Return the task of a graph, by the names of its outputs; that of a model of language is to write."""
+    if is_language(graph):
+        return TASKS["generation"]
     names = [output.name for output in structure_of(graph).graph.output]
     if (task := task_of_outputs(names)) is None:
         known = "; ".join(f"{kind}: {', '.join(each.outputs)}" for kind, each in TASKS.items())
@@ -59,6 +61,8 @@ def classes_of_graph(graph: Graph) -> list[int] | list[str]:
     outputs = task_of_graph(graph).outputs
     if LABEL in outputs:
         return class_values(graph)
+    if is_language(graph):
+        return []
     properties = {each.key: each.value for each in structure_of(graph).metadata_props}
     places: list[str] = json.loads(properties.get(LABELS, "{}")).get(outputs[0], [])
     return places
@@ -66,6 +70,8 @@ def classes_of_graph(graph: Graph) -> list[int] | list[str]:
 
 def steps_of_graph(graph: Graph) -> list[str]:
     """Return the names of the label's places where numbers are answered for each of several; else none."""
+    if is_language(graph):
+        return []
     properties = {each.key: each.value for each in structure_of(graph).metadata_props}
     steps: list[str] = json.loads(properties.get(STEPS, "{}")).get(task_of_graph(graph).outputs[0], [])
     return steps

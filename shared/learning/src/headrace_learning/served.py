@@ -47,7 +47,26 @@ class Output(NamedTuple):
     """Shape of one row."""
 
 
-class ServedModel(nn.Module):
+class Served(nn.Module):
+    """What a network becomes that answers raw features: the base of models that are arrays, and of those that write."""
+
+    features: tuple[Feature, ...]
+    network: nn.Module
+
+    @abstractmethod
+    def prepare(self, columns: Columns) -> torch.Tensor:
+        """Turn raw features, each [rows, *shape], into what the network takes, [rows, ...]."""
+
+    @abstractmethod
+    def prepare_training(self, columns: Columns) -> torch.Tensor:
+        """Return what `prepare` does of rows that are learned from; the label is among their columns."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return a copy of what the model has learnt or been given, by name."""
+
+
+class ServedModel(Served):
     """Fitted transforms, then one input tensor, then the network, then the task: the base of a model of each task.
 
     The transforms are no part of the module: they do not change while it learns, and rows are prepared once.
@@ -235,7 +254,7 @@ class ServedRegressor(ServedModel):
     def difference(
         self, given: Mapping[str, Array], rows: Columns, classes: Classes, decision: Array | None
     ) -> tuple[float, int]:
-        """Return the largest difference of a prediction, as `ExportedGraph.difference`; no label is answered.
+        """Return the largest difference of a prediction, as `Exported.difference`; no label is answered.
 
         As a share of their own size two predictions around a large mean would agree whatever they say. What the type of
         the answers rounds off is no difference: a hair may decide to which side.

@@ -1,6 +1,7 @@
 """What a variant is measured by, and how versions are compared on equal rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
@@ -22,12 +23,14 @@ from headrace_data.tasks import (
     SliceScores,
 )
 from headrace_data.tasks.classification import LOGIT_ERROR
-from headrace_engines.beside import Graph, total_bytes
+from headrace_engines.beside import Graph, is_language, total_bytes
 from headrace_engines.model import Tensor, run_in_batches
 from headrace_learning import costs, evaluation
-from headrace_learning.evaluation import WHOLE, Answerer, Labelled
+from headrace_learning.evaluation import WHOLE, Answerer, Labelled, answerer_of
 from headrace_learning.graphs import Array, Columns, task_of_graph
+from headrace_learning.language_models.gguf_files import prompt_of
 
+from headrace_compressor.core import texts
 from headrace_compressor.core.membership import attack_auc
 from headrace_compressor.errors import NothingToMeasure
 
@@ -90,9 +93,12 @@ def measure(graphs: Mapping[str, Graph], rows: Rows) -> Iterator[tuple[str, dict
     kl_divergence (in nats); of graphs that answer embeddings embedding_cosine, the mean over rows; membership_auc where
     rows have `members`. Of another task its
     measures, and what it tells of answers that are alike, in the place of the last six. Of slices their rows, and the
-    measures of the task.
+    measures of the task. Models of language are measured by `texts.measure`.
     """
     reference = next(iter(graphs.values()))
+    if task_of_graph(reference).answers_texts:
+        yield from texts.measure(graphs, rows.batches)
+        return
     has_logits = task_of_graph(reference).has_logits
     differences = Differences(task_of_graph(reference))
     for (name, graph), taken in zip(graphs.items(), _costs(list(graphs.values()), rows.first), strict=True):
@@ -160,10 +166,10 @@ def _membership(graph: Graph, rows: Rows) -> dict[str, float]:
 
 def evaluate(graph: Graph, rows: Rows, compared: Classes = ()) -> dict[str, float]:
     """Return the measures of a version's task on the rows; `compared` are the classes of all versions beside it."""
-    answerer = Answerer(graph, rows.positive, compared)
-    scores = answerer.scores()
-    for features, truth in rows.batches:
-        scores.add(answerer.answers(features), truth)
+    with closing(answerer_of(graph, rows.positive, compared)) as answerer:
+        scores = answerer.scores()
+        for features, truth in rows.batches:
+            scores.add(answerer.answers(features, truth), truth)
     return scores.quality()
 
 
@@ -209,6 +215,8 @@ def _non_finite_rows(answers: Answers) -> int:
 
 def reads(graph: Graph, columns: Columns) -> bool:
     """Return whether the columns hold every feature that the graph asks for, in its type and shape."""
+    if is_language(graph):
+        return (name := prompt_of(graph).feature) in columns or not name
     return all(_fits(each, columns) for each in evaluation.open_graph(graph).inputs)
 
 

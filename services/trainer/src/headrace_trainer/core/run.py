@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
 from headrace_data.canonical import sha256_digest
@@ -17,13 +17,13 @@ from headrace_data.tasks.deciding import decision_weights
 from headrace_engines.beside import Graph
 from headrace_learning.building import features_of
 from headrace_learning.evaluation import Labelled, evaluate_batches
-from headrace_learning.export import ExportedGraph, export_graph
+from headrace_learning.export import Exported
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.family import Family, Fitted, Run, Sources
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.heads import HEADS
 from headrace_learning.heads.head import Learned
-from headrace_learning.served import ServedModel, ServedRegressor
+from headrace_learning.served import Served, ServedRegressor
 from headrace_learning.training.oversampling import oversampled
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Rows
@@ -126,7 +126,8 @@ class Trained:
     weights: bytes
     """Safetensors: the transforms' and the network's, by name."""
     graph: Graph
-    """ONNX, the transforms inside; a large one is a file in the folder of `Memory`, with its weights beside it."""
+    """What is served: ONNX, the transforms inside; a large one is a file in the folder of `Memory`, with its weights
+    beside it. Of a model of language GGUF, the tokenizer inside."""
     metrics: Mapping[str, float]
     """The graph's on the test split: accuracy, log_loss, calibration_error and accuracy/<class>, or rmse, mae, r2; the
     baseline's; those of slices; and missing/<feature>, 1, of each feature that no row of the training split has."""
@@ -168,7 +169,7 @@ def run(
 
     told = Run(train, prepared.shape, prepared.outputs, plan.subject, checkpoints, progress, classes=plan.classes)
     model, test = prepared.serve(fitted.network), Chunks(reader, "test")
-    exported, threshold = _exported(plan, model, test, Chunks(reader, "validation"), prepared.memory.folder)
+    exported, threshold = _exported(plan, prepared, model, test, Chunks(reader, "validation"))
     baseline = prepared.labels.baseline()
     return Trained(
         weights=fitted.weights(model),
@@ -219,7 +220,8 @@ class _Prepared:
     learned: Learned
     shape: tuple[int, ...]
     outputs: int
-    serve: Callable[[nn.Module], ServedModel]
+    serve: Callable[[nn.Module], Any]
+    """Around a network: the `Served` that is exported."""
     memory: Memory
 
 
@@ -265,20 +267,21 @@ def _fit(
 
 
 def _exported(
-    plan: Plan, model: ServedModel, test: Labelled, validation: Labelled, folder: Path | None
-) -> tuple[ExportedGraph, float | None]:
-    """Return the model's graph, compared with the model on rows of the test split, and the threshold in it."""
-    features, _ = next(iter(test))
+    plan: Plan, prepared: _Prepared, model: Served, test: Labelled, validation: Labelled
+) -> tuple[Exported, float | None]:
+    """Return what is served of the model, compared with it on rows of the test split, and the threshold in it."""
+    features, truth = next(iter(test))
     compared = {name: column[:_COMPARED_ROWS] for name, column in features.items()}
+    export = partial(prepared.learned.export, model, plan.places, compared, truth[:_COMPARED_ROWS])
     if isinstance(model, ServedRegressor) and model.answer_type == torch.float32:
         require_float32(plan.dataset.label, _unrounded(model, test), model.deviation.numpy())
-    exported = export_graph(model, plan.places, compared, folder=folder)
+    exported = export(folder=prepared.memory.folder)
     if (wanted := plan.pipeline.train.threshold) is None:
         return exported, None
     positive = 1 if plan.pipeline.positive is None else plan.dataset.classes.index(plan.pipeline.positive)
     # What is served decides: the probabilities are the graph's, whatever family it is of.
     threshold = choose(wanted, exported.data, positive, validation)
-    return export_graph(model, plan.places, compared, decision_weights(threshold, positive), folder), threshold
+    return export(decision_weights(threshold, positive), folder=prepared.memory.folder), threshold
 
 
 def _unrounded(model: ServedRegressor, rows: Labelled) -> Iterator[tuple[Array, Array]]:

@@ -12,7 +12,7 @@ from headrace_data.dataset import served_dtype
 from headrace_data.manifest import Manifest
 from headrace_data.parts import Blob
 from headrace_data.spec import Field
-from headrace_engines.beside import Graph, weights_beside
+from headrace_engines.beside import Graph, is_language, weights_beside
 from headrace_learning.large import structure_of
 from headrace_learning.training.compute import told
 
@@ -21,6 +21,12 @@ from headrace_trainer.core.run import Plan, Trained
 from headrace_trainer.core.tuning import Tuned
 
 FORMAT = "headrace-version/1"
+ASKED = (
+    {"name": "text_input", "type": "string", "shape": [1]},
+    {"name": "stream", "type": "bool", "shape": [1], "optional": True},
+    {"name": "sampling_parameters", "type": "string", "shape": [1], "optional": True},
+)
+"""What a model of language is asked with, one prompt a call: in the words of Triton's backend of vLLM."""
 _LIBRARIES = ("headrace-learning", "headrace-trainer", "numpy", "onnx", "onnxruntime", "torch")
 
 
@@ -42,7 +48,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
         "weights": {"digest": weights.digest, "size_bytes": weights.size_bytes},
         "graph": {"digest": graph.digest, "size_bytes": graph.size_bytes, **_beside(trained.graph)},
         "task": pipeline.task,
-        "inputs": [_input(field, dataset) for field in dataset.features],
+        "inputs": _inputs(dataset, trained.graph),
         "outputs": _outputs(plan, trained.graph),
         "classes": list(plan.classes),
         "rows": {name: split.rows for name, split in dataset.splits.items()},
@@ -65,7 +71,7 @@ def version_manifest(plan: Plan, trained: Trained, weights: Blob, graph: Blob) -
 
 def _beside(graph: Graph) -> dict[str, Any]:
     """Return the files that a graph needs beside it."""
-    if isinstance(graph, bytes):
+    if isinstance(graph, bytes) or is_language(graph):
         return {}
     beside = weights_beside(graph.read_bytes())
     return {"beside": [{"digest": each.digest, "size_bytes": each.size_bytes} for each in beside]}
@@ -77,6 +83,13 @@ def _libraries(trained: Trained) -> Iterator[str]:
         yield "optuna"
     if trained.fitted.outcome.privacy is not None:
         yield "opacus"
+
+
+def _inputs(dataset: Manifest, graph: Graph) -> list[dict[str, Any]]:
+    """Describe what is asked with: features, or of a model of language what is answered, and how."""
+    return (
+        [dict(each) for each in ASKED] if is_language(graph) else [_input(field, dataset) for field in dataset.features]
+    )
 
 
 def _input(field: Field, dataset: Manifest) -> dict[str, Any]:
@@ -126,6 +139,8 @@ def _search(tuned: Tuned) -> dict[str, Any]:
 
 def _outputs(plan: Plan, graph: Graph) -> list[dict[str, Any]]:
     """Describe what the graph answers with, as `_input` does."""
+    if is_language(graph):
+        return [{"name": name, "type": "string", "shape": [1]} for name in plan.task.outputs]
     return [_output(each, len(plan.places)) for each in structure_of(graph).graph.output]
 
 

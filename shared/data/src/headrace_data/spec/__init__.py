@@ -13,6 +13,7 @@ from headrace_data.spec.learn import (
 )
 from headrace_data.spec.loading import json_schema, load_pipeline, parse_canonical
 from headrace_data.spec.networks import (
+    CausalLanguageModel,
     CnnNetwork,
     EncoderNetwork,
     ImportedModel,
@@ -51,6 +52,7 @@ from headrace_data.spec.variants import (
     PrunedVariant,
     ShallowerEncoder,
     StaticVariant,
+    TextVariant,
     Variant,
     learns,
 )
@@ -64,6 +66,7 @@ __all__ = [
     "Between",
     "Bounds",
     "Budget",
+    "CausalLanguageModel",
     "Chain",
     "Clean",
     "CnnNetwork",
@@ -103,6 +106,7 @@ __all__ = [
     "Split",
     "StaticVariant",
     "Stream",
+    "TextVariant",
     "Threshold",
     "Train",
     "Transform",

@@ -18,12 +18,14 @@ _TRANSFORM: Final[Path] = ("prepare", "transform")
 _TEXTS: Final = "onehot, ordinal, hash, target or text"
 _SINGLE: Final = ("quantile", "buckets", "cyclic")
 """Kinds for numbers that are no part of an array: each has places of its own."""
-READS_TEXTS: Final = ("encoder",)
+READS_TEXTS: Final = ("encoder", "causal-lm")
 """Kinds of networks that read language."""
+WRITES_TEXTS: Final = ("causal-lm",)
+"""Those of them that write it: they read one text, or none, and learn no task but to answer with a text."""
 EMBEDDING: Final = "embedding"
 """Name of the output with the embeddings of texts, where a network that reads language answers them."""
 READ_TOGETHER: Final = (1, 2)
-"""How many texts such a network reads as one: a text, or a pair."""
+"""How many texts a network reads as one that answers no text: a text, or a pair."""
 RESERVED: Final = frozenset({"label", "probabilities", "logits", "classes", "prediction"})
 """Names that belong to a model's answers; no feature may have one."""
 
@@ -176,10 +178,13 @@ def language_has_a_reader(draft: Draft) -> Iterator[Finding]:
     features = [field for field in draft.fields.values() if field.role == "feature"]
     chosen = {field.name: _transform(draft, field.name) for field in features if field.type == "string"}
     texts = [name for name, found in chosen.items() if found is not None and found.encode == "text"]
-    if kind in READS_TEXTS and (len(texts) != len(features) or len(texts) not in READ_TOGETHER):
+    readable, told = (
+        ((0, 1), "one feature, or none,") if kind in WRITES_TEXTS else (READ_TOGETHER, "one feature or two,")
+    )
+    if kind in READS_TEXTS and (len(texts) != len(features) or len(texts) not in readable):
         yield (
             ("train", "network", "kind"),
-            f"{kind} expects one feature or two, each a string with prepare.transform.NAME.encode: text, got "
+            f"{kind} expects {told} each a string with prepare.transform.NAME.encode: text, got "
             f"{len(features)} of which {len(texts)} are",
         )
     for name in texts if kind not in READS_TEXTS else ():

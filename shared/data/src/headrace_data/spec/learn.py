@@ -181,6 +181,10 @@ ERROR_RISE = 0.02
 """Default of the gate errorRise."""
 NDCG_DROP = 0.01
 """Default of the gate ndcgDrop."""
+PERPLEXITY_RISE = 0.1
+"""Default of the gate perplexityRise."""
+GREEDY_AGREEMENT_LEAST = 0.8
+"""Default of the gate greedyAgreement."""
 
 
 EMBEDDING_COSINE_LEAST = 0.99
@@ -221,6 +225,17 @@ class Gates(Section):
         default=NDCG_DROP,
         exclude_if=lambda value: value == NDCG_DROP,  # as for classWeights
         description="Ranking: NDCG it may lose, at most.",
+    )
+    perplexity_rise: Annotated[float, pydantic.Field(ge=0)] = pydantic.Field(
+        default=PERPLEXITY_RISE,
+        exclude_if=lambda value: value == PERPLEXITY_RISE,  # as for classWeights
+        description="Generation: rise of the perplexity of known answers, as a share of it, at most.",
+    )
+    greedy_agreement: Annotated[float, pydantic.Field(ge=0, le=1)] = pydantic.Field(
+        default=GREEDY_AGREEMENT_LEAST,
+        exclude_if=lambda value: value == GREEDY_AGREEMENT_LEAST,  # as for classWeights
+        description="Generation: share of the tokens of fp32's greedy answers that a variant answers too, each given "
+        "those before it, at least.",
     )
     embedding_cosine: Annotated[float, pydantic.Field(ge=-1, le=1)] = pydantic.Field(
         default=EMBEDDING_COSINE_LEAST,

@@ -188,6 +188,30 @@ class EncoderNetwork(Kept):
     )
 
 
+class CausalLanguageModel(Kept):
+    """A language model that others have trained, of the kind of Llama. `headrace import` keeps its files."""
+
+    is_folder: ClassVar[bool] = True
+    kind: Literal["causal-lm"] = pydantic.Field(
+        description="A language model of the kind of Llama, which answers the one feature, a text, with the label, or "
+        "goes on writing such labels where there is no feature; the trainer and the compressor need the extra "
+        "`generation`."
+    )
+    tune: Literal["lora", "full"] = pydantic.Field(
+        default="lora",
+        description="What is learned. lora: a small difference of each matrix of the layers. full: everything; a "
+        "learningRate of 0.00002 suits it.",
+    )
+    rank: Annotated[int, pydantic.Field(ge=1, le=256)] = pydantic.Field(
+        default=8, description="lora: rank of the differences."
+    )
+    length: Annotated[int, pydantic.Field(ge=8, le=131_072)] = pydantic.Field(
+        default=512,
+        description="Tokens of a prompt and its answer together that are learned from; the rest of the answer is cut "
+        "off, and a row whose prompt leaves no room teaches nothing.",
+    )
+
+
 Network = (
     MlpNetwork
     | CnnNetwork
@@ -197,5 +221,6 @@ Network = (
     | ImportedModel
     | PythonNetwork
     | EncoderNetwork
+    | CausalLanguageModel
 )
 """What can be trained."""

@@ -35,6 +35,7 @@ from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
 from headrace_data.spec.variants import steps_are_different, variants_are_different
 from headrace_data.spec.yaml_tree import Path
+from headrace_data.tasks import TASKS
 
 _MAX_ELEMENTS: Final = 2**20
 MAX_PLACES: Final = 1000
@@ -46,6 +47,7 @@ _UNHEEDED: Final = {
     "imported": ("from",),
     "imported onnx": ("compute",),
     "encoder": ("compareWith", "freeze", "rates"),
+    "causal-lm": ("compareWith", "freeze", "rates", "augment"),
 }
 """Settings under train that a kind of network has no use for, or one format of a kind."""
 
@@ -61,7 +63,7 @@ def names_are_unique(draft: Draft) -> Iterator[Finding]:
 
 
 def roles_are_complete(draft: Draft) -> Iterator[Finding]:
-    """Demand one label, at least one feature, at most one id and at most one group."""
+    """Demand one label, at most one id and at most one group, and a feature of every task that does not write texts."""
     for role in ("label", "id", "group"):
         first, *others = draft.by_role(role) or [0]
         for position in others:
@@ -73,7 +75,8 @@ def roles_are_complete(draft: Draft) -> Iterator[Finding]:
     if roles and all(role in get_args(Role) for role in roles):
         if "label" not in roles:
             yield SCHEMA, "expected one field with role label, got none"
-        if "feature" not in roles:
+        task = draft.at("train", "task")
+        if "feature" not in roles and not (isinstance(task, str) and task in TASKS and TASKS[task].answers_texts):
             yield SCHEMA, "expected at least one field with role feature, got none"
 
 

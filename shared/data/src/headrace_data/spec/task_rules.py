@@ -8,16 +8,19 @@ from typing import Final
 import numpy as np
 
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
-from headrace_data.spec.feature_rules import RESERVED
+from headrace_data.spec.feature_rules import RESERVED, WRITES_TEXTS
 from headrace_data.spec.networks import IMAGE_KINDS
 from headrace_data.spec.pipeline import default_task
 from headrace_data.spec.stream import Field
+from headrace_data.spec.variants import OF_TEXTS, VARIANT_NAMES
 from headrace_data.spec.yaml_tree import Path
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.tasks.deciding import MAXIMISED
 
 _ONE_NUMBER: Final = frozenset({"imported", "trees"})
 """Networks that answer one number, or one of several classes, and nothing with places of its own."""
+_VARIANT_KINDS: Final = (*VARIANT_NAMES, "chain")
+"""Kinds of variants."""
 _BY_MEASURE: Final = ("limits", "worse", "slices", "worseInSlices")
 """Sections of `compress.gates` that say limits by measure."""
 _HEEDED: Final = frozenset(name for task in TASKS.values() for name in task.heeds)
@@ -61,7 +64,13 @@ def task_fits_network(draft: Draft) -> Iterator[Finding]:
     kind, task = draft.at("train", "network", "kind"), _task(draft)
     if task is None or not isinstance(kind, str):
         return
-    if kind in (unfit := _unfit_networks(draft, task)):
+    if TASKS[task].answers_texts != (kind in WRITES_TEXTS):
+        learned = ", ".join(each for each in TASKS if TASKS[each].answers_texts == (kind in WRITES_TEXTS))
+        yield (
+            ("train", "network", "kind"),
+            f"expected {task} of a network that learns it, got {kind}, which learns {learned}",
+        )
+    elif kind in (unfit := _unfit_networks(draft, task)):
         several = "" if TASKS[task].unfit_networks else " with several numbers"
         told = (
             f"expected a network that learns a {task}{several}, which {' and '.join(sorted(unfit))} do not, got {kind}"
@@ -177,6 +186,16 @@ def gates_fit_the_task(draft: Draft) -> Iterator[Finding]:
         yield ("compress", "gates", name), told
 
 
+def variants_fit_the_task(draft: Draft) -> Iterator[Finding]:
+    """Demand variants of texts' own files from who answers texts, and none of these from others."""
+    variants, task = draft.at("compress", "variants"), _task(draft)
+    for position, variant in enumerate(variants if isinstance(variants, list) and task is not None else ()):
+        kind = variant.get("kind") if isinstance(variant, dict) else None
+        if isinstance(kind, str) and kind in _VARIANT_KINDS and (kind in OF_TEXTS) != TASKS[task or ""].answers_texts:
+            fit = ", ".join(each for each in _VARIANT_KINDS if (each in OF_TEXTS) == (kind not in OF_TEXTS))
+            yield ("compress", "variants", position, "kind"), f"expected one of {fit} for a {task}, got {kind}"
+
+
 def slices_are_of_a_field(draft: Draft) -> Iterator[Finding]:
     """Demand fields of few values from who measures by slice, and some from who judges slices."""
     named, place = draft.at("train", "slices"), ("train", "slices")
@@ -290,6 +309,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     thresholds_are_for_two_classes,
     trees_are_compared_with_others,
     slices_are_of_a_field,
+    variants_fit_the_task,
 )
 """The rules about the task of every spec."""
 TASK_DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (

@@ -22,6 +22,7 @@ TUNABLE: Final = ("network", "optimizer", "epochs", "batchSize", "earlyStop", "a
 _SPACE: Final = ("train", "tune", "space")
 _READ_BEFORE: Final = {
     "encoder": ("network.digest", "network.sizeBytes", "network.length", "network.embedding"),
+    "causal-lm": ("network.digest", "network.sizeBytes", "network.length"),
     "imported": ("network.digest", "network.sizeBytes", "network.format"),
 }
 """Settings of kinds of networks that a run reads once, whatever its trials say."""

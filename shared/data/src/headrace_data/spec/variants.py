@@ -25,6 +25,8 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "low-rank": "low-rank",
     "pruned": "pruned",
     "qat": "qat",
+    "gguf-q8": "q8",
+    "gguf-q4": "q4",
 }
 """What a variant is called that has no name of its own, by kind."""
 
@@ -251,6 +253,23 @@ class AwareVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
+class TextVariant(Section):
+    """A language model with weights of fewer bits, in blocks that share a scale, as GGUF has them."""
+
+    kind: Literal["gguf-q8", "gguf-q4"] = pydantic.Field(
+        description="Of the task generation alone, which no other kind applies to. gguf-q8: weights of 8 bits, Q8_0. "
+        "gguf-q4: of 4 bits, Q4_1, smaller and rougher. Norms stay float."
+    )
+    name: DnsLabel | None = _named("q8 of gguf-q8, q4 of gguf-q4")
+
+    @property
+    def called(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.name or VARIANT_NAMES[self.kind]
+
+
+OF_TEXTS: Final = ("gguf-q8", "gguf-q4")
+"""Kinds of variants of models that write texts, which no others apply to."""
 Step = Annotated[
     Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant,
     pydantic.Field(discriminator="kind"),
@@ -279,7 +298,7 @@ class Chain(Section):
 
 
 AnyVariant = Annotated[
-    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | AwareVariant | Chain,
+    Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant | AwareVariant | TextVariant | Chain,
     pydantic.Field(discriminator="kind"),
 ]
 _LEARNING: Final = ("distilled", "pruned", "qat")

@@ -28,6 +28,7 @@ from headrace_data.tasks.gate import (
     not_worse,
     reached,
 )
+from headrace_data.tasks.generation import GREEDY_AGREEMENT, Generation
 from headrace_data.tasks.measure import Achieved, Array, Mean, Measure, Metrics, joined
 from headrace_data.tasks.multilabel import Multilabel
 from headrace_data.tasks.quantile import Quantile, QuantileSettings
@@ -44,7 +45,7 @@ from headrace_data.tasks.sliced import (
 )
 from headrace_data.tasks.task import TREES, Always, Answers, Baseline, Classes, Labels, Scores, Task
 
-TaskKind = Literal["classification", "regression", "quantile", "ranking", "multilabel", "count"]
+TaskKind = Literal["classification", "regression", "quantile", "ranking", "multilabel", "count", "generation"]
 """The tasks as a pipeline's document names them."""
 
 
@@ -59,6 +60,7 @@ TASKS: Final[dict[str, Task]] = {
     "ranking": Ranking(),
     "multilabel": Multilabel(),
     "count": Count(),
+    "generation": Generation(),
 }
 """The tasks by their kind in a pipeline's document."""
 
@@ -99,6 +101,7 @@ __all__ = [
     "DIFFERENCE_ERROR",
     "EMBEDDING_COSINE",
     "EMBEDDING_GATE",
+    "GREEDY_AGREEMENT",
     "LATENCY",
     "MEMBERSHIP",
     "MEMBERSHIP_GATE",

@@ -59,7 +59,7 @@ def ratio(name: str) -> Callable[[Metrics, Metrics], float]:
     return measured
 
 
-def rise(measure: Measure) -> Gate:
+def rise(measure: Measure, name: str = "errorRise", setting: str = "error_rise") -> Gate:
     """Return the gate of how much a variant's error may rise over fp32's, as a share of it."""
 
     def measured(own: Metrics, reference: Metrics) -> float:
@@ -67,7 +67,7 @@ def rise(measure: Measure) -> Gate:
         # A reference without any error cannot be divided by: only a variant without error is as good.
         return 0.0 if before == after == 0.0 else after / before - 1.0 if before > 0.0 else math.nan
 
-    return Gate("errorRise", "error_rise", measured, 0.0)
+    return Gate(name, setting, measured, 0.0)
 
 
 def drop(measure: Measure, name: str, setting: str) -> Gate:

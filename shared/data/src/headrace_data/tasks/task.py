@@ -114,6 +114,8 @@ class Task(ABC):
     """Whether it answers one of the label's values, of which there may not be too many."""
     answers_numbers: ClassVar[bool] = False
     """Whether it answers numbers in the label's unit, whose type `train.predictionType` says."""
+    answers_texts: ClassVar[bool] = False
+    """Whether it answers texts, which only networks that write some learn; those learn nothing else."""
     grouped: ClassVar[bool] = False
     """Whether rows are looked at among those of their group: a label is its value and the group's number."""
     heeds: ClassVar[frozenset[str]]

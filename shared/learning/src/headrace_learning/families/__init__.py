@@ -7,7 +7,7 @@ same for every family, so that each is served, gated, swapped and rolled back al
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.families import cnn, encoder, factorization, imported, mlp, python, residual, trees
+from headrace_learning.families import causal_lm, cnn, encoder, factorization, imported, mlp, python, residual, trees
 from headrace_learning.families.family import Family
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -19,5 +19,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "imported": imported.FAMILY,
     "python": python.FAMILY,
     "encoder": encoder.FAMILY,
+    "causal-lm": causal_lm.FAMILY,
 }
 """The families by the kind that the spec names."""

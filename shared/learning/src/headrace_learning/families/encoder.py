@@ -4,7 +4,6 @@ The library transformers has the layers, and peft the differences, which are add
 written. Both are an extra (`headrace-learning[encoder]`) and imported where a network is built.
 """
 
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,9 +15,10 @@ from headrace_engines.properties import Tokenised
 from headrace_engines.tokens import Tokenizer
 from torch import nn
 
+from headrace_learning.adapters import adapted, merged
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families.family import Family, Fitted, Run, Sources
-from headrace_learning.families.pretrained import Pretrained, library
+from headrace_learning.families.pretrained import Pretrained
 from headrace_learning.families.text_network import TextNetwork, pooled_rows
 from headrace_learning.families.token_dropout import with_hidden
 from headrace_learning.features import Feature
@@ -133,7 +133,7 @@ class Encoder(Family):
         begun = begin(network, run.origin, train) if run.origin else None
         learner: nn.Module = network
         if section.tune == "lora":
-            network.encoder = _adapted(network.encoder, section.rank)
+            network.encoder = adapted(network.encoder, section.rank, _ADAPTED)
         elif section.tune == "frozen":
             network.encoder.eval()
             learner = network.head
@@ -147,29 +147,10 @@ class Encoder(Family):
         ).run()
         learned = count_learned(learner)
         if section.tune == "lora":
-            network.encoder = _merged(network.encoder)
+            network.encoder = merged(network.encoder)
         network.requires_grad_(True).eval()
         libraries = ("tokenizers", "transformers") if section.tune != "lora" else ("peft", "tokenizers", "transformers")
         return Fitted(network, outcome, learned, libraries, begun)
-
-
-def _adapted(encoder: nn.Module, rank: int) -> nn.Module:
-    peft: Any = library("peft")
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(_ADAPTED))
-    with warnings.catch_warnings():
-        # It looks at parts of transformers that are to be renamed.
-        warnings.simplefilter("ignore", FutureWarning)
-        adapted: nn.Module = peft.get_peft_model(encoder, config)
-    return adapted
-
-
-def _merged(adapted: Any) -> nn.Module:
-    for name, parameter in adapted.named_parameters():
-        if name.endswith("base_layer.weight"):
-            # The differences are added in place, and the weights of others may be those of the next run.
-            parameter.data = parameter.data.clone()
-    merged: nn.Module = adapted.merge_and_unload()
-    return merged
 
 
 def _pooled(source: Source, network: TextNetwork) -> Source:

@@ -9,7 +9,7 @@ from headrace_data.spec import Train
 from torch import nn
 
 from headrace_learning.features import Feature
-from headrace_learning.served import ServedModel
+from headrace_learning.served import Served
 from headrace_learning.training.checkpoint import tensors_to_bytes
 from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Objective
@@ -65,7 +65,7 @@ class Fitted:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Digests of the source files of others, by package, where such learned it."""
 
-    def weights(self, model: ServedModel) -> bytes:
+    def weights(self, model: Served) -> bytes:
         """Return what was learned as a file: safetensors of the model that serves `network`, transforms included."""
         return tensors_to_bytes(model.weights())
 

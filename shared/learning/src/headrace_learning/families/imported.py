@@ -21,7 +21,7 @@ from headrace_learning.importing.core import Core
 from headrace_learning.importing.fit import Imported, fit
 from headrace_learning.importing.keras_network import read_keras
 from headrace_learning.importing.onnx_files import read_onnx
-from headrace_learning.served import ServedModel
+from headrace_learning.served import Served
 from headrace_learning.training.loop import Outcome
 from headrace_learning.training.objectives import Objective
 from headrace_learning.training.private import training_of
@@ -58,7 +58,7 @@ class AsItCame(Fitted):
     data: bytes = b""
     """The file."""
 
-    def weights(self, _model: ServedModel) -> bytes:
+    def weights(self, _model: Served) -> bytes:
         """Return the file: it is kept once, whatever versions are made of it."""
         return self.data
 

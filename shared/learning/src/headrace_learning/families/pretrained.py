@@ -3,7 +3,6 @@
 Of its configuration only sizes are taken, and of its weights only safetensors: nothing in a folder is ever run.
 """
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +12,15 @@ from typing import Any, Final
 import safetensors
 import safetensors.torch
 import torch
-from headrace_data.errors import ManifestInvalid
-from headrace_data.folder import Folder
 from headrace_data.spec import EncoderNetwork
 from torch import nn
 
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families.bert_graph import ACTIVATIONS
+from headrace_learning.folders import CONFIG, TOKENIZER, WEIGHTS, StoredFolder
+from headrace_learning.libraries import library
 from headrace_learning.training.ports import Artifacts
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-"""The files of a folder that are read."""
 _SIZES: Final = (
     "vocab_size",
     "hidden_size",
@@ -51,23 +48,13 @@ class Pretrained:
     @staticmethod
     def read(section: EncoderNetwork, artifacts: Artifacts) -> "Pretrained":
         """Read the folder that a spec names. Raise `NotLearnable` for one that is none of a BERT."""
+        folder = StoredFolder.of(section, artifacts)
         try:
-            folder = Folder.from_json(artifacts.read(section.digest, section.size_bytes))
-        except ManifestInvalid as error:
-            raise NotLearnable(f"train.network.digest: {error}") from error
-
-        def read(path: str) -> bytes:
-            if (file := folder.files.get(path)) is None:
-                found = ", ".join(sorted(folder.files)) or "none"
-                raise NotLearnable(f"train.network.digest: expected a folder with {path}, got one with {found}")
-            return artifacts.read(file.digest, file.size_bytes)
-
-        try:
-            config = _checked(json.loads(read(CONFIG)))
-            tokenizer = read(TOKENIZER).decode()
+            config = _checked(json.loads(folder.read(CONFIG)))
+            tokenizer = folder.read(TOKENIZER).decode()
         except ValueError as error:
             raise NotLearnable(f"train.network.digest: expected {CONFIG} and {TOKENIZER} as JSON ({error})") from error
-        return Pretrained(config, _tensors(read(WEIGHTS), config), tokenizer)
+        return Pretrained(config, _tensors(folder.read(WEIGHTS), config), tokenizer)
 
     @cached_property
     def numbers(self) -> int:
@@ -76,7 +63,7 @@ class Pretrained:
 
     def encoder(self) -> nn.Module:
         """Return it as transformers' `BertModel`, with its weights."""
-        transformers: Any = library("transformers")
+        transformers: Any = library("transformers", "encoder")
         model: nn.Module = transformers.BertModel(transformers.BertConfig(**self.config), add_pooling_layer=False)
         wanted = model.state_dict()
         for name, tensor in wanted.items():
@@ -85,17 +72,6 @@ class Pretrained:
         model.load_state_dict({name: self.tensors[name] for name in wanted}, assign=True)
         model.requires_grad_(True)
         return model
-
-
-def library(name: str) -> Any:
-    """Return a library of the extra `encoder`. Raise `NotLearnable` where it is missing, with what to install."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise NotLearnable(
-            f"train.network.kind: an encoder needs {name}, which this trainer does not have: install "
-            f"headrace-learning[encoder] beside it ({error})"
-        ) from error
 
 
 def _checked(plain: Any) -> dict[str, Any]:

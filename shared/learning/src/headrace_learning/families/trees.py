@@ -23,7 +23,7 @@ from headrace_learning.families.network import flat_shape
 from headrace_learning.features import Feature
 from headrace_learning.graphs import Array
 from headrace_learning.heads.count import Poisson
-from headrace_learning.served import ServedModel
+from headrace_learning.served import Served
 from headrace_learning.training.budget import Purse
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_learning.training.loop import Outcome
@@ -54,7 +54,7 @@ class FittedTrees(Fitted):
     text: str = ""
     """What LightGBM and others read."""
 
-    def weights(self, _model: ServedModel) -> bytes:
+    def weights(self, _model: Served) -> bytes:
         """Return the text."""
         return self.text.encode()
 

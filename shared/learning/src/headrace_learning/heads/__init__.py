@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.heads import classification, count, multilabel, quantile, ranking, regression
+from headrace_learning.heads import classification, count, generation, multilabel, quantile, ranking, regression
 from headrace_learning.heads.head import Head
 
 HEADS: Final[Mapping[str, Head]] = {
@@ -13,5 +13,6 @@ HEADS: Final[Mapping[str, Head]] = {
     "ranking": ranking.learn,
     "multilabel": multilabel.learn,
     "count": count.learn,
+    "generation": generation.learn,
 }
 """The heads by the kind of their task."""

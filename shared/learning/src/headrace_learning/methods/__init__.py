@@ -7,6 +7,7 @@ from headrace_learning.methods import (
     chain,
     distilled,
     float16_weights,
+    gguf_blocks,
     int8_dynamic,
     int8_per_channel,
     int8_static,
@@ -30,5 +31,10 @@ STEPS: Final[Mapping[str, Method]] = {
     "qat": qat.METHOD,
 }
 """The methods that a chain can have as a step, by the kind that the spec names."""
-METHODS: Final[Mapping[str, Method]] = {**STEPS, "chain": chain.chain_of(STEPS)}
+METHODS: Final[Mapping[str, Method]] = {
+    **STEPS,
+    "gguf-q8": gguf_blocks.Q8,
+    "gguf-q4": gguf_blocks.Q4,
+    "chain": chain.chain_of(STEPS),
+}
 """All of them."""

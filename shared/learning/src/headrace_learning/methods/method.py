@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace_data.dataset import DatasetReader
 from headrace_data.spec import Pipeline
-from headrace_engines.beside import Graph, total_bytes
+from headrace_engines.beside import Graph, is_language, total_bytes
 
 from headrace_learning import large
 from headrace_learning.methods.calibration import NO_ROWS, Calibration
@@ -73,9 +73,16 @@ class Method:
     and shapes; equal graphs and rows give equal bytes."""
     large: bool = False
     """Whether it takes a graph with weights beside it, one after the other."""
+    writes: bool = False
+    """Whether it takes models of language, and nothing else."""
 
     def make(self, source: Source, section: Any) -> Made | NotApplicable:
         """Return the variant of a version, or why there is none."""
+        if is_language(source.graph) != self.writes:
+            wanted, given = (
+                ("a model of language", "an ONNX graph") if self.writes else ("an ONNX graph", "a model of language")
+            )
+            return NotApplicable(f"{section.kind}: expected {wanted}, got {given}")
         if self.large or isinstance(source.graph, bytes):
             return self.function(source, section)
         return NotApplicable(
