@@ -13,7 +13,7 @@ Finish = Literal["", "stop", "length", "cancelled"]
 """Why an answer ended: at the model's own end or a stop text, at its most tokens, told to. Empty before the end."""
 _MOST_STOPS: Final = 16
 _MOST_STOP_CHARACTERS: Final = 256
-_LARGEST_SEED: Final = 2**63 - 1
+_LARGEST_SEED: Final = 2**32 - 1
 _RANGES: Final = (
     ("max_tokens", 1, 1_000_000),
     ("temperature", 0.0, 2.0),
@@ -40,6 +40,8 @@ class Room:
     """Most answers that wait; more are refused."""
     context: int = 0
     """Most tokens of prompt and answer together, where less than the model's own; 0 for the model's."""
+    keeps_prefixes: bool = True
+    """Whether what equal beginnings of prompts have in common is computed once. Only one that does not can `score`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Sampling:
     top_k: int = 0
     """Only so many of the likeliest tokens; 0 for all."""
     seed: int | None = None
-    """Makes what is drawn the same each time, 0 to 2^63 - 1. None is another one for each answer."""
+    """Makes what is drawn the same each time, 0 to 2^32 - 1. None is another one for each answer."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer, and are no part of it; at most 16, of 256 characters."""
     json_schema: str | None = None
@@ -103,7 +105,8 @@ class Piece:
     text: str
     """Whole characters. Empty where a token is only a part of one, or may be the beginning of a stop text."""
     tokens: tuple[int, ...] = ()
-    """The tokens of this step, in the order of the answer. Their text may come with a later piece."""
+    """The tokens of this step, in the order of the answer, without that of its end. Their text may come with a later
+    piece."""
     logprobs: tuple[float, ...] = ()
     """Natural logarithm of each token's probability, as the model has it: before temperature, top_p and top_k. Empty
     unless asked for."""
@@ -137,8 +140,8 @@ class EngineLoad:
 class Generator(Protocol):
     """A loaded model of language. Safe for use by many threads.
 
-    A method that raises EngineDied may be called again: the engine is started anew. Methods but `start`'s callbacks
-    block, for no longer than a step of the engine and their own work take.
+    A method that raises EngineDied may be called again: the engine is started anew. `prompt` and `score` wait for the
+    engine; the others do not.
     """
 
     @property
@@ -161,7 +164,7 @@ class Generator(Protocol):
         on_piece: Callable[[Piece], None],
         on_error: Callable[[Exception], None],
     ) -> Running:
-        """Begin an answer, and return when the engine has taken the prompt in.
+        """Begin an answer.
 
         `on_piece` is called for each piece, the last with a `finish`; or `on_error` once in the place of the rest, with
         EngineDied, NoMemory or Unanswerable. Both are called in a thread of the generator, one at a time, and must
@@ -174,7 +177,8 @@ class Generator(Protocol):
     def score(self, prompt: str, answer: str) -> Sequence[float]:
         """Return the log-probability of each token of an answer that follows a prompt, at least one token long.
 
-        The two are made tokens one by one, as they are when an answer is generated. Raises as `start` does.
+        The two are made tokens one by one, as they are when an answer is generated. Calls of several threads are
+        computed together. Raises as `start` does, and ValueError where the room says `keeps_prefixes`.
         """
 
     def load(self) -> EngineLoad:

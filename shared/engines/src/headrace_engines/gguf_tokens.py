@@ -42,6 +42,8 @@ class TextTokens:
         pre = str(file.metadata.get("tokenizer.ggml.pre", ""))
         is_begun = file.metadata.get("tokenizer.ggml.add_bos_token", pre == "llama-bpe")
         self._begin = _number(file, "bos_token_id", len(names)) if is_begun else None
+        self.has_template = bool(file.metadata.get("tokenizer.chat_template"))
+        """Whether the file says how a conversation becomes a prompt."""
         self._longest = max(map(len, names))
         self._tokenizer = _made(names, kinds, pre, _merges(file))
 
