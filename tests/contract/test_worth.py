@@ -40,7 +40,7 @@ class Slow:
 
     def __init__(self, graph: bytes) -> None:
         self._model = EngineModel(graph, max_rows=64)
-        self.signature, self.sample = self._model.signature, self._model.sample
+        self.signature, self.sample, self.tokens = self._model.signature, self._model.sample, self._model.tokens
         self.run_s = RUN_S
 
     def run(self, arrays: Mapping[str, Any], outputs: Sequence[str]) -> Any:

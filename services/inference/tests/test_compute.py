@@ -38,6 +38,9 @@ class Model:
     def sample(self) -> dict[str, Any]:
         return {}
 
+    def tokens(self, arrays: Any) -> int:
+        return 0
+
 
 @pytest.fixture
 def model() -> Model:

@@ -162,7 +162,8 @@ class Gated:
     """A model that counts its runs, and answers once it may."""
 
     def __init__(self, model: EngineModel) -> None:
-        self._model, self.signature, self.sample = model, model.signature, model.sample
+        self._model, self.signature = model, model.signature
+        self.sample, self.tokens = model.sample, model.tokens
         self.runs, self.go_on = 0, threading.Event()
 
     def run(self, arrays: Any, outputs: Any) -> Any:

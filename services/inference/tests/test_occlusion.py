@@ -189,6 +189,9 @@ def test_rows_that_depend_on_others_are_explained_each_alone() -> None:
         def sample(self) -> Mapping[str, Array]:
             return {"x": np.zeros((1, 2))}
 
+        def tokens(self, arrays: Any) -> int:
+            return 0
+
     release: Any = SimpleNamespace(cache=CachePolicy.OFF)
     apart = LoadedVersion(release, Blurred(), Speed(1e-5, 1e-7), b"").with_rows_apart()
     occlusion = Occlusion.of(apart.model.signature, {"x": np.array([[4.0, 5.0], [0.0, 1.0]])}, 2)

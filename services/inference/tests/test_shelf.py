@@ -23,6 +23,9 @@ class NoModel:
     def sample(self) -> dict[str, Any]:
         return {}
 
+    def tokens(self, arrays: Any) -> int:
+        return 0
+
 
 def loaded(release: Release, first_row_s: float = 0.0) -> LoadedVersion:
     return LoadedVersion(release, NoModel(), Speed(first_row_s, 0.0), b"")

@@ -33,6 +33,9 @@ class Model(Protocol):
     def sample(self) -> Mapping[str, Array]:
         """Return one row that it can answer."""
 
+    def tokens(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many tokens it reads of texts; 0 where it reads none."""
+
 
 class Computing(Protocol):
     """Where models are computed."""

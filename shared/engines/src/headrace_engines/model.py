@@ -49,6 +49,9 @@ class Model(Protocol):
         Raises RanTooLong, NoMemory, and Unanswerable for values that the model cannot compute with.
         """
 
+    def tokens(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many tokens it reads of texts; 0 where it reads none."""
+
     def sample(self, rows: int) -> dict[str, Array]:
         """Return rows to try it with: zeros, and texts that take as long as any."""
 

@@ -113,9 +113,7 @@ class OnnxModel:
 
     def _run_texts(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run rows of about equal length together, no more of them than `_MOST_TOKENS` allows."""
-        tokens: dict[str, list[list[int]]] = {}
-        for names, tokenizer in self._tokenizers.items():
-            tokens |= zip(names, tokenizer.rows(*(arrays[name].tolist() for name in names)), strict=True)
+        tokens = self._tokens(arrays)
         given = {name: array for name, array in arrays.items() if name not in tokens}
         lengths = np.array([[len(row) for row in rows] for rows in tokens.values()]).max(axis=0)
         order = np.argsort(lengths, kind="stable")
@@ -127,6 +125,16 @@ class OnnxModel:
             parts.append(self._run_arrays(feeds, outputs))
         back = np.argsort(order, kind="stable")
         return [np.concatenate(part)[back] for part in zip(*parts, strict=True)]
+
+    def _tokens(self, arrays: Mapping[str, Array]) -> dict[str, list[list[int]]]:
+        tokens: dict[str, list[list[int]]] = {}
+        for names, tokenizer in self._tokenizers.items():
+            tokens |= zip(names, tokenizer.rows(*(arrays[name].tolist() for name in names)), strict=True)
+        return tokens
+
+    def tokens(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many tokens it reads of texts."""
+        return sum(len(row) for rows in self._tokens(arrays).values() for row in rows)
 
     def sample(self, rows: int) -> dict[str, Array]:
         """Return rows to try it with: zeros, and texts that take as long as any."""

@@ -54,6 +54,10 @@ class EngineModel:
         """Return the engine's sample of one row."""
         return self._model.sample(1)
 
+    def tokens(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many tokens the graph reads of texts, those around them with them; 0 where it reads none."""
+        return self._model.tokens(arrays)
+
     def try_out(self) -> None:
         """Run a single row and a batch of the engine's sample, once each."""
         for rows in {1, min(WARM_ROWS, self.signature.max_rows)}:

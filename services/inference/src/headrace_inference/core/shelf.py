@@ -54,6 +54,10 @@ class _RowByRow:
         """Return one row that it can answer."""
         return self._model.sample()
 
+    def tokens(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many tokens it reads of texts."""
+        return self._model.tokens(arrays)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:

@@ -16,6 +16,7 @@ from headrace_runtime.errors import InvalidInput, NotSupported
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.ports import CallContext, Method
 from headrace_inference.transport import converters, introspection
+from headrace_inference.transport.abilities import Abilities
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.streaming import Streaming
 from headrace_inference.transport.switched_off import SwitchedOff
@@ -35,11 +36,12 @@ class Plane:
         """Answers ModelStreamInfer."""
         self.pieces = predictor.pieces
         """Answers calls of models of language, piece by piece."""
+        self.abilities = Abilities(shelf)
+        """Tells which models write texts, and which answer embeddings."""
         self._statistics = predictor.statistics
         self._server = oip.ServerMetadataResponse(
             name="headrace", version=installed_version("headrace-inference"), extensions=EXTENSIONS
         )
-        off = SwitchedOff(shelf)
         self._methods: dict[str, Method] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -52,19 +54,7 @@ class Plane:
             "RepositoryIndex": self._repository_index,
             "RepositoryModelLoad": _refuse_control,
             "RepositoryModelUnload": _refuse_control,
-            **{
-                name: _answering(name, answer)
-                for name, answer in (
-                    ("TraceSetting", off.trace_setting),
-                    ("LogSettings", off.log_settings),
-                    ("SystemSharedMemoryStatus", off.system_status),
-                    ("SystemSharedMemoryRegister", off.register),
-                    ("SystemSharedMemoryUnregister", off.unregister_system),
-                    ("CudaSharedMemoryStatus", off.cuda_status),
-                    ("CudaSharedMemoryRegister", off.register),
-                    ("CudaSharedMemoryUnregister", off.unregister_cuda),
-                )
-            },
+            **_switched_off(SwitchedOff(shelf)),
         }
 
     def method(self, name: str) -> Method:
@@ -118,6 +108,20 @@ class Plane:
     async def _repository_index(self, request: bytes, _context: CallContext) -> bytes:
         asked = converters.parse("RepositoryIndex", request)
         return _bytes(introspection.to_index(self._shelf, only_ready=asked.ready))
+
+
+def _switched_off(off: SwitchedOff) -> dict[str, Method]:
+    answers: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+        ("TraceSetting", off.trace_setting),
+        ("LogSettings", off.log_settings),
+        ("SystemSharedMemoryStatus", off.system_status),
+        ("SystemSharedMemoryRegister", off.register),
+        ("SystemSharedMemoryUnregister", off.unregister_system),
+        ("CudaSharedMemoryStatus", off.cuda_status),
+        ("CudaSharedMemoryRegister", off.register),
+        ("CudaSharedMemoryUnregister", off.unregister_cuda),
+    )
+    return {name: _answering(name, answer) for name, answer in answers}
 
 
 def _answering(name: str, answer: Callable[[Any], Any]) -> Method:

@@ -1,75 +1,56 @@
-"""The paths of the Open Inference Protocol, each a method of the plane."""
+"""The application: every path of the table, its errors told as its callers expect them, within their time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
-from headrace import open_inference as oip
-from headrace_runtime.errors import DeadlineExceeded, InvalidInput
+from headrace_runtime.errors import DeadlineExceeded
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from headrace_inference.transport.plane import Plane
-from headrace_inference.transport.rest.caller import JSON_BYTES, Bodies, Caller, whole_number
+from headrace_inference.transport.rest import openapi
+from headrace_inference.transport.rest.caller import Bodies, Caller
+from headrace_inference.transport.rest.embeddings import Embeddings
 from headrace_inference.transport.rest.observing import observed
-from headrace_inference.transport.rest.problems import Problem, problem, problem_of
-from headrace_inference.transport.rest.reading import read_call, read_json
-from headrace_inference.transport.rest.writing import plain, write_answer, write_json
-
-MODEL = "/v2/models/{model}"
-VERSION = f"{MODEL}/versions/{{version}}"
-REST_EXTENSIONS = ("binary_tensor_data",)
-"""What is answered here beyond the extensions of the plane."""
-
-
-class Told(NamedTuple):
-    """An answer before it is sent."""
-
-    body: bytes
-    status: int = HTTPStatus.OK
-    headers: tuple[tuple[str, str], ...] = ()
-    kind: str = "application/json"
-
-
-Endpoint = Callable[[Request, Caller], Awaitable[Told]]
+from headrace_inference.transport.rest.paths import OPENAI, PATHS, Path
+from headrace_inference.transport.rest.problems import Problem, as_openai, problem, problem_of
+from headrace_inference.transport.rest.protocol import Protocol
+from headrace_inference.transport.rest.told import Endpoint, Streamed, Told
+from headrace_inference.transport.rest.written import WrittenAnswers
 
 
 class Rest:
     """Answers requests with a plane, in its event loop. `draining` tells whether callers are to go elsewhere."""
 
     def __init__(self, plane: Plane, bodies: Bodies, draining: Callable[[], bool]) -> None:
-        self._plane = plane
-        self._bodies = bodies
         self._draining = draining
-        paths: list[tuple[str, str, Endpoint]] = [
-            ("GET", "/v2", self._server),
-            ("GET", "/v2/health/live", self._live),
-            ("GET", "/v2/health/ready", self._ready),
-            ("POST", "/v2/repository/index", self._index),
-            ("GET", "/v2/models/stats", self._statistics),
+        endpoints: dict[str, Endpoint] = {
+            **Protocol(plane, bodies, draining).endpoints,
+            **Embeddings(plane, bodies).endpoints,
+            **WrittenAnswers(plane, bodies).endpoints,
+            "openapi": _openapi,
+            "docs": _docs,
+        }
+        routes = [
+            Route(each.path, self._guarded(each, endpoints[each.endpoint]), methods=[each.method]) for each in PATHS
         ]
-        for path in (MODEL, VERSION):
-            paths += [
-                ("POST", f"{path}/infer", self._infer),
-                ("GET", f"{path}/ready", self._model_ready),
-                ("GET", f"{path}/stats", self._statistics),
-                ("GET", f"{path}/config", self._config),
-                ("GET", path, self._model),
-            ]
-        routes = [Route(path, self._guarded(path, answer), methods=[method]) for method, path, answer in paths]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: self._no_such_path})
 
-    def _guarded(self, path: str, answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, path: Path, answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         """Return what answers a path, its errors turned into problems, within the time that the caller has."""
 
+        def failed(error: Exception) -> Response:
+            return self._failed(problem_of(error, path.path), openai=path.openai)
+
         async def endpoint(request: Request) -> Response:
-            with observed(request.method, path, request.scope["headers"]) as seen:
+            with observed(request.method, path.path, request.scope["headers"]) as seen:
                 told: tuple[tuple[str, str], ...] = ()
                 try:
                     caller = Caller(request.headers)
@@ -78,15 +59,20 @@ class Rest:
                     told = caller.told
                 except TimeoutError:
                     late = DeadlineExceeded("the caller's time was over before the answer was there")
-                    return seen.ends_with(self._failed(problem_of(late, path)))
+                    return seen.ends_with(failed(late))
                 except Exception as error:
-                    return seen.ends_with(self._failed(problem_of(error, path)))
+                    return seen.ends_with(failed(error))
+                if isinstance(found, Streamed):
+                    events = StreamingResponse(found.events, media_type="text/event-stream")
+                    events.headers["cache-control"] = "no-store"
+                    return seen.ends_with(self._sent(events))
                 response = Response(found.body, found.status, dict((*found.headers, *told)), found.kind)
                 return seen.ends_with(self._sent(response))
 
         return endpoint
 
-    def _failed(self, told: Problem) -> Response:
+    def _failed(self, told: Problem, *, openai: bool) -> Response:
+        told = as_openai(told) if openai else told
         response = Response(told.body, told.status)
         response.raw_headers += told.headers
         return self._sent(response)
@@ -96,72 +82,18 @@ class Rest:
             response.headers["connection"] = "close"
         return response
 
-    async def _no_such_path(self, _request: Request, error: Any) -> Response:
+    async def _no_such_path(self, request: Request, error: Any) -> Response:
         status = HTTPStatus(error.status_code)
-        response = self._failed(problem(status, f"expected a path of the Open Inference Protocol: {status.phrase}"))
+        openai = request.url.path.startswith(OPENAI)
+        told = f"expected a path of /openapi.json: {status.phrase}"
+        response = self._failed(problem(status, told), openai=openai)
         response.headers.update(error.headers or {})
         return response
 
-    async def _asked(self, method: str, request: Any, caller: Caller) -> Any:
-        """Return the plane's answer to a message."""
-        answer = await self._plane.call(method, request.SerializeToString(), caller)
-        return oip.METHODS[method][1].FromString(answer)
 
-    async def _server(self, _request: Request, caller: Caller) -> Told:
-        found = plain(await self._asked("ServerMetadata", oip.ServerMetadataRequest(), caller))
-        found["extensions"] = [*found["extensions"], *REST_EXTENSIONS]
-        return Told(write_json(found))
-
-    async def _live(self, _request: Request, caller: Caller) -> Told:
-        return Told(write_json(plain(await self._asked("ServerLive", oip.ServerLiveRequest(), caller))))
-
-    async def _ready(self, _request: Request, caller: Caller) -> Told:
-        answer = await self._asked("ServerReady", oip.ServerReadyRequest(), caller)
-        return _readiness({"ready": answer.ready and not self._draining()})
-
-    async def _model_ready(self, request: Request, caller: Caller) -> Told:
-        answer = await self._asked("ModelReady", oip.ModelReadyRequest(**_named(request)), caller)
-        return _readiness({"name": request.path_params["model"], "ready": answer.ready})
-
-    async def _model(self, request: Request, caller: Caller) -> Told:
-        found = plain(await self._asked("ModelMetadata", oip.ModelMetadataRequest(**_named(request)), caller))
-        return Told(write_json(found))
-
-    async def _config(self, request: Request, caller: Caller) -> Told:
-        found = await self._asked("ModelConfig", oip.ModelConfigRequest(**_named(request)), caller)
-        return Told(write_json(plain(found.config)))
-
-    async def _statistics(self, request: Request, caller: Caller) -> Told:
-        found = await self._asked("ModelStatistics", oip.ModelStatisticsRequest(**_named(request)), caller)
-        return Told(write_json(plain(found)))
-
-    async def _index(self, request: Request, caller: Caller) -> Told:
-        body = await self._bodies.read(request.receive, request.headers)
-        asked = read_json(body) if body else {}
-        ready = asked.get("ready", False) if isinstance(asked, dict) else None
-        if not isinstance(ready, bool):
-            raise InvalidInput("expected an object, with true or false as ready where it has that")
-        found = await self._asked("RepositoryIndex", oip.RepositoryIndexRequest(ready=ready), caller)
-        return Told(write_json([plain(each) for each in found.models]))
-
-    async def _infer(self, request: Request, caller: Caller) -> Told:
-        json_bytes = whole_number(request.headers, JSON_BYTES)
-        body = await self._bodies.read(request.receive, request.headers)
-        named = request.path_params
-        asked = read_call(named["model"], named.get("version", ""), body, json_bytes)
-        answer = await self._plane.call("ModelInfer", asked.request, caller)
-        written = write_answer(answer, asked.binary, all_binary=asked.all_binary)
-        if written.json_bytes is None:
-            return Told(written.body)
-        headers = (("Inference-Header-Content-Length", str(written.json_bytes)),)
-        return Told(written.body, headers=headers, kind="application/octet-stream")
+async def _openapi(_request: Request, _caller: Caller) -> Told:
+    return Told(openapi.document())
 
 
-def _named(request: Request) -> dict[str, str]:
-    """Return model and version of a path as messages name them."""
-    return {"name": request.path_params.get("model", ""), "version": request.path_params.get("version", "")}
-
-
-def _readiness(found: dict[str, Any]) -> Told:
-    status = HTTPStatus.OK if found["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
-    return Told(write_json(found), status)
+async def _docs(_request: Request, _caller: Caller) -> Told:
+    return Told(openapi.page(), kind="text/html; charset=utf-8")

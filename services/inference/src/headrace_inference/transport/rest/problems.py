@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import uuid
 from http import HTTPStatus
 from typing import NamedTuple
@@ -61,6 +62,26 @@ def problem(status: HTTPStatus, detail: str, retry_s: float | None = None, *, cl
     if close:
         headers.append((b"connection", b"close"))
     return Problem(status, json.dumps(told).encode(), headers)
+
+
+_OPENAI_TYPES = {
+    HTTPStatus.NOT_FOUND: ("invalid_request_error", "model_not_found"),
+    HTTPStatus.TOO_MANY_REQUESTS: ("rate_limit_error", "rate_limit_exceeded"),
+}
+_FIELD = re.compile(r"(?:sampling_parameters: )?([a-z_]+)[\w.\[\]]*: expected ")
+
+
+def as_openai(told: Problem) -> Problem:
+    """Return an answer that tells of an error in the shape that OpenAI's clients read."""
+    said = json.loads(told.body)["detail"]
+    ours = told.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    kind, code = _OPENAI_TYPES.get(HTTPStatus(told.status), ("server_error" if ours else "invalid_request_error", None))
+    field = None if ours else _FIELD.match(said)
+    error = {"message": said, "type": kind, "param": field and field[1], "code": code}
+    headers = [each for each in told.headers if each[0] != b"content-type"]
+    return Problem(
+        told.status, json.dumps({"error": error}).encode(), [(b"content-type", b"application/json"), *headers]
+    )
 
 
 def problem_of(error: Exception, route: str) -> Problem:

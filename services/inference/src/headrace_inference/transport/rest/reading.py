@@ -68,7 +68,7 @@ def _read(model: str, version: str, asked: dict[str, Any], contents: memoryview 
     for name, named in (("model_name", model), ("model_version", version)):
         # KServe's client repeats the path here.
         if asked.get(name, named) != named:
-            raise InvalidInput(f"{name}: expected {named!r} as in the path, got {_shown(asked[name])}")
+            raise InvalidInput(f"{name}: expected {named!r} as in the path, got {shown(asked[name])}")
     message = oip.ModelInferRequest(model_name=model, model_version=version, id=_text(asked.get("id", ""), "id"))
     parameters = _section(asked, "parameters", "request")
     all_binary = _flag(parameters.pop(BINARY_OUTPUT, False), BINARY_OUTPUT)
@@ -155,7 +155,7 @@ def _raw_of(data: Any, datatype: Datatype, shape: Sequence[int], where: str) -> 
     allowed = _KINDS.get(dtype.kind, {int})
     if not types <= allowed:
         stranger = next(value for value in values if type(value) not in allowed)
-        raise InvalidInput(f"{where}: expected values of {datatype.name}, got {_shown(stranger)}")
+        raise InvalidInput(f"{where}: expected values of {datatype.name}, got {shown(stranger)}")
     try:
         if datatype is BYTES:
             return encode_raw(np.array([value or "" for value in values], object), BYTES)
@@ -188,7 +188,7 @@ def _flat(data: Any, rank: int, where: str) -> list[Any]:
 
 def _shape(given: Any, where: str) -> list[int]:
     if type(given) is not list or not all(type(size) is int and 0 <= size < 2**63 for size in given):
-        raise InvalidInput(f"{where}: expected a shape, a list of whole numbers from 0, got {_shown(given)}")
+        raise InvalidInput(f"{where}: expected a shape, a list of whole numbers from 0, got {shown(given)}")
     if len(given) > MOST_DIMENSIONS:
         raise InvalidInput(f"{where}: expected a shape of at most {MOST_DIMENSIONS} dimensions, got {len(given)}")
     return given
@@ -204,7 +204,7 @@ def _add_parameters(field: Any, given: Mapping[str, Any], where: str) -> None:
 
 def _object(value: Any, kind: str) -> dict[str, Any]:
     if type(value) is not dict:
-        raise InvalidInput(f"{kind}: expected an object, got {_shown(value)}")
+        raise InvalidInput(f"{kind}: expected an object, got {shown(value)}")
     if unknown := value.keys() - _KEYS[kind]:
         raise InvalidInput(f"{kind}: expected {sorted(_KEYS[kind])}, got {sorted(unknown)[0]!r}")
     return {name: each for name, each in value.items() if each is not None}
@@ -226,16 +226,16 @@ def _section(given: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
 
 def _text(value: Any, what: str) -> str:
     if type(value) is not str:
-        raise InvalidInput(f"{what}: expected a text, got {_shown(value)}")
+        raise InvalidInput(f"{what}: expected a text, got {shown(value)}")
     return value
 
 
 def _flag(value: Any, name: str) -> bool:
     if type(value) is not bool:
-        raise InvalidInput(f"parameter {name!r}: expected true or false, got {_shown(value)}")
+        raise InvalidInput(f"parameter {name!r}: expected true or false, got {shown(value)}")
     return value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return what came, short enough for an error."""
     return "a list" if type(value) is list else "an object" if type(value) is dict else json.dumps(value)[:64]
