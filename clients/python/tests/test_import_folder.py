@@ -13,7 +13,7 @@ import safetensors.numpy
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.folder import Folder
-from headrace_data.spec import EncoderNetwork, load_pipeline
+from headrace_data.spec import CausalLanguageModel, EncoderNetwork, load_pipeline
 from headrace_runtime.object_store import Artifact, ObjectStore
 
 DOCUMENT = dedent(
@@ -212,3 +212,43 @@ def refused(headrace: Any, registry: Any, tmp_path: Path, told: str, *arguments:
     assert told in " ".join(done.stderr.replace("│", " ").split())
     assert not asked(registry)
     assert not (tmp_path / "store").exists()
+
+
+ANSWERS = DOCUMENT.replace("nullable: true}", "nullable: false}").replace("mood", "answer")
+
+
+def test_a_gguf_file_is_kept_and_its_pipeline_answers_texts(headrace, registry, tmp_path, monkeypatch, tiny_gguf):
+    monkeypatch.setenv("HEADRACE_STORE_URL", str(tmp_path / "store"))
+    (tmp_path / "pipeline.yaml").write_text(ANSWERS)
+    (tmp_path / "small.gguf").write_bytes(tiny_gguf())
+    asks = ("import", "mill", str(tmp_path / "small.gguf"), "--pipeline", str(tmp_path / "pipeline.yaml"))
+    done = headrace(*asks, "--length", "64", "--tune", "full", "--epochs", "2")
+    assert done.exit_code == 0, done.output
+    put = load_pipeline(asked(registry)[-1].document)
+    network = put.train.network
+    assert isinstance(network, CausalLanguageModel)
+    assert (put.task, put.model, network.tune, network.length) == ("generation", "mill", "full", 64)
+    assert put.transform("review").encode == "text"
+    store = ObjectStore(str(tmp_path / "store"))
+    listed = Folder.from_json(store.get(Artifact("", network.digest, network.size_bytes)))
+    (file,) = listed.files.values()
+    assert store.get(Artifact("", file.digest, file.size_bytes)) == tiny_gguf()
+    assert "a llama of 80,192 numbers, 64 tokens of prompt and answer, tune: full" in done.stderr
+    for told, option in (
+        ("expected at most 256 tokens, got 999", ("--length", "999")),
+        ("expected none for a GGUF file", ("--classes", "a,b")),
+        ("Input should be 'lora' or 'full', got 'frozen'", ("--tune", "frozen")),
+    ):
+        done = headrace(*asks, *option)
+        assert done.exit_code != 0
+        assert told in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_model_of_language_takes_the_place_of_another_network(headrace, registry, tmp_path, monkeypatch, tiny_gguf):
+    monkeypatch.setenv("HEADRACE_STORE_URL", str(tmp_path / "store"))
+    in_force(registry, ANSWERS + "prepare: {transform: {review: {encode: onehot}}}\ntrain: {network: {kind: mlp}}\n")
+    (tmp_path / "small.gguf").write_bytes(tiny_gguf())
+    done = headrace("import", "mill", str(tmp_path / "small.gguf"), "--pipeline", "reviews", "--length", "64")
+    assert done.exit_code == 0, done.output
+    # As the registry reads it, which takes no gates of another task.
+    assert load_pipeline(asked(registry)[-1].document).task == "generation"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headrace_client.errors import ExtraMissing, InputInvalid
+from headrace_client.folders import without_defaults
 from headrace_client.stores import opened_store
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def with_import(pipeline: Pipeline, model: str, section: ImportedModel, epochs: 
     # What is said of a version to begin from is about another network.
     kept = {key: value for key, value in plain["train"].items() if key not in ("from", "freeze", "rates")}
     train = {**kept, "model": model, "network": section.plain()}
-    return canonical({**plain, "train": train | ({} if epochs is None else {"epochs": epochs})})
+    document = {**plain, "train": train | ({} if epochs is None else {"epochs": epochs})}
+    without_defaults(document)
+    return canonical(document)
 
 
 def check(data: bytes, section: ImportedModel, pipeline: Pipeline, datasets: Sequence[Dataset]) -> str:

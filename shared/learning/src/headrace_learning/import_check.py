@@ -1,12 +1,13 @@
 """Whether a file or a folder can become a version of a pipeline, found out before it is put in force."""
 
 from headrace_data.manifest import Manifest
-from headrace_data.spec import EncoderNetwork, ImportedModel, Pipeline
+from headrace_data.spec import CausalLanguageModel, EncoderNetwork, ImportedModel, Pipeline
 
 from headrace_learning.building import features_of
 from headrace_learning.families import encoder, imported
 from headrace_learning.importing.core import Core, tried
 from headrace_learning.importing.fit import fit
+from headrace_learning.language_models.base import LanguageBase
 from headrace_learning.training.objectives import Classification, Regression
 from headrace_learning.training.ports import Artifacts
 
@@ -34,3 +35,13 @@ def check_encoder(section: EncoderNetwork, artifacts: Artifacts, texts: int) -> 
     opened = encoder.FAMILY.opened(section, artifacts)
     opened.require_types(texts)
     return opened.base.numbers
+
+
+def check_language(section: CausalLanguageModel, artifacts: Artifacts) -> tuple[str, int]:
+    """Read a model of language as the trainer will, and ask its template for a prompt.
+
+    Return its kind and how many numbers its weights are. Raise `NotLearnable`.
+    """
+    base = LanguageBase.read(section, artifacts)
+    base.words.encoded([base.words.prompt("a prompt")])
+    return base.shape.architecture, base.numbers

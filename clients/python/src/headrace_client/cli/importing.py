@@ -22,12 +22,17 @@ from headrace_client.views import pipeline_view, short_id
 
 if TYPE_CHECKING:
     from headrace.registry.v1 import registry_service_pb2 as messages
-    from headrace_data.spec import EncoderNetwork, ImportedModel, Pipeline
+    from headrace_data.spec import CausalLanguageModel, EncoderNetwork, ImportedModel, Kept, Pipeline
 
-SectionT = TypeVar("SectionT", "ImportedModel", "EncoderNetwork")
+    from headrace_client.folders import Files
+
+SectionT = TypeVar("SectionT", "ImportedModel", "EncoderNetwork", "CausalLanguageModel")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model, as clients will call it.")]
 PathArgument = Annotated[
-    Path, typer.Argument(metavar="PATH", help="An .onnx, .keras or .h5 file, or a BERT's folder.", exists=True)
+    Path,
+    typer.Argument(
+        metavar="PATH", help="An .onnx, .keras, .h5 or .gguf file, or the folder of a BERT or a Llama.", exists=True
+    ),
 ]
 PipelineOption = Annotated[
     str, typer.Option("--pipeline", metavar="P", help="A pipeline in force, or a pipeline's YAML file.")
@@ -46,16 +51,23 @@ ClassesOption = Annotated[
 AnswersOption = Annotated[
     str, typer.Option("--answers", metavar="KIND", help="logits or probabilities; default: found out.")
 ]
-TuneOption = Annotated[str, typer.Option("--tune", metavar="HOW", help="BERT: lora, full or frozen; default: lora.")]
+TuneOption = Annotated[
+    str, typer.Option("--tune", metavar="HOW", help="BERT, Llama: lora or full; BERT: frozen; default: lora.")
+]
 LengthOption = Annotated[
-    int | None, typer.Option("--length", metavar="N", help="BERT: tokens of a text that are read; default: 128.")
+    int | None,
+    typer.Option(
+        "--length", metavar="N", help="BERT: tokens that are read, 128; Llama: tokens of prompt and answer, 512."
+    ),
 ]
 EmbeddingOption = Annotated[
     bool, typer.Option("--embedding", help="BERT: versions answer the embedding of a text too, for search.")
 ]
 EpochsOption = Annotated[
     int | None,
-    typer.Option("--epochs", min=1, help="Keras, BERT: passes over the training split; default: the pipeline's."),
+    typer.Option(
+        "--epochs", min=1, help="Passes over the training split, where it is trained on; default: the pipeline's."
+    ),
 ]
 CreateTopicOption = Annotated[
     bool, typer.Option("--create-topic", help="Create the producers' topic when it does not exist.")
@@ -79,16 +91,19 @@ def import_(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a model that was made elsewhere in force: ONNX is judged as it came, Keras and BERT are trained on.
+    """Put a model that was made elsewhere in force: ONNX is judged as it came; Keras, BERT and Llama are trained on.
 
     It is tried, kept in the object store under its digest, and named by the pipeline's train.network. What comes of it
     is a version like any other: measured, gated, released and rolled back.
     """
     path = path.absolute()  # so that . has a name
-    is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
+    is_folder = path.suffix.lower() == ".gguf" or (path.is_dir() and not (path / "saved_model.pb").exists())
     of_files = {"format": file_format, "frozen": frozen, "classes": classes, "answers": answers}
     of_folders = {"tune": tune or None, "length": length, "embedding": embedding or None}
-    _refuse(of_files if is_folder else of_folders, "a folder" if is_folder else "a file")
+    _refuse(
+        of_files if is_folder else of_folders,
+        "a folder" if path.is_dir() and is_folder else "a GGUF file" if is_folder else "a file",
+    )
     with RegistryClient(find_addresses().registry) as registry:
         given = (registry, pipeline, path, name, epochs)
         of_file = (file_format, frozen or [], classes, answers)
@@ -110,7 +125,7 @@ class _Taken:
     """A model that was tried, and the pipeline that is to name it."""
 
     spec: Pipeline
-    section: ImportedModel | EncoderNetwork
+    section: ImportedModel | EncoderNetwork | CausalLanguageModel
     document: bytes
     tried: str
     """What was tried, in words."""
@@ -160,22 +175,51 @@ def _file(
 def _folder(
     registry: RegistryClient, pipeline: str, path: Path, name: str, epochs: int | None, said: Mapping[str, object]
 ) -> _Taken:
-    from headrace_data.spec import EncoderNetwork, SpecInvalid
+    from headrace_data.canonical import canonical
+    from headrace_data.spec import SpecInvalid
+
+    from headrace_client import folders, languages
+
+    writes = not path.is_dir() or folders.kind_of(path) in languages.KINDS
+    given = {key: value for key, value in said.items() if value is not None}
+    try:
+        section, spec, found, tried = (_language if writes else _encoder)(registry, pipeline, path, name, epochs, given)
+    except SpecInvalid as error:
+        raise InputInvalid(f"{pipeline}: {error}") from error
+    document = spec.plain()
+    folders.without_defaults(document)
+    return _Taken(spec, section, canonical(document), tried, lambda: folders.keep(found), found.size_bytes)
+
+
+def _encoder(
+    registry: RegistryClient, pipeline: str, path: Path, name: str, epochs: int | None, given: Mapping[str, object]
+) -> tuple[EncoderNetwork, Pipeline, Files, str]:
+    from headrace_data.spec import EncoderNetwork
 
     from headrace_client import encoders
 
     found = encoders.read_encoder(path)
-    plain: dict[str, object] = {"kind": "encoder", "digest": found.digest, "size_bytes": len(found.document)}
-    section = _section(EncoderNetwork, plain | {key: value for key, value in said.items() if value is not None})
-    try:
-        spec = encoders.with_encoder(_plain(registry, pipeline), name, section, epochs)
-    except SpecInvalid as error:
-        raise InputInvalid(f"{pipeline}: {error}") from error
-    tried = encoders.check(found, section, len(spec.stream.features))
-    return _Taken(spec, section, spec.canonical_json(), tried, lambda: encoders.keep(found), found.size_bytes)
+    plain = {"kind": "encoder", "digest": found.digest, "size_bytes": len(found.document)}
+    section = _section(EncoderNetwork, plain | dict(given))
+    spec = encoders.with_encoder(_plain(registry, pipeline), name, section, epochs)
+    return section, spec, found, encoders.check(found, section, len(spec.stream.features))
 
 
-def _view(section: ImportedModel | EncoderNetwork, answer: messages.ApplyPipelineResponse) -> dict[str, object]:
+def _language(
+    registry: RegistryClient, pipeline: str, path: Path, name: str, epochs: int | None, given: Mapping[str, object]
+) -> tuple[CausalLanguageModel, Pipeline, Files, str]:
+    from headrace_data.spec import CausalLanguageModel
+
+    from headrace_client import languages
+
+    found = languages.read_language(path)
+    plain = {"kind": "causal-lm", "digest": found.digest, "size_bytes": len(found.document)}
+    section = _section(CausalLanguageModel, plain | dict(given))
+    spec = languages.with_language(_plain(registry, pipeline), name, section, epochs)
+    return section, spec, found, languages.check(found, section)
+
+
+def _view(section: Kept, answer: messages.ApplyPipelineResponse) -> dict[str, object]:
     view = pipeline_view(answer.applied)
     told = {key: view[key] for key in ("pipeline", "model", "spec_digest")}
     return told | {"network": section.plain(), "changed": answer.changed}
