@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from headrace_data.canonical import sha256_digest
 from headrace_data.folder import FileRef, Folder
-from headrace_data.spec import CausalLanguageModel, Train
+from headrace_data.spec import CausalLanguageModel, TextVariant, Train
 from headrace_data.transforms.text import FittedLanguage
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families import causal_lm
@@ -21,8 +21,12 @@ from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.features import Feature
 from headrace_learning.heads.generation import NextToken, ServedText, counted
 from headrace_learning.language_models.base import LanguageBase
-from headrace_learning.language_models.gguf_files import read_gguf
+from headrace_learning.language_models.gguf_files import prompt_of, read_gguf
 from headrace_learning.language_models.network import LanguageNetwork, told
+from headrace_learning.large import whole as whole_bytes
+from headrace_learning.methods import METHODS
+from headrace_learning.methods.gguf_blocks import rounded4, rounded8
+from headrace_learning.methods.method import Made, Source
 from headrace_learning.text_export import written
 from headrace_learning.training.randomness import make_deterministic
 from headrace_learning.training.rows import Rows
@@ -251,3 +255,42 @@ def test_a_template_runs_in_a_sandbox(shelf: Shelf, template: str) -> None:
     words = Shelf(**files | {"tokenizer_config__json": json.dumps(told).encode()}).base().words
     with pytest.raises(NotLearnable, match="chat template"):
         words.prompt("hello")
+
+
+def test_weights_of_fewer_bits_are_near_and_have_a_whole_zero() -> None:
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(64, 128)).astype(np.float32)
+    weights[3], weights[4], weights[5] = 0, np.abs(weights[4]), weights[5] * 1e-7
+    kinds = gguf.GGMLQuantizationType
+    errors = {}
+    for name, rounded in (("Q8_0", rounded8), ("Q4_1", rounded4)):
+        stored = rounded(weights)
+        assert stored.shape == gguf.quantize(weights, kinds[name]).shape
+        for own, given in ((name, stored), (f"{name} of the library", gguf.quantize(weights, kinds[name]))):
+            errors[own] = float(np.sqrt(np.square(gguf.dequantize(given, kinds[name]) - weights).mean()))
+    errors["Q4_0"] = float(
+        np.sqrt(np.square(gguf.dequantize(gguf.quantize(weights, kinds.Q4_0), kinds.Q4_0) - weights).mean())
+    )
+    assert errors["Q8_0"] <= 1.01 * errors["Q8_0 of the library"]
+    assert errors["Q4_1"] <= 1.05 * errors["Q4_1 of the library"] < errors["Q4_0"]
+    blocks = rounded4(weights).reshape(-1, 20)
+    scales, least = (blocks[:, at : at + 2].copy().view(np.float16).astype(np.float32) for at in (0, 2))
+    zeros = -least / np.where(scales > 0, scales, 1)
+    # Half precision leaves three digits of each.
+    assert np.abs(zeros - np.rint(zeros)).max() < 0.02
+    assert zeros.min() >= 0
+    assert zeros.max() < 15.02
+
+
+@pytest.mark.parametrize("kind", ["gguf-q8", "gguf-q4"])
+def test_a_file_with_fewer_bits_says_what_it_said(tiny_gguf: Callable[..., bytes], kind: str) -> None:
+    whole = tiny_gguf(**{"headrace.prompt": "question"})
+    first, second = (METHODS[kind].make(Source(whole), TextVariant.model_validate({"kind": kind})) for _ in range(2))
+    assert isinstance(first, Made)
+    assert first == second
+    assert len(whole_bytes(first.graph)) < len(whole)
+    (shape, tensors, words), (own_shape, own, own_words) = read_gguf(whole_bytes(first.graph)), read_gguf(whole)
+    assert (shape, words) == (own_shape, own_words)
+    assert prompt_of(first.graph).feature == "question"
+    error = max(float(np.abs(tensors[name] - own[name]).max() / np.abs(own[name]).max()) for name in own)
+    assert 0 < error < (0.01 if kind == "gguf-q8" else 0.12)

@@ -97,17 +97,14 @@ def import_(
     is a version like any other: measured, gated, released and rolled back.
     """
     path = path.absolute()  # so that . has a name
-    is_folder = path.suffix.lower() == ".gguf" or (path.is_dir() and not (path / "saved_model.pb").exists())
+    is_language, what = _known_by(path)
     of_files = {"format": file_format, "frozen": frozen, "classes": classes, "answers": answers}
     of_folders = {"tune": tune or None, "length": length, "embedding": embedding or None}
-    _refuse(
-        of_files if is_folder else of_folders,
-        "a folder" if path.is_dir() and is_folder else "a GGUF file" if is_folder else "a file",
-    )
+    _refuse(of_files if is_language else of_folders, what)
     with RegistryClient(find_addresses().registry) as registry:
         given = (registry, pipeline, path, name, epochs)
         of_file = (file_format, frozen or [], classes, answers)
-        taken = _folder(*given, of_folders) if is_folder else _file(*given, *of_file)
+        taken = _folder(*given, of_folders) if is_language else _file(*given, *of_file)
         note(f"{printable(path.name)}: {taken.tried}")
         if not dry_run:
             taken.keep()
@@ -133,6 +130,13 @@ class _Taken:
     size_bytes: int
     prepared: str = ""
     """The features that are changed before the model gets them."""
+
+
+def _known_by(path: Path) -> tuple[bool, str]:
+    """Return whether a path is of a model of language, and what it is in words."""
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        return True, "a folder"
+    return (True, "a GGUF file") if path.suffix.lower() == ".gguf" else (False, "a file")
 
 
 def _refuse(options: Mapping[str, object], what: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version as version_of
 
 from headrace_data.spec import REFERENCE_VARIANT, AnyVariant
-from headrace_engines.beside import Graph
+from headrace_engines.beside import Graph, is_language
 from headrace_learning.graphs import classes_of_graph, task_of_graph
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import Made, NotApplicable, Source
@@ -16,8 +16,8 @@ from headrace_compressor.core.measurement import Rows, evaluate, measure, reads
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = ("numpy", "onnx", "onnxruntime")
-"""Packages whose versions decide what a method makes."""
+_LIBRARIES = {True: ("gguf", "numpy"), False: ("numpy", "onnx", "onnxruntime")}
+"""Packages whose versions decide what a method makes, by whether it is a model of language."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ Report = Callable[[int, int, Mapping[str, float], float], None]
 def make_variants(source: Source, asked: Iterable[AnyVariant]) -> tuple[dict[str, Made], dict[str, NotApplicable]]:
     """Return a version's variants by name, the reference first, and which do not apply to it, and why."""
     results = {each.called: METHODS[each.kind].make(source, each) for each in asked}
-    libraries = {name: version_of(name) for name in _LIBRARIES}
+    libraries = {name: version_of(name) for name in _LIBRARIES[is_language(source.graph)]}
     made = {
         name: replace(each, told=libraries | dict(each.told))
         for name, each in results.items()

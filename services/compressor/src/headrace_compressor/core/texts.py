@@ -22,7 +22,7 @@ from headrace_learning.language_models.gguf_files import bytes_of_tokens
 
 _TURNS: Final = 3
 """How often variants take turns while their times are taken."""
-_TIMED: Final = 4
+_TIMED: Final = 2
 """Prompts that are answered in each turn."""
 
 

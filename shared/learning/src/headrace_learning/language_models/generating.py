@@ -20,13 +20,16 @@ from headrace_engines.generator import Generator, Message, Piece, Room, Sampling
 from headrace_learning.graphs import Array, Columns
 from headrace_learning.language_models.gguf_files import prompt_of
 
+_TIMED_TOKENS: Final = 24
+"""Tokens of an answer whose times are taken."""
 AT_ONCE: Final = 8
 """Answers that are measured at once: an engine computes the tokens of several in one step."""
-ANSWERED_ROWS: Final = 32
+ANSWERED_ROWS: Final = 16
 """Rows, the first ones, that a model answers itself."""
-MOST_TOKENS: Final = 64
+MOST_TOKENS: Final = 48
 """Tokens of such an answer, at most."""
-_ROOM: Final = Room(cache_bytes=128 * 2**20, answers=AT_ONCE)
+_ROOM: Final = Room(cache_bytes=128 * 2**20, answers=AT_ONCE, keeps_prefixes=False)
+"""Without what earlier prompts left, of which engines know no probabilities."""
 
 
 def open_generator(graph: Graph) -> Generator:
@@ -166,6 +169,6 @@ def step_times_ms(generator: Generator, prompts: Sequence[str]) -> list[float]:
     """Return the time between one token and the next of a single caller's answers, in milliseconds."""
     times: list[float] = []
     for prompt in prompts:
-        at: Any = np.array(answered(generator, prompt, MOST_TOKENS).at)
+        at: Any = np.array(answered(generator, prompt, _TIMED_TOKENS).at)
         times += (np.diff(at) * 1e3).tolist()
     return times
