@@ -21,8 +21,8 @@ from records import MOST_PARTITIONS, PIPELINE
 from schedule import ADD, ANEW, BROKER, FILL, FREEZE, GROW, KILL, PAUSE, POISON, REMOVE, RESTART, Event
 
 Say = Callable[[str], None]
-FULL_AT_MOST_S = 60.0
-"""How long a disk stays full where nobody meets it."""
+FULL_AT_MOST_S = 300.0
+"""How long a disk stays full where nobody meets it: longer than records may stand still on a busy machine."""
 
 
 class Stage:
