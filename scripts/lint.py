@@ -14,15 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PACKAGES = "*/*/src/headrace_*"
 PROGRAMS = ("benchmarks",)
-TESTS = ("*/*/tests", "tests")
-FOR_TESTS = (
-    *("--cache-dir", ".mypy_cache/tests"),  # other options, so that neither check undoes what the other remembers
-    "--explicit-package-bases",
-    *("--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls", "--no-warn-return-any"),
-    # An attribute of None fails a test as well as an assertion does, and conditions change between two assertions.
-    *("--disable-error-code", "union-attr", "--disable-error-code", "unreachable"),
-)
-"""What is asked of tests less than of code: functions need not say what they take and return, bodies are checked."""
+TESTS = ("*/*/tests", "tests/*/")
+FIXTURES = ("conftest.py", "tests/*.py")
+"""What tests share. They are checked by themselves: a module of the registry's tests may have the name of one."""
+SOURCES = ("*/*/src", "services/model-registry")
+"""Folders from which modules have their names. That of the registry is none by itself, as it has a hyphen."""
 PROGRAMS_OF_TESTS = (
     "tests/chaos",
     "tests/cluster",
@@ -41,13 +37,15 @@ EXAMPLES = "examples/*"
 def checks() -> list[tuple[str, list[str]]]:
     """Return name and command line of each check."""
     packages = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(PACKAGES) if path.is_dir())
-    tests = sorted(str(path.relative_to(ROOT)) for pattern in TESTS for path in ROOT.glob(pattern))
+    tests, fixtures = found_by(TESTS), found_by(FIXTURES)
+    # One cache for all of it: a second one would be filled with the same libraries and packages again.
+    types = [tool("mypy"), "--no-error-summary", "--explicit-package-bases"]
     programs = [name for name in PROGRAMS if any((ROOT / name).rglob("*.py"))]
     found = [
         ("style", [tool("ruff"), "check", "--quiet"]),
         ("format", [tool("ruff"), "format", "--check", "--quiet"]),
-        ("types", [tool("mypy"), "--no-error-summary", *packages, *programs, "conftest.py"]),
-        ("types of tests", [tool("mypy"), "--no-error-summary", *FOR_TESTS, *tests]),
+        ("types", [*types, *packages, *programs, *tests]),
+        ("types of fixtures", [*types, *fixtures]),
         ("contracts", [tool("buf"), "lint"]),
         ("generated contracts", [sys.executable, "scripts/generate_protos.py", "--check"]),
         ("generated documents", [sys.executable, "scripts/generate_docs.py", "--check"]),
@@ -60,6 +58,11 @@ def checks() -> list[tuple[str, list[str]]]:
             (f"contracts against {earlier[:12]}", [tool("buf"), "breaking", "--against", f".git#ref={earlier}"])
         )
     return found
+
+
+def found_by(patterns: Sequence[str]) -> list[str]:
+    """Return what fits patterns, relative to the repository."""
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
 
 
 def tool(name: str) -> str:
@@ -90,7 +93,7 @@ def passes(name: str, command: Sequence[str]) -> bool:
     # The compiler of the contracts looks for its plugins on the path.
     environment = os.environ | {
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "MYPYPATH": os.pathsep.join(PROGRAMS_OF_TESTS),
+        "MYPYPATH": os.pathsep.join((*found_by(SOURCES), *PROGRAMS_OF_TESTS)),
     }
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     verdict = "passed" if done.returncode == 0 else "FAILED"
@@ -101,7 +104,7 @@ def passes(name: str, command: Sequence[str]) -> bool:
 
 def lanes() -> list[list[tuple[str, list[str]]]]:
     """Return the checks in two lists of about the same length; those of one mypy cache are in the same one."""
-    own = [check for check in checks() if check[0].startswith("types") and check[0] != "types of tests"]
+    own = [check for check in checks() if check[0].startswith("types")]
     return [own, [check for check in checks() if check not in own]]
 
 

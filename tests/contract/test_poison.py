@@ -151,7 +151,7 @@ def test_records_that_kill_or_fail_are_parked_and_their_neighbours_arrive_once(
     address = f"127.0.0.1:{find_free(1)[0]}"
     with Service("headrace_ingestion", lane_settings, tmp_path / "log", listen_address=address) as service:
         until(lambda: suspected(lane_settings, f"ingestion.{stream.name}"))
-        until(lambda: len(stream.ids()) + len(letters(lane_settings, stream.name)) >= len(sent))
+        until(lambda: len(stream.ids()) + len(letters(lane_settings, stream.name)) >= len(sent), 240.0)
         until(lambda: not suspected(lane_settings, f"ingestion.{stream.name}"))
         deaths = len(service.codes)
         # Whoever sends them once more is told that they still kill, and the service lives.
