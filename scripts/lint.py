@@ -49,6 +49,8 @@ def checks() -> list[tuple[str, list[str]]]:
         ("contracts", [tool("buf"), "lint"]),
         ("generated contracts", [sys.executable, "scripts/generate_protos.py", "--check"]),
         ("generated documents", [sys.executable, "scripts/generate_docs.py", "--check"]),
+        # Beside the types, which take one processor: else every process of the tests compiles all that they import.
+        ("tests can be read", [tool("pytest"), "--collect-only", "-q"]),
     ]
     for example in sorted(path for path in ROOT.glob(EXAMPLES) if any(path.glob("*.py"))):
         name = str(example.relative_to(ROOT))
