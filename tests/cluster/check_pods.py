@@ -156,6 +156,7 @@ def until(what: str, condition: Callable[[], Any]) -> Any:
 
 def trained(settings: KafkaSettings, run_id: str) -> model_pb2.ModelTrained:
     """Return the one fact of a run."""
+    fact: model_pb2.ModelTrained
     (fact,) = until("a fact", lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id))
     assert not facts(settings, RUN_FAILED.name, run_pb2.RunFailed, run_id)
     return fact

@@ -30,7 +30,10 @@ def started(programs: Path, folder: Path) -> Iterator[tuple[Api, Path]]:
     kubeconfig.write_text(json.dumps(configuration(port, token)))
     store = f"http://127.0.0.1:{client_port}"
     with ExitStack() as stack:
-        run = lambda name, command: stack.enter_context(running(folder / f"{name}.log", command))  # noqa: E731
+
+        def run(name: str, command: list[str]) -> None:
+            stack.enter_context(running(folder / f"{name}.log", command))
+
         peer = f"http://127.0.0.1:{peer_port}"
         listening = ["--listen-client-urls", store, "--advertise-client-urls", store, "--listen-peer-urls", peer]
         listening += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]

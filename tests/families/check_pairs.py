@@ -65,7 +65,8 @@ def graph_of(files: Files, texts: dict[str, Any], **changes: Any) -> tuple[TextN
 def read(files: Files, *columns: list[str]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(files.folder / "tokenizer.json"), pad_token="[PAD]")
+    tokenizer: Any = PreTrainedTokenizerFast  # what it takes has no types
+    tokenizer = tokenizer(tokenizer_file=str(files.folder / "tokenizer.json"), pad_token="[PAD]")
     how = {"truncation": True, "max_length": LENGTH, "padding": True, "return_tensors": "pt"}
     return tokenizer(*columns, return_token_type_ids=True, **how)
 
@@ -85,7 +86,7 @@ def test_pairs_are_classified_as_transformers_does(files: Files, texts: list[str
     columns = {"question": np.array(texts, dtype=object), "answer": np.array(others, dtype=object)}
     network, graph = graph_of(files, columns, pooling="cls")
     (given,) = open_graph(with_logits(graph)).run(columns, [LOGITS])
-    reference: Any = BertForSequenceClassification.from_pretrained(files.folder, num_labels=3).eval()
+    reference: Any = BertForSequenceClassification.from_pretrained(files.folder, num_labels=3).train(False)
     # Its head reads the first place as ours does, without the dense layer that MiniLM was not trained with.
     reference.bert.pooler, reference.classifier = First(), network.head
     logits = reference(**read(files, texts, others)).logits
@@ -102,7 +103,7 @@ def test_embeddings_are_those_of_a_mean_over_the_tokens(files: Files, texts: lis
     _, graph = graph_of(files, columns, embedding=True)
     (given,) = open_graph(graph).run(columns, ["embedding"])
     tokens = read(files, texts)
-    reference: Any = BertModel.from_pretrained(files.folder).eval()
+    reference: Any = BertModel.from_pretrained(files.folder).train(False)
     hidden, mask = reference(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(2)
     expected = torch.nn.functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
     print(f"embeddings: {len(texts)} rows, largest difference {np.abs(given - expected).max():.2e}")
