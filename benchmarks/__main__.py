@@ -2,8 +2,8 @@
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [hits] [streaming] [training] [streamed] [compression] [processes] [idle] [--rounds N]
-    [--results FILE]
+python -m benchmarks [serving] [hits] [holds] [streaming] [training] [streamed] [compression] [processes] [idle]
+    [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks import figures
 from benchmarks.compression import comparison as compression
 from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
-from benchmarks.serving import hits
+from benchmarks.serving import hits, holds
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
 from benchmarks.training import processes, streamed
@@ -28,6 +28,7 @@ from benchmarks.training import processes, streamed
 PARTS = {
     "serving": serving.run,
     "hits": hits.run,
+    "holds": holds.run,
     "streaming": streaming.run,
     "training": training.run,
     "streamed": streamed.run_rounds,

@@ -52,7 +52,7 @@ def _connections(address: Address, count: int, opening: bytes = _OPENING) -> Ite
         yield made
 
 
-def _push(connection: socket.socket, data: bytes) -> bool:
+def push(connection: socket.socket, data: bytes) -> bool:
     """Send what the server takes at once; return False once it takes no more, or has closed the connection."""
     try:
         connection.setblocking(False)
@@ -61,7 +61,8 @@ def _push(connection: socket.socket, data: bytes) -> bool:
         return False
 
 
-def _drain(connection: socket.socket) -> None:
+def drain(connection: socket.socket) -> None:
+    """Throw away what has come."""
     try:
         connection.setblocking(False)
         while connection.recv(65_536):
@@ -83,7 +84,7 @@ def slow_headers(address: Address, stop: threading.Event) -> None:
         place = 0
         while not stop.wait(0.05):
             for each in made:
-                _push(each, block[place : place + 1])
+                push(each, block[place : place + 1])
             place += 1
 
 
@@ -103,12 +104,12 @@ def _send_slowly(address: Address, stop: threading.Event, block: bytes) -> None:
         for place, each in enumerate(made):
             for stream in range(1, 17, 2):
                 head = b"\0" + struct.pack(">I", sizes[place % 2])
-                _push(each, frame(_HEADERS, _END_HEADERS, stream, block) + frame(_DATA, 0, stream, head))
+                push(each, frame(_HEADERS, _END_HEADERS, stream, block) + frame(_DATA, 0, stream, head))
         while not stop.wait(0.002):
             for each in made:
-                _drain(each)
+                drain(each)
                 for stream in range(1, 17, 2):
-                    _push(each, frame(_DATA, 0, stream, CHUNK))
+                    push(each, frame(_DATA, 0, stream, CHUNK))
 
 
 def metadata_floods(address: Address, stop: threading.Event) -> None:
@@ -118,14 +119,14 @@ def metadata_floods(address: Address, stop: threading.Event) -> None:
         stream = 1
         while not stop.wait(0.01):
             for place, each in enumerate(made):
-                _drain(each)
+                drain(each)
                 if place % 2:
-                    _push(each, frame(_HEADERS if stream == 1 else _CONTINUATION, 0, 1, _block()))
+                    push(each, frame(_HEADERS if stream == 1 else _CONTINUATION, 0, 1, _block()))
                     continue
                 parts = [large[start : start + 16_000] for start in range(0, len(large), 16_000)]
-                _push(each, frame(_HEADERS, 0, stream, parts[0]))
+                push(each, frame(_HEADERS, 0, stream, parts[0]))
                 for number, part in enumerate(parts[1:], 2):
-                    _push(each, frame(_CONTINUATION, _END_HEADERS if number == len(parts) else 0, stream, part))
+                    push(each, frame(_CONTINUATION, _END_HEADERS if number == len(parts) else 0, stream, part))
             stream += 2
 
 
@@ -135,9 +136,9 @@ def calls_taken_back(address: Address, stop: threading.Event) -> None:
     with _connections(address, 2) as made:
         while not stop.wait(0.01):
             for each in made:
-                _drain(each)
+                drain(each)
                 for number in range(stream, stream + 20, 2):
-                    _push(each, frame(_HEADERS, _END_HEADERS, number, block) + frame(_RESET, 0, number, cancel))
+                    push(each, frame(_HEADERS, _END_HEADERS, number, block) + frame(_RESET, 0, number, cancel))
             stream += 20
 
 

@@ -1,11 +1,12 @@
 """Inference on a port of its own, without Kafka and Redis: one small model, default limits.
 
-Started as `python server.py FOLDER`. Prints the port, writes its log to standard error, and runs until standard input
-ends.
+Started as `python server.py FOLDER`. Prints its ports, of gRPC and of REST, writes its log to standard error, and runs
+until standard input ends.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build_host, build_loader
+from headrace_local.ports import find_free
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import settle
 from headrace_runtime.telemetry.setup import configure
@@ -24,8 +26,10 @@ from benchmarks.serving.network import MODEL, network
 
 def main(folder: Path) -> None:
     """Serve until standard input ends."""
+    (rest_port,) = find_free(1)
     settings = Settings(
         listen_address="127.0.0.1:0",
+        rest_address=f"127.0.0.1:{rest_port}",
         store_url=str(folder / "store"),
         work_dir=folder / "work",
         redis_url="",
@@ -49,7 +53,7 @@ def main(folder: Path) -> None:
     loader.all_announced()
     if not loader.wait_ready(60):
         raise SystemExit("the model was not loaded")
-    print(host.port, flush=True)
+    print(json.dumps([host.port, rest_port]), flush=True)
     sys.stdin.read()
     loader.stop()
     host.stop()

@@ -4,7 +4,8 @@
 
 Prints how an honest caller fares beside each attack, and what the server holds before and afterwards. Exits 1 when the
 server's memory has not come back to within a fifth, a traceback is in its log, an honest call failed, or the honest
-caller's 99th percentile is more than three times that of a quiet time (`--untimed` leaves this one out).
+caller's 99th percentile is more than three times that of a quiet time, or more than 50 ms beside an attack on REST
+(`--untimed` leaves these out).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]
 
@@ -28,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from attacks import ATTACKS, Address, Attack  # noqa: E402
+from rest_attacks import REST_ATTACKS, bad_json, hundreds_of_callers  # noqa: E402
 
 from benchmarks.serving.load import requests  # noqa: E402
 from benchmarks.serving.network import MODEL  # noqa: E402
@@ -35,6 +39,8 @@ from benchmarks.serving.network import MODEL  # noqa: E402
 HERE = Path(__file__).parent
 MOST_GROWTH = 1.2
 MOST_TIMES_SLOWER = 3.0
+MOST_BESIDE_REST_MS = 50.0
+"""Of calls over gRPC beside attacks on REST, whose heads and small bodies are read by the same interpreter."""
 SETTLES_S = 20.0
 """How long the server may take to give back what it held."""
 OVERLOAD = {"calls_per_s": 8000, "deadline_ms": 500}
@@ -80,7 +86,9 @@ class Siege:
         self._seconds = seconds
         self.log = folder / "log"
         self.server = Process([str(HERE / "server.py"), str(folder)], self.log)
-        self._address: Address = ("127.0.0.1", int(self.server.hear()))
+        port, rest_port = self.server.hear()
+        self._address: Address = ("127.0.0.1", port)
+        self._rest: Address = ("127.0.0.1", rest_port)
         request = folder / "request"
         request.write_bytes(requests(MODEL, 1)[0])
         place = [f"127.0.0.1:{self._address[1]}", str(request)]
@@ -103,10 +111,31 @@ class Siege:
 
     def attack(self, attack: Attack) -> None:
         """Attack beside the honest caller."""
-        with _running(attack, self._address):
+        over_rest = attack in REST_ATTACKS
+        with _running(attack, self._rest if over_rest else self._address):
             self.honest.tell(str(self._seconds))
             seen = self.honest.hear()
         self._judge(attack.__name__.replace("_", " "), seen)
+        if over_rest:
+            self._ask_rest(attack.__name__)
+
+    def _ask_rest(self, name: str) -> None:
+        """See whether the REST port answers honest callers, once the attack is over."""
+        deadline_s = time.monotonic() + SETTLES_S
+        while True:
+            with suppress(OSError), urlopen("http://{}:{}/v2/health/ready".format(*self._rest), timeout=5) as answer:  # noqa: S310
+                if answer.status == HTTPStatus.OK:
+                    return
+            if time.monotonic() > deadline_s:
+                self.problems.append(f"{name}: the REST port does not answer any more")
+                return
+
+    def warm_rest(self) -> None:
+        """Let the REST port allocate what stays."""
+        for attack in (bad_json, hundreds_of_callers):
+            with _running(attack, self._rest):
+                time.sleep(self._seconds / 4)
+            self._ask_rest(attack.__name__)
 
     def overload(self) -> dict[str, float]:
         """Offer more than can be answered, from other connections."""
@@ -149,11 +178,13 @@ def lay(folder: Path, seconds: float, *, timed: bool) -> list[str]:
     """Carry out every attack; return what went wrong."""
     siege = Siege(folder, seconds)
     siege.overload()  # warm: what the first thousand calls allocate stays
+    siege.warm_rest()
     siege.calm()
     before_mib = siege.memory_mib
-    for attack in ATTACKS:
+    for attack in (*ATTACKS, *REST_ATTACKS):
         siege.attack(attack)
-        if timed and siege.slowest_ms > MOST_TIMES_SLOWER * siege.calm_ms:
+        most_ms = MOST_BESIDE_REST_MS if attack in REST_ATTACKS else MOST_TIMES_SLOWER * siege.calm_ms
+        if timed and siege.slowest_ms > most_ms:
             siege.problems.append(f"{attack.__name__}: p99 {siege.slowest_ms:.1f} ms, alone {siege.calm_ms:.1f} ms")
     siege.overload()
     deadline_s = time.monotonic() + SETTLES_S

@@ -32,8 +32,8 @@ class Settings(GrpcSettings):
     max_json_bytes: int = Field(
         1024 * 1024,
         ge=1024,
-        description="Most JSON in a request over REST, in bytes: while it is read, every other call waits, 0.1 "
-        "to 0.5 s at 1 MiB. What is larger comes as binary contents, which cost nothing.",
+        description="Most JSON in a request over REST, in bytes. Above 16 KiB a process beside reads it, one body "
+        "after the other. What is larger comes as binary contents, which cost nothing.",
     )
     max_rows: int = Field(4096, ge=1, description="Most rows in one call.")
     compute_threads: int = Field(2, ge=1, description="Threads that compute models slower than 1 ms a row.")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 from headrace_runtime.errors import InvalidInput
 
 from headrace_inference.core.shelf import LoadedVersion, Shelf
-from headrace_inference.core.tensors import BYTES, DATATYPES
+from headrace_inference.core.tensors import BYTES, DATATYPES, decode_raw
 
 EMBEDDING: Final = "embedding"
 """The output that is the embedding of each row."""
@@ -44,10 +43,11 @@ class Abilities:
             raise InvalidInput(f"model: {told}, got {name!r}")
         return found
 
-    def tokens(self, name: str, version_name: str, texts: list[str]) -> int:
-        """Return how many tokens a model reads of texts."""
-        version = self._shelf.resolve(name, version_name)
-        return version.model.tokens({version.model.signature.inputs[0].name: np.array(texts, object)})
+    def tokens(self, name: str, version_name: str, texts: bytes, count: int) -> int:
+        """Return how many tokens a model reads of its one input's texts, which are raw contents. From any thread."""
+        model = self._shelf.resolve(name, version_name).model
+        feature = model.signature.inputs[0].name
+        return model.tokens({feature: decode_raw(feature, BYTES, (count,), texts)})
 
 
 def _embedding(version: LoadedVersion) -> tuple[str, int] | None:

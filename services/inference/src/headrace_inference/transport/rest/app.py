@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.rest import openapi
+from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import Bodies, Caller
 from headrace_inference.transport.rest.embeddings import Embeddings
 from headrace_inference.transport.rest.observing import observed
@@ -29,12 +30,12 @@ from headrace_inference.transport.rest.written import WrittenAnswers
 class Rest:
     """Answers requests with a plane, in its event loop. `draining` tells whether callers are to go elsewhere."""
 
-    def __init__(self, plane: Plane, bodies: Bodies, draining: Callable[[], bool]) -> None:
+    def __init__(self, plane: Plane, bodies: Bodies, beside: Beside, draining: Callable[[], bool]) -> None:
         self._draining = draining
         endpoints: dict[str, Endpoint] = {
-            **Protocol(plane, bodies, draining).endpoints,
-            **Embeddings(plane, bodies).endpoints,
-            **WrittenAnswers(plane, bodies).endpoints,
+            **Protocol(plane, bodies, beside, draining).endpoints,
+            **Embeddings(plane, bodies, beside).endpoints,
+            **WrittenAnswers(plane, bodies, beside).endpoints,
             "openapi": _openapi,
             "docs": _docs,
         }

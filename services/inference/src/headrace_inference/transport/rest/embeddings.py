@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +12,12 @@ from headrace import open_inference as oip
 from headrace_runtime.errors import InvalidInput, NotFound
 from starlette.requests import Request
 
-from headrace_inference.core.tensors import BYTES, encode_raw
+from headrace_inference.core.tensors import BYTES
 from headrace_inference.transport.abilities import EMBEDDING
 from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import Bodies, Caller
-from headrace_inference.transport.rest.fields import Fields, named
-from headrace_inference.transport.rest.reading import read_json
+from headrace_inference.transport.rest.fields import named
 from headrace_inference.transport.rest.told import Endpoint, Told
 from headrace_inference.transport.rest.writing import write_json
 
@@ -27,9 +27,10 @@ _FLOAT: Final = np.dtype("<f4")
 class Embeddings:
     """Answers them with a plane, in its event loop."""
 
-    def __init__(self, plane: Plane, bodies: Bodies) -> None:
+    def __init__(self, plane: Plane, bodies: Bodies, beside: Beside) -> None:
         self._plane = plane
         self._bodies = bodies
+        self._beside = beside
         self.endpoints: Mapping[str, Endpoint] = {
             "list_models": self._list,
             "show_model": self._show,
@@ -47,52 +48,33 @@ class Embeddings:
         return Told(write_json(_model(asked)))
 
     async def _embeddings(self, request: Request, caller: Caller) -> Told:
-        asked = Fields(read_json(await self._bodies.read(request.receive, request.headers)))
-        model, texts = asked.needed_text("model"), _texts(asked)
-        encoding = asked.text("encoding_format") or "float"
-        if encoding not in {"float", "base64"}:
-            asked.refuse("encoding_format", "float or base64", encoding)
-        dimensions = asked.whole("dimensions")
-        asked.left_out("user")
-        asked.end()
-        name, version = named(model)
+        body = await self._bodies.read(request.receive, request.headers)
+        asked, texts = await self._beside.do("embeddings", {}, body)
+        name, version = named(asked["model"])
         feature, width = self._plane.abilities.embedding(name, version)
-        if dimensions not in {None, width}:
-            raise InvalidInput(
-                f"dimensions: expected {width}, which the embeddings of model {name!r} have, got {dimensions}"
-            )
+        if asked["dimensions"] not in {None, width}:
+            told = f"expected {width}, which the embeddings of model {name!r} have"
+            raise InvalidInput(f"dimensions: {told}, got {asked['dimensions']}")
         call = oip.ModelInferRequest(model_name=name, model_version=version)
-        call.inputs.add(name=feature, datatype=BYTES.name, shape=[len(texts)])
-        call.raw_input_contents.append(encode_raw(np.array(texts, object), BYTES))
+        call.inputs.add(name=feature, datatype=BYTES.name, shape=[asked["count"]])
+        call.raw_input_contents.append(texts)
         call.outputs.add(name=EMBEDDING)
         answer = oip.ModelInferResponse.FromString(
             await self._plane.call("ModelInfer", bytes(call.SerializeToString()), caller)
         )
-        rows = np.frombuffer(answer.raw_output_contents[0], _FLOAT).reshape(len(texts), width)
-        tokens = self._plane.abilities.tokens(name, version, texts)
-        return Told(write_json(_answer(model, rows, encoding, tokens)), HTTPStatus.OK)
-
-
-def _texts(asked: Fields) -> list[str]:
-    given = asked.any("input")
-    texts = [given] if type(given) is str else given
-    if type(texts) is not list or not texts or not all(type(text) is str for text in texts):
-        asked.refuse("input", "a text or a list of texts (tokens are this server's own)", given)
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"input: expected texts that are Unicode: {error.reason}") from error
-    return list(texts)
+        rows = np.frombuffer(answer.raw_output_contents[0], _FLOAT).reshape(asked["count"], width)
+        tokens = await asyncio.to_thread(self._plane.abilities.tokens, name, version, texts, asked["count"])
+        return Told(await asyncio.to_thread(_answer, asked["model"], rows, asked["encoding"], tokens))
 
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "headrace"}
 
 
-def _answer(model: str, rows: np.ndarray[Any, Any], encoding: str, tokens: int) -> dict[str, Any]:
+def _answer(model: str, rows: np.ndarray[Any, Any], encoding: str, tokens: int) -> bytes:
     values: list[Any] = rows.tolist()
     if encoding == "base64":
         values = [base64.b64encode(row.tobytes()).decode() for row in rows]
     data = [{"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(values)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": model, "usage": usage}
+    return write_json({"object": "list", "data": data, "model": model, "usage": usage})

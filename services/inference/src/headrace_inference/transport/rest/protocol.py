@@ -11,10 +11,11 @@ from headrace_runtime.errors import InvalidInput
 from starlette.requests import Request
 
 from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import JSON_BYTES, Bodies, Caller, whole_number
-from headrace_inference.transport.rest.reading import read_call, read_json
+from headrace_inference.transport.rest.reading import read_json
 from headrace_inference.transport.rest.told import Endpoint, Told
-from headrace_inference.transport.rest.writing import plain, write_answer, write_json
+from headrace_inference.transport.rest.writing import plain, write_json
 
 REST_EXTENSIONS = ("binary_tensor_data",)
 """What is answered here beyond the extensions of the plane."""
@@ -23,9 +24,10 @@ REST_EXTENSIONS = ("binary_tensor_data",)
 class Protocol:
     """Answers requests with a plane, in its event loop. `draining` tells whether callers are to go elsewhere."""
 
-    def __init__(self, plane: Plane, bodies: Bodies, draining: Callable[[], bool]) -> None:
+    def __init__(self, plane: Plane, bodies: Bodies, beside: Beside, draining: Callable[[], bool]) -> None:
         self._plane = plane
         self._bodies = bodies
+        self._beside = beside
         self._draining = draining
         self.endpoints: Mapping[str, Endpoint] = {
             "server": self._server,
@@ -86,13 +88,16 @@ class Protocol:
         json_bytes = whole_number(request.headers, JSON_BYTES)
         body = await self._bodies.read(request.receive, request.headers)
         named = request.path_params
-        asked = read_call(named["model"], named.get("version", ""), body, json_bytes)
-        answer = await self._plane.call("ModelInfer", asked.request, caller)
-        written = write_answer(answer, asked.binary, all_binary=asked.all_binary)
-        if written.json_bytes is None:
-            return Told(written.body)
-        headers = (("Inference-Header-Content-Length", str(written.json_bytes)),)
-        return Told(written.body, headers=headers, kind="application/octet-stream")
+        path = {"model": named["model"], "version": named.get("version", ""), "json_bytes": json_bytes}
+        asked, request_bytes = await self._beside.do("call", path, body, json_bytes)
+        answer = await self._plane.call("ModelInfer", request_bytes, caller)
+        # What goes as it is costs nothing to write.
+        plain_bytes = 0 if asked["all_binary"] and not asked["binary"] else len(answer)
+        written, sent = await self._beside.do("answer", asked, answer, plain_bytes)
+        if written["json_bytes"] is None:
+            return Told(sent)
+        headers = (("Inference-Header-Content-Length", str(written["json_bytes"])),)
+        return Told(sent, headers=headers, kind="application/octet-stream")
 
 
 def _named(request: Request) -> dict[str, str]:

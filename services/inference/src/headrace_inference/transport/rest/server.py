@@ -7,7 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 import uvicorn
 from headrace_runtime.errors import Unavailable
@@ -15,6 +15,7 @@ from headrace_runtime.tls_files import Listening, TlsFiles
 
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.rest.app import Rest
+from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import Bodies
 from headrace_inference.transport.rest.connection import Connection
 
@@ -38,10 +39,11 @@ async def serving(
     flight have GRACE_S to end.
     Raises Unavailable when the address cannot be bound.
     """
-    config = _config(plane, listening, most_bytes, draining)
+    beside = Beside()
+    config = _config(Rest(plane, _bodies(listening, most_bytes), beside, draining), listening)
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    with _bound(listening.address) as bound:
+    with closing(beside), _bound(listening.address) as bound:
         server.servers = [await _listen(server, bound, listening.limits.handshake_s)]
         tasks = [asyncio.create_task(server.main_loop())]
         if config.ssl is not None and listening.tls is not None:
@@ -55,17 +57,19 @@ async def serving(
             await server.shutdown(sockets=[bound])
 
 
-def _config(
-    plane: Plane, listening: Listening, most_bytes: tuple[int, int], draining: Callable[[], bool]
-) -> uvicorn.Config:
+def _bodies(listening: Listening, most_bytes: tuple[int, int]) -> Bodies:
     limits = listening.limits
-    bodies = Bodies(most_bytes[0], limits.handshake_s, limits.unfinished, most_bytes[1])
+    return Bodies(most_bytes[0], limits.handshake_s, limits.unfinished, most_bytes[1])
+
+
+def _config(rest: Rest, listening: Listening) -> uvicorn.Config:
+    limits = listening.limits
 
     class Limited(Connection):
         most, head_s = limits.connections, limits.handshake_s
 
     config = uvicorn.Config(
-        Rest(plane, bodies, draining).app,
+        rest.app,
         http=Limited,
         ws="none",
         lifespan="off",

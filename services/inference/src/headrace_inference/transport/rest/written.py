@@ -19,11 +19,12 @@ from headrace_inference.core.serving import Answer
 from headrace_inference.core.tensors import OutputTensor, decode_output
 from headrace_inference.transport.pieces import request_of
 from headrace_inference.transport.plane import Plane
-from headrace_inference.transport.rest.asking import Asked, chat_of, completion_of
+from headrace_inference.transport.rest.asking import Asked
+from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import Bodies, Caller
 from headrace_inference.transport.rest.problems import as_openai, problem_of
-from headrace_inference.transport.rest.reading import read_json
 from headrace_inference.transport.rest.told import Endpoint, Streamed, Told
+from headrace_inference.transport.rest.works import asked_of
 from headrace_inference.transport.rest.writing import write_json
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -93,20 +94,25 @@ _TEXT: Final = _Form(
 class WrittenAnswers:
     """Answers them with a plane, in its event loop."""
 
-    def __init__(self, plane: Plane, bodies: Bodies) -> None:
+    def __init__(self, plane: Plane, bodies: Bodies, beside: Beside) -> None:
         self._plane = plane
         self._bodies = bodies
+        self._beside = beside
         self.endpoints: Mapping[str, Endpoint] = {"chat": self._chat, "complete": self._complete}
         """What answers, by the names of the table of paths."""
 
     async def _chat(self, request: Request, caller: Caller) -> Told | Streamed:
-        asked = chat_of(read_json(await self._bodies.read(request.receive, request.headers)))
+        asked = await self._read("chat", request)
         prompt = await self._plane.pieces.prompt(*asked.model, asked.messages)
         return await self._answer(_CHAT, asked, prompt, caller)
 
     async def _complete(self, request: Request, caller: Caller) -> Told | Streamed:
-        asked = completion_of(read_json(await self._bodies.read(request.receive, request.headers)))
+        asked = await self._read("completion", request)
         return await self._answer(_TEXT, asked, asked.prompt, caller)
+
+    async def _read(self, work: str, request: Request) -> Asked:
+        told, _ = await self._beside.do(work, {}, await self._bodies.read(request.receive, request.headers))
+        return asked_of(told)
 
     async def _answer(self, form: _Form, asked: Asked, prompt: str, caller: Caller) -> Told | Streamed:
         self._plane.abilities.check_writes(*asked.model)
