@@ -32,19 +32,19 @@ def test_every_parameter_of_vllm_is_read() -> None:
         temperature=0.5,
         top_p=0.9,
         top_k=-1,
-        seed=2**62 + 1,
+        seed=2**32 - 1,
         stop="\n",
         presence_penalty=1,
         frequency_penalty=-1.5,
         logprobs=1,
         guided_json={"type": "object"},
     )
-    assert read == Sampling(7, 0.5, 0.9, 0, 2**62 + 1, ("\n",), '{"type": "object"}', True, -1.5, 1)
+    assert read == Sampling(7, 0.5, 0.9, 0, 2**32 - 1, ("\n",), '{"type": "object"}', True, -1.5, 1)
 
 
 def test_texts_stand_for_numbers_as_clients_of_triton_send_them() -> None:
-    read = sampling(max_tokens="7", temperature="0.5", seed="9007199254740993", stop=["a", "b"])
-    assert read == Sampling(7, 0.5, seed=9007199254740993, stop=("a", "b"))
+    read = sampling(max_tokens="7", temperature="0.5", seed="4294967295", stop=["a", "b"])
+    assert read == Sampling(7, 0.5, seed=4294967295, stop=("a", "b"))
 
 
 @pytest.mark.parametrize("name", ["guided_decoding", "structured_outputs"])

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.util import module_from_spec, spec_from_file_location
@@ -116,9 +117,9 @@ class Server:
             **chosen,
         )
         self._store = ObjectStore(settings.store_url)
-        shelf = Shelf()
-        self.host = build_host(settings, shelf, NoLog())
-        self.loader = build_loader(settings, shelf, self.host)
+        self._shelf = Shelf()
+        self.host = build_host(settings, self._shelf, NoLog())
+        self.loader = build_loader(settings, self._shelf, self.host)
         self.host.start()
         self.loader.start()
         self.address = f"127.0.0.1:{self.host.port}"
@@ -131,6 +132,14 @@ class Server:
             model, alias, 1, version_id, ordinal, "fp32", kept, "sha256:da", f"run-{ordinal}", CachePolicy.OFF
         )
         self.loader.announce(released, Context())
+
+    def wait_for(self, model: str) -> None:
+        """Wait until a model is served."""
+        for _ in range(600):
+            if model in self._shelf.models:
+                return
+            time.sleep(0.1)
+        raise AssertionError(self._shelf.failing)
 
     halves = staticmethod(halves)
 

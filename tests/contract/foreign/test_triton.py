@@ -17,17 +17,21 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 pytestmark = pytest.mark.contract
 
 OVER_HTTP = "triton_http.py"
+OF_LANGUAGE = "triton_language.py"
 FOREIGN = Path(__file__).parents[2] / "foreign"
 HEALTH = health_pb2.HealthCheckResponse
 
 
 @pytest.fixture(scope="module")
-def results(server: Any, foreign_python: str) -> Callable[[str], dict[str, str | None]]:
+def results(server: Any, foreign_python: str, tiny_gguf: Callable[[], bytes]) -> Callable[[str], dict[str, str | None]]:
     """Run a foreign program once against the server; return what came of its checks."""
     known: dict[str, dict[str, str | None]] = {}
 
     def run(program: str) -> dict[str, str | None]:
         if program not in known:
+            if program == OF_LANGUAGE:
+                server.release("words", tiny_gguf())
+                server.wait_for("words")
             addresses = [server.address] if program != OVER_HTTP else [server.rest_address, server.address]
             command = [foreign_python, str(FOREIGN / program), *addresses]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -42,7 +46,7 @@ def checks() -> list[Any]:
     """Return program and name of every check."""
     found = [
         (program, name)
-        for program in ("triton_unary.py", "triton_aio.py", OVER_HTTP, "perf_sequence.py")
+        for program in ("triton_unary.py", "triton_aio.py", OVER_HTTP, OF_LANGUAGE, "perf_sequence.py")
         for name in re.findall(r"^(?:async )?def (check_\w+)", (FOREIGN / program).read_text(), re.MULTILINE)
     ]
     return [pytest.param(*each, id=f"{each[0].removesuffix('.py')}-{each[1].removeprefix('check_')}") for each in found]

@@ -83,6 +83,12 @@ class Language(Protocol):
     def bounds(self) -> Bounds:
         """What one call may ask for."""
 
+    def hold(self) -> bool:
+        """Keep it in memory until `let_go`; return False where another has taken its place."""
+
+    def let_go(self) -> None:
+        """Keep it no longer."""
+
     def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None) -> None:
         """Raise when a call could not be answered in time: Overloaded with the reason, or DeadlineExceeded.
 

@@ -82,6 +82,32 @@ class Settings(GrpcSettings):
     run_timeout_s: float = Field(
         60.0, gt=0, description="Seconds that a model may compute for one call; over it, DEADLINE_EXCEEDED."
     )
+    max_prompt_tokens: int = Field(
+        4096, ge=1, description="Most tokens of a prompt of a model of language; with more, INVALID_ARGUMENT."
+    )
+    max_answer_tokens: int = Field(
+        1024, ge=1, description="Most tokens of its answer that a call may ask for; with more, INVALID_ARGUMENT."
+    )
+    answer_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="Seconds that an answer of a model of language may take; over it, DEADLINE_EXCEEDED. So long at "
+        "most a version that was replaced stays for the answers that it had begun.",
+    )
+    max_answers: int = Field(
+        64, ge=1, description="Answers that the engine of one model of language makes at once; others wait."
+    )
+    max_answers_waiting: int = Field(
+        256, ge=1, description="Answers that may wait for it; more calls are RESOURCE_EXHAUSTED."
+    )
+    keys_and_values_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=16 * 1024 * 1024,
+        description="Memory of such an engine for the keys and values of all its answers, in bytes.",
+    )
+    answer_threads: int = Field(
+        0, ge=0, description="Threads that such an engine computes with; 0 is one for each core of the machine."
+    )
     drain_s: float = Field(
         2.0,
         ge=0,

@@ -11,6 +11,7 @@ from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.open_inference import POOL, SERVICE
+from headrace_engines.generator import Room
 from headrace_engines.processors import own_class
 from headrace_runtime.cache.redis_cache import RedisCache
 from headrace_runtime.errors import Unavailable
@@ -23,11 +24,13 @@ from headrace_runtime.topics import MODEL_RELEASED
 
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
+from headrace_inference.adapters.language_model import LanguageLimits
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
 from headrace_inference.adapters.worth_meter import WorthMeter
 from headrace_inference.core.cache_key import PREFIX
 from headrace_inference.core.flights import Flights
+from headrace_inference.core.generation import Bounds
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.core.work import Found
 from headrace_inference.ports import Predictions
@@ -139,8 +142,22 @@ def _rest(settings: Settings) -> Callable[[Plane, Callable[[], bool]], AbstractA
 def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:
     """Return what brings releases onto the shelf."""
     graphs = GraphCache(ObjectStore(settings.store_url), settings.work_dir / "graphs")
-    limits = LoadLimits(settings.max_rows, settings.load_timeout_s, settings.run_timeout_s)
+    limits = LoadLimits(settings.max_rows, settings.load_timeout_s, settings.run_timeout_s, _language(settings))
     return ReleaseLoader(shelf, graphs, limits, answer_prefix, host.set_serving)
+
+
+def _language(settings: Settings) -> LanguageLimits:
+    waiting = settings.max_answers_waiting
+    return LanguageLimits(
+        Bounds(settings.max_prompt_tokens, settings.max_answer_tokens, settings.answer_timeout_s),
+        Capacity(settings.max_answers + waiting, settings.max_wait_s, settings.max_waiting_bytes),
+        Room(
+            cache_bytes=settings.keys_and_values_bytes,
+            threads=settings.answer_threads,
+            answers=settings.max_answers,
+            waiting=waiting,
+        ),
+    )
 
 
 def _cache(settings: Settings) -> RedisCache | None:

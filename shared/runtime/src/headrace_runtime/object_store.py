@@ -184,6 +184,16 @@ class ObjectStore:
             with closing(self._fs.open(kept, "rb")) as found, aside_of(path, flushed=False) as file:
                 require_bytes(artifact, *copied(found, file, artifact.size_bytes))
 
+    def head(self, artifact: ArtifactRef, count: int) -> bytes:
+        """Return the first `count` bytes of an artifact, which are not verified, or raise `NotFound`."""
+        path = self._artifact_path(artifact.digest)
+        with self._translated(artifact.uri or path):
+            try:
+                return bytes(self._fs.cat_file(path, start=0, end=count))
+            except FileNotFoundError:
+                told = f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}"
+                raise NotFound(told) from None
+
     def write(self, name: str, data: bytes, *, flushed: bool = True) -> None:
         """Write a named file, such as `runs/<run>/attempt-1/checkpoint.safetensors`, over an older one.
 

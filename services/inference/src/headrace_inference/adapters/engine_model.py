@@ -31,6 +31,9 @@ class EngineModel:
     Raises Unprocessable for what is no graph that can be served.
     """
 
+    language = None
+    """It is none."""
+
     def __init__(self, graph: Graph, max_rows: int, limit: RunLimit | None = None) -> None:
         try:
             self._model = ENGINES[ONNX](graph, limit or RunLimit(LONGEST_RUN_S))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from headrace_engines import beside
+from headrace_engines import GGUF, beside, format_of
 from headrace_engines.errors import NotAModel
 from headrace_runtime.errors import Corrupt, Unprocessable
 from headrace_runtime.local_files import TEMPORARY, replace_file
@@ -18,6 +20,8 @@ from headrace_inference.core.releases import Graph
 
 logger = logging.getLogger(__name__)
 
+MAGIC_BYTES = 4
+"""First bytes of a graph, which tell its format."""
 SPARE = 8
 """Graphs that are kept beyond those in use, so that going back to an older release is quick."""
 
@@ -30,10 +34,11 @@ class GraphCache:
         self._folder = folder
 
     def get(self, graph: Graph, used: Callable[[], Collection[str]] = tuple) -> beside.Graph:
-        """Return a graph, verified: its bytes, or its file with its weights beside it. From the folder, else the store.
+        """Return a graph, verified: its bytes, or its file where its weights lie beside it, or it is a GGUF.
 
-        Where the disk has no room for weights, graphs make it that have none of the digests `used`. Raises what the
-        store raises, Unprocessable for one whose weights cannot be told, and OSError where they cannot be kept.
+        From the folder, else the store. Where the disk has no room for a file or weights, graphs make it that have none
+        of the digests `used`. Raises what the store raises, Unprocessable for one whose weights cannot be told, and
+        OSError where they cannot be kept.
         """
         if graph.beside_bytes:
             try:
@@ -41,8 +46,15 @@ class GraphCache:
             except NotAModel as error:
                 raise Unprocessable(f"graph {graph.digest}: {error}") from error
         path = self._path(graph.digest)
+        file = path.with_suffix(".gguf")
+        if _is_whole(file, graph):
+            return file
         data = self._local(graph, path)
         if data is None:
+            if format_of(self._store.head(graph, MAGIC_BYTES)) == GGUF:
+                self._make_room(graph, used)
+                self._store.get_file(graph, file)
+                return file
             data = self._store.get(graph)
             self._keep(path, data)
         return data
@@ -56,11 +68,17 @@ class GraphCache:
         self.tidy({graph.digest, *used()}, spare=0)
         return beside.get(graph.beside_bytes, graph, self._store, self._folder)
 
+    def _make_room(self, graph: Graph, used: Callable[[], Collection[str]]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self._folder).free < graph.size_bytes:
+            self.tidy({graph.digest, *used()}, spare=0)
+
     def tidy(self, used: Collection[str], spare: int = SPARE) -> None:
         """Remove all but the graphs with these digests, the last few others, and what a fetch that was killed left."""
         kept = {self._path(digest) for digest in used}
         try:
-            others = [path for path in self._folder.glob("*.onnx") if path not in kept]
+            graphs = (*self._folder.glob("*.onnx"), *self._folder.glob("*.gguf"))
+            others = [path for path in graphs if path.with_suffix(".onnx") not in kept]
             for path in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)[spare:]:
                 path.unlink()
             for path in self._folder.glob(f"{TEMPORARY}*"):
@@ -98,3 +116,12 @@ class GraphCache:
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest.removeprefix('sha256:')}.onnx"
+
+
+def _is_whole(path: Path, graph: Graph) -> bool:
+    """Return whether a file is there and has the bytes of a graph."""
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == graph.digest
+    except OSError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -56,6 +57,35 @@ class Language:
         """Share of its most tokens that an answer has."""
         self._crowding = 0.1
         """How much longer a token takes for each answer that is made beside, as a share."""
+        self._lock = threading.Lock()
+        self._holds = 0
+        self._retired = False
+
+    def hold(self) -> bool:
+        """Keep the engine until `let_go`; return False where it is replaced. From any thread."""
+        with self._lock:
+            self._holds += not self._retired
+            return not self._retired
+
+    def let_go(self) -> None:
+        """Keep the engine no longer. From any thread."""
+        with self._lock:
+            self._holds -= 1
+            ends = self._retired and not self._holds
+        if ends:
+            self._end()
+
+    def retire(self) -> None:
+        """End the engine as soon as nobody holds it. From any thread."""
+        with self._lock:
+            ends = not self._retired and not self._holds
+            self._retired = True
+        if ends:
+            self._end()
+
+    def _end(self) -> None:
+        """End the engine in a thread: whoever let go of it last may be the event loop."""
+        threading.Thread(target=self.generator.close, name="end of an engine", daemon=True).start()
 
     def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None) -> None:
         """Raise when a call could not be answered in time: Overloaded with the reason, or DeadlineExceeded.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from headrace_engines import GGUF, format_of
 from headrace_engines.run_limit import RunLimit
 from headrace_runtime.errors import Corrupt, DeadlineExceeded, HeadraceError, NotFound, Unprocessable
 from headrace_runtime.process.service import Background
@@ -20,6 +22,8 @@ from headrace_inference.adapters import metrics
 from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.graph_trial import GraphTrial
+from headrace_inference.adapters.language import Language
+from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel
 from headrace_inference.core.releases import Fault, Place, Release, ReleaseBook
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 
@@ -42,6 +46,8 @@ class LoadLimits:
     max_rows: int
     load_s: float = 60.0
     run_s: float = 60.0
+    language: LanguageLimits = field(default_factory=LanguageLimits)
+    """Those of models of language."""
 
 
 class ReleaseLoader(Background):
@@ -64,7 +70,7 @@ class ReleaseLoader(Background):
         super().__init__("release loader")
         self._shelf = shelf
         self._graphs = graphs
-        self._max_rows = limits.max_rows
+        self._limits = limits
         self._trial = GraphTrial(limits.max_rows, limits.load_s)
         self._run_limit = RunLimit(limits.run_s)
         self._prefix_of = prefix_of
@@ -94,7 +100,9 @@ class ReleaseLoader(Background):
             self._book.withdraw(place)
             if self._causes.pop(place, None) is not None:
                 metrics.PENDING.remove(*place)
-            if self._shelf.remove(place) is not None:
+            with self._retiring():
+                removed = self._shelf.remove(place)
+            if removed is not None:
                 metrics.LOADED.remove(*place)
             if place[0] not in self._book.models():
                 self._set_health(None, f"model/{place[0]}")
@@ -112,12 +120,14 @@ class ReleaseLoader(Background):
             return self._changed.wait_for(lambda: self._shelf.ready or self.stopping.is_set(), timeout_s)
 
     def stop(self) -> None:
-        """Give the trial in hand up, or finish the release that is being loaded."""
+        """Give the trial in hand up, or finish the release that is being loaded. Engines end with their last answer."""
         self.stopping.set()
         self._trial.stop()
         with self._changed:
             self._changed.notify_all()
         super().stop()
+        for language in _languages(self._shelf.all):
+            language.retire()
 
     def run(self) -> None:
         """Load what is due until stopped."""
@@ -156,7 +166,7 @@ class ReleaseLoader(Background):
             if not self.stopping.is_set():
                 self._failed(release, error)
             return
-        with self._changed:
+        with self._changed, self._retiring(loaded):
             if self._book.wants(release):
                 self._book.loaded(release)
                 self._serve(loaded)
@@ -183,28 +193,39 @@ class ReleaseLoader(Background):
     def _load(self, release: Release) -> LoadedVersion:
         started = time.perf_counter()
         with self._span(release):
-            model = self._model(release)
-            cheaper = tuple(self._cheaper(release))
-            loaded = LoadedVersion(release, model, model.warm(), self._prefix_of(release), cheaper)
+            loaded = replace(self._version(release), cheaper=tuple(self._cheaper(release)))
         metrics.LOAD_DURATION.labels(release.model).observe(time.perf_counter() - started)
         return loaded
+
+    @contextmanager
+    def _retiring(self, *loaded: LoadedVersion) -> Iterator[None]:
+        """With the lock held: after a change of the shelf, let go of the engines that are on it no more."""
+        before = _languages((*loaded, *self._shelf.all))
+        yield
+        for language in before - _languages(self._shelf.all):
+            language.retire()
 
     def _used(self) -> set[str]:
         with self._changed:
             return self._book.digests()
 
-    def _model(self, release: Release) -> EngineModel:
+    def _version(self, release: Release) -> LoadedVersion:
         graph = self._graphs.get(release.graph, self._used)
-        self._trial.attempt(release.graph, graph)
-        return EngineModel(graph, self._max_rows, self._run_limit)
+        model: EngineModel | LanguageModel
+        if isinstance(graph, Path) and format_of(graph) == GGUF:
+            # Its engine is a process of its own: what it does to that, it does to nothing else.
+            model = LanguageModel(graph, self._limits.language)
+        else:
+            self._trial.attempt(release.graph, graph)
+            model = EngineModel(graph, self._limits.max_rows, self._run_limit)
+        return LoadedVersion(release, model, model.warm(), self._prefix_of(release), language=model.language)
 
     def _cheaper(self, release: Release) -> Iterator[LoadedVersion]:
         """Yield what may answer for a release under overload: one that does not load is done without."""
         for each in release.cheaper:
             answered = release.answered_by(each)
             try:
-                model = self._model(answered)
-                yield LoadedVersion(answered, model, model.warm(), self._prefix_of(answered), degraded=True)
+                yield replace(self._version(answered), degraded=True)
             except Exception as error:  # whatever it is: the one that is served is at hand
                 logger.warning("%s did not load, and nothing answers in its place under overload: %s", answered, error)
 
@@ -213,12 +234,11 @@ class ReleaseLoader(Background):
         others = {each.release.graph.digest: each for each in held.cheaper}
         wanted = [each for each in release.cheaper if each.graph.digest in others]
         cheaper = [(release.answered_by(each), others[each.graph.digest]) for each in wanted]
-        return LoadedVersion(
-            release,
-            held.model,
-            held.speed,
-            self._prefix_of(release),
-            tuple(
+        return replace(
+            held,
+            release=release,
+            prefix=self._prefix_of(release),
+            cheaper=tuple(
                 replace(each, release=now, prefix=self._prefix_of(now), measured=each.worth) for now, each in cheaper
             ),
             measured=held.worth,
@@ -234,7 +254,8 @@ class ReleaseLoader(Background):
     def _serve(self, loaded: LoadedVersion) -> None:
         """With the lock held: swap."""
         release = loaded.release
-        self._shelf.put(loaded)
+        with self._retiring():
+            self._shelf.put(loaded)
         metrics.LOADED.labels(*release.place).set(release.ordinal)
         metrics.PENDING.labels(*release.place).set(0)
         metrics.SWAPS.labels(*release.place).inc()
@@ -245,3 +266,9 @@ class ReleaseLoader(Background):
             loaded.speed.first_row_s * 1e3,
             "in Redis" if loaded.cached else "not kept",
         )
+
+
+def _languages(versions: Iterable[LoadedVersion]) -> set[Language]:
+    """Return the models of language among versions and what answers in their place."""
+    found = (each.language for version in versions for each in (version, *version.cheaper))
+    return {each for each in found if isinstance(each, Language)}

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from headrace_engines.generator import Piece
-from headrace_runtime import errors
-from headrace_runtime.errors import DeadlineExceeded, InvalidInput
+from headrace_runtime.errors import DeadlineExceeded, InvalidInput, Unavailable
 from headrace_runtime.telemetry import names
-from headrace_runtime.telemetry.traces import child_span, traceparent
-from opentelemetry import trace
+from headrace_runtime.telemetry.traces import child_span
 
 from headrace_inference.core import metrics
 from headrace_inference.core.degrading import Degrading
 from headrace_inference.core.flights import Flights, Left
 from headrace_inference.core.generation import STREAM, Ask, Usage, Whole, ask_of
 from headrace_inference.core.occlusion import Occlusion
+from headrace_inference.core.outcomes import described, outcome_of
 from headrace_inference.core.quickness import check_deadline, is_quick, may_be_quick
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf
@@ -36,14 +35,8 @@ from headrace_inference.core.work import Found, Work
 from headrace_inference.core.writing import Writing
 from headrace_inference.ports import CallContext, Computing, Hot, Language, Predictions
 
-_OUTCOMES: dict[type[BaseException], str] = {
-    errors.InvalidInput: "invalid_input",
-    errors.NotFound: "not_found",
-    errors.Unavailable: "unavailable",
-    errors.DeadlineExceeded: "deadline_exceeded",
-    errors.Overloaded: "overloaded",
-    errors.TooLarge: "invalid_input",
-}
+TRIES = 3
+"""How often a version is looked up that was replaced just then."""
 
 
 @dataclass(slots=True)
@@ -126,13 +119,14 @@ class Serving:
     async def answer(self, asked: Asked, call: Call) -> Answer:
         """Answer a call. Raises errors of headrace_runtime.errors."""
         version = self.open(asked, call.model, call.version)
-        work = self._read(version, call, asked)
-        left_s = partial(_left_s, asked, call)
         if version.language is not None:
-            if work.ask is not None and work.ask.streamed:
-                raise InvalidInput(f"input {STREAM!r}: expected false, one answer is asked for: see ModelStreamInfer")
-            found = await self._shared(work, left_s, partial(self._whole, version.language, work, asked))
+            with self._held(asked, call) as (version, language):
+                work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
+                if work.ask is not None and work.ask.streamed:
+                    raise InvalidInput(f"input {STREAM!r}: expected false for one answer: see ModelStreamInfer")
+                found = await self._shared(work, left_s, partial(self._whole, language, work, asked))
             return self._answered(work, found)
+        work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
         async with _within(version, call, left_s()):
             explained = call.explain
             found = Found(await self._explained(work, left_s)) if explained else await self._outputs(work, left_s)
@@ -144,13 +138,27 @@ class Serving:
         What ends without the latter has raised one of headrace_runtime.errors, and is not whole. An answer that was
         kept comes without pieces. Whoever goes before the end has to close the iteration, and gives its place up.
         """
-        version = self.open(asked, call.model, call.version)
-        if version.language is None:
-            raise InvalidInput(f"model {call.model!r}: expected a model of language to answer piece by piece")
-        work = self._read(version, call, asked)
-        async with aclosing(self._written(version.language, work, asked, partial(_left_s, asked, call))) as written:
-            async for each in written:
-                yield each
+        with self._held(asked, call) as (version, language):
+            work = self._read(version, call, asked)
+            async with aclosing(self._written(language, work, asked, partial(_left_s, asked, call))) as written:
+                async for each in written:
+                    yield each
+
+    @contextmanager
+    def _held(self, asked: Asked, call: Call) -> Iterator[tuple[LoadedVersion, Language]]:
+        """Keep the version that a call asks, and its model of language, as long as the call has them."""
+        for _ in range(TRIES):
+            version = self.open(asked, call.model, call.version)
+            if version.language is None:
+                raise InvalidInput(f"model {call.model!r}: expected a model of language to answer piece by piece")
+            if version.language.hold():
+                break
+        else:
+            raise Unavailable(f"model {call.model!r} is stopping")
+        try:
+            yield version, version.language
+        finally:
+            version.language.let_go()
 
     def look_ahead(self, asked: Asked, name: str, version_name: str) -> None:
         """Refuse a call by its model's name and its size, before anything else of it is read.
@@ -325,7 +333,7 @@ class Serving:
         observed.rows.inc(rows)
         if version.degraded:
             metrics.DEGRADED.labels(version.release.model, version.release.variant).inc()
-        trace_context = _describe(version, answer.prediction_id, rows, cached=answer.cached)
+        trace_context = described(version, answer.prediction_id, rows, cached=answer.cached)
         self._predictions.add(
             Served(version.release, answer.prediction_id, rows, answer.cached, duration_s, request, sent, trace_context)
         )
@@ -337,24 +345,7 @@ class Serving:
             release = asked.version.release
             model, ordinal = release.model, str(release.ordinal)
             self.statistics.of(release).failed(time.perf_counter() - asked.started)
-        metrics.REQUESTS.labels(model, ordinal, _outcome(error)).inc()
-
-
-def _describe(version: LoadedVersion, prediction_id: str, rows: int, *, cached: bool) -> str:
-    """Give the current span attributes and return its context, empty without one."""
-    current = trace.get_current_span()
-    if current.is_recording():
-        current.set_attributes(
-            {
-                names.MODEL: version.release.model,
-                names.VERSION_ID: version.release.version_id,
-                names.VARIANT: version.release.variant,
-                names.PREDICTION_ID: prediction_id,
-                names.CACHED: cached,
-                names.ROWS: rows,
-            }
-        )
-    return traceparent(current)
+        metrics.REQUESTS.labels(model, ordinal, outcome_of(error)).inc()
 
 
 def _left_s(asked: Asked, call: Call) -> float | None:
@@ -379,10 +370,3 @@ async def _within(version: LoadedVersion, call: Call, left_s: float | None) -> A
     except TimeoutError as error:
         model = version.release.model
         raise DeadlineExceeded(f"model {model!r}: the call's timeout of {call.timeout_s:g} s is over") from error
-
-
-def _outcome(error: BaseException) -> str:
-    for ancestor in type(error).__mro__:
-        if ancestor in _OUTCOMES:
-            return _OUTCOMES[ancestor]
-    return "internal_error" if isinstance(error, Exception) else "cancelled"

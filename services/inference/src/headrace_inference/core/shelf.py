@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
@@ -154,6 +154,11 @@ class Shelf:
     def models(self) -> Mapping[str, Versions]:
         """Loaded versions by model."""
         return self._shown.models
+
+    @property
+    def all(self) -> Iterator[LoadedVersion]:
+        """Every version of every model that can answer."""
+        return (version for versions in self._shown.models.values() for version in versions.all)
 
     @property
     def loading(self) -> frozenset[str]:

@@ -8,10 +8,10 @@ from contextlib import aclosing
 
 from headrace import open_inference as oip
 from headrace_engines.generator import LENGTH, STOP, Message, Piece
-from headrace_runtime.errors import InvalidInput
+from headrace_runtime.errors import InvalidInput, Unavailable
 
 from headrace_inference.core import generation
-from headrace_inference.core.serving import Answer, Asked, Serving
+from headrace_inference.core.serving import TRIES, Answer, Asked, Serving
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.tensors import BOOL, BYTES, OutputTensor, encode_raw
@@ -52,10 +52,16 @@ class Pieces:
 
         Raises InvalidInput where it has none, or is no model of language, and what looking for it raises.
         """
-        version = self._shelf.resolve(name, version_name)
-        if version.language is None:
-            raise InvalidInput(f"model {name!r}: expected a model of language for a conversation")
-        return await version.language.prompt(name, messages)
+        for _ in range(TRIES):
+            language = self._shelf.resolve(name, version_name).language
+            if language is None:
+                raise InvalidInput(f"model {name!r}: expected a model of language for a conversation")
+            if language.hold():
+                try:
+                    return await language.prompt(name, messages)
+                finally:
+                    language.let_go()
+        raise Unavailable(f"model {name!r} is stopping")
 
     async def generate(self, request: bytes, context: CallContext) -> AsyncGenerator[Piece | Answer, None]:
         """Yield the pieces of the answer to a serialised ModelInferRequest, then the answer, which was told of.

@@ -1,0 +1,95 @@
+"""Models of language in an engine, as inference asks them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import numpy as np
+from headrace_engines import GENERATORS, GGUF
+from headrace_engines.errors import EngineDied, EngineError, NoMemory, NotAModel
+from headrace_engines.generator import CANCELLED, Piece, Room
+from headrace_runtime.errors import Unavailable, Unprocessable
+from headrace_runtime.rpc.admission import Capacity
+
+from headrace_inference.adapters.language import Language
+from headrace_inference.core import generation
+from headrace_inference.core.generation import Bounds, Whole
+from headrace_inference.core.shelf import Speed
+from headrace_inference.core.tensors import Array
+
+WARM_TOKENS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageLimits:
+    """What calls of a model of language may ask for, wait for, and take of the machine."""
+
+    bounds: Bounds = field(default_factory=Bounds)
+    capacity: Capacity = field(default_factory=lambda: Capacity(calls=320, wait_s=10.0))
+    room: Room = field(default_factory=Room)
+
+
+class LanguageModel:
+    """A model of language that an engine has loaded. The engine ends when `language` is retired.
+
+    Raises Unprocessable for what is no model that can be served.
+    """
+
+    def __init__(self, path: Path, limits: LanguageLimits) -> None:
+        try:
+            self._generator = GENERATORS[GGUF](path, limits.room)
+        except (NotAModel, NoMemory, EngineDied, ValueError) as error:
+            raise Unprocessable(f"graph: {error}") from error
+        self.signature = generation.signature()
+        self.language = Language(self._generator, limits.bounds, limits.capacity, limits.room.answers)
+        self._limit_s = limits.bounds.seconds
+
+    def run(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Return the outputs named, in that order, of a whole answer. Blocks until it is there."""
+        ask = generation.ask_of(arrays, self.language.bounds)
+        told: SimpleQueue[Piece | Exception] = SimpleQueue()
+        running = self._generator.start(ask.prompt, ask.sampling, told.put, told.put)
+        whole = Whole(running.prompt_tokens)
+        while not whole.usage.finish:
+            piece = told.get(timeout=self._limit_s)
+            if isinstance(piece, Exception):
+                raise piece
+            whole.add(piece)
+        if whole.usage.finish == CANCELLED:
+            raise Unavailable("the answer was given up before its end")
+        return whole.outputs(tuple(outputs))
+
+    def warm(self) -> Speed:
+        """Answer twice; return how long the first token of an answer took, and each one more.
+
+        Raises Unprocessable when the model does not answer.
+        """
+        try:
+            self._answer(1)
+            first_s, all_s = self._answer(1), self._answer(WARM_TOKENS)
+        except BaseException as error:
+            self.language.retire()
+            if isinstance(error, EngineError):
+                raise Unprocessable(f"graph: {error}") from error
+            raise
+        speed = Speed(first_s, max(0.0, all_s - first_s) / (WARM_TOKENS - 1), is_steady=False)
+        self.language.token_s = max(speed.next_row_s, 1e-6)
+        return speed
+
+    def sample(self, tokens: int = 1) -> dict[str, Array]:
+        """Return a call of an answer of so many tokens, to try it with."""
+        return {
+            generation.TEXT_INPUT: generation.texts("a"),
+            generation.STREAM: np.zeros(1, bool),
+            generation.SAMPLING: generation.texts(generation.parameters_of(max_tokens=tokens)),
+        }
+
+    def _answer(self, tokens: int) -> float:
+        started = time.perf_counter()
+        self.run(self.sample(tokens), self.signature.output_names)
+        return time.perf_counter() - started
