@@ -26,6 +26,7 @@ PROGRAMS_OF_TESTS = (
     "tests/families",
     "tests/foreign",
     "tests/images",
+    "tests/lm",
     "tests/siege",
     "scripts",
 )

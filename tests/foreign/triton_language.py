@@ -98,7 +98,8 @@ def check_calls_of_one_stream_are_answered_together(client: triton.InferenceServ
 
 
 def check_what_does_not_fit_is_named(client: triton.InferenceServerClient) -> None:
-    for wrong in ({"max_tokens": 0}, {"temperature": 9}, {"best_of": 2}):
+    wrongs: list[dict[str, Any]] = [{"max_tokens": 0}, {"temperature": 9}, {"best_of": 2}]
+    for wrong in wrongs:
         with refused("INVALID_ARGUMENT"):
             client.infer("words", inputs(**wrong))
     with refused("INVALID_ARGUMENT"):

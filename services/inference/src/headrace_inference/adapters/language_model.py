@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 from headrace_engines import GENERATORS, GGUF
-from headrace_engines.errors import EngineDied, EngineError, NoMemory, NotAModel
+from headrace_engines.errors import EngineDied, EngineError, NoMemory, NotAModel, Unanswerable
 from headrace_engines.generator import CANCELLED, Piece, Room
-from headrace_runtime.errors import Unavailable, Unprocessable
+from headrace_runtime.errors import InvalidInput, Unavailable, Unprocessable
 from headrace_runtime.rpc.admission import Capacity
 
 from headrace_inference.adapters.language import Language
@@ -88,6 +88,13 @@ class LanguageModel:
             generation.STREAM: np.zeros(1, bool),
             generation.SAMPLING: generation.texts(generation.parameters_of(max_tokens=tokens)),
         }
+
+    def tokens(self, arrays: Mapping[str, Array]) -> int:
+        """Return how many tokens the prompt of a call has. Raises InvalidInput for one that is too long."""
+        try:
+            return self.language.generator.count(str(arrays[generation.TEXT_INPUT][0]))
+        except Unanswerable as error:
+            raise InvalidInput(str(error)) from error
 
     def _answer(self, tokens: int) -> float:
         started = time.perf_counter()
