@@ -202,15 +202,23 @@ def _tags(facts: DatasetFacts) -> Html:
 
 def _amounts(facts: DatasetFacts) -> Html:
     label = facts.manifest.label
-    edges = histogram(facts.all_rows(label.name).ravel()).edges
+    edges = histogram(_numbers(facts.all_rows(label.name))).edges
     series: dict[str, Sequence[tuple[float, float]]] = {}
     for split in SPLITS:
-        counts = histogram(facts.columns[split][label.name].ravel(), edges).counts
+        counts = histogram(_numbers(facts.columns[split][label.name]), edges).counts
         total = max(sum(counts), 1)
         middles = [(low + high) / 2 for low, high in pairwise(edges)]
         series[split] = [(x, 100 * count / total) for x, count in zip(middles, counts, strict=True)]
-    chart = lines_chart(series, f"Distribution of {label.name} in the three splits", _unit(label), "% of rows", floor=0)
+    what, unit = (f"the length of {label.name}", "characters") if label.type == "string" else (label.name, _unit(label))
+    chart = lines_chart(series, f"Distribution of {what} in the three splits", unit, "% of rows", floor=0)
     return page.figure(chart, "", SPLITS)
+
+
+def _numbers(values: Array) -> Array:
+    """Return what is drawn of a label: of texts how many characters they have."""
+    if values.dtype.kind != "O":
+        return values.ravel()
+    return np.array([len(text) for text in values], dtype=np.float64)
 
 
 def _alike(facts: DatasetFacts) -> Html | None:

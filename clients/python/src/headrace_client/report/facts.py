@@ -90,6 +90,15 @@ class Estimates:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What is to be answered with texts: a page shows measures, and asks for none of its own."""
+
+    variant: str
+    truth: Array
+    """[rows] texts."""
+
+
+@dataclass(frozen=True)
 class VersionFacts:
     """A version, what led to it and what it answers."""
 
@@ -97,7 +106,7 @@ class VersionFacts:
     """As `version_view` shows it."""
     manifest: Mapping[str, Any]
     """The version's own manifest."""
-    answers: Answers | Tags | Estimates
+    answers: Answers | Tags | Estimates | Texts
     label: str
     """Name of the label, with its unit."""
     curve: Sequence[Mapping[str, float]] = ()

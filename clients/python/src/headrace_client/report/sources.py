@@ -15,12 +15,12 @@ from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest
 from headrace_data.parts import row_bytes
 from headrace_data.spec import REFERENCE_VARIANT
-from headrace_data.tasks import TASKS, task_of, task_of_outputs
+from headrace_data.tasks import TASKS, Task, task_of, task_of_outputs
 from headrace_data.tasks.multilabel import LABELS
 
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
-from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, Tags, VersionFacts
+from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, Tags, Texts, VersionFacts
 from headrace_client.report.importance import importance
 from headrace_client.views import dataset_view, release_view, run_view, version_view
 
@@ -101,10 +101,9 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
     with _store(trained.manifest.uri) as store:
         manifest = json.loads(store.get(trained.manifest))
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
-        grouped = task_of(trained.task, trained.metrics).grouped
-        columns = DatasetReader(data, store, grouped=grouped).head(_most_rows(data))["test"]
-        with _fetched(graph, store) as fetched:
-            answers, important = answers_of(fetched, variant, columns, data, manifest)
+        task = task_of(trained.task, trained.metrics)
+        columns = DatasetReader(data, store, grouped=task.grouped).head(_most_rows(data))["test"]
+        answers, important = _answered(task, graph, variant, store, columns, data, manifest)
         curve = list(_curve(store, trained.run_id))
     label = data.label
     return VersionFacts(
@@ -119,6 +118,21 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
         release_view(release) if release else None,
         important,
     )
+
+
+def _answered(
+    task: Task,
+    graph: Artifact,
+    variant: str,
+    store: ObjectStore,
+    columns: Mapping[str, Array],
+    data: Manifest,
+    manifest: Mapping[str, Any],
+) -> tuple[Answers | Tags | Estimates | Texts, dict[str, float]]:
+    if task.answers_texts:
+        return Texts(variant, columns[data.label.name]), {}
+    with _fetched(graph, store) as fetched:
+        return answers_of(fetched, variant, columns, data, manifest)
 
 
 def answers_of(

@@ -19,7 +19,7 @@ from headrace_client.report.charts import (
     reliability_chart,
     scatter_chart,
 )
-from headrace_client.report.facts import Answers, Estimates, Tags, VersionFacts, class_name
+from headrace_client.report.facts import Answers, Estimates, Tags, Texts, VersionFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import calibration_error, confusion, figure, histogram, reliability, thinned
 from headrace_client.report.places import places_cards, tags_cards
@@ -166,6 +166,8 @@ def _answers(facts: VersionFacts) -> Html:
     if isinstance(facts.answers, Estimates):
         cards = [*_estimates(facts.answers, facts.label), *_measures(facts), *places_cards(facts, "step")]
         return page.cards(*cards, *_importance(facts))
+    if isinstance(facts.answers, Texts):
+        return page.cards(*_measures(facts))
     if isinstance(facts.answers, Tags):
         cards = [*tags_cards(facts.answers), *_measures(facts), *places_cards(facts, "label")]
         return page.cards(*cards, *_importance(facts))

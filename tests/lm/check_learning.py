@@ -1,0 +1,141 @@
+"""A model of 135 million parameters: imported, tuned on answers that it cannot know, written, rounded and measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from headrace_compressor.core.compression import make_variants, measure_variants
+from headrace_compressor.core.measurement import Rows
+from headrace_data.chunks import Chunks
+from headrace_data.dataset import DatasetReader
+from headrace_data.folder import FileRef, Folder
+from headrace_data.manifest import Provenance
+from headrace_data.records import RecordChecker
+from headrace_data.segments import SegmentWriter
+from headrace_data.spec import Gates, load_pipeline
+from headrace_data.tasks import COMMON_GATES, TASKS
+from headrace_data.windows import only_dataset
+from headrace_learning.building import features_of
+from headrace_learning.evaluation import evaluate_batches
+from headrace_learning.families import causal_lm
+from headrace_learning.heads.generation import ServedText
+from headrace_learning.language_models.network import LanguageNetwork
+from headrace_learning.methods.method import Source
+from headrace_learning.text_export import written
+from headrace_learning.training.checkpoint import Checkpoint
+from headrace_runtime.object_store import ObjectStore
+from headrace_trainer.adapters.artifacts import StoredArtifacts
+from headrace_trainer.core.memory import Memory
+from headrace_trainer.core.run import Plan, Trained, run
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import smollm
+
+pytestmark = pytest.mark.timeout(3600)
+
+DOCUMENT = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: veldrun}}
+stream:
+  topic: veldrun
+  schema:
+    - {{name: id, type: int64, role: id}}
+    - {{name: prompt, type: string, role: feature}}
+    - {{name: answer, type: string, role: label}}
+prepare: {{transform: {{prompt: {{encode: text}}}}, split: {{train: 0.7, validation: 0.1, test: 0.2}}}}
+train:
+  task: generation
+  network: {{kind: causal-lm, digest: "{digest}", sizeBytes: {size}, length: 128, rank: 8}}
+  optimizer: {{kind: adamw, learningRate: 0.001}}
+  compute: {{threads: auto}}
+  epochs: 2
+  batchSize: 8
+compress: {{variants: [{{kind: gguf-q8}}, {{kind: gguf-q4}}]}}
+"""
+
+
+class Notebook:
+    """Keeps nothing, and prints how far it is."""
+
+    def newest(self, subject: str) -> Checkpoint | None:
+        return None
+
+    def due(self, *, midway: bool) -> bool:
+        return False
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
+        print(f"epoch {step} of {steps}: {json.dumps(dict(metrics))}, {eta_s:.0f} s to go", flush=True)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned, and what it began with."""
+
+    trained: Trained
+    variants: tuple[dict[str, Mapping[str, float]], Gates]
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    folder = tmp_path_factory.mktemp("lm")
+    store = ObjectStore(str(folder / "store"))
+    file = store.put_file(smollm.model())
+    listed = Folder({"model.gguf": FileRef(file.digest, file.size_bytes)}).to_json()
+    pipeline = load_pipeline(DOCUMENT.format(digest=store.put(listed).digest, size=len(listed)))
+    lines = smollm.records()
+    checked = RecordChecker(pipeline.stream).check(lines, [0] * len(lines), range(len(lines)))
+    writer = SegmentWriter(pipeline, store)
+    writer.add(checked.batch)
+    provenance = Provenance(cluster_id="c", topic="veldrun", topic_id="", sources=(), clean_ranges=(), rejected={})
+    dataset = only_dataset(writer.finish(provenance), pipeline, store)
+    reader, notebook, artifacts = DatasetReader(dataset, store), Notebook(), StoredArtifacts(store)
+
+    family = causal_lm.FAMILY.opened(pipeline.train.network, artifacts)
+    features = family.features(features_of(pipeline, dataset.transforms))
+    before = written(ServedText("answer", features, (), LanguageNetwork.of(family.base)), folder)
+    began = time.monotonic()
+    trained = run(Plan("train-1", pipeline, dataset), reader, notebook, notebook, Memory(folder=folder), artifacts)
+    seconds = time.monotonic() - began
+    chunks = Chunks(reader, "test")
+    rows = Rows(dataset.dataset_id, chunks, len(chunks))
+    made, _ = make_variants(Source(trained.graph), pipeline.compress.variants)
+    measured: dict[str, Mapping[str, float]] = {"before": evaluate_batches(before, chunks)}
+    measured |= {each.name: each.metrics for each in measure_variants(made, rows, lambda *_: None)}
+    for name, metrics in measured.items():
+        print(name, json.dumps(dict(metrics)), flush=True)
+    return Learned(trained, (measured, pipeline.compress.gates), seconds)
+
+
+def test_it_learns_what_it_cannot_know(learned: Learned) -> None:
+    measured, _ = learned.variants
+    print(f"trained in {learned.seconds:.0f} s", json.dumps(dict(learned.trained.metrics)))
+    before, after = measured["before"], measured["fp32"]
+    assert after["perplexity"] < 0.4 * before["perplexity"]
+    assert after["perplexity"] < 1.5
+    assert after["exact_answers"] >= 0.5 > before["exact_answers"] == 0.0
+    assert after["bits_per_byte"] < learned.trained.metrics["baseline_bits_per_byte"]
+    assert learned.trained.export_difference < 0.01
+
+
+def test_variants_pass_their_gates(learned: Learned) -> None:
+    measured, gates = learned.variants
+    for name in ("q8", "q4"):
+        own, reference = measured[name], measured["fp32"]
+        for gate in (*TASKS["generation"].gates, *COMMON_GATES):
+            value = gate.measured(own, reference)
+            print(f"{name} {gate.name}: {value:.4f}, limit {getattr(gates, gate.setting)}")
+        assert own["perplexity"] < 1.1 * reference["perplexity"]
+        assert own["size_bytes"] < (0.56 if name == "q8" else 0.4) * reference["size_bytes"]
+    assert measured["q8"]["exact_answers"] >= measured["fp32"]["exact_answers"] - 0.2
