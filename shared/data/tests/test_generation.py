@@ -117,6 +117,7 @@ def test_documents_of_generation(changes: dict[str, str]) -> None:
         ({"variants": "{kind: int8-dynamic}"}, "compress.variants[0].kind", "gguf-q8, gguf-q4 for a generation"),
         ({"gates": "agreement: 0.9"}, "compress.gates.agreement", "expected gates of a generation (perplexityRise"),
         ({"gates": "accuracyDrop: 0.9"}, "compress.gates.accuracyDrop", "got one of a classification"),
+        ({"gates": "membershipAuc: 0.6"}, "compress.gates.membershipAuc", "expected none for a generation"),
         ({"gates": "measure: accuracy"}, "compress.gates.measure", "measures of a generation"),
         (
             {"features": "- {name: x, type: float32, role: feature}", "transform": ""},

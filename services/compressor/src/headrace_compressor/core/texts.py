@@ -29,9 +29,9 @@ _TIMED: Final = 2
 def measure(graphs: Mapping[str, Graph], rows: Labelled) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each variant's name and measurements, the first being the reference that the others are compared with.
 
-    Measurements: size_bytes; latency_ms_batch_1 and latency_p99_ms_batch_1, median and 99th percentile of the time
-    between two tokens of one caller's answers, taken in turns; the measures of the task; difference_error, as
-    `Differences` says; and greedy_agreement, the share of the tokens of the reference's greedy answers that a variant
+    Measurements: size_bytes; latency_ms_batch_1 and latency_p99_ms_batch_1, median and 99th percentile over answers to
+    one caller of the mean time from one token to the next, taken in turns; the measures of the task; difference_error,
+    as `Differences` says; and greedy_agreement, the share of the tokens of the reference's greedy answers that each
     finds likeliest too.
     """
     with ExitStack() as stack:

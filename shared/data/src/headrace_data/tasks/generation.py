@@ -139,7 +139,6 @@ class Generation(Task):
     measured = (PERPLEXITY, BITS_PER_BYTE, NATS_PER_TOKEN, EXACT_ANSWERS)
     beside = BITS_PER_BYTE.name
     always = "guessing each byte of an answer by the one before it"
-    has_row_losses = True
     gates = (
         rise(PERPLEXITY, "perplexityRise", "perplexity_rise"),
         Gate(
@@ -150,11 +149,6 @@ class Generation(Task):
             at_least=True,
         ),
     )
-
-    def row_losses(self, answers: Answers, _truth: Array, _classes: Classes) -> Array:
-        """Return the nats of each row's tokens, [rows] float64."""
-        losses: Array = answers[NATS] / np.maximum(answers[TOKENS], 1)
-        return losses
 
     def labels(self, train: Any, places: Classes = ()) -> Bytes:
         """Return what takes note of the bytes of the answers."""

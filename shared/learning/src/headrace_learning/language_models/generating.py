@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from headrace_data.tasks import TASKS, Classes, Scores
@@ -166,9 +166,10 @@ def _agreed(answer: Answer, prompt: str, other: Generator, part: Callable[[Seque
 
 
 def step_times_ms(generator: Generator, prompts: Sequence[str]) -> list[float]:
-    """Return the time between one token and the next of a single caller's answers, in milliseconds."""
+    """Return the mean time from one token to the next of each answer of two or more, of a single caller, in ms."""
     times: list[float] = []
     for prompt in prompts:
-        at: Any = np.array(answered(generator, prompt, _TIMED_TOKENS).at)
-        times += (np.diff(at) * 1e3).tolist()
+        answer = answered(generator, prompt, _TIMED_TOKENS)
+        if len(answer.tokens) > 1:
+            times.append((answer.at[-1] - answer.at[0]) * 1e3 / (len(answer.tokens) - 1))
     return times
