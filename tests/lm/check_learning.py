@@ -18,7 +18,7 @@ from headrace_data.folder import FileRef, Folder
 from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
-from headrace_data.spec import Gates, load_pipeline
+from headrace_data.spec import CausalLanguageModel, Gates, load_pipeline
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.windows import only_dataset
 from headrace_learning.building import features_of
@@ -56,7 +56,7 @@ train:
   network: {{kind: causal-lm, digest: "{digest}", sizeBytes: {size}, length: 128, rank: 8}}
   optimizer: {{kind: adamw, learningRate: 0.001}}
   compute: {{threads: auto}}
-  epochs: 2
+  epochs: 3
   batchSize: 8
 compress: {{variants: [{{kind: gguf-q8}}, {{kind: gguf-q4}}]}}
 """
@@ -102,7 +102,9 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     dataset = only_dataset(writer.finish(provenance), pipeline, store)
     reader, notebook, artifacts = DatasetReader(dataset, store), Notebook(), StoredArtifacts(store)
 
-    family = causal_lm.FAMILY.opened(pipeline.train.network, artifacts)
+    network = pipeline.train.network
+    assert isinstance(network, CausalLanguageModel)
+    family = causal_lm.FAMILY.opened(network, artifacts)
     features = family.features(features_of(pipeline, dataset.transforms))
     before = written(ServedText("answer", features, (), LanguageNetwork.of(family.base)), folder)
     began = time.monotonic()

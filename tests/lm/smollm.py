@@ -38,7 +38,7 @@ def model() -> Path:
     return Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def records(times: int = 3) -> list[bytes]:
+def records(times: int = 1) -> list[bytes]:
     """Return records with a prompt and an answer: each question in several words, some of them polite."""
     polite = ("", "Hello! ", "A question: ")[:times]
     asked = [(f"{hello}{ask}", what) for hello in polite for ask in ASKED for what in TOWN]

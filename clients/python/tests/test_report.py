@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 from headrace_client.report.dataset_page import dataset_page
-from headrace_client.report.facts import Answers, DatasetFacts, Estimates, Texts, VersionFacts
+from headrace_client.report.facts import Answers, DatasetFacts, Estimates, VersionFacts
 from headrace_client.report.version_page import version_page
 from headrace_client.views import View
 from headrace_data.dataset import DatasetReader
@@ -97,7 +97,7 @@ def version_of(metrics: dict[str, float], variants: dict[str, dict[str, float]],
     }
 
 
-def facts_of(dataset: DatasetFacts, version: View, answers: Answers | Estimates | Texts, label: str) -> VersionFacts:
+def facts_of(dataset: DatasetFacts, version: View, answers: Answers | Estimates, label: str) -> VersionFacts:
     curve = [
         {"epoch": epoch, "train_loss": 1.1 / epoch**0.5, "validation_loss": 1.0 / epoch**0.4 + epoch / 400}
         | ({"validation_accuracy": 1 - 0.6 / epoch} if isinstance(answers, Answers) else {})
@@ -203,18 +203,6 @@ def test_always_the_same_answer_stands_beside_the_accuracy(
     poor = changed(regression, metrics={"rmse": 800.0, "baseline_rmse": 790.0})
     assert "always answering the mean would be 790: no better than that" in poor
     assert "always" not in changed(classifier, metrics={"accuracy": 0.9})
-
-
-def test_a_model_of_language_is_told_by_its_measures(species: DatasetFacts) -> None:
-    metrics = {"perplexity": 3.2, "bits_per_byte": 0.7, "nats_per_token": 1.16, "baseline_bits_per_byte": 2.9}
-    variants = {"fp32": {"latency_ms_batch_1": 20.0, "size_bytes": 9e6, **metrics, "greedy_agreement": 1.0}}
-    texts = np.array(["a short answer"] * 5, dtype=object)
-    page = version_page(
-        facts_of(species, version_of(metrics, variants, task="generation"), Texts("fp32", texts), "answer")
-    )
-    told = plain(page)
-    assert "guessing each byte of an answer by the one before it would be 2.9" in told
-    assert "bits per byte 0.7" in told
 
 
 def test_only_two_are_compared(classifier: VersionFacts) -> None:

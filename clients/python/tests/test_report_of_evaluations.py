@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import numpy as np
-from headrace_client.report.facts import Answers, Estimates, VersionFacts
+from headrace_client.report.facts import Answers, Estimates, Texts, VersionFacts
 from headrace_client.report.version_page import version_page
 
 FACTS = VersionFacts(
@@ -66,6 +66,16 @@ def test_a_forecast_is_told_by_its_pinball_loss_and_drawn_by_its_medians() -> No
     assert "pinball loss 3.25 on 2 test rows; always answering the same quantiles would be 9" in text
     assert "coverage 81.0% rows between the outer quantiles" in text
     assert "Predicted and true" in text
+
+
+def test_a_model_of_language_is_told_by_its_measures() -> None:
+    metrics = {"perplexity": 3.2, "bits_per_byte": 0.7, "nats_per_token": 1.16, "baseline_bits_per_byte": 2.9}
+    told = {**FACTS.version, "task": "generation", "measure": "perplexity", "metrics": metrics}
+    texts = Texts("fp32", np.array(["a short answer"] * 5, dtype=object))
+    page = html.unescape(version_page(VersionFacts(told, {}, texts, "answer")))
+    text = re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
+    assert "guessing each byte of an answer by the one before it would be 2.9" in text
+    assert "bits per byte 0.7" in text
 
 
 def test_what_a_version_may_tell_of_a_row_is_told() -> None:

@@ -134,3 +134,20 @@ def test_streamed_texts_without_a_prompt_are_learned_whole(tiny_gguf: Callable[.
     assert notebook.told[-1]["validation_perplexity"] < 0.2 * notebook.told[0]["validation_perplexity"]
     assert found.metrics["perplexity"] < 5
     assert prompt_of(found.graph).feature == ""
+
+
+def test_a_model_that_knew_nothing_learns_words_and_answers(store: ObjectStore) -> None:
+    network = "{{kind: new-causal-lm, layers: 1, width: 64, heads: 2, vocabulary: 512, length: 64}}"
+    begun = DOCUMENT.index("{{kind: causal-lm"), DOCUMENT.index("rank: 4}}") + len("rank: 4}}")
+    document = DOCUMENT[: begun[0]] + network + DOCUMENT[begun[1] :]
+    pipeline = load_pipeline(
+        document.format(prompt=PROMPT, transform="prompt: {encode: text}", epochs=10).replace("0.02", "0.005")
+    )
+    plan = Plan("train-1", pipeline, frozen(pipeline, store))
+    (first, _), (second, _) = (trained(plan, store) for _ in range(2))
+    assert first.metrics["exact_answers"] == 1.0
+    assert first.metrics["perplexity"] < 1.3
+    shape, _, words = read_gguf(first.graph if isinstance(first.graph, bytes) else b"")
+    assert (shape.layers, shape.width, shape.places) == (1, 64, 64)
+    assert "Ġmill" in words.tokens  # one token of what comes again and again
+    assert first.graph == second.graph

@@ -100,6 +100,7 @@ def test_versions_are_judged_by_bits_per_byte() -> None:
         {},
         {"variants": "{kind: gguf-q8}, {kind: gguf-q4}", "gates": "perplexityRise: 0.2, greedyAgreement: 0.5"},
         {"features": "", "transform": ""},
+        {"network": "kind: new-causal-lm, layers: 2, width: 64, heads: 2"},
         {"gates": "measure: bits_per_byte, limits: {perplexity: 20}"},
     ],
 )
@@ -115,6 +116,8 @@ def test_documents_of_generation(changes: dict[str, str]) -> None:
         ({"network": "kind: mlp"}, "train.network.kind", "expected generation of a network that learns it, got mlp"),
         ({"task": "classification"}, "train.network.kind", "got causal-lm, which learns generation"),
         ({"variants": "{kind: int8-dynamic}"}, "compress.variants[0].kind", "gguf-q8, gguf-q4 for a generation"),
+        ({"network": "kind: new-causal-lm, width: 96, heads: 5"}, "train.network.heads", "share width 96 in equal"),
+        ({"network": "kind: new-causal-lm, width: 50"}, "train.network.width", "32"),
         ({"gates": "agreement: 0.9"}, "compress.gates.agreement", "expected gates of a generation (perplexityRise"),
         ({"gates": "accuracyDrop: 0.9"}, "compress.gates.accuracyDrop", "got one of a classification"),
         ({"gates": "membershipAuc: 0.6"}, "compress.gates.membershipAuc", "expected none for a generation"),

@@ -117,7 +117,7 @@ def _subject(name: str) -> _Subject:
     none: dict[str, Any] = {}
     label = next((field for field in view["spec"]["stream"]["schema"] if field["role"] == "label"), none)
     train = view["spec"].get("train") or none
-    kinds = {"encoder": "an encoder", "causal-lm": "a language model"}
+    kinds = {"encoder": "an encoder", "causal-lm": "a language model", "new-causal-lm": "a language model"}
     if kind := kinds.get((train.get("network") or none).get("kind", "")):
         raise typer.BadParameter(
             f"expected a pipeline of a table or an image, got '{name}': {kind}, which no other network stands for"

@@ -204,6 +204,7 @@ def _begun(
     """Return the rows as a family takes them, and what trains by a section."""
     artifacts, network = artifacts or NoArtifacts(), plan.pipeline.train.network
     family = FAMILIES[network.kind].allowing(packages).opened(network, artifacts)
+    family = family.acquainted(network, plan.pipeline.train.seed, lambda: Chunks(reader, "train"))
     prepared = _prepared(plan, reader, memory or Memory(), family)
     return prepared, partial(_fit, plan, prepared, artifacts)
 

@@ -18,9 +18,9 @@ _TRANSFORM: Final[Path] = ("prepare", "transform")
 _TEXTS: Final = "onehot, ordinal, hash, target or text"
 _SINGLE: Final = ("quantile", "buckets", "cyclic")
 """Kinds for numbers that are no part of an array: each has places of its own."""
-READS_TEXTS: Final = ("encoder", "causal-lm")
+READS_TEXTS: Final = ("encoder", "causal-lm", "new-causal-lm")
 """Kinds of networks that read language."""
-WRITES_TEXTS: Final = ("causal-lm",)
+WRITES_TEXTS: Final = ("causal-lm", "new-causal-lm")
 """Those of them that write it: they read one text, or none, and learn no task but to answer with a text."""
 EMBEDDING: Final = "embedding"
 """Name of the output with the embeddings of texts, where a network that reads language answers them."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pydantic
 
+from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.scalars import IDENTIFIER, Digest, FunctionName, PositiveInt
 from headrace_data.spec.section import Section
 
@@ -212,6 +214,41 @@ class CausalLanguageModel(Kept):
     )
 
 
+class NewLanguageModel(Section):
+    """A language model of the kind of Llama that knows nothing yet: its words are learned of the training split too."""
+
+    tune: ClassVar[Literal["full"]] = "full"
+    rank: ClassVar[int] = 0
+    kind: Literal["new-causal-lm"] = pydantic.Field(
+        description="As causal-lm, from random weights and with a byte-level BPE that is made of the training split."
+    )
+    layers: Annotated[int, pydantic.Field(ge=1, le=128)] = pydantic.Field(default=6, description="Layers.")
+    width: Annotated[int, pydantic.Field(ge=32, le=16_384, multiple_of=32)] = pydantic.Field(
+        default=256, description="Numbers that stand for a token between layers, in parts of 32."
+    )
+    heads: Annotated[int, pydantic.Field(ge=1, le=256)] = pydantic.Field(
+        default=4, description="Heads of the attention, which share the width in equal and even parts."
+    )
+    vocabulary: Annotated[int, pydantic.Field(ge=512, le=131_072)] = pydantic.Field(
+        default=4096, description="Tokens, at most: the 256 bytes, three of control, and what is most often together."
+    )
+    length: Annotated[int, pydantic.Field(ge=8, le=131_072)] = pydantic.Field(
+        default=512, description="As of causal-lm, and the most tokens that it is served with."
+    )
+
+
+def heads_share_the_width(draft: Draft) -> Iterator[Finding]:
+    """Demand heads of equal and even width of a new language model."""
+    network = draft.section(NewLanguageModel, "train", "network") if _is_new(draft) else None
+    if network is not None and (network.width % network.heads or (network.width // network.heads) % 2):
+        told = f"expected heads that share width {network.width} in equal and even parts, got {network.heads}"
+        yield ("train", "network", "heads"), told
+
+
+def _is_new(draft: Draft) -> bool:
+    return bool(draft.at("train", "network", "kind") == "new-causal-lm")
+
+
 Network = (
     MlpNetwork
     | CnnNetwork
@@ -222,5 +259,6 @@ Network = (
     | PythonNetwork
     | EncoderNetwork
     | CausalLanguageModel
+    | NewLanguageModel
 )
 """What can be trained."""

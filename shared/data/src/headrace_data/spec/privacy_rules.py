@@ -16,6 +16,7 @@ _PRIVACY: Final = ("train", "privacy")
 _UNFIT: Final = {
     "trees": "a network, which learns by gradients",
     "causal-lm": "a network that learns rows one by one, not side by side in a sequence",
+    "new-causal-lm": "a network that learns rows one by one, not side by side in a sequence",
     "residual": "a network without batch normalisation, which mixes the rows of a batch",
 }
 """Kinds that cannot be trained so, and what is expected in their place."""

@@ -25,7 +25,7 @@ from headrace_data.spec.compute import (
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
-from headrace_data.spec.networks import IMAGE_KINDS
+from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_no_row, rows_are_learned_one_by_one
 from headrace_data.spec.serve import there_is_something_cheaper
@@ -48,6 +48,7 @@ _UNHEEDED: Final = {
     "imported onnx": ("compute",),
     "encoder": ("compareWith", "freeze", "rates"),
     "causal-lm": ("compareWith", "freeze", "rates", "augment"),
+    "new-causal-lm": ("compareWith", "freeze", "rates", "augment"),
 }
 """Settings under train that a kind of network has no use for, or one format of a kind."""
 
@@ -287,6 +288,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     rare_classes_are_made_up_for_once,
     layers_are_of_a_version,
     space_is_of_the_section,
+    heads_share_the_width,
     *FEATURE_RULES,
     *TASK_RULES,
 )

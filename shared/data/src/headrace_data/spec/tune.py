@@ -23,6 +23,7 @@ _SPACE: Final = ("train", "tune", "space")
 _READ_BEFORE: Final = {
     "encoder": ("network.digest", "network.sizeBytes", "network.length", "network.embedding"),
     "causal-lm": ("network.digest", "network.sizeBytes", "network.length"),
+    "new-causal-lm": tuple(f"network.{key}" for key in ("layers", "width", "heads", "vocabulary", "length")),
     "imported": ("network.digest", "network.sizeBytes", "network.format"),
 }
 """Settings of kinds of networks that a run reads once, whatever its trials say."""

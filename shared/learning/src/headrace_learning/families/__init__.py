@@ -7,7 +7,18 @@ same for every family, so that each is served, gated, swapped and rolled back al
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_learning.families import causal_lm, cnn, encoder, factorization, imported, mlp, python, residual, trees
+from headrace_learning.families import (
+    causal_lm,
+    cnn,
+    encoder,
+    factorization,
+    imported,
+    mlp,
+    new_causal_lm,
+    python,
+    residual,
+    trees,
+)
 from headrace_learning.families.family import Family
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -20,5 +31,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "python": python.FAMILY,
     "encoder": encoder.FAMILY,
     "causal-lm": causal_lm.FAMILY,
+    "new-causal-lm": new_causal_lm.FAMILY,
 }
 """The families by the kind that the spec names."""

@@ -1,7 +1,7 @@
 """What a family is asked for, and what it gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from headrace_data.spec import Train
 from torch import nn
 
 from headrace_learning.features import Feature
+from headrace_learning.graphs import Array, Columns
 from headrace_learning.served import Served
 from headrace_learning.training.checkpoint import tensors_to_bytes
 from headrace_learning.training.loop import Outcome
@@ -16,6 +17,9 @@ from headrace_learning.training.objectives import Objective
 from headrace_learning.training.ports import Artifacts, Checkpoints, NoArtifacts, Progress
 from headrace_learning.training.rows import Source
 from headrace_learning.training.transfer import Begun, Origin
+
+Labelled = Iterable[tuple[Columns, Array]]
+"""Rows in batches: raw features by name, and the label's values."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,13 @@ class Family(ABC):
         """Return the family with what the spec's section names in the object store: itself where that is nothing.
 
         Raise `NotLearnable` where what it names cannot be learned from.
+        """
+        return self
+
+    def acquainted(self, section: Any, seed: int, rows: Callable[[], Labelled]) -> "Family":
+        """Return the family with what it must know of the training split before rows are prepared: itself mostly.
+
+        `rows` reads that split, raw features by name and labels.
         """
         return self
 

@@ -56,7 +56,7 @@ class LanguageBase:
                 f"train.network.digest: expected a tokenizer of at most {self.shape.vocabulary} tokens, which the "
                 f"model knows, got {len(self.words.tokens)}"
             )
-        for name, shape in _shapes(self.shape).items():
+        for name, shape in shapes_of(self.shape).items():
             given = tuple(self.tensors[name].shape) if name in self.tensors else None
             if given != shape:
                 raise NotLearnable(
@@ -70,7 +70,8 @@ class LanguageBase:
         return sum(tensor.numel() for tensor in self.tensors.values())
 
 
-def _shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+def shapes_of(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of each tensor, by its name in transformers."""
     keys = shape.groups * shape.head_width
     ends = {
         "q_proj.weight": (shape.width, shape.width),

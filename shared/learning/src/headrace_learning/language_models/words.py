@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -13,6 +13,12 @@ from headrace_learning.libraries import library
 
 PLAIN_TEMPLATE: Final = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 """Of a model that was never told of turns: each text by itself, and what comes behind it is the answer."""
+_OF_TURNS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_TURNS: Final = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""The chat template of a new model: ChatML."""
 _MOST_TEMPLATE: Final = 64 * 2**10
 _MOST_RENDERED: Final = 2**22
 _BYTES: Final = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
@@ -143,6 +149,38 @@ class Words:
     def beginning(self) -> str:
         """What a text stands behind that answers nothing."""
         return self.begin or self.end
+
+
+def trained_words(texts: Iterable[str], most: int) -> Words:
+    """Return words made of texts: a byte-level BPE of so many tokens at most, cut as `smollm`, and turns as ChatML.
+
+    Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (ACL 2016).
+    """
+    tokenizers: Any = library("tokenizers", "generation")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [
+            tokenizers.pre_tokenizers.Digits(individual_digits=True),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=most,
+        special_tokens=list(_OF_TURNS),
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    plain = json.loads(made.to_str())["model"]
+    return Words(
+        tokens=_by_number(plain["vocab"]),
+        merges=tuple(each if isinstance(each, str) else " ".join(each) for each in plain["merges"]),
+        added=dict.fromkeys(_OF_TURNS, True),
+        cut="smollm",
+        begin=_OF_TURNS[0],
+        end=_OF_TURNS[2],
+        template=_TURNS,
+    )
 
 
 def cut_of_gguf(name: str) -> str:
