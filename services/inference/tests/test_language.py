@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from headrace import open_inference as oip
 from headrace_engines.generator import Message, Piece
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.language import Language
+from headrace_inference.adapters.language_model import LanguageLimits, load
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.generation import Ask, Bounds, parameters_of, sampling_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
@@ -33,10 +35,14 @@ from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.wiring import build_host, build_loader
 from headrace_runtime.cache.redis_cache import Lookup, Outcome
-from headrace_runtime.errors import InvalidInput, Overloaded
+from headrace_runtime.errors import InvalidInput, Overloaded, Unavailable, Unprocessable
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.rpc.admission import Capacity
+from opentelemetry import trace
 from opentelemetry.context import Context as Cause
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 MakeRelease = Callable[..., Release]
 PROMPT = "the river turns the wheel and"
@@ -63,6 +69,7 @@ class Replica:
             drain_s=0.0,
             max_connection_age_s=0.0,
             answer_threads=1,
+            resident_versions=1,
             keys_and_values_bytes=16 * 1024 * 1024,
             **chosen,
         )
@@ -214,15 +221,13 @@ def test_answers_end_on_the_version_that_they_began_with(replica: Replica) -> No
     held = replica.stream(streamed(max_tokens=200))
     first = next(held)
     engines = [replica.generator.pid]
-    for seed in (1, 2, 3):
-        replica.release(seed)
-        engines.append(replica.generator.pid)
+    replica.release(1)
+    engines.append(replica.generator.pid)
     assert replica.infer(max_tokens=200) not in expected
     pieces = [first, *whole(held)]
     assert "".join(text_of(each.infer_response) for each in pieces) == expected[0]
     assert {each.infer_response.model_version for each in pieces} == {"1"}
-    # Two versions stay in memory; those in between have ended, and the one that was held when its answer had.
-    until(lambda: [psutil.pid_exists(each) for each in engines] == [False, False, True, True])
+    until(lambda: [psutil.pid_exists(each) for each in engines] == [False, True])
 
 
 def test_guidance_and_logprobs_come_with_the_answer(replica: Replica) -> None:
@@ -382,3 +387,59 @@ def test_a_file_that_the_engine_does_not_know_is_refused_with_the_reason(replica
     until(lambda: bool(replica.shelf.failing))
     assert "graph: " in replica.shelf.failing[0].reason
     assert replica.infer(max_tokens=2)
+
+
+def test_an_answer_is_a_span_by_the_conventions(replica: Replica) -> None:
+    exporter = InMemorySpanExporter()
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        provider = TracerProvider()
+        trace.set_tracer_provider(provider)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    method: Any = replica.channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
+    request = request_of("words", "", PROMPT, parameters_of(max_tokens=3, stop=["~"]), streamed=False)
+    method(request, timeout=30, metadata=(("traceparent", parent),))
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    written, called = spans["text_completion words"], spans["inference.GRPCInferenceService/ModelInfer"]
+    assert written.parent is not None
+    assert written.parent.span_id == called.context.span_id
+    told = dict(written.attributes or {})
+    assert told.pop("gen_ai.response.time_to_first_chunk")
+    assert told.pop("gen_ai.usage.input_tokens")
+    assert told == {
+        "gen_ai.operation.name": "text_completion",
+        "gen_ai.provider.name": "headrace",
+        "gen_ai.request.model": "words",
+        "gen_ai.request.stream": False,
+        "gen_ai.request.max_tokens": 3,
+        "gen_ai.request.temperature": 0.0,
+        "gen_ai.request.top_p": 1.0,
+        "gen_ai.request.top_k": 0,
+        "gen_ai.request.stop_sequences": ("~",),
+        "gen_ai.request.frequency_penalty": 0.0,
+        "gen_ai.request.presence_penalty": 0.0,
+        "gen_ai.usage.output_tokens": 3,
+        "gen_ai.response.finish_reasons": ("length",),
+    }
+
+
+def test_a_replica_without_the_libraries_says_what_to_install(
+    tmp_path: Path, tiny_gguf: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_gguf())
+    with pytest.raises(Unprocessable, match=r"install headrace-engines\[generation\]"):
+        load(path, LanguageLimits(), 60.0, lambda: False)
+
+
+def test_an_engine_that_does_not_load_in_time_is_given_up(tmp_path: Path, tiny_gguf: Callable[..., bytes]) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_gguf())
+    with pytest.raises(Unprocessable, match="it did not load within 0 s"):
+        load(path, LanguageLimits(), 0.0, lambda: False)
+    path.write_bytes(b"GGUF")
+    with pytest.raises(Unavailable, match="the service stops"):
+        load(path, LanguageLimits(), 60.0, lambda: True)
+    until(lambda: not any(each.name == "loading of an engine" for each in threading.enumerate()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -23,6 +26,8 @@ from headrace_inference.core.shelf import Speed
 from headrace_inference.core.tensors import Array
 
 WARM_TOKENS: Final = 8
+LOOK_S: Final = 0.2
+"""Seconds between two looks at whether the service stops meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,36 @@ class LanguageLimits:
     bounds: Bounds = field(default_factory=Bounds)
     capacity: Capacity = field(default_factory=lambda: Capacity(calls=320, wait_s=10.0))
     room: Room = field(default_factory=Room)
+
+
+def load(path: Path, limits: LanguageLimits, limit_s: float, stopping: Callable[[], bool]) -> LanguageModel:
+    """Return a model that an engine has loaded within a time, in seconds.
+
+    Raises Unprocessable for what is none or takes longer, and Unavailable when it is given up for a stop.
+    """
+    found: Future[LanguageModel] = Future()
+
+    def make() -> None:
+        try:
+            found.set_result(LanguageModel(path, limits))
+        except BaseException as error:  # whatever it is, who waits for it is told
+            found.set_exception(error)
+
+    threading.Thread(target=make, name="loading of an engine", daemon=True).start()
+    ends_s = time.monotonic() + limit_s
+    while time.monotonic() < ends_s and not stopping():
+        with suppress(TimeoutError):
+            return found.result(LOOK_S)
+    found.add_done_callback(_retire)
+    if stopping():
+        raise Unavailable("graph: loading was given up, the service stops")
+    raise Unprocessable(f"graph: it did not load within {limit_s:g} s")
+
+
+def _retire(found: Future[LanguageModel]) -> None:
+    """End the engine of a model that nobody waits for any more."""
+    if found.exception() is None:
+        found.result().language.retire()
 
 
 class LanguageModel:
@@ -74,8 +109,8 @@ class LanguageModel:
             first_s, all_s = self._answer(1), self._answer(WARM_TOKENS)
         except BaseException as error:
             self.language.retire()
-            if isinstance(error, EngineError):
-                raise Unprocessable(f"graph: {error}") from error
+            if isinstance(error, EngineError | Empty):
+                raise Unprocessable(f"graph: expected an answer, got {error!r}") from error
             raise
         speed = Speed(first_s, max(0.0, all_s - first_s) / (WARM_TOKENS - 1), is_steady=False)
         self.language.token_s = max(speed.next_row_s, 1e-6)

@@ -23,7 +23,7 @@ from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.graph_trial import GraphTrial
 from headrace_inference.adapters.language import Language
-from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel
+from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel, load
 from headrace_inference.core.releases import Fault, Place, Release, ReleaseBook
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 
@@ -214,7 +214,7 @@ class ReleaseLoader(Background):
         model: EngineModel | LanguageModel
         if isinstance(graph, Path) and format_of(graph) == GGUF:
             # Its engine is a process of its own: what it does to that, it does to nothing else.
-            model = LanguageModel(graph, self._limits.language)
+            model = load(graph, self._limits.language, self._limits.load_s, self.stopping.is_set)
         else:
             self._trial.attempt(release.graph, graph)
             model = EngineModel(graph, self._limits.max_rows, self._run_limit)
