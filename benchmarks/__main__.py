@@ -2,8 +2,8 @@
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [hits] [holds] [streaming] [training] [streamed] [compression] [processes] [idle]
-    [--rounds N] [--results FILE]
+python -m benchmarks [serving] [hits] [holds] [rest] [streaming] [training] [streamed] [compression] [processes]
+    [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks import figures
 from benchmarks.compression import comparison as compression
 from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
-from benchmarks.serving import hits, holds
+from benchmarks.serving import hits, holds, rest
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
 from benchmarks.training import processes, streamed
@@ -29,6 +29,7 @@ PARTS = {
     "serving": serving.run,
     "hits": hits.run,
     "holds": holds.run,
+    "rest": rest.run,
     "streaming": streaming.run,
     "training": training.run,
     "streamed": streamed.run_rounds,

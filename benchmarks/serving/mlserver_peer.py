@@ -1,7 +1,8 @@
 """MLServer with a runtime of its own. Runs in the environment `mlserver` of benchmarks/peers.
 
-Started as `python -m benchmarks.serving.mlserver_peer HOST:PORT GRAPH MODEL FOLDER`: writes MLServer's settings into
-the folder and becomes it. Without parallel workers, without batching and without metrics.
+Started as `python -m benchmarks.serving.mlserver_peer HOST:PORT GRAPH MODEL FOLDER [REST]`, with the address of REST:
+writes MLServer's settings into the folder and becomes it. Without parallel workers, without batching and without
+metrics.
 """
 
 import json
@@ -43,14 +44,14 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def main(address: str, graph: str, model: str, folder: Path) -> None:
+def main(address: str, graph: str, model: str, folder: Path, rest: str = "") -> None:
     """Write the settings and start MLServer."""
     host, _, port = address.rpartition(":")
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "host": host,
         "grpc_port": int(port),
-        "http_port": _free_port(),
+        "http_port": int(rest.rpartition(":")[2]) if rest else _free_port(),
         "metrics_endpoint": None,
         "debug": False,
         "parallel_workers": 0,
@@ -67,4 +68,4 @@ def main(address: str, graph: str, model: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), *sys.argv[5:])

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from headrace_inference.transport.rest import beside
 from headrace_inference.transport.rest.beside import AT_ONCE_BYTES, Beside
+from headrace_inference.transport.rest.reading import read_json
 from headrace_inference.transport.rest.works import WORKS, asked_of
 from headrace_runtime.errors import InvalidInput, Overloaded, Unavailable
+from hypothesis import given
+from hypothesis import strategies as st
 
 CALL = {"model": "digits", "version": "", "json_bytes": None}
 
@@ -89,3 +92,38 @@ def test_a_process_that_ends_is_started_anew() -> None:
         assert (await opened.do("call", CALL, LARGE))[1]
 
     run(story)
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+TEXTS = st.text(':\\"a\n', max_size=5)
+
+
+@given(
+    st.recursive(
+        PLAIN | TEXTS, lambda each: st.lists(each, max_size=4) | st.dictionaries(TEXTS, each, max_size=4), max_leaves=12
+    ),
+    st.booleans(),
+)
+def test_json_is_what_the_standard_library_reads(value: Any, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert read_json(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a":{"b":1,"b":2},"c:":":"}',
+        b'{"a":"\\u003a","a":""}',
+        b'{"a":"\\u003A","a":1}',
+        b'[{"a":[1,{"x":1,"x":2}]}]',
+        b'{"\\u0061":1,"a":2}',
+        b"[NaN]",
+        b"[1e]",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_json_that_is_doubtful_is_refused(text: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        read_json(text)

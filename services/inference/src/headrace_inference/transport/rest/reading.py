@@ -10,13 +10,14 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
 from typing import Any, Never
 
 import numpy as np
+import orjson
 from headrace import open_inference as oip
 from headrace_runtime.errors import InvalidInput
 
@@ -34,6 +35,7 @@ _KEYS = {
 }
 _KINDS: dict[str, set[Any]] = {"O": {str, type(None)}, "b": {bool}, "f": {int, float, type(None)}}
 """What JSON may have for the values of a kind of numpy's types; whole numbers for others."""
+_PLAIN = {int, float, bool, type(None)}
 _PARAMETERS = {bool: "bool_param", int: "int64_param", str: "string_param", float: "double_param"}
 
 
@@ -85,7 +87,35 @@ def _read(model: str, version: str, asked: dict[str, Any], contents: memoryview 
 
 
 def read_json(text: bytes) -> Any:
-    """Return what JSON says. Raises InvalidInput for anything else, NaN and repeated names with it."""
+    """Return what JSON says. Raises InvalidInput for anything else, NaN and repeated names with it.
+
+    orjson reads several times as fast as the standard library and drops names that come again: then, and where it finds
+    anything wrong, the standard library has the last word.
+    """
+    with _uncollected(), suppress(ValueError, RecursionError):
+        found = orjson.loads(text)
+        # A colon that an escape stands for would be one more in the texts than in the JSON.
+        if b"\\u003" not in text and text.count(b":") == _colons(found):
+            return found
+    return _read_strictly(text)
+
+
+def _colons(value: Any) -> int:
+    """Return the colons that JSON of a value has: one for each name, and those in texts."""
+    count, left = 0, [value]
+    while left:
+        each = left.pop()
+        if type(each) is str:
+            count += each.count(":")
+        elif type(each) is dict:
+            count += len(each) + sum(name.count(":") for name in each)
+            left += each.values()
+        elif type(each) is list and not set(map(type, each)) <= _PLAIN:
+            left += each
+    return count
+
+
+def _read_strictly(text: bytes) -> Any:
     try:
         with _uncollected():
             return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
 from headrace import open_inference as oip
 from headrace_runtime.errors import InvalidInput
 
@@ -50,7 +50,7 @@ def write_answer(answer: bytes, binary: Mapping[str, bool], *, all_binary: bool)
 
 def write_json(value: Any) -> bytes:
     """Return a value as JSON in UTF-8."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return orjson.dumps(value)
 
 
 def plain(message: Any) -> Any:
