@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace_engines.properties import TOKENS, Tokenised
 from onnx import TensorProto, helper
 
@@ -41,14 +40,12 @@ def embedding(tokenizer: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def embedder(server: Any, tiny_bert: Path) -> Any:
-    """The server, with a model that answers embeddings."""
+def embedder(server: Any, tiny_bert: Path, tiny_gguf: Callable[[], bytes]) -> Any:
+    """The server, with a model that answers embeddings and one that writes texts."""
     server.release("docs", embedding((tiny_bert / "tokenizer.json").read_text()))
-    with grpc.insecure_channel(server.address) as channel:
-        watched = health_pb2.HealthCheckRequest(service="model/docs")
-        watch = health_pb2_grpc.HealthStub(channel).Watch(watched, timeout=60)
-        assert any(answer.status == health_pb2.HealthCheckResponse.SERVING for answer in watch)
-        watch.cancel()
+    server.release("words", tiny_gguf())
+    for model in ("docs", "words"):
+        server.wait_for(model)
     return server
 
 
@@ -58,7 +55,7 @@ def test_openais_client(embedder: Any, foreign_python: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
-    assert len(results) == 4
+    assert len(results) == 10
     assert not any(results.values()), "\n".join(filter(None, results.values()))
 
 
@@ -73,3 +70,10 @@ def test_the_page_for_clients(embedder: Any, foreign_python: str, tmp_path: Path
     said = run(["sh", "-e", "-c", snippet.replace(SHOWN_REST, embedder.rest_address)], cwd=tmp_path)
     for expected in ('"id":"docs"', '"index":1,"embedding":[', '"param": "model"'):
         assert expected in said
+    (snippet,) = snippets("sh", "/v1/chat/completions")
+    whole, *events = run(["sh", "-e", "-c", snippet.replace(SHOWN_REST, embedder.rest_address)], cwd=tmp_path).split(
+        "data: "
+    )
+    assert '"object":"chat.completion"' in whole
+    assert '"completion_tokens":8' in events[-2]
+    assert events[-1] == "[DONE]\n\n"
