@@ -1,9 +1,9 @@
-"""Measures serving, hot predictions, streaming, training, methods of compression and an idle platform; prints tables.
+"""Measures serving, generation, streaming, training, methods of compression and an idle platform; prints tables.
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [hits] [holds] [rest] [streaming] [training] [streamed] [compression] [processes]
-    [idle] [--rounds N] [--results FILE]
+python -m benchmarks [serving] [hits] [holds] [rest] [generation] [streaming] [training] [streamed]
+    [compression] [processes] [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from headrace_local.launcher import Platform
 
 from benchmarks import figures
 from benchmarks.compression import comparison as compression
+from benchmarks.generation import comparison as generation
 from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.serving import hits, holds, rest
@@ -30,6 +31,7 @@ PARTS = {
     "hits": hits.run,
     "holds": holds.run,
     "rest": rest.run,
+    "generation": generation.run,
     "streaming": streaming.run,
     "training": training.run,
     "streamed": streamed.run_rounds,

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
 from headrace_engines.framing import (
@@ -37,6 +38,7 @@ _PROPERTIES: Final = {
     "PERFORMANCE_HINT": "LATENCY",
 }
 _MOST_PROMPT: Final = 16 * 1024 * 1024
+_MOMENT_S: Final = 0.004
 
 
 class Engine:
@@ -166,13 +168,22 @@ class Loop:
     def run(self) -> None:
         """Take in and step until the other side has gone."""
         while True:
-            for message in self._inbox.come() if self._engine.is_busy or self._waiting else self._inbox.wait(None):
+            come = self._inbox.come() if self._engine.is_busy or self._waiting else self._inbox.wait(None)
+            for message in come:
                 self._take(message)
+            if any(message["kind"] == TEMPLATE for message in come):
+                self._hear_out()
             while self._waiting and self._engine.takes(self._waiting[0]["kind"]):
                 self._begin(self._waiting.popleft())
             if self._engine.is_busy:
                 for told in self._engine.step():
                     self._tell(told)
+
+    def _hear_out(self) -> None:
+        """Wait a moment: whoever asked for a prompt comes with it, and would wait for a step."""
+        with suppress(TimeoutError):
+            for message in self._inbox.wait(_MOMENT_S):
+                self._take(message)
 
     def _take(self, message: Message) -> None:
         if message["kind"] == CANCEL:
