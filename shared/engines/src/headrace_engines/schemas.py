@@ -7,6 +7,7 @@ is known to understand goes in, of bounded size; whatever says nothing about the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -26,6 +27,24 @@ _NOTES: Final = frozenset(
     {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$schema", "$id", "$comment"}
 )
 _TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
+
+_NAME: Final = re.compile(r"[\w .$@-]{1,128}")
+"""The engine ends with a property whose name has quotes or backslashes."""
+_BOUNDS: Final = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum"))
+_NUMBERS: Final = frozenset({"integer", "number"})
+_OF_TYPES: Final = {
+    "properties": frozenset({"object"}),
+    "required": frozenset({"object"}),
+    "additionalProperties": frozenset({"object"}),
+    "items": frozenset({"array"}),
+    "minItems": frozenset({"array"}),
+    "maxItems": frozenset({"array"}),
+    "minLength": frozenset({"string"}),
+    "maxLength": frozenset({"string"}),
+    "minimum": _NUMBERS,
+    "maximum": _NUMBERS,
+}
+"""Which types a key says something of. The engine reads it by the type, and leaves it out without one."""
 
 Schema = dict[str, Any]
 
@@ -95,7 +114,8 @@ class _Reading:
         if not isinstance(told, dict):
             raise Unanswerable(f"{place}: expected an object of schemas")
         for name in told:
-            _text(name, place)
+            if not _NAME.fullmatch(name):
+                raise Unanswerable(f"{place}: expected names of letters, digits, spaces and -_.$@, got {name[:40]!r}")
         return {name: self._part(value, f"{place}.{name}", depth) for name, value in told.items()}
 
     def _choices(self, told: Any, place: str, depth: int) -> list[Schema]:
@@ -107,9 +127,17 @@ class _Reading:
         return told if isinstance(told, bool) else self._part(told, place, depth)
 
     def _require_sense(self, found: Schema, place: str) -> None:
-        for least, most in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
-            if found.get(least, 0) > found.get(most, _LARGEST_NUMBER) and most in found:
+        types = found.get("type", [])
+        for key, kinds in _OF_TYPES.items():
+            if key in found and not kinds.intersection([types] if isinstance(types, str) else types):
+                raise Unanswerable(f"{place}.{key}: expected type {' or '.join(sorted(kinds))} beside it, got {types}")
+        for least, most in _BOUNDS:
+            if least in found and most in found and found[least] > found[most]:
                 raise Unanswerable(f"{place}: expected {least} of at most {most}, got {found[least]}")
+        if "integer" in types and not all(float(found.get(key, 0)).is_integer() for key in ("minimum", "maximum")):
+            raise Unanswerable(f"{place}: expected whole numbers as bounds of an integer")
+        if found.get("minItems") and "items" not in found:
+            raise Unanswerable(f"{place}.minItems: expected items beside it, got none")
         self._letters += max(found.get("minLength", 0), found.get("maxLength", 0))
         if self._letters > _LONGEST_TEXTS:
             raise Unanswerable(f"{place}: expected lengths of {_LONGEST_TEXTS} characters in all, got more")
