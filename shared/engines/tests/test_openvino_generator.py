@@ -218,6 +218,31 @@ def test_the_engine_knows_nothing_of_its_parent_and_talks_to_nobody_else(
     assert not process.exists()
 
 
+def test_answers_that_have_no_room_together_take_turns(tiny_gguf: Write) -> None:
+    blocks, block_bytes = 11, 2 * 2 * 32 * 32 * 2  # keys and values, layers, tokens, numbers of a head, bytes
+    made = OpenVinoGenerator(tiny_gguf(), Room(blocks * block_bytes, threads=1, step_tokens=64, answers=6))
+    try:
+        alone = answered(made, Sampling(150))
+        many = [begun(made, Sampling(150))[0] for _ in range(6)]
+        assert eventually(lambda: made.load().cache_used > 0.9 or many[-1].ended.is_set())
+        assert all(heard.ended.wait(LIMIT_S) and heard.tokens == alone.tokens for heard in many)
+    finally:
+        made.close()
+
+
+def test_an_engine_that_talks_nonsense_is_ended(tiny_gguf: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = OpenVinoGenerator(tiny_gguf("Q4_0"), ROOM)
+    try:
+        first = made.pid
+        monkeypatch.setattr(made._tokens, "parts", ())
+        heard, _ = begun(made, Sampling(200))
+        assert heard.ended.wait(LIMIT_S)
+        assert isinstance(heard.error, EngineDied)
+        assert made.pid != first
+    finally:
+        made.close()
+
+
 def test_a_killed_engine_ends_what_it_had_begun_and_comes_back(tiny_gguf: Write) -> None:
     made = OpenVinoGenerator(tiny_gguf(), ROOM)
     try:

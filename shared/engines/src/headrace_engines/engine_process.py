@@ -129,6 +129,10 @@ class EngineProcess:
                     return
             except (Ended, OSError):
                 return
+            except Exception:
+                # It holds to no agreement: whatever took it over has no more to say.
+                child.process.kill()
+                return
 
 
 class _Child:

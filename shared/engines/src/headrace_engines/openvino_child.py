@@ -30,13 +30,14 @@ from headrace_engines.framing import (
     packed,
 )
 
-_PROPERTIES: Final = {
+PROPERTIES: Final = {
     # What is measured on one machine is what another answers: no other numbers where the machine has some of 16 bits.
     "INFERENCE_PRECISION_HINT": "f32",
     # With 8 bits an answer would depend on what is made beside it.
     "KV_CACHE_PRECISION": "f16",
     "PERFORMANCE_HINT": "LATENCY",
 }
+"""How the engine computes."""
 _MOST_PROMPT: Final = 16 * 1024 * 1024
 _MOMENT_S: Final = 0.004
 
@@ -58,7 +59,7 @@ class Engine:
         schedule.max_num_batched_tokens = told["step_tokens"]
         schedule.max_num_seqs = told["answers"]
         schedule.enable_prefix_caching = told["keeps_prefixes"]
-        properties: dict[str, Any] = dict(_PROPERTIES)
+        properties: dict[str, Any] = dict(PROPERTIES)
         if told["threads"]:
             properties |= {"INFERENCE_NUM_THREADS": told["threads"], "sampler_num_threads": told["threads"]}
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(told["path"], schedule, "CPU", properties)

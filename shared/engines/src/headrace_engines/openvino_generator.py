@@ -188,8 +188,11 @@ class OpenVinoGenerator:
 
     def _cancel(self, number: int) -> None:
         if number in self._answers:
-            with suppress(EngineDied):
-                self._engine.send({"kind": CANCEL, "id": number})
+            self._tell_to_end(number)
+
+    def _tell_to_end(self, number: int) -> None:
+        with suppress(EngineDied):
+            self._engine.send({"kind": CANCEL, "id": number})
 
     def _taken(self, number: int) -> _Answer | None:
         with self._lock:
@@ -213,6 +216,9 @@ class OpenVinoGenerator:
     def _came(self, number: int, tokens: list[int], logprobs: list[float], finish: Any) -> None:
         answer = self._answers.get(number)
         if answer is None:
+            if not finish:
+                # Begun while the engine was started again, for a caller who has heard that it ended.
+                self._tell_to_end(number)
             return
         if finish == MEMORY:
             self._fail(number, NoMemory("expected room for the keys and values of an answer, got none left"))
