@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
+from headrace import open_inference
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1 import registry_service_pb2_grpc as services
 
@@ -37,3 +39,42 @@ class Answers(services.RegistryServiceServicer):
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""
         return self._seen(request, context, messages.RecalibrateModelResponse(run_id="recalibrate-7"))
+
+
+def word_by_word(words: list[Any], seen: list[Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return what answers a call of ModelStreamInfer with one word in each message, and tells of the end in one more.
+
+    A status and its details in place of a word end it.
+    """
+
+    def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        for request in requests:
+            seen.append(request)
+            for word in [*words, ""]:
+                if isinstance(word, tuple):
+                    context.abort(*word)
+                yield _message(request.model_name, word)
+
+    return grpc.stream_stream_rpc_method_handler(
+        answer,
+        request_deserializer=open_inference.ModelInferRequest.FromString,
+        response_serializer=open_inference.ModelStreamInferResponse.SerializeToString,
+    )
+
+
+def _message(model: str, word: str) -> Any:
+    message = open_inference.ModelStreamInferResponse()
+    answer = message.infer_response
+    answer.model_name, answer.model_version = model, "2"
+    answer.parameters["variant"].string_param = "q4"
+    answer.parameters["triton_final_response"].bool_param = not word
+    if not word:
+        answer.parameters["prediction_id"].string_param = "prediction-1"
+        return message
+    text = word.encode()
+    outputs = {"text_output": ("BYTES", len(text).to_bytes(4, "little") + text)}
+    outputs |= {"num_output_tokens": ("UINT32", (1).to_bytes(4, "little"))}
+    for name, (datatype, raw) in outputs.items():
+        answer.outputs.add(name=name, datatype=datatype, shape=[1])
+        answer.raw_output_contents.append(raw)
+    return message

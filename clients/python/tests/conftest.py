@@ -26,7 +26,7 @@ from headrace.registry.v1 import registry_service_pb2_grpc as services
 from headrace_client.cli.app import app
 from typer.testing import CliRunner, Result
 
-from .answers import Answers, digest
+from .answers import Answers, digest, word_by_word
 
 SPEC = digest("5")
 MOMENT = Timestamp(seconds=1_700_000_000, nanos=250_000_000)
@@ -278,8 +278,7 @@ class FakeInference(grpc.GenericRpcHandler):
 
     model: str = "digits"
     is_ready: bool = True
-    not_ready: int = 0
-    """How many calls of ModelMetadata are still answered like those for a model that loads."""
+    not_ready: int = 0  # calls of ModelMetadata that are still answered like those for a model that loads
     inputs: list[tuple[str, str, list[int]]] = field(default_factory=lambda: [("pixels", "FP32", [-1, 2, 2])])
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
@@ -287,9 +286,12 @@ class FakeInference(grpc.GenericRpcHandler):
     labels: dict[str, str] = field(default_factory=dict)
     optional: dict[str, bool] | None = None  # None when the server has no ModelConfig
     address: str = ""
+    words: list[Any] = field(default_factory=lambda: ["the ", "river"])  # of ModelStreamInfer: see word_by_word
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         service, _, name = details.method[1:].partition("/")
+        if name == "ModelStreamInfer":
+            return word_by_word(self.words, self.requests)
         if service != open_inference.SERVICE or not hasattr(self, name):
             return None
         request, answer = open_inference.METHODS[name]

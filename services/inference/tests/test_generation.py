@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace_engines.generator import Piece, Sampling
+from headrace_engines.generator import Message, Piece, Sampling
 from headrace_inference.core import generation
 from headrace_inference.core.generation import Ask, Bounds, Usage, Whole
 from headrace_inference.core.signature import Call
@@ -85,6 +85,28 @@ def test_what_is_wrong_is_named(given: str, told: str) -> None:
 def test_a_long_prompt_is_refused_before_it_is_made_tokens() -> None:
     with pytest.raises(InvalidInput, match="text_input': expected at most 10 tokens, got 161 bytes"):
         generation.ask_of(arrays("a" * 161), BOUNDS)
+
+
+def test_a_conversation_is_json() -> None:
+    turns = '[{"role": "system", "content": "be brief"}, {"role": "user", "content": "who?"}]'
+    assert generation.messages_of(turns) == [Message("system", "be brief"), Message("user", "who?")]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("who?", "expected a JSON array of messages"),
+        ("[" * 10_000, "expected a JSON array of messages"),
+        ("[]", "expected 1 to 4096 messages"),
+        ('[{"role": "user"}]', "expected 1 to 4096 messages, each with role and content alone, got"),
+        ('[{"role": "tool", "content": ""}]', "message 0: expected a role among system, user, assistant and a text"),
+        ('[{"role": "user", "content": 1}]', "message 0: expected a role among"),
+        ('[{"role": [], "content": ""}]', "message 0: expected a role among"),
+    ],
+)
+def test_what_is_no_conversation_is_told(given: str, told: str) -> None:
+    with pytest.raises(InvalidInput, match=f"input 'text_input': {told}"):
+        generation.messages_of(given)
 
 
 def test_what_is_left_out_is_one_whole_answer() -> None:

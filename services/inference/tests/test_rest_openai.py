@@ -230,6 +230,20 @@ def test_what_follows_a_text_whole_and_in_pieces(server: Server) -> None:
     assert [each["choices"][0]["logprobs"]["text_offset"] for each in chunks] == [[0], [3]]
 
 
+def test_a_conversation_may_come_by_the_protocol(server: Server) -> None:
+    def infer(model: str, name: str, text: str, chat: Any) -> str:
+        tensor = {"name": name, "datatype": "BYTES", "shape": [1], "data": [text]}
+        return str(server.post(f"/v2/models/{model}/infer", {"inputs": [tensor], "parameters": {"chat": chat}})[1])
+
+    turns = json.dumps([{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}])
+    assert "w0 w1 w2 " in infer("words", "text_input", turns, True)
+    infer("words", "text_input", "as it is", False)
+    assert [prompt for prompt, _ in server.written.asked] == ["<system>be brief <user>hello ", "as it is"]
+    assert "expected a JSON array of messages" in infer("words", "text_input", "hello", True)
+    assert "parameter 'chat': expected bool_param" in infer("words", "text_input", turns, "yes")
+    assert "expected a model of language for a conversation" in infer("docs", "review", "hello", True)
+
+
 def test_tokens_of_a_conversation_have_their_probabilities(server: Server) -> None:
     _, told = server.chat(logprobs=True, top_logprobs=0)
     assert told["choices"][0]["logprobs"]["content"][1] == {

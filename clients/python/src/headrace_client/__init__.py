@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace_client.addresses import Addresses, find_addresses
+    from headrace_client.conversing import Part, Turn
     from headrace_client.errors import HeadraceClientError
     from headrace_client.explanation import Explanation, explain_rows
     from headrace_client.inference import InferenceClient, InferenceResult, ModelMetadata
@@ -27,10 +28,12 @@ __all__ = [
     "InferenceResult",
     "IngestionClient",
     "ModelMetadata",
+    "Part",
     "Prediction",
     "Progress",
     "RegistryClient",
     "TensorSpec",
+    "Turn",
     "explain_rows",
     "find_addresses",
     "freeze",
@@ -41,6 +44,7 @@ __all__ = [
 
 _MODULES = {
     "addresses": ("Addresses", "find_addresses"),
+    "conversing": ("Part", "Turn"),
     "errors": ("HeadraceClientError",),
     "explanation": ("Explanation", "explain_rows"),
     "inference": ("InferenceClient", "InferenceResult", "ModelMetadata"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self, TypeVar
 
@@ -118,7 +118,7 @@ class ServiceClient:
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._service, self.address)
 
-    def _streamed(self, call: Iterable[AnswerT]) -> Iterator[AnswerT]:
+    def _streamed(self, call: Iterable[AnswerT]) -> Generator[AnswerT, None, None]:
         """Yield a call's answers; it ends when nobody asks for more."""
         with self._translated():
             try:

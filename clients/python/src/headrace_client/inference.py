@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from headrace import open_inference
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import ServiceClient, trace_metadata
+from headrace_client.conversing import ENDS_WITH_ERRORS, Part, Turn, parts_of, request_of
 from headrace_client.errors import AnswerInvalid, InputInvalid, NotReady, Rejected
 from headrace_client.tensors import Array, TensorSpec, arrays_from_rows, from_raw, numbers_of, to_raw
 from headrace_client.tls import Tls
@@ -79,6 +80,12 @@ class InferenceClient(ServiceClient):
             )
             for name, (request, answer) in open_inference.METHODS.items()
         }
+
+        self._stream = self._channel.stream_stream(
+            f"/{open_inference.SERVICE}/ModelStreamInfer",
+            request_serializer=open_inference.ModelInferRequest.SerializeToString,
+            response_deserializer=open_inference.ModelStreamInferResponse.FromString,
+        )
 
     def ready(self) -> bool:
         """Return whether the server takes requests."""
@@ -146,6 +153,33 @@ class InferenceClient(ServiceClient):
             raise InputInvalid("there is no row to predict")
         inputs = metadata.inputs if metadata else self.inputs(model)
         return self.infer(model, arrays_from_rows(rows, inputs))
+
+    def converse(
+        self, model: str, turns: Sequence[Turn], *, version: str = "", timeout_s: float | None = None, **sampling: Any
+    ) -> Generator[Part, None, None]:
+        """Yield the parts of a model's next turn in a conversation, as it writes them; closing it ends the answer.
+
+        `sampling` are parameters by vLLM's names, such as `max_tokens`, `temperature`, `stop` and `seed`; greedy
+        without any. `timeout_s` is for the whole answer. What ends without an error is whole.
+        """
+        request = request_of(model, turns, version, sampling)
+        give_up = time.monotonic() + self._patience_s
+        while True:
+            parts = self._parts(request, self._timeout_s if timeout_s is None else timeout_s)
+            try:
+                first = next(parts)
+            except NotReady:
+                if time.monotonic() >= give_up:
+                    raise
+                time.sleep(NOT_READY_PAUSE_S)
+                continue
+            yield first
+            yield from parts
+            return
+
+    def _parts(self, request: Any, timeout_s: float) -> Generator[Part, None, None]:
+        metadata = (ENDS_WITH_ERRORS, *trace_metadata())
+        return parts_of(self._streamed(self._stream(iter([request]), timeout=timeout_s, metadata=metadata)))
 
     def _call(self, method: str, request: Any) -> Any:
         give_up = time.monotonic() + self._patience_s

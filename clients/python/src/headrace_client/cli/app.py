@@ -10,6 +10,7 @@ from headrace_client.cli import (
     advise,
     backfill,
     catalogue,
+    chat,
     dead,
     delete,
     explain,
@@ -76,6 +77,7 @@ app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
+app.command("chat", rich_help_panel=MODELS)(chat.chat)
 app.command("explain", rich_help_panel=MODELS)(explain.explain)
 app.command("report", rich_help_panel=MODELS)(report.report)
 app.command("trace", rich_help_panel=MODELS)(trace.trace)

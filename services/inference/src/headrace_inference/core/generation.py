@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from headrace_engines.errors import Unanswerable
-from headrace_engines.generator import Piece, Sampling
+from headrace_engines.generator import Message, Piece, Sampling
 from headrace_runtime.errors import InvalidInput
 
 from headrace_inference.core.signature import Signature, TensorSpec
@@ -33,6 +33,8 @@ DEFAULT_TOKENS: Final = 256
 _MOST_TOKEN_BYTES: Final = 16
 """Bytes of a text for each token that it may have: one with more is refused before its tokens are counted."""
 _MOST_PARAMETER_BYTES: Final = 64 * 1024
+_MOST_MESSAGES: Final = 4096
+_ROLES: Final = ("system", "user", "assistant")
 _UINT32: Final = DATATYPES["UINT32"]
 
 
@@ -122,6 +124,23 @@ def sampling_of(parameters: str, bounds: Bounds) -> Sampling:
         return Sampling(**fields)
     except Unanswerable as error:
         raise InvalidInput(f"{SAMPLING}: {error}") from error
+
+
+def messages_of(conversation: str) -> list[Message]:
+    """Return the turns of a conversation, a JSON array of objects with `role` and `content`. Raises InvalidInput."""
+    try:
+        given = json.loads(conversation)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"input {TEXT_INPUT!r}: expected a JSON array of messages: {error}") from error
+    fits = isinstance(given, list) and 0 < len(given) <= _MOST_MESSAGES
+    if not fits or not all(isinstance(each, dict) and each.keys() == {"role", "content"} for each in given):
+        wanted = f"1 to {_MOST_MESSAGES} messages, each with role and content alone"
+        raise InvalidInput(f"input {TEXT_INPUT!r}: expected {wanted}, got {conversation[:64]!r}")
+    for place, each in enumerate(given):
+        if each["role"] not in _ROLES or not isinstance(each["content"], str):
+            wanted = f"a role among {', '.join(_ROLES)} and a text"
+            raise InvalidInput(f"input {TEXT_INPUT!r}: message {place}: expected {wanted}, got {each!r:.64}")
+    return [Message(each["role"], each["content"]) for each in given]
 
 
 def parameters_of(**given: object) -> str:

@@ -122,6 +122,8 @@ class Serving:
         if version.language is not None:
             with self._held(asked, call) as (version, language):
                 work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
+                if call.chat:
+                    await work.render(language)
                 if work.ask is not None and work.ask.streamed:
                     raise InvalidInput(f"input {STREAM!r}: expected false for one answer: see ModelStreamInfer")
                 found = await self._shared(work, left_s, partial(self._whole, language, work, asked))
@@ -140,6 +142,8 @@ class Serving:
         """
         with self._held(asked, call) as (version, language):
             work = self._read(version, call, asked)
+            if call.chat:
+                await work.render(language)
             async with aclosing(self._written(language, work, asked, partial(_left_s, asked, call))) as written:
                 async for each in written:
                     yield each
@@ -202,6 +206,8 @@ class Serving:
             if call.explain:
                 raise InvalidInput(f"model {call.model!r}: an answer of a model of language is not explained")
             ask = asked.ask = ask_of(arrays, version.language.bounds)
+        elif call.chat:
+            raise InvalidInput(f"model {call.model!r}: expected a model of language for a conversation")
         read_s = time.perf_counter() - asked.started
         return Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s, ask)
 

@@ -72,6 +72,8 @@ class Call:
     """Seconds after its arrival that the caller gives the call, beside the deadline of its transport."""
     explain: bool = False
     """Whether the answer comes with what each value of the row adds to it."""
+    chat: bool = False
+    """Whether the prompt of a model of language is a conversation, as JSON."""
 
 
 class Signature:

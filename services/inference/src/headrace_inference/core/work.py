@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from headrace_inference.core.cache_key import cache_key
-from headrace_inference.core.generation import Ask, Usage
+from headrace_inference.core.generation import Ask, Usage, messages_of
 from headrace_inference.core.quickness import may_be_shared
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.statistics import VersionStatistics
 from headrace_inference.core.tensors import Array
+from headrace_inference.ports import Language
 
 
 @dataclass(slots=True)
@@ -29,6 +30,12 @@ class Work:
     """What is asked of a model of language."""
 
     _key: bytes = b""
+
+    async def render(self, language: Language) -> None:
+        """Make the prompt of the conversation that is asked about. Raises InvalidInput, Unavailable."""
+        assert self.ask is not None  # noqa: S101 - read for a model of language
+        prompt = await language.prompt(self.version.release.model, messages_of(self.ask.prompt))
+        self.ask = replace(self.ask, prompt=prompt)
 
     @property
     def key(self) -> bytes | None:

@@ -28,6 +28,8 @@ _UNSUPPORTED = {
 TIMEOUT = "timeout"
 PRIORITY = "priority"
 EXPLAIN = "explain"
+CHAT = "chat"
+"""The parameter of a call that says whether its prompt is a conversation, for the model's chat template."""
 FINAL = "triton_final_response"
 """The parameter of an answer that says whether it is the last of its call."""
 CLASSIFICATION = "classification"
@@ -62,6 +64,7 @@ def to_call(request: Any) -> Call:
         _classes(request.outputs),
         _timeout_s(request.parameters) if request.parameters else None,
         _explain(request.parameters) if request.parameters else False,
+        _chat(request.parameters) if request.parameters else False,
     )
 
 
@@ -82,6 +85,15 @@ def _explain(parameters: Any) -> bool:
     if (got := parameters[EXPLAIN].string_param) != occlusion.NAME:
         raise InvalidInput(f"parameter {EXPLAIN!r}: expected the text {occlusion.NAME!r}, got {got!r}")
     return True
+
+
+def _chat(parameters: Any) -> bool:
+    """Return whether the parameter `chat` says that the prompt is a conversation. Raises InvalidInput."""
+    if CHAT not in parameters:
+        return False
+    if (got := parameters[CHAT].WhichOneof("parameter_choice")) != "bool_param":
+        raise InvalidInput(f"parameter {CHAT!r}: expected bool_param, got {got or 'nothing'}")
+    return bool(parameters[CHAT].bool_param)
 
 
 def _number(parameters: Any, name: str) -> int:
