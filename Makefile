@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.bytecode
 
 ##@ Use
-.PHONY: setup demo up down
+.PHONY: setup demo demo-lm up down
 setup: $(READY) ## Install everything into .venv (TORCH=cpu: PyTorch without CUDA; TORCH=cuda: all of it)
 
 $(READY): uv.lock pyproject.toml $(wildcard */*/pyproject.toml)
@@ -23,6 +23,10 @@ $(READY): uv.lock pyproject.toml $(wildcard */*/pyproject.toml)
 
 demo: $(READY) ## Run the whole way once on real data: records in, predictions out
 	@$(BIN)/python examples/digits/demo.py
+
+demo-lm: $(READY) ## Let a language model learn from a stream while its answers are streamed (fetches 0.1 GB once)
+	@$(BIN)/python scripts/lm.py
+	@$(BIN)/python examples/assistant/demo.py
 
 up: $(READY) ## Start the platform on this machine
 	@$(BIN)/headrace up
