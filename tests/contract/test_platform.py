@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 import redis
-from headrace_local import ports
+from headrace_local import ahead, ports
 from headrace_local.errors import AlreadyRunning, NotRunning, PortBusy, StartFailed
+from headrace_local.jars import jar_cache
+from headrace_local.kafka import DATA, EmbeddedKafka
 from headrace_local.launcher import Platform
 from headrace_local.processes import MARK
 from headrace_runtime.services import ServiceShape
@@ -128,6 +130,31 @@ def test_kafka_loads_committed_offsets_in_steps_that_end_before_it_is_admitted_a
     assert int(settings["offsets.load.buffer.size"]["value"]) <= 64 * 1024
 
 
+def test_a_broker_starts_from_what_was_loaded_ahead(broker: Platform) -> None:
+    class_path = jar_cache(broker.settings).class_path(print)
+    assert ahead.file_of(class_path).is_file(), "make setup makes it"
+    process = psutil.Process(broker.pid("kafka"))
+    assert set(ahead.flags(class_path)) <= set(process.cmdline())
+    # Java passes over a file that does not fit: it would not be mapped, and the log would say why.
+    assert str(ahead.file_of(class_path)) in {mapped.path for mapped in process.memory_maps()}
+    assert "[aot" not in broker.log_path("kafka").read_text()
+
+
+def test_what_was_loaded_ahead_is_passed_over_where_it_does_not_fit(
+    platform_home: Path, broker: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform_home.mkdir()
+    broken = platform_home / "broken.aot"
+    broken.write_bytes(b"of another Java")
+    monkeypatch.setattr(ahead, "file_of", lambda _: broken)
+    class_path = jar_cache(broker.settings).class_path(print)
+    settings = broker.settings.model_copy(update={"home": platform_home})
+    EmbeddedKafka(settings, class_path, ahead.flags(class_path)).prepare()
+    assert (platform_home / DATA / "meta.properties").is_file()
+    broken.unlink()
+    assert ahead.flags(class_path) == ()
+
+
 def test_the_home_of_a_platform_is_its_owners_alone(broker: Platform) -> None:
     assert stat.S_IMODE(broker.home.stat().st_mode) == 0o700
 
@@ -189,6 +216,8 @@ def test_an_external_broker_and_cache_are_used_and_nothing_is_started(broker: Pl
 LAUNCH = """
 import sys, time
 from pathlib import Path
+from headrace_local.jars import jar_cache
+from headrace_local.kafka import DATA, EmbeddedKafka
 from headrace_local.launcher import Platform
 platform = Platform.on_free_ports(Path(sys.argv[1]), services=())
 if sys.argv[2] == "detached":

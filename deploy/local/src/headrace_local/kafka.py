@@ -33,9 +33,11 @@ DATA = "kafka/data"
 class EmbeddedKafka:
     """Formats the storage once and says how the broker is started."""
 
-    def __init__(self, settings: PlatformSettings, class_path: str) -> None:
+    def __init__(self, settings: PlatformSettings, class_path: str, flags: tuple[str, ...] = ()) -> None:
+        """Take more flags of Java."""
         self._settings = settings
         self._class_path = class_path
+        self._flags = flags
 
     def prepare(self) -> None:
         """Write the broker's settings and, on the first start, format its storage. Raises StartFailed."""
@@ -67,7 +69,7 @@ class EmbeddedKafka:
         )
 
     def _java(self, main_class: str, *arguments: str) -> tuple[str, ...]:
-        return (str(java()), *JVM_FLAGS, *LOG_FLAGS, "-cp", self._class_path, main_class, *arguments)
+        return (str(java()), *JVM_FLAGS, *self._flags, *LOG_FLAGS, "-cp", self._class_path, main_class, *arguments)
 
 
 def new_cluster_id() -> str:

@@ -22,7 +22,7 @@ from headrace_runtime.kafka import Admin
 from headrace_runtime.services import SERVICES, ServiceShape
 from headrace_runtime.settings import KafkaSettings, load_settings
 
-from headrace_local import ports, readiness
+from headrace_local import ahead, ports, readiness
 from headrace_local import state as state_file
 from headrace_local.errors import AlreadyRunning, NotRunning, PlatformError, Unsupported
 from headrace_local.jars import jar_cache
@@ -277,7 +277,8 @@ class Platform:
             (self.home / name).mkdir(parents=True, exist_ok=True)
         processes = []
         if not self.settings.kafka_bootstrap_servers:
-            kafka = EmbeddedKafka(self.settings, jar_cache(self.settings).class_path(progress))
+            class_path = jar_cache(self.settings).class_path(progress)
+            kafka = EmbeddedKafka(self.settings, class_path, ahead.flags(class_path))
             kafka.prepare()
             processes.append(kafka.process())
         if not self.settings.redis_url:
