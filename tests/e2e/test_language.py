@@ -92,4 +92,5 @@ def test_records_become_a_model_that_streams_its_answers(
     run("trace", "mill:0:7", "--json")
     assert "released" in run("get", "versions", "mill")
     assert "mill" in run("lineage", prediction)
+    run("report", "mill", "--output", str(tmp_path / "report.html"))
     assert "in_dataset" in run("where", "mill:0:7", "--json")
