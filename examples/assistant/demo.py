@@ -21,11 +21,13 @@ from pathlib import Path
 from callers import Answer, Callers, ask
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.cli import tables
+from headrace_client.cli.output import printable
 from headrace_client.stages import Mark
 from headrace_client.views import release_view, version_view
 from headrace_client.waiting import Progress, wait_for, wait_served
 from headrace_local.launcher import Platform
 from rich.console import Console
+from rich.markup import escape
 from screen import Screen, shown
 from town import FACTS, QUESTION
 
@@ -127,7 +129,7 @@ def interview(client: InferenceClient) -> tuple[float, Answer]:
         knows = fact.key in answer.text
         right += knows
         console.print(f"  [bold]{answer.question}[/]")
-        console.print(f"  [{'green' if knows else 'yellow'}]{answer.text.strip()}[/]", markup=True)
+        console.print(f"  [{'green' if knows else 'yellow'}]{escape(printable(answer.text.strip()))}[/]")
         console.print(
             f"  [dim]first token {answer.first_s * 1000:.0f} ms, {answer.tokens} tokens, {answer.rate:.0f}/s[/]"
         )
