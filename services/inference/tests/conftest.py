@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,14 +16,18 @@ import numpy as np
 import pytest
 from headrace import open_inference as oip
 from headrace_inference.adapters.engine_model import EngineModel
+from headrace_inference.adapters.language import Language
+from headrace_inference.core.generation import parameters_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.settings import Settings
 from headrace_inference.transport.converters import answer_prefix
-from headrace_inference.wiring import build_host
-from headrace_runtime.object_store import digest_of
+from headrace_inference.transport.pieces import request_of
+from headrace_inference.wiring import build_host, build_loader
+from headrace_runtime.object_store import ObjectStore, digest_of
 from onnx import TensorProto, checker, helper, numpy_helper
+from opentelemetry.context import Context as Cause
 
 MakeGraph = Callable[..., bytes]
 MakeRelease = Callable[..., Release]
@@ -190,3 +196,94 @@ class RestServer:
 def rest_server(graph: bytes, make_release: MakeRelease) -> Callable[..., RestServer]:
     """Starts inference with one model, at a gRPC and a REST port; folder and further settings are given."""
     return lambda folder, **chosen: RestServer(graph, folder, make_release, **chosen)
+
+
+class Replica:
+    """Inference with the model `words`."""
+
+    def __init__(self, folder: Path, write: Callable[..., bytes], make_release: MakeRelease, **chosen: Any) -> None:
+        settings = Settings(
+            listen_address="127.0.0.1:0",
+            store_url=str(folder / "store"),
+            work_dir=folder / "work",
+            redis_url="",
+            drain_s=0.0,
+            max_connection_age_s=0.0,
+            answer_threads=1,
+            resident_versions=1,
+            keys_and_values_bytes=16 * 1024 * 1024,
+            **chosen,
+        )
+        self.shelf, self.log = Shelf(settings.resident_versions), _Log()
+        self.host = build_host(settings, self.shelf, self.log)
+        self.loader = build_loader(settings, self.shelf, self.host)
+        self._store, self._write, self._make_release = ObjectStore(settings.store_url), write, make_release
+        self.epoch = 0
+        self.host.start()
+        self.loader.start()
+        self.release(0)
+        self.loader.all_announced()
+        assert self.loader.wait_ready(60)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.host.port}")
+
+    def release(self, seed: int) -> None:
+        """Release a version of other weights, and return when it is served."""
+        self.epoch += 1
+        kept = self._store.put(self._write(seed=seed))
+        graph = Graph(kept.uri, kept.digest, kept.size_bytes)
+        ordinal, version = seed + 1, f"sha256:{seed + 1:064d}"
+        release = self._make_release(
+            model="words", epoch=self.epoch, graph=graph, ordinal=ordinal, version_id=version, cache=CachePolicy.OFF
+        )
+        self.loader.announce(release, Cause())
+        self.until(lambda: self.loaded.release.epoch == self.epoch if self.shelf.models else False)
+
+    @property
+    def loaded(self) -> LoadedVersion:
+        return self.shelf.resolve("words", "")
+
+    @property
+    def generator(self) -> Any:
+        assert isinstance(self.loaded.language, Language)
+        return self.loaded.language.generator
+
+    def infer(self, prompt: str, **sampling: Any) -> str:
+        method: Any = self.channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
+        answer = method(request_of("words", "", prompt, parameters_of(**sampling), streamed=False), timeout=30)
+        return str(oip.ModelInferResponse.FromString(answer).raw_output_contents[0][4:].decode())
+
+    def stream(self, *requests: bytes, timeout: float = 60) -> Any:
+        """Return an iteration over the answers to requests on one stream."""
+        method: Any = self.channel.stream_stream(
+            f"/{oip.SERVICE}/ModelStreamInfer", response_deserializer=oip.ModelStreamInferResponse.FromString
+        )
+        sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        for each in requests:
+            sent.put(each)
+        call = method(iter(sent.get, None), timeout=timeout)
+        call.add_callback(lambda: sent.put(None))
+        return call
+
+    def close(self) -> None:
+        self.channel.close()
+        self.loader.stop()
+        self.host.stop()
+
+    @staticmethod
+    def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+        """Wait until a condition holds."""
+        waiting, ends = threading.Event(), within_s / 0.01
+        while not condition():
+            ends -= 1
+            assert ends > 0
+            waiting.wait(0.01)
+
+
+@pytest.fixture(scope="module")
+def replica(
+    tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Callable[..., bytes], make_release: MakeRelease
+) -> Iterator[Replica]:
+    """Inference with a tiny model of language."""
+    replica = Replica(tmp_path_factory.mktemp("words"), tiny_gguf, make_release)
+    yield replica
+    replica.close()

@@ -5,38 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import queue
 import signal
-import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
-import grpc
 import psutil  # type: ignore[import-untyped]
 import pytest
 from headrace import open_inference as oip
 from headrace_engines.generator import Message, Piece
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.language import Language
-from headrace_inference.adapters.language_model import LanguageLimits, load
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.generation import Ask, Bounds, parameters_of, sampling_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
-from headrace_inference.core.served import Served
 from headrace_inference.core.serving import Answer
 from headrace_inference.core.shelf import LoadedVersion, Shelf
-from headrace_inference.settings import Settings
 from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.pieces import request_of
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
-from headrace_inference.wiring import build_host, build_loader
 from headrace_runtime.cache.redis_cache import Lookup, Outcome
-from headrace_runtime.errors import InvalidInput, Overloaded, Unavailable, Unprocessable
-from headrace_runtime.object_store import ObjectStore
+from headrace_runtime.errors import InvalidInput, Overloaded
 from headrace_runtime.rpc.admission import Capacity
 from opentelemetry import trace
 from opentelemetry.context import Context as Cause
@@ -47,95 +37,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 MakeRelease = Callable[..., Release]
 PROMPT = "the river turns the wheel and"
 """What the model goes on with, at temperature 0, never comes to an end by itself."""
-
-
-class Log:
-    def __init__(self) -> None:
-        self.seen: list[Served] = []
-
-    def add(self, served: Served) -> None:
-        self.seen.append(served)
-
-
-class Replica:
-    """Inference with the model `words`."""
-
-    def __init__(self, folder: Path, write: Callable[..., bytes], make_release: MakeRelease, **chosen: Any) -> None:
-        settings = Settings(
-            listen_address="127.0.0.1:0",
-            store_url=str(folder / "store"),
-            work_dir=folder / "work",
-            redis_url="",
-            drain_s=0.0,
-            max_connection_age_s=0.0,
-            answer_threads=1,
-            resident_versions=1,
-            keys_and_values_bytes=16 * 1024 * 1024,
-            **chosen,
-        )
-        self.shelf, self.log = Shelf(settings.resident_versions), Log()
-        self.host = build_host(settings, self.shelf, self.log)
-        self.loader = build_loader(settings, self.shelf, self.host)
-        self._store, self._write, self._make_release = ObjectStore(settings.store_url), write, make_release
-        self.epoch = 0
-        self.host.start()
-        self.loader.start()
-        self.release(0)
-        self.loader.all_announced()
-        assert self.loader.wait_ready(60)
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.host.port}")
-
-    def release(self, seed: int) -> None:
-        """Release a version of other weights, and return when it is served."""
-        self.epoch += 1
-        kept = self._store.put(self._write(seed=seed))
-        graph = Graph(kept.uri, kept.digest, kept.size_bytes)
-        ordinal, version = seed + 1, f"sha256:{seed + 1:064d}"
-        release = self._make_release(
-            model="words", epoch=self.epoch, graph=graph, ordinal=ordinal, version_id=version, cache=CachePolicy.OFF
-        )
-        self.loader.announce(release, Cause())
-        until(lambda: self.loaded.release.epoch == self.epoch if self.shelf.models else False)
-
-    @property
-    def loaded(self) -> LoadedVersion:
-        return self.shelf.resolve("words", "")
-
-    @property
-    def generator(self) -> Any:
-        assert isinstance(self.loaded.language, Language)
-        return self.loaded.language.generator
-
-    def infer(self, prompt: str = PROMPT, **sampling: Any) -> str:
-        method: Any = self.channel.unary_unary(f"/{oip.SERVICE}/ModelInfer")
-        answer = method(request_of("words", "", prompt, parameters_of(**sampling), streamed=False), timeout=30)
-        return text_of(oip.ModelInferResponse.FromString(answer))
-
-    def stream(self, *requests: bytes, timeout: float = 60) -> Any:
-        """Return an iteration over the answers to requests on one stream."""
-        method: Any = self.channel.stream_stream(
-            f"/{oip.SERVICE}/ModelStreamInfer", response_deserializer=oip.ModelStreamInferResponse.FromString
-        )
-        sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        for each in requests:
-            sent.put(each)
-        call = method(iter(sent.get, None), timeout=timeout)
-        call.add_callback(lambda: sent.put(None))
-        return call
-
-    def close(self) -> None:
-        self.channel.close()
-        self.loader.stop()
-        self.host.stop()
-
-
-def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    """Wait until a condition holds."""
-    waiting, ends = threading.Event(), within_s / 0.01
-    while not condition():
-        ends -= 1
-        assert ends > 0
-        waiting.wait(0.01)
 
 
 def text_of(answer: Any) -> str:
@@ -150,15 +51,6 @@ def streamed(prompt: str = PROMPT, **sampling: Any) -> bytes:
     return request_of("words", "", prompt, parameters_of(**sampling), streamed=True, call_id="1")
 
 
-@pytest.fixture(scope="module")
-def replica(
-    tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Callable[..., bytes], make_release: MakeRelease
-) -> Iterator[Replica]:
-    replica = Replica(tmp_path_factory.mktemp("words"), tiny_gguf, make_release)
-    yield replica
-    replica.close()
-
-
 def whole(call: Any) -> list[Any]:
     """Return the answers of a call up to its last, and leave its stream."""
     found = []
@@ -170,39 +62,39 @@ def whole(call: Any) -> list[Any]:
     return found
 
 
-def test_an_answer_is_told_whole_whichever_way_it_was_given(replica: Replica) -> None:
+def test_an_answer_is_told_whole_whichever_way_it_was_given(replica: Any) -> None:
     replica.log.seen.clear()
-    expected = replica.infer(max_tokens=12)
+    expected = replica.infer(PROMPT, max_tokens=12)
     pieces = whole(replica.stream(streamed(max_tokens=12)))
     assert len(pieces) > 6
     assert "".join(text_of(each.infer_response) for each in pieces) == expected
-    until(lambda: len(replica.log.seen) == 2)
+    replica.until(lambda: len(replica.log.seen) == 2)
     for served in replica.log.seen:
         assert text_of(oip.ModelInferResponse.FromString(served.answer)) == expected
         asked = oip.ModelInferRequest.FromString(served.request)
         assert [each.name for each in asked.inputs] == ["text_input", "sampling_parameters", "stream"]
 
 
-def test_a_caller_that_leaves_frees_its_place_and_tells_nothing(replica: Replica) -> None:
+def test_a_caller_that_leaves_frees_its_place_and_tells_nothing(replica: Any) -> None:
     replica.log.seen.clear()
     call = replica.stream(streamed(max_tokens=240))
     next(call)
     assert replica.generator.load().running == 1
     call.cancel()
-    until(lambda: replica.generator.load().running == 0)
+    replica.until(lambda: replica.generator.load().running == 0)
     assert not replica.log.seen
 
 
-def test_a_deadline_ends_an_answer_in_its_middle(replica: Replica) -> None:
+def test_a_deadline_ends_an_answer_in_its_middle(replica: Any) -> None:
     request = oip.ModelInferRequest.FromString(streamed(max_tokens=240))
     request.parameters["timeout"].int64_param = 50_000
     *pieces, last = whole(replica.stream(request.SerializeToString()))
     assert "the answer was not whole after 0.0" in last.error_message
     assert not any(map(is_final, pieces))
-    until(lambda: replica.generator.load().running == 0)
+    replica.until(lambda: replica.generator.load().running == 0)
 
 
-def test_an_engine_that_is_killed_ends_no_answer_that_looks_whole(replica: Replica) -> None:
+def test_an_engine_that_is_killed_ends_no_answer_that_looks_whole(replica: Any) -> None:
     replica.log.seen.clear()
     call = replica.stream(streamed(max_tokens=240))
     next(call)
@@ -212,27 +104,27 @@ def test_an_engine_that_is_killed_ends_no_answer_that_looks_whole(replica: Repli
     assert not any(map(is_final, pieces))
     assert "SIGKILL" in last.error_message
     assert not replica.log.seen
-    until(lambda: replica.generator.pid not in (None, killed))
-    assert replica.infer(max_tokens=3)
+    replica.until(lambda: replica.generator.pid not in (None, killed))
+    assert replica.infer(PROMPT, max_tokens=3)
 
 
-def test_answers_end_on_the_version_that_they_began_with(replica: Replica) -> None:
-    expected = [replica.infer(max_tokens=200)]
+def test_answers_end_on_the_version_that_they_began_with(replica: Any) -> None:
+    expected = [replica.infer(PROMPT, max_tokens=200)]
     held = replica.stream(streamed(max_tokens=200))
     first = next(held)
     engines = [replica.generator.pid]
     replica.release(1)
     engines.append(replica.generator.pid)
-    assert replica.infer(max_tokens=200) not in expected
+    assert replica.infer(PROMPT, max_tokens=200) not in expected
     pieces = [first, *whole(held)]
     assert "".join(text_of(each.infer_response) for each in pieces) == expected[0]
     assert {each.infer_response.model_version for each in pieces} == {"1"}
-    until(lambda: [psutil.pid_exists(each) for each in engines] == [False, True])
+    replica.until(lambda: [psutil.pid_exists(each) for each in engines] == [False, True])
 
 
-def test_guidance_and_logprobs_come_with_the_answer(replica: Replica) -> None:
+def test_guidance_and_logprobs_come_with_the_answer(replica: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": False}
-    assert json.loads(replica.infer(max_tokens=60, guided_json=schema)) == {"a": "b"}
+    assert json.loads(replica.infer(PROMPT, max_tokens=60, guided_json=schema)) == {"a": "b"}
     pieces = whole(replica.stream(streamed(max_tokens=5, logprobs=1)))
     told = [json.loads(each.infer_response.raw_output_contents[4][4:] or b"[]") for each in pieces]
     assert sum(map(len, told)) == 5
@@ -265,7 +157,7 @@ class Caller:
 class World:
     """A plane over the language model of a replica, with a cache in sight."""
 
-    def __init__(self, replica: Replica, make_release: MakeRelease, bounds: Bounds, answers: int = 8) -> None:
+    def __init__(self, replica: Any, make_release: MakeRelease, bounds: Bounds, answers: int = 8) -> None:
         self.language = Language(replica.generator, bounds, Capacity(answers + 1, 10.0), answers, token_s=0.01)
         release = make_release(model="words", cache=CachePolicy.REDIS)
         loaded = LoadedVersion(release, replica.loaded.model, replica.loaded.speed, b"", language=self.language)
@@ -286,7 +178,7 @@ class World:
 
 
 @pytest.fixture
-def world(replica: Replica, make_release: MakeRelease) -> Iterator[World]:
+def world(replica: Any, make_release: MakeRelease) -> Iterator[World]:
     world = World(replica, make_release, Bounds(seconds=30.0))
     yield world
     world.compute.close()
@@ -319,9 +211,7 @@ def test_a_conversation_becomes_a_prompt(world: World) -> None:
         (streamed(max_tokens=2000), "max_tokens: expected at most 500, got 2000"),
     ],
 )
-def test_prompts_and_answers_are_bounded(
-    replica: Replica, make_release: MakeRelease, request_: bytes, told: str
-) -> None:
+def test_prompts_and_answers_are_bounded(replica: Any, make_release: MakeRelease, request_: bytes, told: str) -> None:
     world = World(replica, make_release, Bounds(prompt_tokens=1000, answer_tokens=500))
     with pytest.raises(InvalidInput, match=told):
         asyncio.run(world.generate(request_))
@@ -338,9 +228,7 @@ async def begun(language: Language, ask: Ask) -> AsyncIterator[Piece]:
             yield piece
 
 
-def test_what_could_not_be_whole_in_time_is_refused_with_the_reason(
-    replica: Replica, make_release: MakeRelease
-) -> None:
+def test_what_could_not_be_whole_in_time_is_refused_with_the_reason(replica: Any, make_release: MakeRelease) -> None:
     language = World(replica, make_release, Bounds(seconds=2.0)).language
 
     async def crowd() -> None:
@@ -361,7 +249,7 @@ def test_what_could_not_be_whole_in_time_is_refused_with_the_reason(
     asyncio.run(crowd())
 
 
-def test_no_more_wait_than_may(replica: Replica, make_release: MakeRelease) -> None:
+def test_no_more_wait_than_may(replica: Any, make_release: MakeRelease) -> None:
     language = World(replica, make_release, Bounds(), answers=2).language
 
     async def crowd() -> None:
@@ -377,19 +265,19 @@ def test_no_more_wait_than_may(replica: Replica, make_release: MakeRelease) -> N
     asyncio.run(crowd())
 
 
-def test_a_file_that_the_engine_does_not_know_is_refused_with_the_reason(replica: Replica) -> None:
+def test_a_file_that_the_engine_does_not_know_is_refused_with_the_reason(replica: Any) -> None:
     kept = replica._store.put(b"GGUF" + bytes(64))
     replica.epoch += 1
     release = replica._make_release(
         model="words", epoch=replica.epoch, graph=Graph(kept.uri, kept.digest, kept.size_bytes), ordinal=99
     )
     replica.loader.announce(release, Cause())
-    until(lambda: bool(replica.shelf.failing))
+    replica.until(lambda: bool(replica.shelf.failing))
     assert "graph: " in replica.shelf.failing[0].reason
-    assert replica.infer(max_tokens=2)
+    assert replica.infer(PROMPT, max_tokens=2)
 
 
-def test_an_answer_is_a_span_by_the_conventions(replica: Replica) -> None:
+def test_an_answer_is_a_span_by_the_conventions(replica: Any) -> None:
     exporter = InMemorySpanExporter()
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
@@ -422,24 +310,3 @@ def test_an_answer_is_a_span_by_the_conventions(replica: Replica) -> None:
         "gen_ai.usage.output_tokens": 3,
         "gen_ai.response.finish_reasons": ("length",),
     }
-
-
-def test_a_replica_without_the_libraries_says_what_to_install(
-    tmp_path: Path, tiny_gguf: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    path = tmp_path / "model.gguf"
-    path.write_bytes(tiny_gguf())
-    with pytest.raises(Unprocessable, match=r"install headrace-engines\[generation\]"):
-        load(path, LanguageLimits(), 60.0, lambda: False)
-
-
-def test_an_engine_that_does_not_load_in_time_is_given_up(tmp_path: Path, tiny_gguf: Callable[..., bytes]) -> None:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(tiny_gguf())
-    with pytest.raises(Unprocessable, match="it did not load within 0 s"):
-        load(path, LanguageLimits(), 0.0, lambda: False)
-    path.write_bytes(b"GGUF")
-    with pytest.raises(Unavailable, match="the service stops"):
-        load(path, LanguageLimits(), 60.0, lambda: True)
-    until(lambda: not any(each.name == "loading of an engine" for each in threading.enumerate()))
