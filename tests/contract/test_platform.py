@@ -179,8 +179,11 @@ def test_a_busy_port_names_port_holder_and_setting(platform_home: Path) -> None:
     assert marked(platform_home) == []
 
 
-def test_a_service_that_keeps_dying_fails_the_start_with_its_log(platform_home: Path) -> None:
-    broken = Platform.on_free_ports(platform_home, services=(ServiceShape(name="does-not-exist", metrics_offset=0),))
+def test_a_service_that_keeps_dying_fails_the_start_with_its_log(broker: Platform, platform_home: Path) -> None:
+    shape = ServiceShape(name="does-not-exist", metrics_offset=0)
+    broken = Platform.on_free_ports(
+        platform_home, services=(shape,), kafka_bootstrap_servers=broker.bootstrap_servers
+    )  # and a cache of its own, which is to end as well
     with pytest.raises(StartFailed, match="No module named headrace_does_not_exist"):
         broken.start()
     assert marked(platform_home) == []

@@ -52,7 +52,7 @@ train:
   optimizer: {kind: adam, learningRate: 0.01}
   epochs: 1
 """
-BEFORE, AFTER = 1_000, 1_000
+BEFORE, AFTER = 300, 300
 """Records that must have been acknowledged before the broker is killed, and after it is back."""
 IMAGES = 40
 SILENT_ROUNDS = 25
@@ -81,7 +81,7 @@ servers, topic = sys.argv[1:]
 stop, sent, acknowledged = threading.Event(), [], []
 threading.Thread(target=end, daemon=True).start()
 producer = KafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5)
-while not stop.wait(0.002):
+while not stop.wait(0.01):
     name = f"drop-{len(sent):06d}"
     value = json.dumps({"id": name, "level": len(sent) % 20, "flood": len(sent) % 2})
     sent.append(producer.send(topic, value.encode(), key=name.encode()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +12,6 @@ import numpy.typing as npt
 import pytest
 import redis
 from headrace_client import InferenceClient, RegistryClient
-from headrace_client.stages import Goal
-from headrace_client.waiting import wait_for
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
 from headrace_engines.processors import own_class
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "pipeline.yaml"
 RECORDS = 1797
 LEAST_ACCURACY = 0.96
 REJECTED = {"json": 1, "missing": 1, "shape": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
@@ -140,24 +136,6 @@ def test_answers_stay_right_without_valkey(
         client.close()
     assert [result.outputs["label"][0] for result in answers] == expected.tolist()
     assert not any(result.cached for result in answers)
-
-
-def test_the_same_records_give_the_same_dataset_on_another_platform(
-    tmp_path: Path, manifest: Manifest, produce: Callable[..., None]
-) -> None:
-    from headrace_local.launcher import Platform
-    from headrace_runtime.services import SERVICES
-
-    needed = [SERVICES[name] for name in ("ingestion", "preprocessing", "model-registry")]
-    with (
-        Platform.on_free_ports(tmp_path, services=needed) as other,
-        RegistryClient(other.addresses["registry"]) as registry,
-    ):
-        registry.apply(DIGITS.read_bytes(), create_topic=True)
-        produce(other)
-        wait_for(registry, "digits", Goal.FROZEN, timeout_s=90)
-        dataset = registry.datasets("digits")[-1].frozen
-    assert dataset.dataset_id == manifest.dataset_id
 
 
 def test_the_command_line_shows_all_of_it(

@@ -213,6 +213,7 @@ def test_no_span_that_held_a_killed_process_was_finished(story: Story) -> None:
 def test_the_dataset_is_the_one_of_an_undisturbed_platform(
     story: Story, committed: Committed, released: dict[str, Any], registry: RegistryClient
 ) -> None:
+    """The same records give the same dataset, here on another platform and by services that were killed."""
     (frozen,) = facts(story.platform, committed, dataset_pb2.DatasetFrozen)
     assert frozen.dataset_id == registry.datasets("digits")[-1].frozen.dataset_id
     assert frozen.rows.train + frozen.rows.validation + frozen.rows.test == RECORDS

@@ -117,6 +117,8 @@ def properties(settings: PlatformSettings) -> dict[str, str]:
         # again it loads anew; but if the first load is still at work in one buffer, Kafka (4.3) takes its end for that
         # of the second, and answers with old offsets, or with none, until that has ended. Small buffers end early.
         "offsets.load.buffer.size": str(OFFSETS_LOAD_BYTES),
+        # A controller that has nothing to do writes that down; twice a second, by default, for the sake of others.
+        "metadata.max.idle.interval.ms": "5000",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
     }
