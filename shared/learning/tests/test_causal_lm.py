@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from headrace_data.canonical import sha256_digest
 from headrace_data.folder import FileRef, Folder
 from headrace_data.spec import CausalLanguageModel, TextVariant, Train
 from headrace_data.transforms.text import FittedLanguage
+from headrace_engines.gguf_language import language_of
+from headrace_engines.gguf_reading import read_gguf as read_metadata
+from headrace_engines.gguf_tokens import TextTokens
 from headrace_learning.errors import NotLearnable
 from headrace_learning.families import causal_lm
 from headrace_learning.families.causal_lm import CausalLanguage
@@ -21,8 +25,9 @@ from headrace_learning.families.family import Fitted, Run, Sources
 from headrace_learning.features import Feature
 from headrace_learning.heads.generation import NextToken, ServedText, counted
 from headrace_learning.language_models.base import LanguageBase
-from headrace_learning.language_models.gguf_files import prompt_of, read_gguf
+from headrace_learning.language_models.gguf_files import Prompt, prompt_of, read_gguf, write_gguf
 from headrace_learning.language_models.network import LanguageNetwork, told
+from headrace_learning.language_models.words import CUTS
 from headrace_learning.large import whole as whole_bytes
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.gguf_blocks import rounded4, rounded8
@@ -31,7 +36,7 @@ from headrace_learning.text_export import written
 from headrace_learning.training.randomness import make_deterministic
 from headrace_learning.training.rows import Rows
 
-from .test_encoder import Notebook
+from .test_encoder import HOSTILE, Notebook
 
 PROMPTS = np.array(["who turns the mill?", "who?", "the river " * 9, "12 wheels"], dtype=object)
 ANSWERS = np.array(["the river", "the wheel turns it, and the river the wheel", "all day", "ünïcödé 😀"], dtype=object)
@@ -294,3 +299,17 @@ def test_a_file_with_fewer_bits_says_what_it_said(tiny_gguf: Callable[..., bytes
     assert prompt_of(first.graph).feature == "question"
     error = max(float(np.abs(tensors[name] - own[name]).max() / np.abs(own[name]).max()) for name in own)
     assert 0 < error < (0.01 if kind == "gguf-q8" else 0.12)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_the_engine_makes_the_tokens_that_were_learned(shelf: Shelf, tmp_path: Path, cut: str) -> None:
+    base = shelf.base()
+    words = replace(base.words, cut=cut)
+    tensors = {name: each.numpy() for name, each in base.tensors.items()}
+    write_gguf(tmp_path / "model.gguf", base.shape, tensors, words, Prompt("", "", ""))
+    file = read_metadata(tmp_path / "model.gguf")
+    language_of(file)  # it has all that the engine asks for
+    tokens = TextTokens(file)
+    for text in HOSTILE:
+        assert tokens.encode_after(text, 100_000) == words.encoded([text])[0], text
+    assert words.places[words.end] in tokens.ends
