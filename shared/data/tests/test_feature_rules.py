@@ -205,7 +205,7 @@ def test_defaults_leave_the_digests_of_older_specs_alone() -> None:
         ),
         (
             [("y, type: int64", "y, type: string"), ("{kind: mlp}", "{kind: mlp}\n  task: regression")],
-            "line 19: train.task: expected classification for a label of type string, got regression",
+            "line 19: train.task: expected classification or generation for a label of type string, got regression",
         ),
         (
             [("{kind: mlp}", "{kind: mlp}\ncompress: {gates: {errorRise: 0.1}}")],

@@ -107,7 +107,12 @@ def test_embeddings_are_asked_for_in_the_network() -> None:
 @pytest.mark.parametrize(
     ("choice", "network", "more", "expected"),
     [
-        ("encode: text", "{kind: mlp}", "", "text expects a network that reads language (encoder, causal-lm), got mlp"),
+        (
+            "encode: text",
+            "{kind: mlp}",
+            "",
+            "text expects a network that reads language (encoder, causal-lm, new-causal-lm), got mlp",
+        ),
         ("encode: hash", ENCODER, "", "expects one feature or two, each a string with prepare.transform.NAME."),
         (
             "encode: text",

@@ -162,7 +162,10 @@ def test_relevances_are_none_below_zero() -> None:
             "expected a field with role group, such as a user or a query, whose rows a ranking puts",
         ),
         (("role: group", "role: group, nullable: true"), "stream.schema.1..nullable: expected false for role group"),
-        (("float32, role: label", "string, role: label"), "expected classification for a label of type string"),
+        (
+            ("float32, role: label", "string, role: label"),
+            "or generation for a label of type string",
+        ),
         (("name: price", "name: {a: 1}"), "schema.*name: expected"),
         (("name: price", "name: score"), "'score' belongs to the answers of a ranking"),
         (("task: ranking", "task: ranking, augment: {mixup: 0.2}"), "train.augment.mixup: expected none for a ranking"),

@@ -24,7 +24,7 @@ from headrace_learning.served import ServedClassifier
 from .variant_sections import SECTIONS, section
 
 ROWS = {"x": np.random.default_rng(3).normal(size=(50, 40)).astype(np.float32)}
-LARGE = sorted(kind for kind, method in METHODS.items() if method.large and kind not in ("distilled", "chain"))
+LARGE = sorted(kind for kind in SECTIONS if METHODS[kind].large and kind not in ("distilled", "chain"))
 
 
 @pytest.fixture
