@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import runpy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -120,6 +121,8 @@ def platform(share: Share, tmp_path_factory: pytest.TempPathFactory) -> Platform
     """Kafka, Valkey and all six services, for the tests of tests/e2e alone."""
     from headrace_local.launcher import Platform
 
+    # What inference keeps for two seconds would hide what befalls Valkey, which these tests are about.
+    os.environ["HEADRACE_RECENT_BYTES"] = "0"
     return share(*ON_THE_PLATFORM, Platform.on_free_ports(tmp_path_factory.mktemp("platform")))
 
 

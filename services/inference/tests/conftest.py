@@ -229,7 +229,7 @@ class Replica:
     def release(self, seed: int) -> None:
         """Release a version of other weights, and return when it is served."""
         self.epoch += 1
-        kept = self._store.put(self._write(seed=seed))
+        kept = self._store.put(self._write(seed=seed, **{"llama.context_length": 2048}))
         graph = Graph(kept.uri, kept.digest, kept.size_bytes)
         ordinal, version = seed + 1, f"sha256:{seed + 1:064d}"
         release = self._make_release(

@@ -77,9 +77,8 @@ def test_an_answer_is_told_whole_whichever_way_it_was_given(replica: Any) -> Non
 
 def test_a_caller_that_leaves_frees_its_place_and_tells_nothing(replica: Any) -> None:
     replica.log.seen.clear()
-    call = replica.stream(streamed(max_tokens=240))
+    call = replica.stream(streamed(max_tokens=1000))  # which take a second
     next(call)
-    assert replica.generator.load().running == 1
     call.cancel()
     replica.until(lambda: replica.generator.load().running == 0)
     assert not replica.log.seen
@@ -207,7 +206,7 @@ def test_a_conversation_becomes_a_prompt(world: World) -> None:
     ("request_", "told"),
     [
         (streamed("the river " * 2000), "text_input': expected at most 1000 tokens, got 20000 bytes"),
-        (streamed("mill" * 400), "model 'words': .*"),
+        (streamed("mill" * 3000), "model 'words': .*"),
         (streamed(max_tokens=2000), "max_tokens: expected at most 500, got 2000"),
     ],
 )
