@@ -339,8 +339,8 @@ def test_callers_cannot_hold_more_than_the_limits_say(tmp_path: Path, rest_serve
         slow.sendall(begun)
         next_one.sendall(begun)
         (refused,), _, _ = select.select([slow, next_one], [], [], 15)
-        told = b"".join(iter(lambda: refused.recv(65536), b""))
-        assert told.startswith(b"HTTP/1.1 408")
+        # The rest may be a reset: a connection is closed while some of the body is still on its way.
+        assert refused.recv(65536).startswith(b"HTTP/1.1 408")
         with (
             socket.create_connection(address, timeout=20) as third,
             socket.create_connection(address, timeout=20) as more,
