@@ -85,7 +85,7 @@ def test_a_caller_that_leaves_frees_its_place_and_tells_nothing(replica: Any) ->
 
 
 def test_a_deadline_ends_an_answer_in_its_middle(replica: Any) -> None:
-    request = oip.ModelInferRequest.FromString(streamed(max_tokens=240))
+    request = oip.ModelInferRequest.FromString(streamed(max_tokens=1000))
     request.parameters["timeout"].int64_param = 50_000
     *pieces, last = whole(replica.stream(request.SerializeToString()))
     assert "the answer was not whole after 0.0" in last.error_message
@@ -95,7 +95,7 @@ def test_a_deadline_ends_an_answer_in_its_middle(replica: Any) -> None:
 
 def test_an_engine_that_is_killed_ends_no_answer_that_looks_whole(replica: Any) -> None:
     replica.log.seen.clear()
-    call = replica.stream(streamed(max_tokens=240))
+    call = replica.stream(streamed(max_tokens=1000))
     next(call)
     killed = replica.generator.pid
     os.kill(killed, signal.SIGKILL)

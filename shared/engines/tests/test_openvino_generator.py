@@ -23,6 +23,9 @@ pytestmark = pytest.mark.slow
 Write = Callable[..., bytes]
 PROMPT = "the river turns the wheel"
 ROOM = Room(cache_bytes=4 * 1024 * 1024, threads=1, step_tokens=32, answers=3, waiting=4)
+CONTEXT = 4096
+LONG = 4000
+"""Tokens of an answer that is being made for as long as a test needs it, however busy the machine is."""
 LIMIT_S = 60.0
 
 
@@ -82,7 +85,7 @@ def eventually(is_so: Callable[[], bool]) -> bool:
 
 @pytest.fixture(scope="module")
 def generator(tiny_gguf: Write) -> Iterator[OpenVinoGenerator]:
-    made = GENERATORS[GGUF](tiny_gguf(), ROOM)
+    made = GENERATORS[GGUF](tiny_gguf(**{"llama.context_length": CONTEXT}), ROOM)
     assert isinstance(made, OpenVinoGenerator)
     yield made
     made.close()
@@ -120,7 +123,7 @@ def test_an_answer_ends_before_a_stop_text_that_comes_in_several_tokens(generato
 
 
 def test_an_answer_that_is_cancelled_gives_its_place_to_one_that_waits(generator: OpenVinoGenerator) -> None:
-    long = [begun(generator, Sampling(200)) for _ in range(ROOM.answers)]
+    long = [begun(generator, Sampling(LONG)) for _ in range(ROOM.answers)]
     assert all(heard.begun.wait(LIMIT_S) for heard, _ in long)
     waiting, last = begun(generator, Sampling(4))
     never, refused = begun(generator, Sampling(4))
@@ -139,7 +142,7 @@ def test_an_answer_that_is_cancelled_gives_its_place_to_one_that_waits(generator
 
 
 def test_more_than_may_wait_are_refused(generator: OpenVinoGenerator) -> None:
-    many = [begun(generator, Sampling(200)) for _ in range(ROOM.answers + ROOM.waiting)]
+    many = [begun(generator, Sampling(LONG)) for _ in range(ROOM.answers + ROOM.waiting)]
     with pytest.raises(Busy):
         begun(generator, Sampling(1))
     for heard, running in many:
@@ -150,7 +153,7 @@ def test_more_than_may_wait_are_refused(generator: OpenVinoGenerator) -> None:
 def test_an_answer_follows_a_schema_and_a_schema_that_none_can_follow_harms_nobody(
     generator: OpenVinoGenerator,
 ) -> None:
-    other, running = begun(generator, Sampling(200))
+    other, running = begun(generator, Sampling(LONG))
     for wrong in ("{", '{"type": "text"}', '{"pattern": "(a+)+"}', '{"$ref": "#"}'):
         with pytest.raises(Unanswerable, match="schema"):
             begun(generator, Sampling(8, json_schema=wrong))
@@ -175,16 +178,16 @@ def test_a_conversation_becomes_a_prompt_by_the_models_template(generator: OpenV
 def test_a_prompt_that_leaves_no_room_is_refused_and_an_answer_ends_with_the_context(
     generator: OpenVinoGenerator,
 ) -> None:
-    assert generator.context == 256
-    with pytest.raises(Unanswerable, match="at most 255 tokens"):
-        begun(generator, Sampling(1), "x" * 256)
+    assert generator.context == CONTEXT
+    with pytest.raises(Unanswerable, match=f"at most {CONTEXT - 1} tokens"):
+        begun(generator, Sampling(1), "x" * CONTEXT)
     with pytest.raises(Unanswerable, match="at least one"):
         begun(generator, Sampling(1), "")
-    heard, running = begun(generator, Sampling(100), "x" * 250)
-    assert running.prompt_tokens == 250
+    heard, running = begun(generator, Sampling(100), "x" * (CONTEXT - 6))
+    assert running.prompt_tokens == CONTEXT - 6
     assert heard.ended.wait(LIMIT_S)
     assert len(heard.tokens) == 6
-    assert generator.count("x" * 256) == 256
+    assert generator.count("x" * CONTEXT) == CONTEXT
 
 
 def test_a_caller_that_fails_stops_no_other(generator: OpenVinoGenerator) -> None:
@@ -244,10 +247,10 @@ def test_an_engine_that_talks_nonsense_is_ended(tiny_gguf: Write, monkeypatch: p
 
 
 def test_a_killed_engine_ends_what_it_had_begun_and_comes_back(tiny_gguf: Write) -> None:
-    made = OpenVinoGenerator(tiny_gguf(), ROOM)
+    made = OpenVinoGenerator(tiny_gguf(**{"llama.context_length": CONTEXT}), ROOM)
     try:
         before = answered(made, Sampling(8)).tokens
-        heard, running = begun(made, Sampling(200))
+        heard, running = begun(made, Sampling(LONG))
         assert heard.begun.wait(LIMIT_S)
         first = made.pid
         assert first
