@@ -25,7 +25,9 @@ CONNECTIONS = 8
 BODIES = 16
 """Different bodies that are sent in turn."""
 ROWS = (1, 32)
-OURS = "inference, default settings"
+DEFAULT = "inference, default settings"
+OURS = {DEFAULT: {}, "inference, no events": {"publish_predictions": "false"}}
+"""What it is measured with: the others record no prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,12 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
     graph.write_bytes(network())
     release(platform, folder / "store")
     with ExitStack() as stack:
-        rest = free_address()
-        settings = environment(platform, folder, free_address(), {"rest_address": rest})
-        pid = stack.enter_context(running([sys.executable, "-m", "headrace_inference"], settings))
-        servers, skipped = [Server(OURS, pid, rest)], []
+        servers, skipped = list[Server](), []
+        for name, changes in OURS.items():
+            rest = free_address()
+            settings = environment(platform, folder, free_address(), {"rest_address": rest} | changes)
+            pid = stack.enter_context(running([sys.executable, "-m", "headrace_inference"], settings))
+            servers.append(Server(name, pid, rest))
         for name, kind in OTHERS.items():
             try:
                 python = str(peers.python(kind))
@@ -158,7 +162,7 @@ async def _load(address: str, sent: list[bytes], seconds: float) -> list[float]:
 
 
 def _table(rows: int, found: dict[str, list[Round]]) -> str:
-    ours = found[OURS]
+    ours = found[DEFAULT]
     lines = [
         [
             name,

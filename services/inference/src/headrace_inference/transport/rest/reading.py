@@ -101,7 +101,10 @@ def read_json(text: bytes) -> Any:
 
 
 def _colons(value: Any) -> int:
-    """Return the colons that JSON of a value has: one for each name, and those in texts."""
+    """Return the colons that JSON of a value has: one for each name, and those in texts.
+
+    A list that begins with a number is taken for one of numbers: where it is none, fewer are counted than there are.
+    """
     count, left = 0, [value]
     while left:
         each = left.pop()
@@ -110,7 +113,7 @@ def _colons(value: Any) -> int:
         elif type(each) is dict:
             count += len(each) + sum(name.count(":") for name in each)
             left += each.values()
-        elif type(each) is list and not set(map(type, each)) <= _PLAIN:
+        elif type(each) is list and each and type(each[0]) not in _PLAIN:
             left += each
     return count
 
