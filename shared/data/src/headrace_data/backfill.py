@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from headrace_data.batches import OFFSET, TIME, times_of
@@ -23,6 +24,7 @@ from headrace_data.files import Rows
 from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance, Source
 from headrace_data.parts import BlobStore
+from headrace_data.personal import RULE as PERSONAL
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
@@ -95,6 +97,8 @@ class Backfill:
         )
         self._timed = TimedKeys(round(rules.duplicate_window * 1_000_000)) if is_timed else None
         self._refused_bytes = 0
+        self._masked: Counter[str] = Counter()
+        """What was masked in the texts of the segment that is written, by kind."""
 
     @property
     def faults(self) -> list[str]:
@@ -161,6 +165,7 @@ class Backfill:
         checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s)
         cleaned = clean(checked.batch, self._pipeline, self._seen)
         self._seen.commit()
+        self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
         broken += [_placed(fault, checked.batch, numbers) for fault in cleaned.dropped]
@@ -185,7 +190,7 @@ class Backfill:
 
     def _refuse(self, source: Source, rows: Rows, rejection: Rejection, time_us: int | None) -> None:
         row = rejection.position
-        value = rows.values[row]
+        value = self._shown(rows.values[row], rejection)
         self._refused_bytes += len(value or b"")
         if len(self.refused) >= MOST_REFUSED or self._refused_bytes > MOST_REFUSED_BYTES:
             return
@@ -193,11 +198,19 @@ class Backfill:
             time_us = int(rows.times[row].astype(np.int64))
         self.refused.append(Refused(source, int(rows.numbers[row]), value, rejection, time_us))
 
+    def _shown(self, value: bytes | None, rejection: Rejection) -> bytes | None:
+        """Return a row as it is kept, without the texts that it was refused for when these hold personal data."""
+        policy = self._pipeline.prepare.clean.personal
+        if rejection.rule != PERSONAL or policy is None or value is None:
+            return value
+        return orjson.dumps({name: each for name, each in orjson.loads(value).items() if name not in policy.fields})
+
     def _finish(self, writer: SegmentWriter, source: Source, provenance: Provenance, rejected: Counter[str]) -> None:
         self.rejected += rejected
         if not writer.rows:
             return
-        update = {"backfilled": (source,), "rejected": dict(rejected)}
+        update = {"backfilled": (source,), "rejected": dict(rejected), "masked": dict(self._masked)}
+        self._masked.clear()
         segment = writer.finish(provenance.model_copy(update=update), self._beat)
         if any(each.segment_id == segment.manifest.segment_id for each in self.history.entries):
             # The same rows, of another file or in another format.

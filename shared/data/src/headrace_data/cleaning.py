@@ -1,4 +1,6 @@
-"""Cleaning: which rows of a batch a dataset may have. A row is kept as it came, or dropped; no value is changed.
+"""Cleaning: which rows of a batch a dataset may have.
+
+A row is kept as it came, or dropped; no value is changed but what the pipeline masks in texts.
 
 The rules, in this order; a row is counted under the first that it breaks:
 
@@ -7,6 +9,7 @@ The rules, in this order; a row is counted under the first that it breaks:
   filled by a `mean`;
 - `missing`: a nullable field is null, or a text blank;
 - `outOfRange`: a value lies outside its field's range;
+- `personal`: a text holds personal data that the pipeline rejects;
 - `duplicates`: the row's key is among the last accepted keys.
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +29,7 @@ import pyarrow.compute as pc
 from headrace_data.batches import arrow_schema, blank, elements, require_columns
 from headrace_data.columns import LARGEST_FLOAT64, LARGEST_SQUARED
 from headrace_data.key_digests import Digests, key_digests
+from headrace_data.personal import masked, rejections
 from headrace_data.records import Rejection
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Clean, Field, Pipeline
@@ -46,6 +50,8 @@ class Cleaned:
     """One per dropped row, by position in the batch that was given."""
     counts: dict[str, int]
     """Dropped rows by rule; only rules that dropped any."""
+    masked: Mapping[str, int]
+    """What was masked in the texts of the others, by kind of personal data."""
 
 
 def clean(batch: pa.RecordBatch, pipeline: Pipeline, seen: SeenKeys) -> Cleaned:
@@ -72,7 +78,7 @@ def clean_all(batches: Sequence[pa.RecordBatch], pipeline: Pipeline, seen: SeenK
         own = [
             replace(each, position=each.position - start) for each in map(dropped.__getitem__, positions[first:last])
         ]
-        cleaned.append(_without(batch, own))
+        cleaned.append(_masked(_without(batch, own), rules))
         start += len(batch)
     return cleaned
 
@@ -94,11 +100,16 @@ def _joined(batches: Sequence[pa.RecordBatch], fields: Sequence[Field]) -> pa.Re
 
 def _without(batch: pa.RecordBatch, dropped: list[Rejection]) -> Cleaned:
     if not dropped:
-        return Cleaned(batch, [], {})
+        return Cleaned(batch, [], {}, {})
     kept = np.ones(len(batch), dtype=np.bool_)
     kept[[rejection.position for rejection in dropped]] = False
     counts = Counter(rejection.rule for rejection in dropped)
-    return Cleaned(batch.filter(pa.array(kept)), dropped, dict(sorted(counts.items())))
+    return Cleaned(batch.filter(pa.array(kept)), dropped, dict(sorted(counts.items())), {})
+
+
+def _masked(cleaned: Cleaned, rules: Clean) -> Cleaned:
+    batch, counts = masked(cleaned.batch, rules.personal)
+    return replace(cleaned, batch=batch, masked=counts) if counts else cleaned
 
 
 def broken(
@@ -111,6 +122,7 @@ def broken(
         _drop(dropped, _missing(batch, fields))
     if rules.out_of_range == "drop":
         _drop(dropped, _out_of_range(batch, fields))
+    _drop(dropped, rejections(batch, rules.personal))
     return dropped
 
 

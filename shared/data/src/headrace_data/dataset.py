@@ -18,7 +18,7 @@ from headrace_data.errors import DatasetInvalid
 from headrace_data.folds import FOLD, folds_of
 from headrace_data.manifest import Manifest, Reading
 from headrace_data.parts import BlobStore, read_groups, read_part
-from headrace_data.slices import is_taken, rows_of, splits_of
+from headrace_data.slices import as_taken, is_taken, left_out, rows_of, splits_of
 from headrace_data.spec import Field
 from headrace_data.split import SPLITS, SplitName, digests
 from headrace_data.transforms import FittedText, FittedTransforms
@@ -85,16 +85,18 @@ class DatasetReader:
             lineage = self._needs_folds(SPLITS[split])
             groups = read_groups(part, read, self._store, lineage=lineage) if held else ()
             for rows, bits in zip(groups, known, strict=False):
-                yield rows.filter(pa.array(np.unpackbits(bits[split], count=len(rows)).view(np.bool_)))
+                wanted = np.unpackbits(bits[split], count=len(rows)).view(np.bool_)
+                yield as_taken(rows.filter(pa.array(wanted)), taken, reading)
             return
-        found = []
+        found, start, out = [], 0, left_out(part)
         for rows in read_groups(part, self.manifest.fields, self._store):
-            kept, sides = is_taken(rows, taken, self.manifest.fields, reading), splits_of(rows, reading)
+            kept = is_taken(rows, taken, self.manifest.fields, reading) & ~out[start : start + len(rows)]
+            start, sides = start + len(rows), splits_of(rows, reading)
             in_splits = np.array([kept & (sides == number) for number in range(len(SPLITS))])
             found.append(np.packbits(in_splits, axis=1))
             names = [field.name for field in read]
             names += LINEAGE if self._needs_folds(SPLITS[split]) else []
-            yield rows.filter(pa.array(in_splits[split])).select(names)
+            yield as_taken(rows.filter(pa.array(in_splits[split])).select(names), taken, reading)
         self._known[place] = found
 
     @property

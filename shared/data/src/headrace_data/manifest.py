@@ -67,6 +67,8 @@ class Part(Document):
     """Earliest event time of its rows, in microseconds since the epoch; None when one has none."""
     last_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
     """Latest event time of its rows."""
+    left_out: dict[str, str] = pydantic.Field(default={}, exclude_if=lambda value: not value)
+    """Which of its rows a dataset leaves out, by rule: a bit for each row, the first a byte's highest, in base64."""
 
 
 class SplitParts(Document):
@@ -160,6 +162,8 @@ class Provenance(Document):
     """Ranges of the clean topic."""
     rejected: dict[str, int]
     """Records of these ranges that are not in the dataset, by rule."""
+    masked: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
+    """What was masked in texts of these ranges, by kind of personal data."""
     time_sources: Annotated[
         tuple[str, ...],
         pydantic.Field(exclude_if=lambda value: not value),  # so that manifests keep the bytes they had before

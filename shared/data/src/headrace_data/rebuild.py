@@ -96,15 +96,21 @@ class Rebuild:
 
     def _again(self, place: int, manifest: SegmentManifest, log: Log) -> None:
         writer, rejected = SegmentWriter(self._pipeline, self._store), Counter[str]()
+        masked = Counter[str]()
         before = partial(newest_keys, self.history.before(place), self._pipeline, self._store, self._beat)
-        duplicates = duplicates_of((batch for batch, _ in self._cleaned(place, manifest, log)), self._pipeline, before)
-        for batch, broken in self._cleaned(place, manifest, log):
+        duplicates = duplicates_of(
+            (batch for batch, _ in self._cleaned(place, manifest, log, Counter())), self._pipeline, before
+        )
+        for batch, broken in self._cleaned(place, manifest, log, masked):
             again = duplicates.among(batch)
             rejected.update(broken)
             rejected[DUPLICATES] += len(again)
             writer.add(batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), again))) if len(again) else batch)
         segment = writer.finish(
-            manifest.provenance.model_copy(update={"rejected": dict(sorted((+rejected).items()))}), self._beat
+            manifest.provenance.model_copy(
+                update={"rejected": dict(sorted((+rejected).items())), "masked": dict(sorted(masked.items()))}
+            ),
+            self._beat,
         )
         self.rejected += rejected
         if segment.manifest.segment_id == manifest.segment_id:
@@ -115,8 +121,13 @@ class Rebuild:
         self.fresh[entry.segment_id] = segment.sketch
         self.rows += entry.rows
 
-    def _cleaned(self, place: int, manifest: SegmentManifest, log: Log) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
-        """Yield what each partition leaves of a segment's records, and the rules that the others broke."""
+    def _cleaned(
+        self, place: int, manifest: SegmentManifest, log: Log, masked: Counter[str]
+    ) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
+        """Yield what each partition leaves of a segment's records, and the rules that the others broke.
+
+        What is masked in texts is counted.
+        """
         for source in manifest.provenance.sources:
             seen = self._seen(place, source.partition)
             for rows in log.rows(source.partition, source.start, source.end):
@@ -126,6 +137,7 @@ class Rebuild:
                 checked = self._checker.check(rows.values, partitions, numbers, None, rows.times, self._now_s)
                 cleaned = clean(checked.batch, self._pipeline, seen)
                 seen.commit()
+                masked.update(cleaned.masked)
                 yield cleaned.batch, [each.rule for each in (*checked.rejected, *cleaned.dropped)]
 
     def _seen(self, place: int, partition: int) -> SeenKeys:

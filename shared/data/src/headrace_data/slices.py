@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pyarrow as pa
 
 from headrace_data.batches import NO_TIME, lineage, times_of
 from headrace_data.cleaning import broken
+from headrace_data.errors import DatasetInvalid
 from headrace_data.manifest import Bound, Part, Reading, Slice
 from headrace_data.parts import BlobStore, read_part
+from headrace_data.personal import masked
 from headrace_data.spec import Field
 from headrace_data.split import assign_splits
 
@@ -26,11 +29,45 @@ def rows_of(taken: Slice, fields: Sequence[Field], reading: Reading, store: Blob
     """
     for part in taken.parts:
         rows = read_part(part, fields, store)
-        yield rows.filter(pa.array(is_taken(rows, taken, fields, reading)))
+        kept = is_taken(rows, taken, fields, reading) & ~left_out(part)
+        yield as_taken(rows.filter(pa.array(kept)), taken, reading)
+
+
+def left_out(part: Part) -> Mask:
+    """Return which rows of a part a dataset leaves out, whatever the rule. Raises DatasetInvalid."""
+    found = np.zeros(part.rows, dtype=np.bool_)
+    for rule in part.left_out:
+        found |= left_out_by(rule, part)
+    return found
+
+
+def left_out_by(rule: str, part: Part) -> Mask:
+    """Return which rows of a part a dataset leaves out by a rule. Raises DatasetInvalid."""
+    try:
+        bits = np.frombuffer(base64.b64decode(part.left_out[rule], validate=True), np.uint8)
+    except ValueError as error:
+        raise DatasetInvalid(f"expected bits of rows in base64 of {part.uri}, rule {rule}: {error}") from error
+    if len(bits) != -(-part.rows // 8):
+        raise DatasetInvalid(f"expected a bit for each of {part.rows} rows of {part.uri}, got {len(bits)} bytes")
+    return np.unpackbits(bits, count=part.rows).view(np.bool_)
+
+
+def without(part: Part, rules: Mapping[str, Mask]) -> Part:
+    """Return a part of which a dataset leaves out these rows, by rule."""
+    bits = {rule: base64.b64encode(np.packbits(rows)).decode() for rule, rows in rules.items() if rows.any()}
+    return part.model_copy(update={"left_out": bits})
+
+
+def as_taken(rows: pa.RecordBatch, taken: Slice, reading: Reading) -> pa.RecordBatch:
+    """Return rows of a segment with their texts as a dataset has them: masked as its pipeline says.
+
+    They are stored like that, unless the segment was cut under other rules.
+    """
+    return masked(rows, reading.clean.personal)[0] if taken.strict else rows
 
 
 def is_taken(rows: pa.RecordBatch, taken: Slice, fields: Sequence[Field], reading: Reading) -> Mask:
-    """Return which rows of a segment a dataset takes."""
+    """Return which rows of a segment a dataset takes, but for those that it leaves out for others of its rows."""
     kept = np.ones(len(rows), dtype=np.bool_) if taken.since is None else _from_bound_on(rows, taken.since)
     if taken.strict:
         kept[list(broken(rows, fields, reading.clean, reading.squared))] = False

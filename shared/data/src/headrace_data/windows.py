@@ -7,10 +7,13 @@ known from sketches, unless the schema, the preparation or the split rule change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from headrace_data.canonical import canonical, sha256_digest
@@ -22,17 +25,19 @@ from headrace_data.manifest import (
     Bound,
     Manifest,
     OffsetRange,
+    Part,
     Provenance,
     Reading,
     SegmentManifest,
     Slice,
     SplitParts,
 )
-from headrace_data.parts import BlobStore, default_chunk_rows
+from headrace_data.near import NearRows
+from headrace_data.parts import BlobStore, default_chunk_rows, read_part
 from headrace_data.recall import Recall, Taken
 from headrace_data.segments import Segment
 from headrace_data.sketches import MAX_CLASSES, Sketch
-from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
+from headrace_data.slices import as_taken, bound_of_newest, is_taken, reaches, rows_of, splits_of, without
 from headrace_data.spec import Last, Newest, Pipeline
 from headrace_data.split import SPLITS
 from headrace_data.tasks import TASKS
@@ -64,8 +69,12 @@ class Windows:
         self.renewed.clear()
         self.recall.begin()
         taken, whole = self._merged(history)
+        left_out: Mapping[str, int] = {}
+        if rules := self.pipeline.prepare.clean.near_duplicates:
+            taken, left_out = self._without_near(taken, NearRows(rules))
+            whole = self._anew(taken) if left_out else whole
         self._require_usable(whole)
-        manifest = self._manifest(taken, whole)
+        manifest = self._manifest(taken, whole, left_out)
         return manifest, self.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})
 
     def known(self, history: History) -> History:
@@ -87,6 +96,39 @@ class Windows:
             (only,) = taken
             whole = self.fresh.get(only.manifest.segment_id) or self._sketch(only.rows)
         return taken[::-1] if isinstance(self.pipeline.prepare.window, Newest) else taken, whole
+
+    def _without_near(self, taken: Sequence[Taken], near: NearRows) -> tuple[list[Taken], Counter[str]]:
+        """Return what is taken without the training rows that nearly repeat others, and how many these are, by rule."""
+        places = [(each, part) for each in taken for part in each.rows.parts]
+        kept = [self._compare(each.rows, part, near) for each, part in places]
+        found, counts, start = near.left_out(), Counter[str](), 0
+        parts: dict[int, list[Part]] = {}
+        for (each, part), rows in zip(places, kept, strict=True):
+            left = {rule: np.zeros(part.rows, dtype=np.bool_) for rule in found}
+            for rule, where in found.items():
+                left[rule][rows] = where[start : start + len(rows)]
+                counts[rule] += int(left[rule].sum())
+            start += len(rows)
+            parts.setdefault(id(each), []).append(without(part, left))
+        slices = [each.rows.model_copy(update={"parts": tuple(parts.get(id(each), ()))}) for each in taken]
+        return [Taken(each.manifest, rows) for each, rows in zip(taken, slices, strict=True)], +counts
+
+    def _compare(self, rows: Slice, part: Part, near: NearRows) -> npt.NDArray[np.int64]:
+        """Compare the rows that a dataset takes of a part with others, too; return which of the part they are."""
+        self.keep_alive()
+        fields, reading = self.pipeline.stream.fields, self._reading()
+        batch = read_part(part, fields, self.store)
+        kept = np.flatnonzero(is_taken(batch, rows, fields, reading))
+        batch = as_taken(batch.take(pa.array(kept)), rows, reading)
+        near.add(batch, splits_of(batch, reading) != SPLITS.index("train"))
+        return kept
+
+    def _anew(self, taken: Sequence[Taken]) -> Sketch:
+        """Return what is known of what is taken, having read it."""
+        whole = Sketch(self.pipeline)
+        for each in taken:
+            whole.merge(self._sketch(each.rows))
+        return whole
 
     def _taken(self, history: History, known: int) -> Iterator[tuple[Taken, Sketch]]:
         """Return what the window takes: of a number of rows the newest segment first, else the oldest.
@@ -213,7 +255,7 @@ class Windows:
                 "need fewer values, or a schema with another label under another name"
             )
 
-    def _manifest(self, taken: Sequence[Taken], sketch: Sketch) -> Manifest:
+    def _manifest(self, taken: Sequence[Taken], sketch: Sketch, left_out: Mapping[str, int]) -> Manifest:
         pipeline, label = self.pipeline, self.pipeline.stream.label
         are_classes = not TASKS[pipeline.task].answers_texts and not label.type.startswith("float")
         countable = are_classes and not label.shape and not sketch.labels.beyond
@@ -230,7 +272,7 @@ class Windows:
             reading=self._reading(),
             classes=tuple(sorted(sketch.labels.counts)) if countable else (),
             transforms=fit(sketch.sides["train"], pipeline),
-            provenance=_joined([each.manifest.provenance for each in taken]),
+            provenance=_joined([each.manifest.provenance for each in taken], left_out),
         )
 
     def _id(self, taken: Sequence[Taken]) -> str:
@@ -261,18 +303,22 @@ def only_dataset(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Mani
     return windows.dataset(History(pipeline=pipeline.name).and_cut(entry))[0]
 
 
-def _joined(provenances: Sequence[Provenance]) -> Provenance:
-    """Return the provenance of several segments' rows as one: cluster and topic are those of the newest."""
-    rejected: dict[str, int] = {}
+def _joined(provenances: Sequence[Provenance], left_out: Mapping[str, int]) -> Provenance:
+    """Return the provenance of several segments' rows as one: cluster and topic are those of the newest.
+
+    `left_out` counts rows of theirs that are not in the dataset, by rule.
+    """
+    rejected, masked = Counter(left_out), Counter[str]()
     for each in provenances:
-        for rule, count in each.rejected.items():
-            rejected[rule] = rejected.get(rule, 0) + count
+        rejected.update(each.rejected)
+        masked.update(each.masked)
     return provenances[-1].model_copy(
         update={
             "sources": _ranges([span for each in provenances for span in each.sources]),
             "clean_ranges": _ranges([span for each in provenances for span in each.clean_ranges]),
             "time_sources": tuple(sorted({source for each in provenances for source in each.time_sources})),
-            "rejected": rejected,
+            "rejected": dict(rejected),
+            "masked": dict(masked),
             "backfilled": tuple(source for each in provenances for source in each.backfilled),
         }
     )

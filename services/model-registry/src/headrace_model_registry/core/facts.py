@@ -112,6 +112,7 @@ class DatasetFrozen:
     segments: int = 0
     segment_rows: int = 0
     backfilled: Backfilled | None = None
+    masked: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

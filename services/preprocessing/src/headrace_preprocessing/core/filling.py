@@ -34,6 +34,8 @@ class Filling:
     """Rows that waited when a freeze of them failed; it is not tried again before there are more."""
     time_sources: set[str] = field(default_factory=set)
     """Where the event times of the rows come from, in the words of a dataset's provenance."""
+    masked: Counter[str] = field(default_factory=Counter)
+    """What was masked in texts, by kind of personal data."""
 
     def add(
         self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float, written_ms: int

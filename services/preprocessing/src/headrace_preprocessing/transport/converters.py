@@ -14,6 +14,8 @@ from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_p
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
+from headrace_data.personal import RULE as PERSONAL
+from headrace_data.personal import masked
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
 from headrace_data.stream_keys import NO_DUPLICATES, Duplicates
@@ -98,6 +100,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         rows=cleaned.batch.num_rows,
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
+        masked=cleaned.masked,
         topic_id=raw.topic_id,
         time_sources=raw.time_sources,
     )
@@ -106,11 +109,16 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
 
 
 def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, headers: Headers = ()) -> DeadLetter:
-    """Return a dropped row as a dead letter; headers are those of the raw message, which tell of a replay."""
+    """Return a dropped row as a dead letter; headers are those of the raw message, which tell of a replay.
+
+    One that is dropped for personal data is told of without the texts that are looked at for it.
+    """
     row = rows.slice(rejection.position, 1).to_pylist()[0]
     partition, offset = row[PARTITION], row[OFFSET]
     # As a producer would send it: a batch holds arrays flat.
     values = {field.name: _shaped(row[field.name], field) for field in pipeline.stream.fields}
+    if rejection.rule == PERSONAL and (policy := pipeline.prepare.clean.personal):
+        values = {name: value for name, value in values.items() if name not in policy.fields}
     seconds = row[TIME].timestamp() if row[TIME] else 0.0
     time = pipeline.stream.time
     if time is not None and row[TIME]:
@@ -146,7 +154,10 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
     except Unprocessable:
         return parked
     rows = RecordChecker(pipeline.stream).check([], [], []).batch
-    return [clean_message(raw, Cleaned(rows, [], {CRASH: rows_told(raw) or 1}), pipeline, record.partition), *parked]
+    return [
+        clean_message(raw, Cleaned(rows, [], {CRASH: rows_told(raw) or 1}, {}), pipeline, record.partition),
+        *parked,
+    ]
 
 
 def _shaped(value: Any, field: Field) -> Any:
@@ -174,6 +185,8 @@ class Left(NamedTuple):
     """How many these are, by rule."""
     letters: Sequence[Outgoing] = ()
     """Their dead letters."""
+    masked: Mapping[str, int] = {}
+    """What was masked in the others, by kind of personal data."""
 
 
 def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates = NO_DUPLICATES) -> Left:
@@ -186,7 +199,8 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates =
     for position in duplicates.among(rows).tolist():
         rejections.setdefault(position, duplicate_in_stream(position, pipeline))
     if not rejections:
-        return Left(rows)
+        sound, masked_now = masked(rows, rules.personal)
+        return Left(sound, masked=masked_now)
     kept = np.ones(len(rows), dtype=np.bool_)
     kept[list(rejections)] = False
     letters = [dead_letter(rows, rejection, pipeline) for _, rejection in sorted(rejections.items())]
@@ -196,7 +210,8 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates =
             logger.warning("row %s is left out: %s", place, letter.reason)
     # Every pipeline's dead-letter topic has a first partition; which one the row was cleaned in is not known here.
     outgoing = [letter.outgoing(pipeline.own_name, 0) for letter in letters]
-    return Left(rows.filter(pa.array(kept)), Counter(letter.rule for letter in letters), outgoing)
+    sound, masked_now = masked(rows.filter(pa.array(kept)), rules.personal)
+    return Left(sound, Counter(letter.rule for letter in letters), outgoing, masked_now)
 
 
 class Seen(NamedTuple):
@@ -242,6 +257,7 @@ def frozen_message(
         segments=seen.segments,
         segment_rows=seen.segment_rows,
         backfilled=backfilled,
+        masked=manifest.provenance.masked,
     )
 
 
@@ -258,10 +274,12 @@ def provenance(
     origin: Origin,
     clean: Mapping[int, tuple[int, int]],
     left_out: Mapping[str, int],
+    masked_now: Mapping[str, int],
 ) -> Provenance:
     """Return where a dataset comes from; `clean` holds start and end offset by partition of the clean topic.
 
-    `left_out` counts rows of these that are not in it, by rule.
+    `left_out` counts rows of these that are not in it, by rule, and `masked_now` what was masked in them since they
+    were cleaned, by an earlier spec.
     """
     return Provenance(
         cluster_id=origin.cluster_id,
@@ -273,4 +291,5 @@ def provenance(
         ),
         rejected=dict(filling.rejected + Counter(left_out)),
         time_sources=tuple(sorted(filling.time_sources)),
+        masked=dict(filling.masked + Counter(masked_now)),
     )

@@ -346,11 +346,12 @@ class Freezer(Background):
             self._settings.stall_s,
             partial(self._messages.rows, without=watch.lives.gone),
         )
-        left_out: collections.Counter[str] = collections.Counter()
+        left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
         for left in cut_rows(read, self._pipeline, lease.keep, before):
             letters += left.letters
             left_out.update(left.rejected)
+            masked.update(left.masked)
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
@@ -359,7 +360,7 @@ class Freezer(Background):
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
         origin = self._origin()
         origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
-        source = provenance(watch.filling, self._pipeline, origin, clean, left_out)
+        source = provenance(watch.filling, self._pipeline, origin, clean, left_out, masked)
         return self._completed(writer.finish(source, lease.keep), lease)
 
     def _completed(self, segment: Segment, lease: Lease) -> Completed:

@@ -119,9 +119,10 @@ class Watch:
             self.lives.clear()
             self._leave_out(self.filling)
         times = time_sources(batch)
-        self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s, times)
+        self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s, times, batch.masked)
         self.filling.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
         self.filling.time_sources |= times
+        self.filling.masked.update(batch.masked)
         return True
 
     def _leave_out(self, gone: Filling) -> None:

@@ -39,6 +39,7 @@ from headrace_data.spec.prepare import (
 from headrace_data.spec.privacy import Privacy
 from headrace_data.spec.serve import Bounds, Objective, Serve
 from headrace_data.spec.stream import Field, Stream
+from headrace_data.spec.texts import NearDuplicates, Personal
 from headrace_data.spec.transfer import NamedVersion, named_version
 from headrace_data.spec.transform import Constant, Encode, Impute, Scale, Transform
 from headrace_data.spec.tune import Between, Tune, with_values
@@ -89,11 +90,13 @@ __all__ = [
     "Metadata",
     "MlpNetwork",
     "NamedVersion",
+    "NearDuplicates",
     "Network",
     "NewLanguageModel",
     "Newest",
     "Objective",
     "Optimizer",
+    "Personal",
     "Pipeline",
     "Prepare",
     "Privacy",

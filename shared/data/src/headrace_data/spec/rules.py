@@ -31,6 +31,7 @@ from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_
 from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
+from headrace_data.spec.texts import something_is_looked_for, texts_are_looked_at
 from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
 from headrace_data.spec.variants import steps_are_different, variants_are_different
@@ -289,6 +290,8 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     layers_are_of_a_version,
     space_is_of_the_section,
     heads_share_the_width,
+    texts_are_looked_at,
+    something_is_looked_for,
     *FEATURE_RULES,
     *TASK_RULES,
 )

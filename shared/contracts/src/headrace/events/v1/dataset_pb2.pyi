@@ -175,6 +175,26 @@ class DatasetFrozen(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class MaskedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PIPELINE_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
@@ -189,6 +209,7 @@ class DatasetFrozen(_message.Message):
     SEGMENTS_FIELD_NUMBER: _builtins.int
     SEGMENT_ROWS_FIELD_NUMBER: _builtins.int
     BACKFILLED_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -223,11 +244,17 @@ class DatasetFrozen(_message.Message):
 
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Records rejected in these ranges, by rule. Empty when none was."""
+        """Records of these ranges that are not in the dataset, by rule: rejected ones, and training rows that were left out
+        because they nearly repeat others ("contaminated", "nearDuplicates"). Empty when none is.
+        """
 
     @_builtins.property
     def backfilled(self) -> _backfill_pb2.Backfilled:
         """What came of the backfill that was asked for; unset when none was."""
+
+    @_builtins.property
+    def masked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How often something was masked in texts of these ranges, by kind of personal data. Empty when nothing was."""
 
     def __init__(
         self,
@@ -246,10 +273,11 @@ class DatasetFrozen(_message.Message):
         segments: _builtins.int = ...,
         segment_rows: _builtins.int = ...,
         backfilled: _backfill_pb2.Backfilled | None = ...,
+        masked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "masked", b"masked", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

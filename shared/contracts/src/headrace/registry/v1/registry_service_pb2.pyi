@@ -1092,6 +1092,7 @@ class RecordFate(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     DELETED_UNREAD_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -1104,13 +1105,17 @@ class RecordFate(_message.Message):
     """Whether the pipeline was deleted since."""
     deleted_unread: _builtins.bool
     """Whether the record was deleted from its topic before the pipeline began to read there."""
+    left_out: _builtins.str
+    """Rule by which that dataset leaves it out of what is learned: contaminated (it nearly repeats a row of validation or
+    test) or nearDuplicates (an earlier one of training); empty when it does not.
+    """
     @_builtins.property
     def rejection(self) -> Global___RecordRejection:
         """Why it was rejected, and by which stage; unset unless it was."""
 
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Version]:
-        """Versions that learned from a dataset that holds it, oldest first."""
+        """Versions that learned from a dataset that holds it and does not leave it out, oldest first."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
@@ -1128,10 +1133,11 @@ class RecordFate(_message.Message):
         deleted: _builtins.bool = ...,
         deleted_unread: _builtins.bool = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
+        left_out: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "event_time", b"event_time", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "event_time", b"event_time", "left_out", b"left_out", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
