@@ -80,6 +80,7 @@ def test_datasets_as_json(headrace, full, canned):
         "spec_digest": canned.spec,
         "rows": {"train": 1257, "validation": 270, "test": 265},
         "rejected": {"range": 2, "type": 1},
+        "masked": {},
         "repeated_keys": 0,
         "late_rows": 0,
         "sources": [{"partition": 0, "start": 0, "end": 1800}],

@@ -31,7 +31,7 @@ from headrace_runtime.object_store import ObjectStore
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EVIL = "<script>alert(1)</script>"
 MANIFEST = {"best_epoch": 29, "parameters": 1443}
-REJECTED = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1}
+REJECTED = {"json": 1, "type": 1, "outOfRange": 1, "duplicates": 1, "contaminated": 5}
 
 
 def freeze(store: ObjectStore, spec: str, **same: str) -> DatasetFacts:
@@ -52,6 +52,7 @@ def dataset_of(manifest: Manifest) -> View:
         "dataset_id": manifest.dataset_id,
         "rows": {name: split.rows for name, split in manifest.splits.items()},
         "rejected": dict(manifest.provenance.rejected),
+        "masked": {"email": 1200, "phone": 3},
         "repeated_keys": 7,
         "late_rows": 12,
         "sources": [{"partition": 0, "start": 0, "end": 348}],
@@ -166,6 +167,9 @@ def test_a_dataset_is_told_whole(pages: dict[str, str], species: DatasetFacts) -
         assert word in text
     assert "bill_length_mm 2 (0.6%)" in text
     assert "rejected 4" in text
+    assert "left out 5 training rows that nearly repeat others" in text
+    assert "masked 1,203 email 1,200, phone 3" in text
+    assert "contaminated: a training row nearly repeats one of validation or test" in text
     assert "repeated keys 7 rows with the key of another row" in text
     assert "late 12 rows over a minute older than others before them" in text
 

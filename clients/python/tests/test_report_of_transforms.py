@@ -37,7 +37,8 @@ def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     writer.add(RecordChecker(pipeline.stream).check(lines, [0] * len(lines), range(len(lines))).batch)
     origin = Provenance(cluster_id="c", topic="penguins", topic_id="t", sources=(), clean_ranges=(), rejected={})
     manifest = only_dataset(writer.finish(origin), pipeline, store)
-    told = {"dataset_id": manifest.dataset_id, "rejected": {}, "repeated_keys": 0, "late_rows": 0, "sources": []}
+    told = {"dataset_id": manifest.dataset_id, "rejected": {}, "masked": {}, "sources": []}
+    told |= {"repeated_keys": 0, "late_rows": 0}
     told |= {"rows": {name: split.rows for name, split in manifest.splits.items()}}
     told |= {"freeze_time": "2026-05-17T14:30:00.000Z"}
 

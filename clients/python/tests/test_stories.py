@@ -176,6 +176,10 @@ def fates(registry, canned):
         messages.RecordFate(pipeline="d"),
         messages.RecordFate(pipeline="e", rejection=why, dataset_id=canned.digest("d"), split="test"),
         messages.RecordFate(pipeline="f", deleted_unread=True),
+        messages.RecordFate(
+            pipeline="g", dataset_id=canned.digest("d"), split="train", left_out="contaminated", versions=trained
+        ),
+        messages.RecordFate(pipeline="h", dataset_id=canned.digest("d"), split="train", left_out="new"),
     ]
     return registry
 
@@ -190,7 +194,10 @@ def test_fates_as_json(headrace, fates, canned):
         "left_out",
         "in_dataset",
         "deleted_unread",
+        "left_out",
+        "left_out",
     ]
+    assert [fate["left_out"] for fate in found[4:7]] == [None, None, "contaminated"]
     assert found[0]["rejection"] == {
         "stage": "ingestion",
         "rule": "type",
@@ -207,6 +214,7 @@ def test_fates_as_json(headrace, fates, canned):
         "dataset_id": None,
         "split": None,
         "event_time": None,
+        "left_out": None,
         "versions": [],
         "deleted": False,
     }
@@ -219,7 +227,12 @@ def test_fates_as_a_table(headrace, fates):
     assert "rejected by ingestion, rule type, field pixels: expected numbers [got text]" in text
     assert "train split of dataset dddddddddddd, learned by digits 1, event time 2025-11-29T00:00:00.250Z" in text
     assert "waiting" in text
-    assert "no dead letter tells why" in text
+    assert text.count("no dead letter tells why") == 1
+    left_out = (
+        "left out of the train split of dataset dddddddddddd (contaminated: it nearly repeats a row of validation"
+    )
+    assert f"{left_out} or test), learned by digits 1" in text
+    assert "(new: it nearly repeats another row)" in text
     assert "deleted unread it was deleted from the topic before the pipeline began to read there" in text
 
 

@@ -6,7 +6,8 @@ import json
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.pipeline_pb2 import PipelineTroubled
-from headrace_client import waiting
+from headrace_client import stages, waiting
+from headrace_data.near import CONTAMINATED, NEAR_DUPLICATES
 
 
 def test_what_is_wrong_is_told_once_and_is_no_movement(headrace, registry, canned, monkeypatch):
@@ -37,3 +38,13 @@ def test_rows_with_the_key_of_another_and_late_ones_are_told(headrace, registry,
     registry.states = [canned.state(dataset=dataset)]
     result = headrace("wait", "digits", "--until", "frozen", "--timeout", "20s")
     assert "1257 train, 270 validation, 265 test, 120 with the key of another row, 31 late" in result.stderr
+
+
+def test_what_is_left_out_of_training_is_told_apart_from_what_is_rejected() -> None:
+    assert stages.rejected_text({"type": 1, "contaminated": 2, "nearDuplicates": 3}) == (
+        "1 rejected (type 1), 5 left out of training (contaminated 2, nearDuplicates 3)"
+    )
+    assert stages.rejected_text({"nearDuplicates": 3}) == "3 left out of training (nearDuplicates 3)"
+    assert stages.masked_text({"phone": 1, "email": 2}) == "3 masked (email 2, phone 1)"
+    assert stages.rejected_text({}) == stages.masked_text({}) == ""
+    assert tuple(stages.LEFT_OUT) == (CONTAMINATED, NEAR_DUPLICATES)

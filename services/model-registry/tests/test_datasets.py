@@ -3,11 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from headrace_data.batches import arrow_schema
-from headrace_data.manifest import Provenance, Source
+from headrace_data.manifest import Manifest, Provenance, Source
 from headrace_data.segments import SegmentWriter
+from headrace_data.slices import without
 from headrace_data.spec import load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_model_registry.adapters.datasets import StoredDatasets
@@ -68,6 +70,22 @@ def test_a_row_is_found_by_topic_partition_and_offset(freeze, store):
     assert found.time == MOMENT
     for other in (RecordPlace("digits", 1, 7), RecordPlace("digits", 0, 300), RecordPlace("old.csv", 0, 7)):
         assert datasets.row_of(frozen, other) is None
+
+
+def test_a_row_that_training_leaves_out_is_told_of_with_the_rule(freeze, store, world):
+    frozen = freeze()
+    manifest = Manifest.from_json(store.get(frozen.manifest))
+    (taken,) = manifest.slices
+    wanted = {rule: np.arange(300) == offset for rule, offset in (("nearDuplicates", 7), ("contaminated", 9))}
+    parts = tuple(without(part, wanted) for part in taken.parts)
+    slices = (taken.model_copy(update={"parts": parts}),)
+    frozen = replace(frozen, manifest=store.put(manifest.model_copy(update={"slices": slices}).to_json()))
+    datasets = StoredDatasets(store)
+    found = [datasets.row_of(frozen, RecordPlace("digits", 0, offset)) for offset in (7, 8, 9, 300)]
+    assert found[0] == HeldRow("train", MOMENT, "nearDuplicates")
+    assert found[1] is not None
+    assert not found[1].left_out
+    assert found[2:] == [HeldRow("train", MOMENT, "contaminated"), None]
 
 
 def test_a_row_of_a_backfill_is_found_by_its_source(freeze, store):

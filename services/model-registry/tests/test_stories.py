@@ -42,8 +42,8 @@ class Kept:
 
     def row_of(self, frozen, place):
         self.asked.append(frozen.dataset_id)
-        split = self.rows.get((frozen.dataset_id, place))
-        return split and HeldRow(split, MOMENT)
+        split, _, left_out = self.rows.get((frozen.dataset_id, place), "").partition(" ")
+        return HeldRow(split, MOMENT, left_out) if split else None
 
 
 @pytest.fixture
@@ -222,6 +222,18 @@ def test_versions_of_every_window_with_the_record_are_named(story, kept, stories
     (found,) = stories.fates(HERE)
     assert (found.dataset_id, [version.ordinal for version in found.versions]) == (frozen[4].dataset_id, [1, 2])
     assert frozen[3].dataset_id not in kept.asked
+
+
+def test_versions_of_datasets_that_left_a_record_out_did_not_learn_from_it(story, kept, stories, world):
+    frozen = [world.frozen(story.applied, number) for number in (1, 2, 3)]
+    kept.rows = {(each.dataset_id, HERE): "train nearDuplicates" for each in frozen}
+    kept.rows[frozen[0].dataset_id, HERE] = "train"
+    for number in (1, 2):
+        story.release(number)
+    story.fail(3)
+    (found,) = stories.fates(HERE)
+    assert (found.dataset_id, found.split, found.left_out) == (frozen[2].dataset_id, "train", "nearDuplicates")
+    assert [version.ordinal for version in found.versions] == [1]
 
 
 def test_a_row_of_a_file_is_looked_for_in_every_window_since(story, kept, stories, ledger, world):

@@ -26,6 +26,9 @@ MEASURES = {
 }
 """The measurements of a run that a progress line shows, with their words."""
 
+LEFT_OUT = {"contaminated": "a row of validation or test", "nearDuplicates": "an earlier row"}
+"""What training rows nearly repeat that a dataset leaves out, by the rule by which it does."""
+
 
 class Goal(StrEnum):
     """What to wait for: the newest dataset frozen, a version trained on it, or that version released."""
@@ -98,11 +101,22 @@ def waiting_for(found: list[Stage]) -> str:
 
 
 def rejected_text(rejected: Mapping[str, int]) -> str:
-    """Return rejected records by rule, such as "3 rejected (range 2, type 1)"; empty when there are none."""
-    if not rejected:
-        return ""
-    rules = ", ".join(f"{rule} {count}" for rule, count in sorted(rejected.items()))
-    return f"{sum(rejected.values())} rejected ({rules})"
+    """Return records that are not in a dataset by rule, such as "3 rejected (range 2, type 1)"; empty for none.
+
+    Those that nearly repeat others are told of by themselves: "2 left out of training (nearDuplicates 2)".
+    """
+    told = {"rejected": rejected.keys() - LEFT_OUT.keys(), "left out of training": rejected.keys() & LEFT_OUT.keys()}
+    return _joined(*(_counted({rule: rejected[rule] for rule in rules}, word) for word, rules in told.items()))
+
+
+def masked_text(masked: Mapping[str, int]) -> str:
+    """Return what was masked in texts by kind, such as "3 masked (email 2, phone 1)"; empty for nothing."""
+    return _counted(masked, "masked")
+
+
+def _counted(counts: Mapping[str, int], word: str) -> str:
+    rules = ", ".join(f"{rule} {count}" for rule, count in sorted(counts.items()))
+    return f"{sum(counts.values())} {word} ({rules})" if counts else ""
 
 
 def duration_text(seconds: float) -> str:
@@ -121,7 +135,8 @@ def _records(state: messages.WatchPipelineResponse, counts: bool, pause_rows: in
     if counts:
         rows, rejected = state.dataset.frozen.rows, rejected_text(state.dataset.frozen.rejected)
         total = rows.train + rows.validation + rows.test
-        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected))
+        masked = masked_text(state.dataset.frozen.masked)
+        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected, masked))
     if not state.HasField("filling"):
         return Stage("records", Mark.WAITING, "none has come in yet")
     filling = state.filling

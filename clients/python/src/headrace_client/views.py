@@ -43,7 +43,7 @@ def pipeline_view(applied: PipelineApplied) -> View:
 
 
 def dataset_view(dataset: messages.Dataset) -> View:
-    """Return a frozen dataset: id, rows by split, rejected records by rule, the producers' ranges."""
+    """Return a frozen dataset: id, rows by split, what is not in it by rule, what is masked, the producers' ranges."""
     frozen = dataset.frozen
     return {
         "dataset_id": frozen.dataset_id,
@@ -51,6 +51,7 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "spec_digest": frozen.spec_digest,
         "rows": {"train": frozen.rows.train, "validation": frozen.rows.validation, "test": frozen.rows.test},
         "rejected": dict(sorted(frozen.rejected.items())),
+        "masked": dict(sorted(frozen.masked.items())),
         "repeated_keys": frozen.repeated_keys,
         "late_rows": frozen.late_rows,
         "sources": [{"partition": part.partition, "start": part.start, "end": part.end} for part in frozen.sources],
@@ -293,6 +294,7 @@ def fate_view(fate: messages.RecordFate) -> View:
         "dataset_id": fate.dataset_id or None,
         "split": fate.split or None,
         "event_time": _time(fate, "event_time"),
+        "left_out": fate.left_out or None,
         "versions": [version_view(version) for version in fate.versions],
         "deleted": fate.deleted,
     }
@@ -300,7 +302,7 @@ def fate_view(fate: messages.RecordFate) -> View:
 
 def _fate_word(fate: messages.RecordFate) -> str:
     if fate.dataset_id:
-        return "in_dataset"
+        return "left_out" if fate.left_out else "in_dataset"
     if fate.HasField("rejection"):
         return "rejected"
     if fate.deleted_unread:

@@ -11,7 +11,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, note, print_json, say
 from headrace_client.registry import RegistryClient
-from headrace_client.stages import rejected_text
+from headrace_client.stages import masked_text, rejected_text
 from headrace_client.views import dataset_view
 
 
@@ -42,6 +42,8 @@ def freeze(
     if as_json:
         print_json({"pipeline": pipeline, "request_id": dataset.frozen.request_id, "dataset": dataset_view(dataset)})
         return
-    rows, rejected = dataset.frozen.rows, rejected_text(dataset.frozen.rejected)
+    rows = dataset.frozen.rows
+    splits = f"{rows.train} train, {rows.validation} validation, {rows.test} test rows"
+    told = (splits, rejected_text(dataset.frozen.rejected), masked_text(dataset.frozen.masked))
     say(f"dataset {dataset.frozen.dataset_id}")
-    say(f"{rows.train} train, {rows.validation} validation, {rows.test} test rows{', ' + rejected if rejected else ''}")
+    say(", ".join(filter(None, told)))

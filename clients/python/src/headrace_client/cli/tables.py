@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from headrace_client.cli.output import coloured, plain, table
 from headrace_client.costs import cost_text, cpu_text, privacy_text, taken_by
 from headrace_client.doubts import doubts
+from headrace_client.stages import LEFT_OUT
 from headrace_client.trials import chosen_text, trial_rows
 from headrace_client.views import View, short_id
 
@@ -285,6 +286,9 @@ def _fate(view: View) -> str:
         versions = ", ".join(f"{version['model']} {version['ordinal']}" for version in view["versions"])
         learned = f"learned by {versions}" if view["split"] == "train" else f"of {versions}"
         held = [f"{view['split']} split of dataset {short_id(view['dataset_id'])}"]
+        if view["left_out"]:
+            repeated = LEFT_OUT.get(view["left_out"], "another row")
+            held = [f"left out of the {held[0]} ({view['left_out']}: it nearly repeats {repeated})"]
         held += [learned] if versions else []
         held += [f"event time {view['event_time']}"] if view["event_time"] else []
         told.append(", ".join(held))
@@ -292,7 +296,7 @@ def _fate(view: View) -> str:
         told.append("no dataset has been cut from its range yet")
     if view["fate"] == "deleted_unread":
         told.append("it was deleted from the topic before the pipeline began to read there")
-    if view["fate"] == "left_out":
+    if view["fate"] == "left_out" and not view["left_out"]:
         told.append("a dataset was cut from its range without it, and no dead letter tells why any more")
     return "; ".join(told)
 

@@ -20,6 +20,7 @@ from headrace_client.report.facts import Array, DatasetFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
+from headrace_client.stages import LEFT_OUT
 from headrace_client.views import short_id
 
 MOST_COLUMNS: Final = 60
@@ -42,6 +43,9 @@ _RULES: Final = {
     "time": "the field of the event time holds none",
     "future": "the event time lies too far ahead",
     "oversized": "the record is too large",
+    "personal": "a text holds personal data",
+    "contaminated": "a training row nearly repeats one of validation or test",
+    "nearDuplicates": "a training row nearly repeats an earlier one",
 }
 _TIMES: Final = {
     "create": "set by the producer",
@@ -54,7 +58,8 @@ _TIMES: Final = {
 def dataset_page(facts: DatasetFacts) -> str:
     """Return the report of a dataset as an HTML document."""
     dataset, manifest = facts.dataset, facts.manifest
-    rejected = sum(dataset["rejected"].values())
+    left_out = sum(count for rule, count in dataset["rejected"].items() if rule in LEFT_OUT)
+    rejected = sum(dataset["rejected"].values()) - left_out
     rows = manifest.rows
     tiles = [
         page.Tile("rows", f"{rows:,}"),
@@ -62,6 +67,11 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("features", str(len(manifest.features)), _inputs(facts)),
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
+    if left_out:
+        tiles.append(page.Tile("left out", f"{left_out:,}", "training rows that nearly repeat others"))
+    if masked := sum(dataset["masked"].values()):
+        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
+        tiles.append(page.Tile("masked", f"{masked:,}", told))
     if repeated := dataset["repeated_keys"]:
         tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
     if late := dataset["late_rows"]:

@@ -5,7 +5,8 @@ from headrace_data.batches import OFFSET, TIME
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
 from headrace_data.manifest import Manifest, Part, Source
-from headrace_data.parts import Blob
+from headrace_data.parts import Blob, read_columns
+from headrace_data.slices import left_out_by
 from headrace_runtime.errors import Corrupt, NotFound
 from headrace_runtime.object_store import ObjectStore
 
@@ -35,10 +36,20 @@ class StoredDatasets:
                 row = pc.index(rows.column(OFFSET), place.offset).as_py()
                 if row >= 0:
                     return HeldRow(split, rows.column(TIME)[row].as_py())
+            return self._left_out(held, place)
         except NotFound:
             return None
         except DataError as error:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
+
+    def _left_out(self, held: Manifest, place: RecordPlace) -> HeldRow | None:
+        """Return the row of a record that training leaves out, as it nearly repeats another, None when it is none."""
+        for part in held.parts:
+            for rule in part.left_out:
+                rows = read_columns(part, [OFFSET, TIME], self._parts)
+                row = pc.index(rows.column(OFFSET), place.offset).as_py()
+                if row >= 0 and left_out_by(rule, part)[row]:
+                    return HeldRow("train", rows.column(TIME)[row].as_py(), rule)
         return None
 
 

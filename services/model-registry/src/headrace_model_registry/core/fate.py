@@ -34,10 +34,14 @@ class RecordRejection:
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """The row of a dataset that a record became: the split that it is in, and its event time where it has one."""
+    """The row of a dataset that a record became: the split that it is in, and its event time where it has one.
+
+    `left_out` is the rule by which the dataset leaves it out of what is learned; empty when it does not.
+    """
 
     split: str
     time: datetime | None = None
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class RecordFate:
     dataset_id: str
     split: str
     versions: tuple[Version, ...]
-    """Those that learned from a dataset that holds it, oldest first."""
+    """Those that learned from a dataset that holds it and does not leave it out, oldest first."""
     waiting: bool
     deleted: bool = False
     """Whether the pipeline was deleted since."""
@@ -60,6 +64,8 @@ class RecordFate:
     """Whether the record was deleted from its topic before the pipeline began to read there."""
     event_time: datetime | None = None
     """The event time of its row; None where no dataset holds it, or the row has none."""
+    left_out: str = ""
+    """The rule by which the dataset leaves it out of what is learned; empty when it does not."""
 
 
 def readers(catalogue: Catalogue, topic: str) -> list[str]:
@@ -111,7 +117,7 @@ def fate(
         gone = unknown and place.offset < beginning and _began_after(catalogue, pipeline, place)
         return RecordFate(pipeline, rejection, "", "", (), unknown and not gone, deleted, gone)
     dataset, row = held[0]
-    learned = {each.frozen.dataset_id for each, _ in held}
+    learned = {each.frozen.dataset_id for each, row in held if not row.left_out}
     trained = tuple(version for version in _versions(catalogue, pipeline) if version.trained.dataset_id in learned)
     return RecordFate(
         pipeline,
@@ -122,6 +128,7 @@ def fate(
         waiting=False,
         deleted=deleted,
         event_time=row.time,
+        left_out=row.left_out,
     )
 
 
