@@ -19,7 +19,7 @@ from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
-from headrace_runtime.errors import DeadlineExceeded, InvalidInput
+from headrace_runtime.errors import DeadlineExceeded, InvalidInput, Overloaded
 from headrace_runtime.rpc.admission import Capacity
 
 MakeRelease = Callable[..., Release]
@@ -61,13 +61,16 @@ class World:
     def serve(self, model: Any, speed: Speed) -> None:
         self.shelf.put(LoadedVersion(self._release, model, speed, answer_prefix(self._release)))
 
-    def infer(self, version: str = "", **limits: dict[str, Any]) -> Any:
+    def request(self, version: str = "", **limits: dict[str, Any]) -> bytes:
         request = oip.ModelInferRequest(model_name="digits", model_version=version)
         request.inputs.add(name="pixels", datatype="FP32", shape=ROW.shape)
         request.raw_input_contents.append(ROW.tobytes())
         for name, value in limits.items():
             request.parameters[name].CopyFrom(oip.InferParameter(**value))
-        sent = request.SerializeToString()
+        return bytes(request.SerializeToString())
+
+    def infer(self, version: str = "", **limits: dict[str, Any]) -> Any:
+        sent = self.request(version, **limits)
         answer = self.plane.infer_now(sent, Context()) or asyncio.run(self.plane.call("ModelInfer", sent, Context()))
         return oip.ModelInferResponse.FromString(answer).parameters["variant"].string_param
 
@@ -92,6 +95,31 @@ def test_a_timeout_of_zero_is_none(world: World) -> None:
     assert world.infer(timeout={"uint64_param": 0}, priority={"uint64_param": 0}) == "fp32"
 
 
+def test_an_urgent_call_passes_those_that_wait(world: World) -> None:
+    """It is let in where a usual one would wait for too long, and computed before those that came earlier."""
+    waiting = Waiting(world.model)
+    world.serve(waiting, Speed(40.0, 0.0))  # of the 60 s that a call may wait
+    world.compute._admission._capacity = Capacity(calls=9, wait_s=60.0)
+    ended: list[int] = []
+
+    async def call(priority: int) -> None:
+        await world.plane.call("ModelInfer", world.request(priority={"uint64_param": priority}), Context())
+        ended.append(priority)
+
+    async def story() -> None:
+        calls = [asyncio.create_task(call(each)) for each in (0, 5)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match=r"2 calls wait already, one more would for 80\.00 s"):
+            await call(5)
+        calls.append(asyncio.create_task(call(1)))
+        await asyncio.sleep(0)
+        waiting.go_on.set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(story())
+    assert ended == [0, 1, 5]
+
+
 def test_a_timeout_holds_for_calls_that_repeat_themselves(world: World) -> None:
     for _ in range(3):
         with pytest.raises(DeadlineExceeded):
@@ -101,7 +129,7 @@ def test_a_timeout_holds_for_calls_that_repeat_themselves(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("priority", {"uint64_param": 1}, "expected 0, got 1: calls are answered as they come"),
+        ("priority", {"uint64_param": 6}, r"expected 1 \(first\) to 5 \(last\), or 0, got 6"),
         ("priority", {"string_param": "high"}, r"expected a number from 0 .* got string_param"),
         ("timeout", {"int64_param": -1}, "expected a number from 0"),
         ("timeout", {"double_param": 1.5}, r"expected a number from 0 .* got double_param"),

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -26,7 +27,7 @@ from headrace_inference.transport.pieces import request_of
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_runtime.cache.redis_cache import Lookup, Outcome
-from headrace_runtime.errors import InvalidInput, Overloaded
+from headrace_runtime.errors import DeadlineExceeded, InvalidInput, Overloaded
 from headrace_runtime.rpc.admission import Capacity
 from opentelemetry import trace
 from opentelemetry.context import Context as Cause
@@ -253,15 +254,51 @@ def test_no_more_wait_than_may(replica: Any, make_release: MakeRelease) -> None:
 
     async def crowd() -> None:
         begins = [begun(language, ask_for(200)) for _ in range(3)]
-        for each in begins:
+        for each in begins[:2]:
             await anext(each)
+        third = asyncio.ensure_future(anext(begins[2]))
+        await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             language.check("words", ask_for(1), 100, None)
         assert language.strain(None) >= 1
-        for each in begins:
+        for each in begins[:2]:
             await each.aclose()  # type: ignore[attr-defined]
+        assert await third
+        await begins[2].aclose()  # type: ignore[attr-defined]
 
     asyncio.run(crowd())
+
+
+def test_who_waits_is_answered_by_priority_and_then_by_arrival(replica: Any, make_release: MakeRelease) -> None:
+    language = World(replica, make_release, Bounds(seconds=30.0), answers=1).language
+    language._admission._capacity, language.token_s = Capacity(100, 10.0), 1e-6
+    ended: list[str] = []
+
+    async def call(name: str, priority: int, seconds: float | None = None) -> None:
+        ask = replace(ask_for(2), priority=priority)
+        try:
+            async with language.answering("words", ask, 100, seconds) as answer:
+                assert [piece async for piece in answer]
+        except DeadlineExceeded:
+            name += " late"
+        ended.append(name)
+
+    async def crowd() -> None:
+        first = begun(language, ask_for(1000))
+        await anext(first)
+        named = [("c", 3), ("e", 5), ("d", 3), ("b", 2), ("a", 1)]
+        calls = [asyncio.create_task(call(*each)) for each in named]
+        gone = asyncio.create_task(call("gone", 1))
+        short = asyncio.create_task(call("short", 4, 0.05))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await short
+        await first.aclose()  # type: ignore[attr-defined]
+        await asyncio.gather(*calls)
+
+    asyncio.run(crowd())
+    assert ended == ["short late", *"abcde"]
+    assert (language._begun, len(language._turns), language._admission.calls) == (0, 0, 0)
 
 
 def test_a_file_that_the_engine_does_not_know_is_refused_with_the_reason(replica: Any) -> None:

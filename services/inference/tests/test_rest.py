@@ -146,7 +146,7 @@ BAD: list[tuple[Any, str]] = [
     ({"inputs": [pixels(parameters={"binary_data_size": 4}, name="pixels")]}, "Inference-Header-Content-Length"),
     ({"inputs": [pixels(), pixels()]}, "each name once"),
     ({"inputs": [pixels()], "outputs": [{"name": "nope"}]}, "output 'nope'"),
-    ({"inputs": [pixels()], "parameters": {"priority": 3}}, "priority"),
+    ({"inputs": [pixels()], "parameters": {"priority": 6}}, "priority"),
     ({"inputs": [pixels()], "parameters": {"binary_data_output": 1}}, "true or false"),
     ({"inputs": [pixels(data=json.loads("[" * 500 + "]" * 500), shape=[1, 1, 1])]}, "got a list"),
     ({"model_name": "other", "inputs": [pixels()]}, "as in the path"),

@@ -54,7 +54,7 @@ def test_works_are_the_same_here_and_there() -> None:
 
 def test_what_is_wrong_is_told_in_the_same_words() -> None:
     async def story(opened: Beside) -> None:
-        wrong = body(10_000, priority=1)
+        wrong = body(10_000, priority=6)
         with pytest.raises(InvalidInput) as there:
             await opened.do("call", CALL, wrong)
         with pytest.raises(InvalidInput) as here:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace import open_inference as oip
 from headrace_engines.errors import EngineDied, Unanswerable
 from headrace_engines.generator import EngineLoad, Message, Piece, Sampling
 from headrace_inference.adapters.language import Language
@@ -267,9 +269,11 @@ def test_everything_that_is_said_of_tokens_reaches_the_engine(server: Server) ->
         response_format={"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": schema}},
         user="somebody",
         n=1,
+        priority=1,
     )
     assert status == 200
     ((_, sampling),) = server.written.asked
+    assert oip.ModelInferRequest.FromString(server.rest.log.seen[-1].request).parameters["priority"].uint64_param == 1
     assert sampling == Sampling(2, 0.5, 0.9, 0, 7, ("x", "y"), json.dumps(schema), False, -0.25, 0.25)
 
 
@@ -293,6 +297,7 @@ CHAT = {"model": "words", "messages": [{"role": "user", "content": "a"}]}
         ({"max_tokens": 0}, "max_tokens", "expected 1 to"),
         ({"max_tokens": "3"}, "max_tokens", "a whole number"),
         ({"temperature": 3}, "temperature", "expected 0"),
+        ({"priority": 6}, "priority", "expected 1 .first. to 5 .last., or 0, got 6"),
         ({"stop": [1]}, "stop", "a text or a list of texts"),
         ({"stream": False, "stream_options": {}}, "stream_options", "none beside stream"),
         ({"stream": True, "stream_options": {"x": 1}}, "stream_options", "no such field"),
@@ -310,8 +315,6 @@ CHAT = {"model": "words", "messages": [{"role": "user", "content": "a"}]}
     ],
 )
 def test_what_cannot_be_done_is_said_in_openais_shape(server: Server, more: Any, param: str | None, told: str) -> None:
-    import re
-
     for stream in {False, more.get("stream", True)}:
         status, answer = server.post("/v1/chat/completions", CHAT | {"stream": stream} | more)
         assert status == 400, answer

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from headrace_engines.generator import Message, Piece
+from headrace_runtime.rpc.admission import NORMAL
 from opentelemetry.context import Context
 
 from headrace_inference.core.flights import Left
@@ -40,7 +41,9 @@ class Model(Protocol):
 class Computing(Protocol):
     """Where models are computed."""
 
-    def check(self, version: LoadedVersion, rows: int, size_bytes: int, left_s: float | None) -> None:
+    def check(
+        self, version: LoadedVersion, rows: int, size_bytes: int, left_s: float | None, priority: int = NORMAL
+    ) -> None:
         """Raise when a call of so many rows and bytes could not be computed in time, from any thread."""
 
     def strain(self, version: LoadedVersion, left_s: float | None) -> float:
@@ -54,6 +57,7 @@ class Computing(Protocol):
         rows: int,
         size_bytes: int,
         left_s: Left,
+        priority: int = NORMAL,
     ) -> tuple[list[Array], float]:
         """Return the outputs named, and the seconds that the call waited. Raises what `check` raises."""
 
@@ -89,10 +93,10 @@ class Language(Protocol):
     def let_go(self) -> None:
         """Keep it no longer."""
 
-    def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None) -> None:
+    def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None, priority: int = NORMAL) -> None:
         """Raise when a call could not be answered in time: Overloaded with the reason, or DeadlineExceeded.
 
-        `ask` is None for a call of which nothing but its size is known.
+        `ask` is None for a call of which nothing but its size is known, and the priority that it may have.
         """
 
     def strain(self, left_s: float | None) -> float:

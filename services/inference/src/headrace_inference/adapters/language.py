@@ -14,7 +14,8 @@ from typing import Final
 from headrace_engines import errors as engine
 from headrace_engines.generator import CANCELLED, EngineLoad, Generator, Message, Piece, Running
 from headrace_runtime import errors
-from headrace_runtime.rpc.admission import Admission, Capacity, Reason
+from headrace_runtime.rpc.admission import NORMAL, Admission, Capacity, Reason
+from headrace_runtime.rpc.turns import Turns
 
 from headrace_inference.core import metrics
 from headrace_inference.core.generation import TEXT_INPUT, Ask, Bounds
@@ -40,8 +41,9 @@ _ERRORS: Final = {
 class Language:
     """A generator, and the calls that it has. `token_s` is how long a token of an answer takes that is made alone.
 
-    The engine takes `answers` at once. A call is admitted when what runs and waits, in tokens that are predicted, and
-    the memory for keys and values leave it enough of its time. Used in one event loop, but for `check` and `strain`.
+    The engine takes `answers` at once; others wait for their turn here, as the engine's own line has no priorities. A
+    call is admitted when what runs and waits, in tokens that are predicted, and the memory for keys and values leave it
+    enough of its time. Used in one event loop, but for `check` and `strain`.
     """
 
     def __init__(
@@ -52,6 +54,9 @@ class Language:
         self._answers = answers
         # A unit of work is what takes a second for one caller; with others beside it takes longer, which is learnt.
         self._admission = Admission(capacity, answers)
+        self._turns: Turns[asyncio.Future[None]] = Turns(capacity.wait_s)
+        self._begun = 0
+        """Answers that the engine has, or is being given."""
         self.token_s = token_s
         self._share = 1.0
         """Share of its most tokens that an answer has."""
@@ -87,18 +92,18 @@ class Language:
         """End the engine in a thread: whoever let go of it last may be the event loop."""
         threading.Thread(target=self.generator.close, name="end of an engine", daemon=True).start()
 
-    def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None) -> None:
+    def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None, priority: int = NORMAL) -> None:
         """Raise when a call could not be answered in time: Overloaded with the reason, or DeadlineExceeded.
 
-        From any thread; `ask` is None for a call of which nothing but its size is known.
+        From any thread; `ask` is None for a call of which nothing but its size and priority is known.
         """
         load, work_s = self._look(), self._work_s(ask)
         limit_s = min(self.bounds.seconds, math.inf if left_s is None else left_s)
-        reason = self._admission.refusal(work_s, size_bytes, left_s, time.monotonic())
+        reason = self._admission.refusal(work_s, size_bytes, left_s, time.monotonic(), priority)
         if reason is Reason.LATE:
             raise errors.DeadlineExceeded(f"model {model!r}: the deadline passed before the model was asked")
-        calls, wait_s = self._admission.calls, self._admission.wait_s
-        takes_s = wait_s + work_s * (1 + self._crowding * calls)
+        calls, wait_s = self._admission.calls, self._admission.wait_of(priority)
+        takes_s = wait_s + work_s * (1 + self._crowding * min(calls, self._admission.lanes))
         if reason is Reason.OVERLOADED or (calls and takes_s > limit_s):
             held = (
                 f"{calls} answers are made or wait, {load.cache_used:.0%} of the memory for keys and values is in use"
@@ -124,38 +129,69 @@ class Language:
 
         Raises what `check` raises, InvalidInput for a prompt that does not fit, Unavailable when the engine died.
         """
-        self.check(model, ask, size_bytes, left_s)
-        began_s, work_s, before = time.monotonic(), self._work_s(ask), self._admission.calls
+        self.check(model, ask, size_bytes, left_s, ask.priority)
+        came_s, work_s = time.monotonic(), self._work_s(ask)
         limit_s = min(self.bounds.seconds, math.inf if left_s is None else left_s)
-        self._admission.begin(work_s, size_bytes, began_s)
+        self._admission.begin(work_s, size_bytes, came_s, ask.priority)
         line = _Line(model, limit_s)
-        running: Running | None = None
         try:
-            running = await self._start(model, ask, line, limit_s)
-            self._check_prompt(running.prompt_tokens)
-            self._tell(model)
-            yield Answering(line, running.prompt_tokens, time.monotonic() - began_s)
+            async with self._place(ask, line), self._running(model, ask, line) as running:
+                yield Answering(line, running.prompt_tokens, time.monotonic() - came_s)
         finally:
             line.close()
-            if running is not None and not line.ended:
-                running.cancel()
-            self._admission.end(work_s, size_bytes)
+            self._admission.end(work_s, size_bytes, ask.priority)
             self._tell(model)
-            if line.ended:
-                beside = (before + self._admission.calls) / 2
-                self._learn(ask, line.tokens, time.monotonic() - began_s, beside)
 
-    async def _start(self, model: str, ask: Ask, line: _Line, limit_s: float) -> Running:
+    @asynccontextmanager
+    async def _place(self, ask: Ask, line: _Line) -> AsyncIterator[None]:
+        """Wait for a place in the engine, and keep it."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.add(turn, ask.priority, time.monotonic())
+        try:
+            self._hand_out()
+            async with line.limit():
+                await turn
+            yield
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._begun -= 1
+            else:
+                self._turns.leave(turn)
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give the places that are free to those whose turn it is."""
+        self._look()
+        while self._turns and self._begun < self._admission.lanes:
+            turn = self._turns.next()
+            if not turn.done():  # by who waits no longer
+                turn.set_result(None)
+                self._begun += 1
+
+    @asynccontextmanager
+    async def _running(self, model: str, ask: Ask, line: _Line) -> AsyncIterator[Running]:
+        """Begin an answer; cancel what is left of it, or learn of the whole."""
+        began_s, before = time.monotonic(), self._begun - 1
+        running = await self._start(model, ask, line)
+        try:
+            self._check_prompt(running.prompt_tokens)
+            self._tell(model)
+            yield running
+        finally:
+            if line.ended:
+                beside = (before + self._begun - 1) / 2
+                self._learn(ask, line.tokens, time.monotonic() - began_s, beside)
+            else:
+                running.cancel()
+
+    async def _start(self, model: str, ask: Ask, line: _Line) -> Running:
         """Hand a prompt to the engine, which may take as long as a step of it."""
         start = partial(self.generator.start, ask.prompt, ask.sampling, line.tell, line.tell)
         starting = asyncio.ensure_future(asyncio.to_thread(start))
         try:
-            async with asyncio.timeout(limit_s):
+            async with line.limit():
                 return await asyncio.shield(starting)
-        except TimeoutError as error:
-            starting.add_done_callback(_give_up)
-            raise _late(model, limit_s) from error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, errors.DeadlineExceeded):
             starting.add_done_callback(_give_up)
             raise
         except engine.Busy as error:
@@ -166,7 +202,7 @@ class Language:
     def _tell(self, model: str) -> None:
         load, told = self.generator.load(), metrics.of_language(model)
         told.running.set(load.running)
-        told.waiting.set(load.waiting)
+        told.waiting.set(load.waiting + len(self._turns))
         told.cache_used.set(load.cache_used)
 
     def _check_prompt(self, tokens: int) -> None:
@@ -218,10 +254,20 @@ class _Line:
         self._model = model
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[Piece | Exception] = asyncio.Queue()
-        self._timer = self._loop.call_later(limit_s, self._items.put_nowait, _late(model, limit_s))
+        self._late = errors.DeadlineExceeded(f"model {model!r}: the answer was not whole after {limit_s:.3g} s")
+        self._timer = self._loop.call_later(limit_s, self._items.put_nowait, self._late)
         self.tokens = 0
         self.ended = False
         """Whether the answer is whole."""
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """End what is awaited within, with DeadlineExceeded, when the answer's time is over."""
+        try:
+            async with asyncio.timeout_at(self._timer.when()):
+                yield
+        except TimeoutError as error:
+            raise self._late from error
 
     def tell(self, item: Piece | Exception) -> None:
         """Take what comes next, from any thread."""
@@ -244,10 +290,6 @@ class _Line:
     def close(self) -> None:
         """Let the time limit go."""
         self._timer.cancel()
-
-
-def _late(model: str, limit_s: float) -> errors.DeadlineExceeded:
-    return errors.DeadlineExceeded(f"model {model!r}: the answer was not whole after {limit_s:.3g} s")
 
 
 def _translated(model: str, error: Exception) -> Exception:

@@ -15,6 +15,7 @@ import numpy as np
 from headrace_engines.errors import Unanswerable
 from headrace_engines.generator import Message, Piece, Sampling
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.rpc.admission import NORMAL
 
 from headrace_inference.core.signature import Signature, TensorSpec
 from headrace_inference.core.tensors import BOOL, BYTES, DATATYPES, Array
@@ -65,6 +66,7 @@ class Ask:
     sampling: Sampling
     streamed: bool
     """Whether the answer is wanted piece by piece."""
+    priority: int = NORMAL
 
     @property
     def repeats(self) -> bool:
@@ -95,7 +97,7 @@ def signature() -> Signature:
     return Signature(inputs, outputs, max_rows=1)
 
 
-def ask_of(arrays: Mapping[str, Array], bounds: Bounds) -> Ask:
+def ask_of(arrays: Mapping[str, Array], bounds: Bounds, priority: int = NORMAL) -> Ask:
     """Return what a call asks for, of arrays that fit the signature.
 
     Raises InvalidInput that names a parameter, what was expected and what came.
@@ -103,7 +105,7 @@ def ask_of(arrays: Mapping[str, Array], bounds: Bounds) -> Ask:
     prompt = str(arrays[TEXT_INPUT][0])
     if (size := len(prompt.encode())) > bounds.prompt_tokens * _MOST_TOKEN_BYTES:
         raise InvalidInput(f"input {TEXT_INPUT!r}: expected at most {bounds.prompt_tokens} tokens, got {size} bytes")
-    return Ask(prompt, sampling_of(str(arrays[SAMPLING][0]), bounds), bool(arrays[STREAM][0]))
+    return Ask(prompt, sampling_of(str(arrays[SAMPLING][0]), bounds), bool(arrays[STREAM][0]), priority)
 
 
 def sampling_of(parameters: str, bounds: Bounds) -> Sampling:

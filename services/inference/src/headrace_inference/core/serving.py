@@ -164,8 +164,8 @@ class Serving:
         finally:
             version.language.let_go()
 
-    def look_ahead(self, asked: Asked, name: str, version_name: str) -> None:
-        """Refuse a call by its model's name and its size, before anything else of it is read.
+    def look_ahead(self, asked: Asked, name: str, version_name: str, priority: int) -> None:
+        """Refuse a call by its model's name, its size and the highest priority that it may have, before it is read.
 
         A call whose answer may be kept in Redis is not refused for want of time: an answer that is there costs none.
         Does nothing for an unknown name.
@@ -177,9 +177,9 @@ class Serving:
         if not version.cached:
             left_s = asked.context.time_remaining()
             if version.language is None:
-                self._compute.check(version, 1, asked.size_bytes, left_s)
+                self._compute.check(version, 1, asked.size_bytes, left_s, priority)
             else:
-                version.language.check(name, None, asked.size_bytes, left_s)
+                version.language.check(name, None, asked.size_bytes, left_s, priority)
 
     def open(self, asked: Asked, name: str, version_name: str) -> LoadedVersion:
         """Return the version that a call asks, and remember that it did."""
@@ -205,11 +205,12 @@ class Serving:
         if version.language is not None:
             if call.explain:
                 raise InvalidInput(f"model {call.model!r}: an answer of a model of language is not explained")
-            ask = asked.ask = ask_of(arrays, version.language.bounds)
+            ask = asked.ask = ask_of(arrays, version.language.bounds, call.priority)
         elif call.chat:
             raise InvalidInput(f"model {call.model!r}: expected a model of language for a conversation")
         read_s = time.perf_counter() - asked.started
-        return Work(version, statistics, arrays, outputs, signature.rows(arrays), asked.size_bytes, read_s, ask)
+        rows = signature.rows(arrays)
+        return Work(version, statistics, arrays, outputs, rows, asked.size_bytes, read_s, ask, call.priority)
 
     async def _outputs(self, work: Work, left_s: Left) -> Found:
         """Return the outputs' part of the answer."""
@@ -284,7 +285,7 @@ class Serving:
         started = time.perf_counter()
         with child_span(names.SPAN_INFER):
             results, queue_s = await self._compute.run(
-                work.version, work.arrays, work.outputs, work.rows, work.size_bytes, left_s
+                work.version, work.arrays, work.outputs, work.rows, work.size_bytes, left_s, work.priority
             )
         return self._outputs_part(work, results, time.perf_counter() - started - queue_s, queue_s)
 
@@ -302,6 +303,7 @@ class Serving:
                 occlusion.rows,
                 occlusion.size_bytes,
                 left_s,
+                work.priority,
             )
         tensors = occlusion.tensors(signature, dict(zip(work.outputs, results, strict=True)))
         return self._part_of(work, tensors, time.perf_counter() - started - queue_s, queue_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from headrace_runtime.errors import InvalidInput, TooLarge
+from headrace_runtime.rpc.admission import NORMAL
 
 from headrace_inference.core.tensors import (
     BOOL,
@@ -74,6 +75,8 @@ class Call:
     """Whether the answer comes with what each value of the row adds to it."""
     chat: bool = False
     """Whether the prompt of a model of language is a conversation, as JSON."""
+    priority: int = NORMAL
+    """Whose turn it is among calls that wait, from `FIRST` to `LAST`."""
 
 
 class Signature:

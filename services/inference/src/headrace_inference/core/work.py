@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from headrace_runtime.rpc.admission import NORMAL
+
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.generation import Ask, Usage, messages_of
 from headrace_inference.core.quickness import may_be_shared
@@ -28,6 +30,7 @@ class Work:
     """Seconds that it took to read the call."""
     ask: Ask | None = None
     """What is asked of a model of language."""
+    priority: int = NORMAL
 
     _key: bytes = b""
 

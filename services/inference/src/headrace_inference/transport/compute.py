@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from headrace_runtime.errors import Overloaded
-from headrace_runtime.rpc.admission import Admission, Capacity, Reason
+from headrace_runtime.rpc.admission import NORMAL, Admission, Capacity, Reason
+from headrace_runtime.rpc.turns import Turns
 
 from headrace_inference.core.flights import Left
 from headrace_inference.core.quickness import check_deadline, is_quick, late
@@ -27,8 +28,12 @@ class Compute:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         # A unit of work is what takes a second when a model is warmed; under load it takes longer, which is learnt.
         self._admission = Admission(capacity, lanes=threads)
+        # A level is worth the longest wait: until then what is more urgent goes first, and nobody waits much longer.
+        self._turns: Turns[_Job] = Turns(capacity.wait_s)
 
-    def check(self, version: LoadedVersion, rows: int, size_bytes: int, left_s: float | None) -> None:
+    def check(
+        self, version: LoadedVersion, rows: int, size_bytes: int, left_s: float | None, priority: int = NORMAL
+    ) -> None:
         """Raise when a call of so many rows and bytes could not be computed in time, from any thread.
 
         `left_s` is the time until the caller stops waiting, in seconds. Raises DeadlineExceeded when that is over, and
@@ -38,9 +43,9 @@ class Compute:
             check_deadline(version, left_s)
             return
         admission = self._admission
-        reason = admission.refusal(version.speed.of(rows), size_bytes, left_s, time.monotonic())
+        reason = admission.refusal(version.speed.of(rows), size_bytes, left_s, time.monotonic(), priority)
         if reason is Reason.OVERLOADED:
-            wait_s = admission.wait_s
+            wait_s = admission.wait_of(priority)
             waiting = f"{admission.calls} calls wait already, one more would for {wait_s:.2f} s"
             raise Overloaded(f"model {version.release.model!r}: {waiting}", wait_s)
         if reason is not None:
@@ -60,6 +65,7 @@ class Compute:
         rows: int,
         size_bytes: int,
         left_s: Left,
+        priority: int = NORMAL,
     ) -> tuple[list[Array], float]:
         """Return the outputs named, and the seconds that the call waited for a thread.
 
@@ -69,13 +75,15 @@ class Compute:
         Raises what `check` raises, and DeadlineExceeded when the model could not answer in time any more once the
         call's turn came.
         """
-        self.check(version, rows, size_bytes, left_s())
+        self.check(version, rows, size_bytes, left_s(), priority)
         if is_quick(version, rows):
             return version.model.run(arrays, outputs), 0.0
-        job = _Job(version, arrays, outputs, rows, left_s)
-        self._admission.begin(job.work_s, size_bytes, time.monotonic())
-        computing = asyncio.get_running_loop().run_in_executor(self._pool, job.run)
-        computing.add_done_callback(partial(self._ended, job, size_bytes))
+        job, now_s = _Job(version, arrays, outputs, rows, left_s), time.monotonic()
+        self._admission.begin(job.work_s, size_bytes, now_s, priority)
+        self._turns.add(job, priority, now_s)
+        self._pool.submit(self._compute_next)
+        computing = asyncio.wrap_future(job.found)
+        computing.add_done_callback(partial(self._ended, job, size_bytes, priority))
         try:
             # A caller that leaves gives up its answer and not its place, which a thread or the queue still holds.
             return await asyncio.shield(computing)
@@ -83,8 +91,20 @@ class Compute:
             job.give_up()
             raise
 
-    def _ended(self, job: _Job, size_bytes: int, computing: asyncio.Future[tuple[list[Array], float]]) -> None:
-        self._admission.end(job.work_s, size_bytes)
+    def _compute_next(self) -> None:
+        """Compute the call whose turn it is, in a thread: there are as many turns as calls."""
+        job = self._turns.next()
+        if not job.found.set_running_or_notify_cancel():
+            return
+        try:
+            job.found.set_result(job.run())
+        except BaseException as error:  # whatever it is, who waits for it is told
+            job.found.set_exception(error)
+
+    def _ended(
+        self, job: _Job, size_bytes: int, priority: int, computing: asyncio.Future[tuple[list[Array], float]]
+    ) -> None:
+        self._admission.end(job.work_s, size_bytes, priority)
         if job.took_s:
             self._admission.learn(job.work_s, job.took_s)
         if not computing.cancelled():
@@ -93,6 +113,8 @@ class Compute:
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._pool.shutdown(cancel_futures=True)
+        while self._turns:
+            self._turns.next().found.cancel()
 
 
 class _Job:
@@ -115,6 +137,8 @@ class _Job:
         """How long it should take, in seconds."""
         self.took_s = 0.0
         """How long it took; 0 when the model was not asked."""
+        self.found: Future[tuple[list[Array], float]] = Future()
+        """What `run` returned or raised, in the thread whose turn it was."""
 
     def give_up(self) -> None:
         """Compute nothing, unless it has begun, and keep no arrays."""

@@ -13,6 +13,7 @@ from headrace.events.v1 import artifact_pb2, model_pb2, prediction_pb2
 from headrace_engines.properties import DEPENDENT
 from headrace_runtime.errors import InvalidInput, Unprocessable
 from headrace_runtime.object_store import is_digest
+from headrace_runtime.rpc.admission import FIRST, LAST, NORMAL
 
 from headrace_inference.core import occlusion
 from headrace_inference.core.classification import top_classes
@@ -25,6 +26,8 @@ from headrace_inference.core.tensors import BYTES, DATATYPES, InputTensor, Outpu
 _UNSUPPORTED = {
     "shared_memory_region": "shared memory is not supported, send the contents",
 }
+_LEADING = 1024
+"""Bytes of a call in which its names and parameters stand, before its tensors."""
 TIMEOUT = "timeout"
 PRIORITY = "priority"
 EXPLAIN = "explain"
@@ -65,17 +68,31 @@ def to_call(request: Any) -> Call:
         _timeout_s(request.parameters) if request.parameters else None,
         _explain(request.parameters) if request.parameters else False,
         _chat(request.parameters) if request.parameters else False,
+        _priority(request.parameters) if request.parameters else NORMAL,
     )
+
+
+def most_urgent(request: bytes) -> int:
+    """Return the most urgent priority that a serialised ModelInferRequest may have, without reading it."""
+    return FIRST if PRIORITY.encode() in request[:_LEADING] else NORMAL
 
 
 def _timeout_s(parameters: Any) -> float | None:
     """Return the parameter `timeout`, microseconds as in Triton, in seconds; None for 0 and without it.
 
-    Raises InvalidInput for a number that is none, and for a priority.
+    Raises InvalidInput for a number that is none.
     """
-    if (priority := _number(parameters, PRIORITY)) != 0:
-        raise InvalidInput(f"parameter {PRIORITY!r}: expected 0, got {priority}: calls are answered as they come")
     return _number(parameters, TIMEOUT) / 1e6 or None
+
+
+def _priority(parameters: Any) -> int:
+    """Return the parameter `priority`, as in Triton 1 for the most urgent; what is usual for 0 and without it.
+
+    Raises InvalidInput for one that there is not.
+    """
+    if (priority := _number(parameters, PRIORITY)) > LAST:
+        raise InvalidInput(f"parameter {PRIORITY!r}: expected {FIRST} (first) to {LAST} (last), or 0, got {priority}")
+    return priority or NORMAL
 
 
 def _explain(parameters: Any) -> bool:

@@ -123,7 +123,9 @@ class Pieces:
             raise
 
 
-def request_of(model: str, version: str, prompt: str, parameters: str, *, streamed: bool, call_id: str = "") -> bytes:
+def request_of(
+    model: str, version: str, prompt: str, parameters: str, *, streamed: bool, call_id: str = "", priority: int = 0
+) -> bytes:
     """Return a serialised ModelInferRequest to a model of language; `parameters` as `sampling_parameters` has them."""
     request = oip.ModelInferRequest(model_name=model, model_version=version, id=call_id)
     for name, value in ((generation.TEXT_INPUT, prompt), (generation.SAMPLING, parameters)):
@@ -131,6 +133,8 @@ def request_of(model: str, version: str, prompt: str, parameters: str, *, stream
         request.raw_input_contents.append(encode_raw(generation.texts(value), BYTES))
     request.inputs.add(name=generation.STREAM, datatype=BOOL.name, shape=[1])
     request.raw_input_contents.append(bytes([streamed]))
+    if priority:
+        request.parameters[converters.PRIORITY].uint64_param = priority
     return bytes(request.SerializeToString())
 
 

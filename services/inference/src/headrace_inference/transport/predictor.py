@@ -72,7 +72,7 @@ class Predictor:
         if known is not None and (found := self._infer_known(known, request, asked)) is not None:
             return found
         try:
-            self.serving.look_ahead(asked, *wire.leading_texts(request))
+            self.serving.look_ahead(asked, *wire.leading_texts(request), converters.most_urgent(request))
             if len(request) > LARGEST_NOW_BYTES or (asked.version is not None and not may_be_quick(asked.version)):
                 return None
             call = self._open(request, asked)
@@ -92,7 +92,7 @@ class Predictor:
         if (sent := self._recalled(request, asked)) is not None:
             return sent
         try:
-            self.serving.look_ahead(asked, *wire.leading_texts(request))
+            self.serving.look_ahead(asked, *wire.leading_texts(request), converters.most_urgent(request))
             call = self._open(request, asked)
             return self._sent(request, asked, call, await self.serving.answer(asked, call))
         except BaseException as error:

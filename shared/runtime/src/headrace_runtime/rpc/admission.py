@@ -2,8 +2,8 @@
 
 An answer after the deadline is wasted work. The capacity of a queue is therefore measured in time, not in places. A
 call is admitted when the predicted wait leaves enough of the time to its deadline, and is otherwise refused at once.
-Admitted calls are served in order of arrival. The module is pure: no clock, no thread, no transport. Callers pass the
-time, in seconds of any monotonic clock.
+Admitted calls are served in order of priority, and of arrival among equals (`turns.py`). The module is pure: no clock,
+no thread, no transport. Callers pass the time, in seconds of any monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
+FIRST, NORMAL, LAST = 1, 3, 5
+"""Priorities: the most urgent one, that of calls that say nothing, and the least urgent one."""
 BURST_SHARE = 0.5
 """Share of its remaining time that a call may wait in a queue that was empty a short while ago. Such a burst ends."""
 STANDING_SHARE = 0.3
@@ -58,16 +60,29 @@ class Admission:
         self.pace_s = pace_s
         self.calls = 0
         """Number of admitted calls that have not ended."""
-        self._work = 0.0
+        self._work = [0.0] * LAST
+        """Of the calls of each priority, from the most urgent on."""
         self._size_bytes = 0
         self._queueing_since_s: float | None = None
 
     @property
     def wait_s(self) -> float:
-        """Predicted wait of one further call, in seconds."""
-        return self._work * self.pace_s / self.lanes if self.calls >= self.lanes else 0.0
+        """Predicted wait of one further call of normal priority, in seconds."""
+        return self.wait_of(NORMAL)
 
-    def refusal(self, work: float, size_bytes: int, left_s: float | None, now_s: float) -> Reason | None:
+    def wait_of(self, priority: int) -> float:
+        """Return the predicted wait of one further call of a priority, in seconds: until all others are served.
+
+        Calls of less priority do not count, but for those that are being served: a worker has to finish one of them.
+        """
+        if self.calls < self.lanes:
+            return 0.0
+        ahead = max(sum(self._work[:priority]), sum(self._work) / self.calls)
+        return ahead * self.pace_s / self.lanes
+
+    def refusal(
+        self, work: float, size_bytes: int, left_s: float | None, now_s: float, priority: int = NORMAL
+    ) -> Reason | None:
         """Return the reason to refuse a call; None admits it. `left_s` is the time to its deadline, None without one.
 
         A call that need not wait is refused only after its deadline. The prediction may be wrong, and only completed
@@ -80,7 +95,7 @@ class Admission:
         capacity = self._capacity
         if self.calls >= capacity.calls or self._size_bytes + size_bytes > capacity.size_bytes:
             return Reason.OVERLOADED
-        return Reason.OVERLOADED if self.wait_s > self._longest_s(work, left_s, now_s) else None
+        return Reason.OVERLOADED if self.wait_of(priority) > self._longest_s(work, left_s, now_s) else None
 
     def strain(self, work: float, left_s: float | None, now_s: float) -> float:
         """Return how near a call is to being refused: 0 where it need not wait, from 1 on where it would be refused.
@@ -105,18 +120,21 @@ class Admission:
         since_s = self._queueing_since_s
         return BURST_SHARE if since_s is None or now_s - since_s < left_s else STANDING_SHARE
 
-    def begin(self, work: float, size_bytes: int, now_s: float) -> None:
+    def begin(self, work: float, size_bytes: int, now_s: float, priority: int = NORMAL) -> None:
         """Count an admitted call."""
         self.calls += 1
-        self._work += work
+        self._work[priority - 1] += work
         self._size_bytes += size_bytes
         if self.calls > self.lanes and self._queueing_since_s is None:
             self._queueing_since_s = now_s
 
-    def end(self, work: float, size_bytes: int) -> None:
+    def end(self, work: float, size_bytes: int, priority: int = NORMAL) -> None:
         """Stop counting a call that was completed or cancelled."""
         self.calls -= 1
-        self._work = max(0.0, self._work - work) if self.calls else 0.0
+        if self.calls:
+            self._work[priority - 1] = max(0.0, self._work[priority - 1] - work)
+        else:
+            self._work = [0.0] * LAST
         self._size_bytes -= size_bytes
         if self.calls <= self.lanes:
             self._queueing_since_s = None

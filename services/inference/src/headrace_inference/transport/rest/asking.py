@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from headrace_engines.generator import Message
 from headrace_runtime.errors import InvalidInput
+from headrace_runtime.rpc.admission import FIRST, LAST
 
 from headrace_inference.core.generation import parameters_of
 from headrace_inference.transport.rest.fields import Fields, named
@@ -33,6 +34,7 @@ class Asked:
     tells_usage: bool
     """Whether a stream ends with what the answer took."""
     logprobs: bool
+    priority: int
 
     @property
     def model(self) -> tuple[str, str]:
@@ -92,6 +94,9 @@ def _asked(
     stop = asked.any("stop")
     if stop is not None and not (type(stop) is str or (type(stop) is list and all(type(each) is str for each in stop))):
         asked.refuse("stop", "a text or a list of texts", stop)
+    priority = asked.whole("priority") or 0
+    if not 0 <= priority <= LAST:
+        asked.refuse("priority", f"{FIRST} (first) to {LAST} (last), or 0", priority)
     limit = asked.whole("max_tokens")
     parameters = parameters_of(
         max_tokens=limit if most is None else most,
@@ -108,7 +113,7 @@ def _asked(
     asked.left_out(*_IGNORED)
     asked.end()
     _check_unicode(prompt, *(each.content for each in messages))
-    return Asked(model, messages, prompt, parameters, streamed, tells_usage, logprobs)
+    return Asked(model, messages, prompt, parameters, streamed, tells_usage, logprobs, priority)
 
 
 def _check_unicode(*texts: str) -> None:

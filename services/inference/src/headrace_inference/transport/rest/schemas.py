@@ -59,6 +59,7 @@ _SAMPLING: Final[dict[str, Schema]] = {
     "stream": _FLAG,
     "stream_options": _object(include_usage=_FLAG),
     "user": _TEXT,
+    "priority": {**_WHOLE, "minimum": 0, "maximum": 5, "description": "1 for the most urgent; 0 is usual, as 3 is."},
 }
 _ANSWERED: Final[dict[str, Schema]] = {
     "id": _TEXT,

@@ -117,7 +117,14 @@ class WrittenAnswers:
     async def _answer(self, form: _Form, asked: Asked, prompt: str, caller: Caller) -> Told | Streamed:
         self._plane.abilities.check_writes(*asked.model)
         answer_id = f"{form.prefix}-{uuid.uuid4().hex}"
-        sent = request_of(*asked.model, prompt, asked.parameters, streamed=asked.streamed, call_id=answer_id)
+        sent = request_of(
+            *asked.model,
+            prompt,
+            asked.parameters,
+            streamed=asked.streamed,
+            call_id=answer_id,
+            priority=asked.priority,
+        )
         told = {"id": answer_id, "object": form.part, "created": int(time.time()), "model": asked.named}
         if asked.streamed:
             found = self._plane.pieces.generate(sent, caller)
