@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 import threading
 import time
@@ -64,6 +65,30 @@ def test_trailers_are_bounded(server: Any, endless: bytes) -> None:
             for _ in range(64):
                 connection.sendall(endless * (1024 * 1024 // len(endless)))
             pytest.fail("64 MiB of trailers were taken")
+
+
+@pytest.mark.parametrize(
+    ("status", "head", "more"),
+    [
+        (b"404", b"POST /v3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9000000\r\n\r\n", b" "),
+        (b"431", b"GET /v2 HTTP/1.1\r\nhost: x\r\n", b"a: b\r\n"),
+    ],
+)
+def test_who_is_refused_while_he_sends_reads_why(server: Any, status: bytes, head: bytes, more: bytes) -> None:
+    """A socket that is closed with bytes unread is reset, and the answer may be lost."""
+    more *= 100_000 // len(more)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(head + more)
+        select.select([connection], [], [], 5)  # it is answered
+        for _ in range(5):
+            connection.sendall(more)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"connection: close" in answer
+        with suppress(ConnectionError):
+            for _ in range(100):
+                connection.sendall(more)
+            pytest.fail("10 MB were taken")
 
 
 def test_a_body_behind_an_upgrade_is_no_other_request(server: Any) -> None:

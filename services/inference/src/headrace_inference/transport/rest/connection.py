@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headrace_inference.transport.rest.lingering import Lingering
 from headrace_inference.transport.rest.problems import problem
 
 MOST_HEAD_BYTES = 32 * 1024
@@ -21,7 +22,7 @@ _BODY = {b"content-length", b"transfer-encoding"}
 class Connection(HttpToolsProtocol):
     """Closes connections beyond `most`, and those whose request's head takes longer than `head_s` seconds to arrive.
 
-    A call ends when its caller leaves.
+    A call ends when its caller leaves. Who is refused while he sends has time to read why.
     """
 
     most = 1000
@@ -42,7 +43,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request, or close what is one too many."""
-        super().connection_made(transport)
+        super().connection_made(Lingering(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self.most:
             transport.abort()
             return
@@ -52,6 +53,7 @@ class Connection(HttpToolsProtocol):
         """End what is being answered: nobody waits for it."""
         self._end_wait()
         self._end_unread()
+        self._lingering.lost()
         self.pipeline.clear()
         if self._answered is not None:
             self._answered.disconnected = True
@@ -62,7 +64,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, as long as what is no body stays within its bounds: heads, but trailers and extensions too."""
-        self._went_on = False
+        if self.transport.is_closing():
+            self._lingering.discard(data)
+            return
+        self._went_on, self._lingering.arriving = False, True
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -76,7 +81,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._lingering.arriving = True
 
     def on_headers_complete(self) -> None:
         """Begin a call, unless its head is too large or too many are ahead of it."""
@@ -108,7 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a body, of a call that was begun."""
-        self._went_on = True
+        self._went_on, self._lingering.arriving = True, False
         if self.cycle is not None and not self.transport.is_closing():
             super().on_message_complete()
 
@@ -160,7 +165,13 @@ class Connection(HttpToolsProtocol):
             headers = [*told.headers, (b"content-length", b"%d" % len(told.body))]
             head = b"".join(b"%b: %b\r\n" % each for each in headers)
             self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), head, told.body))
-        self.transport.close()
+            self.transport.close()
+        else:
+            self._lingering.close_now()
+
+    @property
+    def _lingering(self) -> Lingering:
+        return cast(Lingering, self.transport)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answered = cycle
