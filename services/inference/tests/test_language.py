@@ -18,6 +18,7 @@ from headrace_engines.generator import Message, Piece
 from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.language import Language
 from headrace_inference.adapters.prediction_log import NoLog
+from headrace_inference.core import metrics
 from headrace_inference.core.generation import Ask, Bounds, parameters_of, sampling_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.serving import Answer
@@ -96,6 +97,7 @@ def test_a_deadline_ends_an_answer_in_its_middle(replica: Any) -> None:
 
 def test_an_engine_that_is_killed_ends_no_answer_that_looks_whole(replica: Any) -> None:
     replica.log.seen.clear()
+    faults = metrics.of_language("words").faults._value.get()
     call = replica.stream(streamed(max_tokens=1000))
     next(call)
     killed = replica.generator.pid
@@ -106,6 +108,7 @@ def test_an_engine_that_is_killed_ends_no_answer_that_looks_whole(replica: Any) 
     assert not replica.log.seen
     replica.until(lambda: replica.generator.pid not in (None, killed))
     assert replica.infer(PROMPT, max_tokens=3)
+    assert metrics.of_language("words").faults._value.get() == faults + 1
 
 
 def test_answers_end_on_the_version_that_they_began_with(replica: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from headrace_engines import GENERATORS, GGUF, engine_process
+from headrace_engines import GENERATORS, GGUF, engine_process, openvino_generator
 from headrace_engines.engine_process import EngineProcess
 from headrace_engines.errors import Busy, EngineDied, NotAModel, Unanswerable
 from headrace_engines.generator import Message, Piece, Room, Running, Sampling
@@ -246,6 +246,20 @@ def test_an_engine_that_talks_nonsense_is_ended(tiny_gguf: Write, monkeypatch: p
         made.close()
 
 
+def test_an_engine_that_knows_too_many_schemas_is_started_anew(
+    tiny_gguf: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_generator, "_MOST_SCHEMAS", 1)
+    made = OpenVinoGenerator(tiny_gguf(**{"llama.context_length": CONTEXT}), ROOM)
+    try:
+        first = made.pid
+        answered(made, Sampling(2, json_schema='{"type": "object"}'))
+        assert eventually(lambda: made.pid not in (None, first))
+        assert made.load().faults == 0, "which is no fault of it"
+    finally:
+        made.close()
+
+
 def test_a_killed_engine_ends_what_it_had_begun_and_comes_back(tiny_gguf: Write) -> None:
     made = OpenVinoGenerator(tiny_gguf(**{"llama.context_length": CONTEXT}), ROOM)
     try:
@@ -262,6 +276,7 @@ def test_a_killed_engine_ends_what_it_had_begun_and_comes_back(tiny_gguf: Write)
         running.cancel()  # which has ended
         assert eventually(lambda: made.pid not in (None, first))
         assert answered(made, Sampling(8)).tokens == before
+        assert made.load().faults == 1
     finally:
         made.close()
     with pytest.raises(EngineDied):

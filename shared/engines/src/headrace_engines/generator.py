@@ -135,6 +135,8 @@ class EngineLoad:
     """Answers that wait for their first step."""
     cache_used: float
     """Share of the memory for keys and values that is in use, 0 to 1."""
+    faults: int = 0
+    """How often the engine has ended by itself since the model was loaded, and was started anew."""
 
 
 class Generator(Protocol):

@@ -79,6 +79,7 @@ class OpenVinoGenerator:
         self._asked: dict[int, Future[Any]] = {}
         self._schemas: set[str] = set()
         self._load = EngineLoad(0, 0, 0.0)
+        self._renews = False
         self._folder = TemporaryDirectory(prefix="headrace-model-")
         told = {
             "path": str(_placed(graph, Path(self._folder.name))),
@@ -206,7 +207,7 @@ class OpenVinoGenerator:
         kind = message["kind"]
         if kind == STEP:
             running, known, used = message["load"]
-            self._load = EngineLoad(running, max(0, known - running), used)
+            self._load = EngineLoad(running, max(0, known - running), used, self._load.faults)
             for number, tokens, logprobs, finish in message["pieces"]:
                 self._came(number, tokens, logprobs, finish)
             self._rest()
@@ -263,10 +264,13 @@ class OpenVinoGenerator:
         with self._lock:
             is_full = len(self._schemas) >= _MOST_SCHEMAS and not self._answers
         if is_full and not self._asked:
+            self._renews = True
             self._engine.renew()
 
     def _ended(self, error: EngineError) -> None:
         """End what the engine had begun. In the engine's thread."""
+        self._load = EngineLoad(0, 0, 0.0, self._load.faults + (not self._renews))
+        self._renews = False
         with self._lock:
             self._schemas.clear()
             begun = list(self._answers)
@@ -275,7 +279,6 @@ class OpenVinoGenerator:
         for number in list(self._asked):
             if (asked := self._asked.pop(number, None)) is not None:
                 asked.set_exception(error)
-        self._load = EngineLoad(0, 0, 0.0)
 
 
 _CHILD: Final = "headrace_engines.openvino_child"

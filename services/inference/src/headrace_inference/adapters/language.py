@@ -57,6 +57,8 @@ class Language:
         self._turns: Turns[asyncio.Future[None]] = Turns(capacity.wait_s)
         self._begun = 0
         """Answers that the engine has, or is being given."""
+        self._faults = 0
+        """Ends of the engine that were told of."""
         self.token_s = token_s
         self._share = 1.0
         """Share of its most tokens that an answer has."""
@@ -204,6 +206,8 @@ class Language:
         told.running.set(load.running)
         told.waiting.set(load.waiting + len(self._turns))
         told.cache_used.set(load.cache_used)
+        told.faults.inc(load.faults - self._faults)
+        self._faults = load.faults
 
     def _check_prompt(self, tokens: int) -> None:
         if tokens > (most := self.bounds.prompt_tokens):

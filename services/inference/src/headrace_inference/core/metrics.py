@@ -63,6 +63,11 @@ ANSWERS = Gauge(
     "Answers of a model of language by state: running, or waiting for their first step.",
     ("model", "state"),
 )
+ENGINE_FAULTS = Counter(
+    "headrace_inference_engine_faults",
+    "Ends of the engine of a model of language that nobody asked for; it is started anew each time.",
+    ("model",),
+)
 KEYS_AND_VALUES = Gauge(
     "headrace_inference_cache_used_ratio",
     "Share of a language model's memory for keys and values that is in use.",
@@ -92,6 +97,7 @@ class LanguageMetrics:
         self.running = ANSWERS.labels(model, "running")
         self.waiting = ANSWERS.labels(model, "waiting")
         self.cache_used = KEYS_AND_VALUES.labels(model)
+        self.faults = ENGINE_FAULTS.labels(model)
 
 
 @lru_cache(maxsize=1024)
