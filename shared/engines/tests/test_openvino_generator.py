@@ -175,6 +175,24 @@ def test_a_conversation_becomes_a_prompt_by_the_models_template(generator: OpenV
         generator.prompt([])
 
 
+def test_what_prompts_begin_with_is_read_once(generator: OpenVinoGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    heard = generator._engine._on_message
+    monkeypatch.setattr(generator._engine, "_on_message", lambda message: (told.append(message), heard(message)))
+
+    def steps(prompt: str) -> int:
+        before = len(told)
+        answered(generator, Sampling(1), prompt)
+        return len(told) - before
+
+    prefix = "all day long the wheel turns, " * 30
+    reads = generator.count(prefix) / ROOM.step_tokens
+    assert reads > 5
+    assert steps(f"{prefix} who?") >= reads
+    assert steps(f"{prefix} when?") <= 2
+    assert steps(f"never {prefix}") >= reads
+
+
 def test_a_prompt_that_leaves_no_room_is_refused_and_an_answer_ends_with_the_context(
     generator: OpenVinoGenerator,
 ) -> None:
