@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from attacks import CHUNK, Address, Attack, drain, push
+from sound import STREAM
 
 from benchmarks.serving.network import MODEL
 
@@ -116,6 +118,18 @@ def callers_of_rest_who_leave(address: Address, stop: threading.Event) -> None:
         each.join()
 
 
+def readers_of_streams_who_leave(address: Address, stop: threading.Event) -> None:
+    """Streams of a model of language whose caller goes after the first piece, and streams that nobody reads."""
+    body = json.dumps(STREAM | {"max_tokens": 200}).encode()
+    asked = _head(len(body), path="/v1/completions") + body
+    with _connections(address, 4, asked):
+        while not stop.wait(0.05):
+            with suppress(OSError), socket.create_connection(address, timeout=5) as each:
+                each.sendall(asked)
+                each.settimeout(5)
+                each.recv(1000)
+
+
 def hundreds_of_callers(address: Address, stop: threading.Event) -> None:
     """Connections that come and go, more of them than are taken."""
     while not stop.is_set():
@@ -131,5 +145,6 @@ REST_ATTACKS: tuple[Attack, ...] = (
     bad_json,
     calls_ahead,
     callers_of_rest_who_leave,
+    readers_of_streams_who_leave,
     hundreds_of_callers,
 )

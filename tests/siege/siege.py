@@ -2,10 +2,11 @@
 
     python tests/siege/siege.py --seconds 8
 
-Prints how an honest caller fares beside each attack, and what the server holds before and afterwards. Exits 1 when the
-server's memory has not come back to within a fifth, a traceback is in its log, an honest call failed, or the honest
-caller's 99th percentile is more than three times that of a quiet time, or more than 50 ms beside an attack on REST
-(`--untimed` leaves these out).
+Prints how an honest caller fares beside each attack, and what the server holds before and afterwards. Beside attacks on
+REST two more callers ask for predictions and read streams of a model of language. Exits 1 when one of their answers is
+not the one of a quiet time, the server's memory has not come back to within a fifth, a traceback is in its log, an
+honest call failed, or the honest caller's 99th percentile is more than three times that of a quiet time, or more than
+50 ms beside an attack on REST (`--untimed` leaves these out).
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Siege:
         request.write_bytes(requests(MODEL, 1)[0])
         place = [f"127.0.0.1:{self._address[1]}", str(request)]
         self.honest = Process([str(HERE / "honest.py"), *place])
+        self.sound = Process([str(HERE / "sound.py"), f"127.0.0.1:{rest_port}"])
         self.load = Process(["-m", "benchmarks.serving.open_loop", *place])
         self.problems: list[str] = []
         self.calm_ms = 0.0
@@ -112,10 +114,16 @@ class Siege:
     def attack(self, attack: Attack) -> None:
         """Attack beside the honest caller."""
         over_rest = attack in REST_ATTACKS
+        callers = [self.honest, self.sound] if over_rest else [self.honest]
         with _running(attack, self._rest if over_rest else self._address):
-            self.honest.tell(str(self._seconds))
-            seen = self.honest.hear()
+            for each in callers:
+                each.tell(str(self._seconds))
+            seen, *beside = [each.hear() for each in callers]
         self._judge(attack.__name__.replace("_", " "), seen)
+        for found in beside:
+            print(f"  beside it {found['answered'][0]} predictions and {found['answered'][1]} streams over REST")
+            if found["wrong"] or not all(found["answered"]):
+                self.problems.append(f"{attack.__name__}: sound callers of REST saw {found['wrong'][:3] or 'nothing'}")
         if over_rest:
             self._ask_rest(attack.__name__)
 
@@ -193,7 +201,7 @@ def lay(folder: Path, seconds: float, *, timed: bool) -> list[str]:
     print(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
     if after_mib > MOST_GROWTH * before_mib:
         siege.problems.append(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
-    for each in (siege.honest, siege.load, siege.server):
+    for each in (siege.honest, siege.sound, siege.load, siege.server):
         if each.end():
             siege.problems.append("a process failed")
     log = siege.log.read_text(errors="replace")
