@@ -190,6 +190,35 @@ def test_what_kinds_of_models_need_is_installed_where_it_is_asked_for(tmp_path: 
     assert "--extras: expected extras of inference (generation, rest, text), got trees" in done.stderr
 
 
+def test_images_are_lean_where_no_extra_is_asked_for() -> None:
+    """What serves graphs has no library of models of language, nor of REST, and no light service has PyTorch."""
+    lock = {each["name"]: each for each in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    heavy = {
+        "torch",
+        "transformers",
+        "openvino",
+        "openvino-genai",
+        "tokenizers",
+        "gguf",
+        "jinja2",
+        "starlette",
+        "uvicorn",
+    }
+
+    def needed(name: str, extras: tuple[str, ...] = (), seen: frozenset[str] = frozenset()) -> set[str]:
+        found = {name}
+        wanted = [*lock[name].get("dependencies", [])]
+        wanted += [each for extra in extras for each in lock[name].get("optional-dependencies", {}).get(extra, [])]
+        for each in wanted:
+            if each["name"] not in seen:
+                found |= needed(each["name"], tuple(each.get("extra", ())), seen | {name})
+        return found
+
+    for service in ("inference", "ingestion", "preprocessing", "model-registry"):
+        assert not heavy & needed(f"headrace-{service}"), service
+    assert {"openvino-genai", "tokenizers"} <= needed("headrace-inference", ("generation",))
+
+
 def test_a_build_can_be_told_of_mirror_and_ca() -> None:
     first = stages()[0]
     needing = [step.text for step in first if step.name == "RUN" and ("pip install" in step.text or ".py" in step.text)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from headrace_runtime.process.service import STOP_TIMEOUT_S
 from headrace_runtime.rpc.host import LIVE
 from headrace_runtime.rpc.leaving import AGE_JITTER
@@ -355,6 +357,18 @@ def test_every_pod_takes_the_defaults_of_where_it_runs_and_what_it_is_called(ren
         assert placement.items() <= pod["spec"].items()
         assert pod["metadata"]["labels"]["team"] == "a"
         assert pod["metadata"]["annotations"] == {"note": "b"}
+
+
+def test_the_page_says_how_to_run_models_of_language(render: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
+    (values,) = re.findall(r"```yaml\n(services:\n.*?answer_threads.*?)```", page, re.DOTALL)
+    (inference,) = found(render(yaml.safe_load(values)), "Deployment")
+    pod = inference["spec"]["template"]
+    settings = {name: value for name, value in environment(pod).items() if name.startswith("HEADRACE_")}
+    assert settings["HEADRACE_ANSWER_THREADS"] == container(pod)["resources"]["requests"]["cpu"] == "4"
+    assert settings["HEADRACE_KEYS_AND_VALUES_BYTES"] == str(2 * 2**30)
+    assert settings["HEADRACE_REST_ADDRESS"] == "0.0.0.0:8000"
+    test_the_grace_is_longer_than_the_longest_stop({"inference": inference})
 
 
 @pytest.mark.parametrize("number", [16777216, 0.05, True])
