@@ -62,7 +62,7 @@ ASKED: dict[str, Any] = {
 
 
 def check_conversations_whole_and_in_pieces(client: openai.OpenAI) -> None:
-    whole = client.chat.completions.create(**ASKED)
+    whole = client.chat.completions.create(**ASKED, extra_body={"priority": 1})
     (choice,) = whole.choices
     assert (choice.finish_reason, choice.message.role) == ("length", "assistant")
     assert choice.message.content

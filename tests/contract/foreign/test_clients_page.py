@@ -32,13 +32,13 @@ def run(command: list[str], **options: Any) -> str:
 
 
 def test_headraces_own_client(server: Any) -> None:
-    (snippet,) = snippets("python", "headrace_client")
+    (snippet,) = snippets("python", "predict_rows")
     said = run([sys.executable, "-c", snippet.replace(SHOWN, server.address)])
     assert said.splitlines() == ["0 0.10000000149011612 1 False", "(3, 10) 1"]
 
 
 def test_tritons_clients(server: Any, foreign_python: str) -> None:
-    blocking, asynchronous = (each for each in snippets("python", "tritonclient.grpc") if "embedding" not in each)
+    blocking, asynchronous, *_ = snippets("python", "tritonclient.grpc")
     assert SHOWN in blocking
     assert SHOWN in asynchronous
     said = run([foreign_python, "-c", blocking.replace(SHOWN, server.address)])

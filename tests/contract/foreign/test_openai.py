@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def test_the_page_for_clients(embedder: Any, foreign_python: str, tmp_path: Path
     assert run([foreign_python, "-c", snippet.replace(SHOWN_REST, embedder.rest_address)]) == "2 2 25\n"
     (snippet,) = snippets("python", 'InferRequestedOutput("embedding")')
     assert run([foreign_python, "-c", snippet.replace(SHOWN, embedder.address)]) == "(2, 2)\n"
+    (snippet,) = snippets("python", "client.converse")
+    said = run([sys.executable, "-c", snippet.replace(SHOWN, embedder.address)])
+    assert said.splitlines()[-1] == "length, version 1"
+    (snippet,) = snippets("python", "async_stream_infer")
+    assert run([foreign_python, "-c", snippet.replace(SHOWN, embedder.address)]).endswith("\nlength\n")
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     (snippet,) = snippets("sh", "/v1/embeddings")
