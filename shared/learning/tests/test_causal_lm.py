@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gguf
 import numpy as np
@@ -12,9 +12,13 @@ import pytest
 import safetensors.torch
 import torch
 from headrace_data.canonical import sha256_digest
+from headrace_data.dataset import DatasetReader
 from headrace_data.folder import FileRef, Folder
-from headrace_data.spec import CausalLanguageModel, TextVariant, Train
+from headrace_data.spec import CausalLanguageModel, TextVariant, Train, load_pipeline
 from headrace_data.transforms.text import FittedLanguage
+from headrace_engines import beside
+from headrace_engines.adapter_files import read_adapter
+from headrace_engines.adapters import base_of, merge
 from headrace_engines.gguf_language import language_of
 from headrace_engines.gguf_reading import read_gguf as read_metadata
 from headrace_engines.gguf_tokens import TextTokens
@@ -26,12 +30,12 @@ from headrace_learning.features import Feature
 from headrace_learning.heads.generation import NextToken, ServedText, counted
 from headrace_learning.language_models.base import LanguageBase
 from headrace_learning.language_models.gguf_files import Prompt, prompt_of, read_gguf, write_gguf
-from headrace_learning.language_models.network import LanguageNetwork, told
+from headrace_learning.language_models.network import LEARNED, LanguageNetwork, told
 from headrace_learning.language_models.words import CUTS
 from headrace_learning.large import whole as whole_bytes
 from headrace_learning.methods import METHODS
 from headrace_learning.methods.gguf_blocks import rounded4, rounded8
-from headrace_learning.methods.method import Made, Source
+from headrace_learning.methods.method import Made, NotApplicable, Source, Training
 from headrace_learning.text_export import written
 from headrace_learning.training.randomness import make_deterministic
 from headrace_learning.training.rows import Rows
@@ -299,6 +303,87 @@ def test_a_file_with_fewer_bits_says_what_it_said(tiny_gguf: Callable[..., bytes
     assert prompt_of(first.graph).feature == "question"
     error = max(float(np.abs(tensors[name] - own[name]).max() / np.abs(own[name]).max()) for name in own)
     assert 0 < error < (0.01 if kind == "gguf-q8" else 0.12)
+
+
+ADAPTER = TextVariant(kind="lora-adapter")
+
+
+def tuned(shelf: Shelf, network: torch.nn.Module, folder: Path, **changes: Any) -> Source:
+    """Return what the variants of a version are made of, whose weights are a network's."""
+    section = shelf.section(rank=2, **changes)
+    document = f"""
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: mill}}
+stream:
+  topic: mill
+  schema:
+    - {{name: id, type: string, role: id}}
+    - {{name: prompt, type: string, role: feature}}
+    - {{name: answer, type: string, role: label}}
+prepare: {{transform: {{prompt: {{encode: text}}}}}}
+train: {{task: generation, network: {json.dumps(section.plain())}}}
+"""
+    features = causal_lm.FAMILY.opened(section, shelf).features([Feature(FittedLanguage("prompt"))])
+    model = ServedText("answer", features, (), network)
+    weights = safetensors.torch.save(model.weights())
+    reader = cast("DatasetReader", None)  # no row is read
+    training = Training(load_pipeline(document), reader, lambda: weights, shelf, folder=folder)
+    return Source(written(model, folder).read_bytes(), training=training)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft
+def test_what_was_learned_is_an_adapter_of_what_it_began_with(shelf: Shelf, tmp_path: Path) -> None:
+    import peft
+    import transformers
+
+    found, base = fitted(shelf, Notebook())
+    source = tuned(shelf, found.network, tmp_path)
+    first, second = (METHODS["lora-adapter"].make(source, ADAPTER) for _ in range(2))
+    assert isinstance(first, Made)
+    assert first == second  # called by its digest
+    path = first.graph
+    assert isinstance(path, Path)
+    told = read_adapter(path)
+    assert (told.config["r"], first.told) == (2, {"base": told.base, "rank": "2"})
+    assert prompt_of(path).feature == "prompt"
+    assert beside.own_bytes(path) < 0.2 * beside.total_bytes(path)
+
+    merge(path, cast("Path", base_of(path)), tmp_path / "merged.gguf")
+    own, wanted = (read_gguf(each)[1] for each in ((tmp_path / "merged.gguf").read_bytes(), whole_bytes(source.graph)))
+    began = read_gguf(cast("Path", base_of(path)).read_bytes())[1]
+    for name, values in wanted.items():
+        assert np.abs(own[name] - values).max() <= 2e-3 * np.abs(values).max()
+        assert (np.abs(values - began[name]).max() > 0) == (name.split(".")[-2] in LEARNED)
+
+    (tmp_path / "peft").mkdir()
+    (tmp_path / "peft" / "adapter_model.safetensors").write_bytes(path.read_bytes())
+    (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(told.config))
+    whole = transformers.LlamaForCausalLM(transformers.LlamaConfig(**base.shape.config()))
+    whole.load_state_dict({**base.tensors, "lm_head.weight": base.tensors["model.embed_tokens.weight"]})
+    loaded: Any = peft.PeftModel.from_pretrained(whole, tmp_path / "peft").merge_and_unload()
+    assert isinstance(found.network, LanguageNetwork)
+    for name, each in found.network.weights().items():
+        torch.testing.assert_close(loaded.state_dict()[name], each, atol=1e-6, rtol=1e-5)
+
+
+def test_an_adapter_of_anything_else_is_none(shelf: Shelf, tmp_path: Path) -> None:
+    network = LanguageNetwork.of(shelf.base())
+
+    def reason(source: Source) -> str:
+        found = METHODS["lora-adapter"].make(source, ADAPTER)
+        assert isinstance(found, NotApplicable)
+        return found.reason
+
+    plain = tuned(shelf, network, tmp_path)
+    assert plain.training is not None
+    assert "tune: lora" in reason(tuned(shelf, network, tmp_path, tune="full"))
+    assert "its weights" in reason(replace(plain, training=replace(plain.training, weights=None)))
+    assert "bytes of memory" in reason(replace(plain, training=replace(plain.training, memory_bytes=1000)))
+    changed = dict(network.state_dict())
+    for name, wanted in (("layers.1.mlp.up_proj", "of a low rank"), ("norm", "matrices of layers alone")):
+        network.load_state_dict(changed | {f"body.{name}.weight": torch.randn(changed[f"body.{name}.weight"].shape)})
+        assert wanted in reason(tuned(shelf, network, tmp_path))
 
 
 @pytest.mark.parametrize("cut", CUTS)

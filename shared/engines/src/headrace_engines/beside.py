@@ -5,6 +5,8 @@ its bytes or, where it is large, the path of its file. There the location of a t
 digest of the small file names every weight, and equal weights of several graphs are one file. Nothing else is read: a
 location is a name of this form, the whole of a regular file in the folder of the graph.
 
+An adapter of a model of language has its base beside it in the same way: several of one base need it once.
+
 Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from headrace_engines.adapter_files import is_adapter, read_adapter
 from headrace_engines.errors import NotAModel
 from headrace_engines.subgraphs import fields_of, has_control_flow
 
@@ -86,8 +89,12 @@ class Store(Protocol[KeptT]):
 def weights_beside(graph: bytes) -> tuple[Weights, ...]:
     """Return the files that a serialised graph needs beside it, each once; none where it holds all weights itself.
 
-    Raises NotAModel where a location is no digest of a whole file, or is of anything but a constant of the graph.
+    Of an adapter that is its base. Raises NotAModel where a location is no digest of a whole file, or is of anything
+    but a constant of the graph.
     """
+    if is_adapter(graph):
+        told = read_adapter(graph)
+        return (Weights(told.base, told.base_bytes),)
     try:
         view = memoryview(graph)
         found = dict.fromkeys(_weights(tensor) for tensor in _at(view, (_GRAPH, _INITIALIZER)) if _told(tensor))
@@ -102,7 +109,11 @@ def weights_beside(graph: bytes) -> tuple[Weights, ...]:
 
 
 def is_language(graph: Graph) -> bool:
-    """Return whether a graph is the file of a model of language, GGUF, which holds all its weights itself."""
+    """Return whether a graph is a model of language: GGUF, which holds all its weights itself, or an adapter of one."""
+    return _is_gguf(graph) or is_adapter(graph)
+
+
+def _is_gguf(graph: Graph) -> bool:
     if isinstance(graph, bytes):
         return graph[: len(_LANGUAGE)] == _LANGUAGE
     with graph.open("rb") as file:
@@ -110,8 +121,8 @@ def is_language(graph: Graph) -> bool:
 
 
 def _beside(graph: Graph) -> tuple[Weights, ...]:
-    """Return the files that a graph needs beside it: none where it is bytes, or a model of language."""
-    return () if isinstance(graph, bytes) or is_language(graph) else weights_beside(graph.read_bytes())
+    """Return the files that a graph needs beside it: none where it is bytes, or a whole model of language."""
+    return () if isinstance(graph, bytes) or _is_gguf(graph) else weights_beside(graph.read_bytes())
 
 
 def is_mapped(graph: bytes) -> bool:
@@ -137,6 +148,21 @@ def total_bytes(graph: Graph) -> int:
     return len(graph) if isinstance(graph, bytes) else graph.stat().st_size + beside_bytes(graph)
 
 
+def own_bytes(graph: Graph) -> int:
+    """Return what a graph takes that is no other's: of an adapter without its base, which versions share."""
+    return total_bytes(graph) - (beside_bytes(graph) if is_adapter(graph) else 0)
+
+
+def require_base(graph: Graph) -> Path | None:
+    """Return the file that an adapter is a difference of; None of anything else. Raises as `require_beside` does."""
+    if not is_adapter(graph):
+        return None
+    if isinstance(graph, bytes):
+        raise NotAModel("expected an adapter with its base beside it, got the adapter alone")
+    require_beside(graph)
+    return graph.with_name(read_adapter(graph).base)
+
+
 def require_beside(path: Path) -> bytes:
     """Return the bytes of a graph's file, of which every weight lies beside it.
 
@@ -157,7 +183,7 @@ def put(graph: Graph, store: Store[KeptT]) -> KeptT:
     """Keep a graph, its weights before it, so that whoever finds it finds these. Returns what the store does of it."""
     if isinstance(graph, bytes):
         return store.put(graph)
-    for each in () if is_language(graph) else weights_beside(require_beside(graph)):
+    for each in () if _is_gguf(graph) else weights_beside(require_beside(graph)):
         store.put_file(graph.with_name(each.digest))
     return store.put_file(graph)
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from headrace_engines.adapters import merge
 from headrace_engines.answers import AnswerText
-from headrace_engines.beside import Graph
+from headrace_engines.beside import Graph, require_base
 from headrace_engines.engine_process import EngineProcess
 from headrace_engines.errors import Busy, EngineDied, EngineError, NoMemory, NotAModel, Unanswerable
 from headrace_engines.framing import CANCEL, MEMORY, SCORE, SCORED, START, STEP, TEMPLATE, TEXT, WRONG
@@ -62,7 +63,15 @@ class OpenVinoGenerator:
 
     def __init__(self, graph: Graph, room: Room | None = None) -> None:
         self._room = room or Room()
-        file = read_gguf(graph)
+        self._folder = TemporaryDirectory(prefix="headrace-model-")
+        try:
+            self._open(_placed(graph, Path(self._folder.name)))
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    def _open(self, path: Path) -> None:
+        file = read_gguf(path)
         model = language_of(file)
         self._tokens = TextTokens(file)
         if len(self._tokens.parts) != model.tokens:
@@ -80,18 +89,13 @@ class OpenVinoGenerator:
         self._schemas: set[str] = set()
         self._load = EngineLoad(0, 0, 0.0)
         self._renews = False
-        self._folder = TemporaryDirectory(prefix="headrace-model-")
         told = {
-            "path": str(_placed(graph, Path(self._folder.name))),
+            "path": str(path),
             "blocks": blocks,
             "ends": sorted(self._tokens.ends),
         }
         told |= {name: getattr(self._room, name) for name in ("threads", "step_tokens", "answers", "keeps_prefixes")}
-        try:
-            self._engine = EngineProcess(_CHILD, told, self._heard, self._ended, self._is_awaited)
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        self._engine = EngineProcess(_CHILD, told, self._heard, self._ended, self._is_awaited)
 
     @property
     def pid(self) -> int | None:
@@ -289,9 +293,11 @@ def _block_bytes(model: Language) -> int:
 
 
 def _placed(graph: Graph, folder: Path) -> Path:
-    """Return a path that the engine takes for that of a GGUF file: by its ending."""
+    """Return a path that the engine takes for that of a GGUF file: by its ending. An adapter is added to its base."""
     path = folder / "model.gguf"
-    if isinstance(graph, bytes):
+    if (base := require_base(graph)) is not None:
+        merge(graph, base, path)
+    elif isinstance(graph, bytes):
         path.write_bytes(graph)
     else:
         path.symlink_to(graph.resolve())

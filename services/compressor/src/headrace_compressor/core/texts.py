@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from headrace_data.tasks import GREEDY_AGREEMENT, LATENCY, P99, SIZE, TASKS, Differences, Groups
-from headrace_engines.beside import Graph, total_bytes
+from headrace_engines.beside import Graph, own_bytes
 from headrace_learning.evaluation import Labelled
 from headrace_learning.language_models.generating import (
     ANSWERED_ROWS,
@@ -29,10 +29,10 @@ _TIMED: Final = 2
 def measure(graphs: Mapping[str, Graph], rows: Labelled) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each variant's name and measurements, the first being the reference that the others are compared with.
 
-    Measurements: size_bytes; latency_ms_batch_1 and latency_p99_ms_batch_1, median and 99th percentile over answers to
-    one caller of the mean time from one token to the next, taken in turns; the measures of the task; difference_error,
-    as `Differences` says; and greedy_agreement, the share of the tokens of the reference's greedy answers that each
-    finds likeliest too.
+    Measurements: size_bytes, of an adapter without its base; latency_ms_batch_1 and latency_p99_ms_batch_1, median and
+    99th percentile over answers to one caller of the mean time from one token to the next, taken in turns; the measures
+    of the task; difference_error, as `Differences` says; and greedy_agreement, the share of the tokens of the
+    reference's greedy answers that each finds likeliest too.
     """
     with ExitStack() as stack:
         found: dict[str, TextAnswerer] = {}
@@ -50,7 +50,7 @@ def measure(graphs: Mapping[str, Graph], rows: Labelled) -> Iterator[tuple[str, 
             yield (
                 name,
                 {
-                    SIZE: float(total_bytes(graphs[name])),
+                    SIZE: float(own_bytes(graphs[name])),
                     **times[place],
                     **_quality(answerer, rows, differences),
                     GREEDY_AGREEMENT: agreed,

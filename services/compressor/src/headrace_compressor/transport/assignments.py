@@ -12,7 +12,6 @@ from headrace_data.manifest import Manifest
 from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.tasks import Slices, Task
 from headrace_engines import beside
-from headrace_engines.beside import Graph
 from headrace_learning.errors import LearningError
 from headrace_learning.graphs import task_of_graph
 from headrace_learning.methods.calibration import of_dataset
@@ -49,11 +48,12 @@ def _measure(assignment: Assignment, reporter: Reporter, folder: Path) -> dict[s
     splits = {each["dataset"]["dataset_id"]: _rows(each["dataset"], store, pipeline, task) for each in references}
     own = splits[candidate.dataset_id]
 
-    source = _source(assignment["candidate"], candidate.graph, store, pipeline, task)
-    source = replace(source, cpu_class=assignment["cpu_class"])
+    training = _training(assignment["candidate"], store, pipeline, task, folder)
+    calibration = of_dataset(training.reader, pipeline.train.seed)
+    source = Source(candidate.graph, calibration, training, assignment["cpu_class"])
     made, others = make_variants(source, pipeline.compress.variants)
-    if pipeline.compress.gates.membership_auc is not None and source.training is not None:
-        own = replace(own, members=Chunks(source.training.reader, "train"))
+    if pipeline.compress.gates.membership_auc is not None:
+        own = replace(own, members=Chunks(training.reader, "train"))
     variants = measure_variants(made, own, reporter.progress)
     rows = list(splits.values())
     if len(rows) > 1 and task.measure(pipeline.compress.gates.measure).adds_up is None:
@@ -83,14 +83,13 @@ def _version(reference: dict[str, Any], store: ObjectStore, folder: Path) -> Ver
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)
 
 
-def _source(reference: dict[str, Any], graph: Graph, store: ObjectStore, pipeline: Pipeline, task: Task) -> Source:
-    """Return what variants are made of. Training rows and weights are read when a method asks for them."""
+def _training(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline, task: Task, folder: Path) -> Training:
+    """Return how a version was trained. Its rows and weights are read when a method asks for them."""
     manifest = Manifest.from_json(store.get(Artifact(**reference["dataset"]["manifest"])))
     reader = DatasetReader(manifest, store, grouped=task.grouped)
     weights = reference.get("weights")
     read = None if weights is None else partial(store.get, Artifact(**weights))
-    training = Training(pipeline, reader, read, StoredArtifacts(store), total_bytes())
-    return Source(graph, of_dataset(reader, pipeline.train.seed), training)
+    return Training(pipeline, reader, read, StoredArtifacts(store), total_bytes(), folder)
 
 
 def _rows(reference: dict[str, Any], store: ObjectStore, pipeline: Pipeline, task: Task) -> Rows:

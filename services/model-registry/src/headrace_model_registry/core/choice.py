@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from headrace_data.frontier import frontier
 from headrace_data.spec import REFERENCE_VARIANT, Bounds, Objective
-from headrace_data.tasks import LATENCY, P99, Measure
+from headrace_data.tasks import LATENCY, P99, SIZE, Measure
 
 from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
 from headrace_model_registry.core.facts import Variant
@@ -85,12 +85,12 @@ def _rank(objective: Objective, quality: Measure) -> Rank:
 
 
 def _speed(variant: Variant) -> tuple[float, ...]:
-    return (_latency(variant), variant.graph.total_bytes)
+    return (_latency(variant), _size(variant))
 
 
 def _excess(variant: Variant, bounds: Bounds) -> float:
     """Return what a variant takes as a share of what it may, of that of which it takes most."""
-    time_ms, size = _known(variant.metrics.get(P99)), variant.graph.total_bytes
+    time_ms, size = _known(variant.metrics.get(P99)), _size(variant)
     shares = [time_ms / (bounds.p99 * 1e3)] if bounds.p99 is not None else []
     return max([*shares, *([size / bounds.size] if bounds.size is not None else [])])
 
@@ -98,6 +98,11 @@ def _excess(variant: Variant, bounds: Bounds) -> float:
 def _loss(variant: Variant, quality: Measure) -> float:
     value = variant.metrics.get(quality.name)
     return _known(-value if value is not None and quality.better == "more" else value)
+
+
+def _size(variant: Variant) -> float:
+    """Return what was measured: of an adapter without its base, which is kept once for many."""
+    return variant.metrics.get(SIZE, variant.graph.total_bytes)
 
 
 def _latency(variant: Variant) -> float:

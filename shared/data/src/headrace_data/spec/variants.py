@@ -27,6 +27,7 @@ VARIANT_NAMES: Final[Mapping[str, str]] = {
     "qat": "qat",
     "gguf-q8": "q8",
     "gguf-q4": "q4",
+    "lora-adapter": "adapter",
 }
 """What a variant is called that has no name of its own, by kind."""
 
@@ -254,13 +255,14 @@ class AwareVariant(Section):
 
 
 class TextVariant(Section):
-    """A language model with weights of fewer bits, in blocks that share a scale, as GGUF has them."""
+    """A language model with weights of fewer bits, as GGUF has them, or as a difference of what it began with."""
 
-    kind: Literal["gguf-q8", "gguf-q4"] = pydantic.Field(
+    kind: Literal["gguf-q8", "gguf-q4", "lora-adapter"] = pydantic.Field(
         description="Of the task generation alone, which no other kind applies to. gguf-q8: weights of 8 bits, Q8_0. "
-        "gguf-q4: of 4 bits, Q4_1, smaller and rougher. Norms stay float."
+        "gguf-q4: of 4 bits, Q4_1, smaller and rougher. Norms stay float. lora-adapter: of causal-lm with tune: lora, "
+        "what it learned alone, as PEFT keeps it, beside the imported model, which all versions share."
     )
-    name: DnsLabel | None = _named("q8 of gguf-q8, q4 of gguf-q4")
+    name: DnsLabel | None = _named("q8 of gguf-q8, q4 of gguf-q4, adapter of lora-adapter")
 
     @property
     def called(self) -> str:
@@ -268,7 +270,7 @@ class TextVariant(Section):
         return self.name or VARIANT_NAMES[self.kind]
 
 
-OF_TEXTS: Final = ("gguf-q8", "gguf-q4")
+OF_TEXTS: Final = ("gguf-q8", "gguf-q4", "lora-adapter")
 """Kinds of variants of models that write texts, which no others apply to."""
 Step = Annotated[
     Variant | StaticVariant | LowRankVariant | DistilledVariant | PrunedVariant,

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from headrace_engines.adapter_files import is_adapter, read_adapter
+from headrace_engines.adapters import MATRICES, base_of
 from headrace_engines.beside import Graph
 from headrace_engines.gguf_reading import read_gguf as read_metadata
 from headrace_engines.gguf_tokens import TextTokens
@@ -28,13 +30,7 @@ from headrace_learning.libraries import library
 _FILE: Final = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
 _HEAD: Final = ("lm_head.weight", "output.weight")
 _LAYER: Final = {
-    "self_attn.q_proj.weight": "attn_q.weight",
-    "self_attn.k_proj.weight": "attn_k.weight",
-    "self_attn.v_proj.weight": "attn_v.weight",
-    "self_attn.o_proj.weight": "attn_output.weight",
-    "mlp.gate_proj.weight": "ffn_gate.weight",
-    "mlp.up_proj.weight": "ffn_up.weight",
-    "mlp.down_proj.weight": "ffn_down.weight",
+    **{f"{own}.weight": f"{told}.weight" for own, told in MATRICES.items()},
     "input_layernorm.weight": "attn_norm.weight",
     "post_attention_layernorm.weight": "ffn_norm.weight",
 }
@@ -95,13 +91,18 @@ class Prompt:
 
 def prompt_of(graph: Graph) -> Prompt:
     """Return what a file says of its prompts."""
-    metadata = read_metadata(graph).metadata
-    return Prompt(*(str(metadata.get(key, "")) for key in _PROMPT))
+    told = read_adapter(graph).prompt if is_adapter(graph) else read_metadata(graph).metadata
+    return Prompt(*(str(told.get(key, "")) for key in _PROMPT))
+
+
+def prompt_told(prompt: Prompt) -> dict[str, str]:
+    """Return what a file says of its prompts, by its keys."""
+    return dict(zip(_PROMPT, astuple(prompt), strict=True))
 
 
 def bytes_of_tokens(graph: Graph) -> Callable[[Sequence[int]], bytes]:
     """Return what makes bytes of a file's tokens."""
-    parts = TextTokens(read_metadata(graph)).parts
+    parts = TextTokens(read_metadata(base_of(graph))).parts
     return lambda tokens: b"".join(parts[token] for token in tokens)
 
 
@@ -112,7 +113,7 @@ def write_gguf(path: Path, shape: Shape, tensors: Mapping[str, Array], words: Wo
     for add, value in _sizes_told(writer, shape):
         add(value)
     _write_words(writer, words, shape.vocabulary)
-    for key, text in zip(_PROMPT, astuple(prompt), strict=True):
+    for key, text in prompt_told(prompt).items():
         writer.add_string(key, text)
     writer.add_quantization_version(2)
     for own, name in names_of(shape).items():

@@ -11,6 +11,7 @@ from headrace_learning.methods import (
     int8_dynamic,
     int8_per_channel,
     int8_static,
+    lora_adapter,
     low_rank,
     pruned,
     qat,
@@ -35,6 +36,7 @@ METHODS: Final[Mapping[str, Method]] = {
     **STEPS,
     "gguf-q8": gguf_blocks.Q8,
     "gguf-q4": gguf_blocks.Q4,
+    "lora-adapter": lora_adapter.METHOD,
     "chain": chain.chain_of(STEPS),
 }
 """All of them."""

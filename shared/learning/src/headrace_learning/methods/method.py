@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from headrace_data.dataset import DatasetReader
@@ -38,6 +39,8 @@ class Training:
     """Reads what the spec names by its digest, such as an encoder's tokenizer."""
     memory_bytes: int = sys.maxsize
     """What there is for learning, at most."""
+    folder: Path | None = None
+    """Where a method may leave files that its graph needs beside it; None for nowhere."""
 
 
 @dataclass(frozen=True)
