@@ -197,6 +197,14 @@ def tiny_gguf() -> Callable[..., bytes]:
     return write
 
 
+@pytest.fixture(scope="session")
+def tiny_adapter() -> Callable[..., bytes]:
+    """Return what makes a random adapter of such a model: see tests/tiny_language.py."""
+    place = Path(__file__).parent / "tests" / "tiny_language.py"
+    make: Callable[..., bytes] = runpy.run_path(str(place))["tiny_adapter"]
+    return make
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop what no later test shares: it would take time from these. Only where units come in their order."""

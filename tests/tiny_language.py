@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,10 @@ from typing import Any
 
 import gguf
 import numpy as np
+import safetensors.numpy
 import tokenizers
+from headrace_engines.adapter_files import ADAPTER
+from headrace_engines.adapters import DOWN, MATRICES, PREFIX, UP
 from tokenizers import models, pre_tokenizers, trainers
 
 Array = np.ndarray[Any, Any]
@@ -42,6 +46,25 @@ def tiny_gguf(kind: str = "F16", seed: int = 0, **changes: Any) -> bytes:
         writer.write_tensors_to_file()
         writer.close()
         return path.read_bytes()
+
+
+def tiny_adapter(base: bytes, seed: int = 0, rank: int = 2, size: float = 0.3, **config: Any) -> bytes:
+    """Return a random adapter of such a model, with alpha twice the rank; `config` are other keys of PEFT's."""
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for layer in range(LAYERS):
+        for own, name in MATRICES.items():
+            outputs, inputs = tiny_weights(0, 1)[f"blk.{layer}.{name}.weight"].shape
+            place = f"{PREFIX}{layer}.{own}"
+            tensors[f"{place}.{DOWN}"] = random.standard_normal((rank, inputs)).astype(np.float32)
+            tensors[f"{place}.{UP}"] = (random.standard_normal((outputs, rank)) * size / 8).astype(np.float32)
+    told = {
+        "base": f"sha256:{hashlib.sha256(base).hexdigest()}",
+        "baseBytes": len(base),
+        "prompt": {},
+        "config": {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, **config},
+    }
+    return bytes(safetensors.numpy.save(tensors, {ADAPTER: json.dumps(told)}))
 
 
 def tiny_weights(seed: int, tokens: int) -> dict[str, Array]:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from headrace_engines import GGUF, format_of
 from headrace_inference.adapters.graph_cache import SPARE, GraphCache
 from headrace_inference.core.releases import Graph
 from headrace_runtime.errors import Corrupt, NotFound
@@ -59,6 +62,28 @@ def test_a_graph_that_is_nowhere_is_named(cache: GraphCache) -> None:
 def test_a_folder_that_cannot_be_written_does_not_stop_serving(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "graphs").write_bytes(b"a file where the folder should be")
     assert GraphCache(store, tmp_path / "graphs").get(put(store, b"graph")) == b"graph"
+
+
+def test_adapters_of_one_base_have_it_once_on_the_disk(
+    cache: GraphCache,
+    store: ObjectStore,
+    tmp_path: Path,
+    tiny_gguf: Callable[..., bytes],
+    tiny_adapter: Callable[..., bytes],
+) -> None:
+    base = store.put(tiny_gguf())
+    kept = [put(store, tiny_adapter(store.get(base), seed)) for seed in (1, 2)]
+    adapters = [replace(each, beside_bytes=base.size_bytes) for each in kept]
+    for each in adapters:
+        found = cache.get(each)
+        assert isinstance(found, Path)
+        assert format_of(found) == GGUF
+        assert found.with_name(base.digest).read_bytes() == store.get(base)
+    assert len(list((tmp_path / "graphs").iterdir())) == 3
+    cache.tidy({adapters[1].digest}, spare=0)
+    assert {each.name for each in (tmp_path / "graphs").iterdir()} == {found.name, base.digest}
+    cache.tidy((), spare=0)
+    assert list((tmp_path / "graphs").iterdir()) == []
 
 
 def test_tidying_keeps_what_is_used_and_the_last_few(cache: GraphCache, store: ObjectStore, tmp_path: Path) -> None:

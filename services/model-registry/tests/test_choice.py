@@ -81,7 +81,18 @@ def test_weights_beside_a_graph_count_as_its_size():
     objective = load_pipeline(DOCUMENT.format(serve="objective: {size: 1MB}")).serve.objective
     large = variant("fp32")
     large = replace(large, graph=replace(large.graph, size_bytes=10, beside_bytes=2_000_000))
-    assert [each.name for each in ordered([large, variant("int8")], (), objective, ACCURACY)] == ["int8"]
+    untold = {name: each for name, each in large.metrics.items() if name != "size_bytes"}
+    for metrics in (large.metrics | {"size_bytes": 2_000_010.0}, untold):
+        found = [replace(large, metrics=metrics), variant("int8")]
+        assert [each.name for each in ordered(found, (), objective, ACCURACY)] == ["int8"]
+
+
+def test_a_base_that_versions_share_does_not_count_as_the_size_of_an_adapter():
+    objective = load_pipeline(DOCUMENT.format(serve="objective: {size: 1MB}")).serve.objective
+    adapter = variant("near")
+    adapter = replace(adapter, graph=replace(adapter.graph, beside_bytes=2_000_000))
+    whole = replace(variant("fp32"), metrics=variant("fp32").metrics | {"size_bytes": 2_000_000.0})
+    assert [each.name for each in ordered([whole, adapter], (), objective, ACCURACY)] == ["near"]
 
 
 def test_what_failed_is_neither_chosen_nor_on_the_frontier():
