@@ -21,6 +21,7 @@ from headrace_client.cli import (
     lineage,
     platform,
     predict,
+    pull,
     rebuild,
     recalibrate,
     report,
@@ -79,5 +80,6 @@ app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
 app.command("chat", rich_help_panel=MODELS)(chat.chat)
 app.command("explain", rich_help_panel=MODELS)(explain.explain)
+app.command("pull", rich_help_panel=MODELS)(pull.pull)
 app.command("report", rich_help_panel=MODELS)(report.report)
 app.command("trace", rich_help_panel=MODELS)(trace.trace)

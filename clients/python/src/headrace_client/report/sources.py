@@ -45,13 +45,14 @@ def find(registry: RegistryClient, name: str, *, dataset: bool = False) -> Versi
     A name is a model's (its newest version), MODEL:ORDINAL, a pipeline's (its newest dataset) or the unique beginning
     of a version's, run's, prediction's or dataset's id. Raises NotFound, StoreFailed and ExtraMissing.
     """
-    found = _named(registry, name)
+    found = named(registry, name)
     if isinstance(found, messages.Version):
         return dataset_facts(registry, _dataset_of(registry, found)) if dataset else version_facts(registry, found)
     return dataset_facts(registry, found)
 
 
-def _named(registry: RegistryClient, name: str) -> messages.Version | messages.Dataset:
+def named(registry: RegistryClient, name: str) -> messages.Version | messages.Dataset:
+    """Return what a name stands for, as `find` has it. Raises NotFound."""
     match = _ORDINAL.fullmatch(name)
     versions = registry.versions(match[1] if match else name)
     if match:
@@ -81,7 +82,7 @@ def _dataset_of(registry: RegistryClient, version: messages.Version) -> messages
 def dataset_facts(registry: RegistryClient, dataset: messages.Dataset) -> DatasetFacts:
     """Return a dataset with its rows. Raises StoreFailed."""
     frozen = dataset.frozen
-    with _store(frozen.manifest.uri) as store:
+    with store_of(frozen.manifest.uri) as store:
         manifest = Manifest.from_json(store.get(frozen.manifest))
         columns = DatasetReader(manifest, store).head(_most_rows(manifest))
     trained = [one for one in registry.versions() if one.trained.dataset_id == frozen.dataset_id]
@@ -98,7 +99,7 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
     graph, variant = (
         (release.released.graph, release.released.variant) if release else (trained.graph, REFERENCE_VARIANT)
     )
-    with _store(trained.manifest.uri) as store:
+    with store_of(trained.manifest.uri) as store:
         manifest = json.loads(store.get(trained.manifest))
         data = Manifest.from_json(store.get(lineage.dataset.frozen.manifest))
         task = task_of(trained.task, trained.metrics)
@@ -206,13 +207,16 @@ def _curve(store: ObjectStore, run_id: str) -> Iterator[Mapping[str, float]]:
 
 
 @contextmanager
-def _store(uri: str) -> Iterator[ObjectStore]:
-    """Yield the store that an artifact lies in; a setting wins over what the artifact says."""
+def store_of(uri: str, command: str = "report") -> Iterator[ObjectStore]:
+    """Yield the store that an artifact lies in; a setting wins over what the artifact says.
+
+    Raises ExtraMissing, which names the command, and StoreFailed for whatever fails within the block.
+    """
     try:
         from headrace_runtime.errors import HeadraceError
         from headrace_runtime.object_store import ObjectStore
     except ModuleNotFoundError as error:
-        raise ExtraMissing("report", "report") from error
+        raise ExtraMissing(command, "report") from error
     url = os.environ.get(STORE_SETTING) or uri.rpartition("/sha256/")[0]
     try:
         yield ObjectStore(url)
