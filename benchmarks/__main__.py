@@ -2,7 +2,7 @@
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [hits] [holds] [rest] [generation] [streaming] [training] [streamed]
+python -m benchmarks [serving] [hits] [holds] [rest] [generation] [lora] [streaming] [training] [streamed]
     [compression] [processes] [idle] [--rounds N] [--results FILE]
 """
 
@@ -19,6 +19,7 @@ from headrace_local.launcher import Platform
 from benchmarks import figures
 from benchmarks.compression import comparison as compression
 from benchmarks.generation import comparison as generation
+from benchmarks.generation import lora
 from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.serving import hits, holds, rest
@@ -32,6 +33,7 @@ PARTS = {
     "holds": holds.run,
     "rest": rest.run,
     "generation": generation.run,
+    "lora": lora.run,
     "streaming": streaming.run,
     "training": training.run,
     "streamed": streamed.run_rounds,

