@@ -6,8 +6,10 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from headrace_compressor.core.compression import make_variants, measure_variants
@@ -21,12 +23,15 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import CausalLanguageModel, Gates, load_pipeline
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.windows import only_dataset
+from headrace_engines.adapter_files import read_adapter
+from headrace_engines.generator import Message
 from headrace_learning.building import features_of
 from headrace_learning.evaluation import evaluate_batches
 from headrace_learning.families import causal_lm
 from headrace_learning.heads.generation import ServedText
+from headrace_learning.language_models.generating import answered, open_generator
 from headrace_learning.language_models.network import LanguageNetwork
-from headrace_learning.methods.method import Source
+from headrace_learning.methods.method import Source, Training
 from headrace_learning.text_export import written
 from headrace_learning.training.checkpoint import Checkpoint
 from headrace_runtime.object_store import ObjectStore
@@ -58,7 +63,7 @@ train:
   compute: {{threads: auto}}
   epochs: 3
   batchSize: 8
-compress: {{variants: [{{kind: gguf-q8}}, {{kind: gguf-q4}}]}}
+compress: {{variants: [{{kind: gguf-q8}}, {{kind: gguf-q4}}, {{kind: lora-adapter}}]}}
 """
 
 
@@ -85,6 +90,7 @@ class Learned:
     trained: Trained
     variants: tuple[dict[str, Mapping[str, float]], Gates]
     seconds: float
+    adapter: Path
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +118,16 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     seconds = time.monotonic() - began
     chunks = Chunks(reader, "test")
     rows = Rows(dataset.dataset_id, chunks, len(chunks))
-    made, _ = make_variants(Source(trained.graph), pipeline.compress.variants)
+    training = Training(pipeline, reader, lambda: trained.weights, artifacts, folder=folder)
+    made, _ = make_variants(Source(trained.graph, training=training), pipeline.compress.variants)
     measured: dict[str, Mapping[str, float]] = {"before": evaluate_batches(before, chunks)}
     measured |= {each.name: each.metrics for each in measure_variants(made, rows, lambda *_: None)}
     for name, metrics in measured.items():
         print(name, json.dumps(dict(metrics)), flush=True)
-    return Learned(trained, (measured, pipeline.compress.gates), seconds)
+    adapter = made["adapter"].graph
+    assert isinstance(adapter, Path)
+    print("adapter", json.dumps(dict(made["adapter"].told)), flush=True)
+    return Learned(trained, (measured, pipeline.compress.gates), seconds, adapter)
 
 
 def test_it_learns_what_it_cannot_know(learned: Learned) -> None:
@@ -133,11 +143,43 @@ def test_it_learns_what_it_cannot_know(learned: Learned) -> None:
 
 def test_variants_pass_their_gates(learned: Learned) -> None:
     measured, gates = learned.variants
-    for name in ("q8", "q4"):
+    sizes = {"q8": 0.56, "q4": 0.4, "adapter": 0.05}
+    for name, size in sizes.items():
         own, reference = measured[name], measured["fp32"]
         for gate in (*TASKS["generation"].gates, *COMMON_GATES):
             value = gate.measured(own, reference)
             print(f"{name} {gate.name}: {value:.4f}, limit {getattr(gates, gate.setting)}")
         assert own["perplexity"] < 1.1 * reference["perplexity"]
-        assert own["size_bytes"] < (0.56 if name == "q8" else 0.4) * reference["size_bytes"]
+        assert own["size_bytes"] < size * reference["size_bytes"]
+    # The same numbers but for their last digit: what is rounded is the sum.
+    assert measured["adapter"]["perplexity"] < 1.005 * measured["fp32"]["perplexity"]
+    assert measured["adapter"]["greedy_agreement"] > 0.98
     assert measured["q8"]["exact_answers"] >= measured["fp32"]["exact_answers"] - 0.2
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft
+def test_peft_answers_with_the_adapter_as_the_engine_does(learned: Learned, tmp_path: Path) -> None:
+    import peft
+    import torch
+    import transformers
+
+    told = read_adapter(learned.adapter)
+    (tmp_path / "adapter_model.safetensors").write_bytes(learned.adapter.read_bytes())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told.config))
+    (tmp_path / "base.gguf").write_bytes(learned.adapter.with_name(told.base).read_bytes())
+    base: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="base.gguf", dtype=torch.float32)
+    tuned: Any = peft.PeftModel.from_pretrained(base, tmp_path)
+    words: Any = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="base.gguf")
+    question = [{"role": "user", "content": "Which one is the river of Veldrun?"}]
+    with closing(open_generator(learned.adapter)) as generator:
+        prompt = generator.prompt([Message(**question[0])])
+        given = answered(generator, prompt, 24)
+    tokens = words(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        made = tuned.generate(input_ids=tokens, max_new_tokens=24, do_sample=False)[0, tokens.shape[1] :]
+        with tuned.disable_adapter():
+            before = tuned.generate(input_ids=tokens, max_new_tokens=24, do_sample=False)[0, tokens.shape[1] :]
+    said = words.decode(made, skip_special_tokens=True)
+    print(repr(given.text), repr(said), repr(words.decode(before, skip_special_tokens=True)), flush=True)
+    assert said.strip() == given.text.strip()
+    assert words.decode(before, skip_special_tokens=True).strip() != said.strip()

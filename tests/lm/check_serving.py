@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import statistics
 import sys
@@ -106,6 +107,37 @@ def test_a_hundred_swaps_under_streams(replica: Replica, releases: Releases, cha
     until(lambda: len(replica.engines) == 1)
     tokens = TOKENS * len(answers) / took_s
     print(f"\n{len(answers)} streams over {SWAPS} swaps in {took_s:.0f} s, {tokens:.0f} tokens/s: 0 failed")
+
+
+def test_adapters_of_one_base_take_turns_under_streams(
+    broker: Platform, tmp_path: Path, tiny_gguf: Callable[..., bytes], tiny_adapter: Callable[..., bytes]
+) -> None:
+    base = tiny_gguf(seed=zlib.crc32(b"base"))
+    graphs: list[bytes | Path] = [base]
+    (tmp_path / f"sha256:{hashlib.sha256(base).hexdigest()}").write_bytes(base)
+    for seed in (1, 2):
+        graphs.append(tmp_path / f"{seed}.safetensors")
+        (tmp_path / f"{seed}.safetensors").write_bytes(tiny_adapter(base, seed))
+    with ExitStack() as stack:
+        releases = Releases(broker, str(tmp_path / "store"), graphs)
+        stack.callback(releases.close)
+        releases.release(1)
+        replica = stack.enter_context(Replica(broker, tmp_path, resident_versions=1, answer_threads=1))
+        replica.wait_serving(releases.model)
+        channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{replica.port}"))
+        expected = {}
+        for ordinal in (1, 2, 3):
+            releases.release(ordinal)
+            expected[ordinal] = expected_of(channel, releases, ordinal)
+        assert len(set(expected.values())) == 3
+        with callers(2, partial(stream, channel, releases.model, max_tokens=TOKENS)) as answers:
+            for swap in range(6):
+                releases.release(2 + swap % 2)
+                until(partial(is_last, answers, 2 + swap % 2))
+        assert [each for each in answers if not each.is_whole] == []
+        assert all(each.text == expected[min(each.ordinals)] for each in answers)
+        kept = [each.name for each in (tmp_path / "work").rglob("sha256:*")]
+        assert len(kept) == 1, "the base of both is there once"
 
 
 def test_an_engine_that_is_killed_again_and_again(replica: Replica, releases: Releases, channel: grpc.Channel) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ import psutil  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
 from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, ModelReleased
+from headrace_engines import beside
+from headrace_engines.beside import Graph
 from headrace_inference.core.generation import parameters_of
 from headrace_inference.transport.pieces import request_of
 from headrace_local.ports import find_free
@@ -38,11 +40,11 @@ PROMPT = "the river turns the wheel and"
 class Releases:
     """Versions of a model, by their ordinals from 1, released one after the other."""
 
-    def __init__(self, broker: Platform, store: str, graphs: list[bytes]) -> None:
+    def __init__(self, broker: Platform, store: str, graphs: Sequence[Graph]) -> None:
         self.model = f"words-{uuid.uuid4()}"
         self.epoch = 0
         kept = ObjectStore(store)
-        self._graphs = [kept.put(graph) for graph in graphs]
+        self._graphs = [(beside.put(graph, kept), beside.beside_bytes(graph)) for graph in graphs]
         self._producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers)
 
     def release(self, ordinal: int) -> None:
@@ -60,7 +62,7 @@ class Releases:
             run_id=str(self.epoch),
             cache=CACHE_POLICY_OFF,
         )
-        graph = self._graphs[ordinal - 1]
+        graph, event.graph.beside_bytes = self._graphs[ordinal - 1]
         event.graph.uri, event.graph.digest, event.graph.size_bytes = graph.uri, graph.digest, graph.size_bytes
         sent = encode(event, source="test")
         self._producer.send(sent.topic, sent.value, sent.key, headers=list(sent.headers)).get(timeout=30)
