@@ -38,7 +38,7 @@ train:
   optimizer: {{learningRate: 0.02}}
   batchSize: 16
 compress:
-  variants: [{{kind: gguf-q4}}]
+  variants: [{{kind: gguf-q4}}, {{kind: lora-adapter}}]
   gates: {{perplexityRise: 0.5, greedyAgreement: 0.5, latencyRatio: 9.0}}
 """
 ASKED = "who turns the mill 7?"
@@ -75,7 +75,7 @@ def test_records_become_a_model_that_streams_its_answers(
     send(platform)
     version = json.loads(run("wait", "mill", "--timeout", "150s", "--json"))["version"]
     assert version["metrics"]["bits_per_byte"] < version["metrics"]["baseline_bits_per_byte"]
-    assert {each["name"] for each in version["variants"]} == {"fp32", "q4"}
+    assert {each["name"] for each in version["variants"]} == {"fp32", "q4", "adapter"}
     trained = registry.versions("mill")[-1].trained
     store = ObjectStore(platform.connections.store_url)
     assert store.get(trained.graph)[:4] == b"GGUF"
@@ -88,6 +88,10 @@ def test_records_become_a_model_that_streams_its_answers(
     assert (said["answer"], said["version"], said["finish"]) == ("the river", "1", "stop")
     prediction = said["prediction_id"]
 
+    run("pull", "mill", str(tmp_path / "adapter"), "--variant", "adapter")
+    files = {each.name: each.stat().st_size for each in (tmp_path / "adapter").iterdir()}
+    assert files.keys() == {"adapter_model.safetensors", "adapter_config.json", "base.gguf"}
+    assert files["base.gguf"] == pytest.approx(trained.graph.size_bytes, rel=0.01)
     run("trace", prediction, "--json")
     run("trace", "mill:0:7", "--json")
     assert "released" in run("get", "versions", "mill")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from headrace_engines.generator import Room
 from headrace_inference.adapters.language_model import LanguageLimits, load
 from headrace_runtime.errors import Unavailable, Unprocessable
 
@@ -19,6 +21,23 @@ def test_a_replica_without_the_libraries_says_what_to_install(
     path = tmp_path / "model.gguf"
     path.write_bytes(tiny_gguf())
     with pytest.raises(Unprocessable, match=r"install headrace-engines\[generation\]"):
+        load(path, LanguageLimits(), 60.0, lambda: False)
+
+
+@pytest.mark.slow
+def test_an_adapter_is_loaded_with_its_base(
+    tmp_path: Path, tiny_gguf: Callable[..., bytes], tiny_adapter: Callable[..., bytes]
+) -> None:
+    base = tiny_gguf()
+    (tmp_path / f"sha256:{hashlib.sha256(base).hexdigest()}").write_bytes(base)
+    path = tmp_path / "adapter.onnx"
+    path.write_bytes(tiny_adapter(base))
+    model = load(path, LanguageLimits(room=Room(cache_bytes=2**21, threads=1)), 60.0, lambda: False)
+    (text,) = model.run(model.sample(8), ["text_output"])
+    assert text[0]
+    model.language.retire()
+    path.write_bytes(tiny_adapter(tiny_gguf(seed=1)))  # its base is not there
+    with pytest.raises(Unprocessable, match=r"weights sha256:.* beside"):
         load(path, LanguageLimits(), 60.0, lambda: False)
 
 

@@ -115,7 +115,11 @@ def test_documents_of_generation(changes: dict[str, str]) -> None:
         ({"label": "int32"}, "train.task", "generation"),
         ({"network": "kind: mlp"}, "train.network.kind", "expected generation of a network that learns it, got mlp"),
         ({"task": "classification"}, "train.network.kind", "got causal-lm, which learns generation"),
-        ({"variants": "{kind: int8-dynamic}"}, "compress.variants[0].kind", "gguf-q8, gguf-q4 for a generation"),
+        (
+            {"variants": "{kind: int8-dynamic}"},
+            "compress.variants[0].kind",
+            "lora-adapter for a generation",
+        ),
         ({"network": "kind: new-causal-lm, width: 96, heads: 5"}, "train.network.heads", "share width 96 in equal"),
         ({"network": "kind: new-causal-lm, width: 50"}, "train.network.width", "32"),
         ({"gates": "agreement: 0.9"}, "compress.gates.agreement", "expected gates of a generation (perplexityRise"),
