@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(3600)
 ROOT = Path(__file__).parents[2]
 BYTES = 300_000
 """Of text that is learned from, measured and looked at."""
-STOPPED_AFTER = 3
+CHECKPOINTS = 3
 """Checkpoints that the first attempt leaves."""
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -54,25 +54,27 @@ class Killed(Exception):
 
 
 class Notebook:
-    """Keeps a checkpoint every few seconds, as bytes, and loses the process after some."""
+    """Keeps the newest checkpoint, as bytes, and is taken for killed after some."""
 
-    def __init__(self, seconds: float) -> None:
-        self.kept: list[tuple[bytes, bytes]] = []
+    def __init__(self) -> None:
+        self.kept: tuple[bytes, bytes] | None = None
         self.losses: list[float] = []
-        self.most: int | None = None
-        self._seconds, self._saved = seconds, time.monotonic()
+        self.left: int | None = CHECKPOINTS
+        """How many more are kept before the process is gone; None for no end."""
+        self._saved = time.monotonic()
 
     def newest(self, subject: str) -> Checkpoint | None:
-        return from_bytes(*self.kept[-1]) if self.kept else None
+        return from_bytes(*self.kept) if self.kept else None
 
     def due(self, *, midway: bool) -> bool:
-        return time.monotonic() - self._saved >= self._seconds
+        return time.monotonic() - self._saved >= (2.0 if self.left is not None else 30.0)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        self.kept.append(to_bytes(checkpoint))
-        self._saved = time.monotonic()
-        if self.most is not None and len(self.kept) >= self.most:
-            raise Killed
+        self.kept, self._saved = to_bytes(checkpoint), time.monotonic()
+        if self.left is not None:
+            self.left -= 1
+            if not self.left:
+                raise Killed
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, float], eta_s: float) -> None:
         self.losses.append(metrics["validation_loss"])
@@ -103,16 +105,16 @@ def test_a_stream_of_text_is_learned_from_scratch_and_from_where_it_stopped(tmp_
     writer.add(checked.batch)
     provenance = Provenance(cluster_id="c", topic="prose", topic_id="", sources=(), clean_ranges=(), rejected={})
     dataset = only_dataset(writer.finish(provenance), pipeline, store)
-    reader, notebook, memory = DatasetReader(dataset, store), Notebook(2.0), Memory(folder=tmp_path)
+    reader, notebook, memory = DatasetReader(dataset, store), Notebook(), Memory(folder=tmp_path)
     plan = Plan("train-1", pipeline, dataset)
 
-    notebook.most = STOPPED_AFTER
     with pytest.raises(Killed):
         run(plan, reader, notebook, notebook, memory)
-    left = from_bytes(*notebook.kept[-1])
-    print(f"{len(lines)} records; the first attempt left epoch {left.epoch}, {left.midway}", flush=True)
-    assert left.midway is not None
-    notebook.most = None
+    left = notebook.newest("")
+    assert left is not None
+    assert left.place > (0, 0)
+    print(f"{len(lines)} records; the first attempt left epoch {left.epoch}, batches {left.place[1]}", flush=True)
+    notebook.left = None
     trained = run(plan, reader, notebook, notebook, memory)
     print(json.dumps(dict(trained.metrics)), flush=True)
 
