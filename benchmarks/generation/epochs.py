@@ -111,7 +111,7 @@ def plain(family: CausalLanguage, _section: CausalLanguageModel, rows: Rows) -> 
     optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=_RATE)
     model.train()
     losses = []
-    for some in torch.randperm(len(rows)).split(BATCH):
+    for some in torch.split(torch.randperm(len(rows)), BATCH):
         inputs = rows.inputs[some].to(torch.int64)
         tokens = inputs[:, 1:]
         mask = tokens >= 0

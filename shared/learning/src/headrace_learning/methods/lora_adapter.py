@@ -77,7 +77,7 @@ def _factors(base: LanguageBase, training: Training, rank: int) -> Iterator[tupl
     with tempfile.NamedTemporaryFile(dir=training.folder, suffix=".safetensors") as file:
         file.write(training.weights())
         file.flush()
-        with safetensors.safe_open(file.name, "numpy") as held:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(file.name, "numpy") as held:
             names = set(held.keys())
             for name, tensor in base.tensors.items():
                 if (own := _own(name)) not in names:
