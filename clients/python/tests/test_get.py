@@ -204,6 +204,7 @@ def test_releases_as_json(headrace, full, canned):
             "classes": {},
             "unmeasured": None,
             "degrade": False,
+            "upstream": None,
             "reason": None,
             "release_time": "2023-11-14T22:13:20.250Z",
         }

@@ -279,6 +279,14 @@ class Replica:
             waiting.wait(0.01)
 
 
+@pytest.fixture(scope="session")
+def make_replica(
+    tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Callable[..., bytes], make_release: MakeRelease
+) -> Callable[..., Replica]:
+    """Starts inference with a tiny model of language; settings are given."""
+    return lambda **chosen: Replica(tmp_path_factory.mktemp("words"), tiny_gguf, make_release, **chosen)
+
+
 @pytest.fixture(scope="module")
 def replica(
     tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Callable[..., bytes], make_release: MakeRelease

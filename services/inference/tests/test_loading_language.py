@@ -6,11 +6,12 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from headrace_engines.generator import Room
-from headrace_inference.adapters.language_model import LanguageLimits, load
+from headrace_inference.adapters.language_model import LanguageLimits, load, local
 from headrace_runtime.errors import Unavailable, Unprocessable
 
 
@@ -21,7 +22,7 @@ def test_a_replica_without_the_libraries_says_what_to_install(
     path = tmp_path / "model.gguf"
     path.write_bytes(tiny_gguf())
     with pytest.raises(Unprocessable, match=r"install headrace-engines\[generation\]"):
-        load(path, LanguageLimits(), 60.0, lambda: False)
+        load(partial(local, path, LanguageLimits()), LanguageLimits(), 60.0, lambda: False)
 
 
 @pytest.mark.slow
@@ -32,23 +33,24 @@ def test_an_adapter_is_loaded_with_its_base(
     (tmp_path / f"sha256:{hashlib.sha256(base).hexdigest()}").write_bytes(base)
     path = tmp_path / "adapter.onnx"
     path.write_bytes(tiny_adapter(base))
-    model = load(path, LanguageLimits(room=Room(cache_bytes=2**21, threads=1)), 60.0, lambda: False)
+    limits = LanguageLimits(room=Room(cache_bytes=2**21, threads=1))
+    model = load(partial(local, path, limits), limits, 60.0, lambda: False)
     (text,) = model.run(model.sample(8), ["text_output"])
     assert text[0]
     model.language.retire()
     path.write_bytes(tiny_adapter(tiny_gguf(seed=1)))  # its base is not there
     with pytest.raises(Unprocessable, match=r"weights sha256:.* beside"):
-        load(path, LanguageLimits(), 60.0, lambda: False)
+        load(partial(local, path, limits), limits, 60.0, lambda: False)
 
 
 def test_an_engine_that_does_not_load_in_time_is_given_up(tmp_path: Path, tiny_gguf: Callable[..., bytes]) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(tiny_gguf())
     with pytest.raises(Unprocessable, match="it did not load within 0 s"):
-        load(path, LanguageLimits(), 0.0, lambda: False)
+        load(partial(local, path, LanguageLimits()), LanguageLimits(), 0.0, lambda: False)
     path.write_bytes(b"GGUF")
     with pytest.raises(Unavailable, match="the service stops"):
-        load(path, LanguageLimits(), 60.0, lambda: True)
+        load(partial(local, path, LanguageLimits()), LanguageLimits(), 60.0, lambda: True)
     for each in threading.enumerate():
         if each.name == "loading of an engine":
             each.join(30)

@@ -246,6 +246,9 @@ def release_view(release: messages.Release) -> View:
         "classes": {each.cpu_class: [one.variant for one in each.variants] for each in released.classes},
         "unmeasured": released.unmeasured.variant or None,
         "degrade": released.degrade,
+        "upstream": {"urls": list(released.upstream.urls), "model": released.upstream.model}
+        if released.HasField("upstream")
+        else None,
         "reason": released.reason or None,
         "release_time": _time(release, "release_time"),
     }

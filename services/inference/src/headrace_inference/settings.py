@@ -108,6 +108,21 @@ class Settings(GrpcSettings):
     answer_threads: int = Field(
         0, ge=0, description="Threads that such an engine computes with; 0 is one for each core of the machine."
     )
+    upstream_hosts: str = Field(
+        "",
+        description="Servers of models of language that pipelines may name as `serve.engine.urls`, each host:port, "
+        "separated by commas; empty for none.",
+    )
+    upstream_keys_dir: Path | None = Field(
+        None,
+        description="Folder with a file for each key of these servers, by the name that `serve.engine.key` has. "
+        "Read for each request, so that a key may be replaced.",
+    )
+    upstream_adapters_dir: Path | None = Field(
+        None,
+        description="Folder for adapters that these servers load; they see it at the same path, and all replicas "
+        "share it.",
+    )
     drain_s: float = Field(
         2.0,
         ge=0,
@@ -125,6 +140,13 @@ class Settings(GrpcSettings):
         description="Seconds after which clients are asked to connect anew; a replica that stops waits so long for "
         "callers that do not watch health. 0: never, and without that wait.",
     )
+
+    @field_validator("upstream_hosts")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        for each in filter(None, value.split(",")):
+            address(each.strip())
+        return value
 
     @field_validator("rest_address")
     @classmethod

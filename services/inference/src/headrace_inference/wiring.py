@@ -27,6 +27,7 @@ from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.language_model import LanguageLimits
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
+from headrace_inference.adapters.upstreams import UpstreamLimits
 from headrace_inference.adapters.worth_meter import WorthMeter
 from headrace_inference.core.cache_key import PREFIX
 from headrace_inference.core.flights import Flights
@@ -142,7 +143,14 @@ def _rest(settings: Settings) -> Callable[[Plane, Callable[[], bool]], AbstractA
 def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:
     """Return what brings releases onto the shelf."""
     graphs = GraphCache(ObjectStore(settings.store_url), settings.work_dir / "graphs")
-    limits = LoadLimits(settings.max_rows, settings.load_timeout_s, settings.run_timeout_s, _language(settings))
+    hosts = frozenset(each.strip().lower() for each in settings.upstream_hosts.split(",") if each.strip())
+    limits = LoadLimits(
+        settings.max_rows,
+        settings.load_timeout_s,
+        settings.run_timeout_s,
+        _language(settings),
+        UpstreamLimits(hosts, settings.upstream_keys_dir, settings.upstream_adapters_dir),
+    )
     return ReleaseLoader(shelf, graphs, limits, answer_prefix, host.set_serving)
 
 

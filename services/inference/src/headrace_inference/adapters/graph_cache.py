@@ -59,6 +59,14 @@ class GraphCache:
             self._keep(path, data)
         return data
 
+    def alone(self, graph: Graph) -> bytes:
+        """Return a graph without what may lie beside it, verified; it is not kept. Raises what the store raises."""
+        return self._store.get(graph)
+
+    def head(self, graph: Graph, count: int) -> bytes:
+        """Return the first bytes of a graph, which are not verified. Raises what the store raises."""
+        return self._store.head(graph, count)
+
     def _beside(self, graph: Graph, used: Callable[[], Collection[str]]) -> beside.Graph:
         try:
             return beside.get(graph.beside_bytes, graph, self._store, self._folder)

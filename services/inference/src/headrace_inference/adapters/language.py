@@ -6,10 +6,11 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from headrace_engines import errors as engine
 from headrace_engines.generator import CANCELLED, EngineLoad, Generator, Message, Piece, Running
@@ -24,8 +25,12 @@ PREFILL: Final = 8
 """Tokens of a prompt that take as long as one of an answer: they are read together, and written one by one."""
 BYTES_PER_TOKEN: Final = 4
 """What a token of a prompt takes about, until the engine has counted."""
+THREADS: Final = 16
+"""Most calls at once that are handed to an engine, which may take as long as a step of it."""
 FULL: Final = 0.95
 """Share of the memory for keys and values from which on no more answers are made at once than are now."""
+BUSY_S: Final = 1.0
+"""Seconds after which a caller may try again where an engine said after a while that it is busy."""
 LEARNING: Final = 1 / 32
 """Weight of the latest answer in what is learnt of them."""
 MOST_CROWDING: Final = 4.0
@@ -36,6 +41,9 @@ _ERRORS: Final = {
     engine.Unanswerable: errors.InvalidInput,
     engine.RanTooLong: errors.DeadlineExceeded,
 }
+
+
+ResultT = TypeVar("ResultT")
 
 
 class Language:
@@ -64,6 +72,7 @@ class Language:
         """Share of its most tokens that an answer has."""
         self._crowding = 0.1
         """How much longer a token takes for each answer that is made beside, as a share."""
+        self._threads = ThreadPoolExecutor(THREADS, "asking an engine")
         self._lock = threading.Lock()
         self._holds = 0
         self._retired = False
@@ -92,7 +101,11 @@ class Language:
 
     def _end(self) -> None:
         """End the engine in a thread: whoever let go of it last may be the event loop."""
-        threading.Thread(target=self.generator.close, name="end of an engine", daemon=True).start()
+        threading.Thread(target=self._close, name="end of an engine", daemon=True).start()
+
+    def _close(self) -> None:
+        self.generator.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check(self, model: str, ask: Ask | None, size_bytes: int, left_s: float | None, priority: int = NORMAL) -> None:
         """Raise when a call could not be answered in time: Overloaded with the reason, or DeadlineExceeded.
@@ -121,7 +134,7 @@ class Language:
     async def prompt(self, model: str, messages: Sequence[Message]) -> str:
         """Return the prompt for a conversation by the model's chat template. Raises InvalidInput, Unavailable."""
         try:
-            return await asyncio.to_thread(self.generator.prompt, messages)
+            return await self._in_thread(partial(self.generator.prompt, messages))
         except engine.EngineError as error:
             raise _translated(model, error) from error
 
@@ -138,7 +151,7 @@ class Language:
         line = _Line(model, limit_s)
         try:
             async with self._place(ask, line), self._running(model, ask, line) as running:
-                yield Answering(line, running.prompt_tokens, time.monotonic() - came_s)
+                yield Answering(line, running, time.monotonic() - came_s)
         finally:
             line.close()
             self._admission.end(work_s, size_bytes, ask.priority)
@@ -189,7 +202,7 @@ class Language:
     async def _start(self, model: str, ask: Ask, line: _Line) -> Running:
         """Hand a prompt to the engine, which may take as long as a step of it."""
         start = partial(self.generator.start, ask.prompt, ask.sampling, line.tell, line.tell)
-        starting = asyncio.ensure_future(asyncio.to_thread(start))
+        starting = self._in_thread(start)
         try:
             async with line.limit():
                 return await asyncio.shield(starting)
@@ -200,6 +213,10 @@ class Language:
             raise errors.Overloaded(f"model {model!r}: {error}", self._admission.wait_s) from error
         except engine.EngineError as error:
             raise _translated(model, error) from error
+
+    def _in_thread(self, call: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
+        """Run something in a thread of this model's own: an engine that hangs keeps no other's calls."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _tell(self, model: str) -> None:
         load, told = self.generator.load(), metrics.of_language(model)
@@ -239,11 +256,16 @@ class Language:
 class Answering:
     """An answer that is being made: an iteration over its pieces. One that ends without an error is whole."""
 
-    def __init__(self, line: _Line, prompt_tokens: int, queue_s: float) -> None:
+    def __init__(self, line: _Line, running: Running, queue_s: float) -> None:
         self._line = line
-        self.prompt_tokens = prompt_tokens
+        self._running = running
         self.queue_s = queue_s
         """Seconds until the engine had taken it in."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the prompt has; 0 while that is not known."""
+        return self._running.prompt_tokens
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """Yield its pieces. Raises Unavailable when the engine died, and DeadlineExceeded when its time is over."""
@@ -283,6 +305,8 @@ class _Line:
         item = await self._items.get()
         if isinstance(item, errors.HeadraceError):
             raise item
+        if isinstance(item, engine.Busy):
+            raise errors.Overloaded(f"model {self._model!r}: {item}", BUSY_S) from item
         if isinstance(item, Exception):
             raise _translated(self._model, item) from item
         if item.finish == CANCELLED:

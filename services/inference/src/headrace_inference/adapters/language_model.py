@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from headrace_engines import GENERATORS, GGUF
 from headrace_engines.errors import EngineDied, EngineError, NoMemory, NotAModel, Unanswerable
-from headrace_engines.generator import CANCELLED, Piece, Room
+from headrace_engines.generator import CANCELLED, Generator, Piece, Room
 from headrace_runtime.errors import InvalidInput, Unavailable, Unprocessable
 from headrace_runtime.rpc.admission import Capacity
 
@@ -39,20 +39,27 @@ class LanguageLimits:
     room: Room = field(default_factory=Room)
 
 
-def load(path: Path, limits: LanguageLimits, limit_s: float, stopping: Callable[[], bool]) -> LanguageModel:
-    """Return a model that an engine has loaded within a time, in seconds.
+def local(path: Path, limits: LanguageLimits) -> Generator:
+    """Return the engine of a file, in this replica. Raises what engines do for one that they do not load."""
+    return GENERATORS[GGUF](path, limits.room)
+
+
+def load(
+    make: Callable[[], Generator], limits: LanguageLimits, limit_s: float, stopping: Callable[[], bool]
+) -> LanguageModel:
+    """Return a model that an engine, which `make` makes, has loaded within a time, in seconds.
 
     Raises Unprocessable for what is none or takes longer, and Unavailable when it is given up for a stop.
     """
     found: Future[LanguageModel] = Future()
 
-    def make() -> None:
+    def run() -> None:
         try:
-            found.set_result(LanguageModel(path, limits))
+            found.set_result(LanguageModel(make, limits))
         except BaseException as error:  # whatever it is, who waits for it is told
             found.set_exception(error)
 
-    threading.Thread(target=make, name="loading of an engine", daemon=True).start()
+    threading.Thread(target=run, name="loading of an engine", daemon=True).start()
     ends_s = time.monotonic() + limit_s
     while time.monotonic() < ends_s and not stopping():
         with suppress(TimeoutError):
@@ -75,9 +82,9 @@ class LanguageModel:
     Raises Unprocessable for what is no model that can be served.
     """
 
-    def __init__(self, path: Path, limits: LanguageLimits) -> None:
+    def __init__(self, make: Callable[[], Generator], limits: LanguageLimits) -> None:
         try:
-            self._generator = GENERATORS[GGUF](path, limits.room)
+            self._generator = make()
         except (NotAModel, NoMemory, EngineDied, ValueError) as error:
             raise Unprocessable(f"graph: {error}") from error
         self.signature = generation.signature()
@@ -95,6 +102,7 @@ class LanguageModel:
             if isinstance(piece, Exception):
                 raise piece
             whole.add(piece)
+        whole.prompt_tokens = running.prompt_tokens  # which some know at the end
         if whole.usage.finish == CANCELLED:
             raise Unavailable("the answer was given up before its end")
         return whole.outputs(tuple(outputs))

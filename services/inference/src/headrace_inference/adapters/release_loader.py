@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from headrace_engines import GGUF, format_of
@@ -23,7 +24,8 @@ from headrace_inference.adapters.engine_model import EngineModel
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.graph_trial import GraphTrial
 from headrace_inference.adapters.language import Language
-from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel, load
+from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel, load, local
+from headrace_inference.adapters.upstreams import UpstreamLimits, Upstreams
 from headrace_inference.core.releases import Fault, Place, Release, ReleaseBook
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 
@@ -48,6 +50,8 @@ class LoadLimits:
     run_s: float = 60.0
     language: LanguageLimits = field(default_factory=LanguageLimits)
     """Those of models of language."""
+    upstreams: UpstreamLimits = field(default_factory=UpstreamLimits)
+    """Those of models that other servers have."""
 
 
 class ReleaseLoader(Background):
@@ -73,6 +77,7 @@ class ReleaseLoader(Background):
         self._limits = limits
         self._trial = GraphTrial(limits.max_rows, limits.load_s)
         self._run_limit = RunLimit(limits.run_s)
+        self._upstreams = Upstreams(limits.upstreams, graphs.alone, graphs.head)
         self._prefix_of = prefix_of
         self._set_health = set_health
         self._changed = threading.Condition()
@@ -176,6 +181,8 @@ class ReleaseLoader(Background):
     def _failed(self, release: Release, error: Exception) -> None:
         metrics.LOAD_FAILURES.labels(*release.place).inc()
         fault = next((fault for kind, fault in _FAULTS.items() if isinstance(error, kind)), Fault.AROUND)
+        if release.upstream is not None and fault is not Fault.MISSING:
+            fault = Fault.AWAITED
         reason = str(error) if isinstance(error, HeadraceError) else repr(error)
         with self._changed:
             wait_s = self._book.failed(release, time.monotonic(), reason, fault)
@@ -210,15 +217,35 @@ class ReleaseLoader(Background):
             return self._book.digests()
 
     def _version(self, release: Release) -> LoadedVersion:
-        graph = self._graphs.get(release.graph, self._used)
         model: EngineModel | LanguageModel
+        if release.upstream is not None:
+            return self._of_upstream(release)
+        graph = self._graphs.get(release.graph, self._used)
         if isinstance(graph, Path) and format_of(graph) == GGUF:
             # Its engine is a process of its own: what it does to that, it does to nothing else.
-            model = load(graph, self._limits.language, self._limits.load_s, self.stopping.is_set)
+            make = partial(local, graph, self._limits.language)
+            model = load(make, self._limits.language, self._limits.load_s, self.stopping.is_set)
         else:
             self._trial.attempt(release.graph, graph)
             model = EngineModel(graph, self._limits.max_rows, self._run_limit)
         return LoadedVersion(release, model, model.warm(), self._prefix_of(release), language=model.language)
+
+    def _of_upstream(self, release: Release) -> LoadedVersion:
+        """Return a version that another server has, once it has it: nothing but an adapter is fetched here."""
+        limits = self._limits.language
+        make = partial(self._upstreams.generator, release, limits.room, partial(self._heard, release))
+        model = load(make, limits, self._limits.load_s, self.stopping.is_set)
+        return LoadedVersion(release, model, model.warm(), self._prefix_of(release), language=model.language)
+
+    def _heard(self, release: Release, healthy: bool) -> None:
+        """Take note of whether a server has what is served by it. From any thread."""
+        with self._changed:
+            served = self._shelf.models.get(release.model)
+            if served is not None and any(each.release == release for each in served.aliases.values()):
+                self._set_health(healthy, f"model/{release.model}")
+        (logger.info if healthy else logger.error)(
+            "%s: %s", release, "a server has it again" if healthy else "no server has it now"
+        )
 
     def _cheaper(self, release: Release) -> Iterator[LoadedVersion]:
         """Yield what may answer for a release under overload: one that does not load is done without."""

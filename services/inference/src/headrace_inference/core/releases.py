@@ -10,6 +10,8 @@ LAST_RETRY_S = 60.0
 FIRST_RETRY_OF_UNFIT_S = 60.0
 """A graph on which a trial failed is the same graph the next time: only a busy machine would explain it."""
 LAST_RETRY_OF_UNFIT_S = 3600.0
+LAST_RETRY_OF_AWAITED_S = 4.0
+"""A look costs little, and what it finds is to be served soon."""
 TRIES_OF_MISSING = 3
 """After so many, nothing waits for a graph any more that is not in the object store."""
 
@@ -33,6 +35,16 @@ class Graph:
     digest: str
     size_bytes: int
     beside_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Servers outside of replicas that have a model, by the name that `model` makes of `{model}` and `{version}`."""
+
+    urls: tuple[str, ...]
+    model: str
+    key: str = ""
+    """Name of the key that they are asked with; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,8 @@ class Release:
     """Seconds that a hot prediction is kept; 0 leaves it to the replica."""
     cheaper: tuple[CheaperVariant, ...] = ()
     """What may answer under overload, each in less time than the one before. Empty where the pipeline allows none."""
+    upstream: Upstream | None = None
+    """Where it is served, if not by the replica itself."""
 
     def answered_by(self, other: CheaperVariant) -> Release:
         """Return the release as it is answered by a cheaper variant."""
@@ -94,6 +108,8 @@ class Fault(StrEnum):
     """Something that the release needs failed, such as the object store."""
     MISSING = "missing"
     """The object store has no such graph, or another one under its name."""
+    AWAITED = "awaited"
+    """A server outside of the replica is not there, or does not have the model yet."""
     UNFIT = "unfit"
     """The graph itself does not load or answer."""
 
@@ -119,7 +135,7 @@ class _Wanted:
     def settled(self) -> bool:
         """Whether waiting for it any longer promises nothing."""
         given_up = self.fault is Fault.MISSING and self.failures >= TRIES_OF_MISSING
-        return self.loaded or given_up or self.fault is Fault.UNFIT
+        return self.loaded or given_up or self.fault in (Fault.UNFIT, Fault.AWAITED)
 
 
 class ReleaseBook:
@@ -168,8 +184,11 @@ class ReleaseBook:
 
     def failed(self, release: Release, now_s: float, reason: str, fault: Fault) -> float:
         """Note that a release did not load; return the seconds until it is tried again, twice as many each time."""
-        unfit = fault is Fault.UNFIT
-        first_s, last_s = (FIRST_RETRY_OF_UNFIT_S, LAST_RETRY_OF_UNFIT_S) if unfit else (FIRST_RETRY_S, LAST_RETRY_S)
+        first_s, last_s = FIRST_RETRY_S, LAST_RETRY_S
+        if fault is Fault.UNFIT:
+            first_s, last_s = FIRST_RETRY_OF_UNFIT_S, LAST_RETRY_OF_UNFIT_S
+        elif fault is Fault.AWAITED:
+            last_s = LAST_RETRY_OF_AWAITED_S
         if not self.wants(release):
             return first_s
         wanted = self._wanted[release.place]

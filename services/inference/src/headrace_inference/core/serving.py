@@ -270,6 +270,7 @@ class Serving:
                     writing.told(piece)
                     whole.add(piece)
                     yield piece
+                asked.prompt_tokens = whole.prompt_tokens = answer.prompt_tokens  # which some know at the end
             writing.ended(whole.usage)
         part = self._outputs_part(work, whole.outputs(work.outputs), writing.took_s - answer.queue_s, answer.queue_s)
         if key is not None:

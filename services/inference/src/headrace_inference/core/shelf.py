@@ -179,8 +179,13 @@ class Shelf:
 
     def holding(self, release: Release) -> LoadedVersion | None:
         """Return a version in memory that has the graphs of a release, None when there is none."""
+        if release.upstream is not None:
+            return None  # whether a server still has it is to be looked at
         versions = self._shown.models.get(release.model, Versions({})).all
-        return next((loaded for loaded in versions if loaded.release.digests == release.digests), None)
+        return next(
+            (each for each in versions if each.release.digests == release.digests and each.release.upstream is None),
+            None,
+        )
 
     def remove(self, place: Place) -> LoadedVersion | None:
         """Serve nothing under an alias any more; return what was there. A model without aliases is gone."""

@@ -27,6 +27,10 @@ class Abilities:
             if any(each.language is not None or _embedding(each) is not None for each in versions.all)
         )
 
+    def check(self, name: str, version_name: str) -> None:
+        """Raise what looking for a version raises."""
+        self._shelf.resolve(name, version_name)
+
     def check_writes(self, name: str, version_name: str) -> None:
         """Raise InvalidInput for a model that does not write texts, and what looking for it raises."""
         if self._shelf.resolve(name, version_name).language is None:

@@ -17,7 +17,7 @@ from headrace_runtime.rpc.admission import FIRST, LAST, NORMAL
 
 from headrace_inference.core import occlusion
 from headrace_inference.core.classification import top_classes
-from headrace_inference.core.releases import CachePolicy, CheaperVariant, Graph, Release
+from headrace_inference.core.releases import CachePolicy, CheaperVariant, Graph, Release, Upstream
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call, Signature, TensorSpec
@@ -285,7 +285,9 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
     What was not measured on the class is not served there but for fp32: kernels differ, and so do their answers. A
     release of before there were classes says one graph for all.
     """
-    first, *cheaper = _variants_on(cpu_class, message)
+    elsewhere = message.HasField("upstream")
+    # What another server computes does not depend on this processor.
+    first, *cheaper = [_named(message)] if elsewhere else _variants_on(cpu_class, message)
     required = {
         "model": message.model,
         "alias": message.alias,
@@ -316,13 +318,25 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
         _CACHE_POLICIES[message.cache],
         message.cache_ttl_s,
         tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
+        _upstream(message) if elsewhere else None,
     )
+
+
+def _upstream(message: model_pb2.ModelReleased) -> Upstream:
+    told = message.upstream
+    if not told.urls or not told.model:
+        raise Unprocessable(f"ModelReleased of {message.model!r}: expected servers and the model's name, got {told}")
+    return Upstream(tuple(told.urls), told.model, told.key)
+
+
+def _named(message: model_pb2.ModelReleased) -> model_pb2.ServedVariant:
+    return model_pb2.ServedVariant(variant=message.variant, graph=message.graph)
 
 
 def _variants_on(cpu_class: str, message: model_pb2.ModelReleased) -> list[model_pb2.ServedVariant]:
     """Return what a release serves on a class of processors, the one to serve first."""
     if not message.classes:
-        return [model_pb2.ServedVariant(variant=message.variant, graph=message.graph)]
+        return [_named(message)]
     own = next((each for each in message.classes if each.cpu_class == cpu_class and each.variants), None)
     if own is None and not message.HasField("unmeasured"):
         measured = ", ".join(each.cpu_class for each in message.classes)

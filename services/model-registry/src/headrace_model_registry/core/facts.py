@@ -290,6 +290,15 @@ class ModelCompressed:
 
 
 @dataclass(frozen=True, slots=True)
+class Upstream:
+    """Servers outside of the replicas that have a model, what it is called there, and the name of their key."""
+
+    urls: tuple[str, ...]
+    model: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelReleased:
     """An alias that moved. `epoch` grows by one with each release of the same model and alias, from 1.
 
@@ -315,6 +324,7 @@ class ModelReleased:
     classes: tuple[ClassVariants, ...] = ()
     unmeasured: ServedVariant | None = None
     degrade: bool = False
+    upstream: Upstream | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
             return [request]
         return [_refused(version, (), "the champion changed again and again while the version was measured")]
     results = specs.judged(fact.variants, run.request.spec)
-    chosen = choice.ordered(fact.variants, results, specs.objective(run.request.spec), specs.quality(run.request.spec))
+    chosen = _chosen(fact.variants, results, run.request.spec)
     results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
     if not chosen:
         return [_refused(version, results, _why_none_passed(results))]
@@ -165,7 +165,7 @@ def _recalibrated(fact: ModelCompressed, version: Version, spec: PipelineSpec, c
     if champion is None or champion.trained.version_id != version.trained.version_id:
         return []
     results = specs.judged(fact.variants, spec)
-    chosen = choice.ordered(fact.variants, results, specs.objective(spec), specs.quality(spec))
+    chosen = _chosen(fact.variants, results, spec)
     results += gates.not_applicable(fact.not_applicable) + gates.empty_features(version.trained.metrics)
     if not chosen:
         return [_refused(version, results, f"recalibration: {_why_none_passed(results)}")]
@@ -215,7 +215,7 @@ def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Deci
     if champion is None or champion.trained.pipeline != pipeline:
         return decisions
     results = specs.judged(version.variants, spec)
-    chosen = choice.ordered(version.variants, results, specs.objective(spec), specs.quality(spec))
+    chosen = _chosen(version.variants, results, spec)
     results += gates.empty_features(version.trained.metrics)
     if not chosen:
         return [*decisions, _refused(version, results, _why_none_passed(results))]
@@ -352,6 +352,11 @@ def _why_useless(version: Version, spec: PipelineSpec) -> str:
     )
 
 
+def _chosen(variants: Sequence[Variant], results: tuple[GateResult, ...], spec: PipelineSpec) -> tuple[Variant, ...]:
+    """Return the variants that may answer, the one that is served first."""
+    return choice.ordered(specs.servable(variants, spec), results, specs.objective(spec), specs.quality(spec))
+
+
 def _refused(version: Version, results: tuple[GateResult, ...], reason: str) -> ModelRefused:
     trained = version.trained
     return ModelRefused(trained.model, trained.version_id, trained.pipeline, reason, results)
@@ -383,4 +388,5 @@ def _released(
         classes=classes,
         unmeasured=choice.on_unmeasured(version.variants, results) if classes else None,
         degrade=specs.degrades(spec),
+        upstream=specs.upstream(spec),
     )

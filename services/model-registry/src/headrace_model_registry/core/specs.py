@@ -28,6 +28,7 @@ from headrace_model_registry.core.facts import (
     DatasetFrozen,
     PipelineApplied,
     PipelineSpec,
+    Upstream,
     Variant,
 )
 from headrace_model_registry.core.gates import Limit, Sureness, judge
@@ -180,6 +181,18 @@ def classes(spec: PipelineSpec) -> tuple[str, ...]:
 def degrades(spec: PipelineSpec) -> bool:
     """Tell whether replicas under overload may answer with a variant that takes less time."""
     return parse(spec).serve.degrade
+
+
+def servable(variants: Sequence[Variant], spec: PipelineSpec) -> Sequence[Variant]:
+    """Return the variants that can be served where the pipeline has them served."""
+    engine = parse(spec).serve.engine
+    return [each for each in variants if engine is None or engine.variant in (None, each.name)]
+
+
+def upstream(spec: PipelineSpec) -> Upstream | None:
+    """Return the servers outside of the replicas that a pipeline's model is served by; None for the replicas."""
+    engine = parse(spec).serve.engine
+    return None if engine is None else Upstream(engine.urls, engine.model, engine.key or "")
 
 
 def cache_policy(spec: PipelineSpec) -> CachePolicy:

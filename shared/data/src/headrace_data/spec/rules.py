@@ -34,6 +34,7 @@ from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augme
 from headrace_data.spec.texts import something_is_looked_for, texts_are_looked_at
 from headrace_data.spec.transfer import layers_are_of_a_version
 from headrace_data.spec.tune import space_is_of_the_section, trials_can_be_trained, values_keep_a_rule
+from headrace_data.spec.upstream import engine_fits_the_rest
 from headrace_data.spec.variants import steps_are_different, variants_are_different
 from headrace_data.spec.yaml_tree import Path
 from headrace_data.tasks import TASKS
@@ -282,6 +283,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     variants_are_different,
     steps_are_different,
     there_is_something_cheaper,
+    engine_fits_the_rest,
     rows_are_changed_as_the_network_reads_them,
     blocks_are_recomputed_where_there_are_some,
     processes_learn_apart,

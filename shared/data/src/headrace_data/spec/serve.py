@@ -10,6 +10,7 @@ import pydantic
 from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.scalars import DnsLabel, Duration, Size
 from headrace_data.spec.section import Section
+from headrace_data.spec.upstream import Upstream
 
 Aim = Literal["fastest", "quality"]
 """An objective that is named by a word."""
@@ -88,6 +89,12 @@ class Serve(Section):
         "the logs of replicas name them. What is released is measured on each of them too, by a compressor of that "
         "class where there is one, and served there in the variants that pass there. A class that nobody measured "
         "serves fp32.",
+    )
+    engine: Upstream | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for objective
+        description="What computes the answers, where replicas do not: for models of language that are larger than one "
+        "machine. Left out, each replica loads what is released.",
     )
 
 

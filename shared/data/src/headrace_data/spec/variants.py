@@ -319,7 +319,7 @@ def variants_are_different(draft: Draft) -> Iterator[Finding]:
         return
     known = {REFERENCE_VARIANT}
     for position, variant in enumerate(variants):
-        called = _called(variant)
+        called = variant_name(variant)
         if called in known:
             told = f"expected each variant once, got {called!r} again; `name` tells two of a kind apart"
             yield ("compress", "variants", position), told
@@ -327,7 +327,7 @@ def variants_are_different(draft: Draft) -> Iterator[Finding]:
             known.add(called)
 
 
-def _called(variant: object) -> str | None:
+def variant_name(variant: object) -> str | None:
     """Return the name of a variant as it was written, None where it has none."""
     if not isinstance(variant, dict):
         return None

@@ -45,6 +45,7 @@ class Embeddings:
         asked = request.path_params["model"]
         if named(asked)[0] not in (known := self._plane.abilities.names()):
             raise NotFound(f"model {asked!r}: expected one of {known}, which write texts or answer embeddings")
+        self._plane.abilities.check(*named(asked))
         return Told(write_json(_model(asked)))
 
     async def _embeddings(self, request: Request, caller: Caller) -> Told:

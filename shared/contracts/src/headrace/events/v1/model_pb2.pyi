@@ -629,6 +629,38 @@ class ClassVariants(_message.Message):
 Global___ClassVariants: _TypeAlias = ClassVariants  # noqa: Y015
 
 @_typing.final
+class Upstream(_message.Message):
+    """Upstream tells which servers outside of the replicas have a model. They speak OpenAI's API."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URLS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """What the model is called there; {model} and {version} stand for its name and the version's ordinal. Never empty."""
+    key: _builtins.str
+    """Name of the key that they are asked with, which the replica's operator has given it. Empty for none."""
+    @_builtins.property
+    def urls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Base addresses, such as "http://vllm:8000". Never empty. A replica asks the first that has the model."""
+
+    def __init__(
+        self,
+        *,
+        urls: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "model", b"model", "urls", b"urls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upstream: _TypeAlias = Upstream  # noqa: Y015
+
+@_typing.final
 class ModelReleased(_message.Message):
     """ModelReleased moves an alias: inference serves this variant from now on."""
 
@@ -651,6 +683,7 @@ class ModelReleased(_message.Message):
     CLASSES_FIELD_NUMBER: _builtins.int
     UNMEASURED_FIELD_NUMBER: _builtins.int
     DEGRADE_FIELD_NUMBER: _builtins.int
+    UPSTREAM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Never empty."""
     alias: _builtins.str
@@ -697,6 +730,10 @@ class ModelReleased(_message.Message):
         gate: such classes keep what they have then.
         """
 
+    @_builtins.property
+    def upstream(self) -> Global___Upstream:
+        """The servers that have the model, where replicas do not load it themselves. Unset where they do."""
+
     def __init__(
         self,
         *,
@@ -717,10 +754,11 @@ class ModelReleased(_message.Message):
         classes: _abc.Iterable[Global___ClassVariants] | None = ...,
         unmeasured: Global___ServedVariant | None = ...,
         degrade: _builtins.bool = ...,
+        upstream: Global___Upstream | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "unmeasured", b"unmeasured"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "unmeasured", b"unmeasured", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "unmeasured", b"unmeasured", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "unmeasured", b"unmeasured", "upstream", b"upstream", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
