@@ -61,6 +61,9 @@ GOVERNED = frozenset(
         "rest_address",
         "store_url",
         "telemetry_dir",
+        "upstream_adapters_dir",
+        "upstream_hosts",
+        "upstream_keys_dir",
         "work_dir",
     }
 )

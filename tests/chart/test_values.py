@@ -143,6 +143,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         service("inference", service={"type": "LoadBalancer"}),
         "services.inference.service.headless: expected false beside the type LoadBalancer, because a headless service",
     ),
+    ({"upstream": {"hosts": ["http://vllm:8000"]}}, "upstream.hosts: expected host:port, got"),
+    ({"upstream": {"vllm": {"enabled": True}}}, "upstream.vllm.model: expected a folder below /models or the name"),
+    (
+        {"upstream": {"vllm": {"enabled": True, "model": "m", "nodes": 2}}},
+        "upstream.vllm.nodes: expected a divisor of tensorParallel times pipelineParallel (1), got 2",
+    ),
+    ({"upstream": {"vllm": {"enabled": True, "model": "m", "key": "k"}}}, "upstream.keysSecret: expected the secret"),
+    (service("inference", settings={"upstream_hosts": "a:1"}), "additional properties 'upstream_hosts' not allowed"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 {{- define "headrace.check" -}}
 {{- include "headrace.checkKafka" .Values.kafka -}}
 {{- include "headrace.checkStore" .Values.store -}}
+{{- include "headrace.checkUpstream" . -}}
 {{- if .Values.networkPolicy.enabled -}}
 {{- include "headrace.checkPorts" . -}}
 {{- end -}}

@@ -102,6 +102,11 @@
 {{- if dig "pods" "enabled" false .values }}
 {{ include "headrace.podsEnvironment" .values.pods }}
 {{- end }}
+{{- if eq .component "inference" }}
+{{- with include "headrace.upstreamEnvironment" .root | trim }}
+{{ . }}
+{{- end }}
+{{- end }}
 {{- include "headrace.ownEnvironment" . }}
 {{- end -}}
 

@@ -202,6 +202,11 @@ spec:
         {{- if $pods }}
         {{- include "headrace.podsMounts" .root | nindent 8 }}
         {{- end }}
+        {{- if eq .component "inference" }}
+        {{- with include "headrace.upstreamMounts" .root | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- end }}
         {{- with .values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -240,6 +245,11 @@ spec:
     {{- end }}
     {{- if $pods }}
     {{- include "headrace.podsVolumes" .root | nindent 4 }}
+    {{- end }}
+    {{- if eq .component "inference" }}
+    {{- with include "headrace.upstreamVolumes" .root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- end }}
     {{- with .values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

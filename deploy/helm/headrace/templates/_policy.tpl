@@ -107,5 +107,10 @@ spec:
     {{- if dig "pods" "enabled" false .values }}
     {{- include "headrace.egress" $policy.kubernetes | nindent 4 }}
     {{- end }}
+    {{- if eq .component "inference" }}
+    {{- with include "headrace.upstreamEgress" .root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- end }}
 {{- end -}}
 {{- end -}}
