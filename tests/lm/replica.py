@@ -20,7 +20,7 @@ import grpc
 import psutil  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
-from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, ModelReleased
+from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, ModelReleased, Upstream
 from headrace_engines import beside
 from headrace_engines.beside import Graph
 from headrace_inference.core.generation import parameters_of
@@ -43,6 +43,7 @@ class Releases:
     def __init__(self, broker: Platform, store: str, graphs: Sequence[Graph]) -> None:
         self.model = f"words-{uuid.uuid4()}"
         self.epoch = 0
+        self.upstream: Upstream | None = None
         kept = ObjectStore(store)
         self._graphs = [(beside.put(graph, kept), beside.beside_bytes(graph)) for graph in graphs]
         self._producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers)
@@ -61,6 +62,7 @@ class Releases:
             dataset_id="dataset",
             run_id=str(self.epoch),
             cache=CACHE_POLICY_OFF,
+            upstream=self.upstream,
         )
         graph, event.graph.beside_bytes = self._graphs[ordinal - 1]
         event.graph.uri, event.graph.digest, event.graph.size_bytes = graph.uri, graph.digest, graph.size_bytes
