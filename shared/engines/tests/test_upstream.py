@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import queue
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -372,6 +374,12 @@ def test_nobody_there_is_an_error_and_health_says_so(
         Upstream(f"http://127.0.0.1:{port}").get("/health")
     with pytest.raises(Absent):
         Upstream(server.url).get("/health")
+
+
+def test_it_needs_no_engine_of_its_own() -> None:
+    loaded = "{'openvino_genai', 'tokenizers', 'onnxruntime'} & set(sys.modules)"
+    program = f"import sys, headrace_engines.upstream_generator; sys.exit(bool({loaded}))"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_metrics_of_something_else_tell_nothing() -> None:
