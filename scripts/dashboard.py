@@ -24,6 +24,11 @@ def quantile(metric: str, by: str, q: float) -> str:
     return f"histogram_quantile({q}, {rate(f'{metric}_bucket', f'le, {by}')})"
 
 
+def quantiles(metric: str) -> tuple[tuple[str, str], ...]:
+    """Return the queries of three quantiles of a histogram that each model has."""
+    return tuple((quantile(metric, "model", q), f"{{{{model}}}} p{100 * q:.0f}") for q in (0.5, 0.95, 0.99))
+
+
 ROWS: tuple[tuple[str, tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]], ...] = (
     (
         "Records",
@@ -66,10 +71,7 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]]
             (
                 "Duration of calls, 50 %, 95 % and 99 %",
                 "s",
-                tuple(
-                    (quantile("headrace_inference_duration_seconds", "model", q), f"{{{{model}}}} p{100 * q:.0f}")
-                    for q in (0.5, 0.95, 0.99)
-                ),
+                quantiles("headrace_inference_duration_seconds"),
             ),
             ("Rows answered", "rps", ((rate("headrace_inference_rows_total", "model"), "{{model}}"),)),
             (
@@ -89,6 +91,57 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]]
                     (
                         rate("headrace_rpc_server_call_duration_seconds_count", "rpc_method, rpc_status_code"),
                         "{{rpc_method}} {{rpc_status_code}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    (
+        "Models of language",
+        (
+            (
+                "Time to the first token, 50 %, 95 % and 99 %",
+                "s",
+                quantiles("headrace_gen_ai_server_time_to_first_token_seconds"),
+            ),
+            (
+                "Time of each further token, 50 %, 95 % and 99 %",
+                "s",
+                quantiles("headrace_gen_ai_server_time_per_output_token_seconds"),
+            ),
+            (
+                "Tokens per second, of prompts and of answers",
+                "short",
+                ((rate("headrace_inference_tokens_total", "model, token_type"), "{{model}} {{token_type}}"),),
+            ),
+            (
+                "Answers that are made, and that wait",
+                "short",
+                ((f"sum by (model, state) (headrace_inference_answers{HERE})", "{{model}} {{state}}"),),
+            ),
+            (
+                "Wait for the engine, 50 %, 95 % and 99 %",
+                "s",
+                quantiles("headrace_inference_queue_duration_seconds"),
+            ),
+            (
+                "Memory for keys and values in use",
+                "percentunit",
+                ((f"max by (model, pod) (headrace_inference_cache_used_ratio{HERE})", "{{model}} {{pod}}"),),
+            ),
+            ("Engines started anew", "rps", ((rate("headrace_inference_engine_faults_total", "model"), "{{model}}"),)),
+            (
+                "Answers of equal calls",
+                "rps",
+                ((rate("headrace_inference_shared_total", "model, how"), "{{model}} {{how}}"),),
+            ),
+            (
+                "Hot predictions that pay (serve.cache: auto)",
+                "short",
+                (
+                    (
+                        f"max by (model, variant, pod) (headrace_inference_cache_pays{HERE})",
+                        "{{model}} {{variant}} {{pod}}",
                     ),
                 ),
             ),

@@ -24,6 +24,7 @@ PROGRAMS_OF_TESTS = (
     "tests/cluster",
     "tests/days",
     "tests/families",
+    "tests/upstream",
     "tests/foreign",
     "tests/images",
     "tests/lm",

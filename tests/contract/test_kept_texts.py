@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import grpc
 import pytest
 from headrace import open_inference as oip
 from headrace_engines.generator import Room
-from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel, load
+from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel, load, local
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.generation import parameters_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
@@ -32,7 +33,7 @@ def released(tmp_path: Path, tiny_gguf: Callable[..., bytes]) -> Iterator[Loaded
     path = tmp_path / "model.gguf"
     path.write_bytes(tiny_gguf(seed=91))
     limits = LanguageLimits(room=Room(cache_bytes=1024 * 1024, threads=1))
-    model: LanguageModel = load(path, limits, 60.0, lambda: False)
+    model: LanguageModel = load(partial(local, path, limits), limits, 60.0, lambda: False)
     graph = Graph("memory://g", digest_of(path.read_bytes()), path.stat().st_size)
     release = Release(MODEL, "champion", 1, graph.digest, 1, "fp32", graph, "d", "r", CachePolicy.REDIS)
     language = model.language

@@ -41,7 +41,7 @@ def write_model(folder: Path, seed: int) -> Path:
     """Write the model of `tiny_gguf` with these weights as a folder of transformers."""
     folder.mkdir(parents=True)
     tokenizer = TINY["tiny_tokenizer"]()
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[no-untyped-call]
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
     vocabulary = tokenizer.get_vocab_size()
     weights = {_name_of(name): values for name, values in TINY["tiny_weights"](seed, vocabulary).items()}

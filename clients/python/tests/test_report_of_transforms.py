@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from headrace_client.report.dataset_page import dataset_page
 from headrace_client.report.facts import DatasetFacts
@@ -37,7 +38,7 @@ def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     writer.add(RecordChecker(pipeline.stream).check(lines, [0] * len(lines), range(len(lines))).batch)
     origin = Provenance(cluster_id="c", topic="penguins", topic_id="t", sources=(), clean_ranges=(), rejected={})
     manifest = only_dataset(writer.finish(origin), pipeline, store)
-    told = {"dataset_id": manifest.dataset_id, "rejected": {}, "masked": {}, "sources": []}
+    told: dict[str, Any] = {"dataset_id": manifest.dataset_id, "rejected": {}, "masked": {}, "sources": []}
     told |= {"repeated_keys": 0, "late_rows": 0}
     told |= {"rows": {name: split.rows for name, split in manifest.splits.items()}}
     told |= {"freeze_time": "2026-05-17T14:30:00.000Z"}

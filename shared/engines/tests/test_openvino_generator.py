@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from headrace_engines import GENERATORS, GGUF, engine_process, openvino_generator
@@ -178,7 +179,12 @@ def test_a_conversation_becomes_a_prompt_by_the_models_template(generator: OpenV
 def test_what_prompts_begin_with_is_read_once(generator: OpenVinoGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[object] = []
     heard = generator._engine._on_message
-    monkeypatch.setattr(generator._engine, "_on_message", lambda message: (told.append(message), heard(message)))
+
+    def hear(message: dict[str, Any]) -> None:
+        told.append(message)
+        heard(message)
+
+    monkeypatch.setattr(generator._engine, "_on_message", hear)
 
     def steps(prompt: str) -> int:
         before = len(told)

@@ -54,7 +54,7 @@ def left_out_by(rule: str, part: Part) -> Mask:
 
 def without(part: Part, rules: Mapping[str, Mask]) -> Part:
     """Return a part of which a dataset leaves out these rows, by rule."""
-    bits = {rule: base64.b64encode(np.packbits(rows)).decode() for rule, rows in rules.items() if rows.any()}
+    bits = {rule: base64.b64encode(np.packbits(rows).tobytes()).decode() for rule, rows in rules.items() if rows.any()}
     return part.model_copy(update={"left_out": bits})
 
 

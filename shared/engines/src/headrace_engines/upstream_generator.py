@@ -61,7 +61,8 @@ class UpstreamGenerator:
         self._answers: set[_Running] = set()
         self._load = EngineLoad(0, 0, 0.0)
         self.healthy = True
-        self._counts, self._first, told = True, [], UNKNOWN_CONTEXT
+        self._counts, told = True, UNKNOWN_CONTEXT
+        self._first: list[int] = []
         try:
             self._first, told = self._tokenized({"prompt": ""})
         except (Absent, Unanswerable):
