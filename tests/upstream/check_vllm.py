@@ -240,7 +240,11 @@ def test_a_release_moves_to_a_second_server_when_it_is_ready(released: _Released
     check_whole(answers, 2, 3)
     until(lambda: released.name(2) not in base.models)
     # Killed in the middle of an answer: that is an error, and no answer.
-    broken = released.stream(1500, temperature=1.0, take=lambda seen: len(seen.texts) == 3 and released.second.kill())
+    def end(seen: Streamed) -> None:
+        if len(seen.texts) == 3:
+            released.second.kill()
+
+    broken = released.stream(1500, temperature=1.0, take=end)
     assert broken.error
     assert not broken.is_whole
     until(lambda: "no server has" in released.stream().error or bool(released.stream().error))
