@@ -70,7 +70,7 @@ def generator(base: Vllm) -> Iterator[UpstreamGenerator]:
 def local(tiny_gguf: Callable[..., bytes]) -> Iterator[OpenVinoGenerator]:
     """The engine of replicas with the same weights."""
     room = Room(cache_bytes=64 * 2**20, threads=1, keeps_prefixes=False)
-    engine = OpenVinoGenerator(tiny_gguf("F32", **{"llama.context_length": 2048}), room)
+    engine = OpenVinoGenerator(tiny_gguf(**{"llama.context_length": 2048}), room)
     yield engine
     engine.close()
 
@@ -118,10 +118,9 @@ def test_what_was_asked_for_is_what_is_done(generator: UpstreamGenerator) -> Non
     stopped = answer(generator, stop=(stop,))
     assert text_of(stopped) == greedy[: greedy.index(stop)]
     assert stopped[-1].finish == "stop"
-    schema = {"type": "object", "properties": {"a": {"enum": ["b", "c"]}}, "required": ["a"]}
-    closed = json.dumps({**schema, "additionalProperties": False})
-    told = json.loads(text_of(answer(generator, json_schema=closed, max_tokens=60)))
-    assert told in ({"a": "b"}, {"a": "c"})
+    # Between the parts of an object a random model writes spaces without end.
+    told = text_of(answer(generator, json_schema='{"enum": ["mill", "wheel"]}'))
+    assert json.loads(told) in ("mill", "wheel")
     with pytest.raises(Unanswerable, match="status 400"):
         answer(generator, json_schema='{"type": "nonsense"}')
     with pytest.raises(Unanswerable, match="fewer than 2048 tokens"):

@@ -19,7 +19,7 @@ from safetensors.numpy import save, save_file
 from tokenizers import decoders
 
 ROOT = Path(__file__).parents[2]
-VLLM = ROOT / ".tools" / "upstream" / "bin" / "vllm"
+PYTHON = ROOT / ".tools" / "upstream" / "bin" / "python"
 TINY = runpy.run_path(str(ROOT / "tests" / "tiny_language.py"))
 CONTEXT, RANK = 2048, 4
 START_S = 420.0
@@ -44,7 +44,7 @@ def write_model(folder: Path, seed: int) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
     vocabulary = tokenizer.get_vocab_size()
-    weights = {_name_of(name): values for name, values in TINY["tiny_weights"](seed, vocabulary).items()}
+    weights = {_name_of(name): _rounded(values) for name, values in TINY["tiny_weights"](seed, vocabulary).items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     told: dict[str, dict[str, Any]] = {
@@ -124,7 +124,8 @@ class Vllm:
             "max-loras": 2,
             "max-lora-rank": 8,
         }
-        self._command = [str(VLLM), "serve", str(model), "--host", "127.0.0.1", "--enforce-eager", "--enable-lora"]
+        self._command = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+        self._command += ["--host", "127.0.0.1", "--enforce-eager", "--enable-lora"]
         self._command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -172,6 +173,11 @@ class Vllm:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+def _rounded(values: Any) -> Any:
+    """Return matrices as the GGUF file has them, which are 16 bits wide."""
+    return values if values.ndim == 1 else values.astype(np.float16).astype(np.float32)
 
 
 def _name_of(name: str) -> str:
