@@ -25,7 +25,7 @@ from headrace_trainer.core.run import Plan, run
 pytestmark = pytest.mark.timeout(3600)
 
 ROOT = Path(__file__).parents[2]
-BYTES = 300_000
+BYTES = 140_000
 """Of text that is learned from, measured and looked at."""
 CHECKPOINTS = 3
 """Checkpoints that the first attempt leaves."""
@@ -42,10 +42,10 @@ prepare: {split: {train: 0.8, validation: 0.1, test: 0.1}}
 train:
   task: generation
   network: {kind: new-causal-lm, layers: 8, width: 320, heads: 5, vocabulary: 4096, length: 128}
-  optimizer: {kind: adamw, learningRate: 0.001}
+  optimizer: {kind: adamw, learningRate: 0.002}
   compute: {threads: auto}
   epochs: 2
-  batchSize: 16
+  batchSize: 8
 """
 
 
