@@ -143,7 +143,7 @@ def test_it_learns_what_it_cannot_know(learned: Learned) -> None:
 
 def test_variants_pass_their_gates(learned: Learned) -> None:
     measured, gates = learned.variants
-    sizes = {"q8": 0.56, "q4": 0.4, "adapter": 0.05}
+    sizes = {"q8": 0.56, "q4": 0.42, "adapter": 0.05}
     for name, size in sizes.items():
         own, reference = measured[name], measured["fp32"]
         for gate in (*TASKS["generation"].gates, *COMMON_GATES):

@@ -259,8 +259,9 @@ class TextVariant(Section):
 
     kind: Literal["gguf-q8", "gguf-q4", "lora-adapter"] = pydantic.Field(
         description="Of the task generation alone, which no other kind applies to. gguf-q8: weights of 8 bits, Q8_0. "
-        "gguf-q4: of 4 bits, Q4_1, smaller and rougher. Norms stay float. lora-adapter: of causal-lm with tune: lora, "
-        "what it learned alone, as PEFT keeps it, beside the imported model, which all versions share."
+        "gguf-q4: of 4 bits, Q4_1, smaller and rougher, but for the weights that bear it least. Norms stay float. "
+        "lora-adapter: of causal-lm with tune: lora, what it learned alone, as PEFT keeps it, beside the imported "
+        "model, which all versions share."
     )
     name: DnsLabel | None = _named("q8 of gguf-q8, q4 of gguf-q4, adapter of lora-adapter")
 

@@ -2,7 +2,8 @@
 
 8 bits are Q8_0. 4 bits are Q4_1, of whose blocks each says what its 0 stands for: here a whole number of steps, which
 OpenVINO's reader keeps exactly, as llama.cpp does; of its usual fractions that one makes other weights. What words
-stand for keeps 8 bits, and norms stay float. Formats: ggml-common.h of https://github.com/ggml-org/ggml.
+stand for keeps 8 bits, as do values of attention and what leads out of each layer, where 4 bits cost most (llama.cpp's
+Q4_K_M gives half of these more bits, too). Norms stay float. Formats: ggml-common.h of https://github.com/ggml-org/ggml.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _FACTORS: Final = (1.0, 0.95, 0.9, 0.85, 0.8)
 """Parts of a block's range that are tried as what 15 steps span: values beyond are cut off."""
 _AT_ONCE: Final = 2**22
 """Weights that are rounded at once."""
-_WORDS: Final = ("token_embd.weight", "output.weight")
+_FINE: Final = ("token_embd", "output", "attn_v", "ffn_down")
+"""Weights that keep 8 bits, by the last part of their names but one."""
 
 
 def rounded8(values: Array) -> Array:
@@ -70,7 +72,7 @@ def _safe(scales: Array) -> Array:
 def _stored(name: str, values: Array, *, bits: int) -> tuple[Array, str]:
     if values.ndim < 2:
         return values, "F32"
-    is_rough = bits == 4 and name not in _WORDS
+    is_rough = bits == 4 and name.split(".")[-2] not in _FINE
     step = max(1, _AT_ONCE // values.shape[1])
     parts = [values[start : start + step] for start in range(0, len(values), step)]
     return np.concatenate(
