@@ -238,6 +238,7 @@ def test_a_release_moves_to_a_second_server_when_it_is_ready(released: _Released
     print(f"\nsecond server: {told_of(answers, swap_s)}")
     check_whole(answers, 2, 3)
     until(lambda: released.name(2) not in base.models)
+
     # Killed in the middle of an answer: that is an error, and no answer.
     def end(seen: Streamed) -> None:
         if len(seen.texts) == 3:
