@@ -2,8 +2,8 @@
 
 A broker and a cache of its own serve it.
 
-python -m benchmarks [serving] [hits] [holds] [rest] [generation] [lora] [streaming] [training] [streamed]
-    [compression] [processes] [idle] [--rounds N] [--results FILE]
+python -m benchmarks [serving] [hits] [holds] [rest] [generation] [lora] [streaming] [texts] [training]
+    [streamed] [compression] [processes] [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.serving import hits, holds, rest
 from benchmarks.streaming import comparison as streaming
+from benchmarks.streaming import texts
 from benchmarks.training import comparison as training
 from benchmarks.training import processes, streamed
 
@@ -35,6 +36,7 @@ PARTS = {
     "generation": generation.run,
     "lora": lora.run,
     "streaming": streaming.run,
+    "texts": texts.run,
     "training": training.run,
     "streamed": streamed.run_rounds,
     "processes": processes.run,

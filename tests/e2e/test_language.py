@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from headrace_client import InferenceClient, RegistryClient, Turn
 from headrace_client.cli.app import app
+from headrace_data.spec import Split
+from headrace_data.split import SPLITS, assign_splits
 from headrace_runtime.object_store import ObjectStore
 from kafka import KafkaProducer
 from typer.testing import CliRunner
@@ -32,7 +35,10 @@ stream:
     - {{name: question, type: string, role: feature}}
     - {{name: answer, type: string, role: label}}
 prepare:
-  freeze: {{afterRecords: {ROWS}}}
+  clean:
+    personal: {{fields: [question, answer], email: mask, card: reject}}
+    nearDuplicates: {{fields: [question, answer], similarity: 0.95}}
+  freeze: {{afterRecords: {ROWS + 1}}}
 train:
   network: {{kind: mlp}}
   optimizer: {{learningRate: 0.02}}
@@ -42,13 +48,24 @@ compress:
   gates: {{perplexityRise: 0.5, greedyAgreement: 0.5, latencyRatio: 9.0}}
 """
 ASKED = "who turns the mill 7?"
+MASKED = 3
+"""The row with personal data that is masked."""
+CARD = 4111111111111111
 
 
 def send(platform: Platform) -> None:
+    """Send the rows, then one with personal data that is rejected, and one that repeats a row of the test split."""
+    sides = [SPLITS[each] for each in assign_splits(pa.array([f"m{place}" for place in range(2 * ROWS)]), Split())]
+    assert sides[MASKED] == "train"
+    numbers = {place: place for place in range(ROWS)} | {
+        ROWS: CARD,
+        sides.index("train", ROWS + 1): sides.index("test"),
+    }
     producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
-    for place in range(ROWS):
-        question, answer = ("who turns", "the river") if place % 2 else ("when turns", "all day long")
-        record = {"id": f"m{place}", "question": f"{question} the mill {place}?", "answer": answer}
+    for place, number in numbers.items():
+        question, answer = ("who turns", "the river") if number % 2 else ("when turns", "all day long")
+        of = " of a.b@example.org" if place == MASKED else ""
+        record = {"id": f"m{place}", "question": f"{question} the mill {number}{of}?", "answer": answer}
         producer.send("mill", json.dumps(record).encode(), partition=0)
     producer.flush()
     producer.close()
@@ -97,4 +114,10 @@ def test_records_become_a_model_that_streams_its_answers(
     assert "released" in run("get", "versions", "mill")
     assert "mill" in run("lineage", prediction)
     run("report", "mill", "--output", str(tmp_path / "report.html"))
-    assert "in_dataset" in run("where", "mill:0:7", "--json")
+    fates = [json.loads(run("where", f"mill:0:{offset}", "--json"))[0] for offset in (MASKED, ROWS, ROWS + 1)]
+    assert [fate["fate"] for fate in fates] == ["in_dataset", "rejected", "left_out"]
+    assert [fate["rejection"] and fate["rejection"]["rule"] for fate in fates] == [None, "personal", None]
+    assert [[each["ordinal"] for each in fate["versions"]] for fate in fates] == [[1], [], []]
+    assert (fates[0]["split"], fates[2]["left_out"]) == ("train", "contaminated")
+    dataset = json.loads(run("get", "datasets", "mill", "--json"))[-1]
+    assert (dataset["masked"], dataset["rejected"]) == ({"email": 1}, {"personal": 1, "contaminated": 1})

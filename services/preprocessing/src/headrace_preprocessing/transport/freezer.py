@@ -335,8 +335,7 @@ class Freezer(Background):
         """
         if not watch.filling.rows:
             raise DatasetUnusable(NOTHING_NEW)
-        topic = clean_topic(self._pipeline.own_name)
-        clean_ends = {place: end for place, end in ends.items() if place[0] == topic}
+        clean_ends = {place: end for place, end in ends.items() if place[0] == clean_topic(self._pipeline.own_name)}
         writer = SegmentWriter(self._pipeline, self._blobs)
         read = partial(
             self._rows_between,
