@@ -48,7 +48,7 @@ def _rows_per_s(work: Callable[[pa.RecordBatch], object], texts: pa.RecordBatch)
 
 
 def _mask(texts: pa.RecordBatch) -> None:
-    policy = Personal(fields=("text",), **dict.fromkeys(KINDS, "mask"))
+    policy = Personal.model_validate({"fields": ("text",), **dict.fromkeys(KINDS, "mask")})
     for start in range(0, len(texts), AT_ONCE):
         masked(texts.slice(start, AT_ONCE), policy)
 
