@@ -77,6 +77,8 @@ def _looser(old: Pipeline, new: Pipeline) -> Iterator[str]:
     for name, key in (("missing", "missing"), ("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
         if getattr(before, name) == "drop" and getattr(after, name) == "keep":
             yield f"prepare.clean.{key}"
+    if before.personal is not None and before.personal.goes_beyond(after.personal):
+        yield "prepare.clean.personal"
     known = {field.name: field for field in old.stream.fields}
     for field in new.stream.fields:
         was = known.get(field.name)

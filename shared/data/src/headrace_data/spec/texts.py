@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import pydantic
 
@@ -47,6 +47,13 @@ class Personal(Section):
     def kinds(self, handling: Handling) -> tuple[str, ...]:
         """Return the kinds that are handled in a way, in the order in which they are looked for."""
         return tuple(kind for kind in KINDS if getattr(self, kind) == handling)
+
+    def goes_beyond(self, other: Personal | None) -> bool:
+        """Return whether this masks or rejects something that another policy, or none, keeps or masks."""
+        order: tuple[Handling, ...] = get_args(Handling)
+        if other is None or not set(self.fields) <= set(other.fields):
+            return len(self.kinds("keep")) < len(KINDS)
+        return any(order.index(getattr(self, kind)) > order.index(getattr(other, kind)) for kind in KINDS)
 
 
 class NearDuplicates(Section):
