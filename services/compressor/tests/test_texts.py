@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from headrace_compressor.core.compression import Version, compare, make_variants
 from headrace_compressor.core.measurement import Rows
 from headrace_data.spec import AnyVariant, TextVariant, Variant
 from headrace_data.tasks import TASKS
+from headrace_engines.beside import total_bytes
 from headrace_learning.methods.method import Source
 
 pytestmark = pytest.mark.slow
@@ -24,8 +26,11 @@ def rows(count: int = 24) -> Rows:
     return Rows("d", [({"prompt": prompts}, answers)], count)
 
 
-def test_variants_are_measured_beside_the_file_as_it_was_trained(tiny_gguf: Callable[..., bytes]) -> None:
-    source = Source(tiny_gguf(**{"headrace.prompt": "prompt"}))
+def test_variants_are_measured_beside_the_file_as_it_was_trained(
+    tiny_gguf: Callable[..., bytes], tmp_path: Path
+) -> None:
+    (trained := tmp_path / "trained.gguf").write_bytes(tiny_gguf(**{"headrace.prompt": "prompt"}))
+    source = Source(trained)
     asked: list[AnyVariant] = [TextVariant(kind="gguf-q8"), TextVariant(kind="gguf-q4"), Variant(kind="int8-dynamic")]
     made, others = make_variants(source, asked)
     assert list(made) == ["fp32", "q8", "q4"]
@@ -40,7 +45,8 @@ def test_variants_are_measured_beside_the_file_as_it_was_trained(tiny_gguf: Call
     for gate in TASKS["generation"].gates:
         assert np.isfinite(gate.measured(found["q8"], found["fp32"]))
         assert gate.measured(found["fp32"], found["fp32"]) == gate.neutral
-    sizes = [len(each.graph) for each in made.values() if isinstance(each.graph, bytes)]
+    assert all(isinstance(each.graph, Path) for each in made.values()), "none is ever whole in memory"
+    sizes = [total_bytes(each.graph) for each in made.values()]
     assert [found[name]["size_bytes"] for name in made] == sizes
     assert all(smaller < larger for larger, smaller in pairwise(sizes))
     assert all(each["latency_ms_batch_1"] > 0 and "difference_error" in each for each in found.values())

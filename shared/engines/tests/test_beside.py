@@ -60,6 +60,9 @@ class Kept:
     def get(self, artifact: Reference) -> bytes:
         return self.held[artifact.digest]
 
+    def head(self, artifact: Reference, count: int) -> bytes:
+        return self.held[artifact.digest][:count]
+
     def get_file(self, artifact: Reference, path: Path) -> None:
         self.fetched[artifact.digest] += 1
         path.unlink(missing_ok=True)
@@ -99,6 +102,20 @@ def test_it_comes_back_from_a_store_and_is_fetched_once(path: Path, tmp_path: Pa
         (answers,) = ENGINES[ONNX](back, None).run({"rows": ROWS}, ["answers"])
         np.testing.assert_array_equal(answers, ROWS @ NUMBERS)
     assert store.fetched == {DIGEST: 1}
+
+
+def test_a_model_of_language_comes_as_its_file(tmp_path: Path) -> None:
+    store, content = Kept(), b"GGUF and the rest"
+    kept = store.put(content)
+    for _ in range(2):
+        back = beside.get(0, kept, store, tmp_path / "cache")
+        assert isinstance(back, Path)
+        assert back.read_bytes() == content
+    back.write_bytes(content[::-1])
+    assert beside.get(0, kept, store, tmp_path / "cache") == back
+    assert back.read_bytes() == content
+    assert store.fetched == {kept.digest: 2}
+    assert beside.get(0, store.put(b"another"), store, tmp_path) == b"another"
 
 
 def damage_by_hand(file: Path) -> None:

@@ -27,7 +27,7 @@ from headrace_engines.errors import NotAModel
 from headrace_engines.subgraphs import fields_of, has_control_flow
 
 Graph = bytes | Path
-"""A serialised graph, or the path of its file where its weights lie beside it."""
+"""A serialised graph, or the path of its file where its weights lie beside it, or it is a model of language."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
 _GRAPH, _INITIALIZER, _EXTERNAL = 7, 5, 13
@@ -84,6 +84,9 @@ class Store(Protocol[KeptT]):
 
     def get_file(self, artifact: Reference, path: Path) -> None:
         """Write bytes of any size into a file, verified."""
+
+    def head(self, artifact: Reference, count: int) -> bytes:
+        """Return the first bytes, not verified."""
 
 
 def weights_beside(graph: bytes) -> tuple[Weights, ...]:
@@ -201,10 +204,13 @@ def digests(graph: Graph) -> list[str]:
 def get(beside: int, reference: Reference, store: Store[object], folder: Path) -> Graph:
     """Return a graph that is kept, with so many bytes beside it: its bytes, or its file in a folder.
 
+    The latter where weights lie beside it, and of a model of language, whose weights are never in memory.
     What is there already is read through, and not fetched again: nothing is asked of the store where all of it is.
     Raises NotAModel, OSError where the disk has no room, and what the store raises.
     """
     path = folder / f"{reference.digest.removeprefix('sha256:')}.onnx"
+    if not beside and (file := _language(path.with_suffix(".gguf"), reference, store)):
+        return file
     is_there = beside and _is_whole(path, Weights(reference.digest, reference.size_bytes))
     data = path.read_bytes() if is_there else store.get(reference)
     weights = weights_beside(data) if beside else ()
@@ -212,16 +218,29 @@ def get(beside: int, reference: Reference, store: Store[object], folder: Path) -
         return data
     if (size := sum(each.size_bytes for each in weights)) != beside:
         raise NotAModel(f"{reference.digest}: expected {beside} bytes beside it, got a graph with {size}")
-    folder.mkdir(parents=True, exist_ok=True)
     missing = [each for each in weights if not _is_whole(folder / each.digest, each)]
-    needed, free = sum(each.size_bytes for each in missing), shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{reference.digest}: expected {needed} bytes for its weights, got {free}", folder)
+    _require_room(folder, reference.digest, sum(each.size_bytes for each in missing))
     for each in missing:
         store.get_file(each, folder / each.digest)
     if not is_there:
         path.write_bytes(data)
     return path
+
+
+def _language(file: Path, reference: Reference, store: Store[object]) -> Path | None:
+    """Return the file of a model of language, fetched unless it is there; None of another graph."""
+    if not _is_whole(file, Weights(reference.digest, reference.size_bytes)):
+        if store.head(reference, len(_LANGUAGE)) != _LANGUAGE:
+            return None
+        _require_room(file.parent, reference.digest, reference.size_bytes)
+        store.get_file(reference, file)
+    return file
+
+
+def _require_room(folder: Path, digest: str, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise OSError(errno.ENOSPC, f"{digest}: expected {needed} bytes for its weights, got {free}", folder)
 
 
 def _unlike(path: Path, size_bytes: int) -> str:
