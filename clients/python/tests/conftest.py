@@ -285,6 +285,7 @@ class FakeInference(grpc.GenericRpcHandler):
     answer: Callable[[Any], Any] | None = None
     labels: dict[str, str] = field(default_factory=dict)
     optional: dict[str, bool] | None = None  # None when the server has no ModelConfig
+    keeps: bool = False
     address: str = ""
     words: list[Any] = field(default_factory=lambda: ["the ", "river"])  # of ModelStreamInfer: see word_by_word
 
@@ -322,7 +323,9 @@ class FakeInference(grpc.GenericRpcHandler):
         if self.optional is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "method not implemented")
         inputs = [open_inference.ModelInput(name=name, optional=told) for name, told in (self.optional or {}).items()]
-        return open_inference.ModelConfigResponse(config=open_inference.ModelConfig(input=inputs))
+        config = open_inference.ModelConfig(input=inputs)
+        config.response_cache.enable = self.keeps
+        return open_inference.ModelConfigResponse(config=config)
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         import numpy as np

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import grpc
+import pytest
 from headrace.events.v1.pipeline_pb2 import PipelineTroubled
 from headrace.registry.v1 import registry_service_pb2 as messages
 
@@ -45,7 +46,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
         ],
         "troubles": [],
         "lane": "python",
-        "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime"}],
+        "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime", "keeps_answers": None}],
         "problems": [],
     }
     text = headrace("status").stdout
@@ -77,6 +78,14 @@ def test_what_is_wrong_with_a_pipeline_is_told(headrace, registry, inference):
     assert (trouble["pipeline"], trouble["reason"]) == ("grow", "no topic")
     registry.troubles = [lost]
     assert headrace("status").exit_code == 0
+
+
+@pytest.mark.parametrize(("keeps", "told"), [(True, "hot predictions kept"), (False, "hot predictions not kept")])
+def test_what_inference_decided_of_hot_predictions_is_told(headrace, registry, inference, canned, keeps, told):
+    registry.releases = [canned.release()]
+    inference.optional, inference.keeps = {}, keeps
+    assert f"model digits: version 1, 2 served, {told}" in headrace("status").stdout
+    assert [each["keeps_answers"] for each in json.loads(headrace("status", "--json").stdout)["models"]] == [keeps]
 
 
 def test_a_model_that_is_not_served_yet(headrace, registry, inference, canned):

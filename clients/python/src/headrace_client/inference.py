@@ -108,15 +108,28 @@ class InferenceClient(ServiceClient):
 
     def inputs(self, model: str, version: str = "") -> tuple[TensorSpec, ...]:
         """Return what a served model takes, and what of that may be missing when the server says so."""
-        inputs = self.metadata(model, version).inputs
+        inputs, config = self.metadata(model, version).inputs, self._config(model, version)
+        if config is None:
+            return inputs
+        optional = {tensor.name: bool(tensor.optional) for tensor in config.input}
+        return tuple(replace(tensor, optional=optional.get(tensor.name)) for tensor in inputs)
+
+    def keeps_answers(self, model: str, version: str = "") -> bool | None:
+        """Return whether the server that is asked keeps hot predictions of a model; None where it does not say.
+
+        With `serve.cache: auto` each decides for itself.
+        """
+        config = self._config(model, version)
+        return None if config is None else bool(config.response_cache.enable)
+
+    def _config(self, model: str, version: str) -> Any:
+        """Return a model's configuration; None where the server has not this extension, which is Triton's."""
         try:
-            answer = self._call("ModelConfig", open_inference.ModelConfigRequest(name=model, version=version))
+            return self._call("ModelConfig", open_inference.ModelConfigRequest(name=model, version=version)).config
         except Rejected as error:
             if error.code != grpc.StatusCode.UNIMPLEMENTED.name:
                 raise
-            return inputs  # Triton's extension of the protocol: not every server has it
-        optional = {tensor.name: bool(tensor.optional) for tensor in answer.config.input}
-        return tuple(replace(tensor, optional=optional.get(tensor.name)) for tensor in inputs)
+            return None
 
     def infer(
         self, model: str, inputs: Mapping[str, Array], *, version: str = "", outputs: Sequence[str] = ()

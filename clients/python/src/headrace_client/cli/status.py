@@ -136,10 +136,11 @@ def _lags_and_models(found: Status, registry: RegistryClient, inference: Inferen
 
 def _model(inference: InferenceClient, model: str) -> View:
     try:
-        metadata = inference.metadata(model)
+        metadata, keeps = inference.metadata(model), inference.keeps_answers(model)
     except (NotFound, NotReady):
-        return {"model": model, "versions": [], "platform": None}
-    return {"model": model, "versions": list(metadata.versions), "platform": metadata.platform}
+        return {"model": model, "versions": [], "platform": None, "keeps_answers": None}
+    versions = list(metadata.versions)
+    return {"model": model, "versions": versions, "platform": metadata.platform, "keeps_answers": keeps}
 
 
 def _print(found: Status) -> None:
@@ -175,4 +176,5 @@ def _print(found: Status) -> None:
     print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])
-        say(f"model {model['model']}: " + (f"version {versions} served" if versions else "released, not served yet"))
+        kept = {True: ", hot predictions kept", False: ", hot predictions not kept"}.get(model["keeps_answers"], "")
+        say(f"model {model['model']}: {f'version {versions} served{kept}' if versions else 'released, not served yet'}")
