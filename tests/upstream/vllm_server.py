@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".tools" / "upstream" / "bin" / "python"
 TINY = runpy.run_path(str(ROOT / "tests" / "tiny_language.py"))
 CONTEXT, RANK = 2048, 4
-START_S = 420.0
+START_S = 900.0
 KEY = "a-key-of-the-test"
 _NAMES = {
     "attn_norm": "input_layernorm",
