@@ -29,6 +29,7 @@ PROGRAMS_OF_TESTS = (
     "tests/images",
     "tests/lm",
     "tests/siege",
+    "tests/upstream",
     "scripts",
 )
 """Folders whose modules import each other by name."""
