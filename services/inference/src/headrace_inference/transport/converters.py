@@ -285,9 +285,7 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
     What was not measured on the class is not served there but for fp32: kernels differ, and so do their answers. A
     release of before there were classes says one graph for all.
     """
-    elsewhere = message.HasField("upstream")
-    # What another server computes does not depend on this processor.
-    first, *cheaper = [_named(message)] if elsewhere else _variants_on(cpu_class, message)
+    first, *cheaper = _variants_on(cpu_class, message)
     required = {
         "model": message.model,
         "alias": message.alias,
@@ -318,25 +316,24 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
         _CACHE_POLICIES[message.cache],
         message.cache_ttl_s,
         tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
-        _upstream(message) if elsewhere else None,
+        _upstream(message),
     )
 
 
-def _upstream(message: model_pb2.ModelReleased) -> Upstream:
+def _upstream(message: model_pb2.ModelReleased) -> Upstream | None:
+    if not message.HasField("upstream"):
+        return None
     told = message.upstream
     if not told.urls or not told.model:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected servers and the model's name, got {told}")
     return Upstream(tuple(told.urls), told.model, told.key)
 
 
-def _named(message: model_pb2.ModelReleased) -> model_pb2.ServedVariant:
-    return model_pb2.ServedVariant(variant=message.variant, graph=message.graph)
-
-
 def _variants_on(cpu_class: str, message: model_pb2.ModelReleased) -> list[model_pb2.ServedVariant]:
     """Return what a release serves on a class of processors, the one to serve first."""
-    if not message.classes:
-        return [_named(message)]
+    # What another server computes does not depend on this processor.
+    if not message.classes or message.HasField("upstream"):
+        return [model_pb2.ServedVariant(variant=message.variant, graph=message.graph)]
     own = next((each for each in message.classes if each.cpu_class == cpu_class and each.variants), None)
     if own is None and not message.HasField("unmeasured"):
         measured = ", ".join(each.cpu_class for each in message.classes)
