@@ -24,7 +24,6 @@ PROGRAMS_OF_TESTS = (
     "tests/cluster",
     "tests/days",
     "tests/families",
-    "tests/upstream",
     "tests/foreign",
     "tests/images",
     "tests/lm",
