@@ -34,14 +34,19 @@ def run(_platform: Platform, _folder: Path, rounds: int) -> figures.Measured:
     rows = []
     raw = {}
     for name, work in works.items():
-        few, many = ([_rows_per_s(work, texts.slice(0, count)) for _ in range(rounds)] for count in (FEW, MANY))
+        few, many = ([_rows_per_cpu_s(work, texts.slice(0, count)) for _ in range(rounds)] for count in (FEW, MANY))
         raw[name] = {"few": few, "many": many}
         rows.append([name, figures.spread(few), figures.spread(many), figures.share(many, few)])
-    head = [f"texts of {LETTERS} letters", f"rows/s, {FEW:,} rows", f"rows/s, {MANY:,} rows", "of those"]
+    head = [
+        f"texts of {LETTERS} letters",
+        f"per CPU second, {FEW:,} rows",
+        f"per CPU second, {MANY:,} rows",
+        "of those",
+    ]
     return figures.Measured(figures.table(head, rows), raw)
 
 
-def _rows_per_s(work: Callable[[pa.RecordBatch], object], texts: pa.RecordBatch) -> float:
+def _rows_per_cpu_s(work: Callable[[pa.RecordBatch], object], texts: pa.RecordBatch) -> float:
     began = time.process_time()
     work(texts)
     return len(texts) / (time.process_time() - began)

@@ -155,8 +155,8 @@ def test_a_policy_is_looser_where_it_spares_what_another_one_does_not() -> None:
     policy = Personal(fields=("a",), email="mask", card="reject")
     for other in (policy, Personal(fields=("a", "b"), email="reject", card="reject", ip="mask")):
         assert not policy.goes_beyond(other)
-    for other in (None, Personal(fields=("b",), email="mask", card="reject"), Personal(fields=("a",), card="reject")):
-        assert policy.goes_beyond(other)
+    for sparing in (None, Personal(fields=("b",), email="mask", card="reject"), Personal(fields=("a",), card="reject")):
+        assert policy.goes_beyond(sparing)
     assert policy.goes_beyond(Personal(fields=("a",), email="mask", card="mask"))
 
 
