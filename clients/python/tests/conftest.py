@@ -38,9 +38,7 @@ class Canned:
     spec = SPEC
     old_spec = digest("4")
 
-    @staticmethod
-    def digest(letter: str) -> str:
-        return digest(letter)
+    digest = staticmethod(digest)
 
     @staticmethod
     def artifact(letter: str) -> Artifact:
@@ -322,10 +320,8 @@ class FakeInference(grpc.GenericRpcHandler):
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         if self.optional is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "method not implemented")
-        inputs = [open_inference.ModelInput(name=name, optional=told) for name, told in (self.optional or {}).items()]
-        config = open_inference.ModelConfig(input=inputs)
-        config.response_cache.enable = self.keeps
-        return open_inference.ModelConfigResponse(config=config)
+        inputs = [{"name": name, "optional": told} for name, told in (self.optional or {}).items()]
+        return open_inference.ModelConfigResponse(config={"input": inputs, "response_cache": {"enable": self.keeps}})
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         import numpy as np
