@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from headrace_engines.generator import Message, Piece
-from headrace_runtime.rpc.admission import NORMAL
+from headrace_runtime.priorities import NORMAL
 from opentelemetry.context import Context
 
 from headrace_inference.core.flights import Left

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from headrace_runtime.rpc.admission import FIRST, LAST, NORMAL, Admission, Capacity, Reason
+from headrace_runtime.priorities import FIRST, LAST, NORMAL
+from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 from headrace_runtime.rpc.turns import Turns
 
 

@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 from headrace_engines import errors as engine
 from headrace_engines.generator import CANCELLED, EngineLoad, Generator, Message, Piece, Running
 from headrace_runtime import errors
-from headrace_runtime.rpc.admission import NORMAL, Admission, Capacity, Reason
+from headrace_runtime.priorities import NORMAL
+from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 from headrace_runtime.rpc.turns import Turns
 
 from headrace_inference.core import metrics

@@ -15,7 +15,7 @@ import numpy as np
 from headrace_engines.errors import Unanswerable
 from headrace_engines.generator import Message, Piece, Sampling
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.rpc.admission import NORMAL
+from headrace_runtime.priorities import NORMAL
 
 from headrace_inference.core.signature import Signature, TensorSpec
 from headrace_inference.core.tensors import BOOL, BYTES, DATATYPES, Array

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from headrace_runtime.errors import InvalidInput, TooLarge
-from headrace_runtime.rpc.admission import NORMAL
+from headrace_runtime.priorities import NORMAL
 
 from headrace_inference.core.tensors import (
     BOOL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from headrace_runtime.rpc.admission import NORMAL
+from headrace_runtime.priorities import NORMAL
 
 from headrace_inference.core.cache_key import cache_key
 from headrace_inference.core.generation import Ask, Usage, messages_of

@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from headrace_runtime.errors import Overloaded
-from headrace_runtime.rpc.admission import NORMAL, Admission, Capacity, Reason
+from headrace_runtime.priorities import NORMAL
+from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 from headrace_runtime.rpc.turns import Turns
 
 from headrace_inference.core.flights import Left

@@ -13,7 +13,7 @@ from headrace.events.v1 import artifact_pb2, model_pb2, prediction_pb2
 from headrace_engines.properties import DEPENDENT
 from headrace_runtime.errors import InvalidInput, Unprocessable
 from headrace_runtime.object_store import is_digest
-from headrace_runtime.rpc.admission import FIRST, LAST, NORMAL
+from headrace_runtime.priorities import FIRST, LAST, NORMAL
 
 from headrace_inference.core import occlusion
 from headrace_inference.core.classification import top_classes

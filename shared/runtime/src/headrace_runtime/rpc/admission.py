@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-FIRST, NORMAL, LAST = 1, 3, 5
-"""Priorities: the most urgent one, that of calls that say nothing, and the least urgent one."""
+from headrace_runtime.priorities import LAST, NORMAL
+
 BURST_SHARE = 0.5
 """Share of its remaining time that a call may wait in a queue that was empty a short while ago. Such a burst ends."""
 STANDING_SHARE = 0.3

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from headrace_engines.generator import Message
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.rpc.admission import FIRST, LAST
+from headrace_runtime.priorities import FIRST, LAST
 
 from headrace_inference.core.generation import parameters_of
 from headrace_inference.transport.rest.fields import Fields, named
