@@ -85,8 +85,8 @@ def world(graph: bytes, make_release: MakeRelease) -> Iterator[World]:
 def test_a_timeout_ends_a_call_that_waits(world: World) -> None:
     waiting = Waiting(world.model)
     world.serve(waiting, Speed(0.002, 0.0))
-    with pytest.raises(DeadlineExceeded, match=r"model 'digits': the call's timeout of 0\.01 s is over"):
-        world.infer(timeout={"int64_param": 10_000})
+    with pytest.raises(DeadlineExceeded, match=r"model 'digits': the call's timeout of 0\.2 s is over"):
+        world.infer(timeout={"int64_param": 200_000})
     waiting.go_on.set()
     assert world.infer(timeout={"int64_param": 600_000_000}) == "fp32"
 
