@@ -20,7 +20,7 @@ import grpc
 import psutil  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from headrace import open_inference as oip
-from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, ModelReleased, Upstream
+from headrace.events.v1.model_pb2 import CACHE_POLICY_OFF, CachePolicy, ModelReleased, Upstream
 from headrace_engines import beside
 from headrace_engines.beside import Graph
 from headrace_inference.core.generation import parameters_of
@@ -40,7 +40,10 @@ PROMPT = "the river turns the wheel and"
 class Releases:
     """Versions of a model, by their ordinals from 1, released one after the other."""
 
-    def __init__(self, broker: Platform, store: str, graphs: Sequence[Graph]) -> None:
+    def __init__(
+        self, broker: Platform, store: str, graphs: Sequence[Graph], cache: CachePolicy.ValueType = CACHE_POLICY_OFF
+    ) -> None:
+        self._cache = cache
         self.model = f"words-{uuid.uuid4()}"
         self.epoch = 0
         self.upstream: Upstream | None = None
@@ -61,7 +64,7 @@ class Releases:
             pipeline="words",
             dataset_id="dataset",
             run_id=str(self.epoch),
-            cache=CACHE_POLICY_OFF,
+            cache=self._cache,
             upstream=self.upstream,
         )
         graph, event.graph.beside_bytes = self._graphs[ordinal - 1]
