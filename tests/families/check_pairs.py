@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,15 @@ from headrace_learning.methods import METHODS
 from headrace_learning.methods.method import Made, Source
 from headrace_learning.served import ServedClassifier
 
+from tests.contract.foreign.conftest import FOREIGN, Server, foreign_python, sync_foreign
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import sentences  # noqa: E402 - found through the line above
 from tuning import Files  # noqa: E402 - as above
+
+__all__ = ["foreign_python", "sync_foreign"]
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -96,16 +102,40 @@ def test_pairs_are_classified_as_transformers_does(files: Files, texts: list[str
 
 
 @torch.no_grad()
-def test_embeddings_are_those_of_a_mean_over_the_tokens(files: Files, texts: list[str]) -> None:
+def means(files: Files, texts: list[str]) -> Any:
+    """Return the embeddings of texts by transformers: the mean over the tokens, with a length of 1."""
     from transformers import BertModel
 
-    columns = {"text": np.array(texts, dtype=object)}
-    _, graph = graph_of(files, columns, embedding=True)
-    (given,) = open_graph(graph).run(columns, ["embedding"])
     tokens = read(files, texts)
     reference: Any = BertModel.from_pretrained(files.folder).train(False)
     hidden, mask = reference(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(2)
-    expected = torch.nn.functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
+    return torch.nn.functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
+
+
+def test_openais_client_gets_the_embeddings_of_the_model(
+    files: Files, texts: list[str], foreign_python: str, tmp_path: Path
+) -> None:
+    asked = [text for text in texts if text][-64:]
+    _, graph = graph_of(files, {"text": np.array(asked, dtype=object)}, embedding=True)
+    server = Server(tmp_path)
+    try:
+        server.release("minilm", graph)
+        server.wait_for("minilm")
+        command = [foreign_python, str(FOREIGN / "openai_embeddings.py"), server.rest_address, "minilm"]
+        done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
+    finally:
+        server.stop()
+    assert done.returncode == 0, done.stderr
+    given, expected = np.array(json.loads(done.stdout)), means(files, asked)
+    print(f"embeddings over REST: {given.shape}, largest difference {np.abs(given - expected).max():.2e}")
+    np.testing.assert_allclose(given, expected, atol=1e-4)
+
+
+def test_embeddings_are_those_of_a_mean_over_the_tokens(files: Files, texts: list[str]) -> None:
+    columns = {"text": np.array(texts, dtype=object)}
+    _, graph = graph_of(files, columns, embedding=True)
+    (given,) = open_graph(graph).run(columns, ["embedding"])
+    expected = means(files, texts)
     print(f"embeddings: {len(texts)} rows, largest difference {np.abs(given - expected).max():.2e}")
     np.testing.assert_allclose(given, expected, atol=1e-4)
     for kind, least in LEAST_COSINE.items():
