@@ -10,6 +10,7 @@ from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.choice import on_frontier, ordered
 from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.wishes import Rollback
+from headrace_model_registry.transport.converters import from_message, to_message
 
 ACCURACY = TASKS["classification"].headline
 FIGURES = {
@@ -102,6 +103,40 @@ def test_what_failed_is_neither_chosen_nor_on_the_frontier():
     assert (
         ordered(VARIANTS, tuple(GateResult(n, "finite", False, 0.0, 1.0) for n in FIGURES), "quality", ACCURACY) == ()
     )
+
+
+ANSWERS = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: answers}
+stream:
+  topic: answers
+  schema:
+    - {name: id, type: string, role: id}
+    - {name: prompt, type: string, role: feature}
+    - {name: answer, type: string, role: label}
+prepare: {transform: {prompt: {encode: text}}}
+train: {task: generation, network: {kind: causal-lm, digest: 'sha256:%s', sizeBytes: 10}}
+compress: {variants: [{kind: gguf-q8}]}
+serve: %s
+"""
+
+
+def answering(serve):
+    pipeline = load_pipeline(ANSWERS % ("0" * 64, serve))
+    return facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest)
+
+
+def test_a_release_says_which_servers_have_it_and_serves_what_they_take(story):
+    elsewhere = answering("{engine: {kind: upstream, urls: ['http://vllm:8000'], variant: fp32, key: vllm}}")
+    told = specs.upstream(elsewhere)
+    assert told == facts.Upstream(("http://vllm:8000",), "{model}-v{version}", "vllm")
+    assert [each.name for each in specs.servable(VARIANTS, elsewhere)] == ["fp32"]
+    here = answering("{cache: off}")
+    assert specs.upstream(here) is None
+    assert specs.servable(VARIANTS, here) == VARIANTS
+    released = replace(story.release(), upstream=told)
+    assert from_message(facts.ModelReleased, to_message(released)) == released
 
 
 def test_a_version_knows_its_frontier_and_what_it_was_measured_on(story, ledger):

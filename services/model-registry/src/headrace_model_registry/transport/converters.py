@@ -142,6 +142,8 @@ def _reader(hint: Any) -> _Reader:
         return _optional(_reader(needed))
     if origin is tuple:
         item = get_args(hint)[0]
+        if not is_dataclass(item):
+            return lambda message, name: tuple(getattr(message, name))
         return lambda message, name: tuple(from_message(item, each) for each in getattr(message, name))
     if origin is Mapping:
         return lambda message, name: dict(getattr(message, name))
