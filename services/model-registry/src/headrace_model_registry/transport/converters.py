@@ -141,8 +141,8 @@ def _reader(hint: Any) -> _Reader:
         (needed,) = (part for part in get_args(hint) if part is not NoneType)
         return _optional(_reader(needed))
     if origin is tuple:
-        item = get_args(hint)[0]
-        if not is_dataclass(item):
+        item: Any = get_args(hint)[0]
+        if issubclass(item, str):
             return lambda message, name: tuple(getattr(message, name))
         return lambda message, name: tuple(from_message(item, each) for each in getattr(message, name))
     if origin is Mapping:
