@@ -14,13 +14,10 @@ import pyarrow as pa
 import pytest
 from headrace_client import InferenceClient, RegistryClient, Turn
 from headrace_client.cli.app import app
-<<<<<<< HEAD
-from headrace_data.spec import Split
-from headrace_data.split import SPLITS, assign_splits
-=======
 from headrace_client.conversing import Part
 from headrace_client.errors import NotReady, Unreachable
->>>>>>> 79ffea2a (tests: inference is killed in the middle of an answer, end to end)
+from headrace_data.spec import Split
+from headrace_data.split import SPLITS, assign_splits
 from headrace_runtime.object_store import ObjectStore
 from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
@@ -56,14 +53,11 @@ compress:
   gates: {{perplexityRise: 0.5, greedyAgreement: 0.5, latencyRatio: 9.0}}
 """
 ASKED = "who turns the mill 7?"
-<<<<<<< HEAD
 MASKED = 3
 """The row with personal data that is masked."""
 CARD = 4111111111111111
-=======
 LONG = {"type": "array", "items": {"enum": ["the river"]}, "minItems": 100}
 """No answer that follows it ends before the context does."""
->>>>>>> 79ffea2a (tests: inference is killed in the middle of an answer, end to end)
 
 
 def send(platform: Platform) -> None:
@@ -122,20 +116,15 @@ def test_records_become_a_model_that_streams_its_answers(
     assert (said["answer"], said["version"], said["finish"]) == ("the river", "1", "stop")
     prediction = said["prediction_id"]
 
-<<<<<<< HEAD
     run("pull", "mill", str(tmp_path / "adapter"), "--variant", "adapter")
     files = {each.name: each.stat().st_size for each in (tmp_path / "adapter").iterdir()}
     assert files.keys() == {"adapter_model.safetensors", "adapter_config.json", "base.gguf"}
     assert files["base.gguf"] == pytest.approx(trained.graph.size_bytes, rel=0.01)
-    run("trace", prediction, "--json")
-=======
     until("the span of the answer is written", lambda: call("trace", prediction, "--json").exit_code == 0)
->>>>>>> 79ffea2a (tests: inference is killed in the middle of an answer, end to end)
     run("trace", "mill:0:7", "--json")
     assert "released" in run("get", "versions", "mill")
     assert "mill" in run("lineage", prediction)
     run("report", "mill", "--output", str(tmp_path / "report.html"))
-<<<<<<< HEAD
     fates = [json.loads(run("where", f"mill:0:{offset}", "--json"))[0] for offset in (MASKED, ROWS, ROWS + 1)]
     assert [fate["fate"] for fate in fates] == ["in_dataset", "rejected", "left_out"]
     assert [fate["rejection"] and fate["rejection"]["rule"] for fate in fates] == [None, "personal", None]
@@ -143,8 +132,6 @@ def test_records_become_a_model_that_streams_its_answers(
     assert (fates[0]["split"], fates[2]["left_out"]) == ("train", "contaminated")
     dataset = json.loads(run("get", "datasets", "mill", "--json"))[-1]
     assert (dataset["masked"], dataset["rejected"]) == ({"email": 1}, {"personal": 1, "contaminated": 1})
-=======
-    assert "in_dataset" in run("where", "mill:0:7", "--json")
     dies_in_the_middle(platform, inference)
 
 
@@ -171,4 +158,3 @@ def dies_in_the_middle(platform: Platform, inference: InferenceClient) -> None:
             break
     assert platform.pid("inference") != killed
     assert ("".join(part.text for part in back), back[-1].version) == ("the river", "1")
->>>>>>> 79ffea2a (tests: inference is killed in the middle of an answer, end to end)
