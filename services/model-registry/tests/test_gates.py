@@ -203,10 +203,12 @@ def test_a_failed_variant_is_never_best_however_fast():
 
 def test_the_smaller_graph_wins_at_equal_latency_and_the_first_at_equal_size():
     same = INT8 | {"latency_ms_batch_1": 0.2}
-    variants = [variant("fp32", FP32), variant("b", same, 500), variant("a", same, 400), variant("c", same, 400)]
+    sizes = {"b": 500, "a": 400, "c": 400}
+    variants = [variant("fp32", FP32), *(variant(name, same | {"size_bytes": size}) for name, size in sizes.items())]
     results = judge(variants, LIMITS)
     assert best(variants, results) == variants[2]
-    assert best([variants[0], replace(variants[1], graph=variants[0].graph)], results) == variants[0]
+    as_large = replace(variants[1], metrics=same | {"size_bytes": FP32["size_bytes"]})
+    assert best([variants[0], as_large], results) == variants[0]
 
 
 def test_a_variant_without_a_latency_never_beats_one_with():

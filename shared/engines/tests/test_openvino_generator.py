@@ -25,8 +25,11 @@ Write = Callable[..., bytes]
 PROMPT = "the river turns the wheel"
 ROOM = Room(cache_bytes=4 * 1024 * 1024, threads=1, step_tokens=32, answers=3, waiting=4)
 CONTEXT = 4096
-LONG = 4000
-"""Tokens of an answer that is being made for as long as a test needs it, however busy the machine is."""
+LONG = Sampling(
+    4000,
+    json_schema='{"type": "array", "items": {"enum": ["all day long the river turns a wheel"]}, "minItems": 100}',
+)
+"""Of an answer that is being made for as long as a test needs it, however busy the machine is."""
 LIMIT_S = 60.0
 
 
@@ -124,10 +127,14 @@ def test_an_answer_ends_before_a_stop_text_that_comes_in_several_tokens(generato
 
 
 def test_an_answer_that_is_cancelled_gives_its_place_to_one_that_waits(generator: OpenVinoGenerator) -> None:
-    long = [begun(generator, Sampling(LONG)) for _ in range(ROOM.answers)]
+    long = [begun(generator, LONG) for _ in range(ROOM.answers)]
     assert all(heard.begun.wait(LIMIT_S) for heard, _ in long)
     waiting, last = begun(generator, Sampling(4))
     never, refused = begun(generator, Sampling(4))
+    before = len(long[0][0].pieces)
+    assert eventually(lambda: len(long[0][0].pieces) > before + 2)
+    assert not waiting.pieces
+    assert (generator.load().running, generator.load().waiting) == (ROOM.answers, 2)
     refused.cancel()
     long[1][1].cancel()
     assert waiting.ended.wait(LIMIT_S)
@@ -143,7 +150,7 @@ def test_an_answer_that_is_cancelled_gives_its_place_to_one_that_waits(generator
 
 
 def test_more_than_may_wait_are_refused(generator: OpenVinoGenerator) -> None:
-    many = [begun(generator, Sampling(LONG)) for _ in range(ROOM.answers + ROOM.waiting)]
+    many = [begun(generator, LONG) for _ in range(ROOM.answers + ROOM.waiting)]
     with pytest.raises(Busy):
         begun(generator, Sampling(1))
     for heard, running in many:
@@ -154,7 +161,7 @@ def test_more_than_may_wait_are_refused(generator: OpenVinoGenerator) -> None:
 def test_an_answer_follows_a_schema_and_a_schema_that_none_can_follow_harms_nobody(
     generator: OpenVinoGenerator,
 ) -> None:
-    other, running = begun(generator, Sampling(LONG))
+    other, running = begun(generator, LONG)
     for wrong in ("{", '{"type": "text"}', '{"pattern": "(a+)+"}', '{"$ref": "#"}'):
         with pytest.raises(Unanswerable, match="schema"):
             begun(generator, Sampling(8, json_schema=wrong))
@@ -288,7 +295,7 @@ def test_a_killed_engine_ends_what_it_had_begun_and_comes_back(tiny_gguf: Write)
     made = OpenVinoGenerator(tiny_gguf(**{"llama.context_length": CONTEXT}), ROOM)
     try:
         before = answered(made, Sampling(8)).tokens
-        heard, running = begun(made, Sampling(LONG))
+        heard, running = begun(made, LONG)
         assert heard.begun.wait(LIMIT_S)
         first = made.pid
         assert first

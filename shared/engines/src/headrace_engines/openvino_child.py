@@ -57,7 +57,8 @@ class Engine:
         schedule.cache_size = 0
         schedule.num_kv_blocks = told["blocks"]
         schedule.max_num_batched_tokens = told["step_tokens"]
-        schedule.max_num_seqs = told["answers"]
+        # Where prompts are read in chunks, it begins more than this beside each other: `takes` is what holds.
+        schedule.max_num_seqs = self._most = told["answers"]
         schedule.enable_prefix_caching = told["keeps_prefixes"]
         properties: dict[str, Any] = dict(PROPERTIES)
         if told["threads"]:
@@ -74,8 +75,11 @@ class Engine:
         return bool(self._handles)
 
     def takes(self, kind: str) -> bool:
-        """Return whether one may begin: those that score have no others beside them, whose rows they would read."""
-        return not self._handles or bool(self._scores) == (kind == SCORE)
+        """Return whether one may begin, beside so many others at most.
+
+        Those that score have no others beside them, whose rows they would read.
+        """
+        return not self._handles or (len(self._handles) < self._most and bool(self._scores) == (kind == SCORE))
 
     def begin(self, told: Message) -> None:
         """Begin an answer, or to score one."""
@@ -97,8 +101,8 @@ class Engine:
             raise ValueError(f"expected a prompt of at most {_MOST_PROMPT} characters, got {len(prompt)}")
         return prompt
 
-    def step(self) -> list[Message]:
-        """Make one step of all answers. Return what there is to tell."""
+    def step(self, waiting: int) -> list[Message]:
+        """Make one step of all answers. Return what there is to tell, while others wait to begin."""
         self._pipeline.step()
         pieces, told = [], []
         for number, handle in list(self._handles.items()):
@@ -113,7 +117,7 @@ class Engine:
             if finish:
                 told.append({"kind": SCORED, "id": number, "logprobs": self._scores.pop(number), "finish": finish})
         metrics = self._pipeline.get_metrics()
-        load = [metrics.scheduled_requests, metrics.requests, metrics.cache_usage / 100]
+        load = [metrics.scheduled_requests, metrics.requests + waiting, metrics.cache_usage / 100]
         return [*told, {"kind": STEP, "pieces": pieces, "load": load if self._handles else [0, 0, 0.0]}]
 
     def _read(self, handle: Any) -> tuple[list[int], list[float], str]:
@@ -177,7 +181,7 @@ class Loop:
             while self._waiting and self._engine.takes(self._waiting[0]["kind"]):
                 self._begin(self._waiting.popleft())
             if self._engine.is_busy:
-                for told in self._engine.step():
+                for told in self._engine.step(len(self._waiting)):
                     self._tell(told)
 
     def _hear_out(self) -> None:
