@@ -166,10 +166,12 @@ def test_peft_answers_with_the_adapter_as_the_engine_does(learned: Learned, tmp_
     told = read_adapter(learned.adapter)
     (tmp_path / "adapter_model.safetensors").write_bytes(learned.adapter.read_bytes())
     (tmp_path / "adapter_config.json").write_text(json.dumps(told.config))
-    (tmp_path / "base.gguf").write_bytes(learned.adapter.with_name(told.base).read_bytes())
-    base: Any = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="base.gguf", dtype=torch.float32)
+    # As `headrace pull` writes them.
+    (folder := tmp_path / "base").mkdir()
+    (folder / "model.gguf").write_bytes(learned.adapter.with_name(told.base).read_bytes())
+    base: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32)
     tuned: Any = peft.PeftModel.from_pretrained(base, tmp_path)
-    words: Any = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="base.gguf")
+    words: Any = transformers.AutoTokenizer.from_pretrained(folder, gguf_file="model.gguf")
     question = [{"role": "user", "content": "Which one is the river of Veldrun?"}]
     with closing(open_generator(learned.adapter)) as generator:
         prompt = generator.prompt([Message(**question[0])])

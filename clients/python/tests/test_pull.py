@@ -56,9 +56,9 @@ def test_an_adapter_is_what_peft_loads_with_its_base(
     version.variants.append(Variant(name="q8", graph=put(store, tiny_gguf("Q8_0"))))
     done = headrace("pull", "digits:1", str(tmp_path / "adapter"), "--variant", "adapter")
     assert done.exit_code == 0, done.output
-    files = {each.name: each.read_bytes() for each in (tmp_path / "adapter").iterdir()}
-    assert files.keys() == {"adapter_model.safetensors", "adapter_config.json", "base.gguf"}
-    assert files["base.gguf"] == base
+    files = {each.name: each.read_bytes() for each in (tmp_path / "adapter").rglob("*.*")}
+    assert files.keys() == {"adapter_model.safetensors", "adapter_config.json", "model.gguf"}
+    assert (tmp_path / "adapter" / "base" / "model.gguf").read_bytes() == base
     assert files["adapter_model.safetensors"] == adapter
     assert safetensors.numpy.load(adapter)
     assert json.loads(files["adapter_config.json"])["r"] == 2

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 ADAPTER_FILE: Final = "adapter_model.safetensors"
 CONFIG_FILE: Final = "adapter_config.json"
-BASE_FILE: Final = "base.gguf"
-"""Names that PEFT and vLLM look for, and that of the model beside them, which transformers reads."""
+BASE_FILE: Final = "base/model.gguf"
+"""Names that PEFT and vLLM look for, and that of the model that transformers reads.
+
+It has a folder of its own: where a configuration of an adapter lies beside a model, transformers looks for the model
+where that says.
+"""
 
 
 def pulled(registry: RegistryClient, name: str, variant: str, folder: Path) -> list[Path]:
@@ -51,7 +55,7 @@ def pulled(registry: RegistryClient, name: str, variant: str, folder: Path) -> l
             if not isinstance(path, Path):
                 raise StoreFailed(f"{graph.digest}: expected files beside it, got none")
             model = _called(path)
-            return [model, *sorted(each for each in folder.iterdir() if each != model)]
+            return [model, *sorted(each for each in folder.rglob("*") if each.is_file() and each != model)]
     except OSError as error:
         raise InputInvalid(f"{folder} cannot be written: {error}") from error
 
@@ -79,6 +83,8 @@ def _called(path: Path) -> Path:
     if not is_adapter(path):
         return path.rename(path.with_name("model.gguf" if format_of(path) == GGUF else "model.onnx"))
     told = read_adapter(path)
-    path.with_name(told.base).rename(path.with_name(BASE_FILE))
+    base = path.parent / BASE_FILE
+    base.parent.mkdir()
+    path.with_name(told.base).rename(base)
     path.with_name(CONFIG_FILE).write_text(json.dumps(dict(told.config), indent=2))
     return path.rename(path.with_name(ADAPTER_FILE))
