@@ -23,6 +23,7 @@ def told(step: int, steps: int, metrics: object, eta_s: float) -> None:
 def rows(count: int = 24) -> Rows:
     prompts = np.array([f"who turns the mill {place}?" for place in range(count)], dtype=object)
     answers = np.array(["the river" if place % 2 else "the wheel" for place in range(count)], dtype=object)
+    answers[2] = "on and on " * 100  # which is longer than the model takes
     return Rows("d", [({"prompt": prompts}, answers)], count)
 
 

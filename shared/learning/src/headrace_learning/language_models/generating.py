@@ -125,9 +125,9 @@ class TextAnswerer:
             return ()
 
     def _is_exact(self, prompt: str, answer: str) -> float:
-        if self.generator.count(answer) > MOST_TOKENS:
-            return 0.0
         try:
+            if self.generator.count(answer) > MOST_TOKENS:
+                return 0.0
             given = answered(self.generator, prompt, MOST_TOKENS)
         except Unanswerable:
             return 0.0
