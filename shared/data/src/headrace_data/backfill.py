@@ -89,6 +89,7 @@ class Backfill:
         self._store = store
         self._now_s = now_s
         self._beat = beat
+        self._is_json = stream.format_kind == "json"
         self._checker = RecordChecker(stream)
         rules = pipeline.prepare.clean
         self._seen = SeenKeys(rules.remembered or 1)
@@ -203,6 +204,8 @@ class Backfill:
         policy = self._pipeline.prepare.clean.personal
         if rejection.rule != PERSONAL or policy is None or value is None:
             return value
+        if not self._is_json:
+            return None
         return orjson.dumps({name: each for name, each in orjson.loads(value).items() if name not in policy.fields})
 
     def _finish(self, writer: SegmentWriter, source: Source, provenance: Provenance, rejected: Counter[str]) -> None:

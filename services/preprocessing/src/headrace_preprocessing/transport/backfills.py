@@ -106,6 +106,9 @@ class Backfills:
         stream = self._pipeline.stream
         if wanted.time:
             stream = stream.model_copy(update={"time": wanted.time})
+        if not wanted.HasField("topic"):
+            # Rows of files are made into JSON, whatever the producers write.
+            stream = stream.model_copy(update={"format": "json"})
         done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat)
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)

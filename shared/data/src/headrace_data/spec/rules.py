@@ -24,6 +24,7 @@ from headrace_data.spec.compute import (
 )
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
+from headrace_data.spec.format_rules import columns_hold_the_fields
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
@@ -274,6 +275,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     types_fit_roles,
     places_are_of_a_label,
     ranges_fit_types,
+    columns_hold_the_fields,
     key_names_a_field,
     split_names_a_field,
     fractions_sum_to_one,

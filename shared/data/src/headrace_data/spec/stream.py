@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 import pydantic
 
+from headrace_data.spec.formats import Format
 from headrace_data.spec.scalars import (
     Duration,
     ElementType,
@@ -24,6 +25,7 @@ from headrace_data.spec.section import Section
 
 MAX_AHEAD_S: Final = 3600.0
 """How far a time may be ahead where nothing is said: what brokers take, too (`message.timestamp.after.max.ms`)."""
+_SectionT = TypeVar("_SectionT", bound=Section)
 Role = Literal["feature", "label", "id", "group", "slice"]
 """What a field is for."""
 
@@ -79,7 +81,12 @@ class Stream(Section):
     """Where records come from and what they look like."""
 
     topic: TopicName = pydantic.Field(description="The producers' topic.")
-    format: Literal["json"] = pydantic.Field(default="json", description="How a record is encoded.")
+    format: Format = pydantic.Field(
+        default="json",
+        description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
+        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. csv and text may be "
+        "told more, as {kind: csv, delimiter: ;}.",
+    )
     key: FieldName | None = pydantic.Field(
         default=None,
         description="Field that identifies a record; duplicates are found by it within each partition, or in the "
@@ -101,6 +108,16 @@ class Stream(Section):
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
+
+    @property
+    def format_kind(self) -> str:
+        """The kind of its format."""
+        return self.format if isinstance(self.format, str) else self.format.kind
+
+    def told(self, section: type[_SectionT]) -> _SectionT:
+        """Return what the format was told, its defaults where it was named by its word alone."""
+        found: Any = self.format
+        return found if isinstance(found, section) else section.model_validate({"kind": found})
 
     @cached_property
     def features(self) -> tuple[Field, ...]:

@@ -1,0 +1,87 @@
+"""How a producer's records are encoded: `stream.format`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, get_args
+
+import pydantic
+
+from headrace_data.spec.scalars import RecordKey
+from headrace_data.spec.section import Section
+
+FormatWord = Literal["json", "json-schema", "csv", "text"]
+"""Formats of which nothing need be told."""
+
+
+def _columns(value: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := sorted({name for name in value if value.count(name) > 1}):
+        raise ValueError(f"expected each column once, got {', '.join(twice)} again")
+    return value
+
+
+def _mark(value: str) -> str:
+    if not value.isprintable() and value != "\t":
+        raise ValueError("expected one printable character, or a tab")
+    return value
+
+
+Mark = Annotated[str, pydantic.Field(min_length=1, max_length=1), pydantic.AfterValidator(_mark)]
+
+
+class CsvFormat(Section):
+    """One row of CSV for each message, without a header."""
+
+    kind: Literal["csv"] = pydantic.Field(description="CSV: one row for each message.")
+    columns: (
+        Annotated[
+            tuple[RecordKey, ...],
+            pydantic.Field(min_length=1, max_length=4096),
+            pydantic.AfterValidator(_columns),
+        ]
+        | None
+    ) = pydantic.Field(
+        default=None,
+        description="Names of the cells, in order. Left out: the fields in the order of the schema, and `time` behind "
+        "them where it is none of these.",
+    )
+    delimiter: Mark = pydantic.Field(default=",", description="What divides cells.")
+    quote: Mark = pydantic.Field(default='"', description="What stands around a cell with a delimiter in it.")
+
+    @pydantic.model_validator(mode="after")
+    def _marks_differ(self) -> CsvFormat:
+        if self.delimiter == self.quote:
+            raise ValueError(f"expected another quote than the delimiter, got {self.quote!r} for both")
+        return self
+
+
+class TextFormat(Section):
+    """One text for each message."""
+
+    kind: Literal["text"] = pydantic.Field(description="Text in UTF-8.")
+    field: RecordKey = pydantic.Field(default="value", description="What the text is called in a row.")
+
+
+_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat}
+"""Formats that can be told something."""
+
+
+def _form(value: object) -> str | None:
+    if isinstance(value, str):
+        return "a word" if value in get_args(FormatWord) else None
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if isinstance(kind, str) and kind in _SECTIONS else None
+
+
+Format = Annotated[
+    Annotated[FormatWord, pydantic.Tag("a word")]
+    | Annotated[CsvFormat, pydantic.Tag("csv")]
+    | Annotated[TextFormat, pydantic.Tag("text")],
+    pydantic.Discriminator(
+        _form,
+        custom_error_type="format",
+        custom_error_message=f"expected {', '.join(get_args(FormatWord))}, or a mapping with "
+        f"{' or '.join(_SECTIONS)} as kind",
+    ),
+]
+"""How a record is encoded: a kind by its name, or with what it can be told."""
+FORMAT_KINDS: Final = tuple(dict.fromkeys([*get_args(FormatWord), *_SECTIONS]))
