@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,12 +34,33 @@ ROWS: Final[list[dict[str, Any]]] = [
 ]
 
 
+class Registered:
+    """Schemas by id and by version, as a registry tells them; counts how often it is asked."""
+
+    def __init__(self, by_id: Mapping[int, Any], versions: Mapping[tuple[str, int], Any] | None = None) -> None:
+        self._by_id = dict(by_id)
+        self._versions = versions or {}
+        self.asked = 0
+
+    def add(self, number: int, document: Any) -> None:
+        self._by_id[number] = document
+
+    def by_id(self, number: int) -> Any:
+        self.asked += 1
+        return self._by_id.get(number)
+
+    def by_version(self, subject: str, version: int) -> Any:
+        self.asked += 1
+        return self._versions.get((subject, version))
+
+
 @dataclass(frozen=True)
 class Sample:
     """A format as a spec has it, and what a producer writes."""
 
     format: str
     write: Callable[[Mapping[str, Any]], bytes]
+    schemas: Registered | None = None
 
 
 def _json(row: Mapping[str, Any]) -> bytes:
@@ -55,10 +77,54 @@ def _text(row: Mapping[str, Any]) -> bytes:
     return str(row["name"] or "none").encode()
 
 
+AVRO: Final = {
+    "type": "record",
+    "name": "Sale",
+    "namespace": "acme",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "name", "type": ["null", "string"], "default": None},
+        {"name": "amount", "type": "double"},
+        {"name": "sold", "type": "boolean"},
+    ],
+}
+REGISTRY: Final = "registry: {url: http://schemas}"
+
+
+def _avro(row: Mapping[str, Any]) -> bytes:
+    name = row["name"]
+    text = avro_long(0) if name is None else avro_long(1) + avro_text(name)
+    return avro_long(row["id"]) + text + struct.pack("<d", row["amount"]) + bytes([row["sold"]])
+
+
+def avro_text(text: str) -> bytes:
+    """Return a text in Avro."""
+    data = text.encode()
+    return avro_long(len(data)) + data
+
+
+def avro_long(value: int) -> bytes:
+    """Return a whole number in Avro: zigzag, seven bits a byte."""
+    left, found = (value << 1) ^ (value >> 63), bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
+
+
+def framed(number: int, value: bytes) -> bytes:
+    """Return a value behind the id of its schema."""
+    return b"\0" + number.to_bytes(4, "big") + value
+
+
 SAMPLES: Final[Mapping[str, Sample]] = {
     "json": Sample("json", _json),
-    "json-schema": Sample("json-schema", lambda row: b"\0\0\0\0\7" + _json(row)),
+    "json-schema": Sample("json-schema", lambda row: framed(7, _json(row))),
     "csv": Sample("{kind: csv, delimiter: ;}", _csv),
+    "avro": Sample("{kind: avro, schema: '" + json.dumps(AVRO) + "'}", _avro),
+    "avro framed": Sample(
+        f"{{kind: avro, {REGISTRY}}}", lambda row: framed(7, _avro(row)), Registered({7: {"schema": json.dumps(AVRO)}})
+    ),
     "text": Sample("{kind: text, field: name}", _text),
 }
 

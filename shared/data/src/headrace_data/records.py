@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
 from headrace_data.columns import Column, Piece, column_for
 from headrace_data.event_time import FUTURE, TimeColumn
-from headrace_data.formats import decoder_of
+from headrace_data.formats import Schemas, decoder_of
 from headrace_data.rejections import Rejection
 from headrace_data.spec import Stream
 from headrace_data.spec.scalars import format_duration
@@ -60,10 +60,14 @@ class Checked:
 class RecordChecker:
     """Checks the records of one stream against its schema. Holds no state between batches."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, schemas: Schemas | None = None) -> None:
+        """`schemas` are needed to check records that name the schema they were written with.
+
+        Raises SchemaInvalid when a schema in the stream's format is none.
+        """
         self._stream = stream
         self._names = [field.name for field in stream.fields]
-        self._decoder = decoder_of(stream)
+        self._decoder = decoder_of(stream, schemas)
         self._columns: list[Column] = [column_for(field) for field in stream.fields]
         if stream.time is not None:
             self._names.append(stream.time)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
+from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.csv_rows import CsvDecoder
 from headrace_data.formats.decoding import Decoded, Decoder, Undecodable
 from headrace_data.formats.json_objects import JsonDecoder
 from headrace_data.formats.json_schema import JsonSchemaDecoder
+from headrace_data.formats.schemas import BareDecoder, FramedDecoder, Schema, SchemaInvalid, Schemas
 from headrace_data.formats.text import TextDecoder
 from headrace_data.spec import Stream
-from headrace_data.spec.formats import CsvFormat, TextFormat
+from headrace_data.spec.formats import AvroFormat, CsvFormat, TextFormat
 
-__all__ = ["FORMATS", "Decoded", "Decoder", "Undecodable", "decoder_of"]
+__all__ = ["FORMATS", "Decoded", "Decoder", "Schemas", "Undecodable", "decoder_of", "problem_of"]
 
 
 def _names(stream: Stream) -> list[str]:
@@ -21,21 +23,52 @@ def _names(stream: Stream) -> list[str]:
     return list(dict.fromkeys([*(field.name for field in stream.fields), *([stream.time] if stream.time else [])]))
 
 
-def _csv(stream: Stream) -> Decoder:
+def _csv(stream: Stream, _: Schemas | None) -> Decoder:
     told = stream.told(CsvFormat)
     texts = {field.name for field in stream.fields if field.type == "string"}
     return CsvDecoder(told.columns or _names(stream), texts, told.delimiter, told.quote)
 
 
-FORMATS: Final[Mapping[str, Callable[[Stream], Decoder]]] = {
-    "json": lambda stream: JsonDecoder(_names(stream)),
-    "json-schema": lambda stream: JsonSchemaDecoder(_names(stream)),
+def _avro(stream: Stream, schemas: Schemas | None) -> Decoder:
+    told = stream.told(AvroFormat)
+    if told.schema_text is None:
+        return FramedDecoder("avro", "AVRO", compile_avro, schemas)
+    return BareDecoder("avro", compile_avro(Schema(told.schema_text)))
+
+
+FORMATS: Final[Mapping[str, Callable[[Stream, Schemas | None], Decoder]]] = {
+    "json": lambda stream, _: JsonDecoder(_names(stream)),
+    "json-schema": lambda stream, _: JsonSchemaDecoder(_names(stream)),
     "csv": _csv,
-    "text": lambda stream: TextDecoder(stream.told(TextFormat).field),
+    "avro": _avro,
+    "text": lambda stream, _: TextDecoder(stream.told(TextFormat).field),
 }
 """What reads the records of a stream, by the kind of its format."""
 
 
-def decoder_of(stream: Stream) -> Decoder:
-    """Return what reads the records of a stream."""
-    return FORMATS[stream.format_kind](stream)
+_PREPARED: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
+    "avro": lambda told: compile_avro(Schema(told["schema"])),
+}
+"""What looks at the schema in a format, by its kind."""
+
+
+def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
+    """Return what reads the records of a stream, with the schemas that they name where they name any.
+
+    Raises SchemaInvalid when the stream's own schema is none.
+    """
+    return FORMATS[stream.format_kind](stream, schemas)
+
+
+def problem_of(told: Mapping[str, Any]) -> str:
+    """Return what is wrong with the schema in a format as a document tells it; empty where nothing is known to be."""
+    prepare = _PREPARED.get(str(told.get("kind")))
+    try:
+        if prepare is not None:
+            prepare(told)
+    except SchemaInvalid as error:
+        return str(error)
+    except ImportError:
+        # Who lacks the libraries reads no such records.
+        return ""
+    return ""

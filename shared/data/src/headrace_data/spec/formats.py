@@ -6,8 +6,9 @@ from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
-from headrace_data.spec.scalars import RecordKey
+from headrace_data.spec.scalars import DnsLabel, RecordKey
 from headrace_data.spec.section import Section
+from headrace_data.spec.urls import Url
 
 FormatWord = Literal["json", "json-schema", "csv", "text"]
 """Formats of which nothing need be told."""
@@ -26,6 +27,9 @@ def _mark(value: str) -> str:
 
 
 Mark = Annotated[str, pydantic.Field(min_length=1, max_length=1), pydantic.AfterValidator(_mark)]
+
+
+SchemaText = Annotated[str, pydantic.Field(min_length=1, max_length=512 * 1024)]
 
 
 class CsvFormat(Section):
@@ -61,7 +65,46 @@ class TextFormat(Section):
     field: RecordKey = pydantic.Field(default="value", description="What the text is called in a row.")
 
 
-_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat}
+class SchemaRegistry(Section):
+    """Where the schemas are that records name: a registry with the API of Confluent's."""
+
+    url: Url = pydantic.Field(
+        description="Base address, such as https://schemas.acme.example or http://apicurio:8080/apis/ccompat/v7. "
+        "Services ask those alone that their operator allows (HEADRACE_SCHEMA_REGISTRY_HOSTS)."
+    )
+    key: DnsLabel | None = pydantic.Field(
+        default=None,
+        description="Name of the key that it is asked with, which the services have "
+        "(HEADRACE_SCHEMA_REGISTRY_KEYS_DIR); left out for none.",
+    )
+    login: Literal["basic", "bearer"] = pydantic.Field(
+        default="basic", description="What the key is: basic, `user:password`; bearer, a token."
+    )
+
+
+class AvroFormat(Section):
+    """One record of Avro for each message."""
+
+    kind: Literal["avro"] = pydantic.Field(description="Avro.")
+    schema_text: SchemaText | None = pydantic.Field(
+        default=None,
+        alias="schema",
+        description="The schema that all records are written with, in JSON. Either this or a registry.",
+    )
+    registry: SchemaRegistry | None = pydantic.Field(
+        default=None,
+        description="Where the schemas are. A message is then a byte 0, the four bytes of its schema's id, and the "
+        "record.",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_schema(self) -> AvroFormat:
+        if (self.schema_text is None) == (self.registry is None):
+            raise ValueError("expected either schema or registry")
+        return self
+
+
+_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat, "avro": AvroFormat}
 """Formats that can be told something."""
 
 
@@ -75,12 +118,13 @@ def _form(value: object) -> str | None:
 Format = Annotated[
     Annotated[FormatWord, pydantic.Tag("a word")]
     | Annotated[CsvFormat, pydantic.Tag("csv")]
-    | Annotated[TextFormat, pydantic.Tag("text")],
+    | Annotated[TextFormat, pydantic.Tag("text")]
+    | Annotated[AvroFormat, pydantic.Tag("avro")],
     pydantic.Discriminator(
         _form,
         custom_error_type="format",
         custom_error_message=f"expected {', '.join(get_args(FormatWord))}, or a mapping with "
-        f"{' or '.join(_SECTIONS)} as kind",
+        f"{', '.join(_SECTIONS)} as kind",
     ),
 ]
 """How a record is encoded: a kind by its name, or with what it can be told."""
