@@ -21,6 +21,7 @@ from headrace_data.batches import OFFSET, TIME, times_of
 from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
+from headrace_data.formats import Schemas
 from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance, Source
 from headrace_data.parts import BlobStore
@@ -70,8 +71,11 @@ class Backfill:
         stream: Stream,
         now_s: float,
         beat: Callable[[], None] = lambda: None,
+        schemas: Schemas | None = None,
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
+
+        `schemas` are those that its records name, where they do.
 
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
         """
@@ -90,7 +94,7 @@ class Backfill:
         self._now_s = now_s
         self._beat = beat
         self._is_json = stream.format_kind == "json"
-        self._checker = RecordChecker(stream)
+        self._checker = RecordChecker(stream, schemas)
         rules = pipeline.prepare.clean
         self._seen = SeenKeys(rules.remembered or 1)
         is_timed = (

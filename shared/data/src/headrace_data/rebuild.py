@@ -20,6 +20,7 @@ from headrace_data.backfill import Refused
 from headrace_data.cleaning import DUPLICATES, clean, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
+from headrace_data.formats import Schemas
 from headrace_data.history import Entry, History, keep
 from headrace_data.key_digests import Digests
 from headrace_data.manifest import SegmentManifest
@@ -53,9 +54,18 @@ class Rebuild:
     """None: what breaks a rule now became a dead letter when it came, or is one row fewer."""
 
     def __init__(
-        self, pipeline: Pipeline, store: BlobStore, history: History, now_s: float, beat: Callable[[], None]
+        self,
+        pipeline: Pipeline,
+        store: BlobStore,
+        history: History,
+        now_s: float,
+        beat: Callable[[], None],
+        schemas: Schemas | None = None,
     ) -> None:
-        """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works."""
+        """`schemas` are those that the stream's records name, where they do.
+
+        `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
+        """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
         """The sketches of the segments that are new, by segment."""
@@ -71,7 +81,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream)
+        self._checker = RecordChecker(pipeline.stream, schemas)
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
         """Make the segments again that hold a row of a time in between, oldest first.

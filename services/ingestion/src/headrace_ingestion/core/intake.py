@@ -13,6 +13,7 @@ from operator import attrgetter
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
+from headrace_data.formats import Schemas
 from headrace_data.lateness import Lateness
 from headrace_data.records import RecordChecker, Rejection, message_times
 from headrace_data.spec import Pipeline
@@ -64,11 +65,17 @@ class Intake:
     """The entrance of one pipeline."""
 
     def __init__(
-        self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int, clock: Callable[[], float] = time.time
+        self,
+        pipeline: Pipeline,
+        batch_bytes: int,
+        max_record_bytes: int,
+        clock: Callable[[], float] = time.time,
+        schemas: Schemas | None = None,
     ) -> None:
         """Take the sizes (bytes) at which a batch is closed, and of the largest record.
 
-        `clock` returns seconds since 1970; no event is far ahead of it.
+        `clock` returns seconds since 1970; no event is far ahead of it. `schemas` are those that records name. Raises
+        SchemaInvalid when a schema in the stream's format is none.
         """
         self.pipeline = pipeline
         self.lateness = Lateness()
@@ -78,17 +85,19 @@ class Intake:
         """Returns the broker's id of the producers' topic, empty when it is not known."""
         self.batch_bytes = batch_bytes
         self.max_record_bytes = max_record_bytes
-        self._checker = RecordChecker(pipeline.stream)
+        self._checker = RecordChecker(pipeline.stream, schemas)
 
-    def take(self, records: Sequence[Record], *, numbered: bool = False) -> Taken:
+    def take(self, records: Sequence[Record], *, numbered: bool = False, as_rows: bool = False) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
 
         Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
+        With `as_rows` they are rows in JSON by the names of the schema, whatever the stream's format.
         """
+        checker = RecordChecker(self.pipeline.stream.of_rows) if as_rows else self._checker
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         for group in _by_partition(records):
-            rows, faults = self._check(group, numbered=numbered)
+            rows, faults = self._check(checker, group, numbered=numbered)
             rejected += [(group[fault.position], fault) for fault in faults]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
@@ -114,7 +123,9 @@ class Intake:
         """Account for a range of offsets whose records were deleted before they were read."""
         return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
-    def _check(self, group: Sequence[Record], *, numbered: bool) -> tuple[pa.RecordBatch, list[Rejection]]:
+    def _check(
+        self, checker: RecordChecker, group: Sequence[Record], *, numbered: bool
+    ) -> tuple[pa.RecordBatch, list[Rejection]]:
         """Return the rows of one source partition, and why the other records are none, in order."""
         values, limit = [record.value for record in group], self.max_record_bytes
         sizes = [len(value) if value else 0 for value in values]
@@ -127,7 +138,7 @@ class Intake:
         partitions = np.full(len(places), group[0].partition)
         times = message_times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
-        checked = self._checker.check(values, partitions, offsets, indexes, times, self._clock())
+        checked = checker.check(values, partitions, offsets, indexes, times, self._clock())
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return checked.batch, sorted(faults, key=lambda fault: fault.position)

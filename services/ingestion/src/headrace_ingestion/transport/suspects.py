@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from headrace_data.formats import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.poison.trial_child import Attempt
 from headrace_runtime.poison.trials import Trial
 from headrace_runtime.records import Outgoing, Record
+from headrace_runtime.schema_registry import RegistryAccess
 
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import dropped
@@ -20,12 +23,13 @@ CHILD = "headrace_ingestion.child"
 class IntakeSuspects:
     """The records of one pipeline's producers: a message is a record."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, registries: RegistryAccess) -> None:
         self._intake = intake
+        self._registries = registries
 
     def open_trial(self) -> Trial:
         """Return a process that checks records as the intake does."""
-        return open_trial(self._intake)
+        return open_trial(self._intake, self._registries)
 
     def rows(self, _: Record) -> int:
         """Return 0: a message is parked as a whole."""
@@ -40,20 +44,25 @@ class IntakeSuspects:
         return messages_of(self._intake.set_aside(record, reason), self._intake)
 
 
-def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:
+def open_trial(intake: Intake, registries: RegistryAccess, *, cleans: bool = False) -> Trial:
     """Return a process that checks records as an intake does, and cleans them too when that is wanted."""
     told = {
         "spec": intake.pipeline.canonical_json().decode(),
         "batch_bytes": intake.batch_bytes,
         "max_record_bytes": intake.max_record_bytes,
         "cleans": cleans,
+        "registry_hosts": sorted(registries.hosts),
+        "registry_keys": str(registries.keys_dir or ""),
     }
     return Trial(CHILD, told)
 
 
 def attempt(setup: Mapping[str, Any]) -> Attempt:
     """Return what a trial does with records."""
-    intake = Intake(parse_canonical(setup["spec"].encode()), setup["batch_bytes"], setup["max_record_bytes"])
+    pipeline, keys = parse_canonical(setup["spec"].encode()), setup["registry_keys"]
+    access = RegistryAccess(frozenset(setup["registry_hosts"]), Path(keys) if keys else None)
+    schemas = schemas_of(pipeline.stream, access)
+    intake = Intake(pipeline, setup["batch_bytes"], setup["max_record_bytes"], schemas=schemas)
     handle = handler(intake)
 
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.csv_rows import CsvDecoder
@@ -15,7 +15,7 @@ from headrace_data.formats.text import TextDecoder
 from headrace_data.spec import Stream
 from headrace_data.spec.formats import AvroFormat, CsvFormat, TextFormat
 
-__all__ = ["FORMATS", "Decoded", "Decoder", "Schemas", "Undecodable", "decoder_of", "problem_of"]
+__all__ = ["FORMATS", "Decoded", "Decoder", "Schemas", "Undecodable", "decoder_of", "problem_of", "schemas_of"]
 
 
 def _names(stream: Stream) -> list[str]:
@@ -72,3 +72,16 @@ def problem_of(told: Mapping[str, Any]) -> str:
         # Who lacks the libraries reads no such records.
         return ""
     return ""
+
+
+class _Registries(Protocol):
+    """What opens schema registries."""
+
+    def open(self, url: str, key: str | None, login: str) -> Schemas:
+        """Return the registry at an address. Raises whatever tells that it may not be asked."""
+
+
+def schemas_of(stream: Stream, registries: _Registries) -> Schemas | None:
+    """Return the schemas that a stream's records name; None when they name none. Raises what `registries` do."""
+    told = stream.registry
+    return None if told is None else registries.open(told.url, told.key, told.login)

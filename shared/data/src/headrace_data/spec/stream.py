@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import numpy as np
 import pydantic
 
-from headrace_data.spec.formats import Format
+from headrace_data.spec.formats import Format, SchemaRegistry
 from headrace_data.spec.scalars import (
     Duration,
     ElementType,
@@ -84,8 +84,8 @@ class Stream(Section):
     format: Format = pydantic.Field(
         default="json",
         description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
-        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. csv and text may be "
-        "told more, as {kind: csv, delimiter: ;}.",
+        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
+        "as {kind: csv, delimiter: ;}; avro needs a schema or a registry of schemas.",
     )
     key: FieldName | None = pydantic.Field(
         default=None,
@@ -114,10 +114,20 @@ class Stream(Section):
         """The kind of its format."""
         return self.format if isinstance(self.format, str) else self.format.kind
 
+    @property
+    def registry(self) -> SchemaRegistry | None:
+        """Where the schemas are that its records name; None when they name none."""
+        return getattr(self.format, "registry", None)
+
     def told(self, section: type[_SectionT]) -> _SectionT:
         """Return what the format was told, its defaults where it was named by its word alone."""
         found: Any = self.format
         return found if isinstance(found, section) else section.model_validate({"kind": found})
+
+    @property
+    def of_rows(self) -> Stream:
+        """A stream of the same schema whose records are its rows in JSON: what files and dead letters hold."""
+        return self.model_copy(update={"format": "json"})
 
     @cached_property
     def features(self) -> tuple[Field, ...]:
