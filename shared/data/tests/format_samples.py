@@ -112,6 +112,38 @@ def avro_long(value: int) -> bytes:
     return bytes([*found, left])
 
 
+PROTO: Final = """
+syntax = "proto3";
+package acme;
+message Sale {
+  int64 id = 1;
+  optional string name = 2;
+  double amount = 3;
+  bool sold = 4;
+}
+"""
+
+
+def _protobuf(row: Mapping[str, Any]) -> bytes:
+    name = b"" if row["name"] is None else b"\x12" + proto_text(row["name"])
+    amount = b"\x19" + struct.pack("<d", row["amount"])
+    return b"\x08" + varint(row["id"]) + name + amount + (b"\x20\1" if row["sold"] else b"")
+
+
+def proto_text(text: str) -> bytes:
+    """Return a text in Protobuf."""
+    return varint(len(text.encode())) + text.encode()
+
+
+def varint(value: int) -> bytes:
+    """Return a whole number in Protobuf: seven bits a byte, of two's complement in 64 bits."""
+    left, found = value % 2**64, bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
+
+
 def framed(number: int, value: bytes) -> bytes:
     """Return a value behind the id of its schema."""
     return b"\0" + number.to_bytes(4, "big") + value
@@ -124,6 +156,12 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "avro": Sample("{kind: avro, schema: '" + json.dumps(AVRO) + "'}", _avro),
     "avro framed": Sample(
         f"{{kind: avro, {REGISTRY}}}", lambda row: framed(7, _avro(row)), Registered({7: {"schema": json.dumps(AVRO)}})
+    ),
+    "protobuf": Sample("{kind: protobuf, schema: '" + PROTO.replace("\n", " ") + "'}", _protobuf),
+    "protobuf framed": Sample(
+        f"{{kind: protobuf, {REGISTRY}}}",
+        lambda row: framed(9, b"\0" + _protobuf(row)),
+        Registered({9: {"schema": PROTO, "schemaType": "PROTOBUF"}}),
     ),
     "text": Sample("{kind: text, field: name}", _text),
 }

@@ -137,8 +137,9 @@ def test_a_schema_in_a_document_is_looked_at() -> None:
 
 
 def test_records_of_several_schemas_stand_side_by_side() -> None:
-    grown = {**AVRO, "fields": [*AVRO["fields"], {"name": "tags", "type": {"type": "array", "items": "string"}}]}
-    without = {**AVRO, "fields": [field for field in AVRO["fields"] if field["name"] != "name"]}
+    fields: Any = AVRO["fields"]
+    grown = {**AVRO, "fields": [*fields, {"name": "tags", "type": {"type": "array", "items": "string"}}]}
+    without = {**AVRO, "fields": [field for field in fields if field["name"] != "name"]}
     row = ROWS[0]
     schemas = Registered({each: {"schema": json.dumps(told)} for each, told in enumerate([AVRO, grown, without])})
     values = [

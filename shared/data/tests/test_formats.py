@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ from .format_samples import DOCUMENT, ROWS, SAMPLES, mutated
 GARBAGE = [None, b"", b"\0", b"\0\0\0\0\7", b"\xff\xfe{", b"[1", b'"']
 
 
+@cache
 def pipeline_of(kind: str) -> Pipeline:
     return load_pipeline(DOCUMENT.format(format=SAMPLES[kind].format))
 
 
+@cache
 def decoder(kind: str) -> Decoder:
     return decoder_of(pipeline_of(kind).stream, SAMPLES[kind].schemas)
 
@@ -55,7 +58,10 @@ def test_garbage_rejects_itself_alone(kind: str) -> None:
     assert [by_place[100], by_place[100 + len(values) - 1]] == [expected(kind, row) for row in ROWS[:2]]
     assert {each.position for each in rejected}.isdisjoint(by_place)
     assert len(rejected) + len(by_place) == len(values)
-    assert {each.position for each in rejected} >= {101, 102}, "no value and an empty one are no rows"
+    assert 101 in {each.position for each in rejected}, "no value is no row"
+    assert 102 in {each.position for each in rejected} or kind == "protobuf", (
+        "an empty value is a row of defaults alone"
+    )
     assert all(each.rule and "expected" in each.reason and ", got " in each.reason for each in rejected)
 
 
@@ -82,7 +88,7 @@ def test_any_bytes_are_a_row_or_a_rejection(kind: str) -> None:
 def test_a_checker_takes_the_format(kind: str) -> None:
     pipeline = pipeline_of(kind)
     values = [SAMPLES[kind].write(row) for row in ROWS]
-    checked = RecordChecker(pipeline.stream, SAMPLES[kind].schemas).check([*values, b""], [0] * 4, range(4))
+    checked = RecordChecker(pipeline.stream, SAMPLES[kind].schemas).check([*values, None], [0] * 4, range(4))
     if kind == "text":  # the other fields are missing
         assert [each.rule for each in checked.rejected] == ["missing", "missing", "missing", "text"]
     else:

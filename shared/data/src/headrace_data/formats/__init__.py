@@ -10,10 +10,11 @@ from headrace_data.formats.csv_rows import CsvDecoder
 from headrace_data.formats.decoding import Decoded, Decoder, Undecodable
 from headrace_data.formats.json_objects import JsonDecoder
 from headrace_data.formats.json_schema import JsonSchemaDecoder
+from headrace_data.formats.protobuf import compile_framed, compile_protobuf
 from headrace_data.formats.schemas import BareDecoder, FramedDecoder, Schema, SchemaInvalid, Schemas
 from headrace_data.formats.text import TextDecoder
 from headrace_data.spec import Stream
-from headrace_data.spec.formats import AvroFormat, CsvFormat, TextFormat
+from headrace_data.spec.formats import AvroFormat, CsvFormat, ProtobufFormat, TextFormat
 
 __all__ = ["FORMATS", "Decoded", "Decoder", "Schemas", "Undecodable", "decoder_of", "problem_of", "schemas_of"]
 
@@ -36,11 +37,21 @@ def _avro(stream: Stream, schemas: Schemas | None) -> Decoder:
     return BareDecoder("avro", compile_avro(Schema(told.schema_text)))
 
 
+def _protobuf(stream: Stream, schemas: Schemas | None) -> Decoder:
+    told = stream.told(ProtobufFormat)
+    if told.schema_text is None:
+        return FramedDecoder("protobuf", "PROTOBUF", compile_framed, schemas)
+    # All defaults take no byte.
+    read = compile_protobuf(Schema(told.schema_text), told.message)
+    return BareDecoder("protobuf", read, takes_none=True)
+
+
 FORMATS: Final[Mapping[str, Callable[[Stream, Schemas | None], Decoder]]] = {
     "json": lambda stream, _: JsonDecoder(_names(stream)),
     "json-schema": lambda stream, _: JsonSchemaDecoder(_names(stream)),
     "csv": _csv,
     "avro": _avro,
+    "protobuf": _protobuf,
     "text": lambda stream, _: TextDecoder(stream.told(TextFormat).field),
 }
 """What reads the records of a stream, by the kind of its format."""
@@ -48,6 +59,7 @@ FORMATS: Final[Mapping[str, Callable[[Stream, Schemas | None], Decoder]]] = {
 
 _PREPARED: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
     "avro": lambda told: compile_avro(Schema(told["schema"])),
+    "protobuf": lambda told: compile_protobuf(Schema(told["schema"]), told.get("message")),
 }
 """What looks at the schema in a format, by its kind."""
 

@@ -40,7 +40,7 @@ def compile_avro(schema: Schema) -> Read:
     def read(value: bytes) -> dict[str, Any]:
         data = BytesIO(value)
         try:
-            row: dict[str, Any] = fastavro.schemaless_reader(data, record)
+            row: Any = fastavro.schemaless_reader(data, record, None)
         except MemoryError:
             raise
         except Exception as error:
@@ -58,7 +58,7 @@ def compile_avro(schema: Schema) -> Read:
 class _Parsed:
     """A schema and the types that it names."""
 
-    def __init__(self, record: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+    def __init__(self, record: dict[str, Any], names: Mapping[str, Any]) -> None:
         self.record = record
         self.names = names
 

@@ -39,12 +39,17 @@ def decode_each(
     values: Sequence[bytes | None],
     start: int,
     rejected: list[Rejection],
+    *,
+    takes_none: bool = False,
 ) -> Decoded:
-    """Decode values one by one. `one` raises Undecodable; `expected` says what should have come."""
+    """Decode values one by one, empty ones too where it `takes_none`.
+
+    `one` raises Undecodable; `expected` says what should have come.
+    """
     records: list[dict[str, Any]] = []
     positions: list[int] = []
     for position, value in enumerate(values, start):
-        if not value:
+        if value is None or not (value or takes_none):
             got = "no value" if value is None else "an empty value"
             rejected.append(Rejection(position, kind, "", f"expected {expected}, got {got}"))
             continue

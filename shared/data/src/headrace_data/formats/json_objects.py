@@ -30,7 +30,9 @@ class JsonDecoder:
             for at, key in repeated.items():
                 deep = "expected each key of an object once, got objects nested too deep to look"
                 reason = deep if key is None else str(KeyRepeated(key))
-                rejected.append(Rejection(positions[at], RULE, key if key in self._names else "", reason))
+                rejected.append(
+                    Rejection(positions[at], RULE, key if key is not None and key in self._names else "", reason)
+                )
             kept = [at for at in range(len(records)) if at not in repeated]
             records, positions = [records[at] for at in kept], [positions[at] for at in kept]
         return records, positions

@@ -136,8 +136,9 @@ def _references(document: Mapping[str, Any]) -> Iterable[tuple[str, str, int]]:
 class BareDecoder:
     """Reads values of one schema that stands in the spec."""
 
-    def __init__(self, kind: str, read: Read) -> None:
-        self._decode = partial(decode_each, kind, f"a value in {kind}", read)
+    def __init__(self, kind: str, read: Read, *, takes_none: bool = False) -> None:
+        """`takes_none` tells whether no bytes at all may be a value, which no value is not."""
+        self._decode = partial(decode_each, kind, f"a value in {kind}", read, takes_none=takes_none)
 
     def decode(self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]) -> Decoded:
         """Return a row for each value: see `Decoder`."""

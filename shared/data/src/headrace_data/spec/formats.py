@@ -104,7 +104,36 @@ class AvroFormat(Section):
         return self
 
 
-_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat, "avro": AvroFormat}
+class ProtobufFormat(Section):
+    """One message of Protobuf for each message of Kafka."""
+
+    kind: Literal["protobuf"] = pydantic.Field(description="Protobuf.")
+    schema_text: SchemaText | None = pydantic.Field(
+        default=None,
+        alias="schema",
+        description="The text of a .proto file, which imports none but those of google/protobuf. Either this or a "
+        "registry.",
+    )
+    message: RecordKey | None = pydantic.Field(
+        default=None,
+        description="Full name of the type of records in this schema, such as acme.Sale. Left out: its first message.",
+    )
+    registry: SchemaRegistry | None = pydantic.Field(
+        default=None,
+        description="Where the schemas are. A message is then a byte 0, the four bytes of its schema's id, the place "
+        "of its type in that, and the value.",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_schema(self) -> ProtobufFormat:
+        if (self.schema_text is None) == (self.registry is None):
+            raise ValueError("expected either schema or registry")
+        if self.message is not None and self.registry is not None:
+            raise ValueError("expected no message beside a registry: records say of which type they are")
+        return self
+
+
+_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat, "avro": AvroFormat, "protobuf": ProtobufFormat}
 """Formats that can be told something."""
 
 
@@ -119,7 +148,8 @@ Format = Annotated[
     Annotated[FormatWord, pydantic.Tag("a word")]
     | Annotated[CsvFormat, pydantic.Tag("csv")]
     | Annotated[TextFormat, pydantic.Tag("text")]
-    | Annotated[AvroFormat, pydantic.Tag("avro")],
+    | Annotated[AvroFormat, pydantic.Tag("avro")]
+    | Annotated[ProtobufFormat, pydantic.Tag("protobuf")],
     pydantic.Discriminator(
         _form,
         custom_error_type="format",

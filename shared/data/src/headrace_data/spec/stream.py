@@ -85,7 +85,7 @@ class Stream(Section):
         default="json",
         description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
         "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
-        "as {kind: csv, delimiter: ;}; avro needs a schema or a registry of schemas.",
+        "as {kind: csv, delimiter: ;}; avro and protobuf need a schema or a registry of schemas.",
     )
     key: FieldName | None = pydantic.Field(
         default=None,
