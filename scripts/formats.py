@@ -22,8 +22,9 @@ def main() -> None:
     """Make both where they are missing."""
     if not (REGISTRY / VERSION).is_file():
         _fetch_registry()
-    sync = [setup.find_uv(), "sync", "--locked", "--quiet", "--project", str(setup.ROOT / "tests" / "formats")]
-    setup.run([*sync, "--python", str(Path(sys.executable).resolve())], UV_PROJECT_ENVIRONMENT=str(PRODUCERS))
+    sync = [setup.find_uv(), "sync", "--locked", "--quiet", "--only-group", "formats"]
+    sync += ["--project", str(setup.ROOT / "tests" / "foreign"), "--python", str(Path(sys.executable).resolve())]
+    setup.run(sync, UV_PROJECT_ENVIRONMENT=str(PRODUCERS))
 
 
 def _fetch_registry() -> None:

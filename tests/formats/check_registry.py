@@ -152,7 +152,7 @@ def test_from_a_foreign_producer_to_a_prediction(
     assert {row["_time"].isoformat()[:19] for row in found} == {"2025-11-29T00:00:00"}
     assert waited["version"]["metrics"]["accuracy"] > 0.9
     with InferenceClient(platform.addresses["inference"]) as client:
-        assert client.infer(kind, {"x": np.array([[-0.9], [0.9]])}).outputs["label"].tolist() == [0, 1]
+        assert client.infer(kind, {"x": np.array([-0.9, 0.9])}).outputs["label"].tolist() == [0, 1]
 
 
 def test_the_snippet_of_the_page(platform: Platform, apicurio: Apicurio) -> None:
