@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 import pytest
-from headrace_data.formats import FORMATS, Decoder, decoder_of
+from headrace_data.decoders import decoder_of
+from headrace_data.formats import FORMATS, Decoder
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
 from headrace_data.spec.formats import FORMAT_KINDS

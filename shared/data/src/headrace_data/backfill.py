@@ -75,9 +75,8 @@ class Backfill:
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
-        `schemas` are those that its records name, where they do.
-
-        `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
+        `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works;
+        `schemas` are those that records of the stream name.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}

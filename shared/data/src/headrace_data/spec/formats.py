@@ -159,3 +159,11 @@ Format = Annotated[
 ]
 """How a record is encoded: a kind by its name, or with what it can be told."""
 FORMAT_KINDS: Final = tuple(dict.fromkeys([*get_args(FormatWord), *_SECTIONS]))
+
+
+def format_section(told: object) -> Section:
+    """Return what a format is told, its defaults where it was named by its word alone."""
+    if isinstance(told, Section):
+        return told
+    section = _SECTIONS.get(str(told))
+    return Section() if section is None else section.model_validate({"kind": told})
