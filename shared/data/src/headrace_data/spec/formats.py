@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, get_args
 
 import pydantic
@@ -133,7 +134,12 @@ class ProtobufFormat(Section):
         return self
 
 
-_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat, "avro": AvroFormat, "protobuf": ProtobufFormat}
+_SECTIONS: Final[Mapping[str, type[Section]]] = {
+    "csv": CsvFormat,
+    "text": TextFormat,
+    "avro": AvroFormat,
+    "protobuf": ProtobufFormat,
+}
 """Formats that can be told something."""
 
 
