@@ -124,6 +124,10 @@ class RecordChecker:
         rejected.sort(key=lambda rejection: rejection.position)
         return Checked(batch, self._private.told(rejected) if self.withholds else rejected, masked)
 
+    def require_key(self) -> None:
+        """Read the key of personal fields, where one is needed. Raises what says why there is none."""
+        self._private.require_key()
+
     @property
     def withholds(self) -> bool:
         """Whether the stream has personal fields: of a record that is rejected no more is told than `letter` has."""

@@ -19,19 +19,12 @@ from headrace_data.private.treatment import Treatment
 from headrace_data.spec import Field, Stream
 from headrace_data.spec.private_fields import KEYED
 
-__all__ = ["TREATMENTS", "Keys", "PrivateFields", "no_keys", "treatment_of", "withheld"]
+__all__ = ["TREATMENTS", "Keys", "PrivateFields", "no_keys", "withheld"]
 
 TREATMENTS: Final[Mapping[str, Callable[[Secret], Treatment]]] = {"mask": Mask, "hash": Hash, "tokenize": Tokenize}
 """What changes a field's texts. A field that is dropped has none: it is in no schema."""
 _GOT: Final = ", got "
 _Rejection = TypeVar("_Rejection", bound=Any)
-
-
-def treatment_of(stream: Stream, name: str, keys: Keys) -> Treatment | None:
-    """Return what is done to a field of a stream, None when nothing is."""
-    said = stream.personal
-    treatment = TREATMENTS.get(said.fields.get(name, "")) if said else None
-    return treatment(Secret(said.key or "", keys)) if said and treatment else None
 
 
 def withheld(reason: str, rule: str, field: str = "") -> str:
@@ -47,9 +40,20 @@ class PrivateFields:
         """`keys` is asked for the key when the first value is hashed or tokenised."""
         self.are_some = stream.personal is not None
         """Whether the stream names any; then nothing is told of records but what `letter` returns."""
-        treatments = {field.name: treatment_of(stream, field.name, keys) for field in stream.fields}
-        self._treatments = {name: each for name, each in treatments.items() if each is not None}
-        self._keyed = set(stream.personal.treated(*KEYED)) if stream.personal else set[str]()
+        said = stream.personal
+        self._keyed = set(said.treated(*KEYED)) if said else set[str]()
+        self._secret = Secret((said and said.key) or "", keys)
+        self.treatments = {
+            name: TREATMENTS[treatment](self._secret)
+            for name, treatment in (said.fields if said else {}).items()
+            if treatment in TREATMENTS
+        }
+        """What is done to each field, but for those that are dropped."""
+
+    def require_key(self) -> None:
+        """Read the key, where one is needed, so that it is there from now on. Raises what says why there is none."""
+        if self._keyed:
+            self._secret.require()
 
     def column(self, field: Field) -> Column:
         """Return the column of a field; what is hashed or tokenised may be a whole number."""
@@ -60,7 +64,7 @@ class PrivateFields:
         """Return the columns of these names as they are stored, and what was masked in them by kind."""
         stored, found = list(arrays), Counter[str]()
         for place, name in enumerate(names):
-            if (treatment := self._treatments.get(name)) and len(arrays[place]):
+            if (treatment := self.treatments.get(name)) and len(arrays[place]):
                 stored[place], counts = treatment.treated(arrays[place])
                 found.update(counts)
         return stored, found
@@ -74,7 +78,7 @@ class PrivateFields:
         sound = {name: record[name] for name, column in columns.items() if name in record}
         sound = {name: value for name, value in sound.items() if not columns[name].fault(value)}
         for name, value in sound.items():
-            if value is not None and (treatment := self._treatments.get(name)):
+            if value is not None and (treatment := self.treatments.get(name)):
                 sound[name] = treatment.treated(pa.array([str(value)]))[0][0].as_py()
         return orjson.dumps(sound)
 

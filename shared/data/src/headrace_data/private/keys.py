@@ -34,6 +34,10 @@ class Secret:
         """
         return hashlib.blake2b(self._bytes, digest_size=64, person=purpose).digest()
 
+    def require(self) -> None:
+        """Read the key unless that is done. Raises as `derived` does."""
+        self.derived(b"")
+
     @cached_property
     def _bytes(self) -> bytes:
         found = self._keys(self._name).strip()
