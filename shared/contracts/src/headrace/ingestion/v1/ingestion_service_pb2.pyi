@@ -199,7 +199,7 @@ class DeadLetter(_message.Message):
     original: _builtins.bytes
     """The producer's own bytes when value is a row and they are still retained. Sent only when the filter names an id."""
     withheld: _builtins.bool
-    """Whether the record has personal fields: value is then what may be told of it, and key and original are empty."""
+    """Whether the record has personal fields: key and value are then what may be told of it, and original is empty."""
     @_builtins.property
     def reject_time(self) -> _timestamp_pb2.Timestamp:
         """When it was rejected."""
