@@ -145,7 +145,7 @@ def running(broker: Platform, tmp_path: Path, forget_pipelines: Callable[[KafkaS
         "instance": "private",
         "personal_keys_dir": keys,
     }
-    own = {"listen_address": f"127.0.0.1:{port}", "max_record_bytes": LIMIT}
+    own: dict[str, Any] = {"listen_address": f"127.0.0.1:{port}", "max_record_bytes": LIMIT}
     settings = headrace_ingestion.settings.Settings(**common, **own)
     forget_pipelines(settings)
     ingestion = headrace_ingestion.wiring.build(settings)

@@ -389,4 +389,5 @@ def _released(
         unmeasured=choice.on_unmeasured(version.variants, results) if classes else None,
         degrade=specs.degrades(spec),
         upstream=specs.upstream(spec),
+        withholds=specs.withholds(spec),
     )
