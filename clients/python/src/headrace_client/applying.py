@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NO_DATASET: Final = "there is no dataset yet: the first one is made by it"
 NEW_ROWS: Final = (
-    "the newest dataset was made of another topic, with other event times or other personal fields: rows of before stay as they are, and it "
-    "holds for records that come from now on"
+    "the newest dataset was made of another topic, with other event times or other personal fields: rows of before "
+    "stay as they are, and it holds for records that come from now on"
 )
 PREPARED_AGAIN: Final = (
     "the newest dataset was prepared in another way: a dataset of the rows that there are ({rows}) is made as it says, "
