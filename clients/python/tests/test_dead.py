@@ -127,6 +127,7 @@ def test_letters_as_json(headrace, ingestion):
             "value_base64": "eyJpZCIbWzMxbf8=",
             "original": None,
             "original_base64": None,
+            "withheld": False,
         },
         {
             "id": "1:9",
@@ -144,6 +145,7 @@ def test_letters_as_json(headrace, ingestion):
             "value_base64": None,
             "original": None,
             "original_base64": None,
+            "withheld": False,
         },
     ]
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from headrace_data.cleaning import clean
-from headrace_data.personal import PERSONAL, masked, masked_text
+from headrace_data.detectors import PERSONAL, masked_text
+from headrace_data.personal import masked
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Personal, Pipeline, SpecInvalid, load_pipeline, parse_canonical

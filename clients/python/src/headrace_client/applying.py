@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NO_DATASET: Final = "there is no dataset yet: the first one is made by it"
 NEW_ROWS: Final = (
-    "the newest dataset was made of another topic, or with other event times: rows of before stay as they are, and it "
-    "holds for records that come from now on"
+    "the newest dataset was made of another topic, with other event times or other personal fields: rows of before "
+    "stay as they are, and it holds for records that come from now on"
 )
 PREPARED_AGAIN: Final = (
     "the newest dataset was prepared in another way: a dataset of the rows that there are ({rows}) is made as it says, "
@@ -96,8 +96,9 @@ def _prepared(pipeline: Pipeline) -> tuple[str, ...]:
     return (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest, pipeline.window_digest)
 
 
-def _source(pipeline: Pipeline) -> tuple[str, str | None]:
-    return pipeline.stream.topic, pipeline.stream.time
+def _source(pipeline: Pipeline) -> tuple[object, ...]:
+    # Rows of before were treated as they were then.
+    return pipeline.stream.topic, pipeline.stream.time, pipeline.stream.personal
 
 
 def _parsed(spec: PipelineSpec) -> Pipeline | None:

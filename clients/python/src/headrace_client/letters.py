@@ -10,7 +10,8 @@ from headrace_client.views import View, bytes_view, iso_time
 def letter_view(letter: messages.DeadLetter) -> View:
     """Return a dead letter: why, by which stage, from where, and the bytes.
 
-    Bytes are text where they are UTF-8; others stand under `…_base64`, and the text is null.
+    Of a record with personal fields, `withheld`, the value is what may be told of it. Bytes are text where they are
+    UTF-8; others stand under `…_base64`, and the text is null.
     """
     return {
         "id": letter.id,
@@ -25,6 +26,7 @@ def letter_view(letter: messages.DeadLetter) -> View:
         **bytes_view("key", letter.key),
         **bytes_view("value", letter.value),
         **bytes_view("original", letter.original),
+        "withheld": letter.withheld,
     }
 
 

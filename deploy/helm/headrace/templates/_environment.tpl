@@ -107,6 +107,9 @@
 {{ . }}
 {{- end }}
 {{- end }}
+{{- with include "headrace.personalEnvironment" . | trim }}
+{{ . }}
+{{- end }}
 {{- include "headrace.ownEnvironment" . }}
 {{- end -}}
 

@@ -6,7 +6,8 @@ DataError
 ├── ManifestInvalid    bytes are no manifest
 ├── DatasetInvalid     a dataset's parts contradict its manifest, or rows came out of order
 ├── DatasetUnusable    the rows cannot be learned from: a split is empty, or the label has one value
-└── FileInvalid        a file of rows cannot be read, or lacks a column
+├── FileInvalid        a file of rows cannot be read, or lacks a column
+└── KeyMissing         the key of personal fields is not there, or is none
 """
 
 from __future__ import annotations
@@ -60,3 +61,7 @@ class DatasetUnusable(DataError):
 
 class FileInvalid(DataError):
     """A file of rows cannot be read, or lacks a column."""
+
+
+class KeyMissing(DataError):
+    """The key that personal fields are hashed or tokenised with is not there, or is none."""

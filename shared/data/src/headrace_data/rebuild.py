@@ -24,6 +24,7 @@ from headrace_data.history import Entry, History, keep
 from headrace_data.key_digests import Digests
 from headrace_data.manifest import SegmentManifest
 from headrace_data.parts import BlobStore, read_part
+from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
@@ -53,9 +54,18 @@ class Rebuild:
     """None: what breaks a rule now became a dead letter when it came, or is one row fewer."""
 
     def __init__(
-        self, pipeline: Pipeline, store: BlobStore, history: History, now_s: float, beat: Callable[[], None]
+        self,
+        pipeline: Pipeline,
+        store: BlobStore,
+        history: History,
+        now_s: float,
+        beat: Callable[[], None],
+        keys: Keys = no_keys,
     ) -> None:
-        """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works."""
+        """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
+
+        `keys` has the key of personal fields.
+        """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
         """The sketches of the segments that are new, by segment."""
@@ -71,7 +81,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream)
+        self._checker = RecordChecker(pipeline.stream, keys)
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
         """Make the segments again that hold a row of a time in between, oldest first.
@@ -137,6 +147,7 @@ class Rebuild:
                 checked = self._checker.check(rows.values, partitions, numbers, None, rows.times, self._now_s)
                 cleaned = clean(checked.batch, self._pipeline, seen)
                 seen.commit()
+                masked.update(checked.masked)
                 masked.update(cleaned.masked)
                 yield cleaned.batch, [each.rule for each in (*checked.rejected, *cleaned.dropped)]
 

@@ -9,7 +9,7 @@ that is told. Ranges are looked at by cleaning, because the pipeline says whethe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
-from headrace_data.columns import Column, Piece, column_for, describe
+from headrace_data.columns import Column, Piece, describe
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.json_keys import KeyRepeated, repeated_keys
+from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.spec import Stream
 from headrace_data.spec.scalars import format_duration
 
@@ -67,15 +68,19 @@ class Checked:
 
     batch: pa.RecordBatch
     rejected: list[Rejection]
+    masked: Mapping[str, int]
+    """What was masked in personal fields, by kind."""
 
 
 class RecordChecker:
     """Checks the records of one stream against its schema. Holds no state between batches."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, keys: Keys = no_keys) -> None:
+        """`keys` has the key of personal fields that are hashed or tokenised."""
         self._stream = stream
+        self._private = PrivateFields(stream, keys)
         self._names = [field.name for field in stream.fields]
-        self._columns: list[Column] = [column_for(field) for field in stream.fields]
+        self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
             self._names.append(stream.time)
             self._columns.append(TimeColumn())
@@ -91,12 +96,12 @@ class RecordChecker:
         times: Times | None = None,
         now_s: float | None = None,
     ) -> Checked:
-        """Check records, one JSON object each; None is a message without a value.
+        """Check records, one JSON object each; None is a message without a value. Personal fields come out treated.
 
         `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. `times` say
         when what they tell of happened, unless the stream names a field that does. `now_s` is the clock (seconds since
-        1970) that no time may be far ahead of; without it any may. Raises ValueError when lengths differ. A bad record
-        never stops the good ones.
+        1970) that no time may be far ahead of; without it any may. Raises ValueError when lengths differ, and what says
+        that a key is not there. A bad record never stops the good ones.
         """
         indexes = [0] * len(values) if indexes is None else indexes
         times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
@@ -104,7 +109,7 @@ class RecordChecker:
             lengths = [len(values), len(partitions), len(offsets), len(indexes), len(times)]
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
         rejected: list[Rejection] = []
-        arrays = self._arrays(values, rejected)
+        arrays, masked = self._private.treated(self._names, self._arrays(values, rejected))
         kept = np.ones(len(values), dtype=np.bool_)
         kept[[rejection.position for rejection in rejected]] = False
         lineage = [
@@ -117,7 +122,22 @@ class RecordChecker:
         if now_s is not None:
             batch = self._without_future(batch, np.flatnonzero(kept), now_s, rejected)
         rejected.sort(key=lambda rejection: rejection.position)
-        return Checked(batch, rejected)
+        return Checked(batch, self._private.told(rejected) if self.withholds else rejected, masked)
+
+    def require_key(self) -> None:
+        """Read the key of personal fields, where one is needed. Raises what says why there is none."""
+        self._private.require_key()
+
+    @property
+    def withholds(self) -> bool:
+        """Whether the stream has personal fields: of a record that is rejected no more is told than `letter` has."""
+        return self._private.are_some
+
+    def letter(self, value: bytes | None) -> bytes | None:
+        """Return what a dead letter may hold of a record: its sound fields, treated; None of what nobody can read."""
+        records, _ = self._decode([value], 0, [])
+        columns = dict(zip(self._names, self._columns, strict=True))
+        return self._private.letter(records[0], columns) if records else None
 
     def _arrays(self, values: Sequence[bytes | None], rejected: list[Rejection]) -> list[pa.Array]:
         """Return the columns of the good records; add the bad ones to `rejected`."""

@@ -159,6 +159,12 @@ def _outcomes(answers: list[messages.ReplayDeadLettersResponse], *, dry_run: boo
     ]
 
 
+def _value_name(letter: messages.DeadLetter) -> str:
+    if letter.withheld:
+        return "told"
+    return "value" if letter.stage == "ingestion" else "row"
+
+
 def _say_letter(letter: messages.DeadLetter) -> None:
     view = letter_view(letter)
     lines = {
@@ -173,7 +179,7 @@ def _say_letter(letter: messages.DeadLetter) -> None:
         "trace": letter.trace_id,
         "key": bytes_text(letter.key),
         # What a later stage holds is the row; the producer's bytes come beside it.
-        ("value" if letter.stage == "ingestion" else "row"): bytes_text(letter.value),
+        _value_name(letter): bytes_text(letter.value),
         "sent": bytes_text(letter.original),
     }
     for name, text in lines.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,11 +13,16 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import require_new
 from headrace_client.cli.output import note, say
 from headrace_client.errors import InputInvalid
+from headrace_client.ingestion import IngestionClient
 from headrace_client.registry import RegistryClient
 from headrace_client.views import short_id
 
 if TYPE_CHECKING:
     from headrace_client.report.facts import DatasetFacts, VersionFacts
+
+
+_INGESTION_S: Final = 30.0
+"""Longest wait for dead letters, without which a page is written all the same."""
 
 
 def report(
@@ -39,6 +45,7 @@ def report(
     """Write a page with plots: columns, gaps and splits of a dataset; curves, answers and variants of a version."""
     require_new(output, force=force)
     # Imported here: the other commands start faster without them.
+    from headrace_client.report.by_column import letters_of
     from headrace_client.report.dataset_page import dataset_page
     from headrace_client.report.facts import DatasetFacts
     from headrace_client.report.sources import find
@@ -46,6 +53,9 @@ def report(
 
     with RegistryClient(find_addresses().registry) as registry:
         facts = find(registry, name, dataset=dataset)
+    if isinstance(facts, DatasetFacts):
+        with IngestionClient(find_addresses().ingestion, timeout_s=_INGESTION_S) as ingestion:
+            facts = replace(facts, letters=letters_of(ingestion, facts.manifest))
     text = dataset_page(facts) if isinstance(facts, DatasetFacts) else version_page(facts)
     path = output or Path(_file_name(facts))
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow as pa
 from headrace_data.columns import LARGEST_FLOAT64
+from headrace_data.detectors import found_in
 
 Element = Literal["string", "bool", "int64", "float32", "float64"]
 """The element types that a sample can tell."""
@@ -64,6 +66,8 @@ class Observed:
     """How many different single values there are, however many; 0 for arrays."""
     skewed: bool = False
     """Whether single numbers, none below zero, are mostly small and some very large, and even in their logarithms."""
+    personal: Mapping[str, int] = field(default_factory=dict)
+    """In how many records a text holds personal data, by kind."""
 
     @property
     def repeated(self) -> int:
@@ -153,7 +157,14 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
     if form[0] != "number":
         element: Element = "string" if form[0] == "text" else "bool"
         return Observed(
-            name, len(found), element, missing=missing, odd=odd, values=_counted(kept), different=len(set(kept))
+            name,
+            len(found),
+            element,
+            missing=missing,
+            odd=odd,
+            values=_counted(kept),
+            different=len(set(kept)),
+            personal=found_in(pa.array(kept, pa.string())) if element == "string" and not form[1] else {},
         )
     numbers = list(_flat(kept))
     low, high = min(numbers), max(numbers)

@@ -9,12 +9,14 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from headrace_data.detectors import PERSONAL, masked_text
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.advising import IMBALANCED, advise, section
 from headrace_client.drafting.known import ONEHOT, known_of
 from headrace_client.drafting.moments import DAY_S, WEEK_S, unit_of
 from headrace_client.drafting.observing import Observed
+from headrace_client.drafting.personal import proposal
 from headrace_client.drafting.roles import Placed, Roles, are_classes_as_floats
 from headrace_client.yaml_texts import flow, scalar
 
@@ -61,6 +63,7 @@ def _stream(topic: str, roles: Roles) -> Iterator[str]:
     yield "  format: json"
     if roles.id:
         yield f"  key: {scalar(roles.id.field.name)} # duplicates are found by it"
+    yield from proposal(roles)
     yield "  # A record without a field that is not nullable, or of another type there, is rejected with the reason."
     yield "  # What was seen is no limit yet: give a number a `range: [lowest, highest]`, and rows outside are dropped."
     yield "  schema:"
@@ -94,7 +97,8 @@ def _field_remarks(placed: Placed, roles: Roles) -> Iterator[str]:
         yield "another in each record: if it names them, its role is id"
     if placed.role in ("feature", "label"):
         for group in near_twins(field.texts):
-            yield f"differ by blanks, case or hidden characters only: {comment_text(twins_text(group), 120)}"
+            twins = masked_text(twins_text(group), PERSONAL)
+            yield f"differ by blanks, case or hidden characters only: {comment_text(twins, 120)}"
     if field.missing:
         kept = field.nullable and placed.role == "feature"
         yield f"missing in {field.missing} of {field.records}{'' if kept else ', which are rejected'}"
@@ -115,7 +119,8 @@ def _seen(field: Observed) -> str:
 def _value(value: str | float) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
-    return comment_text(value) if isinstance(value, str) else _number(value)
+    # A document is kept and shown: what is personal does not stand in it.
+    return comment_text(masked_text(value, PERSONAL)) if isinstance(value, str) else _number(value)
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from headrace_data.transforms import Fitted, FittedCategory, FittedKnown, Fitted
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.report import page
+from headrace_client.report.by_column import by_column
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
 from headrace_client.report.facts import Array, DatasetFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
@@ -79,6 +80,7 @@ def dataset_page(facts: DatasetFacts) -> str:
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),
+        ("By column", "What records came with, and what becomes of it.", by_column(facts)),
         ("Missing values", "Rows of the dataset in which a feature has no value.", _missing(facts)),
         ("Rejected records", "Records of the same range that are not in the dataset.", _rejected(facts)),
         ("Provenance", "Where the rows came from: the same range gives the same id.", _origin(facts)),

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import groupby, pairwise
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
 from headrace_data.lateness import Lateness
-from headrace_data.records import RecordChecker, Rejection, message_times
+from headrace_data.private import Keys, no_keys, withheld
+from headrace_data.records import Checked, RecordChecker, Rejection, message_times
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
@@ -49,6 +51,8 @@ class Batch:
     rejected: Mapping[str, int] = field(default_factory=dict)
     time_sources: Collection[TimeSource] = ()
     """Where the times of the rows come from."""
+    masked: Mapping[str, int] = field(default_factory=dict)
+    """What was masked in personal fields of the range, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,16 @@ class Intake:
     """The entrance of one pipeline."""
 
     def __init__(
-        self, pipeline: Pipeline, batch_bytes: int, max_record_bytes: int, clock: Callable[[], float] = time.time
+        self,
+        pipeline: Pipeline,
+        batch_bytes: int,
+        max_record_bytes: int,
+        clock: Callable[[], float] = time.time,
+        keys: Keys = no_keys,
     ) -> None:
         """Take the sizes (bytes) at which a batch is closed, and of the largest record.
 
-        `clock` returns seconds since 1970; no event is far ahead of it.
+        `clock` returns seconds since 1970; no event is far ahead of it. `keys` has the key of personal fields.
         """
         self.pipeline = pipeline
         self.lateness = Lateness()
@@ -78,7 +87,25 @@ class Intake:
         """Returns the broker's id of the producers' topic, empty when it is not known."""
         self.batch_bytes = batch_bytes
         self.max_record_bytes = max_record_bytes
-        self._checker = RecordChecker(pipeline.stream)
+        self.keys_dir: Path | None = None
+        """Where these keys are, for processes in which records are tried."""
+        self._checker = RecordChecker(pipeline.stream, keys)
+
+    def require_key(self) -> None:
+        """Raise what says so where the key of personal fields is not there: nothing can be checked without it."""
+        self._checker.require_key()
+
+    @property
+    def withholds(self) -> bool:
+        """Whether a dead letter holds no more of a record than `letter` returns."""
+        return self._checker.withholds
+
+    def letter(self, record: Record, rejection: Rejection) -> bytes | None:
+        """Return what a dead letter may hold of a record with personal fields; None where that is nothing.
+
+        What is too large, or what a process has died of, is not looked into.
+        """
+        return None if rejection.rule in (OVERSIZED, CRASH) else self._checker.letter(record.value)
 
     def take(self, records: Sequence[Record], *, numbered: bool = False) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
@@ -88,11 +115,13 @@ class Intake:
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         for group in _by_partition(records):
-            rows, faults = self._check(group, numbered=numbered)
+            checked = self._check(group, numbered=numbered)
+            rows, faults = checked.batch, checked.rejected
             rejected += [(group[fault.position], fault) for fault in faults]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
-            batches += [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
+            split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
+            batches += [*split[:-1], replace(split[-1], masked=checked.masked)]
         return Taken(batches, rejected)
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
@@ -107,6 +136,7 @@ class Intake:
     def set_aside(self, record: Record, reason: str) -> Taken:
         """Reject a record that nobody can check without dying, unread; its place is accounted for."""
         nothing = self._checker.check([], [], []).batch
+        reason = withheld(reason, CRASH) if self.withholds else reason
         batch = Batch(record.partition, record.offset, record.offset + 1, nothing, {CRASH: 1})
         return Taken([batch], [(record, Rejection(0, CRASH, "", reason))])
 
@@ -114,7 +144,7 @@ class Intake:
         """Account for a range of offsets whose records were deleted before they were read."""
         return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
-    def _check(self, group: Sequence[Record], *, numbered: bool) -> tuple[pa.RecordBatch, list[Rejection]]:
+    def _check(self, group: Sequence[Record], *, numbered: bool) -> Checked:
         """Return the rows of one source partition, and why the other records are none, in order."""
         values, limit = [record.value for record in group], self.max_record_bytes
         sizes = [len(value) if value else 0 for value in values]
@@ -130,7 +160,7 @@ class Intake:
         checked = self._checker.check(values, partitions, offsets, indexes, times, self._clock())
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
-        return checked.batch, sorted(faults, key=lambda fault: fault.position)
+        return replace(checked, rejected=sorted(faults, key=lambda fault: fault.position))
 
 
 def _by_partition(records: Sequence[Record]) -> list[list[Record]]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import UnionType
 
 from headrace_data.cleaning import DUPLICATES, clean
 from headrace_data.records import Rejection
@@ -15,6 +16,7 @@ from headrace_runtime.errors import InvalidInput
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD, StoredLetter
+from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
@@ -100,23 +102,31 @@ def batch_id(stored: StoredLetter) -> str:
 
 
 def needs_original(stored: StoredLetter) -> bool:
-    """Tell whether a letter holds less than the producer sent: a row that was checked, or bytes that were cut."""
-    return stored.letter.stage == STAGES[1] or stored.is_cut
+    """Tell whether a letter holds less than the producer sent: a row, bytes that were cut, or what is not withheld."""
+    return stored.letter.stage == STAGES[1] or stored.is_cut or stored.letter.withheld
 
 
 def is_original(value: bytes | None, stored: StoredLetter) -> bool:
     """Tell whether bytes found at the letter's origin are the record that the letter holds.
 
     A topic that was made anew under the same name holds others there. Numbers are left out of the comparison, because
-    a row holds them rounded to their types.
+    a row holds them rounded to their types. Of a record with personal fields only its size and whole numbers are
+    compared, as its texts may be other ones in the letter.
     """
     if value is None:
         return False
+    if stored.letter.withheld:
+        of_later = stored.letter.stage == STAGES[1]
+        return (of_later or len(value) == stored.value_bytes) and _agree(value, stored.letter.value, int)
     if stored.letter.stage != STAGES[1]:
         return len(value) == stored.value_bytes and value.startswith(stored.letter.value or b"")
-    sent, row = _document(value), _document(stored.letter.value)
-    exact = {name: item for name, item in row.items() if isinstance(item, str | int)}
-    return bool(sent) and all(sent.get(name) == item for name, item in exact.items())
+    return bool(_document(value)) and _agree(value, stored.letter.value, str | int)
+
+
+def _agree(value: bytes, held: bytes | None, exact: type | UnionType) -> bool:
+    """Tell whether a record has the values of some types that a letter holds."""
+    sent = _document(value)
+    return all(sent.get(name) == item for name, item in _document(held).items() if isinstance(item, exact))
 
 
 def _document(value: bytes | None) -> dict[str, object]:
@@ -153,6 +163,10 @@ def plan(
         reason = f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
+    if original is None and letter.withheld:
+        there = "it was pushed" if letter.topic == PUSH_ACCEPTED.name else f"{letter.topic} has it no longer"
+        reason = f"expected the record, which the letter withholds as it has personal fields: {there}"
+        return Plan(stored, Outcome.REJECTED, reason)
     value = letter.value if original is None else original
     # Letters of before times were kept say only when they were written, which was soon after.
     timestamp_ms = letter.timestamp_ms or stored.time_ms

@@ -99,7 +99,7 @@ class DeadLetterDesk:
                 taken += len(found)
                 # Looking a message up takes a while, so only a single letter comes with it.
                 yield [
-                    letter_message(stored, self._room, _original(log, stored) if wanted.place else None)
+                    letter_message(stored, self._room, _shown(log, stored) if wanted.place else None)
                     for stored in found
                 ]
                 if limit and taken >= limit and counts is None:
@@ -150,6 +150,11 @@ class DeadLetterDesk:
 def _dies(trial: Trial, stored: StoredLetter, record: Record) -> str | None:
     letter = stored.letter
     return trial.attempt([Record(letter.topic, letter.partition, letter.offset, record.key, record.value)])
+
+
+def _shown(log: DeadLetters, stored: StoredLetter) -> bytes | None:
+    """Return what the producer sent, for a caller: nothing of a record with personal fields."""
+    return None if stored.letter.withheld else _original(log, stored)
 
 
 def _original(log: DeadLetters, stored: StoredLetter) -> bytes | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from headrace_data.spec import parse_canonical
+from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.poison.trial_child import Attempt
 from headrace_runtime.poison.trials import Trial
 from headrace_runtime.records import Outgoing, Record
@@ -47,13 +49,16 @@ def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:
         "batch_bytes": intake.batch_bytes,
         "max_record_bytes": intake.max_record_bytes,
         "cleans": cleans,
+        "keys_dir": str(intake.keys_dir) if intake.keys_dir else None,
     }
     return Trial(CHILD, told)
 
 
 def attempt(setup: Mapping[str, Any]) -> Attempt:
     """Return what a trial does with records."""
-    intake = Intake(parse_canonical(setup["spec"].encode()), setup["batch_bytes"], setup["max_record_bytes"])
+    keys = KeyFolder(Path(setup["keys_dir"]) if setup["keys_dir"] else None, KEYS_SETTING).key
+    sizes = setup["batch_bytes"], setup["max_record_bytes"]
+    intake = Intake(parse_canonical(setup["spec"].encode()), *sizes, keys=keys)
     handle = handler(intake)
 
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:

@@ -325,6 +325,7 @@ class ModelReleased:
     unmeasured: ServedVariant | None = None
     degrade: bool = False
     upstream: Upstream | None = None
+    withholds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

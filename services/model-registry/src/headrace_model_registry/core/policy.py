@@ -143,8 +143,11 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
     earlier = rollback.target(catalogue, fact)
     if isinstance(earlier, str):
         return []
+    now = catalogue.pipelines.get(earlier.released.pipeline)
+    # What is personal now stays untold, though the version is of before.
+    withholds = earlier.released.withholds or (now is not None and specs.withholds(now.spec))
     epoch = catalogue.epoch(fact.model, CHAMPION) + 1
-    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON)]
+    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON, withholds=withholds)]
 
 
 @_decide.register
@@ -389,4 +392,5 @@ def _released(
         unmeasured=choice.on_unmeasured(version.variants, results) if classes else None,
         degrade=specs.degrades(spec),
         upstream=specs.upstream(spec),
+        withholds=specs.withholds(spec),
     )

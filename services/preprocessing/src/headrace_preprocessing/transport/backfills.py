@@ -20,6 +20,7 @@ from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
+from headrace_data.private import Keys
 from headrace_data.rebuild import Log, Rebuild
 from headrace_data.spec import Last, Pipeline, Stream
 from headrace_data.windows import Windows
@@ -64,12 +65,14 @@ class Backfills:
     """The backfills of one pipeline."""
 
     def __init__(
-        self, pipeline: Pipeline, store: ObjectStore, topics: TopicRanges, cluster_id: Callable[[], str]
+        self, pipeline: Pipeline, store: ObjectStore, topics: TopicRanges, cluster_id: Callable[[], str], keys: Keys
     ) -> None:
+        """`keys` has the key of personal fields."""
         self._pipeline = pipeline
         self._store = store
         self._topics = topics
         self._cluster_id = cluster_id
+        self._keys = keys
 
     def take_in(
         self, request: dataset_pb2.DatasetRequested, asked_s: float, history: History, beat: Callable[[], None]
@@ -106,7 +109,7 @@ class Backfills:
         stream = self._pipeline.stream
         if wanted.time:
             stream = stream.model_copy(update={"time": wanted.time})
-        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat)
+        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys)
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)
         else:
@@ -122,7 +125,7 @@ class Backfills:
         topic = self._pipeline.stream.topic
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
-        done = Rebuild(self._pipeline, self._store, history, asked_s, beat)
+        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys)
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done
@@ -188,6 +191,8 @@ def _letter(refused: Refused) -> DeadLetter:
         key=None,
         value=refused.value,
         timestamp_ms=(refused.time_us or 0) // 1_000,
+        withheld=refused.withheld is not None,
+        value_bytes=refused.withheld or 0,
     )
 
 

@@ -100,7 +100,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         rows=cleaned.batch.num_rows,
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
-        masked=cleaned.masked,
+        masked=Counter(raw.masked) + Counter(cleaned.masked),
         topic_id=raw.topic_id,
         time_sources=raw.time_sources,
     )
@@ -136,6 +136,8 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         key=str(row[key.name]).encode() if key else None,
         value=json.dumps(values, separators=(",", ":")).encode(),
         timestamp_ms=round(seconds * 1_000),
+        # The row has other values in its personal fields than what was sent: that alone can be replayed.
+        withheld=pipeline.stream.personal is not None,
     )
     return letter.after_replay(headers)
 

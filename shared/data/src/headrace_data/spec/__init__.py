@@ -37,6 +37,7 @@ from headrace_data.spec.prepare import (
     Window,
 )
 from headrace_data.spec.privacy import Privacy
+from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.serve import Bounds, Objective, Serve
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.texts import NearDuplicates, Personal
@@ -100,6 +101,7 @@ __all__ = [
     "Pipeline",
     "Prepare",
     "Privacy",
+    "PrivateFields",
     "Problem",
     "PrunedVariant",
     "PythonNetwork",

@@ -28,6 +28,7 @@ from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_no_row, rows_are_learned_one_by_one
+from headrace_data.spec.private_rules import PRIVATE_RULES
 from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
@@ -294,6 +295,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     heads_share_the_width,
     texts_are_looked_at,
     something_is_looked_for,
+    *PRIVATE_RULES,
     *FEATURE_RULES,
     *TASK_RULES,
 )

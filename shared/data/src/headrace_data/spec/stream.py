@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 import numpy as np
 import pydantic
 
+from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.scalars import (
     Duration,
     ElementType,
@@ -97,6 +98,12 @@ class Stream(Section):
         default=MAX_AHEAD_S,
         exclude_if=lambda value: value == MAX_AHEAD_S,  # as for time
         description="How far a record's time may be ahead of ingestion's clock; one further ahead is rejected.",
+    )
+    personal: PrivateFields | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="What becomes of personal fields before anything of a record is stored. Left out: records are "
+        "stored as they come, and dead letters with their bytes. `prepare.clean.personal` masks later, by kind.",
     )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
