@@ -205,6 +205,14 @@ def tiny_adapter() -> Callable[..., bytes]:
     return make
 
 
+@pytest.fixture(scope="session")
+def schema_server() -> Callable[[], Any]:
+    """Return what starts a small schema registry, to be closed: see tests/schema_server.py."""
+    place = Path(__file__).parent / "tests" / "schema_server.py"
+    start: Callable[[], Any] = runpy.run_path(str(place))["SchemaServer"]
+    return start
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop what no later test shares: it would take time from these. Only where units come in their order."""

@@ -14,7 +14,7 @@ from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.spec.scalars import DIGEST, DNS_LABEL, DURATION, FIELD_NAME, FUNCTION_NAME, SIZE, TOPIC_NAME
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import VERSION_NAME
-from headrace_data.spec.upstream import URL
+from headrace_data.spec.urls import URL
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 import time
 import uuid
@@ -25,6 +26,7 @@ from headrace_runtime.kafka import Admin, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.record_topics import dead_topic, raw_topic
 from headrace_runtime.records import Record
+from headrace_runtime.topics import PIPELINE_TROUBLED
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -55,14 +57,22 @@ class Running:
 
 
 @pytest.fixture(scope="module")
+def schemas(schema_server: Callable[[], Any]) -> Iterator[Any]:
+    server = schema_server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
 def ingestion(
-    broker: Platform, forget_pipelines: Callable[[KafkaSettings], None]
+    broker: Platform, forget_pipelines: Callable[[KafkaSettings], None], schemas: Any
 ) -> Iterator[tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub]]:
     settings = Settings(
         kafka_bootstrap_servers=broker.bootstrap_servers,
         metrics_address="",
         kafka_session_timeout_ms=6_000,
         listen_address=f"127.0.0.1:{broker_free_port()}",
+        schema_registry_hosts=schemas.host,
     )
     forget_pipelines(settings)
     service = build(settings)
@@ -83,6 +93,8 @@ def run(ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceSt
     settings, stub = ingestion
     name = f"p{uuid.uuid4().hex[:8]}"
     document = DIGITS.replace("{name: digits}", f"{{name: {name}}}")
+    if stream.startswith("format:"):
+        document = document.replace("  format: json\n", "")
     pipeline = load_pipeline(document.replace("topic: digits", f"topic: {name}\n  {stream}"))
     with Admin(settings, "test") as admin:
         admin.ensure_topic(name, 2)
@@ -227,6 +239,40 @@ def test_rows_have_the_time_of_a_field(
     answer = pushed(running, "batch-1", [digit("pushed", at=f"{day}Z"), digit("late")])
     assert [(item.index, item.rule) for item in answer.rejected] == [(1, "time")]
     assert {row["_time"].isoformat() for row in running.rows()} == {f"{day}+00:00"}
+
+
+def test_records_in_avro_wait_for_a_registry_that_is_away(
+    ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub],
+    until: Callable[..., None],
+    schemas: Any,
+) -> None:
+    row, pixels = {"type": "array", "items": "double"}, 8 * struct.pack("<b8db", 16, *[1.0] * 8, 0)
+    fields = [("id", "string"), ("image", "string"), ("pixels", {"type": "array", "items": row}), ("digit", "int")]
+    told = {"type": "record", "name": "Scan", "fields": [{"name": name, "type": kind} for name, kind in fields]}
+    schemas.add(7, json.dumps(told))
+    schemas.answer = (503, b"starting")
+    running = run(ingestion, f"format: {{kind: avro, registry: {{url: '{schemas.url}'}}}}")
+    with closing(KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)) as producer:
+        for name, schema in ((b"a", 7), (b"b", 8), (b"c", 7)):
+            text = bytes([2 * len(name)]) + name
+            value = bytes([0, 0, 0, 0, schema]) + text + text + b"\x10" + pixels + b"\0" + b"\6"
+            producer.send(running.pipeline, value, partition=0)
+    with LogReader(running.settings, "test") as reader:
+        places = reader.partitions(PIPELINE_TROUBLED.name)
+
+        def troubles() -> list[str]:
+            reader.start_at(dict.fromkeys(places))
+            found = [record for records in reader.read_to(reader.ends(places)) for record in records]
+            told = [decode(record, pipeline_pb2.PipelineTroubled) for record in found]
+            return [each.reason for each in told if each.pipeline == running.pipeline]
+
+        until(lambda: any("got 503" in reason for reason in troubles()))
+        assert (running.rows(), running.read(dead_topic(running.pipeline))) == ([], [])
+        schemas.answer = None
+        until(lambda: len(running.rows()) == 2 and len(running.read(dead_topic(running.pipeline))) == 1)
+    assert [(row["id"], row["digit"], row["_offset"]) for row in running.rows()] == [("a", 3, 0), ("c", 3, 2)]
+    (letter,) = running.read(dead_topic(running.pipeline))
+    assert (letter.header("dead-rule"), (letter.value or b"")[:5]) == ("schema", bytes([0, 0, 0, 0, 8]))
 
 
 def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running) -> None:

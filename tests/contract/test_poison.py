@@ -31,6 +31,7 @@ from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.kafka.producers import MembershipLost
 from headrace_runtime.record_topics import dead_topic, raw_topic
 from headrace_runtime.records import Outgoing, Record
+from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.stream.dead_letters import StoredLetter, read_letter
 from headrace_runtime.stream.loops import TransactionLoop
 from kafka.errors import CoordinatorLoadInProgressError, KafkaConnectionError
@@ -269,7 +270,7 @@ def test_ten_faults_of_the_platform_at_the_same_place_park_nothing(
             partial(GroupConsumer, lane_settings, group=name, topics=[stream.name], instance="0"),
             partial(producer, lane_settings, f"{name}.0", **more),
             handler(intake),
-            suspects=IntakeSuspects(intake),
+            suspects=IntakeSuspects(intake, RegistryAccess()),
         )
 
     for fault in FAULTS * 2:

@@ -38,7 +38,8 @@ def new_intake() -> Callable[..., Intake]:
     """
 
     def make(batch_bytes: int = 900_000, stream: str = "", now_s: float | None = None) -> Intake:
-        pipeline = load_pipeline(DOCUMENT.replace("  format: json\n", f"  format: json\n  {stream}\n"))
+        told = stream if stream.startswith("format:") else f"format: json\n  {stream}"
+        pipeline = load_pipeline(DOCUMENT.replace("  format: json\n", f"  {told}\n"))
         clock = time.time if now_s is None else lambda: now_s
         return Intake(pipeline, batch_bytes, 1_000, clock)
 

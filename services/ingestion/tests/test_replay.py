@@ -157,3 +157,11 @@ def test_a_record_that_is_set_aside_is_accounted_for_at_its_place(new_intake: Ca
     assert batch.rejected == {"crash": 1}
     ((parked, rejection),) = taken.rejected
     assert (parked, rejection.rule, rejection.reason) == (record, "crash", "process died: SIGKILL")
+
+
+def test_a_row_is_replayed_as_one_whatever_the_producers_write(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake(stream="format: csv")
+    row = plan(letter(sent(), "preprocessing"), None, intake, known=False)
+    assert (row.outcome, row.reason) == (Outcome.ACCEPTED, "")
+    assert plan(letter(b"a,1.5,1"), None, intake, known=False).outcome is Outcome.ACCEPTED
+    assert plan(letter(sent()), None, intake, known=False).outcome is Outcome.REJECTED

@@ -19,7 +19,8 @@ from headrace_data.batches import OFFSET, PARTITION, TIME
 from headrace_data.canonical import sha256_digest
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DatasetUnusable, FileInvalid
-from headrace_data.files import AT_ONCE, LONGEST_ROW, rows_of_file
+from headrace_data.files import AT_ONCE, rows_of_file
+from headrace_data.formats.cells import LONGEST_ROW
 from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance, SegmentManifest
 from headrace_data.records import RecordChecker

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_runtime.settings import GrpcSettings
+from headrace_runtime.settings import GrpcSettings, RegistrySettings
 from pydantic import Field
 
 
-class Settings(GrpcSettings):
+class Settings(RegistrySettings, GrpcSettings):
     """Settings of the ingestion service."""
 
     listen_address: str = Field("127.0.0.1:7010", description="Address of the gRPC server, host:port.")

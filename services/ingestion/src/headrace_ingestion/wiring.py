@@ -8,6 +8,7 @@ from functools import partial
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import add_IngestionServiceServicer_to_server
+from headrace_data.formats import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
@@ -45,7 +46,15 @@ def build(settings: Settings) -> Service:
     pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances), forget)
     # Transactions of one producer come one after another anyway.
     writing = ThreadPoolExecutor(1, thread_name_prefix="push")
-    letters = DeadLetterDesk(partial(DeadLog, settings), entrances, log, writing, pipelines.catch_up, MAX_ANSWER_BYTES)
+    letters = DeadLetterDesk(
+        partial(DeadLog, settings),
+        entrances,
+        log,
+        writing,
+        pipelines.catch_up,
+        MAX_ANSWER_BYTES,
+        settings.registry_access,
+    )
     servicer = IngestionServicer(PushDesk(entrances, log, writing), letters)
     host = GrpcHost(
         settings.listening(),
@@ -60,7 +69,8 @@ def build(settings: Settings) -> Service:
 def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
-    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys)
+    schemas = schemas_of(pipeline.stream, settings.registry_access)
+    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys, schemas=schemas)
     intake.keys_dir = settings.personal_keys_dir
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
     name = group_of(NAME, pipeline.own_name)
@@ -89,7 +99,7 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
         open_consumer,
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(intake),
-        suspects=IntakeSuspects(intake),
+        suspects=IntakeSuspects(intake, settings.registry_access),
         account=account,
     )
     return [loop]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_runtime.settings import ServiceSettings
+from headrace_runtime.settings import RegistrySettings, ServiceSettings
 from pydantic import Field
 
 
-class Settings(ServiceSettings):
+class Settings(RegistrySettings, ServiceSettings):
     """Settings of the preprocessing service."""
 
     poll_batches: int = Field(16, ge=1, description="Most record batches that one transaction takes from a raw topic.")

@@ -21,6 +21,7 @@ from headrace_data.batches import OFFSET, TIME, times_of
 from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
+from headrace_data.formats import Schemas
 from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance, Source
 from headrace_data.parts import BlobStore
@@ -74,8 +75,11 @@ class Backfill:
         now_s: float,
         beat: Callable[[], None] = lambda: None,
         keys: Keys = no_keys,
+        schemas: Schemas | None = None,
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
+
+        `schemas` are those that its records name, where they do.
 
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
         `keys` has the key of personal fields.
@@ -94,7 +98,8 @@ class Backfill:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(stream, keys)
+        self._is_json = stream.format_kind == "json"
+        self._checker = RecordChecker(stream, keys, schemas)
         rules = pipeline.prepare.clean
         self._seen = SeenKeys(rules.remembered or 1)
         is_timed = (
@@ -215,6 +220,8 @@ class Backfill:
         policy = self._pipeline.prepare.clean.personal
         if rejection.rule != PERSONAL or policy is None or value is None:
             return value
+        if not self._is_json:
+            return None
         return orjson.dumps({name: each for name, each in orjson.loads(value).items() if name not in policy.fields})
 
     def _finish(self, writer: SegmentWriter, source: Source, provenance: Provenance, rejected: Counter[str]) -> None:

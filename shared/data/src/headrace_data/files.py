@@ -20,13 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace_data.errors import FileInvalid
+from headrace_data.formats.cells import LONGEST_ROW, cell_value
 from headrace_data.records import Times
 from headrace_data.spec import Stream
 
 AT_ONCE: Final = 1_024
 """Rows that are read at a time."""
-LONGEST_ROW: Final = 4 * 2**20
-"""Most bytes of a row's text, and of a value in it."""
 _DELIMITERS: Final = (",", ";", "\t")
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -156,24 +155,12 @@ def _csv_rows(
     faults = {at: f"expected {width} columns, got {len(cells)}" for at, cells in enumerate(rows) if len(cells) != width}
     values: list[bytes] = []
     for at, cells in enumerate(rows):
-        row: Any = cells if at in faults else {name: _cell(cells[of], is_text=text) for name, of, text in places}
+        row: Any = cells if at in faults else {name: cell_value(cells[of], is_text=text) for name, of, text in places}
         try:
             values.append(orjson.dumps(row))
         except orjson.JSONEncodeError:
             values.append(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape"))
     return values, None, faults
-
-
-def _cell(cell: str, *, is_text: bool) -> Any:
-    """Return the value of a cell: null of an empty one; where no text is wanted, a number, a boolean or a list."""
-    if not cell:
-        return None
-    if is_text:
-        return cell
-    try:
-        return orjson.loads(cell)
-    except orjson.JSONDecodeError:
-        return {"true": True, "false": False}.get(cell.lower(), cell)
 
 
 def _parquet(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:

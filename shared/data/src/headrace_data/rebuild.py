@@ -20,6 +20,7 @@ from headrace_data.backfill import Refused
 from headrace_data.cleaning import DUPLICATES, clean, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
+from headrace_data.formats import Schemas
 from headrace_data.history import Entry, History, keep
 from headrace_data.key_digests import Digests
 from headrace_data.manifest import SegmentManifest
@@ -61,10 +62,11 @@ class Rebuild:
         now_s: float,
         beat: Callable[[], None],
         keys: Keys = no_keys,
+        schemas: Schemas | None = None,
     ) -> None:
         """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
 
-        `keys` has the key of personal fields.
+        `keys` has the key of personal fields, `schemas` are those that the stream's records name.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -81,7 +83,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream, keys)
+        self._checker = RecordChecker(pipeline.stream, keys, schemas)
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
         """Make the segments again that hold a row of a time in between, oldest first.

@@ -1,10 +1,11 @@
 """Checking records: bytes in, Arrow columns and rejections out.
 
-The rules: `json` (the bytes are one JSON object, and no object in it has a key twice), and then per field, in schema
-order: `missing` (a field that may not be null is there, and no blank text), `type`, `shape` and `overflow` (the value
-fits its type, and a float64 is at most 1e250 in size). Then `time` (the field of the event time, where the stream names
-one, holds a time) and `future` (the event time is not far ahead of the clock). The first fault of a record is the one
-that is told. Ranges are looked at by cleaning, because the pipeline says whether they count.
+The rules: that of the stream's format, such as `json` (the bytes are one JSON object, and no object in it has a key
+twice: see `formats`), and then per field, in schema order: `missing` (a field that may not be null is there, and no
+blank text), `type`, `shape` and `overflow` (the value fits its type, and a float64 is at most 1e250 in size). Then
+`time` (the field of the event time, where the stream names one, holds a time) and `future` (the event time is not far
+ahead of the clock). The first fault of a record is the one that is told. Ranges are looked at by cleaning, because the
+pipeline says whether they count.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
-from headrace_data.columns import Column, Piece, describe
+from headrace_data.columns import Column, Piece
 from headrace_data.event_time import FUTURE, TimeColumn
-from headrace_data.json_keys import KeyRepeated, repeated_keys
+from headrace_data.formats import Schemas, decoder_of
 from headrace_data.private import Keys, PrivateFields, no_keys
+from headrace_data.rejections import Rejection
 from headrace_data.spec import Stream
 from headrace_data.spec.scalars import format_duration
 
@@ -33,6 +34,7 @@ _LARGE_CHUNK: Final = 512
 _SMALL_CHUNK: Final = 64
 """The same for records with lists. More lists alive at a time would send Python's garbage collector looking."""
 
+__all__ = ["Checked", "Numbers", "RecordChecker", "Rejection", "Times", "message_times"]
 Numbers = Sequence[int] | npt.NDArray[np.signedinteger[Any]]
 Times = npt.NDArray[np.datetime64]
 """Event times in microseconds, UTC; NaT where nobody knows one."""
@@ -49,20 +51,6 @@ def message_times(stamps_ms: Sequence[int]) -> Times:
 
 
 @dataclass(frozen=True)
-class Rejection:
-    """Why one record was refused."""
-
-    position: int
-    """Position in the batch that was given, from 0."""
-    rule: str
-    """The rule that it breaks, such as ``type``."""
-    field: str
-    """The field it breaks it with; empty when the record as a whole is wrong."""
-    reason: str
-    """What was expected and what came, naming the field."""
-
-
-@dataclass(frozen=True)
 class Checked:
     """The records that passed, as columns in the order they came, and why the others did not."""
 
@@ -75,16 +63,22 @@ class Checked:
 class RecordChecker:
     """Checks the records of one stream against its schema. Holds no state between batches."""
 
-    def __init__(self, stream: Stream, keys: Keys = no_keys) -> None:
-        """`keys` has the key of personal fields that are hashed or tokenised."""
+    def __init__(self, stream: Stream, keys: Keys = no_keys, schemas: Schemas | None = None) -> None:
+        """`keys` has the key of personal fields that are hashed or tokenised.
+
+        `schemas` are needed to check records that name the schema they were written with. Raises SchemaInvalid when a
+        schema in the stream's format is none.
+        """
         self._stream = stream
         self._private = PrivateFields(stream, keys)
         self._names = [field.name for field in stream.fields]
+        self._decoder = decoder_of(stream, schemas)
         self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
             self._names.append(stream.time)
             self._columns.append(TimeColumn())
         self._schema = arrow_schema(stream.fields)
+        self._is_json = stream.format_kind in ("json", "json-schema")
         self._has_lists = any(field.shape for field in stream.fields)
 
     def check(
@@ -96,7 +90,9 @@ class RecordChecker:
         times: Times | None = None,
         now_s: float | None = None,
     ) -> Checked:
-        """Check records, one JSON object each; None is a message without a value. Personal fields come out treated.
+        """Check records in the format of the stream; None is a message without a value.
+
+        Personal fields come out treated.
 
         `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. `times` say
         when what they tell of happened, unless the stream names a field that does. `now_s` is the clock (seconds since
@@ -146,8 +142,8 @@ class RecordChecker:
         for start in range(0, len(values), size):
             chunk = values[start : start + size]
             # A look through the bytes pays when it spares one at each of many elements.
-            booleans = not self._has_lists or _has_booleans(chunk)
-            records, positions = self._decode(chunk, start, rejected)
+            booleans = not (self._has_lists and self._is_json) or _has_booleans(chunk)
+            records, positions = self._decoder.decode(chunk, start, rejected)
             for read in self._read(records, positions, rejected, booleans=booleans):
                 for of_field, piece in zip(pieces, read, strict=True):
                     of_field.append(piece)
@@ -170,21 +166,6 @@ class RecordChecker:
             reason = f"{of}: expected {wanted}, got {got}"
             rejected.append(Rejection(int(positions[row]), FUTURE, self._stream.time or "", reason))
         return batch.filter(pc.invert(ahead))
-
-    def _decode(
-        self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]
-    ) -> tuple[list[dict[str, Any]], Sequence[int]]:
-        """Return the JSON objects among some values with their positions; add the others to `rejected`."""
-        texts, records, positions = _objects(values, start, rejected)
-        repeated = repeated_keys(texts, records)
-        if repeated:
-            for at, key in repeated.items():
-                deep = "expected each key of an object once, got objects nested too deep to look"
-                reason = deep if key is None else str(KeyRepeated(key))
-                rejected.append(Rejection(positions[at], "json", key if key in self._names else "", reason))
-            kept = [at for at in range(len(records)) if at not in repeated]
-            records, positions = [records[at] for at in kept], [positions[at] for at in kept]
-        return records, positions
 
     def _read(
         self, records: list[dict[str, Any]], positions: Sequence[int], rejected: list[Rejection], *, booleans: bool
@@ -230,42 +211,3 @@ def _has_booleans(values: Sequence[bytes | None]) -> bool:
     text = b"".join(filter(None, values))
     # A single letter is found, or not, many times faster than a word.
     return (b"u" in text and b"true" in text) or (b"f" in text and b"false" in text)
-
-
-def _objects(
-    values: Sequence[bytes | None], start: int, rejected: list[Rejection]
-) -> tuple[Sequence[bytes], list[dict[str, Any]], Sequence[int]]:
-    """Return the texts among some values that are JSON objects, decoded, with their positions.
-
-    The others are added to `rejected`.
-    """
-    try:
-        records = [orjson.loads(value or b"") for value in values]
-    except orjson.JSONDecodeError:
-        records = []
-    if set(map(type, records)) == {dict}:
-        return [value for value in values if value], records, range(start, start + len(values))
-    texts: list[bytes] = []
-    records, positions = [], []
-    for position, value in enumerate(values, start):
-        record = _decode_one(value)
-        if value and isinstance(record, dict):
-            texts.append(value)
-            records.append(record)
-            positions.append(position)
-        else:
-            rejected.append(Rejection(position, "json", "", f"expected a JSON object, got {record}"))
-    return texts, records, positions
-
-
-def _decode_one(value: bytes | None) -> dict[str, Any] | str:
-    """Return the JSON object of a value, or what came instead."""
-    if value is None:
-        return "no value"
-    if not value:
-        return "an empty value"
-    try:
-        record = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        return f"bytes that are no JSON: {error}"
-    return record if isinstance(record, dict) else describe(record)

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_runtime.errors import SettingsInvalid
+from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.tls_files import Limits, Listening, TlsFiles, check_certificates, check_key
 
 PREFIX = "HEADRACE_"
@@ -94,6 +95,36 @@ class ServiceSettings(KafkaSettings, TelemetrySettings):
         "0", min_length=1, description="Name of this instance, unique among those of the same service."
     )
     store_url: str = Field(".headrace/objects", min_length=1, description="Object store: a folder or an fsspec URL.")
+
+
+class RegistrySettings(BaseSettings):
+    """What a service that reads producers' records is told of schema registries."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    schema_registry_hosts: str = Field(
+        "",
+        description="Schema registries that pipelines may name as `stream.format.registry.url`, each host:port, "
+        "separated by commas; empty for none.",
+    )
+    schema_registry_keys_dir: Path | None = Field(
+        None,
+        description="Folder with a file for each key of these registries, by the name that "
+        "`stream.format.registry.key` has. Read for each request, so that a key may be replaced.",
+    )
+
+    @field_validator("schema_registry_hosts")
+    @classmethod
+    def _are_registries(cls, value: str) -> str:
+        for each in filter(None, value.split(",")):
+            address(each.strip())
+        return value
+
+    @property
+    def registry_access(self) -> RegistryAccess:
+        """Which schema registries may be asked, and with what."""
+        hosts = frozenset(each.strip().lower() for each in self.schema_registry_hosts.split(",") if each.strip())
+        return RegistryAccess(hosts, self.schema_registry_keys_dir)
 
 
 class GrpcSettings(ServiceSettings):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
+from headrace_data.formats import Schemas
 from headrace_data.lateness import Lateness
 from headrace_data.private import Keys, no_keys, withheld
 from headrace_data.records import Checked, RecordChecker, Rejection, message_times
@@ -74,10 +75,12 @@ class Intake:
         max_record_bytes: int,
         clock: Callable[[], float] = time.time,
         keys: Keys = no_keys,
+        schemas: Schemas | None = None,
     ) -> None:
         """Take the sizes (bytes) at which a batch is closed, and of the largest record.
 
-        `clock` returns seconds since 1970; no event is far ahead of it. `keys` has the key of personal fields.
+        `clock` returns seconds since 1970; no event is far ahead of it. `keys` has the key of personal fields,
+        `schemas` are those that records name. Raises SchemaInvalid when a schema in the stream's format is none.
         """
         self.pipeline = pipeline
         self.lateness = Lateness()
@@ -89,7 +92,8 @@ class Intake:
         self.max_record_bytes = max_record_bytes
         self.keys_dir: Path | None = None
         """Where these keys are, for processes in which records are tried."""
-        self._checker = RecordChecker(pipeline.stream, keys)
+        self._checker = RecordChecker(pipeline.stream, keys, schemas)
+        self._rows_checker = RecordChecker(pipeline.stream.of_rows, keys)
 
     def require_key(self) -> None:
         """Raise what says so where the key of personal fields is not there: nothing can be checked without it."""
@@ -107,15 +111,17 @@ class Intake:
         """
         return None if rejection.rule in (OVERSIZED, CRASH) else self._checker.letter(record.value)
 
-    def take(self, records: Sequence[Record], *, numbered: bool = False) -> Taken:
+    def take(self, records: Sequence[Record], *, numbered: bool = False, as_rows: bool = False) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
 
         Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
+        With `as_rows` they are rows in JSON by the names of the schema, whatever the stream's format.
         """
+        checker = self._rows_checker if as_rows else self._checker
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         for group in _by_partition(records):
-            checked = self._check(group, numbered=numbered)
+            checked = self._check(checker, group, numbered=numbered)
             rows, faults = checked.batch, checked.rejected
             rejected += [(group[fault.position], fault) for fault in faults]
             sources = self._time_sources(group, numbered=numbered)
@@ -144,7 +150,7 @@ class Intake:
         """Account for a range of offsets whose records were deleted before they were read."""
         return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
-    def _check(self, group: Sequence[Record], *, numbered: bool) -> Checked:
+    def _check(self, checker: RecordChecker, group: Sequence[Record], *, numbered: bool) -> Checked:
         """Return the rows of one source partition, and why the other records are none, in order."""
         values, limit = [record.value for record in group], self.max_record_bytes
         sizes = [len(value) if value else 0 for value in values]
@@ -157,7 +163,7 @@ class Intake:
         partitions = np.full(len(places), group[0].partition)
         times = message_times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
-        checked = self._checker.check(values, partitions, offsets, indexes, times, self._clock())
+        checked = checker.check(values, partitions, offsets, indexes, times, self._clock())
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return replace(checked, rejected=sorted(faults, key=lambda fault: fault.position))

@@ -173,11 +173,18 @@ def plan(
     record = Record("", -1, 0, letter.key, value, letter.headers, timestamp_ms)
     if letter.rule == CRASH and (death := dies(record)):
         return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
-    taken = intake.take([record])
+    taken = intake.take([record], as_rows=original is None and _is_row(stored, intake.pipeline))
     faults = [rejection for _, rejection in taken.rejected] or dropped(taken, intake.pipeline)
     if faults:
         return Plan(stored, Outcome.REJECTED, faults[0].reason, taken)
     return Plan(stored, Outcome.ACCEPTED, taken=taken)
+
+
+def _is_row(stored: StoredLetter, pipeline: Pipeline) -> bool:
+    """Tell whether a letter holds a row in JSON, of preprocessing or a file, where producers write another format."""
+    if pipeline.stream.format_kind == "json" or stored.letter.stage == STAGES[0]:
+        return False
+    return bool(_document(stored.letter.value))
 
 
 def dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:

@@ -17,6 +17,7 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.poison.trials import Trial
 from headrace_runtime.records import Record
+from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.stream.dead_letters import StoredLetter
 from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import links_to, tracer
@@ -53,12 +54,14 @@ class DeadLetterDesk:
         writing: Executor,
         catch_up: Callable[[float], None],
         max_answer_bytes: int,
+        registries: RegistryAccess,
     ) -> None:
         self._open_letters = open_letters
         self._entrances = entrances
         self._log = log
         self._writing = writing
         self._catch_up = catch_up
+        self._registries = registries
         self._room = max(0, max_answer_bytes - ENVELOPE_BYTES)
 
     async def listed(self, request: pb.ListDeadLettersRequest) -> AsyncIterator[pb.ListDeadLettersResponse]:
@@ -108,7 +111,8 @@ class DeadLetterDesk:
     def _plan(self, entrance: Entrance, wanted: Selection) -> Iterator[list[Plan]]:
         pipeline = entrance.intake.pipeline.own_name
         # What others have died of is tried elsewhere first; the process is started when there is any.
-        with self._open_letters(pipeline) as log, closing(open_trial(entrance.intake, cleans=True)) as trial:
+        trial = open_trial(entrance.intake, self._registries, cleans=True)
+        with self._open_letters(pipeline) as log, closing(trial):
             for letters in log.letters(wanted.place):
                 chosen = [stored for stored in letters if wanted.takes(stored)]
                 for start in range(0, len(chosen), LETTERS_PER_TRANSACTION):

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace_data.formats import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.poison.trial_child import Attempt
 from headrace_runtime.poison.trials import Trial
 from headrace_runtime.records import Outgoing, Record
+from headrace_runtime.schema_registry import RegistryAccess
 
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import dropped
@@ -22,12 +24,13 @@ CHILD = "headrace_ingestion.child"
 class IntakeSuspects:
     """The records of one pipeline's producers: a message is a record."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, registries: RegistryAccess) -> None:
         self._intake = intake
+        self._registries = registries
 
     def open_trial(self) -> Trial:
         """Return a process that checks records as the intake does."""
-        return open_trial(self._intake)
+        return open_trial(self._intake, self._registries)
 
     def rows(self, _: Record) -> int:
         """Return 0: a message is parked as a whole."""
@@ -42,7 +45,7 @@ class IntakeSuspects:
         return messages_of(self._intake.set_aside(record, reason), self._intake)
 
 
-def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:
+def open_trial(intake: Intake, registries: RegistryAccess, *, cleans: bool = False) -> Trial:
     """Return a process that checks records as an intake does, and cleans them too when that is wanted."""
     told = {
         "spec": intake.pipeline.canonical_json().decode(),
@@ -50,15 +53,19 @@ def open_trial(intake: Intake, *, cleans: bool = False) -> Trial:
         "max_record_bytes": intake.max_record_bytes,
         "cleans": cleans,
         "keys_dir": str(intake.keys_dir) if intake.keys_dir else None,
+        "registry_hosts": sorted(registries.hosts),
+        "registry_keys": str(registries.keys_dir or ""),
     }
     return Trial(CHILD, told)
 
 
 def attempt(setup: Mapping[str, Any]) -> Attempt:
     """Return what a trial does with records."""
+    pipeline, registry_keys = parse_canonical(setup["spec"].encode()), setup["registry_keys"]
+    access = RegistryAccess(frozenset(setup["registry_hosts"]), Path(registry_keys) if registry_keys else None)
     keys = KeyFolder(Path(setup["keys_dir"]) if setup["keys_dir"] else None, KEYS_SETTING).key
     sizes = setup["batch_bytes"], setup["max_record_bytes"]
-    intake = Intake(parse_canonical(setup["spec"].encode()), *sizes, keys=keys)
+    intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas_of(pipeline.stream, access))
     handle = handler(intake)
 
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:

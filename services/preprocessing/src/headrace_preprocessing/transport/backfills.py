@@ -18,6 +18,7 @@ from headrace_data.backfill import Backfill, Refused
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
+from headrace_data.formats import schemas_of
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.private import Keys
@@ -27,6 +28,7 @@ from headrace_data.windows import Windows
 from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unprocessable
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.records import Outgoing
+from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.stream.dead_letters import DeadLetter
 from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import tracer
@@ -65,7 +67,13 @@ class Backfills:
     """The backfills of one pipeline."""
 
     def __init__(
-        self, pipeline: Pipeline, store: ObjectStore, topics: TopicRanges, cluster_id: Callable[[], str], keys: Keys
+        self,
+        pipeline: Pipeline,
+        store: ObjectStore,
+        topics: TopicRanges,
+        cluster_id: Callable[[], str],
+        keys: Keys,
+        registries: RegistryAccess,
     ) -> None:
         """`keys` has the key of personal fields."""
         self._pipeline = pipeline
@@ -73,6 +81,7 @@ class Backfills:
         self._topics = topics
         self._cluster_id = cluster_id
         self._keys = keys
+        self._registries = registries
 
     def take_in(
         self, request: dataset_pb2.DatasetRequested, asked_s: float, history: History, beat: Callable[[], None]
@@ -109,7 +118,9 @@ class Backfills:
         stream = self._pipeline.stream
         if wanted.time:
             stream = stream.model_copy(update={"time": wanted.time})
-        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys)
+            stream = stream.of_rows
+        schemas = schemas_of(stream, self._registries)
+        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas)
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)
         else:
@@ -125,7 +136,8 @@ class Backfills:
         topic = self._pipeline.stream.topic
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
-        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys)
+        schemas = schemas_of(self._pipeline.stream, self._registries)
+        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas)
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done

@@ -116,7 +116,9 @@ class Freezer(Background):
         self._store = ObjectStore(settings.store_url)
         self._rows_between = outside.rows_between
         self._histories = outside.histories
-        self._backfills = Backfills(pipeline, self._store, outside.topics, lambda: origin().cluster_id, outside.keys)
+        self._backfills = Backfills(
+            pipeline, self._store, outside.topics, lambda: origin().cluster_id, outside.keys, settings.registry_access
+        )
         self._blobs = Blobs(self._store)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()

@@ -24,6 +24,7 @@ from headrace_data.spec.compute import (
 )
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
+from headrace_data.spec.format_rules import columns_hold_the_fields, schemas_can_be_read
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
@@ -275,6 +276,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     types_fit_roles,
     places_are_of_a_label,
     ranges_fit_types,
+    columns_hold_the_fields,
     key_names_a_field,
     split_names_a_field,
     fractions_sum_to_one,
@@ -302,6 +304,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 """The rules of every spec."""
 DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
+    schemas_can_be_read,
     *TASK_DOCUMENT_RULES,
     network_fits_a_graph,
     images_stay_in_sight,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 import pydantic
 
+from headrace_data.spec.formats import Format, SchemaRegistry
 from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.scalars import (
     Duration,
@@ -25,6 +26,7 @@ from headrace_data.spec.section import Section
 
 MAX_AHEAD_S: Final = 3600.0
 """How far a time may be ahead where nothing is said: what brokers take, too (`message.timestamp.after.max.ms`)."""
+_SectionT = TypeVar("_SectionT", bound=Section)
 Role = Literal["feature", "label", "id", "group", "slice"]
 """What a field is for."""
 
@@ -80,7 +82,12 @@ class Stream(Section):
     """Where records come from and what they look like."""
 
     topic: TopicName = pydantic.Field(description="The producers' topic.")
-    format: Literal["json"] = pydantic.Field(default="json", description="How a record is encoded.")
+    format: Format = pydantic.Field(
+        default="json",
+        description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
+        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
+        "as {kind: csv, delimiter: ;}; avro and protobuf need a schema or a registry of schemas.",
+    )
     key: FieldName | None = pydantic.Field(
         default=None,
         description="Field that identifies a record; duplicates are found by it within each partition, or in the "
@@ -108,6 +115,26 @@ class Stream(Section):
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
+
+    @property
+    def format_kind(self) -> str:
+        """The kind of its format."""
+        return self.format if isinstance(self.format, str) else self.format.kind
+
+    @property
+    def registry(self) -> SchemaRegistry | None:
+        """Where the schemas are that its records name; None when they name none."""
+        return getattr(self.format, "registry", None)
+
+    def told(self, section: type[_SectionT]) -> _SectionT:
+        """Return what the format was told, its defaults where it was named by its word alone."""
+        found: Any = self.format
+        return found if isinstance(found, section) else section.model_validate({"kind": found})
+
+    @property
+    def of_rows(self) -> Stream:
+        """A stream of the same schema whose records are its rows in JSON: what files and dead letters hold."""
+        return self.model_copy(update={"format": "json"})
 
     @cached_property
     def features(self) -> tuple[Field, ...]:

@@ -6,33 +6,18 @@ import re
 from collections.abc import Iterator
 from string import Formatter
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 
 import pydantic
 
 from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.scalars import DnsLabel
 from headrace_data.spec.section import Section
+from headrace_data.spec.urls import Url
 from headrace_data.spec.variants import REFERENCE_VARIANT, variant_name
 
 DEFAULT_MODEL: Final = "{model}-v{version}"
 _MODEL: Final = re.compile(r"[A-Za-z0-9._:/@{}-]{1,256}")
-URL: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _EXPECTED_MODEL: Final = "expected at most 256 letters, digits and ._:/@- beside {model} and {version}"
-_EXPECTED_URL: Final = "expected http:// or https://, a host, and a port and a path where there are any"
-
-
-def _url(value: str) -> str:
-    if not URL.fullmatch(value) or ".." in value:
-        raise ValueError(_EXPECTED_URL)
-    try:
-        parts = urlsplit(value)
-        fits = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(_EXPECTED_URL)
-    return value
 
 
 def _model(value: str) -> str:
@@ -56,10 +41,6 @@ def _once(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
-Url = Annotated[
-    str, pydantic.AfterValidator(_url), pydantic.WithJsonSchema({"type": "string", "pattern": f"^{URL.pattern}$"})
-]
-"""The base address of a server."""
 Urls = Annotated[tuple[Url, ...], pydantic.Field(min_length=1, max_length=8), pydantic.AfterValidator(_once)]
 ModelName = Annotated[str, pydantic.AfterValidator(_model)]
 """What a version is called at another server."""

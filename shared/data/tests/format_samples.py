@@ -1,0 +1,186 @@
+"""For each format what writes a row in it: the rows of one stream, written by other code than reads them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+DOCUMENT: Final = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {{name: samples}}
+stream:
+  topic: samples
+  format: {format}
+  schema:
+    - {{name: id, type: int64, role: id}}
+    - {{name: name, type: string, role: slice, nullable: true}}
+    - {{name: amount, type: float64, role: feature}}
+    - {{name: sold, type: bool, role: label}}
+prepare: {{}}
+train:
+  network: {{kind: mlp, hidden: [4]}}
+"""
+ROWS: Final[list[dict[str, Any]]] = [
+    {"id": 1, "name": "a", "amount": 1.5, "sold": True},
+    {"id": -(2**40), "name": 'ü, "x"\n;', "amount": -0.25, "sold": False},
+    {"id": 3, "name": None, "amount": 1e200, "sold": True},
+]
+
+
+class Registered:
+    """Schemas by id and by version, as a registry tells them; counts how often it is asked."""
+
+    def __init__(self, by_id: Mapping[int, Any], versions: Mapping[tuple[str, int], Any] | None = None) -> None:
+        self._by_id = dict(by_id)
+        self._versions = versions or {}
+        self.asked = 0
+
+    def add(self, number: int, document: Any) -> None:
+        self._by_id[number] = document
+
+    def by_id(self, number: int) -> Any:
+        self.asked += 1
+        return self._by_id.get(number)
+
+    def by_version(self, subject: str, version: int) -> Any:
+        self.asked += 1
+        return self._versions.get((subject, version))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A format as a spec has it, and what a producer writes."""
+
+    format: str
+    write: Callable[[Mapping[str, Any]], bytes]
+    schemas: Registered | None = None
+
+
+def _json(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row).encode()
+
+
+def _csv(row: Mapping[str, Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, delimiter=";").writerow("" if value is None else str(value) for value in row.values())
+    return text.getvalue().encode()
+
+
+def _text(row: Mapping[str, Any]) -> bytes:
+    return str(row["name"] or "none").encode()
+
+
+AVRO: Final = {
+    "type": "record",
+    "name": "Sale",
+    "namespace": "acme",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "name", "type": ["null", "string"], "default": None},
+        {"name": "amount", "type": "double"},
+        {"name": "sold", "type": "boolean"},
+    ],
+}
+REGISTRY: Final = "registry: {url: http://schemas}"
+
+
+def _avro(row: Mapping[str, Any]) -> bytes:
+    name = row["name"]
+    text = avro_long(0) if name is None else avro_long(1) + avro_text(name)
+    return avro_long(row["id"]) + text + struct.pack("<d", row["amount"]) + bytes([row["sold"]])
+
+
+def avro_text(text: str) -> bytes:
+    """Return a text in Avro."""
+    data = text.encode()
+    return avro_long(len(data)) + data
+
+
+def avro_long(value: int) -> bytes:
+    """Return a whole number in Avro: zigzag, seven bits a byte."""
+    left, found = (value << 1) ^ (value >> 63), bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
+
+
+PROTO: Final = """
+syntax = "proto3";
+package acme;
+message Sale {
+  int64 id = 1;
+  optional string name = 2;
+  double amount = 3;
+  bool sold = 4;
+}
+"""
+
+
+def _protobuf(row: Mapping[str, Any]) -> bytes:
+    name = b"" if row["name"] is None else b"\x12" + proto_text(row["name"])
+    amount = b"\x19" + struct.pack("<d", row["amount"])
+    return b"\x08" + varint(row["id"]) + name + amount + (b"\x20\1" if row["sold"] else b"")
+
+
+def proto_text(text: str) -> bytes:
+    """Return a text in Protobuf."""
+    return varint(len(text.encode())) + text.encode()
+
+
+def varint(value: int) -> bytes:
+    """Return a whole number in Protobuf: seven bits a byte, of two's complement in 64 bits."""
+    left, found = value % 2**64, bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
+
+
+def framed(number: int, value: bytes) -> bytes:
+    """Return a value behind the id of its schema."""
+    return b"\0" + number.to_bytes(4, "big") + value
+
+
+SAMPLES: Final[Mapping[str, Sample]] = {
+    "json": Sample("json", _json),
+    "json-schema": Sample("json-schema", lambda row: framed(7, _json(row))),
+    "csv": Sample("{kind: csv, delimiter: ;}", _csv),
+    "avro": Sample("{kind: avro, schema: '" + json.dumps(AVRO) + "'}", _avro),
+    "avro framed": Sample(
+        f"{{kind: avro, {REGISTRY}}}", lambda row: framed(7, _avro(row)), Registered({7: {"schema": json.dumps(AVRO)}})
+    ),
+    "protobuf": Sample("{kind: protobuf, schema: '" + PROTO.replace("\n", " ") + "'}", _protobuf),
+    "protobuf framed": Sample(
+        f"{{kind: protobuf, {REGISTRY}}}",
+        lambda row: framed(9, b"\0" + _protobuf(row)),
+        Registered({9: {"schema": PROTO, "schemaType": "PROTOBUF"}}),
+    ),
+    "text": Sample("{kind: text, field: name}", _text),
+}
+
+
+def mutated(value: bytes, chance: random.Random) -> bytes:
+    """Return bytes that were changed, cut, doubled or lengthened in a few places."""
+    data = bytearray(value)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(data) + 1)
+        match chance.randrange(5):
+            case 0 if data:
+                data[place % len(data)] ^= 1 << chance.randrange(8)
+            case 1 if data:
+                data[place % len(data)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+            case 2:
+                del data[place : place + chance.randint(1, 8)]
+            case 3:
+                data[place:place] = data[place : place + 8]
+            case _:
+                data[place:place] = chance.randbytes(chance.randint(1, 9))
+    return bytes(data)

@@ -1,0 +1,170 @@
+"""A schema registry over HTTP, with the API of Confluent's: what records name schemas of.
+
+What it answers about an id, or about a version of a subject, never changes: each is asked for once in a process. Only
+its own word that it knows none counts as that: whatever else goes wrong, a key that it refuses, a page of some other
+server, no answer within seconds, may pass, and is told as Unavailable.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from headrace_runtime.errors import Unavailable, Unprocessable
+
+ANSWER_S: Final = 5.0
+"""Seconds that a connection, and then the whole answer, may take."""
+UNKNOWN_S: Final = 5.0
+"""Seconds for which an id counts as unknown without being asked for again."""
+_MOST_BYTES: Final = 8 * 1024 * 1024
+_MOST_KEPT: Final = 10_000
+_MOST_KEY_BYTES: Final = 4096
+_CHUNK: Final = 64 * 1024
+_UNKNOWN_CODES: Final = frozenset({40401, 40402, 40403})
+"""What a registry calls a subject, a version and a schema that it does not know."""
+_HEADERS: Final = {
+    "Accept": "application/vnd.schemaregistry.v1+json, application/json",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryAccess:
+    """Which registries a service asks, and with what."""
+
+    hosts: frozenset[str] = frozenset()
+    """Each host:port. A pipeline that names another is not read: its author is not who runs the service."""
+    keys_dir: Path | None = None
+    """Folder with a file for each key, by its name."""
+
+    def open(self, url: str, key: str | None, login: str) -> SchemaRegistry:
+        """Return a registry, asked with a key where one is named: `login` says whether it is basic or bearer.
+
+        Raises Unprocessable for a registry or a key that this service is not told of.
+        """
+        parts = urlsplit(url)
+        host = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        if host not in self.hosts:
+            known = ", ".join(sorted(self.hosts)) or "none"
+            raise Unprocessable(
+                f"stream.format.registry.url: expected a host of HEADRACE_SCHEMA_REGISTRY_HOSTS ({known}), got {host}"
+            )
+        if key is None:
+            return SchemaRegistry(url)
+        if self.keys_dir is None or not (self.keys_dir / key).is_file():
+            raise Unprocessable(
+                f"stream.format.registry.key: expected a file {key} in HEADRACE_SCHEMA_REGISTRY_KEYS_DIR, got none"
+            )
+        path = self.keys_dir / key
+        return SchemaRegistry(url, lambda: _authorization(path, login))
+
+
+def _authorization(path: Path, login: str) -> str:
+    """Return what a request is sent with, of a key as it is now: its file may have been replaced."""
+    try:
+        key = path.read_text()[:_MOST_KEY_BYTES].strip()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"the key {path.name} cannot be read: {error!r}") from error
+    if login == "basic":
+        return f"Basic {base64.b64encode(key.encode()).decode()}"
+    if not key.isascii() or not key.isprintable():
+        raise Unavailable(f"the key {path.name}: expected printable ASCII, got something else")
+    return f"Bearer {key}"
+
+
+class SchemaRegistry:
+    """One registry. Used from any thread."""
+
+    def __init__(self, url: str, authorization: Callable[[], str] = str) -> None:
+        """Take its address, and what gives the header Authorization of each request, empty for none."""
+        self._url = url.rstrip("/")
+        parts = urlsplit(self._url)
+        self._host, self._path = parts.hostname or "", parts.path
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._authorization = authorization
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._unknown: dict[str, float] = {}
+        """Until when (of the steady clock) what is unknown is not asked for again."""
+
+    def by_id(self, number: int) -> Mapping[str, Any] | None:
+        """Return the schema with an id, as the registry tells it; None when it knows none. Raises Unavailable."""
+        return self._kept(f"/schemas/ids/{number}")
+
+    def by_version(self, subject: str, version: int) -> Mapping[str, Any] | None:
+        """Return the same of a version of a subject. Raises Unavailable."""
+        return self._kept(f"/subjects/{quote(subject, safe='')}/versions/{version}")
+
+    def _kept(self, path: str) -> Mapping[str, Any] | None:
+        found = self._known.get(path)
+        if found is not None:
+            return found
+        if self._unknown.get(path, 0.0) > time.monotonic():
+            return None
+        found = self._asked(path)
+        if found is None:
+            _room(self._unknown)[path] = time.monotonic() + UNKNOWN_S
+            return None
+        _room(self._known)[path] = found
+        return found
+
+    def _asked(self, path: str) -> Mapping[str, Any] | None:
+        status, body = self._exchange(path)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            document = None
+        if status == 200 and isinstance(document, dict) and isinstance(document.get("schema"), str):
+            return document
+        if status == 404 and isinstance(document, dict) and document.get("error_code") in _UNKNOWN_CODES:
+            return None
+        told = document.get("message") if isinstance(document, dict) else None
+        reason = f"{status}{f' ({told})' if isinstance(told, str) else ''}"[:300]
+        raise Unavailable(f"schema registry {self._url}: expected a schema at {path}, got {reason}")
+
+    def _exchange(self, path: str) -> tuple[int, bytes]:
+        """Return the status and the body of an answer. Raises Unavailable."""
+        key = self._authorization()
+        headers = {**_HEADERS, "Authorization": key} if key else _HEADERS
+        connection = self._connection()
+        try:
+            connection.request("GET", self._path + path, headers=headers)
+            response = connection.getresponse()
+            return response.status, _whole(response)
+        except (OSError, HTTPException, ValueError) as error:
+            raise Unavailable(f"schema registry {self._url}: no answer at {path}: {error!r}") from error
+        finally:
+            connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        if self._tls is None:
+            return HTTPConnection(self._host, self._port, timeout=ANSWER_S)
+        return HTTPSConnection(self._host, self._port, timeout=ANSWER_S, context=self._tls)
+
+
+def _whole(response: HTTPResponse) -> bytes:
+    """Return all that is answered; raises TimeoutError of one that drips, and ValueError of one without an end."""
+    until_s, body = time.monotonic() + ANSWER_S, bytearray()
+    while chunk := response.read1(_CHUNK):
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise ValueError(f"expected at most {_MOST_BYTES} bytes, got more")
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"expected an answer within {ANSWER_S:.0f} s, got a part of it")
+    return bytes(body)
+
+
+def _room(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return a dictionary with room for one more; what was put in first goes."""
+    while len(kept) >= _MOST_KEPT:
+        kept.pop(next(iter(kept)), None)
+    return kept
