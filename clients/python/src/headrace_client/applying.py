@@ -73,8 +73,12 @@ def _rows(pipeline: Pipeline, frozen: DatasetFrozen) -> str:
 
 def _looser(old: Pipeline, new: Pipeline) -> Iterator[str]:
     """Yield where the new spec takes what the old one did not."""
+    from headrace_data.spec.cleaning import drops_fewer
+
     before, after = old.prepare.clean, new.prepare.clean
-    for name, key in (("missing", "missing"), ("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
+    if drops_fewer(after.missing, before.missing):
+        yield "prepare.clean.missing"
+    for name, key in (("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
         if getattr(before, name) == "drop" and getattr(after, name) == "keep":
             yield f"prepare.clean.{key}"
     if before.personal is not None and before.personal.goes_beyond(after.personal):

@@ -6,13 +6,12 @@ from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
+from headrace_data.spec.cleaning import Missing, Policy
 from headrace_data.spec.scalars import Duration, FieldName, Fraction, PositiveInt
 from headrace_data.spec.section import Section
 from headrace_data.spec.texts import NearDuplicates, Personal
 from headrace_data.spec.transform import Transform
 
-Policy = Literal["drop", "keep"]
-"""What happens to the rows that a cleaning rule hits."""
 MAX_TRANSFORMS: Final = 1024
 """Most features that may be transformed: as many as a schema may have fields."""
 Scope = Literal["partition", "stream"]
@@ -40,10 +39,11 @@ KeyWindow = Annotated[
 class Clean(Section):
     """Which rows are dropped before they reach a dataset. Cleaning changes no value but what `personal` masks."""
 
-    missing: Policy = pydantic.Field(
+    missing: Missing = pydantic.Field(
         default="drop",
-        description="Rows in which a nullable field is null, or a text blank. Features whose gaps are kept need an "
-        "impute in transform.",
+        description="Rows in which a nullable field is null, or a text blank: drop them, keep them, or drop those that "
+        "lack one of some fields, or all of some ({any: [amount], all: [height, width]}). Features whose gaps are kept "
+        "need an impute in transform.",
     )
     duplicates: Policy = pydantic.Field(
         default="drop",
