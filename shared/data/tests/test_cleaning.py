@@ -96,7 +96,7 @@ prepare:
   transform: {a: {impute: mean}, b: {encode: onehot, impute: mostFrequent}, c: {impute: mean}}
 train: {network: {kind: mlp}}
 """
-FEATURES = {"a": [1.0, None], "b": ["x", None, " "], "c": [[1.0, 2.0], None]}
+FEATURES: dict[str, list[Any]] = {"a": [1.0, None], "b": ["x", None, " "], "c": [[1.0, 2.0], None]}
 EVERY = [
     {name: value for name, value in zip("abc", values, strict=True) if value is not None}
     for values in itertools.product(*FEATURES.values())

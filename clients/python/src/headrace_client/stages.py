@@ -26,8 +26,12 @@ MEASURES = {
 }
 """The measurements of a run that a progress line shows, with their words."""
 
-LEFT_OUT = {"contaminated": "a row of validation or test", "nearDuplicates": "an earlier row"}
-"""What training rows nearly repeat that a dataset leaves out, by the rule by which it does."""
+LEFT_OUT = {
+    "contaminated": "it nearly repeats a row of validation or test",
+    "nearDuplicates": "it nearly repeats an earlier row",
+    "outliers": "a value lies far from most others of its field",
+}
+"""Why a dataset leaves a row out of its training split, by the rule by which it does."""
 
 
 class Goal(StrEnum):
@@ -103,7 +107,7 @@ def waiting_for(found: list[Stage]) -> str:
 def rejected_text(rejected: Mapping[str, int]) -> str:
     """Return records that are not in a dataset by rule, such as "3 rejected (range 2, type 1)"; empty for none.
 
-    Those that nearly repeat others are told of by themselves: "2 left out of training (nearDuplicates 2)".
+    Those that training is without are told of by themselves: "2 left out of training (nearDuplicates 2)".
     """
     told = {"rejected": rejected.keys() - LEFT_OUT.keys(), "left out of training": rejected.keys() & LEFT_OUT.keys()}
     return _joined(*(_counted({rule: rejected[rule] for rule in rules}, word) for word, rules in told.items()))

@@ -170,7 +170,7 @@ class Side:
 
     rows: int
     numbers: dict[str, NumberSketch]
-    """By feature."""
+    """By field: each number feature, and a label that is looked at for outliers."""
     texts: dict[str, Values]
     """By feature."""
     sums: dict[str, LabelSums]
@@ -264,27 +264,31 @@ def _most_categories(transform: Transform) -> int:
 
 
 def sample_capacity(pipeline: Pipeline) -> int:
-    """Return how many rows are kept of each number feature of a pipeline that needs the order of its values."""
+    """Return how many rows are kept of each field of which a pipeline needs the order of its values."""
     return capacity_of(sum(field.size for field in _ordered(pipeline)))
 
 
+def _numbers(pipeline: Pipeline) -> Sequence[Field]:
+    """Return the fields of which numbers are known: features, and a label of which some are told to be far."""
+    named = pipeline.outlier_fields
+    return [
+        each for each in pipeline.stream.fields if each in named or (each.role == "feature" and each.type != "string")
+    ]
+
+
 def _ordered(pipeline: Pipeline) -> Sequence[Field]:
-    features = pipeline.stream.features
-    return [each for each in features if each.type != "string" and needs_order(pipeline.transform(each.name))]
+    named = pipeline.outlier_fields
+    return [each for each in _numbers(pipeline) if each in named or needs_order(pipeline.transform(each.name))]
 
 
 def _side(pipeline: Pipeline, name: SplitName) -> Side:
-    # Transforms are fitted on the training split: of the others no order is needed.
+    # Transforms are fitted on the training split, and what is far is told by it: of the others no order is needed.
     ordered = {each.name for each in _ordered(pipeline)} if name == "train" else set()
     capacity = sample_capacity(pipeline)
     features = pipeline.stream.features
     return Side(
         rows=0,
-        numbers={
-            each.name: NumberSketch(each, capacity if each.name in ordered else 0)
-            for each in features
-            if each.type != "string"
-        },
+        numbers={each.name: NumberSketch(each, capacity if each.name in ordered else 0) for each in _numbers(pipeline)},
         texts={
             each.name: Values(each.name, _most_categories(pipeline.transform(each.name)))
             for each in features

@@ -32,7 +32,7 @@ MOST_ROWS: Final = 100
 """Classes that are listed, the most frequent."""
 _MOST_VALUES: Final = 200_000
 """Numbers of a feature that are counted; of arrays there are many in each row."""
-_RULES: Final = {
+RULES: Final = {
     "json": "the bytes are no JSON object",
     "missing": "a field that must be there is not",
     "type": "a value has another type than the schema says",
@@ -46,6 +46,7 @@ _RULES: Final = {
     "personal": "a text holds personal data",
     "contaminated": "a training row nearly repeats one of validation or test",
     "nearDuplicates": "a training row nearly repeats an earlier one",
+    "outliers": "a value of a training row lies far from most others of its field",
 }
 _TIMES: Final = {
     "create": "set by the producer",
@@ -68,7 +69,7 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
     if left_out:
-        tiles.append(page.Tile("left out", f"{left_out:,}", "training rows that nearly repeat others"))
+        tiles.append(page.Tile("left out", f"{left_out:,}", "rows that training is without"))
     if masked := sum(dataset["masked"].values()):
         told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
         tiles.append(page.Tile("masked", f"{masked:,}", told))
@@ -261,7 +262,7 @@ def _rejected(facts: DatasetFacts) -> Html:
     if not rejected:
         return page.cards(page.card("None", note="Every record of the range is in the dataset.", wide=True))
     ranked = sorted(rejected.items(), key=lambda item: -item[1])
-    rows = {f"{rule}: {_RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
+    rows = {f"{rule}: {RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
     how = element(
         "p", "With their bytes: ", element("code", f"headrace dead list {facts.manifest.pipeline}"), class_="note"
     )

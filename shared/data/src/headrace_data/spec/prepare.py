@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
-from headrace_data.spec.cleaning import Missing, Policy
+from headrace_data.spec.cleaning import Missing, Outliers, Policy
 from headrace_data.spec.scalars import Duration, FieldName, Fraction, PositiveInt
 from headrace_data.spec.section import Section
 from headrace_data.spec.texts import NearDuplicates, Personal
@@ -68,6 +68,12 @@ class Clean(Section):
         default=None,
         exclude_if=lambda value: value is None,  # so that specs keep the digests they had before it could be said
         description="What becomes of personal data in texts. Left out: it is not looked for.",
+    )
+    outliers: Outliers | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as above
+        description="Training rows with a value far from most others of its field, which datasets leave out. The "
+        "rows of the window are read once more for it, and twice where some are left out. Left out: none is.",
     )
     near_duplicates: NearDuplicates | None = pydantic.Field(
         default=None,

@@ -245,7 +245,7 @@ class DatasetFrozen(_message.Message):
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records of these ranges that are not in the dataset, by rule: rejected ones, and training rows that were left out
-        because they nearly repeat others ("contaminated", "nearDuplicates"). Empty when none is.
+        for how they look beside others ("contaminated", "nearDuplicates", "outliers"). Empty when none is.
         """
 
     @_builtins.property

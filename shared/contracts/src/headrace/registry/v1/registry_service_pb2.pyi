@@ -1107,7 +1107,8 @@ class RecordFate(_message.Message):
     """Whether the record was deleted from its topic before the pipeline began to read there."""
     left_out: _builtins.str
     """Rule by which that dataset leaves it out of what is learned: contaminated (it nearly repeats a row of validation or
-    test) or nearDuplicates (an earlier one of training); empty when it does not.
+    test), nearDuplicates (an earlier one of training) or outliers (a value lies far from most others of its field);
+    empty when it does not.
     """
     @_builtins.property
     def rejection(self) -> Global___RecordRejection:
