@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ def note(key: int) -> str:
 def test_what_is_masked_and_left_out_is_the_same_whoever_is_killed(
     lanes: Callable[..., Any], start: Callable[..., Any], until: Callable[..., None]
 ) -> None:
-    lane = lanes(f"{{afterRecords: {3 * TEXTS}}}\n  transform: {{depth: {{impute: mean}}}}")
+    lane = lanes(f"{{afterRecords: {3 * TEXTS}}}\n  transform: {{depth: {{impute: mean}}}}\n  leak: stop")
     lane.grow("{name: height, type: string, role: feature}", "{encode: hash}")
     near = "{fields: [height]}"
     lane.change(personal="{fields: [height], email: mask, card: reject}", nearDuplicates=near, outliers="{}")
@@ -66,6 +67,11 @@ def test_what_is_masked_and_left_out_is_the_same_whoever_is_killed(
     left = frozen.rejected["contaminated"] + frozen.rejected["nearDuplicates"]
     assert (left, frozen.rejected["personal"]) == (3 * TEXTS - len(kept) - 1, 1)
     assert frozen.rejected["outliers"] == 1
+    # Nothing leaks any more, and of the classes none is rarer than the one that is told of.
+    assert (frozen.HasField("leaks"), frozen.leaks.exact) == (True, 0)
+    counts = Counter((side[row["key"]], str(row["digit"])) for row in lane.dataset_rows(frozen))
+    rarest = frozen.rarest
+    assert min(counts.values()) == counts[rarest.split, rarest.label] == rarest.rows
     (letter,) = lane.dead()
     assert (letter.header("dead-rule"), letter.header("dead-field")) == ("personal", "height")
     assert json.loads(letter.value or b"").keys() == {"key", "value", "depth", "digit"}

@@ -122,7 +122,13 @@ def test_training_is_without_far_values_of_the_fields_that_are_looked_at(rules: 
     pipeline, store = pipeline_of(rules), MemoryStore()
     side = split_of(pipeline, 400)
     learned, asked = (next(row for row in range(20, 400) if side[row] == name) for name in ("train", "test"))
-    far: dict[int, dict[str, Any]] = {learned: {"x": 9e9}, asked: {"x": 9e9}, 7: {"x": None}, 9: {"n": -(10**6)}, 11: {"y": 1e5}}
+    far: dict[int, dict[str, Any]] = {
+        learned: {"x": 9e9},
+        asked: {"x": 9e9},
+        7: {"x": None},
+        9: {"n": -(10**6)},
+        11: {"y": 1e5},
+    }
     batch = rows(pipeline, far)
 
     manifest = dataset(pipeline, store, [batch])

@@ -29,6 +29,9 @@ LOOSER: Final = (
     "; what was rejected or dropped before by a stricter rule ({rules}) stays out: a looser rule holds for records "
     "that come from now on"
 )
+TAKEN_OR_NOT: Final = (
+    "what a dataset must be like to be trained on changed: the newest one is trained on if it is so and was not before"
+)
 SAME_ROWS: Final = "neither rows nor training changed: it holds for what is made from now on"
 
 
@@ -53,6 +56,8 @@ def consequence(registry: RegistryClient, before: PipelineApplied, after: Pipeli
     if old.train != new.train:
         newest = short_id(frozen.dataset_id)
         return f"its train section changed: the newest dataset, {newest}, is trained on next"
+    if _demands(old) != _demands(new):
+        return TAKEN_OR_NOT
     return SAME_ROWS
 
 
@@ -98,6 +103,10 @@ def _wider(old: Field, new: Field) -> bool:
 
 def _prepared(pipeline: Pipeline) -> tuple[str, ...]:
     return (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest, pipeline.window_digest)
+
+
+def _demands(pipeline: Pipeline) -> tuple[str | None, int | None]:
+    return pipeline.prepare.leak, pipeline.prepare.min_class_rows
 
 
 def _source(pipeline: Pipeline) -> tuple[str, str | None]:

@@ -34,6 +34,10 @@ LEFT_OUT = {
 """Why a dataset leaves a row out of its training split, by the rule by which it does."""
 
 
+FEW_ROWS = 5
+"""Rows of a class in a split below which they are told of: each is over a fifth of what is measured of the class."""
+
+
 class Goal(StrEnum):
     """What to wait for: the newest dataset frozen, a version trained on it, or that version released."""
 
@@ -118,6 +122,21 @@ def masked_text(masked: Mapping[str, int]) -> str:
     return _counted(masked, "masked")
 
 
+def leaks_text(frozen: DatasetFrozen) -> str:
+    """Return which training rows validation or test has, too; empty where there is none, or nobody asked."""
+    exact, near = frozen.leaks.exact, frozen.leaks.near
+    told = [f"{count} {word}" for count, word in ((exact, "the same"), (near, "nearly so")) if count]
+    return f"{exact + near} training rows in validation or test, too ({', '.join(told)})" if told else ""
+
+
+def rarest_text(frozen: DatasetFrozen) -> str:
+    """Return the class with the fewest rows in a split where these are so few that measures tell nothing of it."""
+    rarest = frozen.rarest
+    if not frozen.HasField("rarest") or rarest.rows >= FEW_ROWS:
+        return ""
+    return f"{rarest.rows or 'no'} row{'s' if rarest.rows != 1 else ''} of {rarest.label!r} in {rarest.split}"
+
+
 def _counted(counts: Mapping[str, int], word: str) -> str:
     rules = ", ".join(f"{rule} {count}" for rule, count in sorted(counts.items()))
     return f"{sum(counts.values())} {word} ({rules})" if counts else ""
@@ -155,7 +174,8 @@ def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         splits = f"{frozen.rows.train} train, {frozen.rows.validation} validation, {frozen.rows.test} test"
         repeated = f"{frozen.repeated_keys} with the key of another row" if frozen.repeated_keys else ""
         late = f"{frozen.late_rows} late" if frozen.late_rows else ""
-        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {_joined(splits, repeated, late)}")
+        told = _joined(splits, repeated, late, leaks_text(frozen), rarest_text(frozen))
+        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {told}")
     if state.failure:
         return Stage("dataset", Mark.FAILED, state.failure)
     return Stage("dataset", Mark.WAITING, "freezes when the pipeline's freeze policy says so, or on `headrace freeze`")
@@ -179,6 +199,8 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         of = "" if judge is measure else f"{judge.name} "
         beside = f" ({of}{found.value:.4f} by {found.always})" if found else ""
         return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested + beside))
+    if counts and state.withheld:
+        return Stage("training", Mark.FAILED, f"it was not asked for: {state.withheld}")
     return Stage("training", Mark.WAITING, "starts after the dataset")
 
 

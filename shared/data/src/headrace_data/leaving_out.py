@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace_data.leaks import LeakRows, Leaks
 from headrace_data.manifest import Part, Reading, Slice
 from headrace_data.near import NearRows
 from headrace_data.outliers import OutlierRows, bounds_of
@@ -79,6 +80,16 @@ class LeavingOut:
                 taken, found = self._without(taken, rule)
                 counts += found
         return taken, counts
+
+    def leaks(self, taken: Sequence[Taken]) -> Leaks | None:
+        """Return which training rows are in validation or test, too; None where the pipeline does not ask."""
+        if self.pipeline.prepare.leak is None:
+            return None
+        rows = LeakRows(self.pipeline)
+        for each in taken:
+            for part in each.rows.parts:
+                self._look(each.rows, part, rows)
+        return rows.found()
 
     def _without(self, taken: Sequence[Taken], rule: RowsRule) -> tuple[list[Taken], Counter[str]]:
         places = [(each, part) for each in taken for part in each.rows.parts]

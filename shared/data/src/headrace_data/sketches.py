@@ -175,6 +175,8 @@ class Side:
     """By feature."""
     sums: dict[str, LabelSums]
     """By text feature that becomes what its rows have for a label."""
+    labels: Values | None
+    """The classes; None where labels are no classes, or of rows that were sketched before these were counted."""
 
     def add(self, batch: pa.RecordBatch, partition: int) -> None:
         """Take in rows of one producers' partition."""
@@ -187,6 +189,8 @@ class Side:
         folds = folds_of(batch) if self.sums else np.empty(0, np.int64)
         for sums in self.sums.values():
             sums.add(batch, partition, folds)
+        if self.labels is not None:
+            self.labels.add(batch)
 
     def merge(self, other: Side) -> None:
         """Take in what is known of other rows."""
@@ -197,6 +201,10 @@ class Side:
             values.merge(other.texts[name])
         for name, sums in self.sums.items():
             sums.merge(other.sums[name])
+        if self.labels is not None and other.labels is not None:
+            self.labels.merge(other.labels)
+        else:
+            self.labels = None
 
 
 class Sketch:
@@ -285,7 +293,7 @@ def _side(pipeline: Pipeline, name: SplitName) -> Side:
     # Transforms are fitted on the training split, and what is far is told by it: of the others no order is needed.
     ordered = {each.name for each in _ordered(pipeline)} if name == "train" else set()
     capacity = sample_capacity(pipeline)
-    features = pipeline.stream.features
+    features, label = pipeline.stream.features, pipeline.stream.label
     return Side(
         rows=0,
         numbers={each.name: NumberSketch(each, capacity if each.name in ordered else 0) for each in _numbers(pipeline)},
@@ -295,6 +303,7 @@ def _side(pipeline: Pipeline, name: SplitName) -> Side:
             if each.type == "string"
         },
         sums=_sums(pipeline) if name == "train" else {},
+        labels=Values(label.name, MAX_CLASSES) if TASKS[pipeline.task].counts_labels else None,
     )
 
 

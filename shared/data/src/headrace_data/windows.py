@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
 from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.class_rows import ClassRows, rarest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
 from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, prepared_under, sketched
+from headrace_data.leaks import Leaks
 from headrace_data.leaving_out import LeavingOut
 from headrace_data.manifest import (
     Bound,
@@ -42,6 +44,18 @@ from headrace_data.tasks import TASKS
 _FORMAT: Final = "headrace.window.v1"
 
 
+class Remarks(NamedTuple):
+    """What there is to say of a dataset, for which it may be better not to train on it."""
+
+    rarest: ClassRows | None = None
+    """The class with the fewest rows in a split; None where there are no classes, or they were not counted."""
+    leaks: Leaks | None = None
+    """The training rows that validation or test has, too; None where nobody asked."""
+
+
+NO_REMARKS: Final = Remarks()
+
+
 @dataclass
 class Windows:
     """Makes the datasets of one pipeline."""
@@ -56,6 +70,8 @@ class Windows:
     """What was read for the dataset before."""
     renewed: list[Entry] = field(default_factory=list)
     """Entries whose sketches were made anew."""
+    remarks: Remarks = NO_REMARKS
+    """What there is to say of the newest dataset."""
 
     def dataset(self, history: History) -> tuple[Manifest, History]:
         """Return the dataset of the pipeline's window over these segments, and the history with what was renewed.
@@ -66,9 +82,11 @@ class Windows:
         self.renewed.clear()
         self.recall.begin()
         taken, whole = self._merged(history)
-        taken, left_out = LeavingOut(self.pipeline, self._reading(), self.store, self.keep_alive).without(taken, whole)
+        leaving = LeavingOut(self.pipeline, self._reading(), self.store, self.keep_alive)
+        taken, left_out = leaving.without(taken, whole)
         whole = self._anew(taken) if left_out else whole
         self._require_usable(whole)
+        self.remarks = Remarks(rarest(whole), leaving.leaks(taken))
         manifest = self._manifest(taken, whole, left_out)
         return manifest, self.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})
 

@@ -21,7 +21,7 @@ from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
 from headrace_client.stages import LEFT_OUT
-from headrace_client.views import short_id
+from headrace_client.views import View, short_id
 
 MOST_COLUMNS: Final = 60
 """Features that are drawn."""
@@ -68,15 +68,7 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("features", str(len(manifest.features)), _inputs(facts)),
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
-    if left_out:
-        tiles.append(page.Tile("left out", f"{left_out:,}", "rows that training is without"))
-    if masked := sum(dataset["masked"].values()):
-        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
-        tiles.append(page.Tile("masked", f"{masked:,}", told))
-    if repeated := dataset["repeated_keys"]:
-        tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
-    if late := dataset["late_rows"]:
-        tiles.append(page.Tile("late", f"{late:,}", "rows over a minute older than others before them"))
+    tiles += _counted_tiles(dataset, left_out)
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),
@@ -96,6 +88,23 @@ def dataset_page(facts: DatasetFacts) -> str:
     )
     title = joined(f"{manifest.pipeline}, dataset {short_id(manifest.dataset_id)}")
     return page.page(title, "Dataset", lead, tiles, sections)
+
+
+def _counted_tiles(dataset: View, left_out: int) -> Iterator[page.Tile]:
+    """Yield what was counted of a dataset beside its rows, as far as there is any."""
+    if left_out:
+        yield page.Tile("left out", f"{left_out:,}", "rows that training is without")
+    if masked := sum(dataset["masked"].values()):
+        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
+        yield page.Tile("masked", f"{masked:,}", told)
+    if repeated := dataset["repeated_keys"]:
+        yield page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row")
+    if rarest := dataset["rarest"]:
+        yield page.Tile("rarest class", f"{rarest['rows']:,}", f"of {rarest['label']} in {rarest['split']}")
+    if (leaks := dataset["leaks"]) and (leaked := leaks["exact"] + leaks["near"]):
+        yield page.Tile("leaks", f"{leaked:,}", "training rows that validation or test has, too")
+    if late := dataset["late_rows"]:
+        yield page.Tile("late", f"{late:,}", "rows over a minute older than others before them")
 
 
 def _inputs(facts: DatasetFacts) -> str:

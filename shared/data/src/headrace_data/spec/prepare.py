@@ -12,6 +12,8 @@ from headrace_data.spec.section import Section
 from headrace_data.spec.texts import NearDuplicates, Personal
 from headrace_data.spec.transform import Transform
 
+Leak = Literal["report", "stop"]
+"""What becomes of a dataset of which training rows are in validation or test, too."""
 MAX_TRANSFORMS: Final = 1024
 """Most features that may be transformed: as many as a schema may have fields."""
 Scope = Literal["partition", "stream"]
@@ -187,4 +189,18 @@ class Prepare(Section):
         description="Which rows a dataset is made of when one is cut: the new ones since the last cut, all that were "
         "ever cut, the last ones by event time ({last: 30d}), or so many of the newest ({rows: 100000}). Left out: "
         "new.",
+    )
+    leak: Leak | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before leaks were looked for
+        description="What becomes of a dataset of which training rows are in validation or test, too: rows with the "
+        "same features and label under another key, or with texts that nearly repeat one. report: they are counted, "
+        "and the first ones named. stop: nothing is trained on it, either. Few categories alone make equal rows that "
+        "are no leak. The rows of the window are read once more. Left out: nobody looks.",
+    )
+    min_class_rows: PositiveInt | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as above
+        description="Rows that each class must have in each split of a dataset, or nothing is trained on it: with few "
+        "rows of a class no measure tells anything of it. Left out: any number will do.",
     )
