@@ -22,7 +22,7 @@ from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
 from headrace_client.stages import LEFT_OUT
-from headrace_client.views import short_id
+from headrace_client.views import View, short_id
 
 MOST_COLUMNS: Final = 60
 """Features that are drawn."""
@@ -33,7 +33,7 @@ MOST_ROWS: Final = 100
 """Classes that are listed, the most frequent."""
 _MOST_VALUES: Final = 200_000
 """Numbers of a feature that are counted; of arrays there are many in each row."""
-_RULES: Final = {
+RULES: Final = {
     "json": "the bytes are no JSON object",
     "missing": "a field that must be there is not",
     "type": "a value has another type than the schema says",
@@ -47,6 +47,7 @@ _RULES: Final = {
     "personal": "a text holds personal data",
     "contaminated": "a training row nearly repeats one of validation or test",
     "nearDuplicates": "a training row nearly repeats an earlier one",
+    "outliers": "a value of a training row lies far from most others of its field",
 }
 _TIMES: Final = {
     "create": "set by the producer",
@@ -68,15 +69,7 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("features", str(len(manifest.features)), _inputs(facts)),
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
-    if left_out:
-        tiles.append(page.Tile("left out", f"{left_out:,}", "training rows that nearly repeat others"))
-    if masked := sum(dataset["masked"].values()):
-        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
-        tiles.append(page.Tile("masked", f"{masked:,}", told))
-    if repeated := dataset["repeated_keys"]:
-        tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
-    if late := dataset["late_rows"]:
-        tiles.append(page.Tile("late", f"{late:,}", "rows over a minute older than others before them"))
+    tiles += _counted_tiles(dataset, left_out)
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),
@@ -97,6 +90,23 @@ def dataset_page(facts: DatasetFacts) -> str:
     )
     title = joined(f"{manifest.pipeline}, dataset {short_id(manifest.dataset_id)}")
     return page.page(title, "Dataset", lead, tiles, sections)
+
+
+def _counted_tiles(dataset: View, left_out: int) -> Iterator[page.Tile]:
+    """Yield what was counted of a dataset beside its rows, as far as there is any."""
+    if left_out:
+        yield page.Tile("left out", f"{left_out:,}", "rows that training is without")
+    if masked := sum(dataset["masked"].values()):
+        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
+        yield page.Tile("masked", f"{masked:,}", told)
+    if repeated := dataset["repeated_keys"]:
+        yield page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row")
+    if rarest := dataset["rarest"]:
+        yield page.Tile("rarest class", f"{rarest['rows']:,}", f"of {rarest['label']} in {rarest['split']}")
+    if (leaks := dataset["leaks"]) and (leaked := leaks["exact"] + leaks["near"]):
+        yield page.Tile("leaks", f"{leaked:,}", "training rows that validation or test has, too")
+    if late := dataset["late_rows"]:
+        yield page.Tile("late", f"{late:,}", "rows over a minute older than others before them")
 
 
 def _inputs(facts: DatasetFacts) -> str:
@@ -263,7 +273,7 @@ def _rejected(facts: DatasetFacts) -> Html:
     if not rejected:
         return page.cards(page.card("None", note="Every record of the range is in the dataset.", wide=True))
     ranked = sorted(rejected.items(), key=lambda item: -item[1])
-    rows = {f"{rule}: {_RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
+    rows = {f"{rule}: {RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
     how = element(
         "p", "With their bytes: ", element("code", f"headrace dead list {facts.manifest.pipeline}"), class_="note"
     )

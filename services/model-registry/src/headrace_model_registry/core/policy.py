@@ -49,6 +49,7 @@ from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.origins import begun, reference
 from headrace_model_registry.core.records import RunState, Version, VersionState
 from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
+from headrace_model_registry.core.withheld import why_withheld
 
 AGAIN = "spec and dataset are what they were"
 """What a release says of a version that was released before and came back with its spec."""
@@ -178,6 +179,8 @@ def _recalibrated(fact: ModelCompressed, version: Version, spec: PipelineSpec, c
 
 def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
     pipeline = frozen.pipeline
+    if why_withheld(frozen, spec):
+        return []
     run_id = specs.training_run_id(frozen, spec)
     known = catalogue.runs.get(run_id)
     if known is not None and known.state is not RunState.SUPERSEDED and not known.never_began:

@@ -24,7 +24,7 @@ from headrace_data.manifest import Manifest, Provenance
 from headrace_data.private import Keys
 from headrace_data.rebuild import Log, Rebuild
 from headrace_data.spec import Last, Pipeline, Stream
-from headrace_data.windows import Windows
+from headrace_data.windows import NO_REMARKS, Remarks, Windows
 from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unprocessable
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.records import Outgoing
@@ -56,6 +56,7 @@ class TakenIn(NamedTuple):
     """Why there is none; empty otherwise."""
     backfilled: backfill_pb2.Backfilled
     letters: Sequence[Outgoing]
+    remarks: Remarks = NO_REMARKS
 
 
 def nothing_of(history: History, reason: str) -> TakenIn:
@@ -108,7 +109,7 @@ class Backfills:
             history = windows.known(done.history).model_copy(update={"prepared": prepared_under(self._pipeline)})
             reason = f"the backfill is done: {_counted(done)}. No dataset came of it: {error}"
             return TakenIn(history, None, reason, told, letters)
-        return TakenIn(history, manifest, "", told, letters)
+        return TakenIn(history, manifest, "", told, letters, windows.remarks)
 
     def _taken(
         self, wanted: backfill_pb2.Backfill, asked_s: float, history: History, beat: Callable[[], None]

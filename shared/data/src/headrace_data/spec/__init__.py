@@ -2,6 +2,7 @@
 
 from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.augment import Augment
+from headrace_data.spec.cleaning import Gaps, Outliers
 from headrace_data.spec.compute import Compute
 from headrace_data.spec.learn import (
     Budget,
@@ -82,6 +83,7 @@ __all__ = [
     "EncoderNetwork",
     "Field",
     "Freeze",
+    "Gaps",
     "Gates",
     "ImportedModel",
     "Impute",
@@ -97,6 +99,7 @@ __all__ = [
     "Newest",
     "Objective",
     "Optimizer",
+    "Outliers",
     "Personal",
     "Pipeline",
     "Prepare",

@@ -17,6 +17,7 @@ from headrace_data.spec.augment import (
     rare_classes_are_made_up_for_once,
     rows_are_changed_as_the_network_reads_them,
 )
+from headrace_data.spec.cleaning import gaps_are_of_fields, outliers_are_numbers
 from headrace_data.spec.compute import (
     blocks_are_recomputed_where_there_are_some,
     processes_learn_apart,
@@ -295,6 +296,9 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     layers_are_of_a_version,
     space_is_of_the_section,
     heads_share_the_width,
+    gaps_are_of_fields,
+    gaps_are_of_fields,
+    outliers_are_numbers,
     texts_are_looked_at,
     something_is_looked_for,
     *PRIVATE_RULES,
