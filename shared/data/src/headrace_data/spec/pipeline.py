@@ -164,7 +164,7 @@ class Pipeline(Section):
     def preparation(self) -> tuple[str, ...]:
         """What makes a dataset of records: pipelines with the same one make the same dataset of the same records."""
         time, digests = self.stream.time or "", (self.schema_digest, self.prepare_digest, self.split_digest)
-        return (self.stream.topic, time, *digests, self.window_digest)
+        return (self.stream.topic, time, self.stream.select or "", *digests, self.window_digest)
 
     @cached_property
     def window_digest(self) -> str:
