@@ -6,19 +6,50 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from headrace_data.errors import SelectInvalid
 from headrace_data.select.binding import INTEGERS, Bound, bound, over_columns, problems_of_casts
 from headrace_data.select.engine import ComputingFailed, Engine
 from headrace_data.select.functions import MOST_GROWTH, growth, refusals
 from headrace_data.select.tree import Leaf, Output, leaves, outputs_of, tried
-from headrace_data.spec.stream import Field, Stream
 
 _ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 _NOTHING: Final = "NULL"
 _FLOATS: Final = INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL"}
 _TIMES: Final = frozenset((_ZONED, "VARCHAR", "BIGINT", "INTEGER", "UBIGINT", "DOUBLE", _NOTHING))
+
+
+class Wanted(Protocol):
+    """A field of a schema, as far as a SELECT has to fit it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def type(self) -> str:
+        """Type of each element, such as float32."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each dimension; empty for a single value."""
+
+
+class Schema(Protocol):
+    """A stream, as far as its SELECT has to fit it. What the spec has is one; the spec imports this room."""
+
+    @property
+    def select(self) -> str | None:
+        """The SELECT itself."""
+
+    @property
+    def fields(self) -> Sequence[Wanted]:
+        """What each row has."""
+
+    @property
+    def time(self) -> str | None:
+        """The name of the event time, where a row has one."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +76,7 @@ class Compiled:
     computed: tuple[Computed, ...]
 
 
-def problems_of(stream: Stream) -> list[str]:
+def problems_of(stream: Schema) -> list[str]:
     """Return every problem of a stream's SELECT, none where it has none."""
     try:
         compiled(stream)
@@ -54,7 +85,7 @@ def problems_of(stream: Stream) -> list[str]:
     return []
 
 
-def compiled(stream: Stream, engine: Engine | None = None) -> Compiled:
+def compiled(stream: Schema, engine: Engine | None = None) -> Compiled:
     """Return a stream's SELECT, made ready. Raises SelectInvalid with every problem."""
     engine = engine or Engine()
     outputs = outputs_of(stream.select or "", engine, _refused())
@@ -79,7 +110,7 @@ def _refused() -> Mapping[str, str]:
     return refusals(Engine().functions())
 
 
-def _names(outputs: Sequence[Output], stream: Stream) -> Iterator[str]:
+def _names(outputs: Sequence[Output], stream: Schema) -> Iterator[str]:
     wanted = [field.name for field in stream.fields]
     wanted += [stream.time] if stream.time is not None and stream.time not in wanted else []
     counts = Counter(output.name for output in outputs)
@@ -99,7 +130,7 @@ def _sizes(outputs: Sequence[Output]) -> Iterator[str]:
             yield f"{output.place}: expected at most {MOST_GROWTH} times the bytes of a record, got up to {much} times"
 
 
-def _computed(output: Output, stream: Stream, engine: Engine) -> Computed | list[str]:
+def _computed(output: Output, stream: Schema, engine: Engine) -> Computed | list[str]:
     try:
         made = bound(output.expression, engine)
     except ComputingFailed as error:
@@ -114,7 +145,7 @@ def _computed(output: Output, stream: Stream, engine: Engine) -> Computed | list
     return Computed(output.name, shown, text, _unread(output.expression, made.text, engine), found)
 
 
-def _misfits(name: str, made: Bound, stream: Stream) -> Iterator[str]:
+def _misfits(name: str, made: Bound, stream: Schema) -> Iterator[str]:
     field = next((field for field in stream.fields if field.name == name), None)
     if field is not None:
         yield from _misfits_field(field, made)
@@ -122,7 +153,7 @@ def _misfits(name: str, made: Bound, stream: Stream) -> Iterator[str]:
         yield f"expected a TIMESTAMP WITH TIME ZONE, a text in ISO 8601 or a number, got {made.type}{_zone_hint(made)}"
 
 
-def _misfits_field(field: Field, made: Bound) -> Iterator[str]:
+def _misfits_field(field: Wanted, made: Bound) -> Iterator[str]:
     if made.type == _NOTHING:
         return
     wanted, example = _wanted(field)
@@ -132,7 +163,7 @@ def _misfits_field(field: Field, made: Bound) -> Iterator[str]:
         yield f"expected {example} for type {field.type}{shape}, got {made.type}{_zone_hint(made)}"
 
 
-def _wanted(field: Field) -> tuple[frozenset[str], str]:
+def _wanted(field: Wanted) -> tuple[frozenset[str], str]:
     """Return the types that fit a field, and the one to write."""
     many = "[]" if field.shape else ""
     if field.type == "string":

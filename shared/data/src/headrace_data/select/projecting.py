@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -10,13 +11,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from headrace_data.columns import describe
 from headrace_data.errors import SelectTooSlow
-from headrace_data.select.checking import Compiled, Computed, compiled
-from headrace_data.select.engine import ROWS, ComputingFailed, Engine, OutOfTime, quoted
+from headrace_data.select.checking import Compiled, Computed, Schema, compiled
+from headrace_data.select.engine import ROWS, ComputingFailed, Engine, OutOfTime, quoted, shortened
 from headrace_data.select.tree import Leaf
 from headrace_data.select.values import Found, Message
-from headrace_data.spec.stream import Stream
 
 RULE: Final = "select"
 """Rule: the SELECT can be computed of a record."""
@@ -29,7 +28,7 @@ LIMIT_S: Final = 5.0
 MOST_STOPPED: Final = 8
 """How often computing may be stopped for one batch, before the SELECT as a whole is too slow."""
 
-_SHOWN: Final = 80
+_SHOWN: Final = 40
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Projected:
 class Projection:
     """A stream's SELECT, ready for records."""
 
-    def __init__(self, stream: Stream, only: Collection[str] | None = None) -> None:
+    def __init__(self, stream: Schema, only: Collection[str] | None = None) -> None:
         """Take what the SELECT names, or `only` some of it. Raises SelectInvalid with every problem."""
         self._engine = Engine()
         made = compiled(stream, self._engine)
@@ -165,9 +164,13 @@ def _query(computed: Sequence[Computed]) -> str:
 
 
 def _told(each: Computed, texts: pa.Table, error: ComputingFailed) -> str:
-    shown = [f"{leaf} = {describe(texts.column(leaf.column)[0].as_py())}" for leaf in each.leaves[:3]]
+    shown = [f"{leaf} = {_short(texts.column(leaf.column)[0].as_py())}" for leaf in each.leaves[:3]]
     reason = str(error)
     for leaf in each.leaves:
         reason = reason.replace(leaf.column, str(leaf))
-    expression = each.shown if len(each.shown) <= _SHOWN else f"{each.shown[:_SHOWN]}…"
-    return f"expected a value of {expression}, got {', '.join(shown) or 'none'}: {reason}"
+    return f"expected a value of {shortened(each.shown)}, got {', '.join(shown) or 'none'}: {reason}"
+
+
+def _short(text: str | None) -> str:
+    shown = json.dumps(text, ensure_ascii=False)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
