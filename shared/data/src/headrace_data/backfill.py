@@ -172,7 +172,7 @@ class Backfill:
         """Return the rows that may be learned from; count the others, and keep the first of them."""
         numbers = np.asarray(rows.numbers, np.int64)
         places = np.full(len(numbers), source.number)
-        checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s)
+        checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s, rows.messages)
         cleaned = clean(checked.batch, self._pipeline, self._seen)
         self._seen.commit()
         self._masked.update(checked.masked)

@@ -146,7 +146,9 @@ class Rebuild:
                 self._beat()
                 numbers = np.asarray(rows.numbers, np.int64)
                 partitions = np.full(len(numbers), source.partition)
-                checked = self._checker.check(rows.values, partitions, numbers, None, rows.times, self._now_s)
+                checked = self._checker.check(
+                    rows.values, partitions, numbers, None, rows.times, self._now_s, rows.messages
+                )
                 cleaned = clean(checked.batch, self._pipeline, seen)
                 seen.commit()
                 masked.update(checked.masked)

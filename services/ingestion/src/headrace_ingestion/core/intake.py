@@ -163,7 +163,9 @@ class Intake:
         partitions = np.full(len(places), group[0].partition)
         times = message_times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
-        checked = checker.check(values, partitions, offsets, indexes, times, self._clock())
+        # What was pushed came in no message of Kafka.
+        messages = None if numbered else [group[at] for at in places.tolist()]
+        checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         return replace(checked, rejected=sorted(faults, key=lambda fault: fault.position))

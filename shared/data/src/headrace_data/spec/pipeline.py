@@ -176,7 +176,8 @@ class Pipeline(Section):
         """What makes a dataset of records: pipelines with the same one make the same dataset of the same records."""
         time, digests = self.stream.time or "", (self.schema_digest, self.prepare_digest, self.split_digest)
         personal = [sha256_digest(canonical(self.stream.personal.plain()))] if self.stream.personal else []
-        return (self.stream.topic, time, *digests, self.window_digest, *personal)
+        select = [self.stream.select] if self.stream.select else []
+        return (self.stream.topic, time, *digests, self.window_digest, *personal, *select)
 
     @cached_property
     def window_digest(self) -> str:

@@ -112,6 +112,14 @@ class Stream(Section):
         description="What becomes of personal fields before anything of a record is stored. Left out: records are "
         "stored as they come, and dead letters with their bytes. `prepare.clean.personal` masks later, by kind.",
     )
+    select: Annotated[str, pydantic.Field(min_length=1, max_length=65_536)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="How a record becomes the fields of the schema: what stands between SELECT and FROM in SQL (of "
+        "DuckDB), such as `payload.after.id AS id, TRY_CAST(replace(amount, ',', '.') AS DOUBLE) AS amount`. A path "
+        "by itself keeps its value as it is; in an expression it is a text. $key, $headers['name'] and $timestamp are "
+        "of the message. Default: each field is the key of its name.",
+    )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
