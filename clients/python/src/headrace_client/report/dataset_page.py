@@ -71,8 +71,7 @@ def dataset_page(facts: DatasetFacts) -> str:
     if left_out:
         tiles.append(page.Tile("left out", f"{left_out:,}", "training rows that nearly repeat others"))
     if masked := sum(dataset["masked"].values()):
-        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
-        tiles.append(page.Tile("masked", f"{masked:,}", told))
+        tiles.append(page.Tile("masked", f"{masked:,}", page.counts(dataset["masked"])))
     if repeated := dataset["repeated_keys"]:
         tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
     if late := dataset["late_rows"]:
