@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from headrace_data.errors import KeyMissing
-from headrace_data.private import TREATMENTS
+from headrace_data.private import TREATMENTS, withheld
 from headrace_data.private.hash import Hash
 from headrace_data.private.keys import Secret
 from headrace_data.private.tokenize import Tokenize
@@ -118,6 +118,21 @@ def test_a_rejection_tells_nothing_of_the_record() -> None:
     assert {each.rule for each in done.rejected} == {"type", "missing", "json"}
     assert done.rejected[0].reason == "state: expected a value of type int64, got what is withheld"
     assert not any(word in each.reason for each in done.rejected for word in ("ada", "Ada", "7.5"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("x: element 3: expected 0 to 10, got 40.5", "x: element 3: expected 0 to 10, got what is withheld"),
+        ("expected at most 5 bytes, got 7, got 8", "expected at most 5 bytes, got what is withheld"),
+        ("x: no such value 'ada', got another", "x: type; the rest is withheld"),
+        ("ada@example.org: expected a number, got none", "x: type; the rest is withheld"),
+        ("x: expected 'ada', got eve", "x: type; the rest is withheld"),
+        ("Conversion Error: ada", "x: type; the rest is withheld"),
+    ],
+)
+def test_of_a_reason_in_another_form_only_the_rule_is_left(reason: str, told: str) -> None:
+    assert withheld(reason, "type", "x") == told
 
 
 def test_a_letter_holds_what_is_sound_as_it_would_be_stored() -> None:
