@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
+from headrace_data.backfill import Backfill
 from headrace_data.errors import KeyMissing
-from headrace_data.private import TREATMENTS
+from headrace_data.files import rows_of_file
+from headrace_data.history import History
+from headrace_data.manifest import Provenance, SegmentManifest
+from headrace_data.parts import read_part
+from headrace_data.private import TREATMENTS, withheld
 from headrace_data.private.hash import Hash
 from headrace_data.private.keys import Secret
 from headrace_data.private.tokenize import Tokenize
@@ -16,6 +22,8 @@ from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, parse_canon
 from headrace_data.spec.private_fields import Treatment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from .conftest import MemoryStore
 
 KEYS = {"people": b"0123456789abcdef0123456789abcdef\n", "others": b"x" * 32, "short": b"secret"}
 DOCUMENT = """
@@ -120,6 +128,21 @@ def test_a_rejection_tells_nothing_of_the_record() -> None:
     assert not any(word in each.reason for each in done.rejected for word in ("ada", "Ada", "7.5"))
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("x: element 3: expected 0 to 10, got 40.5", "x: element 3: expected 0 to 10, got what is withheld"),
+        ("expected at most 5 bytes, got 7, got 8", "expected at most 5 bytes, got what is withheld"),
+        ("x: no such value 'ada', got another", "x: type; the rest is withheld"),
+        ("ada@example.org: expected a number, got none", "x: type; the rest is withheld"),
+        ("x: expected 'ada', got eve", "x: type; the rest is withheld"),
+        ("Conversion Error: ada", "x: type; the rest is withheld"),
+    ],
+)
+def test_of_a_reason_in_another_form_only_the_rule_is_left(reason: str, told: str) -> None:
+    assert withheld(reason, "type", "x") == told
+
+
 def test_a_letter_holds_what_is_sound_as_it_would_be_stored() -> None:
     told = checker()
     stored = checked(record()).batch.to_pylist()[0]
@@ -175,6 +198,25 @@ def test_specs_without_it_keep_their_digests() -> None:
     assert plain.digest != said.digest
     assert plain.preparation != said.preparation
     assert parse_canonical(said.canonical_json()) == said
+
+
+def test_history_is_treated_as_records_are() -> None:
+    spec, store = pipeline_of(), MemoryStore()
+    lines = b"\n".join([record(), record(call="c-2", minutes="Ada"), record(call="c-3")])
+    done = Backfill(spec, store, History(pipeline="calls"), spec.stream, 2e9, keys=KEYS.__getitem__)
+    source = done.source("old.jsonl", "sha256:" + "ab" * 32)
+    nowhere = Provenance(cluster_id="c", topic="calls", topic_id="", sources=(), clean_ranges=(), rejected={})
+    done.take(source, rows_of_file(io.BytesIO(lines), "jsonl", spec.stream), nowhere)
+    (entry,) = done.history.entries
+    manifest = SegmentManifest.from_json(store.get(entry.manifest))
+    assert manifest.provenance.masked == {"phone": 2}
+    (part,) = manifest.parts
+    rows = read_part(part, spec.stream.fields, store).to_pylist()
+    assert [row["customer"] for row in rows] == checked(record(), record()).batch["customer"].to_pylist()
+    (refused,) = done.refused
+    assert refused.withheld == len(record(call="c-2", minutes="Ada"))
+    assert json.loads(refused.value or b"").keys() == {"call", "customer", "note", "state"}
+    assert done.faults == ["old.jsonl row 1: minutes: expected a value of type float32, got what is withheld"]
 
 
 def test_treatments_of_the_spec_are_those_of_the_table() -> None:

@@ -162,6 +162,20 @@ PERSONAL: Final[Mapping[str, Kind]] = {
         ),
         _as_matched,
     ),
+    "secret": Kind(
+        r"(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_|glpat-|npm_|hf_|xox[abprs]-|sk[-_]|AIza|eyJ",
+        re.compile(
+            r"(?<![\w-])(?=((?:(?:AKIA|ASIA)[0-9A-Z]{16}"
+            r"|gh[pousr]_[A-Za-z0-9]{36,255}"
+            r"|github_pat_[A-Za-z0-9_]{21,254}[A-Za-z0-9]"
+            r"|npm_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,64}"
+            r"|(?:glpat|xox[abprs])-[A-Za-z0-9_-]{10,254}[A-Za-z0-9]"
+            r"|sk_(?:live|test)_[A-Za-z0-9]{16,255}|sk-[A-Za-z0-9_-]{20,254}[A-Za-z0-9]"
+            r"|AIza[A-Za-z0-9_-]{34}[A-Za-z0-9]"
+            r"|eyJ[A-Za-z0-9_-]{8,2048}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,1023}[A-Za-z0-9])(?![\w-])))"
+        ),
+        _as_matched,
+    ),
 }
 """The kinds, in the order in which they are looked for: what is one is no other one."""
 

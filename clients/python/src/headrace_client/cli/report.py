@@ -45,7 +45,6 @@ def report(
     """Write a page with plots: columns, gaps and splits of a dataset; curves, answers and variants of a version."""
     require_new(output, force=force)
     # Imported here: the other commands start faster without them.
-    from headrace_client.report.by_column import letters_of
     from headrace_client.report.dataset_page import dataset_page
     from headrace_client.report.facts import DatasetFacts
     from headrace_client.report.sources import find
@@ -53,10 +52,7 @@ def report(
 
     with RegistryClient(find_addresses().registry) as registry:
         facts = find(registry, name, dataset=dataset)
-    if isinstance(facts, DatasetFacts):
-        with IngestionClient(find_addresses().ingestion, timeout_s=_INGESTION_S) as ingestion:
-            facts = replace(facts, letters=letters_of(ingestion, facts.manifest))
-    text = dataset_page(facts) if isinstance(facts, DatasetFacts) else version_page(facts)
+    text = dataset_page(_with_letters(facts)) if isinstance(facts, DatasetFacts) else version_page(facts)
     path = output or Path(_file_name(facts))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +62,13 @@ def report(
     say(f"wrote {path} ({len(text.encode()) / 1024:.0f} KiB): it loads nothing, so it can be kept and sent")
     if open_ and not webbrowser.open(path.absolute().as_uri()):
         note("there is no browser to open it with")
+
+
+def _with_letters(facts: DatasetFacts) -> DatasetFacts:
+    from headrace_client.report.by_column import letters_of
+
+    with IngestionClient(find_addresses().ingestion, timeout_s=_INGESTION_S) as ingestion:
+        return replace(facts, letters=letters_of(ingestion, facts.manifest))
 
 
 def _file_name(facts: DatasetFacts | VersionFacts) -> str:

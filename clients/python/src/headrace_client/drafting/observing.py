@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final, Literal
 
@@ -156,16 +156,9 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
     kept = [value for value, one in zip(values, forms, strict=True) if one == form]
     if form[0] != "number":
         element: Element = "string" if form[0] == "text" else "bool"
-        return Observed(
-            name,
-            len(found),
-            element,
-            missing=missing,
-            odd=odd,
-            values=_counted(kept),
-            different=len(set(kept)),
-            personal=found_in(pa.array(kept, pa.string())) if element == "string" and not form[1] else {},
-        )
+        told = Observed(name, len(found), element, missing=missing, odd=odd, values=_counted(kept))
+        personal = found_in(pa.array(kept, pa.string())) if element == "string" else {}
+        return replace(told, different=len(set(kept)), personal=personal)
     numbers = list(_flat(kept))
     low, high = min(numbers), max(numbers)
     return Observed(

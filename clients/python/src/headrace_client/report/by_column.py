@@ -72,7 +72,7 @@ def _note(facts: DatasetFacts) -> Html:
 
 
 def _told(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda each: -each[1]))
+    return page.counts(dict(sorted(counts.items(), key=lambda each: -each[1])))
 
 
 def _share(count: int, total: int) -> str:

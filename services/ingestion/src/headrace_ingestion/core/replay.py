@@ -16,7 +16,6 @@ from headrace_runtime.errors import InvalidInput
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD, StoredLetter
-from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
@@ -157,16 +156,9 @@ def plan(
         return Plan(stored, Outcome.REPEATED)
     if stored.letter.rule == DELETED_UNREAD:
         return Plan(stored, Outcome.REJECTED, f"expected a record, got none: {stored.letter.reason}")
-    if original is None and stored.is_cut:
-        # A part of a record is none: it stays where it is.
-        held = len(stored.letter.value or b"")
-        reason = f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"
+    if original is None and (reason := _lacks(stored)):
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
-    if original is None and letter.withheld:
-        there = "it was pushed" if letter.topic == PUSH_ACCEPTED.name else f"{letter.topic} has it no longer"
-        reason = f"expected the record, which the letter withholds as it has personal fields: {there}"
-        return Plan(stored, Outcome.REJECTED, reason)
     value = letter.value if original is None else original
     # Letters of before times were kept say only when they were written, which was soon after.
     timestamp_ms = letter.timestamp_ms or stored.time_ms
@@ -185,6 +177,19 @@ def _is_row(stored: StoredLetter, pipeline: Pipeline) -> bool:
     if pipeline.stream.format_kind == "json" or stored.letter.stage == STAGES[0]:
         return False
     return bool(_document(stored.letter.value))
+
+
+def _lacks(stored: StoredLetter) -> str:
+    """Return what a letter does not hold of its record, without which there is none to send; empty when it has all."""
+    letter = stored.letter
+    if letter.withheld:
+        # No producers' topic is called so.
+        there = "it was pushed" if letter.topic.startswith("headrace.") else f"{letter.topic} has it no longer"
+        return f"expected the record, which the letter withholds as it has personal fields: {there}"
+    if stored.is_cut:
+        held = len(letter.value or b"")
+        return f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"
+    return ""
 
 
 def dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,13 +25,19 @@ __all__ = ["TREATMENTS", "Keys", "PrivateFields", "no_keys", "withheld"]
 TREATMENTS: Final[Mapping[str, Callable[[Secret], Treatment]]] = {"mask": Mask, "hash": Hash, "tokenize": Tokenize}
 """What changes a field's texts. A field that is dropped has none: it is in no schema."""
 _GOT: Final = ", got "
+_EXPECTED: Final = re.compile(r"(?:element \d+: |timestamp of the message: )?expected [^'\"]*")
 _Rejection = TypeVar("_Rejection", bound=Any)
 
 
 def withheld(reason: str, rule: str, field: str = "") -> str:
-    """Return a reason without what came, which may be personal: up to what was expected."""
+    """Return a reason without what came, which may be personal: up to what was expected.
+
+    Of a reason in another form, which may quote anything anywhere, only the rule is left.
+    """
     expected, got, _ = reason.partition(_GOT)
-    return f"{expected}{_GOT}what is withheld" if got else f"{field or 'record'}: {rule}; the rest is withheld"
+    if got and _EXPECTED.fullmatch(expected.removeprefix(f"{field}: ")):
+        return f"{expected}{_GOT}what is withheld"
+    return f"{field or 'record'}: {rule}; the rest is withheld"
 
 
 class PrivateFields:
