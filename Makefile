@@ -35,7 +35,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -65,6 +65,10 @@ test-lm: $(READY) ## Take a language model of 135 million parameters along (fetc
 test-upstream: $(READY) ## Put replicas before a real vLLM, which is killed and changed (fetches 2 GB once; ONLY=name of a test)
 	@$(BIN)/python scripts/upstream.py
 	@$(BIN)/pytest tests/upstream --override-ini python_files="check_*.py" -s $(if $(ONLY),-k "$(ONLY)")
+
+test-formats: $(READY) ## Fuzz formats, and read foreign producers' records by a real schema registry (fetches 0.1 GB once; ONLY=name of a test)
+	@$(BIN)/python scripts/formats.py
+	@$(BIN)/pytest tests/formats --override-ini python_files="check_*.py" -s $(if $(ONLY),-k "$(ONLY)")
 
 coverage: $(READY) ## Run the unit tests and list the lines that none of them reached
 	@$(BIN)/pytest --numprocesses 2 -m "$(UNIT)" --cov --cov-report term-missing:skip-covered

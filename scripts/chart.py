@@ -60,6 +60,8 @@ GOVERNED = frozenset(
         "pods_template",
         "redis_url",
         "rest_address",
+        "schema_registry_hosts",
+        "schema_registry_keys_dir",
         "store_url",
         "telemetry_dir",
         "upstream_adapters_dir",

@@ -25,6 +25,7 @@ PROGRAMS_OF_TESTS = (
     "tests/days",
     "tests/families",
     "tests/foreign",
+    "tests/formats",
     "tests/images",
     "tests/lm",
     "tests/siege",

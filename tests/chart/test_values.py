@@ -150,6 +150,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "upstream.vllm.nodes: expected a divisor of tensorParallel times pipelineParallel (1), got 2",
     ),
     ({"upstream": {"vllm": {"enabled": True, "model": "m", "key": "k"}}}, "upstream.keysSecret: expected the secret"),
+    ({"schemaRegistries": {"hosts": ["https://schemas"]}}, "schemaRegistries.hosts: expected host:port, got"),
     (service("inference", settings={"upstream_hosts": "a:1"}), "additional properties 'upstream_hosts' not allowed"),
 ]  # fmt: skip
 

@@ -273,8 +273,8 @@ def test_the_pipeline_is_named_after_its_topic(topic: str, name: str) -> None:
     [
         ([], "got no record"),
         ([None, b""], "without a value"),
-        ([b"\x00\x00\x00\x00\x01Avro"], "begins like Avro"),
-        ([b"1,2,3"], "expected JSON objects in topic 't', got b'1,2,3'"),
+        ([b"\x00\x00\x00\x00\x01Avro"], "it begins like a record with a schema registry"),
+        ([b"1,2,3"], "expected JSON objects in topic 't', got b'1,2,3'; records in Avro, Protobuf or CSV need"),
         (encoded([{"x": n, "id": n} for n in range(9)]), "beside the label 'x', got 'id': the id"),
         (
             encoded([{"x": n, "id": n, "tags": ["a"]} for n in range(9)]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from headrace_data.formats import Undecodable, decoder_of
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.schemas import Schema, SchemaInvalid
+from headrace_data.records import RecordChecker
 from headrace_data.rejections import Rejection
 from headrace_data.spec import SpecInvalid, load_pipeline
 
@@ -200,3 +202,10 @@ def test_a_registry_that_is_away_is_nobody_elses_fault() -> None:
 
     with pytest.raises(ConnectionError):
         decode(Away({}), framed(1, b"x"))
+
+
+def test_a_number_that_is_none_is_rejected_without_a_warning() -> None:
+    signalling = WRITE(ROWS[0]).replace(struct.pack("<d", 1.5), b"\1\0\0\0\0\0\xf0\x7f")
+    pipeline = load_pipeline(DOCUMENT.format(format=SAMPLES["avro"].format))
+    checked = RecordChecker(pipeline.stream).check([signalling, WRITE(ROWS[1])], [0, 0], [0, 1])
+    assert [(each.position, each.rule, each.field) for each in checked.rejected] == [(0, "overflow", "amount")]

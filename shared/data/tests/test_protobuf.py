@@ -48,7 +48,7 @@ message Rich {
   Rich next = 16;
 }
 """
-EMPTY = {
+EMPTY: dict[str, Any] = {
     "large": 0, "maybe": None, "raw": "", "colour": "NONE", "list": [], "raws": [], "map": {}, "inners": {},
     "inner": None, "text": None, "flag": None, "at": None, "took": None, "wrapped": None, "more": None, "next": None,
 }  # fmt: skip
@@ -93,7 +93,9 @@ def test_what_was_not_sent_is_its_default_or_missing() -> None:
 def test_what_becomes_of_a_type(field: str, sent: Any, expected: Any) -> None:
     if isinstance(sent, Message):
         # The message is of this process's pool, the field of one of its own.
-        made = GetMessageClass(rich().DESCRIPTOR.fields_by_name[field].message_type)
+        kind = rich().DESCRIPTOR.fields_by_name[field].message_type
+        assert kind is not None
+        made = GetMessageClass(kind)
         sent = made.FromString(sent.SerializeToString())
     assert read(**{field: sent}) == {**EMPTY, field: expected}
 

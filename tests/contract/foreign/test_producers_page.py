@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import uuid
@@ -55,25 +55,41 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def check_arrived(broker: Platform, topic: str, name: str) -> None:
-    """Check that one record came, with its key, and that the example's schema takes it."""
+def check_arrived(broker: Platform, topic: str, name: str, told: str = "json") -> None:
+    """Check that one record came, with its key, and that the example's schema takes it in this format."""
     with LogReader(settings(broker), "test") as reader:
         places = reader.partitions(topic)
         reader.start_at(dict.fromkeys(places))
         (record,) = [record for records in reader.read_to(reader.ends(places)) for record in records]
-    assert (record.key, json.loads(record.value or b"")["id"]) == (name.encode(), name)
-    pipeline = load_pipeline((ROOT / "examples" / "digits" / "pipeline.yaml").read_bytes())
+    document = (ROOT / "examples" / "digits" / "pipeline.yaml").read_text()
+    pipeline = load_pipeline(document.replace("  format: json\n", f"  format: {told}\n"))
     checked = RecordChecker(pipeline.stream).check([record.value], [0], [0], None)
-    assert (len(checked.batch), checked.rejected) == (1, [])
+    assert (record.key, checked.rejected) == (name.encode(), [])
+    assert checked.batch.column("id").to_pylist() == [name]
 
 
 def test_kafka_python(broker: Platform, topic: str) -> None:
-    run(sys.executable, "-c", snippet("python", "kafka-python", broker, topic))
+    run(sys.executable, "-c", snippet("python", "# kafka-python", broker, topic))
     check_arrived(broker, topic, "scan-1")
 
 
+def test_csv(broker: Platform, topic: str) -> None:
+    run(sys.executable, "-c", snippet("python", "# CSV with kafka-python", broker, topic))
+    check_arrived(broker, topic, "scan-6", "csv")
+
+
+def test_the_schema_on_the_page_is_read() -> None:
+    (told,) = re.findall(r"```yaml\n(stream:\n  topic: digits\n  format:\n.*?)```", PAGE, re.DOTALL)
+    document = (ROOT / "examples" / "digits" / "pipeline.yaml").read_text()
+    head, _, tail = document.partition("stream:\n")
+    pipeline = load_pipeline(head + told + "  key: id\n" + tail[tail.index("  schema:") :])
+    value = b"\x0a\1a\x12\1a\x1a\x80\4" + struct.pack("<64d", *range(64)) + b"\x20\3"
+    checked = RecordChecker(pipeline.stream).check([value], [0], [0], None)
+    assert [(row["id"], row["digit"], row["pixels"][9]) for row in checked.batch.to_pylist()] == [("a", 3, 9)]
+
+
 def test_confluent_kafka(broker: Platform, topic: str, foreign_python: str) -> None:
-    run(foreign_python, "-c", snippet("python", "confluent-kafka", broker, topic))
+    run(foreign_python, "-c", snippet("python", "# confluent-kafka\n", broker, topic))
     check_arrived(broker, topic, "scan-2")
 
 

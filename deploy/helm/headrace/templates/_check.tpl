@@ -4,6 +4,7 @@
 {{- include "headrace.checkKafka" .Values.kafka -}}
 {{- include "headrace.checkStore" .Values.store -}}
 {{- include "headrace.checkUpstream" . -}}
+{{- include "headrace.checkRegistries" . -}}
 {{- if .Values.networkPolicy.enabled -}}
 {{- include "headrace.checkPorts" . -}}
 {{- end -}}

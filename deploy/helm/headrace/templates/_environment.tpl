@@ -102,6 +102,9 @@
 {{- if dig "pods" "enabled" false .values }}
 {{ include "headrace.podsEnvironment" .values.pods }}
 {{- end }}
+{{- with include "headrace.registriesEnvironment" . | trim }}
+{{ . }}
+{{- end }}
 {{- if eq .component "inference" }}
 {{- with include "headrace.upstreamEnvironment" .root | trim }}
 {{ . }}

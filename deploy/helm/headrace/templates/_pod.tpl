@@ -202,6 +202,9 @@ spec:
         {{- if $pods }}
         {{- include "headrace.podsMounts" .root | nindent 8 }}
         {{- end }}
+        {{- with include "headrace.registriesMounts" . | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- if eq .component "inference" }}
         {{- with include "headrace.upstreamMounts" .root | trim }}
         {{- . | nindent 8 }}
@@ -248,6 +251,9 @@ spec:
     {{- end }}
     {{- if $pods }}
     {{- include "headrace.podsVolumes" .root | nindent 4 }}
+    {{- end }}
+    {{- with include "headrace.registriesVolumes" . | trim }}
+    {{- . | nindent 4 }}
     {{- end }}
     {{- if eq .component "inference" }}
     {{- with include "headrace.upstreamVolumes" .root | trim }}

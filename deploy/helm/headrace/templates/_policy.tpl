@@ -107,6 +107,9 @@ spec:
     {{- if dig "pods" "enabled" false .values }}
     {{- include "headrace.egress" $policy.kubernetes | nindent 4 }}
     {{- end }}
+    {{- with include "headrace.registriesEgress" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq .component "inference" }}
     {{- with include "headrace.upstreamEgress" .root | trim }}
     {{- . | nindent 4 }}

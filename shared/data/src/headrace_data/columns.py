@@ -115,10 +115,11 @@ class _Numbers:
             return None
 
     def _floats(self, array: npt.NDArray[np.float64]) -> npt.NDArray[np.generic] | None:
-        with np.errstate(over="ignore"):
+        # Formats other than JSON have NaNs that NumPy warns of when it computes with them.
+        with np.errstate(over="ignore", invalid="ignore"):
             rounded = array.astype(self._dtype)
-        # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
-        rounded += 0.0
+            # Adding zero turns -0.0 into 0.0, so that equal values have equal bytes.
+            rounded += 0.0
         sound = np.isfinite(rounded) if self._dtype == np.float32 else np.abs(rounded) <= LARGEST_FLOAT64
         return rounded if sound.all() else None
 

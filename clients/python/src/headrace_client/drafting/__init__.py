@@ -73,9 +73,8 @@ def _described(values: Sequence[bytes | None]) -> str:
     first = next((value for value in values if value), None)
     if first is None:
         return "no record, or records without a value"
-    hint = ""
-    if first[0] == 0:
-        hint = "; it begins like Avro or Protobuf with a schema registry: such topics are written as JSON first"
+    begins = "it begins like a record with a schema registry, and " if first[0] == 0 else ""
+    hint = f"; {begins}records in Avro, Protobuf or CSV need a pipeline that is written by hand, with stream.format"
     return f"{first[:_SHOWN_BYTES]!r}{'…' if len(first) > _SHOWN_BYTES else ''}{hint}"
 
 

@@ -35,6 +35,11 @@ _MOST_VALUES: Final = 200_000
 """Numbers of a feature that are counted; of arrays there are many in each row."""
 RULES: Final = {
     "json": "the bytes are no JSON object",
+    "avro": "the bytes are no record of their schema in Avro",
+    "protobuf": "the bytes are no message of their schema in Protobuf",
+    "csv": "the bytes are no row of CSV with these columns",
+    "text": "the bytes are no text in UTF-8",
+    "schema": "the schema that the record names is not known, or cannot be read with",
     "missing": "a field that must be there is not",
     "type": "a value has another type than the schema says",
     "shape": "an array has another shape than the schema says",

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import orjson
@@ -40,7 +40,7 @@ def compile_avro(schema: Schema) -> Read:
     def read(value: bytes) -> dict[str, Any]:
         data = BytesIO(value)
         try:
-            row: Any = fastavro.schemaless_reader(data, record, None)
+            row = cast("dict[str, Any]", fastavro.schemaless_reader(data, record, None))
         except MemoryError:
             raise
         except Exception as error:

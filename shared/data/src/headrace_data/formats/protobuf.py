@@ -156,13 +156,13 @@ class _Rows:
     def _plain(self, field: FieldDescriptor) -> Plain | None:
         """Return what makes a value plain; None where it is."""
         kind = field.message_type
-        if _is_map(field):
+        if kind is not None and _is_map(field):
             return self._plain(kind.fields_by_name["value"])
         if kind is not None:
             return _KNOWN.get(kind.full_name) or self.of(kind)
         if field.type == field.TYPE_BYTES:
             return _base64
-        if field.type == field.TYPE_ENUM:
+        if field.enum_type is not None:
             names = {number: each.name for number, each in field.enum_type.values_by_number.items()}
             return lambda number: names.get(number, number)
         return None
