@@ -49,7 +49,7 @@ def main(broker: str, topic: str, name: str, group: str) -> None:
         partial(GroupConsumer, settings, group=group, topics=[topic], instance="0", max_records=settings.poll_records),
         partial(TransactionalProducer, settings, group),
         counted,
-        suspects=IntakeSuspects(intake),
+        suspects=IntakeSuspects(intake, settings.registry_access),
     )
     settle()
     started = (time.perf_counter(), time.process_time())

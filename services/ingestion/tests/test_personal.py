@@ -17,6 +17,7 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.key_files import KeyFolder
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
+from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.stream.dead_letters import StoredLetter, read_letter
 
 from .conftest import DOCUMENT
@@ -108,7 +109,7 @@ def test_without_its_key_nothing_is_taken(door: Intake) -> None:
 
 
 def test_records_are_tried_elsewhere_with_the_same_key(door: Intake) -> None:
-    trial = open_trial(door)
+    trial = open_trial(door, RegistryAccess())
     try:
         told: Callable[..., Any] = attempt(trial._setup)
         assert told([Record("meters", 0, 0, None, sent())], None)

@@ -79,10 +79,8 @@ class Backfill:
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
-        `schemas` are those that its records name, where they do.
-
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
-        `keys` has the key of personal fields.
+        `keys` has the key of personal fields, `schemas` are those that its records name, where they do.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -100,12 +98,8 @@ class Backfill:
         self._beat = beat
         self._is_json = stream.format_kind == "json"
         self._checker = RecordChecker(stream, keys, schemas)
-        rules = pipeline.prepare.clean
-        self._seen = SeenKeys(rules.remembered or 1)
-        is_timed = (
-            rules.duplicates == "drop" and pipeline.stream.key_field and not isinstance(rules.duplicate_window, int)
-        )
-        self._timed = TimedKeys(round(rules.duplicate_window * 1_000_000)) if is_timed else None
+        self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
+        self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
         self._masked: Counter[str] = Counter()
         """What was masked in the texts of the segment that is written, by kind."""
@@ -239,6 +233,14 @@ class Backfill:
         self.history = self.history.and_backfilled(entry)
         self.fresh[entry.segment_id] = segment.sketch
         self.rows += entry.rows
+
+
+def _timed_keys(pipeline: Pipeline) -> TimedKeys | None:
+    """Return what remembers keys for a time; None where keys are remembered by their number, or not at all."""
+    rules = pipeline.prepare.clean
+    if rules.duplicates != "drop" or not pipeline.stream.key_field or isinstance(rules.duplicate_window, int):
+        return None
+    return TimedKeys(round(rules.duplicate_window * 1_000_000))
 
 
 def _placed(fault: Rejection, batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> tuple[Rejection, int | None]:

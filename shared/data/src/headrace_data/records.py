@@ -101,18 +101,16 @@ class RecordChecker:
     ) -> Checked:
         """Check records in the format of the stream; None is a message without a value.
 
-        Personal fields come out treated.
-
-        `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. `times` say
-        when what they tell of happened, unless the stream names a field that does. `now_s` is the clock (seconds since
-        1970) that no time may be far ahead of; without it any may. `messages` are what a SELECT may read beside the
-        records; None where they came in none. Raises ValueError when lengths differ, SelectTooSlow, and what says that
+        Personal fields come out treated. `partitions`, `offsets` and `indexes` say where each record came from; without
+        `indexes` all are 0. `times` say when what they tell of happened, unless the stream names a field that does.
+        `now_s` is the clock (seconds since 1970) that no time may be far ahead of; without it any may. `messages` are
+        what a SELECT may read beside the records; None where they came in none. Raises ValueError when lengths differ, SelectTooSlow, and what says that
         a key is not there. A bad record never stops the good ones.
         """
         indexes = [0] * len(values) if indexes is None else indexes
         times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
-        if not len(values) == len(partitions) == len(offsets) == len(indexes) == len(times):
-            lengths = [len(values), len(partitions), len(offsets), len(indexes), len(times)]
+        lengths = [len(each) for each in (values, partitions, offsets, indexes, times)]
+        if len(set(lengths)) > 1:
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
         rejected: list[Rejection] = []
         unread: Counter[str] = Counter()
