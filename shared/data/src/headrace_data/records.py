@@ -104,8 +104,9 @@ class RecordChecker:
         Personal fields come out treated. `partitions`, `offsets` and `indexes` say where each record came from; without
         `indexes` all are 0. `times` say when what they tell of happened, unless the stream names a field that does.
         `now_s` is the clock (seconds since 1970) that no time may be far ahead of; without it any may. `messages` are
-        what a SELECT may read beside the records; None where they came in none. Raises ValueError when lengths differ, SelectTooSlow, and what says that
-        a key is not there. A bad record never stops the good ones.
+        what a SELECT may read beside the records; None where they came in none. A bad record never stops the good ones.
+
+        Raises ValueError when lengths differ, SelectTooSlow, and what says that a key is not there.
         """
         indexes = [0] * len(values) if indexes is None else indexes
         times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
