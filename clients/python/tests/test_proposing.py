@@ -169,3 +169,17 @@ def test_what_a_cleaning_rule_dropped_is_kept_by_another() -> None:
         Proposal(("prepare.clean.personal.email: mask",), None, 0),
         None,
     ]
+
+
+def test_of_records_that_are_withheld_nothing_is_tried() -> None:
+    spec, (letter,) = rejected({"amount": ...})
+    spec["stream"]["personal"] = {"key": "people", "fields": {"id": "hash"}}
+    letter.withheld, letter.value = True, b"{}"
+    (group,) = grouped([letter])
+    told = proposal(group, spec)
+    assert told is not None
+    assert (told.accepts, told.tried) == (None, 0)
+    assert "stream.schema.amount.nullable: true" in told.changes
+    letter.withheld, letter.value = False, json.dumps(GOOD | {"amount": None}).encode()
+    (group,) = grouped([letter])
+    assert proposal(group, spec) == Proposal(told.changes, 1, 1)

@@ -221,3 +221,17 @@ def test_history_is_treated_as_records_are() -> None:
 
 def test_treatments_of_the_spec_are_those_of_the_table() -> None:
     assert {*TREATMENTS, "drop"} == set(Treatment.__args__)  # type: ignore[attr-defined]
+
+
+def test_what_a_select_makes_is_treated_and_what_it_read_is_told_to_nobody() -> None:
+    select = 'select: "payload.who AS customer, call, note, TRY_CAST(m AS FLOAT) AS minutes, CAST(state AS BIGINT) + 1 AS state"'
+    of = RecordChecker(pipeline_of(f"{PERSONAL}\n  {select}").stream, KEYS.__getitem__)
+    plain = {"payload": {"who": "Ada"}, "call": "c-1", "note": "ada@example.org", "m": "3.5", "state": 1}
+    done = checked(json.dumps(plain).encode(), of=of)
+    (row,) = done.batch.to_pylist()
+    assert (row["note"], row["minutes"], row["state"]) == ("[email]", 3.5, 2)
+    assert row["customer"] == checked(record(customer="Ada")).batch["customer"][0].as_py()
+    faulty = json.dumps(plain | {"state": "ada@example.org", "customer": "Ada"}).encode()
+    (rejection,) = checked(faulty, of=of).rejected
+    letter = of.letter(faulty)
+    assert "ada" not in f"{rejection.reason} {letter!r}".lower()

@@ -42,7 +42,7 @@ class Group:
     """The first of them."""
     letters: int = 0
     values: list[bytes] = dataclasses.field(default_factory=list)
-    """The records of the first ones."""
+    """The records of the first ones, as far as their letters hold them."""
 
     def found(self) -> list[Any]:
         """Return what these records have for the field; None where they have nothing."""
@@ -88,7 +88,8 @@ def grouped(letters: Iterable[messages.DeadLetter]) -> list[Group]:
         key = letter.stage, letter.rule, letter.field
         group = found.setdefault(key, Group(*key, letter))
         group.letters += 1
-        if len(group.values) < MOST_TRIED:
+        # What is withheld is no record that could be tried.
+        if len(group.values) < MOST_TRIED and not letter.withheld:
             group.values.append(letter.value)
     return sorted(found.values(), key=lambda group: -group.letters)
 
@@ -101,7 +102,7 @@ def proposal(group: Group, spec: Spec) -> Proposal | None:
     draft = _Draft(deepcopy(spec))
     if not _RULES[group.rule](group, draft) or not draft.changes:
         return None
-    if group.rule in _UNTOLD:
+    if group.rule in _UNTOLD or not group.values:
         return Proposal(tuple(draft.changes), None, 0)
     accepts = _accepted(draft.spec, group.values)
     return Proposal(tuple(draft.changes), accepts, len(group.values)) if accepts != 0 else None
@@ -113,8 +114,10 @@ def _accepted(spec: Spec, values: Sequence[bytes]) -> int | None:
     from headrace_data.records import RecordChecker
     from headrace_data.spec import SpecInvalid, parse_canonical
 
+    # Personal fields need a key that is not here, and are sound or not whatever becomes of them.
+    stream = {key: value for key, value in spec["stream"].items() if key != "personal"}
     try:
-        pipeline = parse_canonical(json.dumps(spec).encode())
+        pipeline = parse_canonical(json.dumps({**spec, "stream": stream}).encode())
         batch = RecordChecker(pipeline.stream).check(values, [0] * len(values), range(len(values))).batch
     except SpecInvalid:
         return None if "select" in spec["stream"] else 0

@@ -104,12 +104,9 @@ class Intake:
         """Whether a dead letter holds no more of a record than `letter` returns."""
         return self._checker.withholds
 
-    def letter(self, record: Record, rejection: Rejection) -> bytes | None:
-        """Return what a dead letter may hold of a record with personal fields; None where that is nothing.
-
-        What is too large, or what a process has died of, is not looked into.
-        """
-        return None if rejection.rule in (OVERSIZED, CRASH) else self._checker.letter(record.value)
+    def letter(self, record: Record) -> bytes | None:
+        """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
+        return self._checker.letter(record.value)
 
     def take(self, records: Sequence[Record], *, numbered: bool = False, as_rows: bool = False) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.

@@ -105,27 +105,29 @@ def needs_original(stored: StoredLetter) -> bool:
     return stored.letter.stage == STAGES[1] or stored.is_cut or stored.letter.withheld
 
 
-def is_original(value: bytes | None, stored: StoredLetter) -> bool:
-    """Tell whether bytes found at the letter's origin are the record that the letter holds.
+def is_original(sent: Record | None, stored: StoredLetter, intake: Intake) -> bool:
+    """Tell whether what is found at the letter's origin is the record that the letter holds.
 
     A topic that was made anew under the same name holds others there. Numbers are left out of the comparison, because
-    a row holds them rounded to their types. Of a record with personal fields only its size and whole numbers are
-    compared, as its texts may be other ones in the letter.
+    a row holds them rounded to their types. Of a record with personal fields only its size and the whole numbers that a
+    letter would have of it now are compared, as its texts may be treated in another way.
     """
-    if value is None:
+    if sent is None or sent.value is None:
         return False
-    if stored.letter.withheld:
-        of_later = stored.letter.stage == STAGES[1]
-        return (of_later or len(value) == stored.value_bytes) and _agree(value, stored.letter.value, int)
-    if stored.letter.stage != STAGES[1]:
-        return len(value) == stored.value_bytes and value.startswith(stored.letter.value or b"")
-    return bool(_document(value)) and _agree(value, stored.letter.value, str | int)
+    letter, value = stored.letter, sent.value
+    if letter.withheld:
+        same_size = letter.stage == STAGES[1] or len(value) == stored.value_bytes
+        held = _of_type(letter.value, int)
+        now = _of_type(intake.letter(sent), int) if same_size and held else {}
+        return same_size and all(now[name] == held[name] for name in held.keys() & now.keys())
+    if letter.stage != STAGES[1]:
+        return len(value) == stored.value_bytes and value.startswith(letter.value or b"")
+    found, exact = _document(value), _of_type(letter.value, str | int)
+    return bool(found) and all(found.get(name) == item for name, item in exact.items())
 
 
-def _agree(value: bytes, held: bytes | None, exact: type | UnionType) -> bool:
-    """Tell whether a record has the values of some types that a letter holds."""
-    sent = _document(value)
-    return all(sent.get(name) == item for name, item in _document(held).items() if isinstance(item, exact))
+def _of_type(value: bytes | None, exact: type | UnionType) -> dict[str, object]:
+    return {name: item for name, item in _document(value).items() if isinstance(item, exact)}
 
 
 def _document(value: bytes | None) -> dict[str, object]:
@@ -138,7 +140,7 @@ def _document(value: bytes | None) -> dict[str, object]:
 
 def plan(
     stored: StoredLetter,
-    original: bytes | None,
+    original: Record | None,
     intake: Intake,
     *,
     known: bool,
@@ -159,10 +161,11 @@ def plan(
     if original is None and (reason := _lacks(stored)):
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
-    value = letter.value if original is None else original
     # Letters of before times were kept say only when they were written, which was soon after.
     timestamp_ms = letter.timestamp_ms or stored.time_ms
-    record = Record("", -1, 0, letter.key, value, letter.headers, timestamp_ms)
+    # A letter may lack the message's own key and headers, which tell of some records how they are read.
+    key, value, headers = original[3:6] if original else (letter.key, letter.value, letter.headers)
+    record = Record("", -1, 0, key, value, headers, timestamp_ms)
     if letter.rule == CRASH and (death := dies(record)):
         return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
     taken = intake.take([record], as_rows=original is None and _is_row(stored, intake.pipeline))

@@ -10,11 +10,12 @@ from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_data.batches import to_ipc
 from headrace_data.records import Rejection
 from headrace_runtime.kafka.envelopes import event_headers
+from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.record_topics import raw_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
 
-from headrace_ingestion.core.intake import Batch, Intake, TimeSource
+from headrace_ingestion.core.intake import OVERSIZED, Batch, Intake, TimeSource
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
@@ -79,7 +80,8 @@ def dead_letter(record: Record, rejection: Rejection, topic: str, intake: Intake
     return replace(
         letter,
         key=None,
-        value=intake.letter(record, rejection),
+        # What is too large, or what a process has died of, is not looked into.
+        value=None if rejection.rule in (OVERSIZED, CRASH) else intake.letter(record),
         headers=[(name, value) for name, value in record.headers if name == TRACE],
         withheld=True,
         value_bytes=len(record.value or b""),
