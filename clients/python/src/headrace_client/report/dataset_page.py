@@ -86,6 +86,9 @@ def dataset_page(facts: DatasetFacts) -> str:
     if alike := _alike(facts):
         lead = "Texts that differ by blanks, case or hidden characters only, and are told apart all the same."
         parts.insert(1, ("Nearly alike", lead, alike))
+    if leaked := _leaked(dataset):
+        lead = "Training rows that validation or test has, too: measures promise more than they would without them."
+        parts.insert(1, ("Leaks", lead, leaked))
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
     lead = joined(
         f"Frozen {moment(dataset['freeze_time'])} from topic ",
@@ -258,6 +261,13 @@ def _alike(facts: DatasetFacts) -> Html | None:
     if not rows:
         return None
     return page.cards(page.card("By field", page.table(["field", "values"], rows), wide=True))
+
+
+def _leaked(dataset: View) -> Html | None:
+    """Return the first training rows that are held out, too; None when there is none, or nobody looked."""
+    pairs = [example.partition(" as ") for example in (dataset["leaks"] or {}).get("examples", ())]
+    rows = [[row, twin or "one that it nearly repeats"] for row, _, twin in pairs]
+    return page.cards(page.card("The first", page.table(["taught", "held out"], rows), wide=True)) if rows else None
 
 
 def _unit(field: Field) -> str:
