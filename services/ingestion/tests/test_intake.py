@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_runtime.records import Record
 from hypothesis import given, settings
@@ -67,3 +68,45 @@ def test_batches_cover_each_offset_once_and_keep_every_record(
     assert [row["_offset"] for row in rows] == [record.offset for record, ok in zip(records, fine, strict=True) if ok]
     assert all(batch.start <= row["_offset"] < batch.end for batch in taken.batches for row in batch.rows.to_pylist())
     assert len(taken.rejected) == fine.count(False) == sum(sum(batch.rejected.values()) for batch in taken.batches)
+
+
+LARGE = """
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: large}
+stream:
+  topic: large
+  schema:
+    - {name: id, type: string, role: id}
+    - {name: xs, type: float64, shape: [1048576], role: feature, nullable: true}
+    - {name: state, type: int64, role: label}
+prepare: {}
+train: {network: {kind: mlp, hidden: [4]}}
+"""
+
+
+def test_a_row_that_no_message_can_hold_is_rejected_and_stops_no_other() -> None:
+    intake = Intake(load_pipeline(LARGE), 900_000, 3_000_000)
+    large = b'{"id": "b", "state": 1, "xs": [0' + b",0" * (2**20 - 1) + b"]}"
+    values = [b"{", b'{"id": "c", "state": true}', large, b"x" * 3_000_001]
+    taken = intake.take([Record("large", 0, at, None, value) for at, value in enumerate(values)])
+    assert [(record.offset, fault.rule) for record, fault in taken.rejected] == [
+        (0, "json"),
+        (1, "type"),
+        (2, "oversized"),
+        (3, "oversized"),
+    ]
+    assert "expected a row of at most 7000000 bytes, got 8" in taken.rejected[2][1].reason
+    assert [(batch.start, batch.end, batch.rows.num_rows) for batch in taken.batches] == [(0, 4, 0)]
+
+
+def test_large_texts_side_by_side_are_in_messages_that_can_be_sent(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake()
+    intake.max_record_bytes = 1_500_000
+    values = [b'{"id": "%s", "level": 1, "state": 1}' % (b"x" * (1_400_000 if at < 8 else 3)) for at in range(500)]
+    taken = intake.take([Record("meters", 0, at, None, value) for at, value in enumerate(values)])
+    assert taken.rejected == []
+    assert max(batch.rows.nbytes for batch in taken.batches) < 7_000_000
+    ranges = [(batch.start, batch.end) for batch in taken.batches]
+    assert [start for start, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
+    assert (ranges[-1][1], sum(batch.rows.num_rows for batch in taken.batches)) == (500, 500)

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import fastavro
 import pytest
-from headrace_data.formats import Undecodable, decoder_of
+from headrace_data.decoders import decoder_of
+from headrace_data.formats import Undecodable
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.schemas import Schema, SchemaInvalid
 from headrace_data.records import RecordChecker

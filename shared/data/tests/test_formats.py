@@ -8,13 +8,19 @@ from functools import cache
 from typing import Any
 
 import pytest
-from headrace_data.formats import FORMATS, Decoder, decoder_of
+from headrace_data.backfill import Backfill
+from headrace_data.decoders import decoder_of
+from headrace_data.files import Rows
+from headrace_data.formats import FORMATS, Decoder
+from headrace_data.history import History
+from headrace_data.manifest import Provenance
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline
 from headrace_data.spec.formats import FORMAT_KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from .conftest import MemoryStore
 from .format_samples import DOCUMENT, ROWS, SAMPLES, mutated
 
 GARBAGE = [None, b"", b"\0", b"\0\0\0\0\7", b"\xff\xfe{", b"[1", b'"']
@@ -139,3 +145,16 @@ def test_a_spec_without_a_format_keeps_its_digest() -> None:
     text = DOCUMENT.format(format="json")
     assert load_pipeline(text).digest == load_pipeline(text.replace("  format: json\n", "")).digest
     assert b'"format":"json"' in load_pipeline(text).canonical_json()
+
+
+@pytest.mark.parametrize("kind", ["csv", "avro framed"])
+def test_a_topic_is_taken_into_a_history_as_its_producers_wrote_it(kind: str) -> None:
+    pipeline = pipeline_of(kind)
+    nowhere = Provenance(cluster_id="c", topic="samples", topic_id="t", sources=(), clean_ranges=(), rejected={})
+    done = Backfill(
+        pipeline, MemoryStore(), History(pipeline="samples"), pipeline.stream, 2e9, schemas=SAMPLES[kind].schemas
+    )
+    values = [*(SAMPLES[kind].write(row) for row in ROWS[:2]), b"\0"]
+    done.take(done.source("before", "sha256:" + "0" * 64), [Rows([0, 1, 2], values)], nowhere)
+    assert (done.rows, dict(done.rejected)) == (2, {kind.split()[0]: 1})
+    assert [refused.value for refused in done.refused] == [b"\0"]

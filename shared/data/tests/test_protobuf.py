@@ -12,7 +12,8 @@ import pytest
 from google.protobuf import descriptor_pb2, duration_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from headrace_data.formats import Undecodable, decoder_of, proto_schemas
+from headrace_data.decoders import decoder_of
+from headrace_data.formats import Undecodable, proto_schemas
 from headrace_data.formats.proto_schemas import file_of
 from headrace_data.formats.protobuf import compile_framed, compile_protobuf
 from headrace_data.formats.schemas import Schema, SchemaInvalid
@@ -93,8 +94,7 @@ def test_what_was_not_sent_is_its_default_or_missing() -> None:
 def test_what_becomes_of_a_type(field: str, sent: Any, expected: Any) -> None:
     if isinstance(sent, Message):
         # The message is of this process's pool, the field of one of its own.
-        kind = rich().DESCRIPTOR.fields_by_name[field].message_type
-        assert kind is not None
+        kind: Any = rich().DESCRIPTOR.fields_by_name[field].message_type
         made = GetMessageClass(kind)
         sent = made.FromString(sent.SerializeToString())
     assert read(**{field: sent}) == {**EMPTY, field: expected}

@@ -24,9 +24,9 @@ class Settings(RegistrySettings, GrpcSettings):
     max_record_bytes: int = Field(
         1_048_576,
         ge=1,
-        # A row may take five times the bytes of its JSON, and has to fit into one message of 8 MiB.
-        le=1_500_000,
-        description="Largest record, in bytes; a larger one is rejected unread.",
+        le=8 * 1024 * 1024,
+        description="Largest record, in bytes; a larger one is rejected unread. So is one whose row takes more than "
+        "7,000,000. The topic has a limit of its own, `max.message.bytes`.",
     )
     personal_keys_dir: Path | None = Field(
         None,

@@ -8,7 +8,7 @@ from functools import partial
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import add_IngestionServiceServicer_to_server
-from headrace_data.formats import schemas_of
+from headrace_data.decoders import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap

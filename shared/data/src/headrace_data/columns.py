@@ -6,7 +6,6 @@ that was refused is then looked at again, which is slow, and names the fault.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,13 +20,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace_data.batches import arrow_type
+from headrace_data.describing import describe
 from headrace_data.spec import Field
 
 LARGEST_FLOAT64: Final = 1e250
 """The largest size of a float64 that is taken: differences and sums of any number of them are finite."""
 LARGEST_SQUARED: Final = 1e100
 """The same where values are squared, for a deviation, or summed up for a mean."""
-_SHOWN: Final = 40
 _NONE: Final[npt.NDArray[np.bool_]] = np.empty(0, dtype=np.bool_)
 
 
@@ -70,16 +69,6 @@ def column_for(field: Field) -> Column:
     if field.type == "string":
         return _TextColumn(field)
     return _ArrayColumn(field) if field.shape else _NumberColumn(field)
-
-
-def describe(value: object) -> str:
-    """Return a JSON value in a few words, for messages."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 class _Numbers:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace_data.batches import FIRST_US, LAST_US, TIME_TYPE
-from headrace_data.columns import Fault, Piece, describe
+from headrace_data.columns import Fault, Piece
+from headrace_data.describing import describe
 
 TIME_RULE: Final = "time"
 """Rule: the field of the event time holds a time."""

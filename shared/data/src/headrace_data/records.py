@@ -24,8 +24,9 @@ import pyarrow.compute as pc
 
 from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
 from headrace_data.columns import Column, Piece
+from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
-from headrace_data.formats import Schemas, decoder_of
+from headrace_data.formats import Schemas
 from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.rejections import Rejection
 from headrace_data.select.projecting import RULE as SELECT

@@ -24,7 +24,9 @@ from headrace_runtime.records import Record
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD
 
 OVERSIZED = "oversized"
-"""Rule: a record is larger than the limit. It is not even parsed."""
+"""Rule: a record is larger than the limit, and not even parsed; or its row is larger than a message may be."""
+MOST_ROW_BYTES = 7_000_000
+"""Most bytes of a row, and of the rows of one message: it has to fit into 8 MiB with its envelope."""
 
 
 class TimeSource(Enum):
@@ -165,7 +167,12 @@ class Intake:
         checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
-        return replace(checked, rejected=sorted(faults, key=lambda fault: fault.position))
+        rows, large = _without_large(checked.batch)
+        if large:
+            # Rows are told by where they came from: rejected records lie between them.
+            kept = np.delete(np.arange(len(group)), [fault.position for fault in faults])
+            faults += [Rejection(int(kept[at]), OVERSIZED, "", reason) for at, reason in large]
+        return replace(checked, batch=rows, rejected=sorted(faults, key=lambda fault: fault.position))
 
 
 def _by_partition(records: Sequence[Record]) -> list[list[Record]]:
@@ -175,11 +182,31 @@ def _by_partition(records: Sequence[Record]) -> list[list[Record]]:
     return list(groups.values())
 
 
+def _without_large(rows: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
+    """Return rows without those that no message can hold, and what is wrong with these, by their places."""
+    if rows.nbytes <= MOST_ROW_BYTES:
+        return rows, []
+    sizes = [rows.slice(at, 1).nbytes for at in range(rows.num_rows)]
+    large = [at for at, size in enumerate(sizes) if size > MOST_ROW_BYTES]
+    kept = rows.take(pa.array(np.delete(np.arange(rows.num_rows), large))) if large else rows
+    return kept, [(at, f"expected a row of at most {MOST_ROW_BYTES} bytes, got {sizes[at]}") for at in large]
+
+
+def _halved(rows: pa.RecordBatch, first: int, last: int) -> list[int]:
+    """Return where pieces of a range of rows begin, each small enough for a message."""
+    if last - first < 2 or rows.slice(first, last - first).nbytes <= MOST_ROW_BYTES:
+        return [first]
+    middle = (first + last) // 2
+    return [*_halved(rows, first, middle), *_halved(rows, middle, last)]
+
+
 def _split(group: Sequence[Record], rows: pa.RecordBatch, rejected: Mapping[str, int], limit: int) -> Iterator[Batch]:
     """Cut rows into batches of about `limit` bytes whose ranges meet without a gap; the last tells of the rejected."""
     pieces = max(1, -(-rows.nbytes // limit))
     size = max(1, -(-rows.num_rows // pieces))
     cuts = [*range(0, rows.num_rows, size), rows.num_rows] if rows.num_rows else [0, 0]
+    # Rows of texts may be of very different sizes.
+    cuts = [*(at for first, last in pairwise(cuts) for at in _halved(rows, first, last)), cuts[-1]]
     offsets = rows.column(OFFSET)
     start, end = group[0].offset, group[-1].offset + 1
     for first, last in pairwise(cuts):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace_data.formats import schemas_of
+from headrace_data.decoders import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.poison.trial_child import Attempt

@@ -16,9 +16,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import backfill_pb2, dataset_pb2
 from headrace_data.backfill import Backfill, Refused
 from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.decoders import schemas_of
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
-from headrace_data.formats import schemas_of
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.private import Keys
@@ -119,7 +119,9 @@ class Backfills:
         stream = self._pipeline.stream
         if wanted.time:
             stream = stream.model_copy(update={"time": wanted.time})
-            stream = stream.of_rows
+        if not wanted.HasField("topic"):
+            # Rows of files are made into JSON, whatever the producers write.
+            stream = stream.in_json
         schemas = schemas_of(stream, self._registries)
         done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas)
         if wanted.HasField("topic"):

@@ -1,9 +1,13 @@
-"""Formats: how the bytes of a message become a row of JSON-like values. One file a format, by the spec's `kind`."""
+"""Formats: how the bytes of a message become a row of JSON-like values. One file a format, by the spec's `kind`.
+
+Nothing here knows the spec: `headrace_data.decoders` makes a decoder of a stream.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.csv_rows import CsvDecoder
@@ -13,66 +17,57 @@ from headrace_data.formats.json_schema import JsonSchemaDecoder
 from headrace_data.formats.protobuf import compile_framed, compile_protobuf
 from headrace_data.formats.schemas import BareDecoder, FramedDecoder, Schema, SchemaInvalid, Schemas
 from headrace_data.formats.text import TextDecoder
-from headrace_data.spec import Stream
-from headrace_data.spec.formats import AvroFormat, CsvFormat, ProtobufFormat, TextFormat
 
-__all__ = ["FORMATS", "Decoded", "Decoder", "Schemas", "Undecodable", "decoder_of", "problem_of", "schemas_of"]
+__all__ = ["FORMATS", "Decoded", "Decoder", "Names", "SchemaInvalid", "Schemas", "Undecodable", "problem_of"]
 
-
-def _names(stream: Stream) -> list[str]:
-    """Return what is read of a record, in order: its fields, and what says when."""
-    return list(dict.fromkeys([*(field.name for field in stream.fields), *([stream.time] if stream.time else [])]))
+Told = Mapping[str, Any]
+"""What a document tells of a format, by its keys, with defaults."""
 
 
-def _csv(stream: Stream, _: Schemas | None) -> Decoder:
-    told = stream.told(CsvFormat)
-    texts = {field.name for field in stream.fields if field.type == "string"}
-    return CsvDecoder(told.columns or _names(stream), texts, told.delimiter, told.quote)
+@dataclass(frozen=True)
+class Names:
+    """What is read of a record."""
+
+    all: Sequence[str]
+    """Names of values, in the order of the schema."""
+    texts: Collection[str]
+    """Those that are texts, whatever they look like."""
 
 
-def _avro(stream: Stream, schemas: Schemas | None) -> Decoder:
-    told = stream.told(AvroFormat)
-    if told.schema_text is None:
+def _csv(told: Told, names: Names, _: Schemas | None) -> Decoder:
+    return CsvDecoder(told.get("columns") or names.all, names.texts, told["delimiter"], told["quote"])
+
+
+def _avro(told: Told, _: Names, schemas: Schemas | None) -> Decoder:
+    if "schema" not in told:
         return FramedDecoder("avro", "AVRO", compile_avro, schemas)
-    return BareDecoder("avro", compile_avro(Schema(told.schema_text)))
+    return BareDecoder("avro", compile_avro(Schema(told["schema"])))
 
 
-def _protobuf(stream: Stream, schemas: Schemas | None) -> Decoder:
-    told = stream.told(ProtobufFormat)
-    if told.schema_text is None:
+def _protobuf(told: Told, _: Names, schemas: Schemas | None) -> Decoder:
+    if "schema" not in told:
         return FramedDecoder("protobuf", "PROTOBUF", compile_framed, schemas)
     # All defaults take no byte.
-    read = compile_protobuf(Schema(told.schema_text), told.message)
-    return BareDecoder("protobuf", read, takes_none=True)
+    return BareDecoder("protobuf", compile_protobuf(Schema(told["schema"]), told.get("message")), takes_none=True)
 
 
-FORMATS: Final[Mapping[str, Callable[[Stream, Schemas | None], Decoder]]] = {
-    "json": lambda stream, _: JsonDecoder(_names(stream)),
-    "json-schema": lambda stream, _: JsonSchemaDecoder(_names(stream)),
+FORMATS: Final[Mapping[str, Callable[[Told, Names, Schemas | None], Decoder]]] = {
+    "json": lambda _told, names, _: JsonDecoder(names.all),
+    "json-schema": lambda _told, names, _: JsonSchemaDecoder(names.all),
     "csv": _csv,
     "avro": _avro,
     "protobuf": _protobuf,
-    "text": lambda stream, _: TextDecoder(stream.told(TextFormat).field),
+    "text": lambda told, _names, _: TextDecoder(told["field"]),
 }
-"""What reads the records of a stream, by the kind of its format."""
-
-
-_PREPARED: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
+"""What reads the records of a stream, by the kind of its format. Raises SchemaInvalid when its own schema is none."""
+_PREPARED: Final[Mapping[str, Callable[[Told], object]]] = {
     "avro": lambda told: compile_avro(Schema(told["schema"])),
     "protobuf": lambda told: compile_protobuf(Schema(told["schema"]), told.get("message")),
 }
 """What looks at the schema in a format, by its kind."""
 
 
-def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
-    """Return what reads the records of a stream, with the schemas that they name where they name any.
-
-    Raises SchemaInvalid when the stream's own schema is none.
-    """
-    return FORMATS[stream.format_kind](stream, schemas)
-
-
-def problem_of(told: Mapping[str, Any]) -> str:
+def problem_of(told: Told) -> str:
     """Return what is wrong with the schema in a format as a document tells it; empty where nothing is known to be."""
     prepare = _PREPARED.get(str(told.get("kind")))
     try:
@@ -84,16 +79,3 @@ def problem_of(told: Mapping[str, Any]) -> str:
         # Who lacks the libraries reads no such records.
         return ""
     return ""
-
-
-class _Registries(Protocol):
-    """What opens schema registries."""
-
-    def open(self, url: str, key: str | None, login: str) -> Schemas:
-        """Return the registry at an address. Raises whatever tells that it may not be asked."""
-
-
-def schemas_of(stream: Stream, registries: _Registries) -> Schemas | None:
-    """Return the schemas that a stream's records name; None when they name none. Raises what `registries` do."""
-    told = stream.registry
-    return None if told is None else registries.open(told.url, told.key, told.login)

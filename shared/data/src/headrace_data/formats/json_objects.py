@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from headrace_data.columns import describe
+from headrace_data.describing import describe
 from headrace_data.formats.decoding import Decoded
 from headrace_data.json_keys import KeyRepeated, repeated_keys
 from headrace_data.rejections import Rejection

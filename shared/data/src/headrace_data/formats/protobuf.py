@@ -114,6 +114,7 @@ def _reader(descriptor: Descriptor) -> Read:
 
     made, name = GetMessageClass(descriptor), descriptor.full_name
     row_of = _Rows().of(descriptor)
+    defaults = row_of(made())
 
     def read(value: bytes) -> dict[str, Any]:
         try:
@@ -125,7 +126,7 @@ def _reader(descriptor: Descriptor) -> Read:
             # Whatever stumbles over such bytes, they are none of the schema.
             raise Undecodable(f"expected a {name} in Protobuf, got bytes that are none: {error}") from error
         # Many bytes can be taken for fields that nobody knows.
-        if not message.ListFields() and len(UnknownFieldSet(message)):
+        if row == defaults and not message.ListFields() and len(UnknownFieldSet(message)):
             raise Undecodable(f"expected a {name} in Protobuf, got bytes with none of its fields")
         return row
 

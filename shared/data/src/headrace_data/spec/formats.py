@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, get_args
 
 import pydantic
@@ -133,7 +134,12 @@ class ProtobufFormat(Section):
         return self
 
 
-_SECTIONS: Final = {"csv": CsvFormat, "text": TextFormat, "avro": AvroFormat, "protobuf": ProtobufFormat}
+_SECTIONS: Final[Mapping[str, type[Section]]] = {
+    "csv": CsvFormat,
+    "text": TextFormat,
+    "avro": AvroFormat,
+    "protobuf": ProtobufFormat,
+}
 """Formats that can be told something."""
 
 
@@ -159,3 +165,11 @@ Format = Annotated[
 ]
 """How a record is encoded: a kind by its name, or with what it can be told."""
 FORMAT_KINDS: Final = tuple(dict.fromkeys([*get_args(FormatWord), *_SECTIONS]))
+
+
+def format_section(told: object) -> Section:
+    """Return what a format is told, its defaults where it was named by its word alone."""
+    if isinstance(told, Section):
+        return told
+    section = _SECTIONS.get(str(told))
+    return Section() if section is None else section.model_validate({"kind": told})

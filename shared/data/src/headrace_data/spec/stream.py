@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pydantic
 
-from headrace_data.spec.formats import Format, SchemaRegistry
+from headrace_data.spec.formats import Format, SchemaRegistry, format_section
 from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.scalars import (
     Duration,
@@ -26,7 +26,6 @@ from headrace_data.spec.section import Section
 
 MAX_AHEAD_S: Final = 3600.0
 """How far a time may be ahead where nothing is said: what brokers take, too (`message.timestamp.after.max.ms`)."""
-_SectionT = TypeVar("_SectionT", bound=Section)
 Role = Literal["feature", "label", "id", "group", "slice"]
 """What a field is for."""
 
@@ -134,15 +133,20 @@ class Stream(Section):
         """Where the schemas are that its records name; None when they name none."""
         return getattr(self.format, "registry", None)
 
-    def told(self, section: type[_SectionT]) -> _SectionT:
-        """Return what the format was told, its defaults where it was named by its word alone."""
-        found: Any = self.format
-        return found if isinstance(found, section) else section.model_validate({"kind": found})
+    @property
+    def format_told(self) -> dict[str, Any]:
+        """What is told of its format, with defaults, by the keys of a document."""
+        return format_section(self.format).plain()
+
+    @property
+    def in_json(self) -> Stream:
+        """The same stream whose records are in JSON: rows of files come so."""
+        return self.model_copy(update={"format": "json"})
 
     @property
     def of_rows(self) -> Stream:
-        """A stream of the same schema whose records are its rows in JSON: what files and dead letters hold."""
-        return self.model_copy(update={"format": "json"})
+        """A stream whose records are rows by the names of the schema, in JSON: dead letters of rows hold these."""
+        return self.in_json
 
     @cached_property
     def features(self) -> tuple[Field, ...]:

@@ -1,0 +1,33 @@
+"""What reads the records of a stream, and the schemas that they name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from headrace_data.formats import FORMATS, Decoder, Names, Schemas
+from headrace_data.spec import Stream
+
+
+class Registries(Protocol):
+    """What opens schema registries."""
+
+    def open(self, url: str, key: str | None, login: str) -> Schemas:
+        """Return the registry at an address. Raises whatever tells that it may not be asked."""
+
+
+def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
+    """Return what reads the records of a stream, with the schemas that they name where they name any.
+
+    Raises SchemaInvalid when the stream's own schema is none.
+    """
+    names = [field.name for field in stream.fields]
+    if stream.time is not None and stream.time not in names:
+        names.append(stream.time)
+    texts = {field.name for field in stream.fields if field.type == "string"}
+    return FORMATS[stream.format_kind](stream.format_told, Names(names, texts), schemas)
+
+
+def schemas_of(stream: Stream, registries: Registries) -> Schemas | None:
+    """Return the schemas that a stream's records name; None when they name none. Raises what `registries` do."""
+    told = stream.registry
+    return None if told is None else registries.open(told.url, told.key, told.login)
