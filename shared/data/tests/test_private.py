@@ -224,7 +224,8 @@ def test_treatments_of_the_spec_are_those_of_the_table() -> None:
 
 
 def test_what_a_select_makes_is_treated_and_what_it_read_is_told_to_nobody() -> None:
-    select = 'select: "payload.who AS customer, call, note, TRY_CAST(m AS FLOAT) AS minutes, CAST(state AS BIGINT) + 1 AS state"'
+    made = "payload.who AS customer, call, note, TRY_CAST(m AS FLOAT) AS minutes, CAST(state AS BIGINT) + 1 AS state"
+    select = f'select: "{made}"'
     of = RecordChecker(pipeline_of(f"{PERSONAL}\n  {select}").stream, KEYS.__getitem__)
     plain = {"payload": {"who": "Ada"}, "call": "c-1", "note": "ada@example.org", "m": "3.5", "state": 1}
     done = checked(json.dumps(plain).encode(), of=of)

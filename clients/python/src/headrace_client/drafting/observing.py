@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ _INT64: Final = range(-(2**63), 2**63)
 _MOST_ELEMENTS: Final = 2**20
 _MOST_DIMENSIONS: Final = 4
 
+NameT = TypeVar("NameT")
 Form = tuple[str, tuple[int, ...]]
 """Kind of a value (`text`, `boolean`, `number`, or why none of them) and its shape."""
 _TOO_LARGE: Final = f"numbers beyond {LARGEST_FLOAT64:g} in size, which nothing can be scaled beside"
@@ -114,16 +115,16 @@ class Observed:
 
 def observe(records: Sequence[Mapping[str, Any]]) -> list[Observed]:
     """Return what the sample says about each field, in the order of the fullest records."""
-    return [_observe(name, [record.get(name) for record in records]) for name in _in_order(records)]
+    return [_observe(name, [record.get(name) for record in records]) for name in in_order(records)]
 
 
-def _in_order(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def in_order(records: Sequence[Mapping[NameT, Any]]) -> list[NameT]:
     """Return the names of all fields: those of the fullest record, each other one behind what it follows elsewhere.
 
     The order of first appearance would depend on which record happens to lack a field.
     """
-    names: list[str] = []
-    known: set[str] = set()
+    names: list[NameT] = []
+    known: set[NameT] = set()
     for record in sorted(records, key=len, reverse=True):
         if record.keys() <= known:
             continue

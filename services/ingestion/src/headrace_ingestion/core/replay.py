@@ -176,8 +176,9 @@ def plan(
 
 
 def _is_row(stored: StoredLetter, pipeline: Pipeline) -> bool:
-    """Tell whether a letter holds a row in JSON, of preprocessing or a file, where producers write another format."""
-    if pipeline.stream.format_kind == "json" or stored.letter.stage == STAGES[0]:
+    """Tell whether a letter holds a row in JSON, of preprocessing or a file, where producers write something else."""
+    stream = pipeline.stream
+    if (stream.format_kind == "json" and stream.select is None) or stored.letter.stage == STAGES[0]:
         return False
     return bool(_document(stored.letter.value))
 

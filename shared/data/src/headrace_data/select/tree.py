@@ -64,6 +64,17 @@ _OPERATORS: Final = frozenset(
         "OPERATOR_NULLIF",
     ]
 )
+_WORDS: Final = (
+    "all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast "
+    "check collate collation column concurrently constraint create cross default deferrable desc describe "
+    "distinct do else end except false fetch for foreign freeze from full glob group having ilike in initially "
+    "inner intersect into is isnull join lambda lateral leading left like limit natural not notnull null offset "
+    "on only or order outer overlaps pivot pivot_longer pivot_wider placing positional primary qualify references "
+    "returning right select semi show similar some summarize symmetric table tablesample then to trailing true "
+    "union unique unpack unpivot using variadic verbose when where window with "
+)
+_RESERVED: Final = frozenset(_WORDS.split())
+"""Words that are no names unless they are quoted."""
 _TRIED: Final = frozenset(("try_strptime",))
 """Functions that give NULL for what they cannot read."""
 
@@ -111,7 +122,8 @@ class Output:
 
 
 def _name(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else '"' + text.replace('"', '""') + '"'
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _RESERVED | NOW
+    return text if plain else '"' + text.replace('"', '""') + '"'
 
 
 def _step(part: str, leaf: Leaf) -> str:

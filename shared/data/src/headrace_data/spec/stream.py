@@ -146,7 +146,7 @@ class Stream(Section):
     @property
     def of_rows(self) -> Stream:
         """A stream whose records are rows by the names of the schema, in JSON: dead letters of rows hold these."""
-        return self.in_json
+        return self.in_json.model_copy(update={"select": None})
 
     @cached_property
     def features(self) -> tuple[Field, ...]:
