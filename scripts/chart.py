@@ -51,6 +51,7 @@ GOVERNED = frozenset(
         "listen_address",
         "metrics_address",
         "otlp_endpoint",
+        "personal_keys_dir",
         "pods_account",
         "pods_from",
         "pods_owner",

@@ -1,4 +1,4 @@
-"""JSON records to checked ones, exactly once, on a real broker: ingestion beside other ways, one after another."""
+"""JSON records to checked Arrow, exactly once, on a real broker: ingestion beside other ways, one after another."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from headrace_runtime.kafka import Admin
 
 from benchmarks import figures, peers
 from benchmarks.streaming.records import PARTITIONS, produce
+from benchmarks.streaming.shapes import SHAPES, Shape
 
-ROWS = 60_000
 TIMEOUT_S = 180.0
-OURS = "Headrace ingestion"
-QUIX = "Quix Streams"
+OURS = "Headrace ingestion, the service's loop"
+HANDLER = "its handler alone"
+BARE = "a loop over confluent-kafka, orjson and pyarrow"
+QUIX = "Quix Streams, which writes JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +32,50 @@ class Round:
     rows_per_cpu_s: float
 
 
+Passes = dict[str, list[Round]]
+
+
 def run(platform: Platform, _folder: Path, rounds: int) -> figures.Measured:
-    """Return the table. A contender that cannot be installed is left out, and the reason told."""
-    name = f"bench-{uuid.uuid4().hex[:8]}"
-    settings = Settings.model_validate({"kafka_bootstrap_servers": platform.bootstrap_servers, "metrics_address": ""})
-    with Admin(settings, "benchmarks") as admin:
-        for topic in (name, f"{name}.quix", f"{name}.bare"):
-            admin.ensure_topic(topic, PARTITIONS)
-        admin.ensure_record_topics(name, PARTITIONS)
-    size = produce(platform.bootstrap_servers, name, ROWS)
+    """Return a table for each shape. A contender that cannot be installed is left out, and the reason told."""
     commands, skipped = _commands()
-    found: dict[str, list[Round]] = {contender: [] for contender in commands}
-    for number in range(rounds):
-        for contender, command in commands.items():
-            group = f"{name}.{number}.{len(contender)}"
-            found[contender].append(_pass([*command, platform.bootstrap_servers, name, str(ROWS), group]))
-    raw = {contender: [figures.values(one) for one in done] for contender, done in found.items()}
-    return figures.Measured(_table(size, found) + "".join(f"\n\n{line}" for line in skipped), raw)
+    tables, raw = [], {}
+    for name, shape in SHAPES.items():
+        size, found = _measured(platform, name, shape, rounds, commands)
+        tables.append(_table(f"{shape.rows:,} records of {name}, {size:,.0f} bytes of JSON", found))
+        raw[name] = {contender: [figures.values(one) for one in done] for contender, done in found.items()}
+    return figures.Measured("\n\n".join([*tables, *skipped]), raw)
 
 
 def _commands() -> tuple[dict[str, list[str]], list[str]]:
-    commands = {OURS: [sys.executable, "-m", "benchmarks.streaming.ours"]}
+    ours = {
+        OURS: [sys.executable, "-m", "benchmarks.streaming.ours"],
+        HANDLER: [sys.executable, "-m", "benchmarks.streaming.handler"],
+    }
     try:
         python = str(peers.python("streams"))
     except peers.Unavailable as reason:
-        return commands, [f"Skipped: Quix Streams and confluent-kafka: {reason}"]
-    commands[QUIX] = [python, "-m", "benchmarks.streaming.quix"]
-    commands["a loop over confluent-kafka and orjson"] = [python, "-m", "benchmarks.streaming.bare"]
-    return commands, []
+        return ours, [f"Skipped: Quix Streams and confluent-kafka: {reason}"]
+    theirs = {BARE: [python, "-m", "benchmarks.streaming.bare"], QUIX: [python, "-m", "benchmarks.streaming.quix"]}
+    return ours | theirs, []
+
+
+def _measured(
+    platform: Platform, name: str, shape: Shape, rounds: int, commands: dict[str, list[str]]
+) -> tuple[float, Passes]:
+    """Return the mean size of a record in bytes, and what each contender did in each round."""
+    topic = f"bench-{uuid.uuid4().hex[:8]}"
+    settings = Settings.model_validate({"kafka_bootstrap_servers": platform.bootstrap_servers, "metrics_address": ""})
+    with Admin(settings, "benchmarks") as admin:
+        for each in (topic, f"{topic}.quix", f"{topic}.bare"):
+            admin.ensure_topic(each, PARTITIONS)
+        admin.ensure_record_topics(topic, PARTITIONS)
+    size = produce(platform.bootstrap_servers, topic, shape)
+    found: Passes = {contender: [] for contender in commands}
+    for number in range(rounds):
+        for place, (contender, command) in enumerate(commands.items()):
+            group = f"{topic}.{number}.{place}"
+            found[contender].append(_pass([*command, platform.bootstrap_servers, topic, name, group]))
+    return size, found
 
 
 def _pass(command: list[str]) -> Round:
@@ -66,12 +84,12 @@ def _pass(command: list[str]) -> Round:
     return Round(told["rows"] / told["wall_s"], told["rows"] / told["cpu_s"])
 
 
-def _table(size: float, found: dict[str, list[Round]]) -> str:
-    reference = found.get(QUIX, found[OURS])
-    head = [f"{ROWS:,} JSON records of {size:.0f} bytes", "rows/s", "rows per CPU second"]
+def _table(told: str, found: Passes) -> str:
+    reference = BARE if BARE in found else OURS
+    head = [told, "rows/s", "rows per CPU second", "of the loop" if reference is BARE else "of itself"]
     lines = []
     for contender, done in found.items():
         per_cpu = [one.rows_per_cpu_s for one in done]
         line = [contender, figures.spread([one.rows_per_s for one in done]), figures.spread(per_cpu)]
-        lines.append([*line, figures.share(per_cpu, [one.rows_per_cpu_s for one in reference])])
-    return figures.table([*head, "of Quix" if QUIX in found else "of itself"], lines)
+        lines.append([*line, figures.share(per_cpu, [one.rows_per_cpu_s for one in found[reference]])])
+    return figures.table(head, lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -72,6 +73,22 @@ def test_large_parts_are_left_out_before_they_wait(settings: KafkaSettings) -> N
     log.stop()
     arrived = in_kafka(settings)
     assert [(arrived[one.prediction_id].request, arrived[one.prediction_id].response) for one in added] == kept
+
+
+def test_calls_of_a_release_that_withholds_them_are_told_without_what_was_asked(settings: KafkaSettings) -> None:
+    told, withheld = (
+        served(b"ada@", b"asked"),
+        served(b"ada@", b"ada@")._replace(release=replace(RELEASE, withholds=True)),
+    )
+    log = PredictionLog(settings, "test", to_served)
+    log.start()
+    log.add(told)
+    log.add(withheld)
+    log.stop()
+    arrived = in_kafka(settings)
+    assert arrived[told.prediction_id].request == b"ada@"
+    kept = arrived[withheld.prediction_id]
+    assert (kept.request, kept.response, kept.version_id, kept.rows) == (b"", b"", RELEASE.version_id, 1)
 
 
 def test_what_is_no_prediction_is_passed_over(settings: KafkaSettings) -> None:

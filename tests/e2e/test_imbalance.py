@@ -1,4 +1,4 @@
-"""A rare class through all six services: measured, chosen and answered by what accuracy is blind to."""
+"""A rare class through all six services: counted, measured, chosen and answered by what accuracy is blind to."""
 
 from __future__ import annotations
 
@@ -66,10 +66,21 @@ def test_a_rare_class_is_found_and_the_champion_chosen_by_it(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "pipeline.yaml"
-    file.write_text(DOCUMENT)
+    file.write_text(DOCUMENT.replace("  freeze:", "  minClassRows: 100\n  leak: stop\n  freeze:"))
     applied = headrace("apply", str(file), "--create-topic")
     assert applied.returncode == 0, applied.stderr
     send(platform, 0)
+    # The dataset is there when it is due. Nothing is trained on it, and everybody says why.
+    refused = headrace("wait", "claims", "--timeout", "120s")
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert "expected at least 100 rows of each class in each split, got" in refused.stderr
+    (dataset,) = json.loads(headrace("get", "datasets", "claims", "--json").stdout)
+    assert (dataset["rarest"]["label"], dataset["leaks"]) == ("fraud", {"exact": 0, "near": 0, "examples": []})
+    assert (registry.runs("claims"), sum(dataset["rows"].values())) == ([], ROWS)
+    assert f"got {dataset['rarest']['rows']} of 'fraud' in" in headrace("status", "--json").stdout
+    file.write_text(DOCUMENT)
+    taken = headrace("apply", str(file))
+    assert "the newest one is trained on if it is so" in taken.stdout, taken.stderr
     waited = headrace("wait", "claims", "--timeout", "120s", "--json")
     assert waited.returncode == 0, waited.stdout + waited.stderr
     first = json.loads(waited.stdout)["version"]

@@ -23,7 +23,7 @@ CHUNK = 1_000
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_mutated_messages(kind: str) -> None:
     sample, chance = SAMPLES[kind], random.Random(20261130)
-    checker = RecordChecker(load_pipeline(DOCUMENT.format(format=sample.format)).stream, sample.schemas)
+    checker = RecordChecker(load_pipeline(DOCUMENT.format(format=sample.format)).stream, schemas=sample.schemas)
     good = [sample.write(row) for row in ROWS]
     rejected = accepted = 0
     started_s = time.perf_counter()

@@ -165,5 +165,5 @@ def test_the_snippet_of_the_page(platform: Platform, apicurio: Apicurio) -> None
     document = (Path(__file__).parents[2] / "examples" / "digits" / "pipeline.yaml").read_text()
     stream = load_pipeline(document.replace("format: json", f"format: {told}")).stream
     values = [record.value for record in read(platform, "digits")]
-    checked = RecordChecker(stream, SchemaRegistry(apicurio.url)).check(values, [0], [0])
+    checked = RecordChecker(stream, schemas=SchemaRegistry(apicurio.url)).check(values, [0], [0])
     assert (checked.batch.column("id").to_pylist(), checked.rejected) == (["scan-5"], [])

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from headrace_data.spec import REFERENCE_VARIANT, VARIANT_NAMES, AnyVariant, Gates, Optimizer, Train
+from headrace_client.report import dataset_page
+from headrace_client.stages import LEFT_OUT
+from headrace_data.cleaning import DUPLICATES, RULES
+from headrace_data.leaving_out import DATASET_RULES
+from headrace_data.near import CONTAMINATED, NEAR_DUPLICATES
+from headrace_data.outliers import OUTLIER_RULES, OUTLIERS
+from headrace_data.spec import REFERENCE_VARIANT, VARIANT_NAMES, AnyVariant, Clean, Gates, Optimizer, Outliers, Train
 from headrace_data.spec.optimizer import AnySchedule
 from headrace_data.spec.transform import KINDS
 from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, MEMBERSHIP_GATE, TASKS, TaskKind
@@ -42,6 +48,15 @@ def texts(path: Path) -> Iterator[str]:
 def test_the_tasks_of_the_spec_are_those_of_the_table() -> None:
     assert set(get_args(TaskKind)) == TASKS.keys() == HEADS.keys()
     assert all(task.kind == kind for kind, task in TASKS.items())
+
+
+def test_each_cleaning_rule_has_a_key_of_the_spec_and_words() -> None:
+    keys = {field.alias for field in Clean.model_fields.values()}
+    assert {*RULES, DUPLICATES} - {"overflow"} <= keys  # what nothing can be computed beside is no wish
+    assert set(DATASET_RULES) <= keys
+    assert set(get_args(Outliers.model_fields["rule"].annotation)) == OUTLIER_RULES.keys()
+    assert {*RULES, DUPLICATES, *LEFT_OUT} <= dataset_page.RULES.keys()
+    assert {OUTLIERS, CONTAMINATED, NEAR_DUPLICATES} == LEFT_OUT.keys()
 
 
 def test_what_tasks_heed_are_keys_of_the_section_train() -> None:

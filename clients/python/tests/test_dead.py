@@ -6,13 +6,16 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1 import ingestion_service_pb2_grpc as services
+from headrace_data.spec import load_pipeline
 
 BROKEN = messages.DeadLetter(
     id="0:4",
@@ -40,6 +43,8 @@ OUTSIDE = messages.DeadLetter(
     reject_time=Timestamp(seconds=1_700_000_001),
     replays=1,
 )
+TOLD = {name: getattr(OUTSIDE, name) for name in ("stage", "rule", "field", "reason", "topic", "partition", "offset")}
+DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "pipeline.yaml"
 SENT = b'{"id": "a", "pixels": [40], "more": 1}'
 
 
@@ -127,6 +132,7 @@ def test_letters_as_json(headrace, ingestion):
             "value_base64": "eyJpZCIbWzMxbf8=",
             "original": None,
             "original_base64": None,
+            "withheld": False,
         },
         {
             "id": "1:9",
@@ -144,6 +150,7 @@ def test_letters_as_json(headrace, ingestion):
             "value_base64": None,
             "original": None,
             "original_base64": None,
+            "withheld": False,
         },
     ]
 
@@ -161,6 +168,42 @@ def test_a_where_that_means_nothing_is_wrong_usage(headrace, ingestion, where):
     assert result.exit_code == 2
     assert "stage=…" in result.stderr
     assert ingestion.requests == []
+
+
+def test_letters_are_told_by_rule_and_field_with_what_would_accept_them(headrace, registry, canned, ingestion):
+    pipeline = load_pipeline(DIGITS.read_bytes())
+    spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+    registry.pipelines = [PipelineApplied(pipeline="digits", spec=spec, partitions=3)]
+    bad = {"id": "a", "image": "a", "pixels": [[0.0] * 7 + [40.0]] * 8, "digit": 1}
+    ingestion.letters = [
+        BROKEN,
+        *[messages.DeadLetter(**TOLD, id=f"1:{place}", value=json.dumps(bad).encode()) for place in (9, 10)],
+    ]
+    result = headrace("dead", "groups", "digits", "--limit", "9")
+    assert result.stdout.splitlines() == [
+        "outOfRange, field pixels: 2 by preprocessing",
+        "  such as 1:9: pixels: element 3: expected 0 to 16, got 40",
+        "  accepted by (2 of 2 that were tried):",
+        "    stream.schema.pixels.range: [0, 40.0]",
+        "json: 1 by ingestion",
+        "  such as 0:4: expected a JSON object, got bytes that are no JSON",
+        "3 in all: json 1, outOfRange 2",
+    ]
+    assert "headrace dead replay digits" in result.stderr
+    (first, second) = json.loads(headrace("dead", "groups", "digits", "--json").stdout)
+    assert first == {
+        "stage": "preprocessing",
+        "rule": "outOfRange",
+        "field": "pixels",
+        "letters": 2,
+        "example": {"id": "1:9", "reason": "pixels: element 3: expected 0 to 16, got 40"},
+        "changes": ["stream.schema.pixels.range: [0, 40.0]"],
+        "accepts": 2,
+        "tried": 2,
+    }
+    assert (second["rule"], second["field"], second["changes"], second["accepts"]) == ("json", None, [], None)
+    ingestion.letters = []
+    assert headrace("dead", "groups", "digits").stderr == "no dead letters of 'digits'\n"
 
 
 def test_show_gives_the_producers_bytes_and_no_control_characters(headrace, ingestion):

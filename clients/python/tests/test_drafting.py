@@ -151,14 +151,13 @@ def test_what_never_changes_is_left_out_by_name(value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("2nd", 1, "its name is not a letter, then"),
-        ("Label me", 1, "its name is not a letter, then"),
-        ("ré", 1, "its name is not a letter, then"),
-        ("nested", {"a": 1}, "objects inside records are not read"),
+        ("2nd", [{"a": 1}], "lists that are no arrays of numbers of one shape"),
+        ("nested", {"a": ["b"]}, "lists that are no arrays of numbers of one shape"),
     ],
 )
 def test_what_cannot_be_read_is_left_out_by_name(name: str, value: Any, reason: str) -> None:
     records = [{"id": f"r{n}", "x": n / 3, name: value, "class": n % 2} for n in range(9)]
+    name = {"2nd": "n2nd", "nested": "a"}[name]
     assert f"# left out: {name}: {reason}" in draft_pipeline("t", encoded(records)).text
 
 
@@ -257,7 +256,8 @@ def test_texts_of_records_cannot_break_the_document() -> None:
     pipeline = load_pipeline(draft.text)
     assert pipeline.stream.topic == "1e3"
     assert "é" in draft.text
-    assert [one.name for one in pipeline.stream.features] == ["x"]
+    assert [one.name for one in pipeline.stream.features] == ["a_b_x_e", "x"]
+    assert draft.rejected == {}
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,7 @@ def test_the_pipeline_is_named_after_its_topic(topic: str, name: str) -> None:
         (encoded([{"x": [n]} for n in range(9)]), "name it with --label"),
         (
             encoded([{"payload": {"x": n}, "tags": ["a"]} for n in range(9)]),
-            "expected a field that can be read, got 'payload': objects inside records are not read: send their fields "
-            "at the top; 'tags': lists that are no arrays of numbers",
+            "expected a field to learn from beside the label 'x', got 'tags': lists that are no arrays of numbers",
         ),
         (encoded([{}] * 9), "expected a field that can be read, got none"),
     ],
@@ -304,7 +303,6 @@ def test_what_makes_no_pipeline_is_said(values: list[bytes | None], message: str
     ("texts", "reason"),
     [
         ([f"2026-05-{n % 28 + 1:02}T10:{n:02}:00Z" for n in range(60)], "a time: "),
-        ([f"{n}.50" for n in range(60)], "numbers written as text: "),
         ([f"{n} o'clock" for n in range(60)], "free text: 60 different values. Of names that come again "),
     ],
 )
@@ -375,7 +373,7 @@ def test_whatever_the_records_the_draft_loads_and_takes_them(records: list[dict[
     assert draft.rejected == {}
     assert checked.batch.num_rows == len(values)
     known = {one.name for one in pipeline.stream.fields} | {one.name for one in draft.roles.left_out}
-    assert known == set().union(*records)
+    assert draft.selects or known == set().union(*records)
 
 
 def is_no_object(value: bytes) -> bool:

@@ -83,6 +83,8 @@ def test_datasets_as_json(headrace, full, canned):
         "masked": {},
         "repeated_keys": 0,
         "late_rows": 0,
+        "rarest": None,
+        "leaks": None,
         "sources": [{"partition": 0, "start": 0, "end": 1800}],
         "manifest": artifact(canned, "a"),
         "request_id": "request-7",

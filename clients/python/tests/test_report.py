@@ -55,7 +55,7 @@ def dataset_of(manifest: Manifest) -> View:
         "masked": {"email": 1200, "phone": 3},
         "sources": [{"partition": 0, "start": 0, "end": 348}],
         "freeze_time": "2026-05-17T14:30:00.000Z",
-    } | {"repeated_keys": 7, "late_rows": 12}
+    } | {"repeated_keys": 7, "late_rows": 12, "rarest": None, "leaks": None}
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +166,7 @@ def test_a_dataset_is_told_whole(pages: dict[str, str], species: DatasetFacts) -
         assert word in text
     assert "bill_length_mm 2 (0.6%)" in text
     assert "rejected 4" in text
-    tiles = "left out 5 training rows that nearly repeat others masked 1,203 email 1,200, phone 3 repeated keys 7 rows"
+    tiles = "left out 5 rows that training is without masked 1,203 email 1,200, phone 3 repeated keys 7 rows"
     assert f"{tiles} with the key of another row late 12 rows over a minute older than others before them" in text
 
 

@@ -39,7 +39,12 @@ def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     origin = Provenance(cluster_id="c", topic="penguins", topic_id="t", sources=(), clean_ranges=(), rejected={})
     manifest = only_dataset(writer.finish(origin), pipeline, store)
     told: dict[str, Any] = {"dataset_id": manifest.dataset_id, "rejected": {}, "masked": {}, "sources": []}
-    told |= {"repeated_keys": 0, "late_rows": 0}
+    told |= {
+        "repeated_keys": 0,
+        "late_rows": 0,
+        "leaks": {"exact": 1200, "near": 34, "examples": ["t:0:7 as t:1:9", "t:2:5"]},
+    }
+    told |= {"rarest": {"label": "Chinstrap", "split": "test", "rows": 9}}
     told |= {"rows": {name: split.rows for name, split in manifest.splits.items()}}
     told |= {"freeze_time": "2026-05-17T14:30:00.000Z"}
 
@@ -49,5 +54,7 @@ def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     assert "24 inputs of the network" in text
     for word in ("hash", "winsorize", "quantile", "buckets", "cyclic", "missing becomes 17.25", "missing becomes 41.5"):
         assert word in text
+    assert "rarest class 9 of Chinstrap in test leaks 1,234 training rows that validation or test has, too" in text
+    assert "t:0:7 t:1:9 t:2:5 one that it nearly repeats" in text
     assert "After the transform: 8 inputs." in text
     assert "2 inputs, one for each category that is told apart and one for all others" in text

@@ -232,7 +232,7 @@ def test_fates_as_a_table(headrace, fates):
         "left out of the train split of dataset dddddddddddd (contaminated: it nearly repeats a row of validation"
     )
     assert f"{left_out} or test), learned by digits 1" in text
-    assert "(new: it nearly repeats another row)" in text
+    assert "(new: for how it looks beside other rows)" in text
     assert "deleted unread it was deleted from the topic before the pipeline began to read there" in text
 
 

@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.pipeline_pb2 import PipelineTroubled
 from headrace_client import stages, waiting
 from headrace_data.near import CONTAMINATED, NEAR_DUPLICATES
+from headrace_data.outliers import OUTLIERS
 
 
 def test_what_is_wrong_is_told_once_and_is_no_movement(headrace, registry, canned, monkeypatch):
@@ -47,4 +48,23 @@ def test_what_is_left_out_of_training_is_told_apart_from_what_is_rejected() -> N
     assert stages.rejected_text({"nearDuplicates": 3}) == "3 left out of training (nearDuplicates 3)"
     assert stages.masked_text({"phone": 1, "email": 2}) == "3 masked (email 2, phone 1)"
     assert stages.rejected_text({}) == stages.masked_text({}) == ""
-    assert tuple(stages.LEFT_OUT) == (CONTAMINATED, NEAR_DUPLICATES)
+    assert tuple(stages.LEFT_OUT) == (CONTAMINATED, NEAR_DUPLICATES, OUTLIERS)
+
+
+def test_few_rows_of_a_class_and_leaks_are_told_and_what_is_not_trained_for_them_fails(headrace, registry, canned):
+    dataset = canned.dataset()
+    dataset.frozen.rarest.label, dataset.frozen.rarest.split = "2", "test"
+    dataset.frozen.rarest.rows, dataset.frozen.leaks.exact, dataset.frozen.leaks.near = 3, 12, 4
+    state = canned.state(dataset=dataset)
+    state.withheld = "expected at least 10 rows of each class in each split, got 3 of '2' in test: more rows"
+    registry.states = [state]
+    result = headrace("wait", "digits", "--timeout", "20s")
+    assert result.exit_code == 1
+    told = "16 training rows in validation or test, too (12 the same, 4 nearly so), 3 rows of '2' in test"
+    assert f"265 test, {told}" in result.stderr
+    assert "training failed: it was not asked for: expected at least 10 rows of each class" in result.stderr
+    # Who waits for the dataset alone has it; and a class with enough rows is no news.
+    dataset.frozen.rarest.rows = stages.FEW_ROWS
+    registry.states = [canned.state(dataset=dataset)]
+    result = headrace("wait", "digits", "--until", "frozen", "--timeout", "20s")
+    assert (result.exit_code, "rows of '2'" in result.stderr) == (0, False)

@@ -99,14 +99,19 @@ def test_a_replayed_record_has_the_time_that_it_had(new_intake: Callable[..., In
     record = sent(MS)[0]._replace(value=good(0, state="deep"))
     ((_, rejection),) = intake.take([record]).rejected
     letter = dead_letter(record, rejection, "meters").outgoing("meters", 0)
-    found = plan(read_letter(kept(letter, MS + 5_000)), good(0), intake, known=False)
+    found = plan(read_letter(kept(letter, MS + 5_000)), Record("meters", 0, 0, None, good(0)), intake, known=False)
     (batch,) = found.taken.batches
     assert (found.outcome, batch.rows.column("_time").to_pylist()) == (Outcome.ACCEPTED, [MOMENT])
     assert batch.time_sources == ()
     # An earlier version's letter does not tell: it was written soon after.
     silent = [item for item in letter.headers if item[0] != "dead-time"]
     assert len(silent) == len(letter.headers) - 1
-    found = plan(read_letter(kept(replace(letter, headers=silent), MS)), good(0), intake, known=False)
+    found = plan(
+        read_letter(kept(replace(letter, headers=silent), MS)),
+        Record("meters", 0, 0, None, good(0)),
+        intake,
+        known=False,
+    )
     assert found.taken.batches[0].rows.column("_time").to_pylist() == [MOMENT]
 
 

@@ -16,6 +16,10 @@ def sent(**other: object) -> bytes:
     return json.dumps({"id": "a", "level": 0.1, "state": 1} | other).encode()
 
 
+def message(value: bytes | None) -> Record:
+    return Record("meters", 0, 4, b"k", value)
+
+
 def letter(value: bytes | None, stage: str = "ingestion", replays: int = 0, value_bytes: int = -1) -> StoredLetter:
     dead = DeadLetter(stage, "type", "state", "why", "meters", 0, 4, b"k", value, (), replays)
     return StoredLetter(dead, 1, 5, 0, "", len(value or b"") if value_bytes < 0 else value_bytes)
@@ -75,7 +79,7 @@ def test_nothing_is_sent_for_a_letter_that_was_or_came_back_too_often(new_intake
 
 def test_the_producers_bytes_are_sent_when_they_were_found(new_intake: Callable[..., Intake]) -> None:
     row = letter(sent(level=11.0), "preprocessing")
-    found = plan(row, sent(level=9, more=1), new_intake(), known=False)
+    found = plan(row, message(sent(level=9, more=1)), new_intake(), known=False)
     assert found.outcome is Outcome.ACCEPTED
     assert found.taken.batches[0].rows.column("level").to_pylist() == [9.0]
 
@@ -87,8 +91,8 @@ def test_a_part_of_a_record_is_never_sent(new_intake: Callable[..., Intake]) -> 
     assert "9000 bytes, got its first 10" in found.reason
     assert needs_original(cut)
     assert not needs_original(letter(sent()))
-    assert is_original(b'{"id": "a"' + b" " * 8_990, cut)
-    assert not is_original(b'{"id": "a"', cut)
+    assert is_original(message(b'{"id": "a"' + b" " * 8_990), cut, new_intake())
+    assert not is_original(message(b'{"id": "a"'), cut, new_intake())
 
 
 @pytest.mark.parametrize(
@@ -102,15 +106,20 @@ def test_a_part_of_a_record_is_never_sent(new_intake: Callable[..., Intake]) -> 
         (None, False),
     ],
 )
-def test_another_record_at_the_same_place_is_not_taken_for_the_original(found: bytes | None, expected: bool) -> None:
+def test_another_record_at_the_same_place_is_not_taken_for_the_original(
+    found: bytes | None, expected: bool, new_intake: Callable[..., Intake]
+) -> None:
     row = letter(sent(level=0.10000000149011612), "preprocessing")
-    assert is_original(found, row) is expected
+    assert is_original(message(found), row, new_intake()) is expected
+    assert not is_original(None, row, new_intake())
 
 
-def test_the_original_may_say_its_time_in_another_form_than_the_row_in_the_letter() -> None:
+def test_the_original_may_say_its_time_in_another_form_than_the_row_in_the_letter(
+    new_intake: Callable[..., Intake],
+) -> None:
     row = letter(sent(level=0.1, at=1_764_374_400.25), "preprocessing")
     for at in ("2025-11-29T00:00:00.25Z", 1_764_374_400_250, 1_764_374_400_250_000):
-        assert is_original(sent(at=at), row)
+        assert is_original(message(sent(at=at)), row, new_intake())
 
 
 def test_a_selection_takes_what_fits_all_of_it() -> None:

@@ -144,6 +144,14 @@ def test_a_version_knows_its_frontier_and_what_it_was_measured_on(story, ledger)
     (version,) = ledger.catalogue.versions.values()
     assert (version.cpu_class, version.frontier) == ("avx2", ("int8",))
     assert released.degrade is False
+    assert released.withholds is False
+
+
+def test_a_release_of_a_pipeline_with_personal_fields_withholds_calls():
+    personal = ANSWERS.replace("stream:", "stream:\n  personal: {fields: {email: drop}}", 1)
+    pipeline = load_pipeline(personal % ("0" * 64, "{cache: off}"))
+    assert specs.withholds(facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest))
+    assert not specs.withholds(answering("{cache: off}"))
 
 
 def test_a_rollback_brings_back_what_each_class_served(story, ledger):

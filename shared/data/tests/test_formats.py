@@ -94,7 +94,7 @@ def test_any_bytes_are_a_row_or_a_rejection(kind: str) -> None:
 def test_a_checker_takes_the_format(kind: str) -> None:
     pipeline = pipeline_of(kind)
     values = [SAMPLES[kind].write(row) for row in ROWS]
-    checked = RecordChecker(pipeline.stream, SAMPLES[kind].schemas).check([*values, None], [0] * 4, range(4))
+    checked = RecordChecker(pipeline.stream, schemas=SAMPLES[kind].schemas).check([*values, None], [0] * 4, range(4))
     if kind == "text":  # the other fields are missing
         assert [each.rule for each in checked.rejected] == ["missing", "missing", "missing", "text"]
     else:

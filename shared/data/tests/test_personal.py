@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from headrace_data.cleaning import clean
-from headrace_data.personal import PERSONAL, masked, masked_text
+from headrace_data.detectors import PERSONAL, masked_text
+from headrace_data.personal import masked
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Personal, Pipeline, SpecInvalid, load_pipeline, parse_canonical
@@ -21,7 +22,7 @@ PIECES = [
     *("a.b@example.org", "x@y.de", "4111 1111 1111 1111", "4111-1111-1111-1112", "DE89 3704 0044 0532 0130 00", "+1"),
     *("GB82WEST12345698765432", "1.2.3.4", "fe80::1", "::ffff:1.2.3.4", "+44 20 7946 0958", "(030) 901820"),
     *("01.02.2024", "212-555-0123", "[email]", "12:30:45", " ", "\n", "-", ".", ":", "@", "(", "+", "0", "7", "a"),
-    *("é", "_", ", ", "\uff11"),
+    *("é", "_", ", ", "\uff11", "AKIA0123456789ABCDEF", f"ghp_{'a1' * 18}", "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl"),
 ]
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
 DOCUMENT = """
@@ -61,6 +62,9 @@ def pipeline_of(personal: str) -> Pipeline:
         ("(212) 555-0123 or 1 212-555-0123; 01 23 45 67 89", "[phone] or [phone]; [phone]"),
         ("on 01.02.2024 for 0.12345678 of 1,234,567.89, no 123456789", None),
         ("+49 30 1234567 4111111111111111", "[phone] [card]"),
+        ("key AKIA0123456789ABCDEF, AKIA0123456789ABCDEFG", "key [secret], AKIA0123456789ABCDEFG"),
+        (f"ghp_{'a1' * 18} (sk-{'Ab3_' * 8}9) sk-learn", "[secret] ([secret]) sk-learn"),
+        ("Bearer eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl; eyJhbGciOiJI.e", "Bearer [secret]; eyJhbGciOiJI.e"),
     ],
 )
 def test_what_has_the_form_is_masked_and_nothing_else(text: str, left: str | None) -> None:
@@ -98,7 +102,24 @@ def test_every_text_with_one_in_it_has_the_hint(text: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a-", "a@", "a.a@a.", "4444 ", "+1", "0 1", "1.2.3.", "a:", "AB12 ", "(0", "a@a.", "1 "]
+    "piece",
+    [
+        "a-",
+        "a@",
+        "a.a@a.",
+        "4444 ",
+        "+1",
+        "0 1",
+        "1.2.3.",
+        "a:",
+        "AB12 ",
+        "(0",
+        "a@a.",
+        "1 ",
+        "eyJ-",
+        "eyJaaaaaaaa.",
+        "sk-",
+    ],
 )
 def test_hostile_texts_take_time_by_their_length_alone(piece: str) -> None:
     def cpu_s(size: int) -> float:

@@ -93,13 +93,14 @@ def test_what_does_not_go_with_privacy_is_told_by_path(train: dict[str, Any], to
     assert told in "\n".join(problems(**train))
 
 
-def test_no_row_may_decide_whether_others_are_learned_from() -> None:
-    near = DOCUMENT.replace("prepare:", "prepare:\n  clean: {{nearDuplicates: {{fields: [c]}}}}")
+@pytest.mark.parametrize("rule", ["nearDuplicates: {{fields: [c]}}", "outliers: {{}}"])
+def test_no_row_may_decide_whether_others_are_learned_from(rule: str) -> None:
+    near = DOCUMENT.replace("prepare:", f"prepare:\n  clean: {{{{{rule}}}}}")
     said = {"network": MLP, "privacy": SPENT | {"fits": "exact"}}
     with pytest.raises(SpecInvalid) as refused:
         load_pipeline(near.format(label="string", transform=json.dumps(HASHED), train=json.dumps(said)))
     (told,) = refused.value.problems
-    assert "prepare.clean.nearDuplicates: expected none, as a row would decide" in str(told)
+    assert f"prepare.clean.{rule.split(':')[0]}: expected none, as a row would decide" in str(told)
 
 
 def test_variants_that_learn_from_rows_are_refused() -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NO_DATASET: Final = "there is no dataset yet: the first one is made by it"
 NEW_ROWS: Final = (
-    "the newest dataset was made of another topic, or with other event times: rows of before stay as they are, and it "
-    "holds for records that come from now on"
+    "the newest dataset was made of another topic, with other event times or other personal fields: rows of before "
+    "stay as they are, and it holds for records that come from now on"
 )
 PREPARED_AGAIN: Final = (
     "the newest dataset was prepared in another way: a dataset of the rows that there are ({rows}) is made as it says, "
@@ -28,6 +28,9 @@ PREPARED_AGAIN: Final = (
 LOOSER: Final = (
     "; what was rejected or dropped before by a stricter rule ({rules}) stays out: a looser rule holds for records "
     "that come from now on"
+)
+TAKEN_OR_NOT: Final = (
+    "what a dataset must be like to be trained on changed: the newest one is trained on if it is so and was not before"
 )
 SAME_ROWS: Final = "neither rows nor training changed: it holds for what is made from now on"
 
@@ -53,6 +56,8 @@ def consequence(registry: RegistryClient, before: PipelineApplied, after: Pipeli
     if old.train != new.train:
         newest = short_id(frozen.dataset_id)
         return f"its train section changed: the newest dataset, {newest}, is trained on next"
+    if _demands(old) != _demands(new):
+        return TAKEN_OR_NOT
     return SAME_ROWS
 
 
@@ -73,8 +78,12 @@ def _rows(pipeline: Pipeline, frozen: DatasetFrozen) -> str:
 
 def _looser(old: Pipeline, new: Pipeline) -> Iterator[str]:
     """Yield where the new spec takes what the old one did not."""
+    from headrace_data.spec.cleaning import drops_fewer
+
     before, after = old.prepare.clean, new.prepare.clean
-    for name, key in (("missing", "missing"), ("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
+    if drops_fewer(after.missing, before.missing):
+        yield "prepare.clean.missing"
+    for name, key in (("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
         if getattr(before, name) == "drop" and getattr(after, name) == "keep":
             yield f"prepare.clean.{key}"
     if before.personal is not None and before.personal.goes_beyond(after.personal):
@@ -96,8 +105,13 @@ def _prepared(pipeline: Pipeline) -> tuple[str, ...]:
     return (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest, pipeline.window_digest)
 
 
-def _source(pipeline: Pipeline) -> tuple[str, str | None]:
-    return pipeline.stream.topic, pipeline.stream.time
+def _demands(pipeline: Pipeline) -> tuple[str | None, int | None]:
+    return pipeline.prepare.leak, pipeline.prepare.min_class_rows
+
+
+def _source(pipeline: Pipeline) -> tuple[object, ...]:
+    # Rows of before were treated as they were then.
+    return pipeline.stream.topic, pipeline.stream.time, pipeline.stream.personal
 
 
 def _parsed(spec: PipelineSpec) -> Pipeline | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
+from headrace_client.proposing import Group, Proposal
 from headrace_client.views import View, bytes_view, iso_time
 
 
 def letter_view(letter: messages.DeadLetter) -> View:
     """Return a dead letter: why, by which stage, from where, and the bytes.
 
-    Bytes are text where they are UTF-8; others stand under `…_base64`, and the text is null.
+    Of a record with personal fields, `withheld`, the value is what may be told of it. Bytes are text where they are
+    UTF-8; others stand under `…_base64`, and the text is null.
     """
     return {
         "id": letter.id,
@@ -25,6 +27,24 @@ def letter_view(letter: messages.DeadLetter) -> View:
         **bytes_view("key", letter.key),
         **bytes_view("value", letter.value),
         **bytes_view("original", letter.original),
+        "withheld": letter.withheld,
+    }
+
+
+def group_view(group: Group, proposed: Proposal | None) -> View:
+    """Return letters of one rule and field: how many, the first one, and what would accept them where that is plain.
+
+    `accepts` is null where it cannot be tried.
+    """
+    return {
+        "stage": group.stage,
+        "rule": group.rule,
+        "field": group.field or None,
+        "letters": group.letters,
+        "example": {"id": group.example.id, "reason": group.example.reason},
+        "changes": list(proposed.changes) if proposed else [],
+        "accepts": proposed.accepts if proposed else None,
+        "tried": proposed.tried if proposed else 0,
     }
 
 

@@ -26,8 +26,16 @@ MEASURES = {
 }
 """The measurements of a run that a progress line shows, with their words."""
 
-LEFT_OUT = {"contaminated": "a row of validation or test", "nearDuplicates": "an earlier row"}
-"""What training rows nearly repeat that a dataset leaves out, by the rule by which it does."""
+LEFT_OUT = {
+    "contaminated": "it nearly repeats a row of validation or test",
+    "nearDuplicates": "it nearly repeats an earlier row",
+    "outliers": "a value lies far from most others of its field",
+}
+"""Why a dataset leaves a row out of its training split, by the rule by which it does."""
+
+
+FEW_ROWS = 5
+"""Rows of a class in a split below which they are told of: each is over a fifth of what is measured of the class."""
 
 
 class Goal(StrEnum):
@@ -103,7 +111,7 @@ def waiting_for(found: list[Stage]) -> str:
 def rejected_text(rejected: Mapping[str, int]) -> str:
     """Return records that are not in a dataset by rule, such as "3 rejected (range 2, type 1)"; empty for none.
 
-    Those that nearly repeat others are told of by themselves: "2 left out of training (nearDuplicates 2)".
+    Those that training is without are told of by themselves: "2 left out of training (nearDuplicates 2)".
     """
     told = {"rejected": rejected.keys() - LEFT_OUT.keys(), "left out of training": rejected.keys() & LEFT_OUT.keys()}
     return _joined(*(_counted({rule: rejected[rule] for rule in rules}, word) for word, rules in told.items()))
@@ -112,6 +120,21 @@ def rejected_text(rejected: Mapping[str, int]) -> str:
 def masked_text(masked: Mapping[str, int]) -> str:
     """Return what was masked in texts by kind, such as "3 masked (email 2, phone 1)"; empty for nothing."""
     return _counted(masked, "masked")
+
+
+def leaks_text(frozen: DatasetFrozen) -> str:
+    """Return which training rows validation or test has, too; empty where there is none, or nobody asked."""
+    exact, near = frozen.leaks.exact, frozen.leaks.near
+    told = [f"{count} {word}" for count, word in ((exact, "the same"), (near, "nearly so")) if count]
+    return f"{exact + near} training rows in validation or test, too ({', '.join(told)})" if told else ""
+
+
+def rarest_text(frozen: DatasetFrozen) -> str:
+    """Return the class with the fewest rows in a split where these are so few that measures tell nothing of it."""
+    rarest = frozen.rarest
+    if not frozen.HasField("rarest") or rarest.rows >= FEW_ROWS:
+        return ""
+    return f"{rarest.rows or 'no'} row{'s' if rarest.rows != 1 else ''} of {rarest.label!r} in {rarest.split}"
 
 
 def _counted(counts: Mapping[str, int], word: str) -> str:
@@ -151,7 +174,8 @@ def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         splits = f"{frozen.rows.train} train, {frozen.rows.validation} validation, {frozen.rows.test} test"
         repeated = f"{frozen.repeated_keys} with the key of another row" if frozen.repeated_keys else ""
         late = f"{frozen.late_rows} late" if frozen.late_rows else ""
-        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {_joined(splits, repeated, late)}")
+        told = _joined(splits, repeated, late, leaks_text(frozen), rarest_text(frozen))
+        return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {told}")
     if state.failure:
         return Stage("dataset", Mark.FAILED, state.failure)
     return Stage("dataset", Mark.WAITING, "freezes when the pipeline's freeze policy says so, or on `headrace freeze`")
@@ -175,6 +199,8 @@ def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         of = "" if judge is measure else f"{judge.name} "
         beside = f" ({of}{found.value:.4f} by {found.always})" if found else ""
         return Stage("training", Mark.DONE, _joined(f"{trained.epochs} epochs", tested + beside))
+    if counts and state.withheld:
+        return Stage("training", Mark.FAILED, f"it was not asked for: {state.withheld}")
     return Stage("training", Mark.WAITING, "starts after the dataset")
 
 

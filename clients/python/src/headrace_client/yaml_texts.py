@@ -14,7 +14,8 @@ def scalar(text: str) -> str:
     """Return a text as YAML: as it is where it can only be read as that text, else in quotes."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return json.dumps(text)
+    # JSON writes a letter beyond 16 bits as two halves, which YAML does not put together.
+    return '"' + "".join(json.dumps(one)[1:-1] if ord(one) < 2**16 else f"\\U{ord(one):08X}" for one in text) + '"'
 
 
 def flow(value: object) -> str:

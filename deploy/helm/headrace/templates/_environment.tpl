@@ -110,6 +110,9 @@
 {{ . }}
 {{- end }}
 {{- end }}
+{{- with include "headrace.personalEnvironment" . | trim }}
+{{ . }}
+{{- end }}
 {{- include "headrace.ownEnvironment" . }}
 {{- end -}}
 

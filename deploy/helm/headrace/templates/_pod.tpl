@@ -210,6 +210,9 @@ spec:
         {{- . | nindent 8 }}
         {{- end }}
         {{- end }}
+        {{- with include "headrace.personalMounts" . | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with .values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -256,6 +259,9 @@ spec:
     {{- with include "headrace.upstreamVolumes" .root | trim }}
     {{- . | nindent 4 }}
     {{- end }}
+    {{- end }}
+    {{- with include "headrace.personalVolumes" . | trim }}
+    {{- . | nindent 4 }}
     {{- end }}
     {{- with .values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

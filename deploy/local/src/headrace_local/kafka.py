@@ -119,6 +119,10 @@ def properties(settings: PlatformSettings) -> dict[str, str]:
         "offsets.load.buffer.size": str(OFFSETS_LOAD_BYTES),
         # A controller that has nothing to do writes that down; twice a second, by default, for the sake of others.
         "metadata.max.idle.interval.ms": "5000",
+        # Each of these threads looks for work three times a second. The defaults are for a server with many cores.
+        "num.io.threads": "2",
+        "num.network.threads": "1",
+        "background.threads": "2",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
     }

@@ -47,7 +47,7 @@ from headrace_inference.transport.servicer import open_inference_handler
 logger = logging.getLogger(__name__)
 
 NAME = "inference"
-LISTEN_AFTER_S = 10.0
+LISTEN_AFTER_S = 60.0
 """How long the server waits at most for the releases to be loaded before it listens."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from headrace.events.v1.record_pb2 import PushAccepted
     from headrace_runtime.kafka import Transaction
+    from headrace_runtime.records import Record
     from headrace_runtime.stream.dead_letters import StoredLetter
 
 
@@ -38,7 +39,7 @@ class DeadLetters(Protocol):
         Raises Unavailable when the brokers cannot be reached.
         """
 
-    def sent(self, topic: str, partition: int, offset: int) -> bytes | None:
+    def sent(self, topic: str, partition: int, offset: int) -> Record | None:
         """Return what stands at a place of a producers' topic; None when it is no longer there."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from headrace_runtime.settings import GrpcSettings, RegistrySettings
 from pydantic import Field
 
@@ -25,6 +27,11 @@ class Settings(RegistrySettings, GrpcSettings):
         le=8 * 1024 * 1024,
         description="Largest record, in bytes; a larger one is rejected unread. So is one whose row takes more than "
         "7,000,000. The topic has a limit of its own, `max.message.bytes`.",
+    )
+    personal_keys_dir: Path | None = Field(
+        None,
+        description="Folder with a file for each key of personal fields, by the name that `stream.personal.key` has; "
+        "its pipelines wait while the file is not there. Read when a pipeline begins.",
     )
     poll_records: int = Field(
         5_000, ge=1, description="Most records that one transaction takes from the producers' topic."

@@ -13,6 +13,7 @@ from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
+from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of
 from headrace_runtime.records import Outgoing
@@ -67,8 +68,10 @@ def build(settings: Settings) -> Service:
 
 def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
+    keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     schemas = schemas_of(pipeline.stream, settings.registry_access)
-    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, schemas=schemas)
+    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys, schemas=schemas)
+    intake.keys_dir = settings.personal_keys_dir
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
     name = group_of(NAME, pipeline.own_name)
     troubles = Troubles(settings, NAME)
@@ -78,6 +81,8 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
         return gap_messages(gap, intake)
 
     def open_consumer() -> GroupConsumer:
+        # Before anything is read: without its key the pipeline waits, and says so.
+        intake.require_key()
         consumer = GroupConsumer(
             settings,
             group=name,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from google.protobuf.message import Message
 from headrace_data.files import Rows
 from headrace_data.history import History
+from headrace_data.private import Keys
 from headrace_runtime.records import Place, Record
 
 
@@ -63,3 +64,5 @@ class Outside:
     rows_between: RowsBetween
     histories: Histories
     topics: TopicRanges
+    keys: Keys
+    """Keys of personal fields, by name. They raise Unavailable where there is none."""

@@ -11,6 +11,7 @@ from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
+from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of, raw_topic
@@ -83,7 +84,8 @@ def _pipeline_parts(
     )
     origin = partial(_origin, settings, pipeline.stream.topic)
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
-    outside = Outside(partial(rows_between, settings), histories, TopicRanges(settings, settings.stall_s))
+    keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
+    outside = Outside(partial(rows_between, settings), histories, TopicRanges(settings, settings.stall_s), keys)
     return [loop, Freezer(settings, pipeline, events, origin, messages, tell, outside)]
 
 

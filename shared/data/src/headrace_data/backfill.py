@@ -27,6 +27,7 @@ from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance, Source
 from headrace_data.parts import BlobStore
 from headrace_data.personal import RULE as PERSONAL
+from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
@@ -56,6 +57,8 @@ class Refused:
     rejection: Rejection
     time_us: int | None
     """When what it tells of happened, in microseconds since 1970; None when that is not known."""
+    withheld: int | None = None
+    """Size of the row in bytes where the value is only what may be told of it; None where it is the row."""
 
     def __str__(self) -> str:
         return f"{self.source.name} row {self.number}: {self.rejection.reason}"
@@ -72,12 +75,13 @@ class Backfill:
         stream: Stream,
         now_s: float,
         beat: Callable[[], None] = lambda: None,
+        keys: Keys = no_keys,
         schemas: Schemas | None = None,
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
-        `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works;
-        `schemas` are those that records of the stream name.
+        `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
+        `keys` has the key of personal fields, `schemas` are those that its records name, where they do.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -94,13 +98,9 @@ class Backfill:
         self._now_s = now_s
         self._beat = beat
         self._is_json = stream.format_kind == "json"
-        self._checker = RecordChecker(stream, schemas)
-        rules = pipeline.prepare.clean
-        self._seen = SeenKeys(rules.remembered or 1)
-        is_timed = (
-            rules.duplicates == "drop" and pipeline.stream.key_field and not isinstance(rules.duplicate_window, int)
-        )
-        self._timed = TimedKeys(round(rules.duplicate_window * 1_000_000)) if is_timed else None
+        self._checker = RecordChecker(stream, keys, schemas)
+        self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
+        self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
         self._masked: Counter[str] = Counter()
         """What was masked in the texts of the segment that is written, by kind."""
@@ -167,9 +167,10 @@ class Backfill:
         """Return the rows that may be learned from; count the others, and keep the first of them."""
         numbers = np.asarray(rows.numbers, np.int64)
         places = np.full(len(numbers), source.number)
-        checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s)
+        checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s, rows.messages)
         cleaned = clean(checked.batch, self._pipeline, self._seen)
         self._seen.commit()
+        self._masked.update(checked.masked)
         self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
@@ -203,10 +204,16 @@ class Backfill:
             return
         if time_us is None and rows.times is not None and not np.isnat(rows.times[row]):
             time_us = int(rows.times[row].astype(np.int64))
-        self.refused.append(Refused(source, int(rows.numbers[row]), value, rejection, time_us))
+        withheld = len(rows.values[row] or b"") if self._checker.withholds else None
+        self.refused.append(Refused(source, int(rows.numbers[row]), value, rejection, time_us, withheld))
 
     def _shown(self, value: bytes | None, rejection: Rejection) -> bytes | None:
-        """Return a row as it is kept, without the texts that it was refused for when these hold personal data."""
+        """Return a row as it is kept: what may be told of one with personal fields, which are treated.
+
+        The texts that it was refused for are left out when these hold personal data.
+        """
+        if self._checker.withholds:
+            value = self._checker.letter(value)
         policy = self._pipeline.prepare.clean.personal
         if rejection.rule != PERSONAL or policy is None or value is None:
             return value
@@ -229,6 +236,14 @@ class Backfill:
         self.history = self.history.and_backfilled(entry)
         self.fresh[entry.segment_id] = segment.sketch
         self.rows += entry.rows
+
+
+def _timed_keys(pipeline: Pipeline) -> TimedKeys | None:
+    """Return what remembers keys for a time; None where keys are remembered by their number, or not at all."""
+    rules = pipeline.prepare.clean
+    if rules.duplicates != "drop" or not pipeline.stream.key_field or isinstance(rules.duplicate_window, int):
+        return None
+    return TimedKeys(round(rules.duplicate_window * 1_000_000))
 
 
 def _placed(fault: Rejection, batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> tuple[Rejection, int | None]:

@@ -6,7 +6,10 @@ DataError
 ├── ManifestInvalid    bytes are no manifest
 ├── DatasetInvalid     a dataset's parts contradict its manifest, or rows came out of order
 ├── DatasetUnusable    the rows cannot be learned from: a split is empty, or the label has one value
-└── FileInvalid        a file of rows cannot be read, or lacks a column
+├── FileInvalid        a file of rows cannot be read, or lacks a column
+├── KeyMissing         the key of personal fields is not there, or is none
+├── SelectInvalid      a SELECT over records has problems; carries every one of them
+└── SelectTooSlow      a SELECT takes too long over the records that came
 """
 
 from __future__ import annotations
@@ -60,3 +63,19 @@ class DatasetUnusable(DataError):
 
 class FileInvalid(DataError):
     """A file of rows cannot be read, or lacks a column."""
+
+
+class KeyMissing(DataError):
+    """The key that personal fields are hashed or tokenised with is not there, or is none."""
+
+
+class SelectInvalid(DataError):
+    """A SELECT over records has problems. ``problems`` holds all of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class SelectTooSlow(DataError):
+    """A SELECT takes too long over the records that came, one by one too."""

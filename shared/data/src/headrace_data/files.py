@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW, cell_value
 from headrace_data.records import Times
+from headrace_data.select.values import Message
 from headrace_data.spec import Stream
 
 AT_ONCE: Final = 1_024
@@ -42,6 +43,8 @@ class Rows:
     """When what they tell of happened; None where the source itself does not say."""
     faults: Mapping[int, str] = field(default_factory=dict)
     """Why some are no rows of the source, by position."""
+    messages: Sequence[Message] | None = field(default=None)
+    """What each came in; None where they came in no messages."""
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,9 @@ def kept_sketch(entry: Entry, pipeline: Pipeline, store: BlobStore) -> Sketch | 
     if entry.sketch is None or entry.sketched != preparation_of(pipeline):
         return None
     try:
-        return from_bytes(store.get(entry.sketch), pipeline)
+        sketch = from_bytes(store.get(entry.sketch), pipeline)
     except DatasetInvalid:
         return None  # it is made of the rows again
+    # So is one of before classes were counted by split, where a number of them is asked for.
+    is_short = pipeline.prepare.min_class_rows and any(side.labels is None for side in sketch.sides.values())
+    return None if is_short else sketch

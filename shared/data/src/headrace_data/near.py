@@ -120,6 +120,8 @@ class NearRows:
     """The texts of a dataset's rows, as hashes: 260 bytes for each row."""
 
     def __init__(self, rules: NearDuplicates) -> None:
+        self.names = rules.fields
+        """The fields that are looked at."""
         self._rules = rules
         self._rows = 0
         self._held_out: list[Mask] = []

@@ -25,6 +25,7 @@ from headrace_data.history import Entry, History, keep
 from headrace_data.key_digests import Digests
 from headrace_data.manifest import SegmentManifest
 from headrace_data.parts import BlobStore, read_part
+from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
@@ -60,11 +61,12 @@ class Rebuild:
         history: History,
         now_s: float,
         beat: Callable[[], None],
+        keys: Keys = no_keys,
         schemas: Schemas | None = None,
     ) -> None:
-        """`schemas` are those that the stream's records name, where they do.
+        """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
 
-        `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
+        `keys` has the key of personal fields, `schemas` are those that the stream's records name.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -81,7 +83,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream, schemas)
+        self._checker = RecordChecker(pipeline.stream, keys, schemas)
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
         """Make the segments again that hold a row of a time in between, oldest first.
@@ -144,9 +146,12 @@ class Rebuild:
                 self._beat()
                 numbers = np.asarray(rows.numbers, np.int64)
                 partitions = np.full(len(numbers), source.partition)
-                checked = self._checker.check(rows.values, partitions, numbers, None, rows.times, self._now_s)
+                checked = self._checker.check(
+                    rows.values, partitions, numbers, None, rows.times, self._now_s, rows.messages
+                )
                 cleaned = clean(checked.batch, self._pipeline, seen)
                 seen.commit()
+                masked.update(checked.masked)
                 masked.update(cleaned.masked)
                 yield cleaned.batch, [each.rule for each in (*checked.rejected, *cleaned.dropped)]
 

@@ -2,7 +2,8 @@
 
 The rules: that of the stream's format, such as `json` (the bytes are one JSON object, and no object in it has a key
 twice: see `formats`), and then per field, in schema order: `missing` (a field that may not be null is there, and no
-blank text), `type`, `shape` and `overflow` (the value fits its type, and a float64 is at most 1e250 in size). Then
+blank text), `type`, `shape` and `overflow` (the value fits its type, and a float64 is at most 1e250 in size). Where the
+stream has a SELECT, the fields are what it makes of a record, and `select` (it can be computed) comes before them. Then
 `time` (the field of the event time, where the stream names one, holds a time) and `future` (the event time is not far
 ahead of the clock). The first fault of a record is the one that is told. Ranges are looked at by cleaning, because the
 pipeline says whether they count.
@@ -10,8 +11,9 @@ pipeline says whether they count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,11 +23,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
-from headrace_data.columns import Column, Piece, column_for
+from headrace_data.columns import Column, Piece
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.formats import Schemas
+from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.rejections import Rejection
+from headrace_data.select.projecting import RULE as SELECT
+from headrace_data.select.projecting import Projection, rows_at_once
+from headrace_data.select.values import Message
 from headrace_data.spec import Stream
 from headrace_data.spec.scalars import format_duration
 
@@ -56,26 +62,33 @@ class Checked:
 
     batch: pa.RecordBatch
     rejected: list[Rejection]
+    masked: Mapping[str, int]
+    """What was masked in personal fields, by kind."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """By field: how many values are missing because the SELECT tried to read what is there, and could not."""
 
 
 class RecordChecker:
     """Checks the records of one stream against its schema. Holds no state between batches."""
 
-    def __init__(self, stream: Stream, schemas: Schemas | None = None) -> None:
-        """`schemas` are needed to check records that name the schema they were written with.
+    def __init__(self, stream: Stream, keys: Keys = no_keys, schemas: Schemas | None = None) -> None:
+        """`keys` has the key of personal fields that are hashed or tokenised.
 
-        Raises SchemaInvalid when a schema in the stream's format is none.
+        `schemas` are needed to check records that name the schema they were written with. Raises SchemaInvalid when a
+        schema in the stream's format is none.
         """
         self._stream = stream
+        self._private = PrivateFields(stream, keys)
         self._names = [field.name for field in stream.fields]
         self._decoder = decoder_of(stream, schemas)
-        self._columns: list[Column] = [column_for(field) for field in stream.fields]
+        self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
             self._names.append(stream.time)
             self._columns.append(TimeColumn())
         self._schema = arrow_schema(stream.fields)
         self._is_json = stream.format_kind in ("json", "json-schema")
         self._has_lists = any(field.shape for field in stream.fields)
+        self._projection = Projection(stream) if stream.select is not None else None
 
     def check(
         self,
@@ -85,21 +98,25 @@ class RecordChecker:
         indexes: Numbers | None = None,
         times: Times | None = None,
         now_s: float | None = None,
+        messages: Sequence[Message] | None = None,
     ) -> Checked:
         """Check records in the format of the stream; None is a message without a value.
 
-        `partitions`, `offsets` and `indexes` say where each record came from; without `indexes` all are 0. `times` say
-        when what they tell of happened, unless the stream names a field that does. `now_s` is the clock (seconds since
-        1970) that no time may be far ahead of; without it any may. Raises ValueError when lengths differ. A bad record
-        never stops the good ones.
+        Personal fields come out treated. `partitions`, `offsets` and `indexes` say where each record came from; without
+        `indexes` all are 0. `times` say when what they tell of happened, unless the stream names a field that does.
+        `now_s` is the clock (seconds since 1970) that no time may be far ahead of; without it any may. `messages` are
+        what a SELECT may read beside the records; None where they came in none. A bad record never stops the good ones.
+
+        Raises ValueError when lengths differ, SelectTooSlow, and what says that a key is not there.
         """
         indexes = [0] * len(values) if indexes is None else indexes
         times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
-        if not len(values) == len(partitions) == len(offsets) == len(indexes) == len(times):
-            lengths = [len(values), len(partitions), len(offsets), len(indexes), len(times)]
+        lengths = [len(each) for each in (values, partitions, offsets, indexes, times)]
+        if len(set(lengths)) > 1:
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
         rejected: list[Rejection] = []
-        arrays = self._arrays(values, rejected)
+        unread: Counter[str] = Counter()
+        arrays, masked = self._private.treated(self._names, self._arrays(values, messages, rejected, unread))
         kept = np.ones(len(values), dtype=np.bool_)
         kept[[rejection.position for rejection in rejected]] = False
         lineage = [
@@ -112,21 +129,66 @@ class RecordChecker:
         if now_s is not None:
             batch = self._without_future(batch, np.flatnonzero(kept), now_s, rejected)
         rejected.sort(key=lambda rejection: rejection.position)
-        return Checked(batch, rejected)
+        return Checked(batch, self._private.told(rejected) if self.withholds else rejected, masked, unread)
 
-    def _arrays(self, values: Sequence[bytes | None], rejected: list[Rejection]) -> list[pa.Array]:
-        """Return the columns of the good records; add the bad ones to `rejected`."""
+    def require_key(self) -> None:
+        """Read the key of personal fields, where one is needed. Raises what says why there is none."""
+        self._private.require_key()
+
+    @property
+    def withholds(self) -> bool:
+        """Whether the stream has personal fields: of a record that is rejected no more is told than `letter` has."""
+        return self._private.are_some
+
+    def letter(self, value: bytes | None) -> bytes | None:
+        """Return what a dead letter may hold of a record: its sound fields, treated; None of what nobody can read."""
+        for read, positions, _ in self._columns_of([value], None, [], Counter()):
+            if positions:
+                record = {name: found[0] for name, found in zip(self._names, read, strict=True)}
+                return self._private.letter(record, dict(zip(self._names, self._columns, strict=True)))
+        return None
+
+    def _arrays(
+        self,
+        values: Sequence[bytes | None],
+        messages: Sequence[Message] | None,
+        rejected: list[Rejection],
+        unread: Counter[str],
+    ) -> list[pa.Array]:
+        """Return the columns of the good records; add the bad ones to `rejected`, and count in `unread`."""
         pieces: list[list[Piece]] = [[] for _ in self._columns]
-        size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
-        for start in range(0, len(values), size):
-            chunk = values[start : start + size]
-            # A look through the bytes pays when it spares one at each of many elements.
-            booleans = not (self._has_lists and self._is_json) or _has_booleans(chunk)
-            records, positions = self._decoder.decode(chunk, start, rejected)
-            for read in self._read(records, positions, rejected, booleans=booleans):
+        for columns, positions, booleans in self._columns_of(values, messages, rejected, unread):
+            for read in self._read(columns, positions, rejected, booleans=booleans):
                 for of_field, piece in zip(pieces, read, strict=True):
                     of_field.append(piece)
         return [column.build(of_field) for column, of_field in zip(self._columns, pieces, strict=True)]
+
+    def _columns_of(
+        self,
+        values: Sequence[bytes | None],
+        messages: Sequence[Message] | None,
+        rejected: list[Rejection],
+        unread: Counter[str],
+    ) -> Iterator[tuple[list[list[Any]], Sequence[int], bool]]:
+        """Yield what records have for each field, where they stand, and whether a boolean may be among it."""
+        size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
+        at_once = size if self._projection is None else rows_at_once(values)
+        for first in range(0, len(values), at_once):
+            gathered = None if self._projection is None else self._projection.gather()
+            for start in range(first, min(first + at_once, len(values)), size):
+                chunk = values[start : min(start + size, first + at_once)]
+                records, positions = self._decoder.decode(chunk, start, rejected)
+                if gathered is not None:
+                    gathered.add(records, positions, messages)
+                    continue
+                # A look through the bytes pays when it spares one at each of many elements.
+                booleans = not (self._has_lists and self._is_json) or _has_booleans(chunk)
+                yield [[record.get(name) for record in records] for name in self._names], positions, booleans
+            if gathered is not None:
+                made = gathered.computed()
+                rejected += [Rejection(each.position, SELECT, each.name, each.reason) for each in made.faults]
+                unread.update(made.unread)
+                yield [made.columns[name] for name in self._names], made.positions, True
 
     def _without_future(
         self, batch: pa.RecordBatch, positions: npt.NDArray[np.intp], now_s: float, rejected: list[Rejection]
@@ -147,36 +209,37 @@ class RecordChecker:
         return batch.filter(pc.invert(ahead))
 
     def _read(
-        self, records: list[dict[str, Any]], positions: Sequence[int], rejected: list[Rejection], *, booleans: bool
+        self, columns: list[list[Any]], positions: Sequence[int], rejected: list[Rejection], *, booleans: bool
     ) -> Iterator[list[Piece]]:
         """Yield the columns of the good records, in order; add the bad ones to `rejected`.
 
         Halving finds a few bad records among many good ones without a look at each.
         """
-        pieces = self._read_columns(records, booleans=booleans) if records else []
+        pieces = self._read_columns(columns, booleans=booleans) if positions else []
         if pieces is not None:
             yield from [pieces] if pieces else []
-        elif len(records) == 1:
-            rejected.append(self._fault(records[0], positions[0]))
+        elif len(positions) == 1:
+            rejected.append(self._fault(columns, positions[0]))
         else:
-            half = len(records) // 2
-            yield from self._read(records[:half], positions[:half], rejected, booleans=booleans)
-            yield from self._read(records[half:], positions[half:], rejected, booleans=booleans)
+            half = len(positions) // 2
+            first, second = [each[:half] for each in columns], [each[half:] for each in columns]
+            yield from self._read(first, positions[:half], rejected, booleans=booleans)
+            yield from self._read(second, positions[half:], rejected, booleans=booleans)
 
-    def _read_columns(self, records: list[dict[str, Any]], *, booleans: bool) -> list[Piece] | None:
+    def _read_columns(self, columns: list[list[Any]], *, booleans: bool) -> list[Piece] | None:
         """Return the columns of some records, or None when any value is wrong."""
         pieces: list[Piece] = []
-        for name, column in zip(self._names, self._columns, strict=True):
-            piece = column.read([record.get(name) for record in records], booleans=booleans)
+        for values, column in zip(columns, self._columns, strict=True):
+            piece = column.read(values, booleans=booleans)
             if piece is None:
                 return None
             pieces.append(piece)
         return pieces
 
-    def _fault(self, record: dict[str, Any], position: int) -> Rejection:
-        """Return why a record is wrong."""
-        for name, column in zip(self._names, self._columns, strict=True):
-            if fault := column.fault(record.get(name)):
+    def _fault(self, columns: list[list[Any]], position: int) -> Rejection:
+        """Return why the one record of these columns is wrong."""
+        for name, column, values in zip(self._names, self._columns, columns, strict=True):
+            if fault := column.fault(values[0]):
                 return Rejection(position, fault.rule, name, f"{name}: {fault.reason}")
         raise AssertionError("a column refused a value without a fault")
 

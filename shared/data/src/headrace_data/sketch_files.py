@@ -67,6 +67,7 @@ def _plain_side(prefix: str, side: Side, arrays: Arrays) -> dict[str, Any]:
         "rows": side.rows,
         "numbers": numbers,
         "texts": {name: _plain_values(values) for name, values in side.texts.items()},
+        **({"labels": _plain_values(side.labels)} if side.labels is not None else {}),
         **({"sums": {name: list(sums.found()) for name, sums in side.sums.items()}} if side.sums else {}),
     }
 
@@ -88,6 +89,10 @@ def _plain_values(values: Values) -> dict[str, Any]:
 
 def _restore_side(prefix: str, side: Side, plain: dict[str, Any], arrays: Arrays, capacity: int) -> None:
     side.rows = int(plain["rows"])
+    if side.labels is not None and "labels" in plain:
+        _restore_values(side.labels, plain["labels"])
+    else:
+        side.labels = None
     for name, values in side.texts.items():
         _restore_values(values, plain["texts"][name])
     for name, sums in side.sums.items():

@@ -170,11 +170,13 @@ class Side:
 
     rows: int
     numbers: dict[str, NumberSketch]
-    """By feature."""
+    """By field: each number feature, and a label that is looked at for outliers."""
     texts: dict[str, Values]
     """By feature."""
     sums: dict[str, LabelSums]
     """By text feature that becomes what its rows have for a label."""
+    labels: Values | None
+    """The classes; None where labels are no classes, or of rows that were sketched before these were counted."""
 
     def add(self, batch: pa.RecordBatch, partition: int) -> None:
         """Take in rows of one producers' partition."""
@@ -187,6 +189,8 @@ class Side:
         folds = folds_of(batch) if self.sums else np.empty(0, np.int64)
         for sums in self.sums.values():
             sums.add(batch, partition, folds)
+        if self.labels is not None:
+            self.labels.add(batch)
 
     def merge(self, other: Side) -> None:
         """Take in what is known of other rows."""
@@ -197,6 +201,10 @@ class Side:
             values.merge(other.texts[name])
         for name, sums in self.sums.items():
             sums.merge(other.sums[name])
+        if self.labels is not None and other.labels is not None:
+            self.labels.merge(other.labels)
+        else:
+            self.labels = None
 
 
 class Sketch:
@@ -264,33 +272,38 @@ def _most_categories(transform: Transform) -> int:
 
 
 def sample_capacity(pipeline: Pipeline) -> int:
-    """Return how many rows are kept of each number feature of a pipeline that needs the order of its values."""
+    """Return how many rows are kept of each field of which a pipeline needs the order of its values."""
     return capacity_of(sum(field.size for field in _ordered(pipeline)))
 
 
+def _numbers(pipeline: Pipeline) -> Sequence[Field]:
+    """Return the fields of which numbers are known: features, and a label of which some are told to be far."""
+    named = pipeline.outlier_fields
+    return [
+        each for each in pipeline.stream.fields if each in named or (each.role == "feature" and each.type != "string")
+    ]
+
+
 def _ordered(pipeline: Pipeline) -> Sequence[Field]:
-    features = pipeline.stream.features
-    return [each for each in features if each.type != "string" and needs_order(pipeline.transform(each.name))]
+    named = pipeline.outlier_fields
+    return [each for each in _numbers(pipeline) if each in named or needs_order(pipeline.transform(each.name))]
 
 
 def _side(pipeline: Pipeline, name: SplitName) -> Side:
-    # Transforms are fitted on the training split: of the others no order is needed.
+    # Transforms are fitted on the training split, and what is far is told by it: of the others no order is needed.
     ordered = {each.name for each in _ordered(pipeline)} if name == "train" else set()
     capacity = sample_capacity(pipeline)
-    features = pipeline.stream.features
+    features, label = pipeline.stream.features, pipeline.stream.label
     return Side(
         rows=0,
-        numbers={
-            each.name: NumberSketch(each, capacity if each.name in ordered else 0)
-            for each in features
-            if each.type != "string"
-        },
+        numbers={each.name: NumberSketch(each, capacity if each.name in ordered else 0) for each in _numbers(pipeline)},
         texts={
             each.name: Values(each.name, _most_categories(pipeline.transform(each.name)))
             for each in features
             if each.type == "string"
         },
         sums=_sums(pipeline) if name == "train" else {},
+        labels=Values(label.name, MAX_CLASSES) if TASKS[pipeline.task].counts_labels else None,
     )
 
 

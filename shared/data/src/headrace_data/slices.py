@@ -53,8 +53,10 @@ def left_out_by(rule: str, part: Part) -> Mask:
 
 
 def without(part: Part, rules: Mapping[str, Mask]) -> Part:
-    """Return a part of which a dataset leaves out these rows, by rule."""
-    bits = {rule: base64.b64encode(np.packbits(rows).tobytes()).decode() for rule, rows in rules.items() if rows.any()}
+    """Return a part of which a dataset leaves out these rows, too, by rule."""
+    bits = part.left_out | {
+        rule: base64.b64encode(np.packbits(rows).tobytes()).decode() for rule, rows in rules.items() if rows.any()
+    }
     return part.model_copy(update={"left_out": bits})
 
 

@@ -10,39 +10,50 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.class_rows import ClassRows, rarest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
 from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, prepared_under, sketched
+from headrace_data.leaks import Leaks
+from headrace_data.leaving_out import LeavingOut
 from headrace_data.manifest import (
     Bound,
     Manifest,
     OffsetRange,
-    Part,
     Provenance,
     Reading,
     SegmentManifest,
     Slice,
     SplitParts,
 )
-from headrace_data.near import NearRows
-from headrace_data.parts import BlobStore, default_chunk_rows, read_part
+from headrace_data.parts import BlobStore, default_chunk_rows
 from headrace_data.recall import Recall, Taken
 from headrace_data.segments import Segment
 from headrace_data.sketches import MAX_CLASSES, Sketch
-from headrace_data.slices import as_taken, bound_of_newest, is_taken, reaches, rows_of, splits_of, without
+from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
 from headrace_data.spec import Last, Newest, Pipeline
 from headrace_data.split import SPLITS
 from headrace_data.tasks import TASKS
 
 _FORMAT: Final = "headrace.window.v1"
+
+
+class Remarks(NamedTuple):
+    """What there is to say of a dataset, for which it may be better not to train on it."""
+
+    rarest: ClassRows | None = None
+    """The class with the fewest rows in a split; None where there are no classes, or they were not counted."""
+    leaks: Leaks | None = None
+    """The training rows that validation or test has, too; None where nobody asked."""
+
+
+NO_REMARKS: Final = Remarks()
 
 
 @dataclass
@@ -59,6 +70,8 @@ class Windows:
     """What was read for the dataset before."""
     renewed: list[Entry] = field(default_factory=list)
     """Entries whose sketches were made anew."""
+    remarks: Remarks = NO_REMARKS
+    """What there is to say of the newest dataset."""
 
     def dataset(self, history: History) -> tuple[Manifest, History]:
         """Return the dataset of the pipeline's window over these segments, and the history with what was renewed.
@@ -69,11 +82,11 @@ class Windows:
         self.renewed.clear()
         self.recall.begin()
         taken, whole = self._merged(history)
-        left_out: Mapping[str, int] = {}
-        if rules := self.pipeline.prepare.clean.near_duplicates:
-            taken, left_out = self._without_near(taken, NearRows(rules))
-            whole = self._anew(taken) if left_out else whole
+        leaving = LeavingOut(self.pipeline, self._reading(), self.store, self.keep_alive)
+        taken, left_out = leaving.without(taken, whole)
+        whole = self._anew(taken) if left_out else whole
         self._require_usable(whole)
+        self.remarks = Remarks(rarest(whole), leaving.leaks(taken))
         manifest = self._manifest(taken, whole, left_out)
         return manifest, self.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})
 
@@ -96,32 +109,6 @@ class Windows:
             (only,) = taken
             whole = self.fresh.get(only.manifest.segment_id) or self._sketch(only.rows)
         return taken[::-1] if isinstance(self.pipeline.prepare.window, Newest) else taken, whole
-
-    def _without_near(self, taken: Sequence[Taken], near: NearRows) -> tuple[list[Taken], Counter[str]]:
-        """Return what is taken without the training rows that nearly repeat others, and how many these are, by rule."""
-        places = [(each, part) for each in taken for part in each.rows.parts]
-        kept = [self._compare(each.rows, part, near) for each, part in places]
-        found, counts, start = near.left_out(), Counter[str](), 0
-        parts: dict[int, list[Part]] = {}
-        for (each, part), rows in zip(places, kept, strict=True):
-            left = {rule: np.zeros(part.rows, dtype=np.bool_) for rule in found}
-            for rule, where in found.items():
-                left[rule][rows] = where[start : start + len(rows)]
-                counts[rule] += int(left[rule].sum())
-            start += len(rows)
-            parts.setdefault(id(each), []).append(without(part, left))
-        slices = [each.rows.model_copy(update={"parts": tuple(parts.get(id(each), ()))}) for each in taken]
-        return [Taken(each.manifest, rows) for each, rows in zip(taken, slices, strict=True)], +counts
-
-    def _compare(self, rows: Slice, part: Part, near: NearRows) -> npt.NDArray[np.int64]:
-        """Compare the rows that a dataset takes of a part with others, too; return which of the part they are."""
-        self.keep_alive()
-        fields, reading = self.pipeline.stream.fields, self._reading()
-        batch = read_part(part, fields, self.store)
-        kept = np.flatnonzero(is_taken(batch, rows, fields, reading))
-        batch = as_taken(batch.take(pa.array(kept)), rows, reading)
-        near.add(batch, splits_of(batch, reading) != SPLITS.index("train"))
-        return kept
 
     def _anew(self, taken: Sequence[Taken]) -> Sketch:
         """Return what is known of what is taken, having read it."""

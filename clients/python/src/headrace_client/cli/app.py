@@ -19,6 +19,7 @@ from headrace_client.cli import (
     importing,
     init,
     lineage,
+    personal,
     platform,
     predict,
     pull,
@@ -70,6 +71,7 @@ app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
 app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
+app.add_typer(personal.app, name="personal", rich_help_panel=PIPELINES)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
 app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)

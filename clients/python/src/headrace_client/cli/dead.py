@@ -25,7 +25,10 @@ from headrace_client.cli.output import (
 )
 from headrace_client.errors import NotFound
 from headrace_client.ingestion import IngestionClient
-from headrace_client.letters import letter_view, outcome_word, replay_view
+from headrace_client.letters import group_view, letter_view, outcome_word, replay_view
+from headrace_client.proposing import Group, Proposal, grouped, proposal
+from headrace_client.registry import RegistryClient
+from headrace_client.views import pipeline_view
 
 KEYS = ("stage", "rule", "field", "id")
 
@@ -63,6 +66,34 @@ def list_letters(
             for letter in found
         ]
         print_parts([table(["=id", "=stage", "=rule", "reason", ">replays"], rows), _by_rule(found, counts)])
+
+
+@app.command("groups")
+def groups(
+    pipeline: PipelineArgument,
+    where: WhereOption = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most letters to look at.")] = 10_000,
+    timeout: TimeoutOption = "5m",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell rejected records by rule and field, with an example, and what in the document would accept them."""
+    addresses = find_addresses()
+    with IngestionClient(addresses.ingestion, timeout_s=seconds(timeout)) as client:
+        letters, counts = client.counted_dead_letters(pipeline, _filter(where), limit=limit)
+    with RegistryClient(addresses.registry) as registry:
+        spec = pipeline_view(registry.pipeline(pipeline))["spec"] if letters else {}
+    found = [(group, proposal(group, spec)) for group in grouped(letters)]
+    if as_json:
+        print_json([group_view(group, proposed) for group, proposed in found])
+    elif not found:
+        note(f"no dead letters of '{pipeline}'{_such(where)}")
+    else:
+        for group, proposed in found:
+            _say_group(group, proposed)
+        say(_by_rule(letters, counts))
+        if any(proposed for _, proposed in found):
+            again = f"`headrace dead replay {pipeline} --where rule=…,field=…`"
+            note(f"changed and applied, {again} sends them through the pipeline once more")
 
 
 @app.command("show")
@@ -146,6 +177,17 @@ def _by_rule(found: list[messages.DeadLetter], counts: dict[str, int] | None) ->
     return plain(f"{shown}: " + ", ".join(f"{rule} {count}" for rule, count in sorted(rules.items())))
 
 
+def _say_group(group: Group, proposed: Proposal | None) -> None:
+    of = f"{group.rule}, field {group.field}" if group.field else group.rule
+    say(plain(f"{of}: {group.letters} by {group.stage}"))
+    say(plain(f"  such as {group.example.id}: {group.example.reason}"))
+    if proposed is not None:
+        tried = "" if proposed.accepts is None else f" ({proposed.accepts} of {proposed.tried} that were tried)"
+        say(f"  accepted by{tried}:")
+        for change in proposed.changes:
+            say(plain(f"    {change}"))
+
+
 def _outcomes(answers: list[messages.ReplayDeadLettersResponse], *, dry_run: bool) -> list[RenderableType]:
     rows = [
         [answer.letter.id, plain(answer.letter.rule), coloured(outcome_word(answer.outcome)), plain(answer.reason)]
@@ -157,6 +199,12 @@ def _outcomes(answers: list[messages.ReplayDeadLettersResponse], *, dry_run: boo
         table(["=id", "=rule", "=outcome", "reason"], rows),
         f"{told}; nothing was sent" if dry_run else told,
     ]
+
+
+def _value_name(letter: messages.DeadLetter) -> str:
+    if letter.withheld:
+        return "told"
+    return "value" if letter.stage == "ingestion" else "row"
 
 
 def _say_letter(letter: messages.DeadLetter) -> None:
@@ -173,7 +221,7 @@ def _say_letter(letter: messages.DeadLetter) -> None:
         "trace": letter.trace_id,
         "key": bytes_text(letter.key),
         # What a later stage holds is the row; the producer's bytes come beside it.
-        ("value" if letter.stage == "ingestion" else "row"): bytes_text(letter.value),
+        _value_name(letter): bytes_text(letter.value),
         "sent": bytes_text(letter.original),
     }
     for name, text in lines.items():

@@ -13,6 +13,7 @@ from headrace_client.errors import InputInvalid
 
 if TYPE_CHECKING:
     from headrace_client.drafting import Draft
+    from headrace_client.drafting.roles import Roles
 
 
 def init(
@@ -85,8 +86,16 @@ def _tell(draft: Draft) -> None:
     if roles.task == "regression" and are_classes_as_floats(roles.label.field):
         name = roles.label.field.name
         note(f"label '{name}' holds few whole numbers, sent as floats: a regression; for classes send integers")
+    _tell_personal(roles)
     for field in roles.left_out:
         note(f"left out: '{field.name}': {field.reason}")
     if draft.rejected:
         rules = ", ".join(f"{rule} {count}" for rule, count in sorted(draft.rejected.items()))
         note(f"{sum(draft.rejected.values())} of them would be rejected: {rules}")
+
+
+def _tell_personal(roles: Roles) -> None:
+    from headrace_client.drafting.personal import MOST_FOUND, personal_fields, told
+
+    for field, treatment in personal_fields(roles)[:MOST_FOUND]:
+        note(f"personal data in '{field.name}': {told(field.personal)}; stream.personal may {treatment} it")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,11 +13,16 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import require_new
 from headrace_client.cli.output import note, say
 from headrace_client.errors import InputInvalid
+from headrace_client.ingestion import IngestionClient
 from headrace_client.registry import RegistryClient
 from headrace_client.views import short_id
 
 if TYPE_CHECKING:
     from headrace_client.report.facts import DatasetFacts, VersionFacts
+
+
+_INGESTION_S: Final = 30.0
+"""Longest wait for dead letters, without which a page is written all the same."""
 
 
 def report(
@@ -46,7 +52,7 @@ def report(
 
     with RegistryClient(find_addresses().registry) as registry:
         facts = find(registry, name, dataset=dataset)
-    text = dataset_page(facts) if isinstance(facts, DatasetFacts) else version_page(facts)
+    text = dataset_page(_with_letters(facts)) if isinstance(facts, DatasetFacts) else version_page(facts)
     path = output or Path(_file_name(facts))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +62,13 @@ def report(
     say(f"wrote {path} ({len(text.encode()) / 1024:.0f} KiB): it loads nothing, so it can be kept and sent")
     if open_ and not webbrowser.open(path.absolute().as_uri()):
         note("there is no browser to open it with")
+
+
+def _with_letters(facts: DatasetFacts) -> DatasetFacts:
+    from headrace_client.report.by_column import letters_of
+
+    with IngestionClient(find_addresses().ingestion, timeout_s=_INGESTION_S) as ingestion:
+        return replace(facts, letters=letters_of(ingestion, facts.manifest))
 
 
 def _file_name(facts: DatasetFacts | VersionFacts) -> str:

@@ -287,8 +287,8 @@ def _fate(view: View) -> str:
         learned = f"learned by {versions}" if view["split"] == "train" else f"of {versions}"
         held = [f"{view['split']} split of dataset {short_id(view['dataset_id'])}"]
         if view["left_out"]:
-            repeated = LEFT_OUT.get(view["left_out"], "another row")
-            held = [f"left out of the {held[0]} ({view['left_out']}: it nearly repeats {repeated})"]
+            reason = LEFT_OUT.get(view["left_out"], "for how it looks beside other rows")
+            held = [f"left out of the {held[0]} ({view['left_out']}: {reason})"]
         held += [learned] if versions else []
         held += [f"event time {view['event_time']}"] if view["event_time"] else []
         told.append(", ".join(held))

@@ -19,6 +19,7 @@ from headrace_data.spec import SpecInvalid, load_pipeline
 from headrace_client.drafting.errors import DraftImpossible
 from headrace_client.drafting.observing import observe
 from headrace_client.drafting.roles import Roles, choose_roles
+from headrace_client.drafting.selecting import selection_for
 from headrace_client.drafting.writing import SCHEMA_FILE, pipeline_yaml
 
 __all__ = ["SCHEMA_FILE", "Draft", "DraftImpossible", "draft_pipeline"]
@@ -38,6 +39,8 @@ class Draft:
     """Size of the sample, faulty records included."""
     rejected: Mapping[str, int]
     """Records of the sample that the pipeline would reject, by rule."""
+    selects: bool = False
+    """Whether the records become rows by a SELECT."""
 
 
 def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None = None) -> Draft:
@@ -48,9 +51,12 @@ def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None
     records = [record for value in values if (record := _decoded(value)) is not None]
     if not records:
         raise DraftImpossible(f"expected JSON objects in topic '{topic}', got {_described(values)}")
+    selection = selection_for(records, label)
+    if selection is not None:
+        records, label = selection.rows, selection.label
     roles = choose_roles(observe(records), label)
     told = f"{len(values)} record{'' if len(values) == 1 else 's'} of topic {topic}"
-    text = pipeline_yaml(_name_of(topic), topic, roles, told)
+    text = pipeline_yaml(_name_of(topic), topic, roles, told, selection)
     try:
         stream = load_pipeline(text).stream
     except SpecInvalid as error:
@@ -58,7 +64,9 @@ def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None
         raise DraftImpossible(f"no pipeline can be made of topic '{topic}': {error}") from error
     places = range(len(values))
     checked = RecordChecker(stream).check(values, [0] * len(values), places)
-    return Draft(text, roles, len(values), dict(Counter(rejection.rule for rejection in checked.rejected)))
+    return Draft(
+        text, roles, len(values), dict(Counter(rejection.rule for rejection in checked.rejected)), selection is not None
+    )
 
 
 def _decoded(value: bytes | None) -> dict[str, Any] | None:

@@ -24,11 +24,16 @@ DAY_S: Final = 86_400
 WEEK_S: Final = 7 * DAY_S
 
 
+def is_called_a_moment(name: str) -> bool:
+    """Tell whether a field of this name is one that tells when something happened."""
+    return _NAME.fullmatch(name) is not None
+
+
 def unit_of(field: Observed) -> tuple[int, str] | None:
     """Return of a field that holds moments how many of its units are a second, with their name; None of others."""
     if field.shape or field.type not in ("int64", "float64") or field.low is None or field.high is None:
         return None
-    if not _NAME.fullmatch(field.name):
+    if not is_called_a_moment(field.name):
         return None
     for units, name in _UNITS.items():
         if _SINCE_S * units <= field.low <= field.high < _UNTIL_S * units:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from headrace_data.columns import LARGEST_FLOAT64
+from headrace_data.detectors import found_in
 
 Element = Literal["string", "bool", "int64", "float32", "float64"]
 """The element types that a sample can tell."""
@@ -34,6 +36,7 @@ _INT64: Final = range(-(2**63), 2**63)
 _MOST_ELEMENTS: Final = 2**20
 _MOST_DIMENSIONS: Final = 4
 
+NameT = TypeVar("NameT")
 Form = tuple[str, tuple[int, ...]]
 """Kind of a value (`text`, `boolean`, `number`, or why none of them) and its shape."""
 _TOO_LARGE: Final = f"numbers beyond {LARGEST_FLOAT64:g} in size, which nothing can be scaled beside"
@@ -64,6 +67,8 @@ class Observed:
     """How many different single values there are, however many; 0 for arrays."""
     skewed: bool = False
     """Whether single numbers, none below zero, are mostly small and some very large, and even in their logarithms."""
+    personal: Mapping[str, int] = field(default_factory=dict)
+    """In how many records a text holds personal data, by kind."""
 
     @property
     def repeated(self) -> int:
@@ -110,16 +115,16 @@ class Observed:
 
 def observe(records: Sequence[Mapping[str, Any]]) -> list[Observed]:
     """Return what the sample says about each field, in the order of the fullest records."""
-    return [_observe(name, [record.get(name) for record in records]) for name in _in_order(records)]
+    return [_observe(name, [record.get(name) for record in records]) for name in in_order(records)]
 
 
-def _in_order(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def in_order(records: Sequence[Mapping[NameT, Any]]) -> list[NameT]:
     """Return the names of all fields: those of the fullest record, each other one behind what it follows elsewhere.
 
     The order of first appearance would depend on which record happens to lack a field.
     """
-    names: list[str] = []
-    known: set[str] = set()
+    names: list[NameT] = []
+    known: set[NameT] = set()
     for record in sorted(records, key=len, reverse=True):
         if record.keys() <= known:
             continue
@@ -152,9 +157,9 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
     kept = [value for value, one in zip(values, forms, strict=True) if one == form]
     if form[0] != "number":
         element: Element = "string" if form[0] == "text" else "bool"
-        return Observed(
-            name, len(found), element, missing=missing, odd=odd, values=_counted(kept), different=len(set(kept))
-        )
+        told = Observed(name, len(found), element, missing=missing, odd=odd, values=_counted(kept))
+        personal = found_in(pa.array(kept, pa.string())) if element == "string" else {}
+        return replace(told, different=len(set(kept)), personal=personal)
     numbers = list(_flat(kept))
     low, high = min(numbers), max(numbers)
     return Observed(

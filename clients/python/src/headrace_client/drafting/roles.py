@@ -183,8 +183,13 @@ def are_classes_as_floats(label: Observed) -> bool:
     return label.whole_floats and _is_few(label)
 
 
+def is_called_an_id(name: str) -> bool:
+    """Tell whether a field of this name names something."""
+    return _ID_NAME.fullmatch(name) is not None
+
+
 def _names_something(field: Observed) -> bool:
-    return field.always and _ID_NAME.fullmatch(field.name) is not None
+    return field.always and is_called_an_id(field.name)
 
 
 def _naming(fields: Sequence[Observed]) -> list[Placed]:

@@ -9,13 +9,16 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from headrace_data.detectors import PERSONAL, masked_text
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.advising import IMBALANCED, advise, section
 from headrace_client.drafting.known import ONEHOT, known_of
 from headrace_client.drafting.moments import DAY_S, WEEK_S, unit_of
 from headrace_client.drafting.observing import Observed
+from headrace_client.drafting.personal import proposal
 from headrace_client.drafting.roles import Placed, Roles, are_classes_as_floats
+from headrace_client.drafting.selecting import Selection, column_text
 from headrace_client.yaml_texts import flow, scalar
 
 SCHEMA_FILE: Final = "pipeline.schema.json"
@@ -31,9 +34,9 @@ _RARE: Final = 0.1
 """Share of the rarer of two classes up to which versions are compared by PR-AUC."""
 
 
-def pipeline_yaml(name: str, topic: str, roles: Roles, told: str) -> str:
+def pipeline_yaml(name: str, topic: str, roles: Roles, told: str, selection: Selection | None = None) -> str:
     """Return the document; `told` says of which sample it was drafted, in one line."""
-    sections = (_head(name, told), _stream(topic, roles), _prepare(roles), _train(roles), _rest(roles))
+    sections = (_head(name, told), _stream(topic, roles, selection), _prepare(roles), _train(roles), _rest(roles))
     return "\n".join(line for section in sections for line in section) + "\n"
 
 
@@ -55,12 +58,15 @@ def _head(name: str, told: str) -> list[str]:
     ]
 
 
-def _stream(topic: str, roles: Roles) -> Iterator[str]:
+def _stream(topic: str, roles: Roles, selection: Selection | None) -> Iterator[str]:
     yield "stream:"
     yield f"  topic: {scalar(topic)} # the producers' topic; one JSON object per record"
     yield "  format: json"
     if roles.id:
         yield f"  key: {scalar(roles.id.field.name)} # duplicates are found by it"
+    yield from proposal(roles)
+    if selection is not None:
+        yield from _select(roles, selection)
     yield "  # A record without a field that is not nullable, or of another type there, is rejected with the reason."
     yield "  # What was seen is no limit yet: give a number a `range: [lowest, highest]`, and rows outside are dropped."
     yield "  schema:"
@@ -71,6 +77,23 @@ def _stream(topic: str, roles: Roles) -> Iterator[str]:
     if len(roles.left_out) > _SHOWN_LEFT_OUT:
         yield f"    # left out: {len(roles.left_out) - _SHOWN_LEFT_OUT} more"
     yield ""
+
+
+def _select(roles: Roles, selection: Selection) -> Iterator[str]:
+    """Yield the SELECT, a line for each field of the schema."""
+    yield "  # How a record becomes the fields below: SQL as it stands between SELECT and FROM. A path by itself keeps"
+    yield "  # its value; to everything else it is a text. What TRY_CAST cannot read is missing, and counted."
+    columns = [selection.columns[placed.field.name] for placed in roles.placed]
+    lines: list[str] = []
+    for at, column in enumerate(columns):
+        comma = "," if at + 1 < len(columns) else ""
+        told = f" -- {comment_text(column.told, _COMMENT)}" if column.told else ""
+        lines.append(f"{column.sql} AS {column_text(column.name)}{comma}{told}")
+    if all(line.isprintable() for line in lines):
+        yield "  select: |"
+        yield from (f"    {line}" for line in lines)
+    else:
+        yield f"  select: {scalar(chr(10).join(lines))}"
 
 
 def _field(placed: Placed) -> Iterator[str]:
@@ -94,7 +117,8 @@ def _field_remarks(placed: Placed, roles: Roles) -> Iterator[str]:
         yield "another in each record: if it names them, its role is id"
     if placed.role in ("feature", "label"):
         for group in near_twins(field.texts):
-            yield f"differ by blanks, case or hidden characters only: {comment_text(twins_text(group), 120)}"
+            twins = masked_text(twins_text(group), PERSONAL)
+            yield f"differ by blanks, case or hidden characters only: {comment_text(twins, 120)}"
     if field.missing:
         kept = field.nullable and placed.role == "feature"
         yield f"missing in {field.missing} of {field.records}{'' if kept else ', which are rejected'}"
@@ -115,7 +139,8 @@ def _seen(field: Observed) -> str:
 def _value(value: str | float) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
-    return comment_text(value) if isinstance(value, str) else _number(value)
+    # A document is kept and shown: what is personal does not stand in it.
+    return comment_text(masked_text(value, PERSONAL)) if isinstance(value, str) else _number(value)
 
 
 def _number(value: float | None) -> str:

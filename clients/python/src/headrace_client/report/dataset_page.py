@@ -15,13 +15,14 @@ from headrace_data.transforms import Fitted, FittedCategory, FittedKnown, Fitted
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.report import page
+from headrace_client.report.by_column import by_column
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
 from headrace_client.report.facts import Array, DatasetFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
 from headrace_client.stages import LEFT_OUT
-from headrace_client.views import short_id
+from headrace_client.views import View, short_id
 
 MOST_COLUMNS: Final = 60
 """Features that are drawn."""
@@ -32,7 +33,7 @@ MOST_ROWS: Final = 100
 """Classes that are listed, the most frequent."""
 _MOST_VALUES: Final = 200_000
 """Numbers of a feature that are counted; of arrays there are many in each row."""
-_RULES: Final = {
+RULES: Final = {
     "json": "the bytes are no JSON object",
     "avro": "the bytes are no record of their schema in Avro",
     "protobuf": "the bytes are no message of their schema in Protobuf",
@@ -53,6 +54,7 @@ _RULES: Final = {
     "personal": "a text holds personal data",
     "contaminated": "a training row nearly repeats one of validation or test",
     "nearDuplicates": "a training row nearly repeats an earlier one",
+    "outliers": "a value of a training row lies far from most others of its field",
 }
 _TIMES: Final = {
     "create": "set by the producer",
@@ -74,18 +76,11 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("features", str(len(manifest.features)), _inputs(facts)),
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
-    if left_out:
-        tiles.append(page.Tile("left out", f"{left_out:,}", "training rows that nearly repeat others"))
-    if masked := sum(dataset["masked"].values()):
-        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
-        tiles.append(page.Tile("masked", f"{masked:,}", told))
-    if repeated := dataset["repeated_keys"]:
-        tiles.append(page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row"))
-    if late := dataset["late_rows"]:
-        tiles.append(page.Tile("late", f"{late:,}", "rows over a minute older than others before them"))
+    tiles += _counted_tiles(dataset, left_out)
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),
+        ("By column", "What records came with, and what becomes of it.", by_column(facts)),
         ("Missing values", "Rows of the dataset in which a feature has no value.", _missing(facts)),
         ("Rejected records", "Records of the same range that are not in the dataset.", _rejected(facts)),
         ("Provenance", "Where the rows came from: the same range gives the same id.", _origin(facts)),
@@ -93,6 +88,9 @@ def dataset_page(facts: DatasetFacts) -> str:
     if alike := _alike(facts):
         lead = "Texts that differ by blanks, case or hidden characters only, and are told apart all the same."
         parts.insert(1, ("Nearly alike", lead, alike))
+    if leaked := _leaked(dataset):
+        lead = "Training rows that validation or test has, too: measures promise more than they would without them."
+        parts.insert(1, ("Leaks", lead, leaked))
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
     lead = joined(
         f"Frozen {moment(dataset['freeze_time'])} from topic ",
@@ -102,6 +100,23 @@ def dataset_page(facts: DatasetFacts) -> str:
     )
     title = joined(f"{manifest.pipeline}, dataset {short_id(manifest.dataset_id)}")
     return page.page(title, "Dataset", lead, tiles, sections)
+
+
+def _counted_tiles(dataset: View, left_out: int) -> Iterator[page.Tile]:
+    """Yield what was counted of a dataset beside its rows, as far as there is any."""
+    if left_out:
+        yield page.Tile("left out", f"{left_out:,}", "rows that training is without")
+    if masked := sum(dataset["masked"].values()):
+        told = ", ".join(f"{kind} {count:,}" for kind, count in dataset["masked"].items())
+        yield page.Tile("masked", f"{masked:,}", told)
+    if repeated := dataset["repeated_keys"]:
+        yield page.Tile("repeated keys", f"{repeated:,}", "rows with the key of another row")
+    if rarest := dataset["rarest"]:
+        yield page.Tile("rarest class", f"{rarest['rows']:,}", f"of {rarest['label']} in {rarest['split']}")
+    if (leaks := dataset["leaks"]) and (leaked := leaks["exact"] + leaks["near"]):
+        yield page.Tile("leaks", f"{leaked:,}", "training rows that validation or test has, too")
+    if late := dataset["late_rows"]:
+        yield page.Tile("late", f"{late:,}", "rows over a minute older than others before them")
 
 
 def _inputs(facts: DatasetFacts) -> str:
@@ -250,6 +265,13 @@ def _alike(facts: DatasetFacts) -> Html | None:
     return page.cards(page.card("By field", page.table(["field", "values"], rows), wide=True))
 
 
+def _leaked(dataset: View) -> Html | None:
+    """Return the first training rows that are held out, too; None when there is none, or nobody looked."""
+    pairs = [example.partition(" as ") for example in (dataset["leaks"] or {}).get("examples", ())]
+    rows = [[row, twin or "one that it nearly repeats"] for row, _, twin in pairs]
+    return page.cards(page.card("The first", page.table(["taught", "held out"], rows), wide=True)) if rows else None
+
+
 def _unit(field: Field) -> str:
     return f"{field.name} ({field.unit})" if field.unit else field.name
 
@@ -268,7 +290,7 @@ def _rejected(facts: DatasetFacts) -> Html:
     if not rejected:
         return page.cards(page.card("None", note="Every record of the range is in the dataset.", wide=True))
     ranked = sorted(rejected.items(), key=lambda item: -item[1])
-    rows = {f"{rule}: {_RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
+    rows = {f"{rule}: {RULES.get(rule, rule)}": (float(count), f"{count:,}") for rule, count in ranked}
     how = element(
         "p", "With their bytes: ", element("code", f"headrace dead list {facts.manifest.pipeline}"), class_="note"
     )

@@ -17,6 +17,16 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Letters:
+    """The dead letters of the ranges that a dataset is of."""
+
+    by_field: Mapping[str, Mapping[str, int]]
+    """Of each field, how many records broke which rule with it; those that broke one as a whole stand under ''."""
+    looked_at: int
+    """How many letters of the pipeline were looked at."""
+
+
+@dataclass(frozen=True)
 class DatasetFacts:
     """A dataset and the rows that were read of it."""
 
@@ -27,6 +37,8 @@ class DatasetFacts:
     """By split, by field: features and label as a model is called with them, [rows, *shape]."""
     versions: Sequence[View] = ()
     """Versions that were trained on it."""
+    letters: Letters | None = None
+    """None where ingestion could not be asked."""
 
     @property
     def rows_read(self) -> int:

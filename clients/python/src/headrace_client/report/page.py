@@ -132,6 +132,11 @@ def table(
     return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption or heads[0])
 
 
+def counts(found: Mapping[str, int]) -> str:
+    """Return counts by name in one line, in their order."""
+    return ", ".join(f"{name} {count:,}" for name, count in found.items())
+
+
 def bars(rows: Mapping[str, tuple[float, str]], caption: str) -> Html:
     """Return a table of values drawn as bars: name to (value, text)."""
     most = max((value for value, _ in rows.values()), default=0) or 1

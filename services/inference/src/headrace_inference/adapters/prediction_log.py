@@ -35,6 +35,7 @@ class PredictionLog:
 
     def add(self, served: Served) -> None:
         """Take note of an answered call."""
+        served = served.without_what_is_withheld()
         if served.held_bytes > MAX_EVENT_PART_BYTES:
             served = served.without_large_parts()
         self._events.add(served, served.held_bytes)

@@ -78,6 +78,8 @@ class Release:
     """What may answer under overload, each in less time than the one before. Empty where the pipeline allows none."""
     upstream: Upstream | None = None
     """Where it is served, if not by the replica itself."""
+    withholds: bool = False
+    """Whether calls and answers are told to nobody, as the pipeline has personal fields."""
 
     def answered_by(self, other: CheaperVariant) -> Release:
         """Return the release as it is answered by a cheaper variant."""

@@ -29,6 +29,10 @@ class Served(NamedTuple):
         """Bytes of request and answer."""
         return len(self.request) + len(self.answer)
 
+    def without_what_is_withheld(self) -> Served:
+        """Return the call without its request and answer where the release withholds them."""
+        return self._replace(request=b"", answer=b"") if self.release.withholds else self
+
     def without_large_parts(self) -> Served:
         """Return the call without its request or answer where that is too large for an event."""
         return self._replace(request=_part(self.request), answer=_part(self.answer))

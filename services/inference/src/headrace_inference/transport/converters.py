@@ -317,6 +317,7 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
         message.cache_ttl_s,
         tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
         _upstream(message),
+        message.withholds,
     )
 
 

@@ -51,7 +51,7 @@ class DeadLog:
             for records in reader.read_to(reader.ends(places), STALL_S):
                 yield _fresh(records)
 
-    def sent(self, topic: str, partition: int, offset: int) -> bytes | None:
+    def sent(self, topic: str, partition: int, offset: int) -> Record | None:
         """Return what stands at a place of a producers' topic; None when it is no longer there."""
         with kafka_answering(self._settings, "dead letters cannot be read"):
             reader = self._reader("origins")
@@ -61,7 +61,7 @@ class DeadLog:
             except NotFound:
                 return None
             found = self._at(reader, (topic, partition), offset)
-            return found[0].value if found else None
+            return found[0] if found else None
 
     def _reader(self, purpose: str) -> LogReader:
         # One each, because producers' messages are looked up while letters are read.

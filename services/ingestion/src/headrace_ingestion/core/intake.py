@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import groupby, pairwise
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,8 @@ from headrace_data.batches import OFFSET
 from headrace_data.formats import Schemas
 from headrace_data.formats.envelopes import DELETED
 from headrace_data.lateness import Lateness
-from headrace_data.records import RecordChecker, Rejection, message_times
+from headrace_data.private import Keys, no_keys, withheld
+from headrace_data.records import Checked, RecordChecker, Rejection, message_times
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
@@ -53,6 +55,8 @@ class Batch:
     rejected: Mapping[str, int] = field(default_factory=dict)
     time_sources: Collection[TimeSource] = ()
     """Where the times of the rows come from."""
+    masked: Mapping[str, int] = field(default_factory=dict)
+    """What was masked in personal fields of the range, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,13 @@ class Intake:
         batch_bytes: int,
         max_record_bytes: int,
         clock: Callable[[], float] = time.time,
+        keys: Keys = no_keys,
         schemas: Schemas | None = None,
     ) -> None:
         """Take the sizes (bytes) at which a batch is closed, and of the largest record.
 
-        `clock` returns seconds since 1970; no event is far ahead of it. `schemas` are those that records name. Raises
-        SchemaInvalid when a schema in the stream's format is none.
+        `clock` returns seconds since 1970; no event is far ahead of it. `keys` has the key of personal fields,
+        `schemas` are those that records name. Raises SchemaInvalid when a schema in the stream's format is none.
         """
         self.pipeline = pipeline
         self.lateness = Lateness()
@@ -88,7 +93,23 @@ class Intake:
         """Returns the broker's id of the producers' topic, empty when it is not known."""
         self.batch_bytes = batch_bytes
         self.max_record_bytes = max_record_bytes
-        self._checker = RecordChecker(pipeline.stream, schemas)
+        self.keys_dir: Path | None = None
+        """Where these keys are, for processes in which records are tried."""
+        self._checker = RecordChecker(pipeline.stream, keys, schemas)
+        self._rows_checker = RecordChecker(pipeline.stream.of_rows, keys)
+
+    def require_key(self) -> None:
+        """Raise what says so where the key of personal fields is not there: nothing can be checked without it."""
+        self._checker.require_key()
+
+    @property
+    def withholds(self) -> bool:
+        """Whether a dead letter holds no more of a record than `letter` returns."""
+        return self._checker.withholds
+
+    def letter(self, record: Record) -> bytes | None:
+        """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
+        return self._checker.letter(record.value)
 
     def take(self, records: Sequence[Record], *, numbered: bool = False, as_rows: bool = False) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
@@ -96,15 +117,17 @@ class Intake:
         Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
         With `as_rows` they are rows in JSON by the names of the schema, whatever the stream's format.
         """
-        checker = RecordChecker(self.pipeline.stream.of_rows) if as_rows else self._checker
+        checker = self._rows_checker if as_rows else self._checker
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         for group in _by_partition(records):
-            rows, faults = self._check(checker, group, numbered=numbered)
+            checked = self._check(checker, group, numbered=numbered)
+            rows, faults = checked.batch, checked.rejected
             rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
-            batches += [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
+            split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
+            batches += [*split[:-1], replace(split[-1], masked=checked.masked)]
         return Taken(batches, rejected)
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
@@ -119,6 +142,7 @@ class Intake:
     def set_aside(self, record: Record, reason: str) -> Taken:
         """Reject a record that nobody can check without dying, unread; its place is accounted for."""
         nothing = self._checker.check([], [], []).batch
+        reason = withheld(reason, CRASH) if self.withholds else reason
         batch = Batch(record.partition, record.offset, record.offset + 1, nothing, {CRASH: 1})
         return Taken([batch], [(record, Rejection(0, CRASH, "", reason))])
 
@@ -126,9 +150,7 @@ class Intake:
         """Account for a range of offsets whose records were deleted before they were read."""
         return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
-    def _check(
-        self, checker: RecordChecker, group: Sequence[Record], *, numbered: bool
-    ) -> tuple[pa.RecordBatch, list[Rejection]]:
+    def _check(self, checker: RecordChecker, group: Sequence[Record], *, numbered: bool) -> Checked:
         """Return the rows of one source partition, and why the other records are none, in order."""
         values, limit = [record.value for record in group], self.max_record_bytes
         sizes = [len(value) if value else 0 for value in values]
@@ -141,7 +163,9 @@ class Intake:
         partitions = np.full(len(places), group[0].partition)
         times = message_times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
-        checked = checker.check(values, partitions, offsets, indexes, times, self._clock())
+        # What was pushed came in no message of Kafka.
+        messages = None if numbered else [group[at] for at in places.tolist()]
+        checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         rows, large = _without_large(checked.batch)
@@ -149,7 +173,7 @@ class Intake:
             # Rows are told by where they came from: rejected records lie between them.
             kept = np.delete(np.arange(len(group)), [fault.position for fault in faults])
             faults += [Rejection(int(kept[at]), OVERSIZED, "", reason) for at, reason in large]
-        return rows, sorted(faults, key=lambda fault: fault.position)
+        return replace(checked, batch=rows, rejected=sorted(faults, key=lambda fault: fault.position))
 
 
 def _by_partition(records: Sequence[Record]) -> list[list[Record]]:

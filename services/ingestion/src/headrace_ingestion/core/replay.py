@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import UnionType
 
 from headrace_data.cleaning import DUPLICATES, clean
 from headrace_data.records import Rejection
@@ -100,23 +101,33 @@ def batch_id(stored: StoredLetter) -> str:
 
 
 def needs_original(stored: StoredLetter) -> bool:
-    """Tell whether a letter holds less than the producer sent: a row that was checked, or bytes that were cut."""
-    return stored.letter.stage == STAGES[1] or stored.is_cut
+    """Tell whether a letter holds less than the producer sent: a row, bytes that were cut, or what is not withheld."""
+    return stored.letter.stage == STAGES[1] or stored.is_cut or stored.letter.withheld
 
 
-def is_original(value: bytes | None, stored: StoredLetter) -> bool:
-    """Tell whether bytes found at the letter's origin are the record that the letter holds.
+def is_original(sent: Record | None, stored: StoredLetter, intake: Intake) -> bool:
+    """Tell whether what is found at the letter's origin is the record that the letter holds.
 
     A topic that was made anew under the same name holds others there. Numbers are left out of the comparison, because
-    a row holds them rounded to their types.
+    a row holds them rounded to their types. Of a record with personal fields only its size and the whole numbers that a
+    letter would have of it now are compared, as its texts may be treated in another way.
     """
-    if value is None:
+    if sent is None or sent.value is None:
         return False
-    if stored.letter.stage != STAGES[1]:
-        return len(value) == stored.value_bytes and value.startswith(stored.letter.value or b"")
-    sent, row = _document(value), _document(stored.letter.value)
-    exact = {name: item for name, item in row.items() if isinstance(item, str | int)}
-    return bool(sent) and all(sent.get(name) == item for name, item in exact.items())
+    letter, value = stored.letter, sent.value
+    if letter.withheld:
+        same_size = letter.stage == STAGES[1] or len(value) == stored.value_bytes
+        held = _of_type(letter.value, int)
+        now = _of_type(intake.letter(sent), int) if same_size and held else {}
+        return same_size and all(now[name] == held[name] for name in held.keys() & now.keys())
+    if letter.stage != STAGES[1]:
+        return len(value) == stored.value_bytes and value.startswith(letter.value or b"")
+    found, exact = _document(value), _of_type(letter.value, str | int)
+    return bool(found) and all(found.get(name) == item for name, item in exact.items())
+
+
+def _of_type(value: bytes | None, exact: type | UnionType) -> dict[str, object]:
+    return {name: item for name, item in _document(value).items() if isinstance(item, exact)}
 
 
 def _document(value: bytes | None) -> dict[str, object]:
@@ -129,7 +140,7 @@ def _document(value: bytes | None) -> dict[str, object]:
 
 def plan(
     stored: StoredLetter,
-    original: bytes | None,
+    original: Record | None,
     intake: Intake,
     *,
     known: bool,
@@ -147,16 +158,14 @@ def plan(
         return Plan(stored, Outcome.REPEATED)
     if stored.letter.rule == DELETED_UNREAD:
         return Plan(stored, Outcome.REJECTED, f"expected a record, got none: {stored.letter.reason}")
-    if original is None and stored.is_cut:
-        # A part of a record is none: it stays where it is.
-        held = len(stored.letter.value or b"")
-        reason = f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"
+    if original is None and (reason := _lacks(stored)):
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter
-    value = letter.value if original is None else original
     # Letters of before times were kept say only when they were written, which was soon after.
     timestamp_ms = letter.timestamp_ms or stored.time_ms
-    record = Record("", -1, 0, letter.key, value, letter.headers, timestamp_ms)
+    # A letter may lack the message's own key and headers, which tell of some records how they are read.
+    key, value, headers = original[3:6] if original else (letter.key, letter.value, letter.headers)
+    record = Record("", -1, 0, key, value, headers, timestamp_ms)
     if letter.rule == CRASH and (death := dies(record)):
         return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
     taken = intake.take([record], as_rows=original is None and _is_row(stored, intake.pipeline))
@@ -167,10 +176,24 @@ def plan(
 
 
 def _is_row(stored: StoredLetter, pipeline: Pipeline) -> bool:
-    """Tell whether a letter holds a row in JSON, of preprocessing or a file, where producers write another format."""
-    if pipeline.stream.format_kind == "json" or stored.letter.stage == STAGES[0]:
+    """Tell whether a letter holds a row in JSON, of preprocessing or a file, where producers write something else."""
+    stream = pipeline.stream
+    if (stream.format_kind == "json" and stream.select is None) or stored.letter.stage == STAGES[0]:
         return False
     return bool(_document(stored.letter.value))
+
+
+def _lacks(stored: StoredLetter) -> str:
+    """Return what a letter does not hold of its record, without which there is none to send; empty when it has all."""
+    letter = stored.letter
+    if letter.withheld:
+        # No producers' topic is called so.
+        there = "it was pushed" if letter.topic.startswith("headrace.") else f"{letter.topic} has it no longer"
+        return f"expected the record, which the letter withholds as it has personal fields: {there}"
+    if stored.is_cut:
+        held = len(letter.value or b"")
+        return f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"
+    return ""
 
 
 def dropped(taken: Taken, pipeline: Pipeline) -> Sequence[Rejection]:

@@ -53,7 +53,7 @@ def write_accepted(
         count_late(batch, entrance.intake)
     transaction.send(raw_message(batch, pipeline.own_name, pipeline.digest, target, replay) for batch in rows)
     dead = [
-        dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name)
+        dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name, entrance.intake)
         for record, rejection in taken.rejected
     ]
     transaction.send(letter.after_replay(replay).outgoing(pipeline.own_name, target) for letter in dead)

@@ -43,7 +43,7 @@ def messages_of(taken: Taken, intake: Intake) -> list[Outgoing]:
     count(pipeline, taken, pipeline.stream.topic)
     raw = [_raw(batch, intake) for batch in taken.batches]
     dead = [
-        dead_letter(record, rejection, pipeline.stream.topic).outgoing(pipeline.own_name, record.partition)
+        dead_letter(record, rejection, pipeline.stream.topic, intake).outgoing(pipeline.own_name, record.partition)
         for record, rejection in taken.rejected
     ]
     return raw + dead

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import record_pb2
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_data.batches import to_ipc
 from headrace_data.records import Rejection
 from headrace_runtime.kafka.envelopes import event_headers
+from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.record_topics import raw_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
 
-from headrace_ingestion.core.intake import Batch, TimeSource
+from headrace_ingestion.core.intake import OVERSIZED, Batch, Intake, TimeSource
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
+TRACE = "traceparent"
+"""The one header of a record with personal fields that a dead letter keeps."""
 TIME_SOURCES = {
     TimeSource.CREATE: record_pb2.TIME_SOURCE_CREATE,
     TimeSource.APPEND: record_pb2.TIME_SOURCE_APPEND,
@@ -46,14 +51,18 @@ def raw_message(
         rejected=batch.rejected,
         topic_id=topic_id,
         time_sources=[TIME_SOURCES[source] for source in batch.time_sources],
+        masked=batch.masked,
     )
     told = [*event_headers(message, SOURCE), *headers]
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)
 
 
-def dead_letter(record: Record, rejection: Rejection, topic: str) -> DeadLetter:
-    """Return a rejected record as a dead letter; topic is where it came from."""
-    return DeadLetter(
+def dead_letter(record: Record, rejection: Rejection, topic: str, intake: Intake | None = None) -> DeadLetter:
+    """Return a rejected record as a dead letter; topic is where it came from.
+
+    With an intake whose pipeline has personal fields it holds neither the record's bytes nor its key and headers.
+    """
+    letter = DeadLetter(
         stage=SOURCE,
         rule=rejection.rule,
         field=rejection.field,
@@ -65,6 +74,17 @@ def dead_letter(record: Record, rejection: Rejection, topic: str) -> DeadLetter:
         value=record.value,
         headers=record.headers,
         timestamp_ms=record.timestamp_ms,
+    )
+    if intake is None or not intake.withholds:
+        return letter
+    return replace(
+        letter,
+        key=None,
+        # What is too large, or what a process has died of, is not looked into.
+        value=None if rejection.rule in (OVERSIZED, CRASH) else intake.letter(record),
+        headers=[(name, value) for name, value in record.headers if name == TRACE],
+        withheld=True,
+        value_bytes=len(record.value or b""),
     )
 
 
@@ -99,6 +119,7 @@ def letter_message(stored: StoredLetter, room: int, original: bytes | None = Non
         replays=letter.replays,
         trace_id=stored.trace_id,
         original=beside if len(value) + len(beside) <= room else b"",
+        withheld=letter.withheld,
     )
 
 

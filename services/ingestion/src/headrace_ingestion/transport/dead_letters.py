@@ -23,7 +23,7 @@ from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import links_to, tracer
 from headrace_runtime.topics import PUSH_ACCEPTED
 
-from headrace_ingestion.core.intake import Taken
+from headrace_ingestion.core.intake import Intake, Taken
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, batch_id, is_original, needs_original, plan
 from headrace_ingestion.ports import Accepted, DeadLetters, OpenDeadLetters
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
@@ -66,9 +66,9 @@ class DeadLetterDesk:
 
     async def listed(self, request: pb.ListDeadLettersRequest) -> AsyncIterator[pb.ListDeadLettersResponse]:
         """Yield the letters that are there now."""
-        pipeline = entrance_of(self._entrances, request.pipeline).intake.pipeline
+        intake = entrance_of(self._entrances, request.pipeline).intake
         counts: Counter[str] | None = Counter() if request.count else None
-        find = partial(self._find, pipeline.own_name, selection_of(request.filter), request.limit, counts)
+        find = partial(self._find, intake, selection_of(request.filter), request.limit, counts)
         async for found in _in_thread(find):
             for letter in found:
                 yield pb.ListDeadLettersResponse(letter=letter)
@@ -88,11 +88,11 @@ class DeadLetterDesk:
                 yield outcome_message(one, self._room)
 
     def _find(
-        self, pipeline: str, wanted: Selection, limit: int, counts: Counter[str] | None
+        self, intake: Intake, wanted: Selection, limit: int, counts: Counter[str] | None
     ) -> Iterator[list[pb.DeadLetter]]:
         """Yield letters up to the limit, and count all of them by rule where `counts` is given."""
         taken = 0
-        with self._open_letters(pipeline) as log:
+        with self._open_letters(intake.pipeline.own_name) as log:
             for letters in log.letters(wanted.place):
                 found = [stored for stored in letters if wanted.takes(stored)]
                 if counts is not None:
@@ -102,7 +102,7 @@ class DeadLetterDesk:
                 taken += len(found)
                 # Looking a message up takes a while, so only a single letter comes with it.
                 yield [
-                    letter_message(stored, self._room, _original(log, stored) if wanted.place else None)
+                    letter_message(stored, self._room, _shown(log, stored, intake) if wanted.place else None)
                     for stored in found
                 ]
                 if limit and taken >= limit and counts is None:
@@ -121,7 +121,7 @@ class DeadLetterDesk:
 
     def _plan_one(self, entrance: Entrance, log: DeadLetters, trial: Trial, stored: StoredLetter) -> Plan:
         known = self._log.answer(entrance.intake.pipeline.own_name, batch_id(stored)) is not None
-        original = None if known else _original(log, stored)
+        original = None if known else _original(log, stored, entrance.intake)
         return plan(stored, original, entrance.intake, known=known, dies=partial(_dies, trial, stored))
 
     def _send(self, entrance: Entrance, plans: list[Plan]) -> list[Plan]:
@@ -156,13 +156,19 @@ def _dies(trial: Trial, stored: StoredLetter, record: Record) -> str | None:
     return trial.attempt([Record(letter.topic, letter.partition, letter.offset, record.key, record.value)])
 
 
-def _original(log: DeadLetters, stored: StoredLetter) -> bytes | None:
+def _shown(log: DeadLetters, stored: StoredLetter, intake: Intake) -> bytes | None:
+    """Return what the producer sent, for a caller: nothing of a record with personal fields."""
+    found = None if stored.letter.withheld else _original(log, stored, intake)
+    return found.value if found else None
+
+
+def _original(log: DeadLetters, stored: StoredLetter, intake: Intake) -> Record | None:
     """Return what the producer sent, None when the letter holds it itself or it is no longer there."""
     letter = stored.letter
     if not needs_original(stored) or letter.topic in ("", PUSH_ACCEPTED.name) or letter.offset < 0:
         return None
     sent = log.sent(letter.topic, letter.partition, letter.offset)
-    return sent if is_original(sent, stored) else None
+    return sent if is_original(sent, stored, intake) else None
 
 
 async def _in_thread(make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace_data.decoders import schemas_of
 from headrace_data.spec import parse_canonical
+from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.poison.trial_child import Attempt
 from headrace_runtime.poison.trials import Trial
 from headrace_runtime.records import Outgoing, Record
@@ -51,6 +52,7 @@ def open_trial(intake: Intake, registries: RegistryAccess, *, cleans: bool = Fal
         "batch_bytes": intake.batch_bytes,
         "max_record_bytes": intake.max_record_bytes,
         "cleans": cleans,
+        "keys_dir": str(intake.keys_dir) if intake.keys_dir else None,
         "registry_hosts": sorted(registries.hosts),
         "registry_keys": str(registries.keys_dir or ""),
     }
@@ -59,10 +61,11 @@ def open_trial(intake: Intake, registries: RegistryAccess, *, cleans: bool = Fal
 
 def attempt(setup: Mapping[str, Any]) -> Attempt:
     """Return what a trial does with records."""
-    pipeline, keys = parse_canonical(setup["spec"].encode()), setup["registry_keys"]
-    access = RegistryAccess(frozenset(setup["registry_hosts"]), Path(keys) if keys else None)
-    schemas = schemas_of(pipeline.stream, access)
-    intake = Intake(pipeline, setup["batch_bytes"], setup["max_record_bytes"], schemas=schemas)
+    pipeline, registry_keys = parse_canonical(setup["spec"].encode()), setup["registry_keys"]
+    access = RegistryAccess(frozenset(setup["registry_hosts"]), Path(registry_keys) if registry_keys else None)
+    keys = KeyFolder(Path(setup["keys_dir"]) if setup["keys_dir"] else None, KEYS_SETTING).key
+    sizes = setup["batch_bytes"], setup["max_record_bytes"]
+    intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas_of(pipeline.stream, access))
     handle = handler(intake)
 
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:

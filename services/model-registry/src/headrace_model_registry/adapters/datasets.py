@@ -43,7 +43,7 @@ class StoredDatasets:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
 
     def _left_out(self, held: Manifest, place: RecordPlace) -> HeldRow | None:
-        """Return the row of a record that training leaves out, as it nearly repeats another, None when it is none."""
+        """Return the row of a record that training leaves out, None when it is none."""
         for part in held.parts:
             for rule in part.left_out:
                 rows = read_columns(part, [OFFSET, TIME], self._parts)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from headrace_model_registry.core.backfill import Artifact, Backfill, Backfilled
 from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
+from headrace_model_registry.core.remarks import ClassRows, Leaks
 from headrace_model_registry.core.trial import Trial
 
 CHAMPION = "champion"
@@ -113,6 +114,8 @@ class DatasetFrozen:
     segment_rows: int = 0
     backfilled: Backfilled | None = None
     masked: Mapping[str, int] = field(default_factory=dict)
+    rarest: ClassRows | None = None
+    leaks: Leaks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +328,7 @@ class ModelReleased:
     unmeasured: ServedVariant | None = None
     degrade: bool = False
     upstream: Upstream | None = None
+    withholds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

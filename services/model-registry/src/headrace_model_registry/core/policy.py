@@ -49,6 +49,7 @@ from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.origins import begun, reference
 from headrace_model_registry.core.records import RunState, Version, VersionState
 from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
+from headrace_model_registry.core.withheld import why_withheld
 
 AGAIN = "spec and dataset are what they were"
 """What a release says of a version that was released before and came back with its spec."""
@@ -143,8 +144,11 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
     earlier = rollback.target(catalogue, fact)
     if isinstance(earlier, str):
         return []
+    now = catalogue.pipelines.get(earlier.released.pipeline)
+    # What is personal now stays untold, though the version is of before.
+    withholds = earlier.released.withholds or (now is not None and specs.withholds(now.spec))
     epoch = catalogue.epoch(fact.model, CHAMPION) + 1
-    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON)]
+    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON, withholds=withholds)]
 
 
 @_decide.register
@@ -175,6 +179,8 @@ def _recalibrated(fact: ModelCompressed, version: Version, spec: PipelineSpec, c
 
 def _training_on(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> list[Decision]:
     pipeline = frozen.pipeline
+    if why_withheld(frozen, spec):
+        return []
     run_id = specs.training_run_id(frozen, spec)
     known = catalogue.runs.get(run_id)
     if known is not None and known.state is not RunState.SUPERSEDED and not known.never_began:
@@ -389,4 +395,5 @@ def _released(
         unmeasured=choice.on_unmeasured(version.variants, results) if classes else None,
         degrade=specs.degrades(spec),
         upstream=specs.upstream(spec),
+        withholds=specs.withholds(spec),
     )

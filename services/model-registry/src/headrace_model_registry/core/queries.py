@@ -9,6 +9,7 @@ from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import PipelineApplied, RunKind
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
 from headrace_model_registry.core.records import Dataset, Release, RunRecord, RunState, Version
+from headrace_model_registry.core.withheld import why_withheld
 
 MOST_TROUBLES = 500
 """The board holds no more: the oldest are forgotten."""
@@ -41,6 +42,8 @@ class PipelineStatus:
     release: Release | None
     failure: str
     troubles: tuple[PipelineTroubled, ...] = ()
+    withheld: str = ""
+    """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
         version=version,
         release=released[-1] if released else None,
         failure=failure.reason if failure else "",
+        withheld=why_withheld(dataset.frozen, applied.spec) if dataset and own is None else "",
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import ledger, origins, queries, specs
+from headrace_model_registry.core import ledger, origins, queries, specs, withheld
 from headrace_model_registry.core.backfill import Backfill, require_sound
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
@@ -228,6 +228,7 @@ class Registry:
         """Return what services report to be wrong with pipelines now, by pipeline and part."""
         catalogue, now = self._state.catalogue, datetime.now(UTC)
         told = [*queries.troubles(catalogue, self._state.board, now), *ledger.troubles(catalogue, now)]
+        told += withheld.troubles(catalogue)
         return sorted(told, key=lambda trouble: (trouble.pipeline, trouble.part, trouble.instance, trouble.subject))
 
     def status(self, pipeline: str) -> PipelineStatus:

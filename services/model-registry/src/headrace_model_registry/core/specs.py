@@ -183,6 +183,11 @@ def degrades(spec: PipelineSpec) -> bool:
     return parse(spec).serve.degrade
 
 
+def withholds(spec: PipelineSpec) -> bool:
+    """Tell whether calls are left out of the log of predictions, as the pipeline has personal fields."""
+    return parse(spec).stream.personal is not None
+
+
 def servable(variants: Sequence[Variant], spec: PipelineSpec) -> Sequence[Variant]:
     """Return the variants that can be served where the pipeline has them served."""
     engine = parse(spec).serve.engine

@@ -77,4 +77,5 @@ def _rows(records: list[Record]) -> Rows:
         [record.offset for record in records],
         [record.value for record in records],
         message_times([record.timestamp_ms for record in records]),
+        messages=records,
     )

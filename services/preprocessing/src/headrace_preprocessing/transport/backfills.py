@@ -21,9 +21,10 @@ from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Manifest, Provenance
+from headrace_data.private import Keys
 from headrace_data.rebuild import Log, Rebuild
 from headrace_data.spec import Last, Pipeline, Stream
-from headrace_data.windows import Windows
+from headrace_data.windows import NO_REMARKS, Remarks, Windows
 from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unprocessable
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.records import Outgoing
@@ -55,6 +56,7 @@ class TakenIn(NamedTuple):
     """Why there is none; empty otherwise."""
     backfilled: backfill_pb2.Backfilled
     letters: Sequence[Outgoing]
+    remarks: Remarks = NO_REMARKS
 
 
 def nothing_of(history: History, reason: str) -> TakenIn:
@@ -71,12 +73,15 @@ class Backfills:
         store: ObjectStore,
         topics: TopicRanges,
         cluster_id: Callable[[], str],
+        keys: Keys,
         registries: RegistryAccess,
     ) -> None:
+        """`keys` has the key of personal fields."""
         self._pipeline = pipeline
         self._store = store
         self._topics = topics
         self._cluster_id = cluster_id
+        self._keys = keys
         self._registries = registries
 
     def take_in(
@@ -104,7 +109,7 @@ class Backfills:
             history = windows.known(done.history).model_copy(update={"prepared": prepared_under(self._pipeline)})
             reason = f"the backfill is done: {_counted(done)}. No dataset came of it: {error}"
             return TakenIn(history, None, reason, told, letters)
-        return TakenIn(history, manifest, "", told, letters)
+        return TakenIn(history, manifest, "", told, letters, windows.remarks)
 
     def _taken(
         self, wanted: backfill_pb2.Backfill, asked_s: float, history: History, beat: Callable[[], None]
@@ -117,9 +122,8 @@ class Backfills:
         if not wanted.HasField("topic"):
             # Rows of files are made into JSON, whatever the producers write.
             stream = stream.in_json
-        done = Backfill(
-            self._pipeline, self._store, history, stream, asked_s, beat, schemas_of(stream, self._registries)
-        )
+        schemas = schemas_of(stream, self._registries)
+        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas)
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)
         else:
@@ -136,7 +140,7 @@ class Backfills:
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
         schemas = schemas_of(self._pipeline.stream, self._registries)
-        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, schemas)
+        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas)
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done
@@ -202,6 +206,8 @@ def _letter(refused: Refused) -> DeadLetter:
         key=None,
         value=refused.value,
         timestamp_ms=(refused.time_us or 0) // 1_000,
+        withheld=refused.withheld is not None,
+        value_bytes=refused.withheld or 0,
     )
 
 

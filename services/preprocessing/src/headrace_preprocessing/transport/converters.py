@@ -13,12 +13,14 @@ import pyarrow as pa
 from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
+from headrace_data.leaks import Leaks
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.personal import RULE as PERSONAL
 from headrace_data.personal import masked
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.spec import Field, Pipeline
 from headrace_data.stream_keys import NO_DUPLICATES, Duplicates
+from headrace_data.windows import NO_REMARKS, Remarks
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode, event_headers
 from headrace_runtime.object_store import Artifact
@@ -100,7 +102,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         rows=cleaned.batch.num_rows,
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
-        masked=cleaned.masked,
+        masked=Counter(raw.masked) + Counter(cleaned.masked),
         topic_id=raw.topic_id,
         time_sources=raw.time_sources,
     )
@@ -136,6 +138,8 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         key=str(row[key.name]).encode() if key else None,
         value=json.dumps(values, separators=(",", ":")).encode(),
         timestamp_ms=round(seconds * 1_000),
+        # The row has other values in its personal fields than what was sent: that alone can be replayed.
+        withheld=pipeline.stream.personal is not None,
     )
     return letter.after_replay(headers)
 
@@ -225,6 +229,8 @@ class Seen(NamedTuple):
     """Segments that the pipeline has."""
     segment_rows: int = 0
     """Rows of these."""
+    remarks: Remarks = NO_REMARKS
+    """What there is to say of the dataset."""
 
 
 NOTHING_SEEN = Seen()
@@ -258,7 +264,25 @@ def frozen_message(
         segment_rows=seen.segment_rows,
         backfilled=backfilled,
         masked=manifest.provenance.masked,
+        rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
+        leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
     )
+
+
+def _leaks(leaks: Leaks, manifest: Manifest, pipeline: Pipeline) -> dataset_pb2.Leaks:
+    def place(partition: int, offset: int) -> str:
+        for source in manifest.provenance.backfilled:
+            if source.number == partition:
+                return f"{source.name}:{source.partition}:{offset}"
+        if partition < 0:
+            return f"{PUSH_ACCEPTED.name}:{-1 - partition}:{offset}"
+        return f"{pipeline.stream.topic}:{partition}:{offset}"
+
+    examples = [
+        place(leak.partition, leak.offset) + (f" as {place(*leak.twin)}" if leak.twin else "")
+        for leak in leaks.examples
+    ]
+    return dataset_pb2.Leaks(exact=leaks.exact, near=leaks.near, examples=examples)
 
 
 class Origin(NamedTuple):

@@ -27,7 +27,7 @@ from headrace_data.retention import retained
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
-from headrace_data.windows import Windows
+from headrace_data.windows import NO_REMARKS, Remarks, Windows
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
@@ -87,6 +87,7 @@ class Completed(NamedTuple):
     """The dataset of the window; None when there is none."""
     reason: str = ""
     """Why there is none; empty otherwise."""
+    remarks: Remarks = NO_REMARKS
 
 
 class Freezer(Background):
@@ -117,7 +118,7 @@ class Freezer(Background):
         self._rows_between = outside.rows_between
         self._histories = outside.histories
         self._backfills = Backfills(
-            pipeline, self._store, outside.topics, lambda: origin().cluster_id, settings.registry_access
+            pipeline, self._store, outside.topics, lambda: origin().cluster_id, outside.keys, settings.registry_access
         )
         self._blobs = Blobs(self._store)
         self._history = History(pipeline=pipeline.name)
@@ -210,7 +211,7 @@ class Freezer(Background):
             windows = Windows(self._pipeline, self._blobs, lease.keep, recall=self._recall)
             try:
                 manifest, history = windows.dataset(history)
-                facts: list[Message] = [self._frozen(manifest, history)]
+                facts: list[Message] = [self._frozen(manifest, history, seen=Seen(remarks=windows.remarks))]
             except DataError as error:
                 logger.warning("%s: no dataset of the segments that exist: %s", self.name, error)
                 # It is not tried again before the next cut.
@@ -244,9 +245,8 @@ class Freezer(Background):
                 logger.warning("%s: %s", self.name, taken.reason)
                 facts.append(self._failure(taken.reason, request.request_id))
             else:
-                facts.append(
-                    self._frozen(taken.manifest, taken.history, request.request_id, backfilled=taken.backfilled)
-                )
+                seen = Seen(remarks=taken.remarks)
+                facts.append(self._frozen(taken.manifest, taken.history, request.request_id, seen, taken.backfilled))
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *taken.letters])
                 transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.membership())
@@ -284,7 +284,7 @@ class Freezer(Background):
             else:
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
-                request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows)
+                request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows, remarks=cut.remarks)
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
                     logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
@@ -381,7 +381,7 @@ class Freezer(Background):
                 raise
             history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
             return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
-        return Completed(retained(history, self._pipeline), manifest)
+        return Completed(retained(history, self._pipeline), manifest, remarks=windows.remarks)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

@@ -2,6 +2,7 @@
 
 from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.augment import Augment
+from headrace_data.spec.cleaning import Gaps, Outliers
 from headrace_data.spec.compute import Compute
 from headrace_data.spec.learn import (
     Budget,
@@ -37,6 +38,7 @@ from headrace_data.spec.prepare import (
     Window,
 )
 from headrace_data.spec.privacy import Privacy
+from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.serve import Bounds, Objective, Serve
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.texts import NearDuplicates, Personal
@@ -81,6 +83,7 @@ __all__ = [
     "EncoderNetwork",
     "Field",
     "Freeze",
+    "Gaps",
     "Gates",
     "ImportedModel",
     "Impute",
@@ -96,10 +99,12 @@ __all__ = [
     "Newest",
     "Objective",
     "Optimizer",
+    "Outliers",
     "Personal",
     "Pipeline",
     "Prepare",
     "Privacy",
+    "PrivateFields",
     "Problem",
     "PrunedVariant",
     "PythonNetwork",

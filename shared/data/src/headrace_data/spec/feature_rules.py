@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from headrace_data.spec.cleaning import drops_without
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, built, closest
 from headrace_data.spec.prepare import MAX_TRANSFORMS, Clean
 from headrace_data.spec.stream import Field
@@ -44,17 +45,20 @@ def features_leave_answers_their_names(draft: Draft) -> Iterator[Finding]:
 def missing_values_have_a_rule(draft: Draft) -> Iterator[Finding]:
     """Demand that rows with gaps are dropped where nothing fills the gap."""
     clean = draft.section(Clean, "prepare", "clean")
-    if clean is None or clean.missing == "drop":
+    if clean is None:
         return
+    told = "while prepare.clean.missing " + ("is keep" if clean.missing == "keep" else "does not name it under any")
     for position, field in draft.fields.items():
         place = (*SCHEMA, position, "nullable")
-        if field.nullable and field.role == "label":
-            yield place, "expected false for a label while prepare.clean.missing is keep, got true"
-        elif field.nullable and field.role == "feature":
+        if not field.nullable or drops_without(clean.missing, field.name):
+            continue
+        if field.role == "label":
+            yield place, f"expected false for a label {told}, got true"
+        elif field.role == "feature":
             transform = _transform(draft, field.name)
             if transform is not None and transform.impute is None:
                 wanted = f"prepare.transform.{field.name}.impute"
-                yield place, f"expected {wanted} while prepare.clean.missing is keep, got none: nothing fills the gaps"
+                yield place, f"expected {wanted} {told}, got none: nothing fills the gaps"
 
 
 def transforms_name_features(draft: Draft) -> Iterator[Finding]:

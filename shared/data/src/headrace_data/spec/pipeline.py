@@ -12,6 +12,7 @@ from typing import Literal
 import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
+from headrace_data.spec.cleaning import NO_NUMBERS
 from headrace_data.spec.learn import Compress, Train
 from headrace_data.spec.networks import EncoderNetwork
 from headrace_data.spec.prepare import Prepare
@@ -120,6 +121,16 @@ class Pipeline(Section):
         drops = rules.duplicates == "drop" and self.stream.key_field is not None
         return drops and rules.duplicate_scope == "stream"
 
+    @cached_property
+    def outlier_fields(self) -> tuple[Field, ...]:
+        """The fields whose values may be outliers: those that are named, or each feature that is one number."""
+        rules = self.prepare.clean.outliers
+        if rules is None:
+            return ()
+        if rules.fields is not None:
+            return tuple(field for field in self.stream.fields if field.name in rules.fields)
+        return tuple(field for field in self.stream.features if field.type not in NO_NUMBERS and not field.shape)
+
     def transform(self, name: str) -> Transform:
         """Return the transform of a feature; one that does nothing when none is named."""
         return self.prepare.transform.get(name, Transform())
@@ -164,7 +175,9 @@ class Pipeline(Section):
     def preparation(self) -> tuple[str, ...]:
         """What makes a dataset of records: pipelines with the same one make the same dataset of the same records."""
         time, digests = self.stream.time or "", (self.schema_digest, self.prepare_digest, self.split_digest)
-        return (self.stream.topic, time, *digests, self.window_digest)
+        personal = [sha256_digest(canonical(self.stream.personal.plain()))] if self.stream.personal else []
+        select = [self.stream.select] if self.stream.select else []
+        return (self.stream.topic, time, *digests, self.window_digest, *personal, *select)
 
     @cached_property
     def window_digest(self) -> str:

@@ -6,13 +6,14 @@ from typing import Annotated, Final, Literal, get_args
 
 import pydantic
 
+from headrace_data.spec.cleaning import Missing, Outliers, Policy
 from headrace_data.spec.scalars import Duration, FieldName, Fraction, PositiveInt
 from headrace_data.spec.section import Section
 from headrace_data.spec.texts import NearDuplicates, Personal
 from headrace_data.spec.transform import Transform
 
-Policy = Literal["drop", "keep"]
-"""What happens to the rows that a cleaning rule hits."""
+Leak = Literal["report", "stop"]
+"""What becomes of a dataset of which training rows are in validation or test, too."""
 MAX_TRANSFORMS: Final = 1024
 """Most features that may be transformed: as many as a schema may have fields."""
 Scope = Literal["partition", "stream"]
@@ -40,10 +41,11 @@ KeyWindow = Annotated[
 class Clean(Section):
     """Which rows are dropped before they reach a dataset. Cleaning changes no value but what `personal` masks."""
 
-    missing: Policy = pydantic.Field(
+    missing: Missing = pydantic.Field(
         default="drop",
-        description="Rows in which a nullable field is null, or a text blank. Features whose gaps are kept need an "
-        "impute in transform.",
+        description="Rows in which a nullable field is null, or a text blank: drop them, keep them, or drop those that "
+        "lack one of some fields, or all of some ({any: [amount], all: [height, width]}). Features whose gaps are kept "
+        "need an impute in transform.",
     )
     duplicates: Policy = pydantic.Field(
         default="drop",
@@ -68,6 +70,12 @@ class Clean(Section):
         default=None,
         exclude_if=lambda value: value is None,  # so that specs keep the digests they had before it could be said
         description="What becomes of personal data in texts. Left out: it is not looked for.",
+    )
+    outliers: Outliers | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as above
+        description="Training rows with a value far from most others of its field, which datasets leave out. The "
+        "rows of the window are read once more for it, and twice where some are left out. Left out: none is.",
     )
     near_duplicates: NearDuplicates | None = pydantic.Field(
         default=None,
@@ -181,4 +189,18 @@ class Prepare(Section):
         description="Which rows a dataset is made of when one is cut: the new ones since the last cut, all that were "
         "ever cut, the last ones by event time ({last: 30d}), or so many of the newest ({rows: 100000}). Left out: "
         "new.",
+    )
+    leak: Leak | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before leaks were looked for
+        description="What becomes of a dataset of which training rows are in validation or test, too: rows with the "
+        "same features and label under another key, or with texts that nearly repeat one. report: they are counted, "
+        "and the first ones named. stop: nothing is trained on it, either. Few categories alone make equal rows that "
+        "are no leak. The rows of the window are read once more. Left out: nobody looks.",
+    )
+    min_class_rows: PositiveInt | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as above
+        description="Rows that each class must have in each split of a dataset, or nothing is trained on it: with few "
+        "rows of a class no measure tells anything of it. Left out: any number will do.",
     )

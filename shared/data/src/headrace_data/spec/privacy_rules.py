@@ -13,7 +13,13 @@ from headrace_data.spec.transform import Buckets, Constant, Transform
 from headrace_data.tasks import TASKS
 
 _PRIVACY: Final = ("train", "privacy")
-_NEAR: Final = ("prepare", "clean", "nearDuplicates")
+_BESIDE_OTHERS: Final = (
+    ("prepare", "clean", "outliers"),
+    ("prepare", "clean", "nearDuplicates"),
+    ("prepare", "leak"),
+    ("prepare", "minClassRows"),
+)
+"""Rules by which a row decides whether others are learned from; one that only reports does not."""
 _UNFIT: Final = {
     "trees": "a network, which learns by gradients",
     "causal-lm": "a network that learns rows one by one, not side by side in a sequence",
@@ -72,9 +78,10 @@ def rows_are_learned_one_by_one(draft: Draft) -> Iterator[Finding]:
         value = draft.at(*place)
         if value is not None and value != allowed:
             yield place, f"expected {told}, beside train.privacy, got {value}"
-    if draft.at(*_NEAR) is not None:
-        told = "expected none, as a row would decide whether others are learned from, beside train.privacy, got one"
-        yield _NEAR, told
+    for rule in _BESIDE_OTHERS:
+        if draft.at(*rule) not in (None, "report"):
+            told = "expected none, as a row would decide whether others are learned from, beside train.privacy, got one"
+            yield rule, told
     yield from _variants_that_read_rows(draft)
     if task is not None and TASKS[task].grouped:
         yield _PRIVACY, f"expected none for a {task}, whose rows are learned side by side, got one"

@@ -17,6 +17,7 @@ from headrace_data.spec.augment import (
     rare_classes_are_made_up_for_once,
     rows_are_changed_as_the_network_reads_them,
 )
+from headrace_data.spec.cleaning import gaps_are_of_fields, outliers_are_numbers
 from headrace_data.spec.compute import (
     blocks_are_recomputed_where_there_are_some,
     processes_learn_apart,
@@ -29,6 +30,8 @@ from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_no_row, rows_are_learned_one_by_one
+from headrace_data.spec.private_rules import PRIVATE_RULES
+from headrace_data.spec.select_rules import select_makes_the_rows
 from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
@@ -294,8 +297,12 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     layers_are_of_a_version,
     space_is_of_the_section,
     heads_share_the_width,
+    gaps_are_of_fields,
+    gaps_are_of_fields,
+    outliers_are_numbers,
     texts_are_looked_at,
     something_is_looked_for,
+    *PRIVATE_RULES,
     *FEATURE_RULES,
     *TASK_RULES,
 )
@@ -303,6 +310,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
     schemas_can_be_read,
+    select_makes_the_rows,
     *TASK_DOCUMENT_RULES,
     network_fits_a_graph,
     images_stay_in_sight,

@@ -10,6 +10,7 @@ import numpy as np
 import pydantic
 
 from headrace_data.spec.formats import Envelope, Format, SchemaRegistry, format_section
+from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.scalars import (
     Duration,
     ElementType,
@@ -111,6 +112,20 @@ class Stream(Section):
         exclude_if=lambda value: value == MAX_AHEAD_S,  # as for time
         description="How far a record's time may be ahead of ingestion's clock; one further ahead is rejected.",
     )
+    personal: PrivateFields | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="What becomes of personal fields before anything of a record is stored. Left out: records are "
+        "stored as they come, and dead letters with their bytes. `prepare.clean.personal` masks later, by kind.",
+    )
+    select: Annotated[str, pydantic.Field(min_length=1, max_length=65_536)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="How a record becomes the fields of the schema: what stands between SELECT and FROM in SQL (of "
+        "DuckDB), such as `payload.after.id AS id, TRY_CAST(replace(amount, ',', '.') AS DOUBLE) AS amount`. A path "
+        "by itself keeps its value as it is; in an expression it is a text. $key, $headers['name'] and $timestamp are "
+        "of the message. Default: each field is the key of its name.",
+    )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
@@ -138,7 +153,7 @@ class Stream(Section):
     @property
     def of_rows(self) -> Stream:
         """A stream whose records are rows by the names of the schema, in JSON: dead letters of rows hold these."""
-        return self.in_json
+        return self.in_json.model_copy(update={"select": None})
 
     @cached_property
     def features(self) -> tuple[Field, ...]:

@@ -281,6 +281,13 @@ def positive_can_be_there(draft: Draft) -> Iterator[Finding]:
         yield ("train", "positive"), f"expected a value from {low} to {high}, {told}, got {value}"
 
 
+def classes_have_rows(draft: Draft) -> Iterator[Finding]:
+    """Demand a task with classes where each is to have a number of rows."""
+    task, path = _task(draft), ("prepare", "minClassRows")
+    if task is not None and draft.at(*path) is not None and not TASKS[task].counts_labels:
+        yield path, f"expected none for a {task}, which tells no classes apart, got {draft.at(*path)}"
+
+
 def _label(draft: Draft) -> Field | None:
     positions = draft.by_role("label")
     return draft.fields.get(positions[0]) if len(positions) == 1 else None
@@ -309,6 +316,7 @@ TASK_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     thresholds_are_for_two_classes,
     trees_are_compared_with_others,
     slices_are_of_a_field,
+    classes_have_rows,
     variants_fit_the_task,
 )
 """The rules about the task of every spec."""

@@ -13,7 +13,7 @@ from headrace_data.spec.section import Section
 
 Handling = Literal["keep", "mask", "reject"]
 """What happens to personal data of a kind."""
-KINDS: Final = ("email", "iban", "card", "ip", "phone")
+KINDS: Final = ("email", "iban", "card", "ip", "phone", "secret")
 """The kinds of personal data."""
 _MOST: Final = 1024
 Names = Annotated[tuple[FieldName, ...], pydantic.Field(min_length=1, max_length=_MOST)]
@@ -42,6 +42,12 @@ class Personal(Section):
         default="keep",
         description="Numbers in the international form (+44 20 7946 0958), with a leading 0, or as North America "
         "writes them (212-555-0123); of 8 digits or more. Other numbers of that form count, too.",
+    )
+    secret: Handling = pydantic.Field(
+        default="keep",
+        exclude_if=lambda value: value == "keep",  # so that specs keep the digests they had before it could be said
+        description="Keys and tokens that let somebody in, as AWS, GitHub, GitLab, Slack, Stripe, OpenAI, Google, npm "
+        "and Hugging Face write them, and JSON Web Tokens.",
     )
 
     def kinds(self, handling: Handling) -> tuple[str, ...]:

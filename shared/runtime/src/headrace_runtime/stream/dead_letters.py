@@ -56,6 +56,10 @@ class DeadLetter:
     """The offset behind the last record of a range that the letter stands for; 0 for a single record."""
     timestamp_ms: int = 0
     """Of when the record tells, in milliseconds since 1970; 0 where nobody knows."""
+    withheld: bool = False
+    """Whether the value is only what may be told of a record with personal fields: neither its bytes nor its row."""
+    value_bytes: int = 0
+    """Size of the record's value where it is withheld; 0 where nobody knows."""
 
     def holds(self, topic: str, partition: int, offset: int) -> bool:
         """Tell whether the letter stands for the record at a place."""
@@ -77,8 +81,10 @@ class DeadLetter:
             "dead-reason": self.reason,
             **self.origin_headers(),
         }
-        if len(value) > MAX_VALUE_BYTES:
-            told["dead-value-bytes"] = str(len(value))
+        if self.withheld:
+            told["dead-withheld"] = "1"
+        if len(value) > MAX_VALUE_BYTES or self.value_bytes:
+            told["dead-value-bytes"] = str(self.value_bytes or len(value))
         headers = inject([*self._own(), *((name, _bytes(text)[:MAX_REASON_BYTES]) for name, text in told.items())])
         key = self.key if len(self.key or b"") <= MAX_KEY_BYTES else None
         # A message without key and value cannot be written; such a record, and a range that is gone, has neither.
@@ -133,7 +139,7 @@ class StoredLetter:
     traceparent: str
     """Trace context of the rejection, empty when there was none."""
     value_bytes: int
-    """Size of the record's value, of which the letter holds less when it was cut."""
+    """Size of the record's value, of which the letter holds less when it was cut or withheld; as far as it is told."""
 
     @property
     def id(self) -> str:
@@ -143,7 +149,7 @@ class StoredLetter:
     @property
     def is_cut(self) -> bool:
         """Whether the value was too large for the topic."""
-        return self.value_bytes > len(self.letter.value or b"")
+        return not self.letter.withheld and self.value_bytes > len(self.letter.value or b"")
 
     @property
     def trace_id(self) -> str:
@@ -185,6 +191,7 @@ def read_letter(record: Record) -> StoredLetter:
         key=record.key,
         value=record.value,
         headers=own,
+        withheld=told.get("dead-withheld") == "1",
         **_origin_of(told),
     )
     return StoredLetter(

@@ -150,6 +150,70 @@ class SplitRows(_message.Message):
 Global___SplitRows: _TypeAlias = SplitRows  # noqa: Y015
 
 @_typing.final
+class ClassRows(_message.Message):
+    """ClassRows counts the rows of a class in a split."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """The class, as text; of a bool 0 or 1. Never empty."""
+    split: _builtins.str
+    """Name of the split: train, validation or test. Never empty."""
+    rows: _builtins.int
+    """Rows of the class in it; zero when it has none."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        split: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "rows", b"rows", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassRows: _TypeAlias = ClassRows  # noqa: Y015
+
+@_typing.final
+class Leaks(_message.Message):
+    """Leaks tells of training rows that validation or test has, too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXACT_FIELD_NUMBER: _builtins.int
+    NEAR_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    exact: _builtins.int
+    """Training rows with the features and the label of a row of validation or test; an estimate above two million rows."""
+    near: _builtins.int
+    """Further training rows whose texts nearly repeat those of such a row."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first of them, for a person: "TOPIC:PARTITION:OFFSET", with that of the row of validation or test where it is
+        the same. Empty when there is none.
+        """
+
+    def __init__(
+        self,
+        *,
+        exact: _builtins.int = ...,
+        near: _builtins.int = ...,
+        examples: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "examples", b"examples", "near", b"near"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Leaks: _TypeAlias = Leaks  # noqa: Y015
+
+@_typing.final
 class DatasetFrozen(_message.Message):
     """DatasetFrozen announces an immutable dataset."""
 
@@ -210,6 +274,8 @@ class DatasetFrozen(_message.Message):
     SEGMENT_ROWS_FIELD_NUMBER: _builtins.int
     BACKFILLED_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    RAREST_FIELD_NUMBER: _builtins.int
+    LEAKS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -245,7 +311,7 @@ class DatasetFrozen(_message.Message):
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records of these ranges that are not in the dataset, by rule: rejected ones, and training rows that were left out
-        because they nearly repeat others ("contaminated", "nearDuplicates"). Empty when none is.
+        for how they look beside others ("contaminated", "nearDuplicates", "outliers"). Empty when none is.
         """
 
     @_builtins.property
@@ -255,6 +321,14 @@ class DatasetFrozen(_message.Message):
     @_builtins.property
     def masked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How often something was masked in texts of these ranges, by kind of personal data. Empty when nothing was."""
+
+    @_builtins.property
+    def rarest(self) -> Global___ClassRows:
+        """The class with the fewest rows in a split; unset where labels are no classes, or nobody counted."""
+
+    @_builtins.property
+    def leaks(self) -> Global___Leaks:
+        """What training rows are in validation or test, too; unset where the pipeline does not ask."""
 
     def __init__(
         self,
@@ -274,10 +348,12 @@ class DatasetFrozen(_message.Message):
         segment_rows: _builtins.int = ...,
         backfilled: _backfill_pb2.Backfilled | None = ...,
         masked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        rarest: Global___ClassRows | None = ...,
+        leaks: Global___Leaks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "manifest", b"manifest", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "manifest", b"manifest", "masked", b"masked", "pipeline", b"pipeline", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,9 +49,13 @@ class PredictionServed(_message.Message):
     duration_us: _builtins.int
     """Time from the request's arrival to the answer, in microseconds."""
     response: _builtins.bytes
-    """The call's answer: a serialised inference.ModelInferResponse. Empty when it is over 256 KB."""
+    """The call's answer: a serialised inference.ModelInferResponse. Empty when it is over 256 KB, and where the release
+    withholds it.
+    """
     request: _builtins.bytes
-    """The call: a serialised inference.ModelInferRequest. Empty when it is over 256 KB."""
+    """The call: a serialised inference.ModelInferRequest. Empty when it is over 256 KB, and where the release
+    withholds it.
+    """
     traceparent: _builtins.str
     """W3C trace context of the call (traceparent). Empty without one."""
     def __init__(

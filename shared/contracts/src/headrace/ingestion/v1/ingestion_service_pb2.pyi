@@ -171,6 +171,7 @@ class DeadLetter(_message.Message):
     REPLAYS_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its place in the dead-letter topic, as partition:offset. Never empty."""
     stage: _builtins.str
@@ -197,6 +198,8 @@ class DeadLetter(_message.Message):
     """Trace of the rejection, 32 hexadecimal digits; empty when it was not recorded."""
     original: _builtins.bytes
     """The producer's own bytes when value is a row and they are still retained. Sent only when the filter names an id."""
+    withheld: _builtins.bool
+    """Whether the record has personal fields: key and value are then what may be told of it, and original is empty."""
     @_builtins.property
     def reject_time(self) -> _timestamp_pb2.Timestamp:
         """When it was rejected."""
@@ -218,10 +221,11 @@ class DeadLetter(_message.Message):
         replays: _builtins.int = ...,
         trace_id: _builtins.str = ...,
         original: _builtins.bytes = ...,
+        withheld: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reject_time", b"reject_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "key", b"key", "offset", b"offset", "original", b"original", "partition", b"partition", "reason", b"reason", "reject_time", b"reject_time", "replays", b"replays", "rule", b"rule", "stage", b"stage", "topic", b"topic", "trace_id", b"trace_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "key", b"key", "offset", b"offset", "original", b"original", "partition", b"partition", "reason", b"reason", "reject_time", b"reject_time", "replays", b"replays", "rule", b"rule", "stage", b"stage", "topic", b"topic", "trace_id", b"trace_id", "value", b"value", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

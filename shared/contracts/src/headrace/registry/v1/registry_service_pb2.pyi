@@ -1107,7 +1107,8 @@ class RecordFate(_message.Message):
     """Whether the record was deleted from its topic before the pipeline began to read there."""
     left_out: _builtins.str
     """Rule by which that dataset leaves it out of what is learned: contaminated (it nearly repeats a row of validation or
-    test) or nearDuplicates (an earlier one of training); empty when it does not.
+    test), nearDuplicates (an earlier one of training) or outliers (a value lies far from most others of its field);
+    empty when it does not.
     """
     @_builtins.property
     def rejection(self) -> Global___RecordRejection:
@@ -1474,8 +1475,11 @@ class WatchPipelineResponse(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     TROUBLES_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
+    withheld: _builtins.str
+    """Why nothing is trained on the latest dataset, by the spec in force; empty when something may be."""
     @_builtins.property
     def filling(self) -> _dataset_pb2.DatasetProgressed:
         """How far the next dataset has filled; unset before the first record."""
@@ -1510,10 +1514,11 @@ class WatchPipelineResponse(_message.Message):
         release: Global___Release | None = ...,
         failure: _builtins.str = ...,
         troubles: _abc.Iterable[_pipeline_pb2.PipelineTroubled] | None = ...,
+        withheld: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

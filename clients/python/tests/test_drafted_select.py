@@ -1,0 +1,120 @@
+"""Records that are not rows yet: the SELECT that `init` drafts, and that it makes rows of them."""
+
+import json
+from typing import Any
+
+import pytest
+from headrace_client.drafting import Draft, draft_pipeline
+from headrace_data.records import Checked, RecordChecker
+from headrace_data.spec import load_pipeline
+
+
+def drafted(records: list[dict[str, Any]], label: str | None = None) -> tuple[Draft, Checked]:
+    values: list[bytes | None] = [json.dumps(record).encode() for record in records]
+    draft = draft_pipeline("t", values, label)
+    stream = load_pipeline(draft.text).stream
+    return draft, RecordChecker(stream).check(values, [0] * len(values), range(len(values)))
+
+
+def lines(draft: Draft) -> dict[str, str]:
+    """Return the SQL of each field."""
+    select = load_pipeline(draft.text).stream.select or ""
+    parts = [line.partition(" -- ")[0].rstrip(",").rpartition(" AS ") for line in select.splitlines()]
+    return {name: sql for sql, _, name in parts}
+
+
+def test_changes_and_messages_of_devices_in_one_topic_become_rows() -> None:
+    change = {"schema": {}, "payload": {"before": {"x": 0}, "after": {"id": "a1", "x": 1.5, "y": "ok"}, "op": "c"}}
+    draft, checked = drafted([change, {"id": "a2", "payload": {"x": 2.5, "hum": 0.3}, "y": "bad"}])
+    assert checked.rejected == []
+    assert lines(draft) == {
+        "id": "coalesce(id, payload.after.id)",
+        "x": "CAST(coalesce(payload.x, payload.after.x) AS DOUBLE)",
+        "y": "coalesce(y, payload.after.y)",
+        "hum": "payload.hum",
+        "op": "payload.op",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("sepal length (cm)", "sepal_length_cm"),
+        ("größe", "grosse"),
+        ("_size", "size"),
+        ("@size", "size"),
+        ("2nd", "n2nd"),
+        ("order", "order"),
+        ("a.b c", "a_b_c"),
+    ],
+)
+def test_a_name_that_a_tensor_cannot_have_gets_a_plain_one(key: str, name: str) -> None:
+    records = [{"_id": f"r{n}", key: n / 2, "kind": "ab"[n % 2]} for n in range(30)]
+    draft, checked = drafted(records, "kind")
+    assert checked.rejected == []
+    assert checked.batch.column(name).to_pylist() == [record[key] for record in records]
+    assert load_pipeline(draft.text).stream.key == "id"
+
+
+@pytest.mark.parametrize(
+    ("values", "sql", "read"),
+    [
+        (["1.50", "2.25"], "TRY_CAST(v AS DOUBLE)", [1.5, 2.25]),
+        (["1,50", "1.002,25"], "TRY_CAST(replace(replace(v, '.', ''), ',', '.') AS DOUBLE)", [1.5, 1002.25]),
+        (["1.5 kg", "2kg"], "TRY_CAST(replace(v, 'kg', '') AS DOUBLE)", [1.5, 2.0]),
+        (["1.5", "NA", "n/a"], "TRY_CAST(nullif(nullif(v, 'NA'), 'n/a') AS DOUBLE)", [1.5, None, None]),
+        ([1.5, " ", "2.5"], "TRY_CAST(nullif(trim(v), '') AS DOUBLE)", [1.5, None, 2.5]),
+        (
+            ["true", "false"],
+            "CASE WHEN lower(v) IN ('true') THEN true WHEN lower(v) IN ('false') THEN false END",
+            [1, 0],
+        ),
+        (
+            ["Yes", "y ", "no"],
+            "CASE WHEN lower(trim(v)) IN ('yes', 'y', 'true', 't', 'on') THEN true WHEN lower(trim(v)) IN "
+            "('no', 'n', 'false', 'f', 'off') THEN false END",
+            [1, 1, 0],
+        ),
+        (["red", "n/a", "blue"], "nullif(v, 'n/a')", ["red", None, "blue"]),
+        (["007", "123"], None, ["007", "123"]),
+    ],
+)
+def test_texts_that_stand_for_something_else_are_read(values: list[Any], sql: str | None, read: list[Any]) -> None:
+    records = [{"id": f"r{n}", "x": n / 2, "v": values[n % len(values)], "class": n % 2} for n in range(40)]
+    draft, checked = drafted(records, "class")
+    assert checked.rejected == []
+    assert checked.unread == {}
+    assert checked.batch.column("v").to_pylist()[: len(read)] == read
+    assert lines(draft).get("v") == sql
+    assert draft.selects == (sql is not None)
+
+
+def test_a_moment_becomes_seconds_and_a_long_number_keeps_its_digits() -> None:
+    records = [
+        {"id": f"r{n}", "seen_at": f"{n + 1:02}.07.2026 12:30", "account": str(2**53 + 1 + n), "y": "ab"[n % 2]}
+        for n in range(20)
+    ]
+    draft, checked = drafted(records)
+    assert checked.rejected == []
+    assert checked.batch.column("seen_at").to_pylist()[:2] == [1782909000, 1782995400]
+    assert checked.batch.column("account").to_pylist()[0] == 2**53 + 1
+    assert "taken for UTC" in draft.text
+
+
+def test_the_label_is_named_by_its_path_and_keeps_its_words() -> None:
+    records = [{"key": f"r{n}", "o": {"in": n / 3, "churned": ("Yes", "yes ", "no")[n % 3]}} for n in range(30)]
+    draft, checked = drafted(records, "o.churned")
+    assert draft.roles.label.field.name == "churned"
+    assert set(checked.batch.column("churned").to_pylist()) == {"Yes", "yes ", "no"}
+    assert lines(draft)['"in"'] == 'o."in"'
+
+
+def test_flat_records_with_plain_names_and_values_need_none() -> None:
+    records = [
+        {"id": f"r{n}", "a.b": n, "at": f"2026-01-01T00:{n:02}:00Z", "mood": " good", "gone": None, "y": "yn"[n % 2]}
+        for n in range(30)
+    ]
+    draft, checked = drafted(records)
+    assert not draft.selects
+    assert "select" not in draft.text
+    assert checked.rejected == []

@@ -1,0 +1,21 @@
+"""Rules about `stream.select`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headrace_data.spec.draft import Draft, Finding
+from headrace_data.spec.stream import Stream
+
+
+def select_makes_the_rows(draft: Draft) -> Iterator[Finding]:
+    """Demand a SELECT that makes rows of the schema. For documents only: it asks DuckDB, which not all have."""
+    if not isinstance(draft.at("stream", "select"), str):
+        return
+    stream = draft.section(Stream, "stream")
+    if stream is None or not draft.complete:
+        return
+    # Imported here: who has no SELECT needs no DuckDB.
+    from headrace_data.select.checking import problems_of
+
+    yield from ((("stream", "select"), problem) for problem in problems_of(stream))
