@@ -109,6 +109,10 @@ class SchemaRegistry:
         """Return the schema with an id, as the registry tells it; None when it knows none. Raises Unavailable."""
         return self._kept(f"/schemas/ids/{number}")
 
+    def by_guid(self, guid: str) -> Mapping[str, Any] | None:
+        """Return the same of a schema with a GUID. Raises Unavailable."""
+        return self._kept(f"/schemas/guids/{quote(guid, safe='')}")
+
     def by_version(self, subject: str, version: int) -> Mapping[str, Any] | None:
         """Return the same of a version of a subject. Raises Unavailable."""
         return self._kept(f"/subjects/{quote(subject, safe='')}/versions/{version}")
