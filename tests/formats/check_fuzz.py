@@ -14,7 +14,7 @@ from headrace_data.spec import load_pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "shared" / "data" / "tests"))
 
-from format_samples import DOCUMENT, ROWS, SAMPLES, mutated
+from format_samples import DOCUMENT, ROWS, SAMPLES, mutated  # type: ignore[import-not-found]
 
 MESSAGES = 100_000
 CHUNK = 1_000
