@@ -93,10 +93,10 @@ def test_each_column_is_told_with_what_it_cost_and_what_it_holds(manifest: tuple
         ("missing", "gone"),
     ]
     assert letters.by_field == {"minutes": {"type": 2}, "": {"json": 1}, "gone": {"missing": 1}}
-    facts = DatasetFacts({}, told, DatasetReader(told, store).columns_of(), letters=letters)
+    facts = DatasetFacts({"unread": {"minutes": 9}}, told, DatasetReader(told, store).columns_of(), letters=letters)
     text = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", str(by_column(facts)))))
     assert "note feature 20 (33.3%) email 20 " in text
-    assert "minutes feature type 2 0 1 input" in text
+    assert "minutes feature type 2 9 0 1 input" in text
     assert "state label 0 none found" in text
     assert "the record as a whole json 1" in text
     assert "gone missing 1" in text

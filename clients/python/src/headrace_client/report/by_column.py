@@ -46,6 +46,7 @@ def letters_of(client: IngestionClient, manifest: Manifest) -> Letters | None:
 def by_column(facts: DatasetFacts) -> Html:
     """Return a table of all columns that were read, and the fields that records were rejected for."""
     letters = facts.letters.by_field if facts.letters else {}
+    unread: dict[str, int] = facts.dataset.get("unread", {})
     manifest, rows = facts.manifest, list[list[str]]()
     for field in [*manifest.features, manifest.label]:
         values = facts.all_rows(field.name)
@@ -54,6 +55,7 @@ def by_column(facts: DatasetFacts) -> Html:
                 field.name,
                 field.role,
                 _told(letters.get(field.name, {})),
+                f"{unread[field.name]:,}" if field.name in unread else "",
                 _share(missing(values), len(values)),
                 _personal(field, values),
                 counted(manifest.transforms[field.name].width, "input") if field.role == "feature" else "",
@@ -61,8 +63,8 @@ def by_column(facts: DatasetFacts) -> Html:
         )
     known = {row[0] for row in rows}
     others = {name: rules for name, rules in sorted(letters.items()) if name not in known}
-    rows += [[name or "the record as a whole", "", _told(rules), "", "", ""] for name, rules in others.items()]
-    heads = ["field", "role", "rejected for it", "missing", "personal data", "after the transform"]
+    rows += [[name or "the record as a whole", "", _told(rules), *[""] * 4] for name, rules in others.items()]
+    heads = ["field", "role", "rejected for it", "not read", "missing", "personal data", "after the transform"]
     return page.cards(page.card("Before and after", page.table(heads, rows), _note(facts), wide=True))
 
 
@@ -83,6 +85,7 @@ def _note(facts: DatasetFacts) -> Html:
         told = "Ingestion could not be asked for dead letters, so nobody knows which fields records were rejected for."
     else:
         told = f"Rejected: of {counted(facts.letters.looked_at, 'dead letter')} those of the dataset's offsets."
+    told += " Not read: the SELECT tried to, and made a gap."
     told += " Personal data is what the form of a text tells: rows with some, by kind."
     return element("p", told, class_="note")
 
