@@ -103,6 +103,8 @@ class Backfill:
         self._refused_bytes = 0
         self._masked: Counter[str] = Counter()
         """What was masked in the texts of the segment that is written, by kind."""
+        self._unread: Counter[str] = Counter()
+        """How many values of it a SELECT could not read, by field."""
 
     @property
     def faults(self) -> list[str]:
@@ -170,6 +172,7 @@ class Backfill:
         cleaned = clean(checked.batch, self._pipeline, self._seen)
         self._seen.commit()
         self._masked.update(checked.masked)
+        self._unread.update(checked.unread)
         self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
@@ -222,8 +225,10 @@ class Backfill:
         self.rejected += rejected
         if not writer.rows:
             return
-        update = {"backfilled": (source,), "rejected": dict(rejected), "masked": dict(self._masked)}
+        update = {"backfilled": (source,), "rejected": dict(rejected)}
+        update |= {"masked": dict(self._masked), "unread": dict(self._unread)}
         self._masked.clear()
+        self._unread.clear()
         segment = writer.finish(provenance.model_copy(update=update), self._beat)
         if any(each.segment_id == segment.manifest.segment_id for each in self.history.entries):
             # The same rows, of another file or in another format.

@@ -56,6 +56,8 @@ class Batch:
     """Where the times of the rows come from."""
     masked: Mapping[str, int] = field(default_factory=dict)
     """What was masked in personal fields of the range, by kind."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many values a SELECT could not read, by field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Intake:
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
             split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
-            batches += [*split[:-1], replace(split[-1], masked=checked.masked)]
+            batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
         return Taken(batches, rejected)
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
