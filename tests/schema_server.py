@@ -23,13 +23,19 @@ class SchemaServer:
         """The path of each request so far."""
         server = self
 
+        self.hangs_up: set[str] = set()
+        """Paths behind whose answer a connection is closed, though the answer says that it is kept."""
+
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 status, body = server.answered(unquote(self.path), self.headers.get("Authorization", ""))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                self.close_connection |= self.path in server.hangs_up
 
             def log_message(self, *_: object) -> None:
                 pass

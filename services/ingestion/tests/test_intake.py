@@ -110,3 +110,14 @@ def test_large_texts_side_by_side_are_in_messages_that_can_be_sent(new_intake: C
     ranges = [(batch.start, batch.end) for batch in taken.batches]
     assert [start for start, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
     assert (ranges[-1][1], sum(batch.rows.num_rows for batch in taken.batches)) == (500, 500)
+
+
+def test_deletions_are_counted_and_no_dead_letters(new_intake: Callable[..., Intake]) -> None:
+    row = {"id": "a", "level": 1, "state": 1}
+    values = [json.dumps({"op": "c", "after": row}).encode(), None, b'{"op": "d"}', b"{"]
+    taken = new_intake(stream="envelope: debezium").take(
+        [Record("meters", 0, at, None, value) for at, value in enumerate(values)]
+    )
+    assert [(record.offset, fault.rule) for record, fault in taken.rejected] == [(3, "json")]
+    (batch,) = taken.batches
+    assert (batch.start, batch.end, dict(batch.rejected)) == (0, 4, {"deleted": 2, "json": 1})

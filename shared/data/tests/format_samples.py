@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 DOCUMENT: Final = """
 apiVersion: headrace/v1
@@ -48,6 +49,9 @@ class Registered:
     def by_id(self, number: int) -> Any:
         self.asked += 1
         return self._by_id.get(number)
+
+    def by_guid(self, guid: str) -> Any:
+        return self.by_id(int(UUID(guid)))
 
     def by_version(self, subject: str, version: int) -> Any:
         self.asked += 1

@@ -210,3 +210,24 @@ def test_a_number_that_is_none_is_rejected_without_a_warning() -> None:
     pipeline = load_pipeline(DOCUMENT.format(format=SAMPLES["avro"].format))
     checked = RecordChecker(pipeline.stream).check([signalling, WRITE(ROWS[1])], [0, 0], [0, 1])
     assert [(each.position, each.rule, each.field) for each in checked.rejected] == [(0, "overflow", "amount")]
+
+
+def test_a_header_names_the_schema_by_its_guid() -> None:
+    stream = load_pipeline(DOCUMENT.format(format=f"{{kind: avro, {REGISTRY}}}")).stream
+    checker = RecordChecker(stream, schemas=Registered({7: {"schema": json.dumps(AVRO)}}))
+    told = [("other", b""), ("__value_schema_id", b"\1" + UUID(int=7).bytes)]
+    messages = [Told(told), Told([]), Told([("__value_schema_id", b"\1")]), Told(told)]
+    values = [WRITE(ROWS[0]), framed(7, WRITE(ROWS[1])), WRITE(ROWS[0]), None]
+    checked = checker.check(values, [0] * 4, range(4), messages=messages)
+    assert checked.batch.column("id").to_pylist() == [1, -(2**40)]
+    assert [(each.position, each.rule) for each in checked.rejected] == [(2, "avro"), (3, "avro")]
+
+
+class Told:
+    """A message with headers."""
+
+    key = None
+    timestamp_ms = 0
+
+    def __init__(self, headers: list[tuple[str, bytes]]) -> None:
+        self.headers = headers

@@ -114,3 +114,16 @@ def test_settings_name_registries_by_host_and_port(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HEADRACE_SCHEMA_REGISTRY_HOSTS", "https://a")
     with pytest.raises(SettingsInvalid, match="HEADRACE_SCHEMA_REGISTRY_HOSTS: expected host:port"):
         load_settings(RegistrySettings)
+
+
+def test_a_connection_is_kept_and_one_that_was_closed_is_made_anew(server: Any) -> None:
+    registry = SchemaRegistry(server.url)
+    assert text_of(registry, 7) == TEXT
+    kept = registry._connection.sock
+    assert kept is not None
+    server.hangs_up.add("/schemas/ids/8")
+    assert registry.by_id(8) is None
+    assert registry._connection.sock is kept
+    server.add(9, TEXT)
+    assert text_of(registry, 9) == TEXT
+    assert server.asked == ["/schemas/ids/7", "/schemas/ids/8", "/schemas/ids/9"]

@@ -22,6 +22,7 @@ from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
 from headrace_data.formats import Schemas
+from headrace_data.formats.envelopes import DELETED
 from headrace_data.history import History, keep
 from headrace_data.manifest import Provenance, Source
 from headrace_data.parts import BlobStore
@@ -197,6 +198,8 @@ class Backfill:
         return replace(fault, rule=COLUMNS, field="", reason=reason) if reason else fault
 
     def _refuse(self, source: Source, rows: Rows, rejection: Rejection, time_us: int | None) -> None:
+        if rejection.rule == DELETED:
+            return
         row = rejection.position
         value = self._shown(rows.values[row], rejection)
         self._refused_bytes += len(value or b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from headrace_data.formats import FORMATS, Decoder, Names, Schemas
+from headrace_data.formats.envelopes import Unwrapped
 from headrace_data.spec import Stream
 
 
@@ -24,7 +25,8 @@ def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
     if stream.time is not None and stream.time not in names:
         names.append(stream.time)
     texts = {field.name for field in stream.fields if field.type == "string"}
-    return FORMATS[stream.format_kind](stream.format_told, Names(names, texts), schemas)
+    decoder = FORMATS[stream.format_kind](stream.format_told, Names(names, texts), schemas)
+    return decoder if stream.envelope is None else Unwrapped(decoder, stream.envelope)
 
 
 def schemas_of(stream: Stream, registries: Registries) -> Schemas | None:

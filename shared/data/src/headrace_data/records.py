@@ -27,6 +27,7 @@ from headrace_data.columns import Column, Piece
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.formats import Schemas
+from headrace_data.formats.framing import with_header
 from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.rejections import Rejection
 from headrace_data.select.projecting import RULE as SELECT
@@ -87,6 +88,7 @@ class RecordChecker:
             self._columns.append(TimeColumn())
         self._schema = arrow_schema(stream.fields)
         self._is_json = stream.format_kind in ("json", "json-schema")
+        self._names_schemas = stream.registry is not None
         self._has_lists = any(field.shape for field in stream.fields)
         self._projection = Projection(stream) if stream.select is not None else None
 
@@ -177,6 +179,8 @@ class RecordChecker:
             gathered = None if self._projection is None else self._projection.gather()
             for start in range(first, min(first + at_once, len(values)), size):
                 chunk = values[start : min(start + size, first + at_once)]
+                if self._names_schemas and messages is not None:
+                    chunk = [with_header(value, messages[start + at].headers) for at, value in enumerate(chunk)]
                 records, positions = self._decoder.decode(chunk, start, rejected)
                 if gathered is not None:
                     gathered.add(records, positions, messages)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -33,7 +35,6 @@ _UNKNOWN_CODES: Final = frozenset({40401, 40402, 40403})
 _HEADERS: Final = {
     "Accept": "application/vnd.schemaregistry.v1+json, application/json",
     "Accept-Encoding": "identity",
-    "Connection": "close",
 }
 
 
@@ -88,9 +89,17 @@ class SchemaRegistry:
         """Take its address, and what gives the header Authorization of each request, empty for none."""
         self._url = url.rstrip("/")
         parts = urlsplit(self._url)
-        self._host, self._path = parts.hostname or "", parts.path
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._path = parts.path
+        tls = ssl.create_default_context() if parts.scheme == "https" else None
+        port = parts.port or (443 if tls else 80)
+        self._connection = (
+            HTTPSConnection(parts.hostname or "", port, timeout=ANSWER_S, context=tls)
+            if tls
+            else HTTPConnection(parts.hostname or "", port, timeout=ANSWER_S)
+        )
+        # Whoever stops asking says so to nobody.
+        weakref.finalize(self, self._connection.close)
+        self._alone = threading.Lock()
         self._authorization = authorization
         self._known: dict[str, Mapping[str, Any]] = {}
         self._unknown: dict[str, float] = {}
@@ -99,6 +108,10 @@ class SchemaRegistry:
     def by_id(self, number: int) -> Mapping[str, Any] | None:
         """Return the schema with an id, as the registry tells it; None when it knows none. Raises Unavailable."""
         return self._kept(f"/schemas/ids/{number}")
+
+    def by_guid(self, guid: str) -> Mapping[str, Any] | None:
+        """Return the same of a schema with a GUID. Raises Unavailable."""
+        return self._kept(f"/schemas/guids/{quote(guid, safe='')}")
 
     def by_version(self, subject: str, version: int) -> Mapping[str, Any] | None:
         """Return the same of a version of a subject. Raises Unavailable."""
@@ -135,20 +148,27 @@ class SchemaRegistry:
         """Return the status and the body of an answer. Raises Unavailable."""
         key = self._authorization()
         headers = {**_HEADERS, "Authorization": key} if key else _HEADERS
-        connection = self._connection()
-        try:
-            connection.request("GET", self._path + path, headers=headers)
-            response = connection.getresponse()
-            return response.status, _whole(response)
-        except (OSError, HTTPException, ValueError) as error:
-            raise Unavailable(f"schema registry {self._url}: no answer at {path}: {error!r}") from error
-        finally:
-            connection.close()
+        with self._alone:
+            is_kept = self._connection.sock is not None
+            try:
+                return self._answered(path, headers)
+            except (OSError, HTTPException, ValueError) as error:
+                # A connection that was kept may have been closed at the other end since.
+                if not is_kept:
+                    raise Unavailable(f"schema registry {self._url}: no answer at {path}: {error!r}") from error
+            try:
+                return self._answered(path, headers)
+            except (OSError, HTTPException, ValueError) as error:
+                raise Unavailable(f"schema registry {self._url}: no answer at {path}: {error!r}") from error
 
-    def _connection(self) -> HTTPConnection:
-        if self._tls is None:
-            return HTTPConnection(self._host, self._port, timeout=ANSWER_S)
-        return HTTPSConnection(self._host, self._port, timeout=ANSWER_S, context=self._tls)
+    def _answered(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        try:
+            self._connection.request("GET", self._path + path, headers=headers)
+            response = self._connection.getresponse()
+            return response.status, _whole(response)
+        except BaseException:
+            self._connection.close()
+            raise
 
 
 def _whole(response: HTTPResponse) -> bytes:
@@ -160,6 +180,8 @@ def _whole(response: HTTPResponse) -> bytes:
             raise ValueError(f"expected at most {_MOST_BYTES} bytes, got more")
         if time.monotonic() > until_s:
             raise TimeoutError(f"expected an answer within {ANSWER_S:.0f} s, got a part of it")
+    # All of it is read, which reading by pieces takes no note of: the connection is free for the next request.
+    response.close()
     return bytes(body)
 
 

@@ -39,6 +39,8 @@ RULES: Final = {
     "protobuf": "the bytes are no message of their schema in Protobuf",
     "csv": "the bytes are no row of CSV with these columns",
     "text": "the bytes are no text in UTF-8",
+    "envelope": "the record is not in the envelope that the stream names",
+    "deleted": "the record tells of a deletion",
     "schema": "the schema that the record names is not known, or cannot be read with",
     "missing": "a field that must be there is not",
     "type": "a value has another type than the schema says",

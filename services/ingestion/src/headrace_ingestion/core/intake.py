@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
 from headrace_data.formats import Schemas
+from headrace_data.formats.envelopes import DELETED
 from headrace_data.lateness import Lateness
 from headrace_data.private import Keys, no_keys, withheld
 from headrace_data.records import Checked, RecordChecker, Rejection, message_times
@@ -62,7 +63,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of some records: every one is in a batch or among the rejected."""
+    """What became of some records: every one is in a batch or among the rejected, but for those of deletions."""
 
     batches: Sequence[Batch]
     rejected: Sequence[tuple[Record, Rejection]]
@@ -124,7 +125,7 @@ class Intake:
         for group in _by_partition(records):
             checked = self._check(checker, group, numbered=numbered)
             rows, faults = checked.batch, checked.rejected
-            rejected += [(group[fault.position], fault) for fault in faults]
+            rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
             split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]

@@ -37,6 +37,9 @@ class Schemas(Protocol):
     def by_id(self, number: int) -> Mapping[str, Any] | None:
         """Return the schema with an id, as a registry tells it: `schema`, `schemaType`, `references`; None: unknown."""
 
+    def by_guid(self, guid: str) -> Mapping[str, Any] | None:
+        """Return the same of a schema with a GUID."""
+
     def by_version(self, subject: str, version: int) -> Mapping[str, Any] | None:
         """Return the same of a version of a subject."""
 
@@ -63,7 +66,7 @@ class FramedDecoder:
         self._schema_type = schema_type
         self._prepare = prepare
         self._schemas = schemas
-        self._reads: dict[int, Read | str] = {}
+        self._reads: dict[int | str, Read | str] = {}
         """By id what reads, or why nothing can be read with it."""
 
     def decode(self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]) -> Decoded:
@@ -80,9 +83,9 @@ class FramedDecoder:
             raise Undecodable(f"expected a schema of which records can be read, got id {number}: {read}", RULE)
         return read(bare)
 
-    def _look(self, number: int) -> Read | str:
+    def _look(self, number: int | str) -> Read | str:
         assert self._schemas is not None, "records that name schemas are read where there is a registry"  # noqa: S101
-        document = self._schemas.by_id(number)
+        document = self._schemas.by_guid(number) if isinstance(number, str) else self._schemas.by_id(number)
         if document is None:
             # It may be registered a moment later: the next record asks again.
             return "the registry knows none with this id"

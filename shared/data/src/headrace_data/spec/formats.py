@@ -30,6 +30,8 @@ def _mark(value: str) -> str:
 Mark = Annotated[str, pydantic.Field(min_length=1, max_length=1), pydantic.AfterValidator(_mark)]
 
 
+Envelope = Literal["debezium", "cloudevents"]
+"""What records tell of their rows in."""
 SchemaText = Annotated[str, pydantic.Field(min_length=1, max_length=512 * 1024)]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 import pydantic
 
-from headrace_data.spec.formats import Format, SchemaRegistry, format_section
+from headrace_data.spec.formats import Envelope, Format, SchemaRegistry, format_section
 from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.scalars import (
     Duration,
@@ -87,6 +87,13 @@ class Stream(Section):
         "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
         "as {kind: csv, delimiter: ;}; avro and protobuf need a schema or a registry of schemas.",
     )
+    envelope: Envelope | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that specs keep the digests they had before there were envelopes
+        description="What a record comes in. debezium: a change of a row, which `after` is; deletions leave no row and "
+        "no dead letter; `__op` and `__ts_ms` stand beside its fields. cloudevents: an event in JSON, whose `data` is "
+        "the row, with its attributes as `ce_time` and so on.",
+    )
     key: FieldName | None = pydantic.Field(
         default=None,
         description="Field that identifies a record; duplicates are found by it within each partition, or in the "
@@ -141,7 +148,7 @@ class Stream(Section):
     @property
     def in_json(self) -> Stream:
         """The same stream whose records are in JSON: rows of files come so."""
-        return self.model_copy(update={"format": "json"})
+        return self.model_copy(update={"format": "json", "envelope": None})
 
     @property
     def of_rows(self) -> Stream:
