@@ -31,6 +31,7 @@ from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
+from headrace_data.select.needs import select_with
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, Stream
 
@@ -62,6 +63,11 @@ class Refused:
 
     def __str__(self) -> str:
         return f"{self.source.name} row {self.number}: {self.rejection.reason}"
+
+
+def timed(stream: Stream, name: str) -> Stream:
+    """Return a stream whose event time is what records have under a key."""
+    return stream.model_copy(update={"time": name, "select": select_with(stream, name)})
 
 
 class Backfill:

@@ -69,6 +69,11 @@ class Taken:
     rejected: Sequence[tuple[Record, Rejection]]
     """A rejection's position is the record's among those of its partition."""
 
+    @property
+    def unread(self) -> Counter[str]:
+        """By field: how many values are missing because the SELECT could not read what is there."""
+        return sum((Counter(batch.unread) for batch in self.batches), Counter())
+
 
 class Intake:
     """The entrance of one pipeline."""
