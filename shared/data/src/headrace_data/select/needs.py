@@ -26,7 +26,9 @@ def needs_of(schema: Schema) -> Needs:
     strings = {field.name for field in schema.fields if field.type == "string"}
     texts: dict[str, bool] = {}
     of: dict[str, tuple[str, ...]] = {}
-    read = [(name, (leaf,), name in strings) for name, leaf in made.taken.items()]
+    read: list[tuple[str, tuple[Leaf, ...], bool]] = [
+        (name, (leaf,), name in strings) for name, leaf in made.taken.items()
+    ]
     read += [(each.name, each.leaves, True) for each in made.computed]
     for name, leaves, is_text in read:
         for key, whole in _keys(leaves):
