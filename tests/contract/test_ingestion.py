@@ -156,6 +156,29 @@ def test_records_of_a_plain_producer_become_rows_and_dead_letters(running: Runni
     assert not places & {(row["_partition"], row["_offset"]) for row in rows}
 
 
+SELECT = "select: \"$key AS id, $headers['image'] AS image, scan.pixels AS pixels, CAST(scan.digit AS INT) AS digit\""
+
+
+def test_changes_of_any_form_become_rows_by_a_select(
+    ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub], until: Callable[..., None]
+) -> None:
+    running = run(ingestion, SELECT)
+    sent = [{"scan": {"pixels": [[1.0] * 8] * 8, "digit": digit}} for digit in ("3", "4", "four", 5)]
+    with closing(KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)) as producer:
+        for number, record in enumerate(sent):
+            value, headers = json.dumps(record).encode(), [("image", b"i%d" % number)]
+            producer.send(running.pipeline, value, key=b"k%d" % number, headers=headers, partition=0)
+    until(lambda: len(running.rows()) == 3 and len(running.read(dead_topic(running.pipeline))) == 1)
+    assert [(row["id"], row["image"], row["digit"], row["_offset"]) for row in running.rows()] == [
+        ("k0", "i0", 3, 0),
+        ("k1", "i1", 4, 1),
+        ("k3", "i3", 5, 3),
+    ]
+    (letter,) = running.read(dead_topic(running.pipeline))
+    assert (letter.header("dead-rule"), letter.header("dead-field")) == ("select", "digit")
+    assert 'scan.digit = "four"' in (letter.header("dead-reason") or "")
+
+
 def test_a_topic_that_was_made_anew_is_read_from_its_beginning(running: Running, until: Callable[..., None]) -> None:
     servers = running.settings.kafka_bootstrap_servers
     ids: list[str] = []

@@ -27,7 +27,14 @@ from headrace_data.spec import load_pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "shared" / "data" / "tests"))
 
-from format_samples import DOCUMENT, RICH_AVRO, RICH_PROTO, ROWS, SAMPLES, mutated
+from format_samples import (  # type: ignore[import-not-found]
+    DOCUMENT,
+    RICH_AVRO,
+    RICH_PROTO,
+    ROWS,
+    SAMPLES,
+    mutated,
+)
 
 MESSAGES = 100_000
 CHUNK = 1_000

@@ -81,6 +81,7 @@ def test_datasets_as_json(headrace, full, canned):
         "rows": {"train": 1257, "validation": 270, "test": 265},
         "rejected": {"range": 2, "type": 1},
         "masked": {},
+        "unread": {},
         "repeated_keys": 0,
         "late_rows": 0,
         "rarest": None,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace_client.errors import Unreachable
-from headrace_client.report.by_column import by_column, letters_of
+from headrace_client.report.by_column import by_column, examples, letters_of
 from headrace_client.report.facts import DatasetFacts
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
@@ -72,7 +72,7 @@ class Desk:
 
 
 def letter(field: str, rule: str, offset: int, replays: int = 0) -> messages.DeadLetter:
-    return messages.DeadLetter(field=field, rule=rule, offset=offset, topic="calls", replays=replays)
+    return messages.DeadLetter(field=field, rule=rule, offset=offset, topic="calls", replays=replays, reason="why")
 
 
 def test_each_column_is_told_with_what_it_cost_and_what_it_holds(manifest: tuple[Manifest, ObjectStore]) -> None:
@@ -87,14 +87,20 @@ def test_each_column_is_told_with_what_it_cost_and_what_it_holds(manifest: tuple
     )
     letters = letters_of(desk, told)  # type: ignore[arg-type]
     assert letters is not None
+    assert [(each.rule, each.field) for each in letters.examples] == [
+        ("type", "minutes"),
+        ("json", ""),
+        ("missing", "gone"),
+    ]
     assert letters.by_field == {"minutes": {"type": 2}, "": {"json": 1}, "gone": {"missing": 1}}
-    facts = DatasetFacts({}, told, DatasetReader(told, store).columns_of(), letters=letters)
+    facts = DatasetFacts({"unread": {"minutes": 9}}, told, DatasetReader(told, store).columns_of(), letters=letters)
     text = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", str(by_column(facts)))))
     assert "note feature 20 (33.3%) email 20 " in text
-    assert "minutes feature type 2 0 1 input" in text
+    assert "minutes feature type 2 9 0 1 input" in text
     assert "state label 0 none found" in text
     assert "the record as a whole json 1" in text
     assert "gone missing 1" in text
+    assert "why" in "".join(map(str, examples(facts)))
     assert "of 6 dead letters those of the dataset's offsets" in text
 
 
@@ -102,5 +108,6 @@ def test_a_page_is_written_where_ingestion_is_away(manifest: tuple[Manifest, Obj
     told, store = manifest
     assert letters_of(Desk(), told) is None  # type: ignore[arg-type]
     facts = DatasetFacts({}, told, DatasetReader(told, store).columns_of())
+    assert list(examples(facts)) == []
     assert "Ingestion could not be asked" in str(by_column(facts))
     assert np.all(facts.all_rows("minutes") >= 0)

@@ -121,3 +121,29 @@ def test_deletions_are_counted_and_no_dead_letters(new_intake: Callable[..., Int
     assert [(record.offset, fault.rule) for record, fault in taken.rejected] == [(3, "json")]
     (batch,) = taken.batches
     assert (batch.start, batch.end, dict(batch.rejected)) == (0, 4, {"deleted": 2, "json": 1})
+
+
+SELECT = (
+    "select: \"$key AS id, TRY_CAST(replace(m.level, ',', '.') AS DOUBLE) AS level, "
+    "CAST($headers['state'] AS INTEGER) AS state\""
+)
+
+
+def test_a_select_reads_a_records_message_and_counts_what_it_cannot_read(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake(stream=SELECT)
+    values = [{"m": {"level": "1,5"}}, {"m": {"level": "low"}}, {"m": {"level": 2}}]
+    headers = [[("state", b"1")], [("state", b"0")], [("state", b"on")]]
+    records = [
+        Record("meters", 0, at, b"k%d" % at, json.dumps(value).encode(), headers[at], 1_700_000_000_000)
+        for at, value in enumerate(values)
+    ]
+    taken = intake.take(records)
+    (batch,) = taken.batches
+    assert batch.rows.select(["id", "level", "state"]).to_pylist() == [{"id": "k0", "level": 1.5, "state": 1}]
+    assert [(fault.rule, fault.field) for _, fault in taken.rejected] == [("missing", "level"), ("select", "state")]
+    assert batch.unread == {"level": 1}
+    # What preprocessing refused is a row by then, and what was pushed came in no message.
+    again = intake.take([Record("", -1, 0, None, good(7))], as_rows=True)
+    assert again.batches[0].rows.column("id").to_pylist() == ["r7"]
+    (_, fault), *_ = intake.take([Record("", -1, 0, None, json.dumps(values[0]).encode())], numbered=True).rejected
+    assert (fault.rule, fault.field) == ("missing", "id")

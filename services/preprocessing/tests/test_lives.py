@@ -7,15 +7,10 @@ PUSHED = ""
 
 def add(lives: Lives, topic_id: str, partition: int, offset: int, rows: int) -> None:
     source = OffsetRange(partition=-1 - partition if topic_id == PUSHED else partition, start=0, end=rows)
-    lives.add(
-        topic_id,
-        Record("clean", partition, offset, None, None),
-        rows,
-        {"json": 1},
-        [source],
-        0.0,
-        {topic_id or "accept"},
-    )
+    record = Record("clean", partition, offset, None, None)
+    filling = lives.add(topic_id, record, rows, {"json": 1}, [source], 0.0)
+    filling.time_sources.add(topic_id or "accept")
+    filling.unread["amount"] += rows
 
 
 def test_what_waits_of_a_topic_that_is_gone_is_told_apart() -> None:
@@ -28,7 +23,7 @@ def test_what_waits_of_a_topic_that_is_gone_is_told_apart() -> None:
     assert (gone.rows, gone.ranges()) == (40, (OffsetRange(partition=0, start=0, end=40),))
     add(lives, "new", 1, 4, 20)
     waiting = lives.waiting()
-    assert (waiting.rows, waiting.rejected["json"]) == (30, 2)
+    assert (waiting.rows, waiting.rejected["json"], waiting.unread["amount"]) == (30, 2, 30)
     assert (gone.time_sources, waiting.time_sources) == ({"old"}, {"accept", "new"})
     assert lives.firsts() == {("clean", 1): 3}
     assert (lives.topic_id, lives.gone) == ("new", {"old"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
@@ -49,6 +50,8 @@ def test_what_is_rejected_leaves_its_place_and_reason_alone() -> None:
     batch = rows(pipeline, "a@example.org or b@example.org", f"pay with {CARD}", "nothing")
     raw = record_pb2.RecordBatch(pipeline="asked", arrow=to_ipc(batch), rows=3)
     raw.sources.add(partition=0, start=0, end=3)
+    raw.masked["email"] = 1
+    raw.unread["answer"] = 4
     cleaner = Cleaner(pipeline)
     cleaner.restore(0, [], 0)
 
@@ -56,7 +59,8 @@ def test_what_is_rejected_leaves_its_place_and_reason_alone() -> None:
 
     message = record_pb2.RecordBatch.FromString(clean.value or b"")
     assert from_ipc(message.arrow)["answer"].to_pylist() == ["[email] or [email]", "nothing"]
-    assert (dict(message.masked), dict(message.rejected)) == ({"email": 2}, {"personal": 1})
+    assert (dict(message.masked), dict(message.rejected)) == ({"email": 3}, {"personal": 1})
+    assert dict(message.unread) == {"answer": 4}
     letter = read_letter(Record(dead.topic, 0, 0, dead.key, dead.value, dead.headers)).letter
     assert (letter.rule, letter.field, letter.offset) == ("personal", "answer", 1)
     assert json.loads(letter.value or b"") == {"id": 1}
@@ -72,6 +76,7 @@ def test_rows_that_were_cleaned_by_an_earlier_spec_are_masked_when_they_are_cut(
     assert left.rows["answer"].to_pylist() == ["[email]", "nothing"]
     assert (left.masked, left.rejected) == ({"email": 1}, {"personal": 1})
     assert leave_out(left.rows, pipeline).rows == left.rows
-    filling = Filling(masked=left.masked + left.masked)  # type: ignore[operator]
+    filling = Filling(masked=left.masked + left.masked, unread=Counter(answer=2))  # type: ignore[operator]
     origin = Origin("c", "t")
-    assert provenance(filling, pipeline, origin, {}, {}, left.masked).masked == {"email": 3}
+    told = provenance(filling, pipeline, origin, {}, {}, left.masked)
+    assert (told.masked, told.unread) == ({"email": 3}, {"answer": 2})

@@ -232,6 +232,7 @@ def test_what_a_select_makes_is_treated_and_what_it_read_is_told_to_nobody() -> 
     (row,) = done.batch.to_pylist()
     assert (row["note"], row["minutes"], row["state"]) == ("[email]", 3.5, 2)
     assert row["customer"] == checked(record(customer="Ada")).batch["customer"][0].as_py()
+    assert checked(json.dumps(plain | {"m": "ada"}).encode(), of=of).unread == {"minutes": 1}
     faulty = json.dumps(plain | {"state": "ada@example.org", "customer": "Ada"}).encode()
     (rejection,) = checked(faulty, of=of).rejected
     letter = of.letter(faulty)

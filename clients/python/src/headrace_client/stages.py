@@ -117,6 +117,11 @@ def rejected_text(rejected: Mapping[str, int]) -> str:
     return _joined(*(_counted({rule: rejected[rule] for rule in rules}, word) for word, rules in told.items()))
 
 
+def unread_text(unread: Mapping[str, int]) -> str:
+    """Return what a SELECT could not read by field, such as "3 not read (amount 3)"; empty for nothing."""
+    return _counted(unread, "not read")
+
+
 def masked_text(masked: Mapping[str, int]) -> str:
     """Return what was masked in texts by kind, such as "3 masked (email 2, phone 1)"; empty for nothing."""
     return _counted(masked, "masked")
@@ -159,7 +164,8 @@ def _records(state: messages.WatchPipelineResponse, counts: bool, pause_rows: in
         rows, rejected = state.dataset.frozen.rows, rejected_text(state.dataset.frozen.rejected)
         total = rows.train + rows.validation + rows.test
         masked = masked_text(state.dataset.frozen.masked)
-        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected, masked))
+        unread = unread_text(state.dataset.frozen.unread)
+        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected, masked, unread))
     if not state.HasField("filling"):
         return Stage("records", Mark.WAITING, "none has come in yet")
     filling = state.filling

@@ -53,6 +53,7 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "rows": {"train": frozen.rows.train, "validation": frozen.rows.validation, "test": frozen.rows.test},
         "rejected": dict(sorted(frozen.rejected.items())),
         "masked": dict(sorted(frozen.masked.items())),
+        "unread": dict(sorted(frozen.unread.items())),
         "repeated_keys": frozen.repeated_keys,
         "late_rows": frozen.late_rows,
         "rarest": rarest_view(frozen.rarest) if frozen.HasField("rarest") else None,

@@ -31,6 +31,7 @@ from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker, Rejection
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
+from headrace_data.select.needs import select_with
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, Stream
 
@@ -62,6 +63,11 @@ class Refused:
 
     def __str__(self) -> str:
         return f"{self.source.name} row {self.number}: {self.rejection.reason}"
+
+
+def timed(stream: Stream, name: str) -> Stream:
+    """Return a stream whose event time is what records have under a key."""
+    return stream.model_copy(update={"time": name, "select": select_with(stream, name)})
 
 
 class Backfill:
@@ -104,6 +110,8 @@ class Backfill:
         self._refused_bytes = 0
         self._masked: Counter[str] = Counter()
         """What was masked in the texts of the segment that is written, by kind."""
+        self._unread: Counter[str] = Counter()
+        """How many values of it a SELECT could not read, by field."""
 
     @property
     def faults(self) -> list[str]:
@@ -171,6 +179,7 @@ class Backfill:
         cleaned = clean(checked.batch, self._pipeline, self._seen)
         self._seen.commit()
         self._masked.update(checked.masked)
+        self._unread.update(checked.unread)
         self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
@@ -225,8 +234,10 @@ class Backfill:
         self.rejected += rejected
         if not writer.rows:
             return
-        update = {"backfilled": (source,), "rejected": dict(rejected), "masked": dict(self._masked)}
+        update = {"backfilled": (source,), "rejected": dict(rejected)}
+        update |= {"masked": dict(self._masked), "unread": dict(self._unread)}
         self._masked.clear()
+        self._unread.clear()
         segment = writer.finish(provenance.model_copy(update=update), self._beat)
         if any(each.segment_id == segment.manifest.segment_id for each in self.history.entries):
             # The same rows, of another file or in another format.

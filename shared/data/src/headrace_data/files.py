@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW, cell_value
 from headrace_data.records import Times
+from headrace_data.select.needs import needs_of
 from headrace_data.select.values import Message
 from headrace_data.spec import Stream
 
@@ -59,12 +60,23 @@ class Wanted:
     @staticmethod
     def of(stream: Stream) -> Wanted:
         """Return what a stream's fields, and its event time, are read from."""
+        if stream.select is not None:
+            return Wanted._selected(stream)
         texts = {each.name: each.type == "string" for each in stream.fields}
         needed = [each.name for each in stream.fields if not each.nullable]
         if stream.time is not None:
             texts.setdefault(stream.time, False)
             needed.append(stream.time)
         return Wanted(texts, list(dict.fromkeys(needed)))
+
+    @staticmethod
+    def _selected(stream: Stream) -> Wanted:
+        """Return what a stream's SELECT reads; of several columns that one value is made of any may be there."""
+        needs = needs_of(stream)
+        always = [each.name for each in stream.fields if not each.nullable]
+        always += [stream.time] if stream.time is not None else []
+        needed = [needs.of[name][0] for name in always if len(needs.of[name]) == 1]
+        return Wanted(needs.texts, list(dict.fromkeys(needed)))
 
     def present(self, columns: Sequence[str]) -> list[str]:
         """Return which of these columns are read. Raises FileInvalid when one is missing or is there twice."""

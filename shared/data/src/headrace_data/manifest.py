@@ -164,6 +164,8 @@ class Provenance(Document):
     """Records of these ranges that are not in the dataset, by rule."""
     masked: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
     """What was masked in texts of these ranges, by kind of personal data."""
+    unread: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
+    """How many values are missing because a SELECT could not read what was there, by field."""
     time_sources: Annotated[
         tuple[str, ...],
         pydantic.Field(exclude_if=lambda value: not value),  # so that manifests keep the bytes they had before

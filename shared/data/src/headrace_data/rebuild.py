@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -46,6 +46,14 @@ class Log:
     """By partition: the first offset that is there, and the one behind the last."""
     rows: Callable[[int, int, int], Iterable[Rows]]
     """Returns the records of a partition from one offset to another."""
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What was masked in texts by kind, and which values a SELECT could not read by field."""
+
+    masked: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
 
 
 class Rebuild:
@@ -108,22 +116,19 @@ class Rebuild:
 
     def _again(self, place: int, manifest: SegmentManifest, log: Log) -> None:
         writer, rejected = SegmentWriter(self._pipeline, self._store), Counter[str]()
-        masked = Counter[str]()
+        counts = _Counts()
         before = partial(newest_keys, self.history.before(place), self._pipeline, self._store, self._beat)
         duplicates = duplicates_of(
-            (batch for batch, _ in self._cleaned(place, manifest, log, Counter())), self._pipeline, before
+            (batch for batch, _ in self._cleaned(place, manifest, log, _Counts())), self._pipeline, before
         )
-        for batch, broken in self._cleaned(place, manifest, log, masked):
+        for batch, broken in self._cleaned(place, manifest, log, counts):
             again = duplicates.among(batch)
             rejected.update(broken)
             rejected[DUPLICATES] += len(again)
             writer.add(batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), again))) if len(again) else batch)
-        segment = writer.finish(
-            manifest.provenance.model_copy(
-                update={"rejected": dict(sorted((+rejected).items())), "masked": dict(sorted(masked.items()))}
-            ),
-            self._beat,
-        )
+        update = {"rejected": rejected, "masked": counts.masked, "unread": counts.unread}
+        told = {name: dict(sorted((+found).items())) for name, found in update.items()}
+        segment = writer.finish(manifest.provenance.model_copy(update=told), self._beat)
         self.rejected += rejected
         if segment.manifest.segment_id == manifest.segment_id:
             self.known += segment.manifest.rows
@@ -134,11 +139,11 @@ class Rebuild:
         self.rows += entry.rows
 
     def _cleaned(
-        self, place: int, manifest: SegmentManifest, log: Log, masked: Counter[str]
+        self, place: int, manifest: SegmentManifest, log: Log, counts: _Counts
     ) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
         """Yield what each partition leaves of a segment's records, and the rules that the others broke.
 
-        What is masked in texts is counted.
+        What is masked in texts, and what a SELECT could not read, is counted.
         """
         for source in manifest.provenance.sources:
             seen = self._seen(place, source.partition)
@@ -151,8 +156,9 @@ class Rebuild:
                 )
                 cleaned = clean(checked.batch, self._pipeline, seen)
                 seen.commit()
-                masked.update(checked.masked)
-                masked.update(cleaned.masked)
+                counts.masked.update(checked.masked)
+                counts.masked.update(cleaned.masked)
+                counts.unread.update(checked.unread)
                 yield cleaned.batch, [each.rule for each in (*checked.rejected, *cleaned.dropped)]
 
     def _seen(self, place: int, partition: int) -> SeenKeys:

@@ -295,10 +295,11 @@ def _joined(provenances: Sequence[Provenance], left_out: Mapping[str, int]) -> P
 
     `left_out` counts rows of theirs that are not in the dataset, by rule.
     """
-    rejected, masked = Counter(left_out), Counter[str]()
+    rejected, masked, unread = Counter(left_out), Counter[str](), Counter[str]()
     for each in provenances:
         rejected.update(each.rejected)
         masked.update(each.masked)
+        unread.update(each.unread)
     return provenances[-1].model_copy(
         update={
             "sources": _ranges([span for each in provenances for span in each.sources]),
@@ -306,6 +307,7 @@ def _joined(provenances: Sequence[Provenance], left_out: Mapping[str, int]) -> P
             "time_sources": tuple(sorted({source for each in provenances for source in each.time_sources})),
             "rejected": dict(rejected),
             "masked": dict(masked),
+            "unread": dict(unread),
             "backfilled": tuple(source for each in provenances for source in each.backfilled),
         }
     )

@@ -11,7 +11,7 @@ import typer
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT
 from headrace_client.cli.output import JsonOption, plain, print_json, print_parts, table
-from headrace_client.cli.rows import RowsFile, read_rows, shortened, tell_unknown
+from headrace_client.cli.rows import InputsOption, RowsFile, as_inputs, read_rows, shortened, tell_unknown
 from headrace_client.errors import RowsInvalid
 from headrace_client.explanation import Explanation, explain_rows
 from headrace_client.inference import InferenceClient
@@ -31,13 +31,15 @@ def explain(
         ),
     ] = "",
     most: Annotated[int, typer.Option("--most", min=1, help="Values that are shown of each row.")] = 12,
+    inputs: InputsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Explain predictions: how much less the answer would be without each value of the row.
 
     Each value is taken away alone. What values add together only is told at the end.
     """
-    rows, references = read_rows(file), read_rows(reference) if reference else []
+    rows = as_inputs(model, read_rows(file), are_inputs=inputs)
+    references = as_inputs(model, read_rows(reference), are_inputs=inputs) if reference else []
     with InferenceClient(find_addresses().inference) as client:
         tell_unknown(model, unknown_fields(rows, client.inputs(model)))
         try:

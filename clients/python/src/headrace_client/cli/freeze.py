@@ -11,7 +11,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, note, print_json, say
 from headrace_client.registry import RegistryClient
-from headrace_client.stages import masked_text, rejected_text
+from headrace_client.stages import masked_text, rejected_text, unread_text
 from headrace_client.views import dataset_view
 
 
@@ -44,6 +44,11 @@ def freeze(
         return
     rows = dataset.frozen.rows
     splits = f"{rows.train} train, {rows.validation} validation, {rows.test} test rows"
-    told = (splits, rejected_text(dataset.frozen.rejected), masked_text(dataset.frozen.masked))
+    told = (
+        splits,
+        rejected_text(dataset.frozen.rejected),
+        masked_text(dataset.frozen.masked),
+        unread_text(dataset.frozen.unread),
+    )
     say(f"dataset {dataset.frozen.dataset_id}")
     say(", ".join(filter(None, told)))

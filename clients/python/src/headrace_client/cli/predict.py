@@ -13,7 +13,7 @@ from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT
 from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
-from headrace_client.cli.rows import RowsFile, read_rows, shortened, tell_unknown
+from headrace_client.cli.rows import InputsOption, RowsFile, as_inputs, read_rows, shortened, tell_unknown
 from headrace_client.errors import RowsInvalid
 from headrace_client.inference import InferenceClient
 from headrace_client.prediction import Prediction, predict_rows, unknown_fields
@@ -26,19 +26,21 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
     file: RowsFile = STANDARD_INPUT,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
+    inputs: InputsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict rows. Each row names the model's inputs; what may be missing is null or not there.
 
+    Where the model's pipeline has a SELECT, rows are records as producers send them, and it makes the inputs of them.
     Other fields are left out, and named on standard error.
     """
-    rows = read_rows(file)
+    rows = as_inputs(model, read_rows(file), are_inputs=inputs)
     with InferenceClient(find_addresses().inference) as client:
         started = time.perf_counter()
-        inputs = client.inputs(model)
-        tell_unknown(model, unknown_fields(rows, inputs))
+        tensors = client.inputs(model)
+        tell_unknown(model, unknown_fields(rows, tensors))
         try:
-            predictions = predict_rows(client, model, rows, batch=batch, inputs=inputs)
+            predictions = predict_rows(client, model, rows, batch=batch, inputs=tensors)
         except RowsInvalid as error:
             raise shortened(error) from error
         elapsed_s = time.perf_counter() - started

@@ -9,12 +9,17 @@ from typing import Annotated, Any, NoReturn
 import typer
 from headrace_data.json_keys import KeyRepeated, unique_object
 
+from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import read_file
 from headrace_client.cli.output import note
-from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
+from headrace_client.errors import InputInvalid, NotReady, RowProblem, RowsInvalid, TimedOut, Unreachable
+from headrace_client.registry import RegistryClient
+from headrace_client.selecting import selected_rows, selecting_stream
 
 PROBLEMS_SHOWN = 20
 FIELDS_SHOWN = 12
+_REGISTRY_S = 3.0
+"""How long the registry is waited for: predictions need none."""
 
 Rows = list[dict[str, Any]]
 
@@ -30,6 +35,33 @@ RowsFile = Annotated[
 def read_rows(file: str) -> Rows:
     """Return the rows of a file. Raises InputInvalid."""
     return parse_rows(_read(file))
+
+
+InputsOption = Annotated[
+    bool,
+    typer.Option(
+        "--inputs",
+        help="The rows hold the model's inputs, and not records of its pipeline: stream.select is left out.",
+    ),
+]
+
+
+def as_inputs(model: str, rows: Rows, *, are_inputs: bool = False) -> Rows:
+    """Return records as the inputs of a model: what its pipeline's SELECT makes of them, where it has one.
+
+    Where no registry answers they are taken as they are. Raises InputInvalid.
+    """
+    if are_inputs:
+        return rows
+    try:
+        with RegistryClient(find_addresses().registry, timeout_s=_REGISTRY_S) as registry:
+            stream = selecting_stream(registry, model)
+    except (Unreachable, TimedOut, NotReady):
+        return rows
+    try:
+        return rows if stream is None else selected_rows(stream, rows)
+    except RowsInvalid as error:
+        raise shortened(error) from error
 
 
 def tell_unknown(model: str, unknown: dict[str, str]) -> None:

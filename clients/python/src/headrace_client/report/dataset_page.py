@@ -15,7 +15,7 @@ from headrace_data.transforms import Fitted, FittedCategory, FittedKnown, Fitted
 from headrace_data.twins import near_twins, twins_text
 
 from headrace_client.report import page
-from headrace_client.report.by_column import by_column
+from headrace_client.report.by_column import by_column, examples
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
 from headrace_client.report.facts import Array, DatasetFacts, class_name
 from headrace_client.report.markup import Html, counted, element, joined, moment
@@ -294,7 +294,7 @@ def _rejected(facts: DatasetFacts) -> Html:
     how = element(
         "p", "With their bytes: ", element("code", f"headrace dead list {facts.manifest.pipeline}"), class_="note"
     )
-    return page.cards(page.card("By rule", page.bars(rows, "records"), how, wide=True))
+    return page.cards(page.card("By rule", page.bars(rows, "records"), how, wide=True), *examples(facts))
 
 
 def _origin(facts: DatasetFacts) -> Html:

@@ -17,12 +17,24 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Example:
+    """A dead letter, by its id: what was expected and what came."""
+
+    letter: str
+    rule: str
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Letters:
     """The dead letters of the ranges that a dataset is of."""
 
     by_field: Mapping[str, Mapping[str, int]]
     """Of each field, how many records broke which rule with it; those that broke one as a whole stand under ''."""
-    looked_at: int
+    examples: Sequence[Example] = ()
+    """One of each rule and field."""
+    looked_at: int = 0
     """How many letters of the pipeline were looked at."""
 
 

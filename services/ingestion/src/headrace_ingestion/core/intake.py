@@ -57,6 +57,8 @@ class Batch:
     """Where the times of the rows come from."""
     masked: Mapping[str, int] = field(default_factory=dict)
     """What was masked in personal fields of the range, by kind."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many values a SELECT could not read, by field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class Taken:
     batches: Sequence[Batch]
     rejected: Sequence[tuple[Record, Rejection]]
     """A rejection's position is the record's among those of its partition."""
+
+    @property
+    def unread(self) -> Counter[str]:
+        """By field: how many values are missing because the SELECT could not read what is there."""
+        return sum((Counter(batch.unread) for batch in self.batches), Counter())
 
 
 class Intake:
@@ -127,7 +134,7 @@ class Intake:
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
             split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
-            batches += [*split[:-1], replace(split[-1], masked=checked.masked)]
+            batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
         return Taken(batches, rejected)
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:

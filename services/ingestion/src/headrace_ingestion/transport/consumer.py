@@ -16,6 +16,11 @@ from headrace_ingestion.core.intake import Batch, Intake, Taken
 from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
 
 RECORDS = Counter("headrace_ingestion_records", "Records checked.", ["pipeline", "outcome"])
+UNREAD = Counter(
+    "headrace_ingestion_values_unread",
+    "Values that are missing because the SELECT tried to read what is there, and could not.",
+    ["pipeline", "field"],
+)
 LATE = Counter(
     "headrace_ingestion_rows_late",
     "Rows over a minute older than the newest before them in their partition.",
@@ -82,6 +87,8 @@ def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:
     accepted, rejected = sum(batch.rows.num_rows for batch in taken.batches), len(taken.rejected)
     RECORDS.labels(pipeline.name, "accepted").inc(accepted)
     RECORDS.labels(pipeline.name, "rejected").inc(rejected)
+    for field, values in taken.unread.items():
+        UNREAD.labels(pipeline.name, field).inc(values)
     trace.get_current_span().set_attributes(
         {
             names.PIPELINE: pipeline.name,

@@ -52,6 +52,7 @@ def raw_message(
         topic_id=topic_id,
         time_sources=[TIME_SOURCES[source] for source in batch.time_sources],
         masked=batch.masked,
+        unread=batch.unread,
     )
     told = [*event_headers(message, SOURCE), *headers]
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)

@@ -116,6 +116,7 @@ class DatasetFrozen:
     masked: Mapping[str, int] = field(default_factory=dict)
     rarest: ClassRows | None = None
     leaks: Leaks | None = None
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

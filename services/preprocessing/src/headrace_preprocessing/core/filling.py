@@ -36,6 +36,8 @@ class Filling:
     """Where the event times of the rows come from, in the words of a dataset's provenance."""
     masked: Counter[str] = field(default_factory=Counter)
     """What was masked in texts, by kind of personal data."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """How many values a SELECT could not read, by field."""
 
     def add(
         self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float, written_ms: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from headrace_data.manifest import OffsetRange
 from headrace_runtime.records import Place, Record
@@ -59,15 +58,12 @@ class Lives:
         rejected: Mapping[str, int],
         sources: Iterable[OffsetRange],
         now_s: float,
-        time_sources: Iterable[str] = (),
-        masked: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
-        """Count a batch of that topic which lies in the clean topic as `record`."""
+    ) -> Filling:
+        """Count a batch of that topic which lies in the clean topic as `record`; return what waits of the topic."""
         part = self._parts.setdefault(topic_id, _Part())
         part.firsts.setdefault(record.place, record.offset)
         part.filling.add(rows, rejected, sources, now_s, record.timestamp_ms)
-        part.filling.time_sources.update(time_sources)
-        part.filling.masked.update(masked)
+        return part.filling
 
     def waiting(self) -> Filling:
         """Return all that waits, as one."""
@@ -94,4 +90,5 @@ def merged(fillings: Iterable[Filling]) -> Filling:
         whole.add(each.rows, rejected, each.ranges(), max(whole.last_s, each.last_s), each.oldest_ms)
         whole.time_sources |= each.time_sources
         whole.masked += each.masked
+        whole.unread += each.unread
     return whole

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import backfill_pb2, dataset_pb2
-from headrace_data.backfill import Backfill, Refused
+from headrace_data.backfill import Backfill, Refused, timed
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.decoders import schemas_of
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
@@ -118,7 +118,7 @@ class Backfills:
             return self._rebuilt(wanted.topic, asked_s, history, beat)
         stream = self._pipeline.stream
         if wanted.time:
-            stream = stream.model_copy(update={"time": wanted.time})
+            stream = timed(stream, wanted.time)
         if not wanted.HasField("topic"):
             # Rows of files are made into JSON, whatever the producers write.
             stream = stream.in_json

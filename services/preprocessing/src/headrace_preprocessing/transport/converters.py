@@ -103,6 +103,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
         masked=Counter(raw.masked) + Counter(cleaned.masked),
+        unread=raw.unread,
         topic_id=raw.topic_id,
         time_sources=raw.time_sources,
     )
@@ -264,6 +265,7 @@ def frozen_message(
         segment_rows=seen.segment_rows,
         backfilled=backfilled,
         masked=manifest.provenance.masked,
+        unread=manifest.provenance.unread,
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
     )
@@ -316,4 +318,5 @@ def provenance(
         rejected=dict(filling.rejected + Counter(left_out)),
         time_sources=tuple(sorted(filling.time_sources)),
         masked=dict(filling.masked + Counter(masked_now)),
+        unread=dict(filling.unread),
     )

@@ -119,10 +119,12 @@ class Watch:
             self.lives.clear()
             self._leave_out(self.filling)
         times = time_sources(batch)
-        self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s, times, batch.masked)
+        found = self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s)
+        for filling in (found, self.filling):
+            filling.time_sources.update(times)
+            filling.masked.update(batch.masked)
+            filling.unread.update(batch.unread)
         self.filling.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
-        self.filling.time_sources |= times
-        self.filling.masked.update(batch.masked)
         return True
 
     def _leave_out(self, gone: Filling) -> None:

@@ -259,6 +259,26 @@ class DatasetFrozen(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class UnreadEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PIPELINE_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
@@ -276,6 +296,7 @@ class DatasetFrozen(_message.Message):
     MASKED_FIELD_NUMBER: _builtins.int
     RAREST_FIELD_NUMBER: _builtins.int
     LEAKS_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -330,6 +351,12 @@ class DatasetFrozen(_message.Message):
     def leaks(self) -> Global___Leaks:
         """What training rows are in validation or test, too; unset where the pipeline does not ask."""
 
+    @_builtins.property
+    def unread(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many values of records of these ranges are missing because the SELECT tried to read what was there and could
+        not, by field. Empty when none is.
+        """
+
     def __init__(
         self,
         *,
@@ -350,10 +377,11 @@ class DatasetFrozen(_message.Message):
         masked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         rarest: Global___ClassRows | None = ...,
         leaks: Global___Leaks | None = ...,
+        unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -129,6 +129,26 @@ class RecordBatch(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class UnreadEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PIPELINE_FIELD_NUMBER: _builtins.int
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
@@ -138,6 +158,7 @@ class RecordBatch(_message.Message):
     TOPIC_ID_FIELD_NUMBER: _builtins.int
     TIME_SOURCES_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     spec_digest: _builtins.str
@@ -171,6 +192,12 @@ class RecordBatch(_message.Message):
     def masked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How often something was masked in texts of these ranges, by kind of personal data. Empty when nothing was."""
 
+    @_builtins.property
+    def unread(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many values of records of these ranges are missing because the SELECT tried to read what was there and could
+        not, by field. Empty when none is.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +210,11 @@ class RecordBatch(_message.Message):
         topic_id: _builtins.str = ...,
         time_sources: _abc.Iterable[Global___TimeSource.ValueType] | None = ...,
         masked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "masked", b"masked", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "time_sources", b"time_sources", "topic_id", b"topic_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "masked", b"masked", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "time_sources", b"time_sources", "topic_id", b"topic_id", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,79 @@
+"""`predict` and `explain` of records as producers send them: the pipeline's SELECT makes the inputs."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
+from headrace_data.spec import load_pipeline
+
+DOCUMENT: dict[str, Any] = {
+    "apiVersion": "headrace/v1",
+    "kind": "Pipeline",
+    "metadata": {"name": "scans"},
+    "stream": {
+        "topic": "scans",
+        "select": "_id AS id, CAST(replace(size.w, ',', '.') AS DOUBLE) AS w, size.h AS h, kind AS kind",
+        "schema": [
+            {"name": "id", "type": "string", "role": "id"},
+            {"name": "w", "type": "float32", "role": "feature"},
+            {"name": "h", "type": "float32", "role": "feature"},
+            {"name": "kind", "type": "int32", "role": "label"},
+        ],
+    },
+    "train": {"model": "digits", "network": {"kind": "mlp", "hidden": [8]}, "epochs": 1},
+}
+RECORDS = [{"_id": "a", "size": {"w": "1,5", "h": 2}}, {"_id": "b", "size": {"w": 2.5, "h": 4}}]
+
+
+@pytest.fixture
+def _selecting(registry, inference):
+    spec = load_pipeline(json.dumps(DOCUMENT))
+    other = PipelineSpec(json=b'{"metadata": {"name": "other"}, "stream": {"topic": "t"}}')
+    registry.pipelines = [
+        PipelineApplied(pipeline="other", spec=other),
+        PipelineApplied(pipeline="scans", spec=PipelineSpec(json=spec.canonical_json(), digest=spec.digest)),
+    ]
+    inference.inputs = [("w", "FP32", [-1, 1]), ("h", "FP32", [-1, 1])]
+
+
+def sent(inference) -> list[list[float]]:
+    return [
+        [float(np.frombuffer(raw, "<f4")[0]) for raw in request.raw_input_contents] for request in inference.requests
+    ]
+
+
+def lines(*rows):
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+@pytest.mark.usefixtures("_selecting")
+def test_records_go_through_the_pipelines_select(headrace, inference):
+    result = headrace("predict", "digits", stdin=lines(*RECORDS))
+    assert result.exit_code == 0, result.output
+    assert sent(inference) == [[1.5, 2.0], [2.5, 4.0]]
+    assert "left out" not in result.stderr
+
+
+@pytest.mark.usefixtures("_selecting")
+def test_inputs_are_taken_as_they_are_when_they_are_said_to_be(headrace, inference):
+    result = headrace("predict", "digits", "--inputs", stdin=lines({"w": 1, "h": 2}))
+    assert result.exit_code == 0, result.output
+    assert sent(inference) == [[1.0, 2.0]]
+
+
+@pytest.mark.usefixtures("_selecting")
+def test_a_record_that_the_select_cannot_read_is_named(headrace, inference):
+    result = headrace("predict", "digits", stdin=lines(RECORDS[0], {"size": {"w": "wide", "h": 1}}))
+    assert result.exit_code != 0
+    assert "row 2" in result.stderr
+    assert "(size.w, " in " ".join(result.stderr.split())
+    assert inference.requests == []
+
+
+@pytest.mark.usefixtures("inference")
+def test_without_a_registry_rows_are_inputs(headrace, inference):
+    inference.inputs = [("w", "FP32", [-1, 1]), ("h", "FP32", [-1, 1])]
+    assert headrace("predict", "digits", stdin=lines({"w": 1, "h": 2})).exit_code == 0
+    assert sent(inference) == [[1.0, 2.0]]
