@@ -183,3 +183,26 @@ def test_of_records_that_are_withheld_nothing_is_tried() -> None:
     letter.withheld, letter.value = False, json.dumps(GOOD | {"amount": None}).encode()
     (group,) = grouped([letter])
     assert proposal(group, spec) == Proposal(told.changes, 1, 1)
+
+
+@pytest.mark.parametrize("rule", ["missing", "type", "shape", "overflow", "outOfRange", "schema", "avro"])
+@pytest.mark.parametrize("told", ["csv", {"kind": "avro", "registry": {"url": "http://schemas"}}])
+def test_records_in_other_formats_are_tried_where_they_can_be_read(told: Any, rule: str) -> None:
+    spec, _ = rejected()
+    spec["stream"]["format"] = told
+    reason = "amount: expected a value of type float64, got none"
+    values = (b"\0\0\0\0\7\x02a", b"1;2", b"", b"\xff")
+    letters = [
+        messages.DeadLetter(id=f"0:{at}", stage="ingestion", rule=rule, field="amount", reason=reason, value=value)
+        for at, value in enumerate(values)
+    ]
+    (group,) = grouped(letters)
+    found = proposal(group, spec)
+    assert found is None or (found.accepts is None and told != "csv")
+
+
+def test_a_row_is_tried_as_one_whatever_the_producers_write() -> None:
+    spec, _ = rejected()
+    spec["stream"]["format"] = {"kind": "avro", "registry": {"url": "http://schemas"}}
+    (group,) = grouped([cleaned("outOfRange", "age", "age: expected 0 to 120, got 130", age=130)])
+    assert proposal(group, spec) == Proposal(("stream.schema.age.range: [0, 130]",), 1, 1)

@@ -171,6 +171,51 @@ SAMPLES: Final[Mapping[str, Sample]] = {
 }
 
 
+RICH_AVRO: Final = {
+    "type": "record",
+    "name": "Rich",
+    "fields": [
+        {"name": "list", "type": {"type": "array", "items": ["null", "double", "string"]}},
+        {"name": "map", "type": {"type": "map", "values": "bytes"}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "day", "type": ["null", {"type": "int", "logicalType": "date"}]},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 30, "scale": 4}},
+        {"name": "colour", "type": {"type": "enum", "name": "Colour", "symbols": ["NONE", "RED"]}},
+        {"name": "inner", "type": {"type": "record", "name": "Inner", "fields": [{"name": "deep", "type": "int"}]}},
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+    ],
+}
+"""Types of Avro that become other values."""
+RICH_PROTO: Final = """
+syntax = "proto3";
+package acme;
+import "google/protobuf/duration.proto";
+import "google/protobuf/struct.proto";
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/wrappers.proto";
+message First { message Inner { int32 deep = 1; } }
+message Rich {
+  enum Colour { NONE = 0; RED = 1; }
+  uint64 large = 1;
+  optional int32 maybe = 2;
+  bytes raw = 3;
+  Colour colour = 4;
+  repeated float list = 5;
+  repeated bytes raws = 6;
+  map<int32, Colour> map = 7;
+  map<bool, First.Inner> inners = 8;
+  First.Inner inner = 9;
+  oneof either { string text = 10; bool flag = 11; }
+  google.protobuf.Timestamp at = 12;
+  google.protobuf.Duration took = 13;
+  google.protobuf.DoubleValue wrapped = 14;
+  google.protobuf.Struct more = 15;
+  Rich next = 16;
+}
+"""
+"""Types of Protobuf that become other values."""
+
+
 def mutated(value: bytes, chance: random.Random) -> bytes:
     """Return bytes that were changed, cut, doubled or lengthened in a few places."""
     data = bytearray(value)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any, get_args
 
 import pytest
+from headrace_data.decoders import decoder_of
+from headrace_data.formats import Decoder
 from headrace_data.formats.envelopes import ENVELOPES
-from headrace_data.records import Checked, RecordChecker
+from headrace_data.records import Checked, RecordChecker, Rejection
 from headrace_data.spec import load_pipeline
 from headrace_data.spec.formats import Envelope
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from .format_samples import DOCUMENT, ROWS
 
@@ -68,3 +73,28 @@ def test_an_event_is_its_data() -> None:
     event = {"specversion": "1.0", "id": "e1", "time": "2025-11-29T00:00:00Z", "data": ROW}
     (row,) = check("cloudevents", event, time="ce_time").batch.to_pylist()
     assert (row["id"], row["name"], row["_time"].isoformat()) == (1, "a", "2025-11-29T00:00:00+00:00")
+
+
+@cache
+def decoder(envelope: str) -> Decoder:
+    return decoder_of(load_pipeline(DOCUMENT.format(format=f"json\n  envelope: {envelope}")).stream)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.sampled_from(["c", "d", "after"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["payload", "op", "after", "data", "specversion", "x"]), inner, max_size=5),
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(JSON, max_size=5))
+def test_any_record_is_a_row_or_a_rejection(envelope: str, values: list[Any]) -> None:
+    rejected: list[Rejection] = []
+    rows, positions = decoder(envelope).decode([json.dumps(value).encode() for value in values], 0, rejected)
+    assert sorted([*positions, *(each.position for each in rejected)]) == list(range(len(values)))
+    assert all(isinstance(row, dict) for row in rows)

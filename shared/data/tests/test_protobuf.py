@@ -21,34 +21,8 @@ from headrace_data.rejections import Rejection
 from headrace_data.spec import SpecInvalid, load_pipeline
 
 from .format_samples import DOCUMENT, PROTO, REGISTRY, Registered, framed
+from .format_samples import RICH_PROTO as RICH
 
-RICH = """
-syntax = "proto3";
-package acme;
-import "google/protobuf/duration.proto";
-import "google/protobuf/struct.proto";
-import "google/protobuf/timestamp.proto";
-import "google/protobuf/wrappers.proto";
-message First { message Inner { int32 deep = 1; } }
-message Rich {
-  enum Colour { NONE = 0; RED = 1; }
-  uint64 large = 1;
-  optional int32 maybe = 2;
-  bytes raw = 3;
-  Colour colour = 4;
-  repeated float list = 5;
-  repeated bytes raws = 6;
-  map<int32, Colour> map = 7;
-  map<bool, First.Inner> inners = 8;
-  First.Inner inner = 9;
-  oneof either { string text = 10; bool flag = 11; }
-  google.protobuf.Timestamp at = 12;
-  google.protobuf.Duration took = 13;
-  google.protobuf.DoubleValue wrapped = 14;
-  google.protobuf.Struct more = 15;
-  Rich next = 16;
-}
-"""
 EMPTY: dict[str, Any] = {
     "large": 0, "maybe": None, "raw": "", "colour": "NONE", "list": [], "raws": [], "map": {}, "inners": {},
     "inner": None, "text": None, "flag": None, "at": None, "took": None, "wrapped": None, "more": None, "next": None,

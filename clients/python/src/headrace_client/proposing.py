@@ -20,6 +20,8 @@ from headrace_client.yaml_texts import flow
 
 MOST_TRIED: Final = 1000
 """Letters of a group whose values are looked at and tried; all are counted."""
+ROWS: Final = "preprocessing"
+"""Stage whose letters hold rows, and not what the producers sent."""
 _WIDER: Final = {"float32": "float64", "int8": "int64", "uint8": "int64", "int16": "int64", "int32": "int64"}
 _LIMITS: Final = {"int8": 2**7, "uint8": 2**8, "int16": 2**15, "int32": 2**31, "int64": 2**63, "float32": 2.0**128}
 _NO_VALUE: Final = {"", "-", "--", "?", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"}
@@ -104,11 +106,11 @@ def proposal(group: Group, spec: Spec) -> Proposal | None:
         return None
     if group.rule in _UNTOLD or not group.values:
         return Proposal(tuple(draft.changes), None, 0)
-    accepts = _accepted(draft.spec, group.values)
+    accepts = _accepted(draft.spec, group)
     return Proposal(tuple(draft.changes), accepts, len(group.values)) if accepts != 0 else None
 
 
-def _accepted(spec: Spec, values: Sequence[bytes]) -> int | None:
+def _accepted(spec: Spec, group: Group) -> int | None:
     """Return how many records a pipeline takes; None where this installation cannot tell, 0 where it is no pipeline."""
     from headrace_data.cleaning import broken, squared_fields
     from headrace_data.records import RecordChecker
@@ -118,7 +120,11 @@ def _accepted(spec: Spec, values: Sequence[bytes]) -> int | None:
     stream = {key: value for key, value in spec["stream"].items() if key != "personal"}
     try:
         pipeline = parse_canonical(json.dumps({**spec, "stream": stream}).encode())
-        batch = RecordChecker(pipeline.stream).check(values, [0] * len(values), range(len(values))).batch
+        read = pipeline.stream.of_rows if group.stage == ROWS else pipeline.stream
+        if read.registry is not None:
+            return None  # the registry of schemas is known to the services alone
+        values = group.values
+        batch = RecordChecker(read).check(values, [0] * len(values), range(len(values))).batch
     except SpecInvalid:
         return None if "select" in spec["stream"] else 0
     except ImportError:
