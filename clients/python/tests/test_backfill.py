@@ -67,6 +67,15 @@ def test_what_came_of_it_is_said_in_words(headrace, registry, canned, files):
     assert f"dataset {canned.digest('c')}\n" in headrace("backfill", "digits", str(files[0])).stdout
 
 
+def test_a_file_that_may_lie_nowhere_is_not_kept(headrace, registry, files):
+    registry.pipelines[0].spec.json = json.dumps({"stream": {"personal": {"fields": {"email": "drop"}}}}).encode()
+    result = headrace("backfill", "digits", str(files[0]))
+    assert result.exit_code == 1
+    assert "pipeline 'digits' has personal fields, and the object store would keep a file as it is" in result.stderr
+    assert not (files[0].parent / "store").exists()
+    assert not any(isinstance(each, messages.FreezeDatasetRequest) for each in registry.requests)
+
+
 def test_a_topic_is_asked_for_between_two_moments(headrace, registry, canned):
     answered(registry, canned)
     moments = ("--from", "2026-05-01T00:00Z", "--to", "2026-06-01T00:00Z")
@@ -120,7 +129,7 @@ def test_a_file_whose_format_nobody_knows_is_named(headrace, registry, files):
     result = headrace("backfill", "digits", str(odd))
     assert result.exit_code == 1
     assert "old.dat: expected a name that ends with .csv" in result.stderr
-    assert not registry.requests
+    assert not any(isinstance(each, messages.FreezeDatasetRequest) for each in registry.requests)
     assert headrace("backfill", "digits", str(odd), "--format", "csv", "--no-wait").exit_code == 0
 
 

@@ -12,7 +12,7 @@ from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.replay import Outcome, is_original, needs_original, plan
 from headrace_ingestion.transport.converters import dead_letter
-from headrace_ingestion.transport.suspects import attempt, open_trial
+from headrace_ingestion.transport.suspects import Withheld, attempt, open_trial
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.key_files import KeyFolder
 from headrace_runtime.poison.bisection import CRASH
@@ -109,6 +109,17 @@ def test_without_its_key_nothing_is_taken(door: Intake) -> None:
     fresh.require_key()
     key.unlink()
     assert fresh.take([Record("meters", 0, 0, None, sent())]).batches[0].rows.num_rows == 1
+
+
+def test_what_a_handler_says_of_a_record_is_withheld(door: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("Ada")
+
+    work = attempt(open_trial(door, RegistryAccess())._setup)
+    monkeypatch.setattr(Intake, "take", fails)
+    with pytest.raises(Withheld, match=r"^ValueError$") as caught:
+        work([Record("meters", 0, 0, None, sent())], None)
+    assert caught.value.__suppress_context__
 
 
 def test_records_are_tried_elsewhere_with_the_same_key(door: Intake) -> None:

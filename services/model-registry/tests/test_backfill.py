@@ -29,6 +29,14 @@ UNSOUND = {
 }
 
 
+def test_files_of_a_pipeline_with_personal_fields_are_refused(world):
+    personal = b"stream:\n  personal: {fields: {email: drop}}"
+    pipeline = load_pipeline(world.document().replace(b"stream:", personal, 1))
+    with pytest.raises(InvalidInput, match=r"expected a topic beside stream\.personal"):
+        require_sound(Backfill((SOUND,)), pipeline)
+    require_sound(Backfill(topic=BackfillTopic("old")), pipeline)
+
+
 @pytest.mark.parametrize("reason", UNSOUND)
 def test_a_backfill_that_no_pipeline_can_take_in_is_refused(world, reason):
     with pytest.raises(InvalidInput, match=reason):

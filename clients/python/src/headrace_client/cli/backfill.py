@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.moments import moment
 from headrace_client.cli.output import JsonOption, note, print_json, printable, say
+from headrace_client.errors import InputInvalid
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import rejected_text
 from headrace_client.views import dataset_view
@@ -61,6 +63,7 @@ def backfill(
     if files:
         from headrace_client.backfilling import kept
 
+        _require_no_personal_fields(pipeline)
         wanted.files.extend(kept(files, file_format or None, lambda path: note(f"keeping {printable(path.name)}")))
     with RegistryClient(find_addresses().registry) as registry:
         before = {each.frozen.dataset_id for each in registry.datasets(pipeline)}
@@ -76,6 +79,17 @@ def backfill(
         _print_json(pipeline, dataset)
     else:
         _say(pipeline, dataset, is_new=dataset.frozen.dataset_id not in before)
+
+
+def _require_no_personal_fields(pipeline: str) -> None:
+    """Raise InputInvalid where a file would lie in the object store as it is, and nothing personal may."""
+    with RegistryClient(find_addresses().registry) as registry:
+        found = registry.pipelines(pipeline)
+    if found and json.loads(found[0].spec.json)["stream"].get("personal"):
+        raise InputInvalid(
+            f"pipeline '{pipeline}' has personal fields, and the object store would keep a file as it is: send its "
+            "rows to a topic, and give --topic"
+        )
 
 
 def _say_request(pipeline: str, request_id: str, *, as_json: bool) -> None:

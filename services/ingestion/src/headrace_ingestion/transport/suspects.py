@@ -10,7 +10,7 @@ from headrace_data.decoders import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
 from headrace_runtime.poison.trial_child import Attempt
-from headrace_runtime.poison.trials import Trial
+from headrace_runtime.poison.trials import Trial, is_transient
 from headrace_runtime.records import Outgoing, Record
 from headrace_runtime.schema_registry import RegistryAccess
 
@@ -71,4 +71,21 @@ def attempt(setup: Mapping[str, Any]) -> Attempt:
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:
         return dropped(intake.take(records), intake.pipeline)
 
-    return check_and_clean if setup["cleans"] else lambda records, _: handle(records)
+    work: Attempt = check_and_clean if setup["cleans"] else lambda records, _: handle(records)
+    return _told_by_type(work) if intake.withholds else work
+
+
+class Withheld(Exception):
+    """A handler failed on a record with personal fields, which what it said may quote: only its type is told."""
+
+
+def _told_by_type(work: Attempt) -> Attempt:
+    def quietly(records: Sequence[Record], rows: Sequence[int] | None) -> object:
+        try:
+            return work(records, rows)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            raise Withheld(type(error).__name__) from None
+
+    return quietly

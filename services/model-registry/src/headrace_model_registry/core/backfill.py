@@ -82,6 +82,9 @@ def require_sound(wanted: Backfill, pipeline: Pipeline) -> None:
         raise InvalidInput("backfill: expected files or a topic, got " + ("both" if wanted.files else "neither"))
     if wanted.files and wanted.rebuild:
         raise InvalidInput("backfill: expected a topic to rebuild of, got files")
+    if wanted.files and pipeline.stream.personal is not None:
+        kept = "which keeps its records for a while, as the object store would keep files as they are"
+        raise InvalidInput(f"backfill: expected a topic beside stream.personal, {kept}, got files")
     if len(wanted.files) > MOST_FILES:
         raise InvalidInput(f"backfill.files: expected at most {MOST_FILES}, got {len(wanted.files)}")
     for number, file in enumerate(wanted.files):
