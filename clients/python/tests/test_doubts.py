@@ -16,7 +16,7 @@ from headrace_data.twins import near_twins, twins_text
             {"accuracy": 0.9, "missing/device.os": 1.0},
             [
                 "trained on no value of 'device.os', missing in every row of the training split; a name with a dot is "
-                "one key of a record, as objects inside records are not read"
+                "one key of a record: stream.select reads inside objects"
             ],
         ),
         ({"missing/a": 1.0}, ["trained on no value of 'a', missing in every row of the training split"]),

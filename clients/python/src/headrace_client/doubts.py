@@ -23,7 +23,7 @@ def doubts(task: Task, measure: Measure, metrics: Mapping[str, float]) -> list[s
     if empty:
         names = ", ".join(f"'{name}'" for name in empty[:_SHOWN])
         more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
-        dotted = "; a name with a dot is one key of a record, as objects inside records are not read"
+        dotted = "; a name with a dot is one key of a record: stream.select reads inside objects"
         hint = dotted if any("." in name for name in empty) else ""
         found.append(f"trained on no value of {names}{more}, missing in every row of the training split{hint}")
     for name, share in metrics.items():

@@ -79,9 +79,10 @@ def apply(
 
 def _warnings(pipeline: Pipeline) -> list[str]:
     """Return what is allowed in a pipeline and probably not meant."""
-    dotted = [field.name for field in pipeline.stream.fields if "." in field.name]
+    names = [] if pipeline.stream.select is not None else [field.name for field in pipeline.stream.fields]
+    dotted = [name for name in names if "." in name]
     return [
-        f"stream.schema: '{name}' is one key of a record, dot included: objects inside records are not read"
+        f"stream.schema: '{name}' is one key of a record, dot included: stream.select reads inside objects"
         for name in dotted
     ]
 

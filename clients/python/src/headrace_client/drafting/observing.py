@@ -204,7 +204,7 @@ def _form(value: Any) -> Form:
             return "numbers that are not finite", ()
         return ("number" if abs(value) <= LARGEST_FLOAT64 else _TOO_LARGE), ()
     if isinstance(value, dict):
-        return "objects inside records are not read: send their fields at the top", ()
+        return "objects nested too deep, or in lists: send their fields further up", ()
     shape = _shape(value, _MOST_DIMENSIONS)
     if shape is None or not 1 <= len(shape) <= _MOST_DIMENSIONS or not 1 <= prod(shape) <= _MOST_ELEMENTS:
         return "lists that are no arrays of numbers of one shape", ()

@@ -82,6 +82,16 @@ GROWING: Final[Mapping[str, int]] = {
 }
 """Which argument of a function may come into its text again and again: a literal, so that its length is known."""
 
+PATTERNS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("~~", "!~~", "~~*", "!~~*", "~~~"), 1),
+    **dict.fromkeys(("like_escape", "ilike_escape", "not_like_escape", "not_ilike_escape"), 1),
+    **dict.fromkeys(("json_extract", "json_extract_path", "json_extract_string", "json_extract_path_text", "->>"), 1),
+    **dict.fromkeys(("json_value", "json_exists", "strftime", "strptime", "try_strptime"), 1),
+}
+"""Which argument of a function is a pattern: none of the record's, which may take long, or find the same many times."""
+DEEP: Final = ".."
+"""In a path of JSON: all that lies in all that lies below, which grows with the square of the depth."""
+
 WIDER: Final[Mapping[str, int]] = {
     **dict.fromkeys(
         ("to_json", "json_quote", "json_object", "json_array", "json_pretty", "url_encode", "translate"), 8

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from headrace_data.errors import SelectInvalid
 from headrace_data.select.engine import Engine
-from headrace_data.select.functions import GROWING, NOW, argument, literal
+from headrace_data.select.functions import DEEP, GROWING, NOW, PATTERNS, argument, literal
 
 LONGEST: Final = 65_536
 """Most characters of a SELECT."""
@@ -326,5 +326,14 @@ def _faults_of_function(node: Any, refused: Mapping[str, str]) -> Iterator[str]:
         yield f"{name} is not taken: {refused[name]}"
     elif node.get("filter") or node.get("distinct") or node.get("order_bys", {}).get("orders"):
         yield f"expected {name} of one row, got FILTER, DISTINCT or ORDER BY in it"
+    elif name in PATTERNS:
+        yield from _faults_of_pattern(name, argument(node, PATTERNS[name]))
     elif name in GROWING and (again := argument(node, GROWING[name])) is not None and literal(again) is None:
         yield f"expected a literal for argument {GROWING[name] + 1} of {name}, which may come into its text many times"
+
+
+def _faults_of_pattern(name: str, pattern: Any) -> Iterator[str]:
+    if any(True for _ in leaves(pattern)):
+        yield f"expected a pattern of {name} that is not of the record"
+    elif name.startswith(("json", "->")) and any(DEEP in (literal(each) or "") for each in nodes(pattern)):
+        yield f"expected a path without {DEEP} for {name}"
