@@ -95,7 +95,12 @@ def test_what_a_mended_pipeline_takes_is_sent_once_more_and_only_once(
     shown = headrace("dead", "show", "tanks", "--where", "field=level")
     assert 'sent      {"id": "b", "level": 12.25, "state": 1}' in shown.stdout
 
-    document.write_text(DOCUMENT.replace("range: [0, 10]", "range: [0, 20]"))
+    (group,) = json.loads(headrace("dead", "groups", "tanks", "--json").stdout)
+    assert (group["rule"], group["field"], group["letters"], group["accepts"]) == ("outOfRange", "level", 2, 2)
+    ((place, _, wanted),) = (change.partition("level.range: ") for change in group["changes"])
+    assert (place, wanted) == ("stream.schema.", "[0, 12.25]")
+
+    document.write_text(DOCUMENT.replace("[0, 10]", wanted))
     mended = headrace("apply", str(document), "--json")
     assert mended.returncode == 0, mended.stderr
     in_force = f"tanks runs with spec {json.loads(mended.stdout)['spec_digest']}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from headrace_data.sketches import Sketch
 from headrace_data.split import SplitName
+
+_LONGEST: Final = 200
 
 
 class ClassRows(NamedTuple):
     """The rows of a class in a split."""
 
     label: str
-    """The class, as text; of a bool 0 or 1."""
+    """The class, as text, of which 200 letters are enough to know it by; of a bool 0 or 1."""
     split: SplitName
     """The split."""
     rows: int
@@ -31,5 +33,5 @@ def rarest(sketch: Sketch) -> ClassRows | None:
         if side.labels is None:
             return None
         counts = side.labels.counts
-        found += [ClassRows(str(label), split, counts[label]) for label in sorted(sketch.labels.counts)]
+        found += [ClassRows(str(label)[:_LONGEST], split, counts[label]) for label in sorted(sketch.labels.counts)]
     return min(found, key=lambda each: each.rows)
