@@ -86,6 +86,7 @@ def test_datasets_as_json(headrace, full, canned):
         "late_rows": 0,
         "rarest": None,
         "leaks": None,
+        "outliers": [],
         "sources": [{"partition": 0, "start": 0, "end": 1800}],
         "manifest": artifact(canned, "a"),
         "request_id": "request-7",

@@ -55,7 +55,7 @@ def dataset_of(manifest: Manifest) -> View:
         "masked": {"email": 1200, "phone": 3},
         "sources": [{"partition": 0, "start": 0, "end": 348}],
         "freeze_time": "2026-05-17T14:30:00.000Z",
-    } | {"repeated_keys": 7, "late_rows": 12, "rarest": None, "leaks": None}
+    } | {"repeated_keys": 7, "late_rows": 12, "rarest": None, "leaks": None, "outliers": []}
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ TRANSFORMS = {
     "sex": {"impute": {"constant": "unknown"}, "encode": {"kind": "onehot", "maxCategories": 1}},
 }
 
+FAR = [{"field": "body_mass_g", "low": 2000.5, "high": 6100, "rows": 3}]
+
 
 def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     document = json.loads(
@@ -42,6 +44,7 @@ def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     told |= {
         "repeated_keys": 0,
         "late_rows": 0,
+        "outliers": FAR,
         "leaks": {"exact": 1200, "near": 34, "examples": ["t:0:7 as t:1:9", "t:2:5"]},
     }
     told |= {"rarest": {"label": "Chinstrap", "split": "test", "rows": 9}}
@@ -55,6 +58,7 @@ def test_every_kind_of_transform_is_told(tmp_path: Path) -> None:
     for word in ("hash", "winsorize", "quantile", "buckets", "cyclic", "missing becomes 17.25", "missing becomes 41.5"):
         assert word in text
     assert "rarest class 9 of Chinstrap in test leaks 1,234 training rows that validation or test has, too" in text
+    assert "body_mass_g 2000.5 6100 3" in text
     assert "t:0:7 t:1:9 t:2:5 one that it nearly repeats" in text
     assert "After the transform: 8 inputs." in text
     assert "2 inputs, one for each category that is told apart and one for all others" in text

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from headrace_model_registry.core import facts, withheld
 from headrace_model_registry.core.queries import ProgressBoard, status
-from headrace_model_registry.core.remarks import ClassRows, Leaks
+from headrace_model_registry.core.remarks import ClassRows, Leaks, Outliers
 from headrace_model_registry.transport.converters import from_log_entry, to_log_entry
 
 FEW = ClassRows("2", "test", 3)
@@ -76,5 +76,6 @@ def test_the_next_dataset_is_trained_on_and_a_laxer_spec_takes_the_newest_one(st
 
 
 def test_what_is_said_of_a_dataset_survives_the_log(story, world, ledger):
-    ledger.learn(replace(world.frozen(story.applied), rarest=FEW, leaks=TAUGHT))
+    far = (Outliers("pixels", -1.5, 2.0, 9),)
+    ledger.learn(replace(world.frozen(story.applied), rarest=FEW, leaks=TAUGHT, outliers=far))
     assert [from_log_entry(to_log_entry(entry)) for entry in ledger.log] == ledger.log

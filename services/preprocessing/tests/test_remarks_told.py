@@ -5,6 +5,7 @@ from headrace.events.v1 import dataset_pb2
 from headrace_data.class_rows import ClassRows
 from headrace_data.leaks import Leak, Leaks
 from headrace_data.manifest import Manifest, Provenance, Source, SplitParts
+from headrace_data.outliers import Outlying
 from headrace_data.spec import load_pipeline
 from headrace_data.transforms import FittedTransforms
 from headrace_data.windows import Remarks
@@ -51,9 +52,10 @@ def announced(remarks: Remarks) -> dataset_pb2.DatasetFrozen:
 def test_the_rarest_class_and_leaks_are_told_by_where_they_came_from() -> None:
     leaks = Leaks(7, 2, (Leak(3, 17, (-2, 5)), Leak(FILE, 4, (0, 9)), Leak(1, 8)))
 
-    told = announced(Remarks(ClassRows("2", "test", 3), leaks))
+    told = announced(Remarks(ClassRows("2", "test", 3), leaks, (Outlying("x", -1.5, 2, 9),)))
 
     assert (told.rarest.label, told.rarest.split, told.rarest.rows) == ("2", "test", 3)
+    assert list(told.outliers) == [dataset_pb2.Outliers(field="x", low=-1.5, high=2, rows=9)]
     assert (told.leaks.exact, told.leaks.near) == (7, 2)
     assert list(told.leaks.examples) == [
         "readings:3:17 as headrace.push.accepted.v1:1:5",

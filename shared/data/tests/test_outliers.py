@@ -184,6 +184,19 @@ def test_what_is_left_out_does_not_depend_on_batches(cuts: set[int], segments: s
     assert dropped(whole, store) == [row for row in FAR if side[row] == "train"]
 
 
+def test_the_bounds_are_told_with_how_many_rows_lie_beyond() -> None:
+    store, history = MemoryStore(), History(pipeline=PIPELINE.name)
+    history = history.and_cut(keep(segment_of(PIPELINE, store, [WHOLE]), PIPELINE, store))
+    windows = Windows(PIPELINE, store)
+    windows.dataset(history)
+    side = split_of(PIPELINE, 400)
+    values = WHOLE.column("x").to_numpy()[[each == "train" for each in side]]
+    x, n = windows.remarks.outlying
+    assert (x.low, x.high) == pytest.approx(OUTLIER_RULES["robustZ"](values, 3.5))
+    beyond = [sum(side[row] == "train" and name in FAR[row] for row in FAR) for name in ("x", "n")]
+    assert [(x.field, x.rows), (n.field, n.rows)] == list(zip("xn", beyond, strict=True))
+
+
 def test_segments_of_before_the_rule_are_looked_at_and_later_ones_change_the_bounds() -> None:
     store, plain = MemoryStore(), pipeline_of("")
     side = split_of(PIPELINE, 400)

@@ -13,7 +13,6 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.artifact_pb2 import Artifact
-from headrace.events.v1.dataset_pb2 import ClassRows, Leaks
 from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, ModelTrained, Trial, Variant
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
@@ -21,6 +20,7 @@ from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.tasks import task_of
 
 from headrace_client.errors import AnswerInvalid
+from headrace_client.remarks import remarks_view
 
 View = dict[str, Any]
 
@@ -56,23 +56,12 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "unread": dict(sorted(frozen.unread.items())),
         "repeated_keys": frozen.repeated_keys,
         "late_rows": frozen.late_rows,
-        "rarest": rarest_view(frozen.rarest) if frozen.HasField("rarest") else None,
-        "leaks": leaks_view(frozen.leaks) if frozen.HasField("leaks") else None,
+        **remarks_view(frozen),
         "sources": [{"partition": part.partition, "start": part.start, "end": part.end} for part in frozen.sources],
         "manifest": artifact_view(frozen.manifest),
         "request_id": frozen.request_id or None,
         "freeze_time": _time(dataset, "freeze_time"),
     }
-
-
-def rarest_view(rarest: ClassRows) -> View:
-    """Return the class with the fewest rows in a split."""
-    return {"label": rarest.label, "split": rarest.split, "rows": rarest.rows}
-
-
-def leaks_view(leaks: Leaks) -> View:
-    """Return the training rows that validation or test has, too: the same, nearly the same, and the first of them."""
-    return {"exact": leaks.exact, "near": leaks.near, "examples": list(leaks.examples)}
 
 
 def run_view(run: messages.Run) -> View:

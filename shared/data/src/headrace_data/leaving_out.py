@@ -19,7 +19,7 @@ import pyarrow as pa
 from headrace_data.leaks import LeakRows, Leaks
 from headrace_data.manifest import Part, Reading, Slice
 from headrace_data.near import NearRows
-from headrace_data.outliers import OutlierRows, bounds_of
+from headrace_data.outliers import OutlierRows, Outlying, bounds_of
 from headrace_data.parts import BlobStore, read_part
 from headrace_data.recall import Taken
 from headrace_data.sketches import Sketch
@@ -71,6 +71,8 @@ class LeavingOut:
     store: BlobStore
     keep_alive: Callable[[], None]
     """Called for each part that is read."""
+    outlying: tuple[Outlying, ...] = ()
+    """What was far of each field that was looked at."""
 
     def without(self, taken: list[Taken], known: Sketch) -> tuple[list[Taken], Counter[str]]:
         """Return what is taken without the rows that are left out, and how many these are, by rule."""
@@ -79,6 +81,7 @@ class LeavingOut:
             if (rule := begin(self.pipeline, known)) is not None:
                 taken, found = self._without(taken, rule)
                 counts += found
+                self.outlying = rule.found() if isinstance(rule, OutlierRows) else self.outlying
         return taken, counts
 
     def leaks(self, taken: Sequence[Taken]) -> Leaks | None:

@@ -14,8 +14,9 @@ the statistics that transforms are fitted by: exact up to as many rows, and inde
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,19 @@ def bounds_of(training: Side, pipeline: Pipeline) -> dict[Field, Bounds]:
     return found
 
 
+class Outlying(NamedTuple):
+    """What is far of one field, and how often."""
+
+    field: str
+    """Its name."""
+    low: float
+    """The least value that is not far."""
+    high: float
+    """The largest one."""
+    rows: int
+    """Training rows with a value beyond: each is left out, once if it has several."""
+
+
 class OutlierRows:
     """The rows of a dataset, as far as they have a value beyond its field's bounds: a bit for each row."""
 
@@ -77,6 +91,7 @@ class OutlierRows:
         """The fields that are looked at."""
         self._bounds = bounds
         self._far: list[Mask] = []
+        self._counts = Counter[str]()
 
     def add(self, batch: pa.RecordBatch, held_out: Mask) -> None:
         """Take in rows in their order, and which of them are of validation or test."""
@@ -84,8 +99,14 @@ class OutlierRows:
         for field, (low, high) in self._bounds.items():
             values = elements(batch, field)[:, 0].astype(np.float64)
             beyond = (values < low) | (values > high)
-            far |= beyond & pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)
-        self._far.append(far & ~held_out)
+            beyond &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False) & ~held_out
+            self._counts[field.name] += int(beyond.sum())
+            far |= beyond
+        self._far.append(far)
+
+    def found(self) -> tuple[Outlying, ...]:
+        """Return the bounds of each field, in the order of the schema, and how many training rows lie beyond."""
+        return tuple(Outlying(field.name, *bounds, self._counts[field.name]) for field, bounds in self._bounds.items())
 
     def left_out(self) -> dict[str, Mask]:
         """Return which of all rows training leaves out, by rule."""

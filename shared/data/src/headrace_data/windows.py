@@ -32,6 +32,7 @@ from headrace_data.manifest import (
     Slice,
     SplitParts,
 )
+from headrace_data.outliers import Outlying
 from headrace_data.parts import BlobStore, default_chunk_rows
 from headrace_data.recall import Recall, Taken
 from headrace_data.segments import Segment
@@ -51,6 +52,8 @@ class Remarks(NamedTuple):
     """The class with the fewest rows in a split; None where there are no classes, or they were not counted."""
     leaks: Leaks | None = None
     """The training rows that validation or test has, too; None where nobody asked."""
+    outlying: tuple[Outlying, ...] = ()
+    """The bounds beyond which training rows were left out, by field."""
 
 
 NO_REMARKS: Final = Remarks()
@@ -86,7 +89,7 @@ class Windows:
         taken, left_out = leaving.without(taken, whole)
         whole = self._anew(taken) if left_out else whole
         self._require_usable(whole)
-        self.remarks = Remarks(rarest(whole), leaving.leaks(taken))
+        self.remarks = Remarks(rarest(whole), leaving.leaks(taken), leaving.outlying)
         manifest = self._manifest(taken, whole, left_out)
         return manifest, self.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})
 

@@ -88,6 +88,8 @@ def dataset_page(facts: DatasetFacts) -> str:
     if alike := _alike(facts):
         lead = "Texts that differ by blanks, case or hidden characters only, and are told apart all the same."
         parts.insert(1, ("Nearly alike", lead, alike))
+    if far := _outlying(dataset):
+        parts.insert(-1, ("Outliers", "Beyond these values rows were left out of training, as most lie within.", far))
     if leaked := _leaked(dataset):
         lead = "Training rows that validation or test has, too: measures promise more than they would without them."
         parts.insert(1, ("Leaks", lead, leaked))
@@ -270,6 +272,14 @@ def _leaked(dataset: View) -> Html | None:
     pairs = [example.partition(" as ") for example in (dataset["leaks"] or {}).get("examples", ())]
     rows = [[row, twin or "one that it nearly repeats"] for row, _, twin in pairs]
     return page.cards(page.card("The first", page.table(["taught", "held out"], rows), wide=True)) if rows else None
+
+
+def _outlying(dataset: View) -> Html | None:
+    """Return the bounds of each field that was looked at for outliers; None where there is none."""
+    found = dataset["outliers"]
+    rows = [[one["field"], readable(one["low"], 5), readable(one["high"], 5), one["rows"]] for one in found]
+    heads = ["field", "from", "to", "rows beyond"]
+    return page.cards(page.card("By field", page.table(heads, rows, numbers=(1, 2, 3)), wide=True)) if rows else None
 
 
 def _unit(field: Field) -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from headrace_model_registry.core.backfill import Artifact, Backfill, Backfilled
 from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
-from headrace_model_registry.core.remarks import ClassRows, Leaks
+from headrace_model_registry.core.remarks import ClassRows, Leaks, Outliers
 from headrace_model_registry.core.trial import Trial
 
 CHAMPION = "champion"
@@ -117,6 +117,7 @@ class DatasetFrozen:
     rarest: ClassRows | None = None
     leaks: Leaks | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
+    outliers: tuple[Outliers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,3 +19,13 @@ class Leaks:
     exact: int
     near: int
     examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """Beyond which values of a field training rows were left out, and how many."""
+
+    field: str
+    low: float
+    high: float
+    rows: int

@@ -267,6 +267,7 @@ def frozen_message(
         masked=manifest.provenance.masked,
         unread=manifest.provenance.unread,
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
+        outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
     )
 

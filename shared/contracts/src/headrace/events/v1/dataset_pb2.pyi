@@ -214,6 +214,40 @@ class Leaks(_message.Message):
 Global___Leaks: _TypeAlias = Leaks  # noqa: Y015
 
 @_typing.final
+class Outliers(_message.Message):
+    """Outliers tells beyond which values of a field training rows were left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Name of the field. Never empty."""
+    low: _builtins.float
+    """The least value that is kept."""
+    high: _builtins.float
+    """The largest value that is kept."""
+    rows: _builtins.int
+    """Training rows with a value beyond; one with several is counted for each of its fields."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "high", b"high", "low", b"low", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Outliers: _TypeAlias = Outliers  # noqa: Y015
+
+@_typing.final
 class DatasetFrozen(_message.Message):
     """DatasetFrozen announces an immutable dataset."""
 
@@ -297,6 +331,7 @@ class DatasetFrozen(_message.Message):
     RAREST_FIELD_NUMBER: _builtins.int
     LEAKS_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
+    OUTLIERS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -357,6 +392,10 @@ class DatasetFrozen(_message.Message):
         not, by field. Empty when none is.
         """
 
+    @_builtins.property
+    def outliers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outliers]:
+        """Beyond which values rows were left out of training, by field; empty where the pipeline does not look."""
+
     def __init__(
         self,
         *,
@@ -378,10 +417,11 @@ class DatasetFrozen(_message.Message):
         rarest: Global___ClassRows | None = ...,
         leaks: Global___Leaks | None = ...,
         unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        outliers: _abc.Iterable[Global___Outliers] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
