@@ -191,10 +191,7 @@ class TrainingSuperseded:
 
 @dataclass(frozen=True, slots=True)
 class CompressionRequested:
-    """One compression run is wanted. `champion` is None when there is nothing to compare with.
-
-    An empty `cpu_class` leaves it to any compressor.
-    """
+    """One compression run is wanted; `champion` is None with nothing to compare, `cpu_class` empty for any of them."""
 
     run_id: str
     pipeline: str
