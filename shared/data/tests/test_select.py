@@ -208,7 +208,7 @@ TRYING = RecordChecker(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(RECORDS)
 def test_a_select_of_bare_names_changes_nothing(records: list[dict[str, Any]]) -> None:
     values, places = [json.dumps(each).encode() for each in records], [0] * len(records)
@@ -217,7 +217,7 @@ def test_a_select_of_bare_names_changes_nothing(records: list[dict[str, Any]]) -
     assert selected.rejected == plain.rejected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(RECORDS)
 def test_every_record_is_a_row_or_a_rejection_whatever_it_holds(records: list[dict[str, Any]]) -> None:
     values, places = [json.dumps(each).encode() for each in records], range(len(records))

@@ -151,7 +151,7 @@ def test_what_is_not_the_list_of_a_schemas_fields_is_named(select: str, told: li
 
 def test_what_is_too_long_or_too_deep_is_refused() -> None:
     assert "65536" in problems("x" * 65_537)[0]
-    assert problems("(" * 30_000 + "id" + ")" * 30_000 + " AS id") != []
+    assert problems("(" * 3_000 + "id" + ")" * 3_000 + " AS id") != []
 
 
 def test_a_spec_without_a_select_is_what_it_was_and_one_with_it_is_another() -> None:
