@@ -113,6 +113,7 @@ class Engine:
             raise ComputingFailed(shortened(str(error) or "too little memory")) from error
         finally:
             timer.cancel()
+            timer.join()
 
     def _one(self, query: str, values: list[str]) -> str:
         return str(self._all(query, values)[0][0])
