@@ -47,6 +47,7 @@ RULES: Final = {
     "shape": "an array has another shape than the schema says",
     "overflow": "a number does not fit its type",
     "outOfRange": "a value lies outside of its field's range",
+    "where": "a condition over the fields of the row does not hold",
     "duplicates": "a record with this key was there already",
     "time": "the field of the event time holds none",
     "future": "the event time lies too far ahead",

@@ -24,6 +24,7 @@ from headrace_data.cleaning.missing import MISSING, rows_without
 from headrace_data.cleaning.out_of_range import OUT_OF_RANGE, rows_outside
 from headrace_data.cleaning.overflow import OVERFLOW, rows_beyond, squared_fields
 from headrace_data.cleaning.rule import RowRule
+from headrace_data.cleaning.where import WHERE, rows_where_not
 from headrace_data.personal import RULE as PERSONAL
 from headrace_data.personal import masked, rejections
 from headrace_data.records import Rejection
@@ -46,6 +47,7 @@ RULES: Final[Mapping[str, RowRule]] = {
     OVERFLOW: rows_beyond,
     MISSING: rows_without,
     OUT_OF_RANGE: rows_outside,
+    WHERE: rows_where_not,
     PERSONAL: lambda batch, _fields, rules, _squared: rejections(batch, rules.personal),
 }
 """The rules that look at a row alone, in the order in which they count."""

@@ -12,6 +12,8 @@ from headrace_data.spec.section import Section
 from headrace_data.spec.texts import NearDuplicates, Personal
 from headrace_data.spec.transform import Transform
 
+Condition = Annotated[str, pydantic.Field(min_length=1, max_length=4096)]
+"""A condition over a row, in SQL."""
 Leak = Literal["report", "stop"]
 """What becomes of a dataset of which training rows are in validation or test, too."""
 MAX_TRANSFORMS: Final = 1024
@@ -70,6 +72,13 @@ class Clean(Section):
         default=None,
         exclude_if=lambda value: value is None,  # so that specs keep the digests they had before it could be said
         description="What becomes of personal data in texts. Left out: it is not looked for.",
+    )
+    where: Annotated[tuple[Condition, ...], pydantic.Field(max_length=64)] = pydantic.Field(
+        default=(),
+        exclude_if=lambda value: not value,  # as above
+        description="Conditions over the fields of a row, in the SQL of stream.select, such as `started <= ended`: "
+        "rows of which one is not true are dropped. The fields have the types of the schema. As in SQL a condition is "
+        "not true where something in it is missing: `ended IS NULL OR started <= ended` keeps such rows.",
     )
     outliers: Outliers | None = pydantic.Field(
         default=None,

@@ -31,7 +31,7 @@ from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_no_row, rows_are_learned_one_by_one
 from headrace_data.spec.private_rules import PRIVATE_RULES
-from headrace_data.spec.select_rules import select_makes_the_rows
+from headrace_data.spec.select_rules import conditions_are_of_rows, select_makes_the_rows
 from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
 from headrace_data.spec.task_rules import TASK_DOCUMENT_RULES, TASK_RULES, augmenting_fits_the_task
@@ -311,6 +311,7 @@ DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
     schemas_can_be_read,
     select_makes_the_rows,
+    conditions_are_of_rows,
     *TASK_DOCUMENT_RULES,
     network_fits_a_graph,
     images_stay_in_sight,
