@@ -8,10 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from headrace_data.cleaning import broken, clean, squared_fields, where
+from headrace_data.cleaning import broken, clean, squared_fields
 from headrace_data.errors import SpecInvalid
 from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
+from headrace_data.select import conditions
 from headrace_data.spec import Pipeline, load_pipeline, parse_canonical
 
 DOCUMENT = """\
@@ -103,7 +104,7 @@ def test_what_takes_too_long_is_dropped_and_the_rest_goes_on(monkeypatch: pytest
     pipeline = pipeline_of("low > 0")
     batch = rows(pipeline)
     assert broken(batch, pipeline.stream.fields, pipeline.prepare.clean, squared_fields(pipeline))
-    monkeypatch.setattr(where, "LIMIT_S", 1e-9)
+    monkeypatch.setattr(conditions, "LIMIT_S", 1e-9)
     found = broken(batch, pipeline.stream.fields, pipeline.prepare.clean, squared_fields(pipeline))
     assert {each.rule for each in found.values()} == {"where"}
     monkeypatch.undo()
@@ -148,6 +149,6 @@ def test_specs_without_conditions_keep_their_digests_and_with_some_they_come_bac
 
 
 def test_a_process_that_computed_ends_as_it_should() -> None:
-    program = "from headrace_data.cleaning.where import problems_of; print(problems_of(['1 <', '1 < 2'], []))"
+    program = "from headrace_data.select.conditions import problems_of; print(problems_of(['1 <', '1 < 2'], []))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -28,7 +28,7 @@ def conditions_are_of_rows(draft: Draft) -> Iterator[Finding]:
     clean = draft.section(Clean, "prepare", "clean")
     if clean is None or not clean.where or not draft.complete:
         return
-    from headrace_data.cleaning.where import problems_of
+    from headrace_data.select.conditions import problems_of
 
     for problem in problems_of(clean.where, tuple(draft.fields.values())):
         number, _, told = problem.partition(":")
