@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,20 +142,31 @@ def dies_in_the_middle(platform: Platform, inference: InferenceClient) -> None:
     def answer(**sampling: Any) -> Iterator[Part]:
         return inference.converse("mill", [Turn("user", ASKED)], **sampling)
 
-    parts = answer(guided_json=LONG, max_tokens=1000)
-    begun, killed = [next(parts)], platform.pid("inference")
-    os.kill(killed, signal.SIGKILL)
-    with pytest.raises(Unreachable):
-        begun.extend(parts)
+    for _ in range(5):
+        parts = answer(guided_json=LONG, max_tokens=1000)
+        begun, killed = [next(parts)], platform.pid("inference")
+        os.kill(killed, signal.SIGKILL)
+        try:
+            begun.extend(parts)
+        except Unreachable:
+            break
+        # On a busy machine a whole answer may be on its way before it is killed: it has its end, and is asked anew.
+        assert begun[-1].finish
+        answered_again(partial(answer, max_tokens=16))
+    else:
+        pytest.fail("no answer was cut off")
     assert not any(part.finish or part.prediction_id for part in begun)
+    back = answered_again(partial(answer, max_tokens=16))
+    assert platform.pid("inference") != killed
+    assert ("".join(part.text for part in back), back[-1].version) == ("the river", "1")
+
+
+def answered_again(answer: Callable[[], Iterator[Part]]) -> list[Part]:
+    """Return an answer as soon as inference gives one."""
     ends_s = time.monotonic() + 60
     while True:
         try:
-            back = list(answer(max_tokens=16))
+            return list(answer())
         except (Unreachable, NotReady):
             assert time.monotonic() < ends_s
             time.sleep(0.1)
-        else:
-            break
-    assert platform.pid("inference") != killed
-    assert ("".join(part.text for part in back), back[-1].version) == ("the river", "1")
