@@ -43,6 +43,17 @@ class TimeSource(Enum):
     """The moment at which ingestion accepted it."""
 
 
+class Form(Enum):
+    """What a record is read as."""
+
+    SENT = "sent"
+    """What producers send."""
+    FILE = "file"
+    """A row of a file in JSON, before the SELECT: without the stream's format and envelope."""
+    ROW = "row"
+    """A row by the names of the schema, in JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows of one source partition that belong in one message."""
@@ -103,7 +114,9 @@ class Intake:
         self.keys_dir: Path | None = None
         """Where these keys are, for processes in which records are tried."""
         self._checker = RecordChecker(pipeline.stream, keys, schemas)
-        self._rows_checker = RecordChecker(pipeline.stream.of_rows, keys)
+        self._others: dict[Form, RecordChecker] = {}
+        """What reads records in other forms, from the first of these on."""
+        self._keys = keys
 
     def require_key(self) -> None:
         """Raise what says so where the key of personal fields is not there: nothing can be checked without it."""
@@ -118,13 +131,12 @@ class Intake:
         """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
         return self._checker.letter(record.value)
 
-    def take(self, records: Sequence[Record], *, numbered: bool = False, as_rows: bool = False) -> Taken:
+    def take(self, records: Sequence[Record], *, numbered: bool = False, form: Form = Form.SENT) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
 
         Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
-        With `as_rows` they are rows in JSON by the names of the schema, whatever the stream's format.
         """
-        checker = self._rows_checker if as_rows else self._checker
+        checker = self._reads(form)
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         for group in _by_partition(records):
@@ -136,6 +148,14 @@ class Intake:
             split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
             batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
         return Taken(batches, rejected)
+
+    def _reads(self, form: Form) -> RecordChecker:
+        if form is Form.SENT:
+            return self._checker
+        if form not in self._others:
+            stream = self.pipeline.stream
+            self._others[form] = RecordChecker(stream.of_rows if form is Form.ROW else stream.in_json, self._keys)
+        return self._others[form]
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
         if self.pipeline.stream.time is not None:
