@@ -67,7 +67,10 @@ class Refused:
 
 def timed(stream: Stream, name: str) -> Stream:
     """Return a stream whose event time is what records have under a key."""
-    return stream.model_copy(update={"time": name, "select": select_with(stream, name)})
+    # A time of its own that is no field has no place in a row that has another one.
+    is_field = any(field.name == stream.time for field in stream.fields)
+    unused = None if is_field or stream.time == name else stream.time
+    return stream.model_copy(update={"time": name, "select": select_with(stream, name, unused)})
 
 
 class Backfill:
@@ -103,7 +106,8 @@ class Backfill:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._is_json = stream.format_kind == "json"
+        self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
+        """Whether records have the values of fields under the names of these."""
         self._checker = RecordChecker(stream, keys, schemas)
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
@@ -226,7 +230,7 @@ class Backfill:
         policy = self._pipeline.prepare.clean.personal
         if rejection.rule != PERSONAL or policy is None or value is None:
             return value
-        if not self._is_json:
+        if not (self._has_names or self._checker.withholds):
             return None
         return orjson.dumps({name: each for name, each in orjson.loads(value).items() if name not in policy.fields})
 
