@@ -227,3 +227,11 @@ def test_every_record_is_a_row_or_a_rejection_whatever_it_holds(records: list[di
     # One by one they come to the same.
     alone = [TRYING.check([value], [0], [at]).batch.num_rows for at, value in enumerate(values)]
     assert [at for at, rows in enumerate(alone) if rows] == kept
+
+
+@pytest.mark.parametrize(("before", "behind", "times"), [("[", "]", 1_000), ('{"k":[{"a":{},"b":', '},"é"]}', 330)])
+def test_a_value_may_be_nested_as_deep_as_json_is_read(before: str, behind: str, times: int) -> None:
+    text = before * times + "1" + behind * times
+    city = "replace(city, ' ', '')"
+    [row] = rows(check(stream(city=city), f'{{"id": "a", "city": {text}}}'.encode()))
+    assert row["city"] == text
