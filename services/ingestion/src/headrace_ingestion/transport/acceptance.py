@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from headrace.events.v1.record_pb2 import PushAccepted, RecordRejected
 from headrace_runtime.errors import NotFound
@@ -24,6 +26,8 @@ class Entrance:
 
     intake: Intake
     partitions: int
+    checking: Executor = field(default_factory=partial(ThreadPoolExecutor, 1, thread_name_prefix="pushed"))
+    """Where what is pushed is checked, one batch after another; it ends with the entrance."""
 
 
 def entrance_of(entrances: Mapping[str, Entrance], pipeline: str) -> Entrance:
