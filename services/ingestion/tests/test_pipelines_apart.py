@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
+from headrace_data.errors import SelectTooSlow
 from headrace_data.formats import Schemas
+from headrace_data.select.engine import Engine, OutOfTime
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.pushes import PushDesk
 from headrace_ingestion.wiring import _pipeline_parts
 from headrace_runtime.errors import Unavailable, Unprocessable
+from headrace_runtime.records import Record
 
 REGISTRY = "format: {kind: avro, registry: {url: 'http://registry:8080'}}"
 
@@ -80,6 +83,20 @@ def test_a_registry_that_is_away_keeps_no_other_pipeline_waiting(new_intake: Cal
             await first
 
     asyncio.run(push())
+
+
+def test_all_partitions_of_a_poll_share_the_time_of_a_select(
+    new_intake: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*_: object) -> None:
+        raise OutOfTime("it took more than 5 s")
+
+    monkeypatch.setattr(Engine, "compute", slowly)
+    intake = new_intake(stream="select: upper(id) AS id, level, state")
+    records = [Record("meters", partition, 0, None, b'{"id": "a", "level": 1, "state": 1}') for partition in range(12)]
+    assert [rejection.rule for _, rejection in intake.take(records[:4]).rejected] == ["select"] * 4
+    with pytest.raises(SelectTooSlow):
+        intake.take(records)
 
 
 def test_what_cannot_run_takes_nothing_by_the_spec_of_before(new_intake: Callable[..., Intake]) -> None:

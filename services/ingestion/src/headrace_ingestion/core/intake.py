@@ -19,6 +19,7 @@ from headrace_data.formats.envelopes import DELETED
 from headrace_data.lateness import Lateness
 from headrace_data.private import Keys, no_keys, withheld
 from headrace_data.records import Checked, RecordChecker, Rejection, message_times
+from headrace_data.select.projecting import Patience
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
@@ -139,8 +140,9 @@ class Intake:
         checker = self._reads(form)
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
+        patience = Patience()
         for group in _by_partition(records):
-            checked = self._check(checker, group, numbered=numbered)
+            checked = self._check(checker, group, patience, numbered=numbered)
             rows, faults = checked.batch, checked.rejected
             rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
@@ -177,7 +179,7 @@ class Intake:
         """Account for a range of offsets whose records were deleted before they were read."""
         return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
-    def _check(self, checker: RecordChecker, group: Sequence[Record], *, numbered: bool) -> Checked:
+    def _check(self, checker: RecordChecker, group: Sequence[Record], patience: Patience, *, numbered: bool) -> Checked:
         """Return the rows of one source partition, and why the other records are none, in order."""
         values, limit = [record.value for record in group], self.max_record_bytes
         sizes = [len(value) if value else 0 for value in values]
@@ -192,7 +194,7 @@ class Intake:
         indexes = places if numbered else None
         # What was pushed came in no message of Kafka.
         messages = None if numbered else [group[at] for at in places.tolist()]
-        checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages)
+        checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages, patience)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         rows, large = _without_large(checked.batch)
