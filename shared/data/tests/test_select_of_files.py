@@ -81,6 +81,20 @@ def test_another_time_takes_the_place_of_the_selects_own() -> None:
     assert timed(own, "bought") == own
 
 
+def test_a_stream_of_csv_is_read_as_a_file_of_it() -> None:
+    columns = ["Kunden-Nr", "Betrag (EUR)", "Ort", "Stadt", "n"]
+    told = {"format": {"kind": "csv", "columns": columns, "delimiter": ";"}}
+    stream = Stream.model_validate_json(json.dumps({**STREAM.plain(), **told}))
+    for line in (b"123;1,50;1E5;;7", b"007;2.50;-;1.0;", b"1.10;;12345678901234567890;x;1"):
+        checked = RecordChecker(stream).check([line], [0], [0])
+        file = ";".join(columns).encode() + b"\n" + line
+        [piece] = rows_of_file(io.BytesIO(file), "csv", STREAM)
+        of_file = RecordChecker(STREAM).check(piece.values, [0], [0])
+        assert (checked.batch, checked.rejected) == (of_file.batch, of_file.rejected)
+    [row] = RecordChecker(stream).check([b"123;1,50;1E5;;7"], [0], [0]).batch.to_pylist()
+    assert (row["id"], row["amount"], row["city"], row["n"]) == ("123", 1.5, "1E5", 7)
+
+
 @pytest.mark.parametrize(
     ("told", "value"),
     [
