@@ -32,6 +32,7 @@ from headrace_data.records import RecordChecker, Rejection
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.select.needs import select_with
+from headrace_data.select.values import Message
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, Stream
 
@@ -211,7 +212,7 @@ class Backfill:
         if rejection.rule == DELETED:
             return
         row = rejection.position
-        value = self._shown(rows.values[row], rejection)
+        value = self._shown(rows.values[row], rejection, rows.messages[row] if rows.messages else None)
         self._refused_bytes += len(value or b"")
         if len(self.refused) >= MOST_REFUSED or self._refused_bytes > MOST_REFUSED_BYTES:
             return
@@ -220,13 +221,13 @@ class Backfill:
         withheld = len(rows.values[row] or b"") if self._checker.withholds else None
         self.refused.append(Refused(source, int(rows.numbers[row]), value, rejection, time_us, withheld))
 
-    def _shown(self, value: bytes | None, rejection: Rejection) -> bytes | None:
+    def _shown(self, value: bytes | None, rejection: Rejection, message: Message | None) -> bytes | None:
         """Return a row as it is kept: what may be told of one with personal fields, which are treated.
 
         The texts that it was refused for are left out when these hold personal data.
         """
         if self._checker.withholds:
-            value = self._checker.letter(value)
+            value = self._checker.letter(value, message)
         policy = self._pipeline.prepare.clean.personal
         if rejection.rule != PERSONAL or policy is None or value is None:
             return value

@@ -142,9 +142,12 @@ class RecordChecker:
         """Whether the stream has personal fields: of a record that is rejected no more is told than `letter` has."""
         return self._private.are_some
 
-    def letter(self, value: bytes | None) -> bytes | None:
-        """Return what a dead letter may hold of a record: its sound fields, treated; None of what nobody can read."""
-        for read, positions, _ in self._columns_of([value], None, [], Counter()):
+    def letter(self, value: bytes | None, message: Message | None = None) -> bytes | None:
+        """Return what a dead letter may hold of a record: its sound fields, treated; None of what nobody can read.
+
+        `message` is what the record came in, which may tell how it is read.
+        """
+        for read, positions, _ in self._columns_of([value], None if message is None else [message], [], Counter()):
             if positions:
                 record = {name: found[0] for name, found in zip(self._names, read, strict=True)}
                 return self._private.letter(record, dict(zip(self._names, self._columns, strict=True)))

@@ -130,7 +130,7 @@ class Intake:
 
     def letter(self, record: Record) -> bytes | None:
         """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
-        return self._checker.letter(record.value)
+        return self._checker.letter(record.value, record)
 
     def take(self, records: Sequence[Record], *, numbered: bool = False, form: Form = Form.SENT) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
