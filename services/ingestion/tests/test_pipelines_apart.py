@@ -20,7 +20,7 @@ from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.pushes import PushDesk
 from headrace_ingestion.wiring import _pipeline_parts
-from headrace_runtime.errors import Unavailable, Unprocessable
+from headrace_runtime.errors import FailedPrecondition, Unavailable, Unprocessable
 from headrace_runtime.records import Record
 
 REGISTRY = "format: {kind: avro, registry: {url: 'http://registry:8080'}}"
@@ -97,6 +97,10 @@ def test_all_partitions_of_a_poll_share_the_time_of_a_select(
     assert [rejection.rule for _, rejection in intake.take(records[:4]).rejected] == ["select"] * 4
     with pytest.raises(SelectTooSlow):
         intake.take(records)
+    accepted: Any = Log()
+    desk = PushDesk({"meters": Entrance(intake, 1)}, accepted, ThreadPoolExecutor(1))
+    with pytest.raises(FailedPrecondition, match="stopped 8 times after 5 s of computing; send fewer records"):
+        asyncio.run(desk.pushed(pb.PushRequest(pipeline="meters", batch_id="1", records=[b'{"id": "a"}'] * 12)))
 
 
 def test_what_cannot_run_takes_nothing_by_the_spec_of_before(new_intake: Callable[..., Intake]) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
-from headrace_runtime.errors import Unavailable
+from headrace_data.errors import SelectTooSlow
+from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.topics import PUSH_ACCEPTED
 
@@ -38,7 +39,8 @@ class PushDesk:
     async def pushed(self, request: pb.PushRequest) -> pb.PushResponse:
         """Write a batch and answer once it is committed; one that came before gets its first answer.
 
-        Raises InvalidInput, NotFound for an unknown pipeline, and Unavailable when others take over again and again.
+        Raises InvalidInput, NotFound for an unknown pipeline, FailedPrecondition when its SELECT takes too long, and
+        Unavailable when others take over again and again.
         """
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         before, entrance = None, entrance_of(self._entrances, request.pipeline)
@@ -66,4 +68,7 @@ class PushDesk:
 
 
 def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
-    return entrance.intake.take(to_check(request.batch_id, request.records), numbered=True)
+    try:
+        return entrance.intake.take(to_check(request.batch_id, request.records), numbered=True)
+    except SelectTooSlow as error:
+        raise FailedPrecondition(f"{error}; send fewer records at a time, or mend the SELECT") from error
