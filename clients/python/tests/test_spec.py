@@ -107,6 +107,7 @@ def test_apply_again_changes_nothing(headrace, registry, write):
 FREEZE = GOOD.replace("  split:", "  freeze: {afterIdle: 9s}\n  split:")
 TRAIN = GOOD.replace("epochs: 2", "epochs: 3")
 ELSEWHERE = GOOD.replace("topic: scans", "topic: elsewhere")
+SELECTED = GOOD.replace("topic: scans", "topic: scans\n  select: id, px AS pixels, digit")
 NEWEST = applying.PREPARED_AGAIN.format(rows="those of the newest cut")
 PREPARE = GOOD.replace("train: 0.7, validation: 0.15", "train: 0.8, validation: 0.05")
 
@@ -123,6 +124,8 @@ def applied(text):
         (GOOD, GOOD, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
         (GOOD, GOOD, PREPARE, NEWEST),
         (GOOD, GOOD, ELSEWHERE, applying.NEW_ROWS),
+        (GOOD, GOOD, SELECTED, applying.NEW_ROWS),
+        (SELECTED, SELECTED, SELECTED.replace("epochs: 2", "epochs: 3").replace("px", "image"), applying.NEW_ROWS),
         (GOOD, GOOD, FREEZE, applying.SAME_ROWS),
         (GOOD, FREEZE, TRAIN, "its train section changed: the newest dataset, dddddddddddd, is trained on next"),
         # The dataset that a change before this one leads to is not there yet.
@@ -168,6 +171,18 @@ def test_what_follows_names_the_rows_of_the_window(canned, window):
         said = applying.consequence(registry, applied(GOOD), applied(looser))
         rules = "prepare.clean.missing, prepare.clean.outOfRange, schema field pixels"
         assert said.endswith(applying.LOOSER.format(rules=rules))
+
+
+def test_a_condition_less_is_a_looser_rule(canned):
+    bound = GOOD.replace("  split:", '  clean: {where: [digit < 9, "pixels[1] > 0"]}\n  split:')
+
+    class Registry(RegistryClient):
+        def datasets(self, pipeline="", *, as_of=None):
+            return [canned.dataset(spec_digest=load_pipeline(bound).digest)]
+
+    with Registry() as registry:
+        said = applying.consequence(registry, applied(bound), applied(bound.replace("digit < 9, ", "")))
+    assert said == NEWEST + applying.LOOSER.format(rules="prepare.clean.where")
 
 
 def test_a_dry_run_says_what_would_follow(headrace, registry, canned, write):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from headrace_data.spec import load_pipeline
-from headrace_ingestion.core.intake import Intake
+from headrace_ingestion.core.intake import Form, Intake
 from headrace_runtime.records import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,7 +143,7 @@ def test_a_select_reads_a_records_message_and_counts_what_it_cannot_read(new_int
     assert [(fault.rule, fault.field) for _, fault in taken.rejected] == [("missing", "level"), ("select", "state")]
     assert batch.unread == {"level": 1}
     # What preprocessing refused is a row by then, and what was pushed came in no message.
-    again = intake.take([Record("", -1, 0, None, good(7))], as_rows=True)
+    again = intake.take([Record("", -1, 0, None, good(7))], form=Form.ROW)
     assert again.batches[0].rows.column("id").to_pylist() == ["r7"]
     (_, fault), *_ = intake.take([Record("", -1, 0, None, json.dumps(values[0]).encode())], numbered=True).rejected
     assert (fault.rule, fault.field) == ("missing", "id")

@@ -129,3 +129,12 @@ def test_records_are_tried_elsewhere_with_the_same_key(door: Intake) -> None:
         assert told([Record("meters", 0, 0, None, sent())], None)
     finally:
         trial.close()
+
+
+def test_a_letter_is_read_with_the_key_and_the_headers_of_its_record(door: Intake) -> None:
+    read = door.pipeline.stream.model_copy(update={"select": "$key AS id, $headers['who'] = 'Ada' AS state, level"})
+    fields = [*read.fields[:2], read.fields[2].model_copy(update={"type": "bool"})]
+    stream = read.model_copy(update={"fields": tuple(fields)})
+    intake = Intake(door.pipeline.model_copy(update={"stream": stream}), 900_000, 1_000, keys=lambda _: b"k" * 32)
+    held = json.loads(rejected(intake, sent(level="Ada")).letter.value or b"")
+    assert (len(held["id"]), held["state"]) == (32, True)

@@ -174,3 +174,29 @@ def test_a_row_is_replayed_as_one_whatever_the_producers_write(new_intake: Calla
     assert (row.outcome, row.reason) == (Outcome.ACCEPTED, "")
     assert plan(letter(b"a,1.5,1"), None, intake, known=False).outcome is Outcome.ACCEPTED
     assert plan(letter(sent()), None, intake, known=False).outcome is Outcome.REJECTED
+
+
+DOUBLED = "select: id, CAST(level AS DOUBLE) * 2 AS level, state"
+
+
+@pytest.mark.parametrize(
+    ("stream", "stage", "topic", "value", "level"),
+    [
+        (DOUBLED, "preprocessing", "meters", sent(level=1.5), 1.5),
+        (DOUBLED, "backfill", "meters", sent(level=1.5), 3.0),
+        (DOUBLED, "backfill", "old.jsonl", sent(level=1.5), 3.0),
+        (f"format: csv\n  {DOUBLED}", "backfill", "old.csv", sent(level=1.5), 3.0),
+        (f"format: csv\n  {DOUBLED}", "backfill", "meters", b"a,1.5,1", 3.0),
+        (f"format: csv\n  {DOUBLED}", "preprocessing", "meters", sent(level=1.5), 1.5),
+        ("envelope: debezium", "preprocessing", "meters", sent(level=1.5), 1.5),
+        ("envelope: debezium", "backfill", "old.csv", sent(level=1.5), 1.5),
+        ("envelope: debezium", "backfill", "others", b'{"op": "c", "after": %s}' % sent(level=1.5), 1.5),
+    ],
+)
+def test_a_letter_is_read_as_what_its_stage_had(
+    stream: str, stage: str, topic: str, value: bytes, level: float, new_intake: Callable[..., Intake]
+) -> None:
+    one = letter(value, stage)
+    found = plan(replace(one, letter=replace(one.letter, topic=topic)), None, new_intake(stream=stream), known=False)
+    assert (found.outcome, found.reason) == (Outcome.ACCEPTED, "")
+    assert found.taken.batches[0].rows.column("level").to_pylist() == [level]

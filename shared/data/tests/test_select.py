@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import count
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -175,6 +176,24 @@ def test_one_slow_record_is_rejected_and_many_stop_the_pipeline(
         assert checked.batch.num_rows == 31
 
 
+@pytest.mark.parametrize(("stops", "told"), [(True, "stopped 8 times"), (False, "within 40 s of computing")])
+def test_a_batch_is_computed_in_a_minute_or_not_at_all(monkeypatch: pytest.MonkeyPatch, stops: bool, told: str) -> None:
+    clock, calls = count(step=3.0), list[pa.Table]()
+
+    def slowly(_: Engine, _query: str, rows: pa.Table, _limit_s: float) -> pa.Table:
+        calls.append(rows)
+        if stops:
+            raise OutOfTime("it took more than 5 s")
+        return pa.table({"v0": ["X"] * rows.num_rows})
+
+    monkeypatch.setattr(Engine, "compute", slowly)
+    monkeypatch.setattr("headrace_data.records.rows_at_once", lambda _: 1)
+    monkeypatch.setattr("headrace_data.select.projecting.time.monotonic", lambda: next(clock) if not stops else 0.0)
+    with pytest.raises(SelectTooSlow, match=told):
+        check(stream(city="upper(city)"), *({"id": str(at), "city": "x"} for at in range(32)))
+    assert len(calls) == (2 * 8 if stops else 14)
+
+
 def test_what_only_grows_with_a_number_or_a_product_is_refused() -> None:
     assert growth(Engine().parsed("SELECT replace(a, 'x', 'yyyy') || b")["statements"][0]["node"]["select_list"]) == 6
     for text in ("repeat(city, 1000000000)", "lpad(city, 1000000000, ' ')", "levenshtein(city, id)"):
@@ -227,3 +246,11 @@ def test_every_record_is_a_row_or_a_rejection_whatever_it_holds(records: list[di
     # One by one they come to the same.
     alone = [TRYING.check([value], [0], [at]).batch.num_rows for at, value in enumerate(values)]
     assert [at for at, rows in enumerate(alone) if rows] == kept
+
+
+@pytest.mark.parametrize(("before", "behind", "times"), [("[", "]", 1_000), ('{"k":[{"a":{},"b":', '},"é"]}', 330)])
+def test_a_value_may_be_nested_as_deep_as_json_is_read(before: str, behind: str, times: int) -> None:
+    text = before * times + "1" + behind * times
+    city = "replace(city, ' ', '')"
+    [row] = rows(check(stream(city=city), f'{{"id": "a", "city": {text}}}'.encode()))
+    assert row["city"] == text

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NO_DATASET: Final = "there is no dataset yet: the first one is made by it"
 NEW_ROWS: Final = (
-    "the newest dataset was made of another topic, with other event times or other personal fields: rows of before "
-    "stay as they are, and it holds for records that come from now on"
+    "the newest dataset was made of another topic, with other event times or other personal fields, or by another "
+    "SELECT: rows of before stay as they are, and it holds for records that come from now on"
 )
 PREPARED_AGAIN: Final = (
     "the newest dataset was prepared in another way: a dataset of the rows that there are ({rows}) is made as it says, "
@@ -86,6 +86,8 @@ def _looser(old: Pipeline, new: Pipeline) -> Iterator[str]:
     for name, key in (("out_of_range", "outOfRange"), ("duplicates", "duplicates")):
         if getattr(before, name) == "drop" and getattr(after, name) == "keep":
             yield f"prepare.clean.{key}"
+    if not set(before.where) <= set(after.where):
+        yield "prepare.clean.where"
     if before.personal is not None and before.personal.goes_beyond(after.personal):
         yield "prepare.clean.personal"
     known = {field.name: field for field in old.stream.fields}
@@ -111,7 +113,8 @@ def _demands(pipeline: Pipeline) -> tuple[str | None, int | None]:
 
 def _source(pipeline: Pipeline) -> tuple[object, ...]:
     # Rows of before were treated as they were then.
-    return pipeline.stream.topic, pipeline.stream.time, pipeline.stream.personal
+    stream = pipeline.stream
+    return stream.topic, stream.time, stream.personal, stream.select
 
 
 def _parsed(spec: PipelineSpec) -> Pipeline | None:

@@ -67,11 +67,13 @@ def build(settings: Settings) -> Service:
 
 
 def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
-    pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
-    keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
-    schemas = schemas_of(pipeline.stream, settings.registry_access)
-    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys, schemas=schemas)
-    intake.keys_dir = settings.personal_keys_dir
+    try:
+        intake = _intake(settings, applied)
+    except Exception:
+        # The spec before it may store what is not to be stored any more.
+        entrances.pop(applied.pipeline, None)
+        raise
+    pipeline = intake.pipeline
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
     name = group_of(NAME, pipeline.own_name)
     troubles = Troubles(settings, NAME)
@@ -103,3 +105,12 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
         account=account,
     )
     return [loop]
+
+
+def _intake(settings: Settings, applied: PipelineApplied) -> Intake:
+    pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
+    keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
+    schemas = schemas_of(pipeline.stream, settings.registry_access)
+    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys, schemas=schemas)
+    intake.keys_dir = settings.personal_keys_dir
+    return intake

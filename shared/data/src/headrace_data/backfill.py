@@ -32,6 +32,7 @@ from headrace_data.records import RecordChecker, Rejection
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.select.needs import select_with
+from headrace_data.select.values import Message
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, Stream
 
@@ -67,7 +68,10 @@ class Refused:
 
 def timed(stream: Stream, name: str) -> Stream:
     """Return a stream whose event time is what records have under a key."""
-    return stream.model_copy(update={"time": name, "select": select_with(stream, name)})
+    # A time of its own that is no field has no place in a row that has another one.
+    is_field = any(field.name == stream.time for field in stream.fields)
+    unused = None if is_field or stream.time == name else stream.time
+    return stream.model_copy(update={"time": name, "select": select_with(stream, name, unused)})
 
 
 class Backfill:
@@ -103,7 +107,8 @@ class Backfill:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._is_json = stream.format_kind == "json"
+        self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
+        """Whether records have the values of fields under the names of these."""
         self._checker = RecordChecker(stream, keys, schemas)
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
@@ -207,7 +212,7 @@ class Backfill:
         if rejection.rule == DELETED:
             return
         row = rejection.position
-        value = self._shown(rows.values[row], rejection)
+        value = self._shown(rows.values[row], rejection, rows.messages[row] if rows.messages else None)
         self._refused_bytes += len(value or b"")
         if len(self.refused) >= MOST_REFUSED or self._refused_bytes > MOST_REFUSED_BYTES:
             return
@@ -216,17 +221,17 @@ class Backfill:
         withheld = len(rows.values[row] or b"") if self._checker.withholds else None
         self.refused.append(Refused(source, int(rows.numbers[row]), value, rejection, time_us, withheld))
 
-    def _shown(self, value: bytes | None, rejection: Rejection) -> bytes | None:
+    def _shown(self, value: bytes | None, rejection: Rejection, message: Message | None) -> bytes | None:
         """Return a row as it is kept: what may be told of one with personal fields, which are treated.
 
         The texts that it was refused for are left out when these hold personal data.
         """
         if self._checker.withholds:
-            value = self._checker.letter(value)
+            value = self._checker.letter(value, message)
         policy = self._pipeline.prepare.clean.personal
         if rejection.rule != PERSONAL or policy is None or value is None:
             return value
-        if not self._is_json:
+        if not (self._has_names or self._checker.withholds):
             return None
         return orjson.dumps({name: each for name, each in orjson.loads(value).items() if name not in policy.fields})
 

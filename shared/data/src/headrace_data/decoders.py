@@ -6,6 +6,7 @@ from typing import Protocol
 
 from headrace_data.formats import FORMATS, Decoder, Names, Schemas
 from headrace_data.formats.envelopes import Unwrapped
+from headrace_data.select.needs import needs_of
 from headrace_data.spec import Stream
 
 
@@ -19,12 +20,15 @@ class Registries(Protocol):
 def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
     """Return what reads the records of a stream, with the schemas that they name where they name any.
 
-    Raises SchemaInvalid when the stream's own schema is none.
+    Raises SchemaInvalid when the stream's own schema is none, and SelectInvalid.
     """
     names = [field.name for field in stream.fields]
     if stream.time is not None and stream.time not in names:
         names.append(stream.time)
     texts = {field.name for field in stream.fields if field.type == "string"}
+    if stream.select is not None and stream.format_kind == "csv":
+        # Its cells have names of their own, and an expression reads each as the text that it is.
+        texts = {name for name, is_text in needs_of(stream).texts.items() if is_text}
     decoder = FORMATS[stream.format_kind](stream.format_told, Names(names, texts), schemas)
     return decoder if stream.envelope is None else Unwrapped(decoder, stream.envelope)
 

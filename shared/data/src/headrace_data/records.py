@@ -31,7 +31,7 @@ from headrace_data.formats.framing import with_header
 from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.rejections import Rejection
 from headrace_data.select.projecting import RULE as SELECT
-from headrace_data.select.projecting import Projection, rows_at_once
+from headrace_data.select.projecting import Patience, Projection, rows_at_once
 from headrace_data.select.values import Message
 from headrace_data.spec import Stream
 from headrace_data.spec.scalars import format_duration
@@ -101,13 +101,14 @@ class RecordChecker:
         times: Times | None = None,
         now_s: float | None = None,
         messages: Sequence[Message] | None = None,
+        patience: Patience | None = None,
     ) -> Checked:
-        """Check records in the format of the stream; None is a message without a value.
+        """Check records in the format of the stream; None is one without a value. A bad one never stops the good ones.
 
         Personal fields come out treated. `partitions`, `offsets` and `indexes` say where each record came from; without
         `indexes` all are 0. `times` say when what they tell of happened, unless the stream names a field that does.
         `now_s` is the clock (seconds since 1970) that no time may be far ahead of; without it any may. `messages` are
-        what a SELECT may read beside the records; None where they came in none. A bad record never stops the good ones.
+        what a SELECT may read beside the records; None where they came in none. `patience` is that of their batch.
 
         Raises ValueError when lengths differ, SelectTooSlow, and what says that a key is not there.
         """
@@ -116,9 +117,8 @@ class RecordChecker:
         lengths = [len(each) for each in (values, partitions, offsets, indexes, times)]
         if len(set(lengths)) > 1:
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
-        rejected: list[Rejection] = []
-        unread: Counter[str] = Counter()
-        arrays, masked = self._private.treated(self._names, self._arrays(values, messages, rejected, unread))
+        rejected, unread = list[Rejection](), Counter[str]()
+        arrays, masked = self._private.treated(self._names, self._arrays(values, messages, rejected, unread, patience))
         kept = np.ones(len(values), dtype=np.bool_)
         kept[[rejection.position for rejection in rejected]] = False
         lineage = [
@@ -142,9 +142,12 @@ class RecordChecker:
         """Whether the stream has personal fields: of a record that is rejected no more is told than `letter` has."""
         return self._private.are_some
 
-    def letter(self, value: bytes | None) -> bytes | None:
-        """Return what a dead letter may hold of a record: its sound fields, treated; None of what nobody can read."""
-        for read, positions, _ in self._columns_of([value], None, [], Counter()):
+    def letter(self, value: bytes | None, message: Message | None = None) -> bytes | None:
+        """Return what a dead letter may hold of a record: its sound fields, treated; None of what nobody can read.
+
+        `message` is what the record came in, which may tell how it is read.
+        """
+        for read, positions, _ in self._columns_of([value], None if message is None else [message], [], Counter()):
             if positions:
                 record = {name: found[0] for name, found in zip(self._names, read, strict=True)}
                 return self._private.letter(record, dict(zip(self._names, self._columns, strict=True)))
@@ -156,10 +159,11 @@ class RecordChecker:
         messages: Sequence[Message] | None,
         rejected: list[Rejection],
         unread: Counter[str],
+        patience: Patience | None,
     ) -> list[pa.Array]:
         """Return the columns of the good records; add the bad ones to `rejected`, and count in `unread`."""
         pieces: list[list[Piece]] = [[] for _ in self._columns]
-        for columns, positions, booleans in self._columns_of(values, messages, rejected, unread):
+        for columns, positions, booleans in self._columns_of(values, messages, rejected, unread, patience):
             for read in self._read(columns, positions, rejected, booleans=booleans):
                 for of_field, piece in zip(pieces, read, strict=True):
                     of_field.append(piece)
@@ -171,12 +175,14 @@ class RecordChecker:
         messages: Sequence[Message] | None,
         rejected: list[Rejection],
         unread: Counter[str],
+        patience: Patience | None = None,
     ) -> Iterator[tuple[list[list[Any]], Sequence[int], bool]]:
         """Yield what records have for each field, where they stand, and whether a boolean may be among it."""
         size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
         at_once = size if self._projection is None else rows_at_once(values)
+        patience = patience or Patience()
         for first in range(0, len(values), at_once):
-            gathered = None if self._projection is None else self._projection.gather()
+            gathered = None if self._projection is None else self._projection.gather(patience)
             for start in range(first, min(first + at_once, len(values)), size):
                 chunk = values[start : min(start + size, first + at_once)]
                 if self._names_schemas and messages is not None:

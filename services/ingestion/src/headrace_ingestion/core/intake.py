@@ -19,6 +19,7 @@ from headrace_data.formats.envelopes import DELETED
 from headrace_data.lateness import Lateness
 from headrace_data.private import Keys, no_keys, withheld
 from headrace_data.records import Checked, RecordChecker, Rejection, message_times
+from headrace_data.select.projecting import Patience
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
@@ -41,6 +42,17 @@ class TimeSource(Enum):
     """A field of the record."""
     ACCEPT = "accept"
     """The moment at which ingestion accepted it."""
+
+
+class Form(Enum):
+    """What a record is read as."""
+
+    SENT = "sent"
+    """What producers send."""
+    FILE = "file"
+    """A row of a file in JSON, before the SELECT: without the stream's format and envelope."""
+    ROW = "row"
+    """A row by the names of the schema, in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,9 @@ class Intake:
         self.keys_dir: Path | None = None
         """Where these keys are, for processes in which records are tried."""
         self._checker = RecordChecker(pipeline.stream, keys, schemas)
-        self._rows_checker = RecordChecker(pipeline.stream.of_rows, keys)
+        self._others: dict[Form, RecordChecker] = {}
+        """What reads records in other forms, from the first of these on."""
+        self._keys = keys
 
     def require_key(self) -> None:
         """Raise what says so where the key of personal fields is not there: nothing can be checked without it."""
@@ -116,19 +130,19 @@ class Intake:
 
     def letter(self, record: Record) -> bytes | None:
         """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
-        return self._checker.letter(record.value)
+        return self._checker.letter(record.value, record)
 
-    def take(self, records: Sequence[Record], *, numbered: bool = False, as_rows: bool = False) -> Taken:
+    def take(self, records: Sequence[Record], *, numbered: bool = False, form: Form = Form.SENT) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
 
         Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
-        With `as_rows` they are rows in JSON by the names of the schema, whatever the stream's format.
         """
-        checker = self._rows_checker if as_rows else self._checker
+        checker = self._reads(form)
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
+        patience = Patience()
         for group in _by_partition(records):
-            checked = self._check(checker, group, numbered=numbered)
+            checked = self._check(checker, group, patience, numbered=numbered)
             rows, faults = checked.batch, checked.rejected
             rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
@@ -136,6 +150,14 @@ class Intake:
             split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
             batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
         return Taken(batches, rejected)
+
+    def _reads(self, form: Form) -> RecordChecker:
+        if form is Form.SENT:
+            return self._checker
+        if form not in self._others:
+            stream = self.pipeline.stream
+            self._others[form] = RecordChecker(stream.of_rows if form is Form.ROW else stream.in_json, self._keys)
+        return self._others[form]
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
         if self.pipeline.stream.time is not None:
@@ -157,7 +179,7 @@ class Intake:
         """Account for a range of offsets whose records were deleted before they were read."""
         return Batch(partition, start, end, self._checker.check([], [], []).batch, {DELETED_UNREAD: end - start})
 
-    def _check(self, checker: RecordChecker, group: Sequence[Record], *, numbered: bool) -> Checked:
+    def _check(self, checker: RecordChecker, group: Sequence[Record], patience: Patience, *, numbered: bool) -> Checked:
         """Return the rows of one source partition, and why the other records are none, in order."""
         values, limit = [record.value for record in group], self.max_record_bytes
         sizes = [len(value) if value else 0 for value in values]
@@ -172,7 +194,7 @@ class Intake:
         indexes = places if numbered else None
         # What was pushed came in no message of Kafka.
         messages = None if numbered else [group[at] for at in places.tolist()]
-        checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages)
+        checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages, patience)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
         rows, large = _without_large(checked.batch)

@@ -17,7 +17,7 @@ from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.records import Record
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD, StoredLetter
 
-from headrace_ingestion.core.intake import Intake, Taken
+from headrace_ingestion.core.intake import Form, Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
 STAGES = ("ingestion", "preprocessing", "backfill")
@@ -168,19 +168,32 @@ def plan(
     record = Record("", -1, 0, key, value, headers, timestamp_ms)
     if letter.rule == CRASH and (death := dies(record)):
         return Plan(stored, Outcome.REJECTED, f"expected a record that can be handled: {death}")
-    taken = intake.take([record], as_rows=original is None and _is_row(stored, intake.pipeline))
+    taken = _taken(record, [Form.SENT] if original else _forms(stored, intake.pipeline), intake)
     faults = [rejection for _, rejection in taken.rejected] or dropped(taken, intake.pipeline)
     if faults:
         return Plan(stored, Outcome.REJECTED, faults[0].reason, taken)
     return Plan(stored, Outcome.ACCEPTED, taken=taken)
 
 
-def _is_row(stored: StoredLetter, pipeline: Pipeline) -> bool:
-    """Tell whether a letter holds a row in JSON, of preprocessing or a file, where producers write something else."""
-    stream = pipeline.stream
-    if (stream.format_kind == "json" and stream.select is None) or stored.letter.stage == STAGES[0]:
-        return False
-    return bool(_document(stored.letter.value))
+def _forms(stored: StoredLetter, pipeline: Pipeline) -> Sequence[Form]:
+    """Return what a letter may hold, likelier forms first: what was sent, a row, or a row of a file."""
+    letter, stream = stored.letter, pipeline.stream
+    if letter.stage == STAGES[0] or not _document(letter.value):
+        return (Form.SENT,)
+    if letter.stage == STAGES[1]:
+        return (Form.ROW,)
+    if letter.topic == stream.topic or (stream.format_kind == "json" and stream.envelope is None):
+        return (Form.SENT,)
+    # A backfill of a file or of another topic: the letter does not say which.
+    return (Form.SENT, Form.FILE) if stream.format_kind == "json" else (Form.FILE, Form.SENT)
+
+
+def _taken(record: Record, forms: Sequence[Form], intake: Intake) -> Taken:
+    """Return a record as the first of these forms that it has; as the first of all when it has none."""
+    found = [intake.take([record], form=forms[0])]
+    if found[0].rejected:
+        found += [intake.take([record], form=form) for form in forms[1:]]
+    return next((taken for taken in found if not taken.rejected), found[0])
 
 
 def _lacks(stored: StoredLetter) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from headrace.events.v1.record_pb2 import PushAccepted, RecordRejected
 from headrace_runtime.errors import NotFound
 from headrace_runtime.kafka import Transaction
 from headrace_runtime.kafka.envelopes import encode
-from headrace_runtime.stream.dead_letters import StoredLetter
+from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_ingestion.core.intake import Intake, Taken
@@ -24,6 +26,8 @@ class Entrance:
 
     intake: Intake
     partitions: int
+    checking: Executor = field(default_factory=partial(ThreadPoolExecutor, 1, thread_name_prefix="pushed"))
+    """Where what is pushed is checked, one batch after another; it ends with the entrance."""
 
 
 def entrance_of(entrances: Mapping[str, Entrance], pipeline: str) -> Entrance:
@@ -56,8 +60,16 @@ def write_accepted(
         dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name, entrance.intake)
         for record, rejection in taken.rejected
     ]
-    transaction.send(letter.after_replay(replay).outgoing(pipeline.own_name, target) for letter in dead)
+    dead = [_after_replay(letter, replayed) for letter in dead] if replayed else dead
+    transaction.send(letter.outgoing(pipeline.own_name, target) for letter in dead)
     return accepted
+
+
+def _after_replay(letter: DeadLetter, replayed: StoredLetter) -> DeadLetter:
+    """Return a letter of a replay. With the same value it is of the same stage, which tells how that is read."""
+    again = letter.after_replay(replayed.replay_headers())
+    is_same = not again.withheld and again.value == replayed.letter.value
+    return replace(again, stage=replayed.letter.stage) if is_same else again
 
 
 def _answer(pipeline: str, batch_id: str, taken: Taken) -> PushAccepted:

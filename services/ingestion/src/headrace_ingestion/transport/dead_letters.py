@@ -153,7 +153,8 @@ class DeadLetterDesk:
 
 def _dies(trial: Trial, stored: StoredLetter, record: Record) -> str | None:
     letter = stored.letter
-    return trial.attempt([Record(letter.topic, letter.partition, letter.offset, record.key, record.value)])
+    # With key, headers and time, as these may decide how it is read.
+    return trial.attempt([record._replace(topic=letter.topic, partition=letter.partition, offset=letter.offset)])
 
 
 def _shown(log: DeadLetters, stored: StoredLetter, intake: Intake) -> bytes | None:

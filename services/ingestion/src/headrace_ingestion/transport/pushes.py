@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
-from headrace_runtime.errors import Unavailable
+from headrace_data.errors import SelectTooSlow
+from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.topics import PUSH_ACCEPTED
 
+from headrace_ingestion.core.intake import Taken
 from headrace_ingestion.core.push import to_check
 from headrace_ingestion.ports import Accepted
 from headrace_ingestion.transport.acceptance import Entrance, entrance_of, write_accepted
@@ -24,7 +26,10 @@ RESTS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class PushDesk:
-    """Takes pushed batches; checks and writes them in the executor of everything that is accepted."""
+    """Takes pushed batches: each pipeline checks its own, and all are written in the executor of what is accepted.
+
+    A schema registry that is away, or a slow SELECT, keeps the pushes of its own pipeline waiting.
+    """
 
     def __init__(self, entrances: Mapping[str, Entrance], log: Accepted, writing: Executor) -> None:
         self._entrances = entrances
@@ -34,15 +39,18 @@ class PushDesk:
     async def pushed(self, request: pb.PushRequest) -> pb.PushResponse:
         """Write a batch and answer once it is committed; one that came before gets its first answer.
 
-        Raises InvalidInput, NotFound for an unknown pipeline, and Unavailable when others take over again and again.
+        Raises InvalidInput, NotFound for an unknown pipeline, FailedPrecondition when its SELECT takes too long, and
+        Unavailable when others take over again and again.
         """
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._writing, context.run, self._push, request)
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        before, entrance = None, entrance_of(self._entrances, request.pipeline)
+        while entrance is not before:
+            taken = await loop.run_in_executor(entrance.checking, context.run, _checked, request, entrance)
+            # What was checked by a spec that is no more in force meanwhile is checked again.
+            before, entrance = entrance, entrance_of(self._entrances, request.pipeline)
+        return await loop.run_in_executor(self._writing, context.run, self._write, request, entrance, taken)
 
-    def _push(self, request: pb.PushRequest) -> pb.PushResponse:
-        entrance = entrance_of(self._entrances, request.pipeline)
-        records = to_check(request.batch_id, request.records)
-        taken = entrance.intake.take(records, numbered=True)
+    def _write(self, request: pb.PushRequest, entrance: Entrance, taken: Taken) -> pb.PushResponse:
         for rest_s in RESTS_S:
             try:
                 with self._log.writer() as transaction:
@@ -57,3 +65,10 @@ class PushDesk:
             count(entrance.intake.pipeline, taken, PUSH_ACCEPTED.name)
             return pb.PushResponse(accepted=accepted.accepted, rejected=accepted.rejected)
         raise Unavailable("other instances of ingestion took over pushes again and again; send the batch again")
+
+
+def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
+    try:
+        return entrance.intake.take(to_check(request.batch_id, request.records), numbered=True)
+    except SelectTooSlow as error:
+        raise FailedPrecondition(f"{error}; send fewer records at a time, or mend the SELECT") from error

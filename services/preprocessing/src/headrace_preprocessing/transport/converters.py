@@ -158,7 +158,7 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
         raw = own_message(record, pipeline)
     except Unprocessable:
         return parked
-    rows = RecordChecker(pipeline.stream).check([], [], []).batch
+    rows = RecordChecker(pipeline.stream.of_rows).check([], [], []).batch
     return [
         clean_message(raw, Cleaned(rows, [], {CRASH: rows_told(raw) or 1}, {}), pipeline, record.partition),
         *parked,

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from headrace_data.errors import SelectInvalid
 from headrace_data.select.binding import INTEGERS, Bound, bound, over_columns, problems_of_casts
-from headrace_data.select.engine import ComputingFailed, Engine
+from headrace_data.select.engine import ComputingFailed, Engine, quoted
 from headrace_data.select.functions import MOST_GROWTH, growth, refusals
 from headrace_data.select.tree import Leaf, Output, leaves, outputs_of, tried
 
@@ -102,6 +102,14 @@ def compiled(stream: Schema, engine: Engine | None = None) -> Compiled:
         raise SelectInvalid(problems)
     taken = {output.name: output.leaf for output in outputs if output.leaf is not None}
     return Compiled(tuple(output.name for output in outputs), taken, tuple(computed))
+
+
+def text_without(stream: Schema, name: str) -> str:
+    """Return a stream's SELECT, written anew, without the value of a name. Raises SelectInvalid."""
+    engine = Engine()
+    outputs = outputs_of(stream.select or "", engine, _refused())
+    values = [(each.leaf or engine.written(each.expression), each.name) for each in outputs if each.name != name]
+    return "\n, ".join(f"{value} AS {quoted(named)}" for value, named in values)
 
 
 @cache

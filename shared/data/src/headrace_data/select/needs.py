@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace_data.select.checking import Schema, compiled
+from headrace_data.select.checking import Schema, compiled, text_without
 from headrace_data.select.engine import quoted
 from headrace_data.select.tree import Leaf
 
@@ -44,8 +44,13 @@ def _keys(leaves: tuple[Leaf, ...]) -> Iterator[tuple[str, bool]]:
             yield str(leaf.path[0]), len(leaf.path) == 1
 
 
-def select_with(schema: Schema, name: str) -> str | None:
-    """Return a stream's SELECT with a key of the record beside its values, as it is; None where there is no SELECT."""
-    if schema.select is None or name in compiled(schema).names:
-        return schema.select
-    return f"{schema.select.rstrip(' ,;')}\n, {quoted(name)} AS {quoted(name)}"
+def select_with(schema: Schema, name: str, in_place_of: str | None = None) -> str | None:
+    """Return a stream's SELECT with a key of the record beside its values, as it is; None where there is no SELECT.
+
+    Where it has a value of the name `in_place_of`, that is left out.
+    """
+    if schema.select is None:
+        return None
+    names = compiled(schema).names
+    text = schema.select if in_place_of not in names else text_without(schema, in_place_of or "")
+    return text if name in names else f"{text.rstrip(' ,;')}\n, {quoted(name)} AS {quoted(name)}"

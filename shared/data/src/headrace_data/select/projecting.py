@@ -27,8 +27,26 @@ LIMIT_S: Final = 5.0
 """How long computing some rows may take, in seconds."""
 MOST_STOPPED: Final = 8
 """How often computing may be stopped for one batch, before the SELECT as a whole is too slow."""
+MOST_S: Final = MOST_STOPPED * LIMIT_S
+"""How long computing one batch may take in all, in seconds: who reads it is taken for hanging after a few minutes."""
 
 _SHOWN: Final = 40
+
+
+@dataclass
+class Patience:
+    """What computing one batch has taken, however many pieces it is computed in."""
+
+    stopped: int = 0
+    """How often it was stopped."""
+    taken_s: float = 0.0
+
+    def require(self) -> None:
+        """Raise SelectTooSlow when that was too much."""
+        if self.stopped >= MOST_STOPPED:
+            raise SelectTooSlow(f"stream.select: stopped {self.stopped} times after {LIMIT_S:g} s of computing")
+        if self.taken_s >= MOST_S:
+            raise SelectTooSlow(f"stream.select: expected records of one batch within {MOST_S:g} s of computing")
 
 
 @dataclass(frozen=True)
@@ -66,20 +84,23 @@ class Projection:
         self._leaves = list(dict.fromkeys(leaf for each in self._made.computed for leaf in each.leaves))
         self._query = _query(self._made.computed)
 
-    def gather(self) -> Gathered:
-        """Return what takes records, some at a time, and computes all of them at once."""
-        return Gathered(self._made, self._leaves, self._engine, self._query)
+    def gather(self, patience: Patience | None = None) -> Gathered:
+        """Return what takes records, some at a time, and computes all of them at once.
+
+        `patience` is that of the batch which they are some records of.
+        """
+        return Gathered(self._made, self._leaves, self._engine, self._query, patience or Patience())
 
 
 class Gathered:
     """The values of some records that a SELECT reads; the records themselves are not held."""
 
-    def __init__(self, made: Compiled, leaves: Sequence[Leaf], engine: Engine, query: str) -> None:
+    def __init__(self, made: Compiled, leaves: Sequence[Leaf], engine: Engine, query: str, patience: Patience) -> None:
         self._made, self._leaves, self._engine, self._query = made, leaves, engine, query
         self._taken: dict[str, list[Any]] = {name: [] for name in made.taken}
         self._texts: list[list[pa.Array]] = [[] for _ in leaves]
         self._positions: list[int] = []
-        self._stopped = 0
+        self._patience = patience
 
     def add(
         self, records: Sequence[dict[str, Any]], positions: Sequence[int], messages: Sequence[Message] | None = None
@@ -119,12 +140,11 @@ class Gathered:
 
     def _pieces(self, texts: pa.Table, positions: Sequence[int], faults: list[Fault]) -> Iterator[pa.Table]:
         """Yield what is computed of the rows that can be, in order; add why others cannot to `faults`."""
-        if self._stopped >= MOST_STOPPED:
-            raise SelectTooSlow(f"stream.select: stopped {self._stopped} times after {LIMIT_S:g} s of computing")
+        self._patience.require()
         try:
-            yield self._engine.compute(self._query, texts, LIMIT_S)
+            yield self._compute(self._query, texts, LIMIT_S)
         except ComputingFailed as error:
-            self._stopped += isinstance(error, OutOfTime)
+            self._patience.stopped += isinstance(error, OutOfTime)
             if len(positions) == 1:
                 faults.append(self._fault(texts, positions[0], error))
                 return
@@ -132,12 +152,19 @@ class Gathered:
             yield from self._pieces(texts.slice(0, half), positions[:half], faults)
             yield from self._pieces(texts.slice(half), positions[half:], faults)
 
+    def _compute(self, query: str, texts: pa.Table, limit_s: float) -> pa.Table:
+        begun = time.monotonic()
+        try:
+            return self._engine.compute(query, texts, limit_s)
+        finally:
+            self._patience.taken_s += time.monotonic() - begun
+
     def _fault(self, texts: pa.Table, position: int, error: ComputingFailed) -> Fault:
         """Return which value of a record cannot be computed, and of what."""
         until = time.monotonic() + LIMIT_S
         for each in self._made.computed:
             try:
-                self._engine.compute(_query([each]), texts, max(0.1, until - time.monotonic()))
+                self._compute(_query([each]), texts, max(0.1, until - time.monotonic()))
             except ComputingFailed as own:
                 return Fault(position, each.name, f"{each.name}: {_told(each, texts, own)}")
         return Fault(position, "", f"expected values that can be computed, got {error}")

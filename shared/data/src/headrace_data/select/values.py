@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final, Protocol
 
@@ -103,5 +103,29 @@ def text_of(value: Any) -> str | None:
         return repr(value)
     try:
         return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # a number of more than 64 bits
-        return json.dumps(value, ensure_ascii=False, default=str)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, or nested deeper than it goes
+        return "".join(_written(value))
+
+
+def _written(value: Any) -> Iterator[str]:
+    """Yield the pieces of a value's JSON, however deep it is."""
+    waiting: list[tuple[Any, str | None]] = [(value, None)]
+    while waiting:
+        part, text = waiting.pop()
+        if text is not None:
+            yield text
+        elif isinstance(part, dict) and part:
+            items = [((None, f"{json.dumps(key, ensure_ascii=False)}:"), (each, None)) for key, each in part.items()]
+            waiting += [(None, "}"), *_divided(items), (None, "{")]
+        elif isinstance(part, list) and part:
+            waiting += [(None, "]"), *_divided([((each, None),) for each in part]), (None, "[")]
+        else:
+            yield json.dumps(part, ensure_ascii=False, default=str)
+
+
+def _divided(items: Sequence[Sequence[tuple[Any, str | None]]]) -> Iterator[tuple[Any, str | None]]:
+    """Yield items with commas between them, the last one first."""
+    for at, item in enumerate(reversed(items)):
+        if at:
+            yield None, ","
+        yield from reversed(item)
