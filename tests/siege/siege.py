@@ -4,9 +4,9 @@
 
 Prints how an honest caller fares beside each attack, and what the server holds before and afterwards. Beside attacks on
 REST two more callers ask for predictions and read streams of a model of language. Exits 1 when one of their answers is
-not the one of a quiet time, the server's memory has not come back to within a fifth, a traceback is in its log, an
-honest call failed, or the honest caller's 99th percentile is more than three times that of a quiet time, or more than
-50 ms beside an attack on REST (`--untimed` leaves these out).
+not the one of a quiet time, the server's memory has grown by more than a fifth and grows again in a second round, a
+traceback is in its log, an honest call failed, or the honest caller's 99th percentile is more than three times that of
+a quiet time, or more than 50 ms beside an attack on REST (`--untimed` leaves these out).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from benchmarks.serving.network import MODEL  # noqa: E402
 
 HERE = Path(__file__).parent
 MOST_GROWTH = 1.2
+"""Of the server's memory in one round of attacks, before a second round tells a leak from a heap."""
 MOST_TIMES_SLOWER = 3.0
 MOST_BESIDE_REST_MS = 50.0
 """Of calls over gRPC beside attacks on REST, whose heads and small bodies are read by the same interpreter."""
@@ -155,6 +156,20 @@ class Siege:
             self.problems.append("overload: no call was answered in time")
         return outcome
 
+    def round(self, before_mib: float, *, timed: bool) -> float:
+        """Carry out every attack and the overload; return the MiB that the server holds once it has settled."""
+        for attack in (*ATTACKS, *REST_ATTACKS):
+            self.attack(attack)
+            most_ms = MOST_BESIDE_REST_MS if attack in REST_ATTACKS else MOST_TIMES_SLOWER * self.calm_ms
+            if timed and self.slowest_ms > most_ms:
+                self.problems.append(f"{attack.__name__}: p99 {self.slowest_ms:.1f} ms, alone {self.calm_ms:.1f} ms")
+        self.overload()
+        deadline_s = time.monotonic() + SETTLES_S
+        while (after_mib := self.memory_mib) > MOST_GROWTH * before_mib and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        print(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
+        return after_mib
+
     def _judge(self, name: str, seen: dict[str, Any]) -> None:
         self._print(name, seen)
         if seen["failed"] or not seen["answered"]:
@@ -189,18 +204,12 @@ def lay(folder: Path, seconds: float, *, timed: bool) -> list[str]:
     siege.warm_rest()
     siege.calm()
     before_mib = siege.memory_mib
-    for attack in (*ATTACKS, *REST_ATTACKS):
-        siege.attack(attack)
-        most_ms = MOST_BESIDE_REST_MS if attack in REST_ATTACKS else MOST_TIMES_SLOWER * siege.calm_ms
-        if timed and siege.slowest_ms > most_ms:
-            siege.problems.append(f"{attack.__name__}: p99 {siege.slowest_ms:.1f} ms, alone {siege.calm_ms:.1f} ms")
-    siege.overload()
-    deadline_s = time.monotonic() + SETTLES_S
-    while (after_mib := siege.memory_mib) > MOST_GROWTH * before_mib and time.monotonic() < deadline_s:
-        time.sleep(0.2)
-    print(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
-    if after_mib > MOST_GROWTH * before_mib:
-        siege.problems.append(f"memory: {before_mib:.0f} MiB before, {after_mib:.0f} MiB afterwards")
+    once_mib = siege.round(before_mib, timed=timed)
+    if once_mib > MOST_GROWTH * before_mib:
+        # A heap may have found its size only now. A leak grows by as much again.
+        twice_mib = siege.round(once_mib, timed=timed)
+        if twice_mib - once_mib > (once_mib - before_mib) / 2:
+            siege.problems.append(f"memory: {before_mib:.0f} MiB, then {once_mib:.0f}, then {twice_mib:.0f}")
     for each in (siege.honest, siege.sound, siege.load, siege.server):
         if each.end():
             siege.problems.append("a process failed")
