@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.objections import Objection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

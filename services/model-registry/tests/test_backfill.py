@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from headrace_data.spec import load_pipeline
-from headrace_model_registry.core.backfill import Artifact, Backfill, BackfillFile, BackfillTopic, require_sound
+from headrace_model_registry.core.facts.backfill import Artifact, Backfill, BackfillFile, BackfillTopic, require_sound
 from headrace_runtime.errors import InvalidInput
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from headrace_data.spec import load_pipeline
 from headrace_data.tasks import task_of
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.classes import GateResult
+from headrace_model_registry.core.facts.classes import GateResult
 
 WORSE = {"accuracy": 0.24, "baseline_accuracy/yes": 0.3}
 IMBALANCED = {"accuracy": 0.9, "baseline_accuracy/ok": 0.95, "accuracy/ok": 0.9, "accuracy/fraud": 0.85}

@@ -6,9 +6,9 @@ import pytest
 from headrace_data.spec import load_pipeline
 from headrace_data.tasks import TASKS
 from headrace_model_registry.core import facts, specs
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.choice import on_frontier, ordered
-from headrace_model_registry.core.classes import GateResult
+from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.classes import GateResult
 from headrace_model_registry.core.wishes import Rollback
 from headrace_model_registry.transport.converters import from_message, to_message
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 from headrace_model_registry.core import facts, queries
-from headrace_model_registry.core.backfill import Artifact
-from headrace_model_registry.core.classes import ServedVariant
+from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.classes import ServedVariant
 from headrace_model_registry.core.records import RunState
 from headrace_model_registry.core.roots import roots
 from headrace_model_registry.core.wishes import Recalibration, Rollback

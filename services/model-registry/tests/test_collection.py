@@ -25,8 +25,8 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
 from headrace_data.windows import Windows
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.collection import MARKS, Collector, ObjectFate
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.roots import DATASET, HISTORY, RUN, VERSION
 from headrace_model_registry.core.roots import SPEC as SPEC_KEEPS
 from headrace_model_registry.core.state import State
@@ -335,7 +335,7 @@ def test_a_registry_without_pipelines_collects_nothing(mill):
 KILLED = """
 import json, sys
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.state import State

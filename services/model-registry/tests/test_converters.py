@@ -13,9 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import dataset_pb2, model_pb2, pipeline_pb2, run_pb2
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_model_registry.core import (
-    backfill,
     catalogue,
-    classes,
     facts,
     fate,
     lineage,
@@ -24,7 +22,18 @@ from headrace_model_registry.core import (
     records,
     registry,
 )
-from headrace_model_registry.core.facts import Event, LogEntry
+from headrace_model_registry.core.facts import (
+    Event,
+    LogEntry,
+    backfill,
+    classes,
+    datasets,
+    models,
+    pipelines,
+    remarks,
+    runs,
+    trial,
+)
 from headrace_model_registry.transport.consumer import to_progress
 from headrace_model_registry.transport.converters import (
     _MESSAGES,
@@ -55,7 +64,22 @@ RESPONSES: dict[type, type[Message]] = {
 }
 MAPPED = [
     kind
-    for module in (backfill, facts, classes, progress, catalogue, records, queries, fate)
+    for module in (
+        facts,
+        backfill,
+        classes,
+        datasets,
+        models,
+        pipelines,
+        remarks,
+        runs,
+        trial,
+        progress,
+        catalogue,
+        records,
+        queries,
+        fate,
+    )
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind) and kind.__name__ in _MESSAGES
 ]

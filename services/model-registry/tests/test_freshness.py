@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.objections import Objection
-from headrace_model_registry.core.policy import AGAIN
 from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.records import RunState, VersionState
+from headrace_model_registry.core.training import AGAIN
 from headrace_model_registry.core.wishes import Rollback
 
 MANY = 50

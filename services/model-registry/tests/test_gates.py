@@ -5,10 +5,10 @@ import pytest
 from headrace_data.spec import load_pipeline
 from headrace_data.tasks import COMMON_GATES, EMBEDDING_GATE, MEMBERSHIP_GATE, TASKS, in_each_slice
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.choice import ordered
-from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import PipelineSpec, Variant
+from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.classes import GateResult
 from headrace_model_registry.core.gates import Limit, judge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

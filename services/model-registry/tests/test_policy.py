@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
+from headrace_model_registry.core.facts.classes import ClassVariants, GateResult, ServedVariant
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.policy import decide
 from headrace_model_registry.core.records import RunState, VersionState

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts, queries
-from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.records import RunState, VersionState
 from headrace_model_registry.core.roots import roots
 from headrace_model_registry.core.wishes import Recalibration, Rollback

@@ -7,10 +7,10 @@ from headrace_data.spec import load_pipeline
 from headrace_data.tasks import COMMON_GATES, TASKS
 from headrace_data.tasks.regression import RMSE
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.choice import ordered
 from headrace_model_registry.core.comparison import Comparison, compare
 from headrace_model_registry.core.facts import Evaluation, Variant
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.gates import Limit, judge
 
 LIMITS = [

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 from headrace_model_registry.core import facts, prediction_ids
-from headrace_model_registry.core.backfill import Backfilled
 from headrace_model_registry.core.facts import RunKind
+from headrace_model_registry.core.facts.backfill import Backfilled
 from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace, RecordRejection
 from headrace_model_registry.core.lineage import Lineage
 from headrace_model_registry.core.records import RunState, VersionState

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 from headrace_model_registry.core import facts, withheld
+from headrace_model_registry.core.facts.remarks import ClassRows, Leaks, Outliers
 from headrace_model_registry.core.queries import ProgressBoard, status
-from headrace_model_registry.core.remarks import ClassRows, Leaks, Outliers
 from headrace_model_registry.transport.converters import from_log_entry, to_log_entry
 
 FEW = ClassRows("2", "test", 3)

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from headrace_data.manifest import Ref
 
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.facts import DatasetFrozen, LogEntry
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.fate import HeldRow, RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.served import PredictionServed

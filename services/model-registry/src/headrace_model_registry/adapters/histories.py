@@ -11,7 +11,7 @@ from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import SEGMENT_CUT
 
-from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.facts.backfill import Artifact
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from typing import TypeAlias
 from headrace_data.tasks import Measure, task_of
 
 from headrace_model_registry.core.choice import on_frontier
-from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
@@ -39,6 +38,7 @@ from headrace_model_registry.core.facts import (
     TrainingSuperseded,
     VersionRetired,
 )
+from headrace_model_registry.core.facts.classes import GateResult
 from headrace_model_registry.core.records import (
     ClassMeasurement,
     Dataset,

@@ -7,8 +7,8 @@ from headrace_data.frontier import frontier
 from headrace_data.spec import REFERENCE_VARIANT, Bounds, Objective
 from headrace_data.tasks import LATENCY, P99, SIZE, Measure
 
-from headrace_model_registry.core.classes import ClassVariants, GateResult, ServedVariant
 from headrace_model_registry.core.facts import Variant
+from headrace_model_registry.core.facts.classes import ClassVariants, GateResult, ServedVariant
 
 CHEAPER = 0.9
 """A variant is cheaper that takes at most so much of another's time: less is what two measurements differ by."""

@@ -23,9 +23,9 @@ from headrace_data.manifest import Ref
 from headrace_runtime.errors import FailedPrecondition, NotFound, Unavailable
 
 from headrace_model_registry.core import retention
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.draft import Draft
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.roots import HISTORY, RUN, SPEC, Histories, Roots, roots
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Retirement

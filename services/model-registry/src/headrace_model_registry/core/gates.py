@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import Gate, Measure, at_worst
 
-from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import NotApplicable, Variant
+from headrace_model_registry.core.facts.classes import GateResult
 
 _ROUNDING = 1e-9
 """A measurement this little over its limit is at the limit: 0.97 - 0.96 is more than 0.01 in binary."""

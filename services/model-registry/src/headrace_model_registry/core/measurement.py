@@ -13,7 +13,6 @@ from headrace_data.spec import own_name
 
 from headrace_model_registry.core import choice, gates, specs
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.classes import ClassVariants
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
@@ -23,6 +22,7 @@ from headrace_model_registry.core.facts import (
     PipelineApplied,
     PipelineSpec,
 )
+from headrace_model_registry.core.facts.classes import ClassVariants
 from headrace_model_registry.core.records import ClassMeasurement, RunState, Version
 from headrace_model_registry.core.wishes import Input
 

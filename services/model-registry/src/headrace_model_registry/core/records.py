@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
-from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import (
     CompressionRequested,
     DatasetFrozen,
@@ -15,6 +14,7 @@ from headrace_model_registry.core.facts import (
     TrainingRequested,
     Variant,
 )
+from headrace_model_registry.core.facts.classes import GateResult
 
 
 class RunState(IntEnum):

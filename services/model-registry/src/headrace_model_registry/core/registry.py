@@ -8,7 +8,6 @@ from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
 from headrace_model_registry.core import ledger, origins, queries, specs, withheld
-from headrace_model_registry.core.backfill import Backfill, require_sound
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     CompressionRequested,
@@ -19,6 +18,7 @@ from headrace_model_registry.core.facts import (
     PipelineDeleted,
     PipelineSpec,
 )
+from headrace_model_registry.core.facts.backfill import Backfill, require_sound
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.records import Dataset, Release, Version

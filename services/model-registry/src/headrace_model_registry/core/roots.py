@@ -18,7 +18,6 @@ from typing import Final
 from headrace_data.spec import Kept
 
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     DatasetReference,
@@ -27,6 +26,7 @@ from headrace_model_registry.core.facts import (
     TrainingRequested,
     VersionReference,
 )
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.records import Release, RunRecord, RunState, Version, VersionState
 
 HISTORY, DATASET, VERSION, RUN, SPEC = "segments of pipelines", "datasets", "versions", "runs", "specs of pipelines"

@@ -22,7 +22,6 @@ from headrace_data.tasks import (
 )
 from headrace_runtime.record_topics import group_of, raw_topic
 
-from headrace_model_registry.core.classes import GateResult
 from headrace_model_registry.core.facts import (
     CachePolicy,
     DatasetFrozen,
@@ -31,6 +30,7 @@ from headrace_model_registry.core.facts import (
     Upstream,
     Variant,
 )
+from headrace_model_registry.core.facts.classes import GateResult
 from headrace_model_registry.core.gates import Limit, Sureness, judge
 
 _ID_DIGITS = 32

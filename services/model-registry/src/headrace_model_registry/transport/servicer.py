@@ -11,8 +11,8 @@ from typing import Any
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1 import registry_service_pb2_grpc
 
-from headrace_model_registry.core.backfill import Backfill
 from headrace_model_registry.core.collection import Collector
+from headrace_model_registry.core.facts.backfill import Backfill
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories

@@ -44,6 +44,7 @@ from prometheus_client import Counter
 from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.settings import Settings
+from headrace_preprocessing.transport.attempts import MOST_BEGUN, begin
 from headrace_preprocessing.transport.backfills import Backfills, nothing_of
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
@@ -67,11 +68,6 @@ UNFROZEN = "unfrozen"
 ROWS_MISSING = Counter(
     "headrace_freeze_rows_missing", "Clean rows that were counted and could not be frozen.", ["pipeline"]
 )
-
-BEGUN = "begun "
-"""Begins the note at the offset of a backfill that is under way: how often it was begun."""
-MOST_BEGUN = 5
-"""How often a backfill is begun that ends the process: a file may be none that any process survives."""
 
 AWAIT_S = 0.05
 """How often it is looked whether every spec was taken in that was applied."""
@@ -163,7 +159,7 @@ class Freezer(Background):
                 self._tell(watch)
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)
-                while not self.stopping.is_set() and (asked := watch.backfill):
+                while not self.stopping.is_set() and (asked := watch.order):
                     self._backfill(asked, watch, lease, producer)
                 is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic(), int(time.time() * 1_000))
                 # What was cleaned by a spec to come may have fields that this one does not know.
@@ -235,7 +231,7 @@ class Freezer(Background):
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name}
         links = links_to([record.headers])
         with tracer.start_as_current_span(names.SPAN_BACKFILL, attributes=attributes, links=links) as span:
-            if (begun := self._begin(asked, lease, producer)) < MOST_BEGUN:
+            if (begun := begin(asked, lease, producer)) < MOST_BEGUN:
                 taken = self._backfills.take_in(request, record.timestamp_ms / 1_000, self._history, beat)
             else:
                 taken = nothing_of(self._history, f"it was begun {begun} times, and each process ended meanwhile")
@@ -250,20 +246,8 @@ class Freezer(Background):
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *taken.letters])
                 transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.membership())
-        watch.backfilled()
+        watch.carried_out()
         self._history = taken.history
-
-    @staticmethod
-    def _begin(asked: Asked, lease: Lease, producer: TransactionalProducer) -> int:
-        """Note that a backfill is begun, and return how often it was before, by processes that did not end it."""
-        place, offset = asked.record.place, asked.record.offset
-        note = lease.consumer.notes([place])[place].removeprefix(BEGUN)
-        is_of_it = lease.consumer.committed([place])[place] == offset
-        before = int(note) if is_of_it and note.isdecimal() else 0
-        with producer.transaction() as transaction:
-            noted = {place: f"{BEGUN}{before + 1}"}
-            transaction.note_offsets({place: offset}, lease.consumer.membership(), noted)
-        return before
 
     def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""

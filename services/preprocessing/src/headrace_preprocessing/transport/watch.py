@@ -33,11 +33,20 @@ IDLE_POLL_TIMEOUT_S = 5.0
 PROGRESS_EVERY_S = 0.5
 
 
+ORDERS = ("backfill",)
+"""What a request may order beside a dataset of what waits: names of fields of DatasetRequested."""
+
+
 class Asked(NamedTuple):
     """A request that waits for its turn."""
 
     record: Record
     request: dataset_pb2.DatasetRequested
+
+    @property
+    def order(self) -> str:
+        """What it orders, one of `ORDERS`; empty where it asks for a dataset of what waits."""
+        return next((name for name in ORDERS if self.request.HasField(name)), "")
 
 
 class Watch:
@@ -63,7 +72,7 @@ class Watch:
         self._told_counts = (0, 0)
         self._wanted: dict[Place, int] = {}
         self._held: deque[Asked] = deque()
-        """A backfill, and what was asked for after it: requests are answered in their order."""
+        """An order, and what was asked for after it: requests are answered in their order."""
         self.gaps = _gaps(reader, starts)
         """What retention took before it was counted."""
         reader.start_at({**starts, **{gap.place: gap.end for gap in self.gaps}})
@@ -160,8 +169,8 @@ class Watch:
             self._take_turns()
 
     def _take_turns(self) -> None:
-        """Take in the requests for what waits, up to the next backfill."""
-        while self._held and not self._held[0].request.HasField("backfill"):
+        """Take in the requests for what waits, up to the next order."""
+        while self._held and not self._held[0].order:
             asked = self._held.popleft()
             self._asked.append(asked.record)
             self.filling.requests.append(asked.request.request_id)
@@ -169,12 +178,12 @@ class Watch:
             self._wanted = self._reader.ends(place for place in self.starts if place[0] != DATASET_REQUESTED.name)
 
     @property
-    def backfill(self) -> Asked | None:
-        """The backfill whose turn it is: all that was asked for before it is answered."""
+    def order(self) -> Asked | None:
+        """The order whose turn it is: all that was asked for before it is answered."""
         return self._held[0] if self._held and not self.filling.requests else None
 
-    def backfilled(self) -> None:
-        """Go on behind the backfill whose turn it was."""
+    def carried_out(self) -> None:
+        """Go on behind the order whose turn it was."""
         record = self._held.popleft().record
         self.starts[record.place] = record.offset + 1
         self._take_turns()

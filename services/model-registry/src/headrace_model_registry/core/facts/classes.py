@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headrace_model_registry.core.backfill import Artifact
+from headrace_model_registry.core.facts.backfill import Artifact
 
 
 @dataclass(frozen=True, slots=True)

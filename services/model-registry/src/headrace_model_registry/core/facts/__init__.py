@@ -1,0 +1,120 @@
+"""What the registry learns and what it decides: plain values, one class per message of the contracts.
+
+A class has the name and the fields of its protobuf message: one converter maps all (`transport/converters.py`). A field
+that may be unset is `X | None`. Digests are "sha256:" and 64 hexadecimal digits, names and ids are not empty.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from headrace_model_registry.core.facts.datasets import (
+    DatasetFailed,
+    DatasetFrozen,
+    DatasetReference,
+    DatasetRequested,
+    SourceRange,
+    SplitRows,
+)
+from headrace_model_registry.core.facts.models import (
+    CachePolicy,
+    Evaluation,
+    ModelCompressed,
+    ModelRefused,
+    ModelReleased,
+    ModelTrained,
+    ModelWithdrawn,
+    NotApplicable,
+    PrivacySpent,
+    Upstream,
+    Variant,
+    VersionRetired,
+)
+from headrace_model_registry.core.facts.pipelines import PipelineApplied, PipelineDeleted, PipelineSpec
+from headrace_model_registry.core.facts.runs import (
+    CompressionRequested,
+    RunFailed,
+    RunKind,
+    TrainingHeld,
+    TrainingRefused,
+    TrainingRequested,
+    TrainingSuperseded,
+    VersionReference,
+)
+
+__all__ = [
+    "CHAMPION",
+    "CachePolicy",
+    "CompressionRequested",
+    "DatasetFailed",
+    "DatasetFrozen",
+    "DatasetReference",
+    "DatasetRequested",
+    "Decision",
+    "Evaluation",
+    "Event",
+    "Fact",
+    "LogEntry",
+    "ModelCompressed",
+    "ModelRefused",
+    "ModelReleased",
+    "ModelTrained",
+    "ModelWithdrawn",
+    "NotApplicable",
+    "PipelineApplied",
+    "PipelineDeleted",
+    "PipelineSpec",
+    "PrivacySpent",
+    "RunFailed",
+    "RunKind",
+    "SourceRange",
+    "SplitRows",
+    "TrainingHeld",
+    "TrainingRefused",
+    "TrainingRequested",
+    "TrainingSuperseded",
+    "Upstream",
+    "Variant",
+    "VersionReference",
+    "VersionRetired",
+]
+
+CHAMPION = "champion"
+"""The alias that the policy moves: what inference serves."""
+
+Decision: TypeAlias = (
+    PipelineApplied
+    | TrainingRequested
+    | TrainingHeld
+    | TrainingRefused
+    | TrainingSuperseded
+    | CompressionRequested
+    | ModelReleased
+    | ModelRefused
+    | ModelWithdrawn
+    | VersionRetired
+)
+"""What the policy decides."""
+
+Fact: TypeAlias = (
+    PipelineApplied
+    | PipelineDeleted
+    | DatasetRequested
+    | DatasetFrozen
+    | DatasetFailed
+    | ModelTrained
+    | ModelCompressed
+    | RunFailed
+)
+"""What the registry learns: from other services, or from a caller of its write methods."""
+
+Event: TypeAlias = Fact | Decision
+"""What a line of the log holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of the registry's log: an event, and when the registry wrote it (UTC)."""
+
+    occur_time: datetime
+    event: Event

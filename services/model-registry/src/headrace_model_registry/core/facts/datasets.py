@@ -1,0 +1,78 @@
+"""Datasets: asked for, frozen or failed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headrace_model_registry.core.facts.backfill import Artifact, Backfill, Backfilled
+from headrace_model_registry.core.facts.remarks import ClassRows, Leaks, Outliers
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRequested:
+    """A dataset of everything clean is wanted now; with a backfill, one of the history that takes it in."""
+
+    pipeline: str
+    request_id: str
+    incarnation: int = 0
+    backfill: Backfill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRows:
+    """Rows by split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRange:
+    """A half-open range of offsets in one partition of the producers' topic."""
+
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFrozen:
+    """An immutable dataset. `request_id` is empty when no request led to it."""
+
+    pipeline: str
+    dataset_id: str
+    spec_digest: str
+    manifest: Artifact
+    rows: SplitRows
+    sources: tuple[SourceRange, ...] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    request_id: str = ""
+    incarnation: int = 0
+    repeated_keys: int = 0
+    late_rows: int = 0
+    segments: int = 0
+    segment_rows: int = 0
+    backfilled: Backfilled | None = None
+    masked: Mapping[str, int] = field(default_factory=dict)
+    rarest: ClassRows | None = None
+    leaks: Leaks | None = None
+    unread: Mapping[str, int] = field(default_factory=dict)
+    outliers: tuple[Outliers, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFailed:
+    """A freeze that came to nothing. `request_id` is empty when no request led to it."""
+
+    pipeline: str
+    reason: str
+    request_id: str = ""
+    incarnation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReference:
+    """A frozen dataset and where its manifest is."""
+
+    dataset_id: str
+    manifest: Artifact
