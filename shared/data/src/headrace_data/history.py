@@ -12,6 +12,7 @@ import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DatasetInvalid
+from headrace_data.held import Held
 from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, Source, is_none, parsed
 from headrace_data.parts import Blob, BlobStore
 from headrace_data.segments import Segment
@@ -44,6 +45,8 @@ class Entry(Document):
     """What the sketch was made under, as `preparation_of` has it."""
     source: Source | None = pydantic.Field(default=None, exclude_if=is_none)
     """What a backfill took its rows from; None of a cut."""
+    held: Held | None = pydantic.Field(default=None, exclude_if=is_none)
+    """Why no dataset has its rows; None where they count."""
 
 
 class History(Document):
@@ -55,6 +58,17 @@ class History(Document):
     """The segments."""
     prepared: str = ""
     """What the newest dataset was prepared under, as `dataset_of` has it; empty when there is none."""
+
+    @property
+    def counting(self) -> History:
+        """The history without the segments that are held or were dropped."""
+        counting = tuple(entry for entry in self.entries if entry.held is None)
+        return self if len(counting) == len(self.entries) else self.model_copy(update={"entries": counting})
+
+    @property
+    def held(self) -> tuple[Entry, ...]:
+        """The segments that wait for a decision."""
+        return tuple(entry for entry in self.entries if entry.held is not None and not entry.held.dropped)
 
     @property
     def watermark(self) -> int | None:
@@ -96,6 +110,12 @@ class History(Document):
     def sources(self) -> tuple[Source, ...]:
         """What backfills took rows from."""
         return tuple(entry.source for entry in self.entries if entry.source is not None)
+
+    def with_held(self, segment_id: str, held: Held | None) -> History:
+        """Return the history with another decision about one segment, of several alike about all."""
+        update = {"held": held}
+        entries = [each.model_copy(update=update) if each.segment_id == segment_id else each for each in self.entries]
+        return self.model_copy(update={"entries": tuple(entries)})
 
     def renewed(self, entries: Sequence[Entry]) -> History:
         """Return the history with these entries in place of those of the same manifests."""

@@ -1,8 +1,9 @@
 """Rebuild: segments that are made again of what the log still has, by the rules of now, in their places of the history.
 
 A segment is made again as a whole, from the producers' ranges that it was cut from. One that the log has not all of any
-more stays as it is. Duplicates are looked for where the pipeline looks for them, in each partition or in the stream,
-among the keys of the segments before: what was left out as a duplicate stands in no segment.
+more stays as it is, and so does one that is held or was dropped. Duplicates are looked for where the pipeline looks for
+them, in each partition or in the stream, among the keys of the segments before: what was left out as a duplicate stands
+in no segment.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Rebuild:
             if entry.source is not None or not _within(entry, since_us, until_us):
                 continue
             manifest = self._manifest(entry)
-            if reason := _why_not(manifest, log):
+            if reason := _decided(entry) or _why_not(manifest, log):
                 self._stay += 1
                 self.faults = [*self.faults, f"segment {entry.segment_id} stays as it is: {reason}"][:MOST_FAULTS]
                 continue
@@ -189,6 +190,13 @@ def _within(entry: Entry, since_us: int | None, until_us: int | None) -> bool:
     if entry.first_time is None or entry.last_time is None:
         return since_us is None
     return (since_us is None or entry.last_time >= since_us) and (until_us is None or entry.first_time < until_us)
+
+
+def _decided(entry: Entry) -> str:
+    """Return that a segment is held or was dropped, empty when it counts."""
+    if entry.held is None:
+        return ""
+    return "it was dropped" if entry.held.dropped else "it is held: accept it first, or drop it"
 
 
 def _why_not(manifest: SegmentManifest, log: Log) -> str:

@@ -19,17 +19,29 @@ _MARGIN: Final = 2
 
 def retained(history: History, pipeline: Pipeline) -> History:
     """Return the history of the segments that the pipeline's window may still need, or that it retains."""
-    retain, entries = pipeline.retain, history.entries
+    retain, counting = pipeline.retain, history.counting
     if retain is None or pipeline.prepare.window == "all":
         return history
     clock = pipeline.stream.time or ""
-    needed = set(_within_reach(history, pipeline, clock))
+    needed = set(_within_reach(counting, pipeline, clock))
     if retain.age is not None:
-        needed |= _since(history, retain.age, clock)
+        needed |= _since(counting, retain.age, clock)
     # By what a backfill took, its repeat is known.
-    needed |= {place for place, entry in enumerate(entries) if entry.source is not None}
-    kept = tuple(entry for place, entry in enumerate(entries) if place in needed)
-    return history.model_copy(update={"entries": kept})
+    needed |= {place for place, entry in enumerate(counting.entries) if entry.source is not None}
+    return _with_held(history, {counting.entries[place].manifest.digest for place in needed})
+
+
+def _with_held(history: History, needed: Collection[str]) -> History:
+    """Return the history of what is needed, by the digests of manifests, and of what waits for a decision.
+
+    What was dropped stays for as long as something older does: until then its rows are told of.
+    """
+    kept: list[Entry] = []
+    for entry in history.entries:
+        waits = entry.held is not None and not entry.held.dropped
+        if entry.manifest.digest in needed or waits or (kept and entry.held is not None):
+            kept.append(entry)
+    return history.model_copy(update={"entries": tuple(kept)})
 
 
 def _within_reach(history: History, pipeline: Pipeline, clock: str) -> Collection[int]:

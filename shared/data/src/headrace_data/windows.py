@@ -79,12 +79,12 @@ class Windows:
     def dataset(self, history: History) -> tuple[Manifest, History]:
         """Return the dataset of the pipeline's window over these segments, and the history with what was renewed.
 
-        Raises DatasetUnusable when the window has no rows, a split has none, or they cannot be learned from, and
-        DatasetInvalid when segments are not what the history says.
+        Segments that are held are passed over. Raises DatasetUnusable when the window has no rows, a split has none, or
+        they cannot be learned from, and DatasetInvalid when segments are not what the history says.
         """
         self.renewed.clear()
         self.recall.begin()
-        taken, whole = self._merged(history)
+        taken, whole = self._merged(history.counting)
         leaving = LeavingOut(self.pipeline, self._reading(), self.store, self.keep_alive)
         taken, left_out = leaving.without(taken, whole)
         whole = self._anew(taken) if left_out else whole

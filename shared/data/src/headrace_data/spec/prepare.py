@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, get_args
 import pydantic
 
 from headrace_data.spec.cleaning import Missing, Outliers, Policy
+from headrace_data.spec.hold import Hold
 from headrace_data.spec.scalars import Duration, FieldName, Fraction, PositiveInt
 from headrace_data.spec.section import Section
 from headrace_data.spec.texts import NearDuplicates, Personal
@@ -212,4 +213,10 @@ class Prepare(Section):
         exclude_if=lambda value: value is None,  # as above
         description="Rows that each class must have in each split of a dataset, or nothing is trained on it: with few "
         "rows of a class no measure tells anything of it. Left out: any number will do.",
+    )
+    hold: Hold | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as above
+        description="When what a cut brings is held back instead of trained on: the producer broke something, such as "
+        "a unit or a field that is always null. {} takes the bounds below. Left out: nothing is.",
     )

@@ -18,6 +18,7 @@ _BESIDE_OTHERS: Final = (
     ("prepare", "clean", "nearDuplicates"),
     ("prepare", "leak"),
     ("prepare", "minClassRows"),
+    ("prepare", "hold"),
 )
 """Rules by which a row decides whether others are learned from; one that only reports does not."""
 _UNFIT: Final = {
