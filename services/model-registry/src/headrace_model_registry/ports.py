@@ -7,6 +7,7 @@ from headrace_data.manifest import Ref
 
 from headrace_model_registry.core.facts import DatasetFrozen, LogEntry
 from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.hold import HeldSegment
 from headrace_model_registry.core.fate import HeldRow, RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.served import PredictionServed
@@ -86,6 +87,9 @@ class Datasets(Protocol):
 
         The topic must be the dataset's, or a backfill's of it.
         """
+
+    def row_of_segment(self, segment: HeldSegment, place: RecordPlace) -> HeldRow | None:
+        """Return the row of a suspected segment that a record of the pipeline's topic became, None when it has none."""
 
 
 class StoredFile(Protocol):

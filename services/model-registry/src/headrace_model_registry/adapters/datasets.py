@@ -4,13 +4,14 @@ import pyarrow.compute as pc
 from headrace_data.batches import OFFSET, TIME
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DataError
-from headrace_data.manifest import Manifest, Part, Source
+from headrace_data.manifest import Manifest, Part, SegmentManifest, Source
 from headrace_data.parts import Blob, read_columns
 from headrace_data.slices import left_out_by
 from headrace_runtime.errors import Corrupt, NotFound
 from headrace_runtime.object_store import ObjectStore
 
 from headrace_model_registry.core.facts import DatasetFrozen
+from headrace_model_registry.core.facts.hold import HeldSegment
 from headrace_model_registry.core.fate import HeldRow, RecordPlace
 
 
@@ -41,6 +42,25 @@ class StoredDatasets:
             return None
         except DataError as error:
             raise Corrupt(f"dataset {frozen.dataset_id}: {error}") from error
+
+    def row_of_segment(self, segment: HeldSegment, place: RecordPlace) -> HeldRow | None:
+        """Return the row of a suspected segment that a record became, None when it has none.
+
+        One that was collected holds nothing. Raises Corrupt when manifest or parts are not what they should be.
+        """
+        try:
+            manifest = SegmentManifest.from_json(self._store.get(segment.manifest))
+            for part in manifest.parts if manifest.provenance.topic == place.topic else ():
+                if part.partition == place.partition and _reaches_over(part, place.offset):
+                    rows = read_columns(part, [OFFSET, TIME], self._parts)
+                    row = pc.index(rows.column(OFFSET), place.offset).as_py()
+                    if row >= 0:
+                        return HeldRow("", rows.column(TIME)[row].as_py())
+        except NotFound:
+            return None
+        except DataError as error:
+            raise Corrupt(f"segment {segment.segment_id}: {error}") from error
+        return None
 
     def _left_out(self, held: Manifest, place: RecordPlace) -> HeldRow | None:
         """Return the row of a record that training leaves out, None when it is none."""

@@ -39,9 +39,11 @@ from headrace_model_registry.core.facts import (
     VersionRetired,
 )
 from headrace_model_registry.core.facts.classes import GateResult
+from headrace_model_registry.core.facts.hold import HeldSegment, HoldState
 from headrace_model_registry.core.records import (
     ClassMeasurement,
     Dataset,
+    Held,
     Release,
     RunRecord,
     RunState,
@@ -80,6 +82,8 @@ class Catalogue:
     """The highest epoch given, by model and alias."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
+    held: dict[Key, Held] = field(default_factory=dict)
+    """The segments that are held or were dropped, by pipeline and segment id, in the order of their cuts."""
 
     def copy(self) -> "Catalogue":
         """Return a catalogue that can be folded on without changing this one."""
@@ -167,9 +171,9 @@ class Catalogue:
             moved = getattr(self, name).pop(event.pipeline, None)
             if moved is not None:
                 getattr(gone, name)[event.pipeline] = moved
-        for name in ("specs", "datasets", "versions"):
-            held = getattr(self, name)
-            getattr(gone, name).update((key, held.pop(key)) for key in list(held) if key[0] == event.pipeline)
+        for name in ("specs", "datasets", "versions", "held"):
+            known = getattr(self, name)
+            getattr(gone, name).update((key, known.pop(key)) for key in list(known) if key[0] == event.pipeline)
         for run in list(self._latest_runs(event.pipeline))[::-1]:
             gone.runs[run.request.run_id] = self.runs.pop(run.request.run_id)
             if run.state in (RunState.RUNNING, RunState.WAITING):
@@ -194,11 +198,15 @@ class Catalogue:
         self.datasets[key] = Dataset(event, time)
         self.failures.pop(event.pipeline, None)
         self._end_request(event.request_id)
+        self._hold(event.pipeline, event.held, time)
 
     @_fold.register
-    def _(self, event: DatasetFailed, _time: datetime) -> None:
+    def _(self, event: DatasetFailed, time: datetime) -> None:
         self.failures[event.pipeline] = event
+        if event.held is not None and event.held.state is HoldState.DROPPED:
+            del self.failures[event.pipeline]  # that was asked for
         self._end_request(event.request_id)
+        self._hold(event.pipeline, event.held, time, event.reason)
 
     @_fold.register
     def _(self, event: TrainingRequested, time: datetime) -> None:
@@ -297,6 +305,19 @@ class Catalogue:
         version = self.versions.get(key)
         if version is not None and version.state is VersionState.RELEASED and key not in served:
             self.versions[key] = replace(version, state=VersionState.REPLACED)
+
+    def _hold(self, pipeline: str, segment: HeldSegment | None, time: datetime, reason: str = "") -> None:
+        """Remember where a suspected segment stands; one that counts is like any other."""
+        if segment is None:
+            return
+        key = (pipeline, segment.segment_id)
+        known = self.held.get(key)
+        if segment.state is HoldState.ACCEPTED:
+            self.held.pop(key, None)
+        elif known is None:
+            self.held[key] = Held(pipeline, segment, time, reason)
+        else:
+            self.held[key] = replace(known, segment=segment)
 
     def _end_request(self, request_id: str) -> None:
         if request_id:

@@ -7,6 +7,7 @@ from datetime import datetime
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import SourceRange
+from headrace_model_registry.core.facts.hold import HoldState
 from headrace_model_registry.core.records import Dataset, Version
 
 
@@ -36,7 +37,7 @@ class RecordRejection:
 class HeldRow:
     """The row of a dataset that a record became: the split that it is in, and its event time where it has one.
 
-    `left_out` is the rule by which the dataset leaves it out of what is learned; empty when it does not.
+    Of a held segment the split is empty. `left_out` is the rule by which the dataset leaves it out of what is learned; empty when it does not.
     """
 
     split: str
@@ -66,6 +67,10 @@ class RecordFate:
     """The event time of its row; None where no dataset holds it, or the row has none."""
     left_out: str = ""
     """The rule by which the dataset leaves it out of what is learned; empty when it does not."""
+    held_segment: str = ""
+    """Id of the held or dropped segment that has its row; empty when none has."""
+    hold_state: HoldState = HoldState.UNSPECIFIED
+    """Where that segment stands."""
 
 
 def readers(catalogue: Catalogue, topic: str) -> list[str]:

@@ -8,7 +8,7 @@ from headrace_model_registry.core import recalibration, specs
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import PipelineApplied, RunKind
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
-from headrace_model_registry.core.records import Dataset, Release, RunRecord, RunState, Version
+from headrace_model_registry.core.records import Dataset, Held, Release, RunRecord, RunState, Version
 from headrace_model_registry.core.withheld import why_withheld
 
 MOST_TROUBLES = 500
@@ -44,6 +44,8 @@ class PipelineStatus:
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
+    held: tuple[Held, ...] = ()
+    """The segments that are held or were dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
         release=released[-1] if released else None,
         failure=failure.reason if failure else "",
         withheld=why_withheld(dataset.frozen, applied.spec) if dataset and own is None else "",
+        held=tuple(each for (name, _), each in catalogue.held.items() if name == pipeline),
     )
 
 

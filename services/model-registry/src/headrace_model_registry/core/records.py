@@ -15,6 +15,7 @@ from headrace_model_registry.core.facts import (
     Variant,
 )
 from headrace_model_registry.core.facts.classes import GateResult
+from headrace_model_registry.core.facts.hold import HeldSegment
 
 
 class RunState(IntEnum):
@@ -45,6 +46,16 @@ class Dataset:
 
     frozen: DatasetFrozen
     freeze_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A suspected segment of a pipeline, when the registry learned of it, and why it is held."""
+
+    pipeline: str
+    segment: HeldSegment
+    hold_time: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

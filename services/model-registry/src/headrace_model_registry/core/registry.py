@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import ledger, origins, queries, specs, withheld
+from headrace_model_registry.core import holding, ledger, origins, queries, specs, withheld
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     CompressionRequested,
@@ -19,9 +19,10 @@ from headrace_model_registry.core.facts import (
     PipelineSpec,
 )
 from headrace_model_registry.core.facts.backfill import Backfill, require_sound
+from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
-from headrace_model_registry.core.records import Dataset, Release, Version
+from headrace_model_registry.core.records import Dataset, Held, Release, Version
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Recalibration, Rollback
 from headrace_model_registry.ports import Topics, Writer
@@ -165,7 +166,15 @@ class Registry:
         applied = self._must_know(pipeline)
         if backfill is not None:
             require_sound(backfill, specs.parse(applied.spec))
-        request = DatasetRequested(pipeline, self._new_id(), applied.incarnation, backfill)
+        return self._request(DatasetRequested(pipeline, self._new_id(), applied.incarnation, backfill), until_s)
+
+    def settle_hold(self, pipeline: str, hold: Hold, until_s: float | None = None) -> str:
+        """Ask for a held segment to be accepted or dropped, and return the request's id. Raises as `require_held`."""
+        applied = self._must_know(pipeline)
+        holding.require_held(self._state.catalogue, pipeline, hold)
+        return self._request(DatasetRequested(pipeline, self._new_id(), applied.incarnation, hold=hold), until_s)
+
+    def _request(self, request: DatasetRequested, until_s: float | None) -> str:
         self._writer.write(request, until_s)
         return request.request_id
 
@@ -214,6 +223,10 @@ class Registry:
         """Return the releases, oldest first; of all models when `model` is empty."""
         return queries.releases(self._state.as_of(as_of), model)
 
+    def list_held(self, pipeline: str) -> list[Held]:
+        """Return the segments that are held or were dropped, oldest first; of all pipelines for an empty name."""
+        return holding.listed(self._state.catalogue, pipeline)
+
     def list_lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet.
 
@@ -228,7 +241,7 @@ class Registry:
         """Return what services report to be wrong with pipelines now, by pipeline and part."""
         catalogue, now = self._state.catalogue, datetime.now(UTC)
         told = [*queries.troubles(catalogue, self._state.board, now), *ledger.troubles(catalogue, now)]
-        told += withheld.troubles(catalogue)
+        told += [*withheld.troubles(catalogue), *holding.troubles(catalogue)]
         return sorted(told, key=lambda trouble: (trouble.pipeline, trouble.part, trouble.instance, trouble.subject))
 
     def status(self, pipeline: str) -> PipelineStatus:

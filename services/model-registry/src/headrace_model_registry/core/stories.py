@@ -1,11 +1,12 @@
 """Where things come from and what became of them: the catalogue together with what Kafka and the store still hold."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from headrace_data.spec import own_name
 from headrace_runtime.errors import InvalidInput, NotFound
 
-from headrace_model_registry.core import fate, lineage, prediction_ids
+from headrace_model_registry.core import fate, holding, lineage, prediction_ids
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.fate import HeldRow, RecordFate, RecordPlace
 from headrace_model_registry.core.lineage import Lineage
@@ -95,7 +96,18 @@ class Stories:
         rejection = self._records.rejection_of(own_name(pipeline, applied.incarnation), place)
         held = list(self._held(home, fate.covering(home, pipeline, place), place))
         deleted = home is not self._state.catalogue
-        return fate.fate(home, pipeline, place, rejection, held, beginning=beginning, deleted=deleted)
+        found = fate.fate(home, pipeline, place, rejection, held, beginning=beginning, deleted=deleted)
+        return found if held else self._suspected(home, found, place)
+
+    def _suspected(self, home: Catalogue, found: RecordFate, place: RecordPlace) -> RecordFate:
+        """Return a record's fate with the held or dropped segment that has its row, if one has."""
+        for segment in holding.covering(home, found.pipeline, place):
+            # Its range was cut, so the record waits no more, also where it was rejected.
+            found = replace(found, waiting=False, deleted_unread=False)
+            if row := self._datasets.row_of_segment(segment, place):
+                held, state = segment.segment_id, segment.state
+                return replace(found, event_time=row.time, held_segment=held, hold_state=state)
+        return found
 
     def _held(
         self, home: Catalogue, newest_first: list[Dataset], place: RecordPlace

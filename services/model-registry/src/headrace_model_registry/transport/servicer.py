@@ -13,6 +13,7 @@ from headrace.registry.v1 import registry_service_pb2_grpc
 
 from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.facts.backfill import Backfill
+from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories
@@ -51,7 +52,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def FreezeDataset(self, request: pb.FreezeDatasetRequest, context: Any) -> pb.FreezeDatasetResponse:
         """Ask for a dataset now."""
-        backfill = from_request(Backfill, request, "backfill")
+        backfill, hold = from_request(Backfill, request, "backfill"), from_request(Hold, request, "hold")
+        if hold is not None:
+            request_id = await asyncio.to_thread(self._registry.settle_hold, request.pipeline, hold, _until_s(context))
+            return pb.FreezeDatasetResponse(request_id=request_id)
         request_id = await asyncio.to_thread(
             self._registry.freeze_dataset, request.pipeline, _until_s(context), backfill
         )
@@ -102,6 +106,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """Tell what became of one record of a producers' topic."""
         place = RecordPlace(request.topic, request.partition, request.offset)
         return listing(pb.GetRecordFateResponse(), await asyncio.to_thread(self._stories.fates, place))
+
+    async def ListHeldSegments(self, request: pb.ListHeldSegmentsRequest, context: Any) -> pb.ListHeldSegmentsResponse:
+        """List the segments that are suspected."""
+        return listing(pb.ListHeldSegmentsResponse(), self._registry.list_held(request.pipeline))
 
     async def ListLags(self, request: pb.ListLagsRequest, context: Any) -> pb.ListLagsResponse:
         """List how far each consumer group is behind."""

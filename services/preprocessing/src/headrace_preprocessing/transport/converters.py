@@ -6,7 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,7 @@ from headrace_runtime.topics import PUSH_ACCEPTED
 from headrace_preprocessing.core.filling import Filling
 
 SOURCE = "preprocessing"
+_FactT = TypeVar("_FactT", bound=Message)
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +232,8 @@ class Seen(NamedTuple):
     """Segments that the pipeline has."""
     segment_rows: int = 0
     """Rows of these."""
+    held_rows: int = 0
+    """Rows of those that are held or were dropped."""
     remarks: Remarks = NO_REMARKS
     """What there is to say of the dataset."""
 
@@ -265,15 +268,21 @@ def frozen_message(
         late_rows=seen.late_rows,
         segments=seen.segments,
         segment_rows=seen.segment_rows,
+        held_rows=seen.held_rows,
         masked=manifest.provenance.masked,
         unread=manifest.provenance.unread,
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
     )
+    return telling(frozen, told)
+
+
+def telling(fact: _FactT, told: Mapping[str, Message]) -> _FactT:
+    """Set message fields of a fact, by name, and return it."""
     for name, message in told.items():
-        getattr(frozen, name).CopyFrom(message)
-    return frozen
+        getattr(fact, name).CopyFrom(message)
+    return fact
 
 
 def _leaks(leaks: Leaks, manifest: Manifest, pipeline: Pipeline) -> dataset_pb2.Leaks:

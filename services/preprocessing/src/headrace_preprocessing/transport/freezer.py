@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
@@ -27,7 +26,7 @@ from headrace_data.retention import retained
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
-from headrace_data.windows import NO_REMARKS, Remarks, Windows
+from headrace_data.windows import Windows
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
@@ -55,10 +54,12 @@ from headrace_preprocessing.transport.converters import (
     Seen,
     frozen_message,
     provenance,
+    telling,
 )
 from headrace_preprocessing.transport.cut_rows import cut_rows
+from headrace_preprocessing.transport.holds import Holds, show_held
 from headrace_preprocessing.transport.lease import Lease
-from headrace_preprocessing.transport.orders import ORDERS, Order, nothing_of
+from headrace_preprocessing.transport.orders import ORDERS, Order, TakenIn, nothing_of
 from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import Asked, Watch
 
@@ -74,18 +75,6 @@ ROWS_MISSING = Counter(
 AWAIT_S = 0.05
 """How often it is looked whether every spec was taken in that was applied."""
 NOTHING_NEW = "no clean record since the last dataset"
-
-
-class Completed(NamedTuple):
-    """What a cut comes to."""
-
-    history: History
-    """The history with the new segment."""
-    manifest: Manifest | None
-    """The dataset of the window; None when there is none."""
-    reason: str = ""
-    """Why there is none; empty otherwise."""
-    remarks: Remarks = NO_REMARKS
 
 
 class Freezer(Background):
@@ -117,6 +106,7 @@ class Freezer(Background):
         self._histories = outside.histories
         self._takers = takers(pipeline, self._store, outside, lambda: origin().cluster_id, settings.registry_access)
         self._blobs = Blobs(self._store)
+        self._holds = Holds(pipeline, self._blobs)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
 
@@ -137,6 +127,8 @@ class Freezer(Background):
                 except (Fenced, MembershipLost) as error:
                     # Nothing was written. Whoever holds the lease now begins where the last dataset ended.
                     logger.warning("%s: the lease has moved: %s", self.name, error)
+                finally:
+                    show_held(self._pipeline.name, None)
 
     def _freeze_while(self, lease: Lease) -> None:
         logger.info("%s: this instance freezes", self.name)
@@ -155,6 +147,7 @@ class Freezer(Background):
             self._prepare_again(lease, producer)
             while lease.held() and not self.stopping.is_set():
                 self.on_round()
+                show_held(self._pipeline.name, self._history)
                 watch.look(self.stopping.is_set)
                 self._tell(watch)
                 if watch.left_out:
@@ -242,7 +235,7 @@ class Freezer(Background):
             facts: list[Message] = [self._histories.keep(taken.history)] if taken.history != self._history else []
             if taken.manifest is None:
                 logger.warning("%s: %s", self.name, taken.reason)
-                facts.append(self._failure(taken.reason, request.request_id))
+                facts.append(self._failure(taken.reason, request.request_id, taken.told))
             else:
                 seen = Seen(remarks=taken.remarks)
                 facts.append(self._frozen(taken.manifest, taken.history, request.request_id, seen, taken.told))
@@ -275,7 +268,7 @@ class Freezer(Background):
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
                     logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
-                    facts.append(self._failure(cut.reason, request))
+                    facts.append(self._failure(cut.reason, request, cut.told))
                 else:
                     span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
                     facts.append(self._frozen(cut.manifest, cut.history, request, seen))
@@ -299,16 +292,20 @@ class Freezer(Background):
         """Keep a manifest, and return what announces it."""
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
-        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
+        held_rows = history.rows - history.counting.rows
+        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows, held_rows=held_rows)
         return frozen_message(manifest, stored, self._pipeline, request, seen, told)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
         return [self._failure(reason, request) for request in requests]
 
-    def _failure(self, reason: str, request: str = "") -> dataset_pb2.DatasetFailed:
-        return dataset_pb2.DatasetFailed(
+    def _failure(
+        self, reason: str, request: str = "", told: Mapping[str, Message] = NOTHING_TOLD
+    ) -> dataset_pb2.DatasetFailed:
+        failed = dataset_pb2.DatasetFailed(
             pipeline=self._pipeline.name, reason=reason, request_id=request, incarnation=self._pipeline.incarnation
         )
+        return telling(failed, told)
 
     def _write(
         self,
@@ -317,7 +314,7 @@ class Freezer(Background):
         lease: Lease,
         letters: list[Outgoing],
         counts: Sequence[Repeats | Lateness],
-    ) -> Completed:
+    ) -> TakenIn:
         """Write what waits as a segment, and return the dataset that it completes, and the history with it.
 
         Its rows go to `counts`; rows that no dataset can have become `letters`.
@@ -351,13 +348,16 @@ class Freezer(Background):
         source = provenance(watch.filling, self._pipeline, origin, clean, left_out, masked)
         return self._completed(writer.finish(source, lease.keep), lease)
 
-    def _completed(self, segment: Segment, lease: Lease) -> Completed:
+    def _completed(self, segment: Segment, lease: Lease) -> TakenIn:
         """Keep a segment, and return the dataset of the window that it completes.
 
         Where a dataset has its rows alone, they wait for more until there can be one; elsewhere they are part of the
         history whatever is wrong with the window. Raises DatasetUnusable in the first case.
         """
-        entry = keep(segment, self._pipeline, self._blobs)
+        held = self._holds.suspected(segment, self._history)
+        entry = keep(segment, self._pipeline, self._blobs).model_copy(update={"held": held})
+        if held is not None:
+            return self._holds.hold(entry, segment.manifest, self._history)
         fresh = {entry.segment_id: segment.sketch}
         windows = Windows(self._pipeline, self._blobs, lease.keep, fresh, self._recall)
         history = self._history.and_cut(entry)
@@ -367,8 +367,8 @@ class Freezer(Background):
             if self._pipeline.prepare.window == "new":
                 raise
             history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
-            return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
-        return Completed(retained(history, self._pipeline), manifest, remarks=windows.remarks)
+            return TakenIn(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
+        return TakenIn(retained(history, self._pipeline), manifest, remarks=windows.remarks)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

@@ -19,7 +19,7 @@ from headrace_data.windows import NO_REMARKS, Remarks
 from headrace_runtime.records import Outgoing
 from headrace_runtime.telemetry import names
 
-Order = Literal["backfill"]
+Order = Literal["backfill", "hold"]
 """Names of fields of DatasetRequested."""
 
 
@@ -35,11 +35,12 @@ class Kind:
 
 ORDERS: Final[Mapping[Order, Kind]] = {
     "backfill": Kind(names.SPAN_BACKFILL, "backfill"),
+    "hold": Kind(names.SPAN_HOLD, "decision"),
 }
 
 
 class TakenIn(NamedTuple):
-    """What an order comes to."""
+    """What an order comes to, or a cut."""
 
     history: History
     """The history as it is then."""
@@ -50,7 +51,7 @@ class TakenIn(NamedTuple):
     rows: int = 0
     """Rows that it is about, for its span."""
     told: Mapping[str, Message] = {}
-    """What the dataset is announced with beside what all are: fields of DatasetFrozen."""
+    """What the fact tells beside what all do: fields of DatasetFrozen, or of DatasetFailed where there is none."""
     letters: Sequence[Outgoing] = ()
     """Messages to send with the answer."""
     remarks: Remarks = NO_REMARKS

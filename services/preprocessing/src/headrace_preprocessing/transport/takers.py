@@ -10,6 +10,8 @@ from headrace_runtime.schema_registry import RegistryAccess
 
 from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.transport.backfills import Backfills
+from headrace_preprocessing.transport.blobs import Blobs
+from headrace_preprocessing.transport.holds import Holds
 from headrace_preprocessing.transport.orders import Order, Taker
 
 
@@ -23,4 +25,5 @@ def takers(
     """Return who carries out the orders of one pipeline."""
     return {
         "backfill": Backfills(pipeline, store, outside.topics, cluster_id, outside.keys, registries).take_in,
+        "hold": Holds(pipeline, Blobs(store)).settle,
     }

@@ -13,7 +13,6 @@ from headrace_model_registry.core.facts.datasets import (
     DatasetFrozen,
     DatasetReference,
     DatasetRequested,
-    SourceRange,
     SplitRows,
 )
 from headrace_model_registry.core.facts.models import (
@@ -31,6 +30,7 @@ from headrace_model_registry.core.facts.models import (
     VersionRetired,
 )
 from headrace_model_registry.core.facts.pipelines import PipelineApplied, PipelineDeleted, PipelineSpec
+from headrace_model_registry.core.facts.ranges import SourceRange
 from headrace_model_registry.core.facts.runs import (
     CompressionRequested,
     RunFailed,

@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace_model_registry.core.facts.backfill import Artifact, Backfill, Backfilled
+from headrace_model_registry.core.facts.hold import HeldSegment, Hold
+from headrace_model_registry.core.facts.ranges import SourceRange
 from headrace_model_registry.core.facts.remarks import ClassRows, Leaks, Outliers
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequested:
-    """A dataset of everything clean is wanted now; with a backfill, one of the history that takes it in."""
+    """A dataset of everything clean is wanted now; with an order, one of the history that it is carried out in."""
 
     pipeline: str
     request_id: str
     incarnation: int = 0
     backfill: Backfill | None = None
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +27,6 @@ class SplitRows:
     train: int
     validation: int
     test: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRange:
-    """A half-open range of offsets in one partition of the producers' topic."""
-
-    partition: int
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +52,8 @@ class DatasetFrozen:
     leaks: Leaks | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
     outliers: tuple[Outliers, ...] = ()
+    held: HeldSegment | None = None
+    held_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +64,7 @@ class DatasetFailed:
     reason: str
     request_id: str = ""
     incarnation: int = 0
+    held: HeldSegment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from headrace.events.v1 import artifact_pb2 as _artifact_pb2
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
+from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
 import sys
@@ -31,6 +32,7 @@ class DatasetRequested(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     BACKFILL_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     request_id: _builtins.str
@@ -43,6 +45,10 @@ class DatasetRequested(_message.Message):
         Unset to freeze that.
         """
 
+    @_builtins.property
+    def hold(self) -> _hold_pb2.Hold:
+        """What becomes of a held segment; what waits in the clean topic goes on waiting. Unset but where that is ordered."""
+
     def __init__(
         self,
         *,
@@ -50,10 +56,11 @@ class DatasetRequested(_message.Message):
         request_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         backfill: _backfill_pb2.Backfill | None = ...,
+        hold: _hold_pb2.Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "hold", b"hold", "incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,6 +339,8 @@ class DatasetFrozen(_message.Message):
     LEAKS_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
     OUTLIERS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    HELD_ROWS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -352,6 +361,8 @@ class DatasetFrozen(_message.Message):
     """How many segments the pipeline has by now, whichever of them the dataset takes; zero where nobody counted."""
     segment_rows: _builtins.int
     """How many rows these hold."""
+    held_rows: _builtins.int
+    """Rows of the pipeline's segments that count for no dataset: they are held, or were dropped."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The manifest: canonical JSON with splits, parts, fitted transforms and provenance."""
@@ -396,6 +407,10 @@ class DatasetFrozen(_message.Message):
     def outliers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outliers]:
         """Beyond which values rows were left out of training, by field; empty where the pipeline does not look."""
 
+    @_builtins.property
+    def held(self) -> _hold_pb2.HeldSegment:
+        """The held segment that counts since it was accepted, for which the dataset was frozen; unset for all others."""
+
     def __init__(
         self,
         *,
@@ -418,10 +433,12 @@ class DatasetFrozen(_message.Message):
         leaks: Global___Leaks | None = ...,
         unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         outliers: _abc.Iterable[Global___Outliers] | None = ...,
+        held: _hold_pb2.HeldSegment | None = ...,
+        held_rows: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "held", b"held", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "held", b"held", "held_rows", b"held_rows", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,6 +454,7 @@ class DatasetFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     reason: _builtins.str
@@ -445,6 +463,10 @@ class DatasetFailed(_message.Message):
     """Id of the request that asked for it; empty when none did."""
     incarnation: _builtins.int
     """Which pipeline of that name: as in PipelineApplied."""
+    @_builtins.property
+    def held(self) -> _hold_pb2.HeldSegment:
+        """The segment that was cut and is held, or what became of one that was; unset where nothing is suspected."""
+
     def __init__(
         self,
         *,
@@ -452,10 +474,11 @@ class DatasetFailed(_message.Message):
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        held: _hold_pb2.HeldSegment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "incarnation", b"incarnation", "pipeline", b"pipeline", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

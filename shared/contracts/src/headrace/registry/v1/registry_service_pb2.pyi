@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
+from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
 from headrace.events.v1 import prediction_pb2 as _prediction_pb2
@@ -335,21 +336,27 @@ class FreezeDatasetRequest(_message.Message):
 
     PIPELINE_FIELD_NUMBER: _builtins.int
     BACKFILL_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     @_builtins.property
     def backfill(self) -> _backfill_pb2.Backfill:
         """What to bring into the pipeline's history, for a dataset of what there is then. Unset to freeze what is new."""
 
+    @_builtins.property
+    def hold(self) -> _hold_pb2.Hold:
+        """What becomes of a held segment. Unset but where that is ordered."""
+
     def __init__(
         self,
         *,
         pipeline: _builtins.str = ...,
         backfill: _backfill_pb2.Backfill | None = ...,
+        hold: _hold_pb2.Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "pipeline", b"pipeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "hold", b"hold", "pipeline", b"pipeline"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1093,6 +1100,8 @@ class RecordFate(_message.Message):
     DELETED_UNREAD_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    HELD_SEGMENT_FIELD_NUMBER: _builtins.int
+    HOLD_STATE_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -1110,6 +1119,10 @@ class RecordFate(_message.Message):
     test), nearDuplicates (an earlier one of training) or outliers (a value lies far from most others of its field);
     empty when it does not.
     """
+    held_segment: _builtins.str
+    """Id of the held or dropped segment that has its row; empty when none has."""
+    hold_state: _hold_pb2.HoldState.ValueType
+    """Where that segment stands; unspecified when there is none."""
     @_builtins.property
     def rejection(self) -> Global___RecordRejection:
         """Why it was rejected, and by which stage; unset unless it was."""
@@ -1135,10 +1148,12 @@ class RecordFate(_message.Message):
         deleted_unread: _builtins.bool = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
         left_out: _builtins.str = ...,
+        held_segment: _builtins.str = ...,
+        hold_state: _hold_pb2.HoldState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "event_time", b"event_time", "left_out", b"left_out", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "deleted", b"deleted", "deleted_unread", b"deleted_unread", "event_time", b"event_time", "held_segment", b"held_segment", "hold_state", b"hold_state", "left_out", b"left_out", "pipeline", b"pipeline", "rejection", b"rejection", "split", b"split", "versions", b"versions", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1476,6 +1491,7 @@ class WatchPipelineResponse(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     TROUBLES_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
     withheld: _builtins.str
@@ -1504,6 +1520,10 @@ class WatchPipelineResponse(_message.Message):
     def troubles(self) -> _containers.RepeatedCompositeFieldContainer[_pipeline_pb2.PipelineTroubled]:
         """What services report to be wrong with the pipeline now."""
 
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Held]:
+        """The segments that are held or were dropped, oldest first."""
+
     def __init__(
         self,
         *,
@@ -1515,11 +1535,96 @@ class WatchPipelineResponse(_message.Message):
         failure: _builtins.str = ...,
         troubles: _abc.Iterable[_pipeline_pb2.PipelineTroubled] | None = ...,
         withheld: _builtins.str = ...,
+        held: _abc.Iterable[Global___Held] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "held", b"held", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchPipelineResponse: _TypeAlias = WatchPipelineResponse  # noqa: Y015
+
+@_typing.final
+class ListHeldSegmentsRequest(_message.Message):
+    """ListHeldSegmentsRequest selects held segments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of a pipeline; empty for all."""
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldSegmentsRequest: _TypeAlias = ListHeldSegmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListHeldSegmentsResponse(_message.Message):
+    """ListHeldSegmentsResponse lists held segments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Held]:
+        """Those that wait for a decision, and those that were dropped; oldest first."""
+
+    def __init__(
+        self,
+        *,
+        held: _abc.Iterable[Global___Held] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldSegmentsResponse: _TypeAlias = ListHeldSegmentsResponse  # noqa: Y015
+
+@_typing.final
+class Held(_message.Message):
+    """Held is a suspected segment of a pipeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    HOLD_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    reason: _builtins.str
+    """Why it is held, for a person. Never empty."""
+    @_builtins.property
+    def segment(self) -> _hold_pb2.HeldSegment:
+        """The segment, what is suspected of it and where it stands."""
+
+    @_builtins.property
+    def hold_time(self) -> _timestamp_pb2.Timestamp:
+        """When the registry learned of it."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        segment: _hold_pb2.HeldSegment | None = ...,
+        hold_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold_time", b"hold_time", "segment", b"segment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_time", b"hold_time", "pipeline", b"pipeline", "reason", b"reason", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Held: _TypeAlias = Held  # noqa: Y015

@@ -100,6 +100,11 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateResponse.FromString,
                 _registered_method=True)
+        self.ListHeldSegments = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListHeldSegments',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsResponse.FromString,
+                _registered_method=True)
         self.ListLags = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/ListLags',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListLagsRequest.SerializeToString,
@@ -219,6 +224,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHeldSegments(self, request, context):
+        """Lists the segments that are suspected: they wait for a decision, or were dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLags(self, request, context):
         """Lists how far each consumer group is behind.
         """
@@ -315,6 +327,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.GetRecordFate,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateResponse.SerializeToString,
+            ),
+            'ListHeldSegments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeldSegments,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsResponse.SerializeToString,
             ),
             'ListLags': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLags,
@@ -689,6 +706,33 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/GetRecordFate',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.GetRecordFateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeldSegments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListHeldSegments',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

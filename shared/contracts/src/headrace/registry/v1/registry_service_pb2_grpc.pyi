@@ -63,6 +63,8 @@ class RegistryServiceStub:
     """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
     GetRecordFate: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetRecordFateRequest, _registry_service_pb2.GetRecordFateResponse]
     """Tells what became of one record of a producers' topic."""
+    ListHeldSegments: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListHeldSegmentsRequest, _registry_service_pb2.ListHeldSegmentsResponse]
+    """Lists the segments that are suspected: they wait for a decision, or were dropped."""
     ListLags: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]
     """Lists how far each consumer group is behind."""
     ListTroubles: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]
@@ -109,6 +111,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Tells where a prediction, version, run or dataset comes from, back to the producers' offsets."""
     GetRecordFate: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetRecordFateRequest, _registry_service_pb2.GetRecordFateResponse]  # type: ignore[assignment]
     """Tells what became of one record of a producers' topic."""
+    ListHeldSegments: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListHeldSegmentsRequest, _registry_service_pb2.ListHeldSegmentsResponse]  # type: ignore[assignment]
+    """Lists the segments that are suspected: they wait for a decision, or were dropped."""
     ListLags: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]  # type: ignore[assignment]
     """Lists how far each consumer group is behind."""
     ListTroubles: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]  # type: ignore[assignment]
@@ -230,6 +234,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.GetRecordFateResponse, _abc.Awaitable[_registry_service_pb2.GetRecordFateResponse]]:
         """Tells what became of one record of a producers' topic."""
+
+    @_abc_1.abstractmethod
+    def ListHeldSegments(
+        self,
+        request: _registry_service_pb2.ListHeldSegmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListHeldSegmentsResponse, _abc.Awaitable[_registry_service_pb2.ListHeldSegmentsResponse]]:
+        """Lists the segments that are suspected: they wait for a decision, or were dropped."""
 
     @_abc_1.abstractmethod
     def ListLags(
