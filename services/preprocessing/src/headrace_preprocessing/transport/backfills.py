@@ -7,10 +7,9 @@ answers the request. Whoever is killed in between leaves parts that nobody names
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from functools import partial
-from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import backfill_pb2, dataset_pb2
@@ -20,14 +19,13 @@ from headrace_data.decoders import schemas_of
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
 from headrace_data.history import History, prepared_under
-from headrace_data.manifest import Manifest, Provenance
+from headrace_data.manifest import Provenance
 from headrace_data.private import Keys
 from headrace_data.rebuild import Log, Rebuild
 from headrace_data.spec import Last, Pipeline, Stream
-from headrace_data.windows import NO_REMARKS, Remarks, Windows
+from headrace_data.windows import Windows
 from headrace_runtime.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unprocessable
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.records import Outgoing
 from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.stream.dead_letters import DeadLetter
 from headrace_runtime.telemetry import names
@@ -35,6 +33,7 @@ from headrace_runtime.telemetry.traces import tracer
 
 from headrace_preprocessing.ports import TopicRanges
 from headrace_preprocessing.transport.blobs import Blobs
+from headrace_preprocessing.transport.orders import TakenIn, nothing_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,25 +42,6 @@ _FOREVER_MS = 2**53
 """Later than any record."""
 _NEVER = (DataError, NotFound, Corrupt, InvalidInput, FailedPrecondition, Unprocessable)
 """What no later attempt does better."""
-
-
-class TakenIn(NamedTuple):
-    """What a request comes to."""
-
-    history: History
-    """The history as it is then."""
-    manifest: Manifest | None
-    """The dataset of the pipeline's window over it; None when there is none."""
-    reason: str
-    """Why there is none; empty otherwise."""
-    backfilled: backfill_pb2.Backfilled
-    letters: Sequence[Outgoing]
-    remarks: Remarks = NO_REMARKS
-
-
-def nothing_of(history: History, reason: str) -> TakenIn:
-    """Return that a request comes to nothing, and why."""
-    return TakenIn(history, None, f"the backfill changed nothing: {reason}", backfill_pb2.Backfilled(), ())
 
 
 class Backfills:
@@ -95,7 +75,7 @@ class Backfills:
         try:
             done = self._taken(wanted, asked_s, history, beat)
         except _NEVER as error:
-            return nothing_of(history, str(error))
+            return nothing_of("backfill", history, str(error))
         told = backfill_pb2.Backfilled(rows=done.rows, rejected=done.rejected, known=done.known, faults=done.faults)
         letters = (
             [_letter(refused).outgoing(self._pipeline.own_name, 0) for refused in done.refused] if done.rows else []
@@ -108,8 +88,8 @@ class Backfills:
             # It is not tried again before the next cut.
             history = windows.known(done.history).model_copy(update={"prepared": prepared_under(self._pipeline)})
             reason = f"the backfill is done: {_counted(done)}. No dataset came of it: {error}"
-            return TakenIn(history, None, reason, told, letters)
-        return TakenIn(history, manifest, "", told, letters, windows.remarks)
+            return TakenIn(history, None, reason, done.rows, {}, letters)
+        return TakenIn(history, manifest, "", done.rows, {"backfilled": told}, letters, windows.remarks)
 
     def _taken(
         self, wanted: backfill_pb2.Backfill, asked_s: float, history: History, beat: Callable[[], None]

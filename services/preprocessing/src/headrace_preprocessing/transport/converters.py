@@ -6,11 +6,12 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_pb2
+from google.protobuf.message import Message
+from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
 from headrace_data.leaks import Leaks
@@ -235,6 +236,7 @@ class Seen(NamedTuple):
 
 
 NOTHING_SEEN = Seen()
+NOTHING_TOLD: Final[Mapping[str, Message]] = {}
 
 
 def frozen_message(
@@ -243,10 +245,10 @@ def frozen_message(
     pipeline: Pipeline,
     request: str = "",
     seen: Seen = NOTHING_SEEN,
-    backfilled: backfill_pb2.Backfilled | None = None,
+    told: Mapping[str, Message] = NOTHING_TOLD,
 ) -> dataset_pb2.DatasetFrozen:
-    """Return the announcement of a dataset; it answers a request."""
-    return dataset_pb2.DatasetFrozen(
+    """Return the announcement of a dataset; it answers a request. `told` are further fields of it, by name."""
+    frozen = dataset_pb2.DatasetFrozen(
         pipeline=pipeline.name,
         dataset_id=manifest.dataset_id,
         spec_digest=pipeline.digest,
@@ -263,13 +265,15 @@ def frozen_message(
         late_rows=seen.late_rows,
         segments=seen.segments,
         segment_rows=seen.segment_rows,
-        backfilled=backfilled,
         masked=manifest.provenance.masked,
         unread=manifest.provenance.unread,
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
     )
+    for name, message in told.items():
+        getattr(frozen, name).CopyFrom(message)
+    return frozen
 
 
 def _leaks(leaks: Leaks, manifest: Manifest, pipeline: Pipeline) -> dataset_pb2.Leaks:

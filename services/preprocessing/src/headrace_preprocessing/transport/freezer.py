@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.message import Message
-from headrace.events.v1 import backfill_pb2, dataset_pb2
+from headrace.events.v1 import dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.history import History, keep, prepared_under
 from headrace_data.lateness import Lateness
@@ -45,11 +45,11 @@ from headrace_preprocessing.core.filling import rows_wanted
 from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.attempts import MOST_BEGUN, begin
-from headrace_preprocessing.transport.backfills import Backfills, nothing_of
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.converters import (
     NOTHING_SEEN,
+    NOTHING_TOLD,
     SOURCE,
     Origin,
     Seen,
@@ -58,6 +58,8 @@ from headrace_preprocessing.transport.converters import (
 )
 from headrace_preprocessing.transport.cut_rows import cut_rows
 from headrace_preprocessing.transport.lease import Lease
+from headrace_preprocessing.transport.orders import ORDERS, Order, nothing_of
+from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import Asked, Watch
 
 logger = logging.getLogger(__name__)
@@ -113,9 +115,7 @@ class Freezer(Background):
         self._store = ObjectStore(settings.store_url)
         self._rows_between = outside.rows_between
         self._histories = outside.histories
-        self._backfills = Backfills(
-            pipeline, self._store, outside.topics, lambda: origin().cluster_id, outside.keys, settings.registry_access
-        )
+        self._takers = takers(pipeline, self._store, outside, lambda: origin().cluster_id, settings.registry_access)
         self._blobs = Blobs(self._store)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
@@ -159,8 +159,8 @@ class Freezer(Background):
                 self._tell(watch)
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)
-                while not self.stopping.is_set() and (asked := watch.order):
-                    self._backfill(asked, watch, lease, producer)
+                while not self.stopping.is_set() and (asked := watch.turn) and (order := asked.order):
+                    self._carry_out(order, asked, watch, lease, producer)
                 is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic(), int(time.time() * 1_000))
                 # What was cleaned by a spec to come may have fields that this one does not know.
                 if is_due and watch.has_what_was_asked_for() and self._messages.known(watch.specs):
@@ -218,31 +218,34 @@ class Freezer(Background):
                 transaction.send(encode(fact, source=SOURCE) for fact in facts)
         self._history = history
 
-    def _backfill(self, asked: Asked, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
-        """Take history in, and announce the dataset of what there is then, or why there is none."""
+    def _carry_out(
+        self, order: Order, asked: Asked, watch: Watch, lease: Lease, producer: TransactionalProducer
+    ) -> None:
+        """Do what a request orders, and announce the dataset of what there is then, or why there is none."""
 
         def beat() -> None:
             lease.keep()
             if self.stopping.is_set():
                 # Nothing was announced: whoever freezes next begins it anew.
-                raise MembershipLost(f"{self.name}: stopped during a backfill")
+                raise MembershipLost(f"{self.name}: stopped during a {ORDERS[order].noun}")
 
         record, request = asked
         attributes: dict[str, str | int] = {names.PIPELINE: self._pipeline.name}
         links = links_to([record.headers])
-        with tracer.start_as_current_span(names.SPAN_BACKFILL, attributes=attributes, links=links) as span:
+        with tracer.start_as_current_span(ORDERS[order].span, attributes=attributes, links=links) as span:
             if (begun := begin(asked, lease, producer)) < MOST_BEGUN:
-                taken = self._backfills.take_in(request, record.timestamp_ms / 1_000, self._history, beat)
+                taken = self._takers[order](request, record.timestamp_ms / 1_000, self._history, beat)
             else:
-                taken = nothing_of(self._history, f"it was begun {begun} times, and each process ended meanwhile")
-            span.set_attribute(names.ROWS, taken.backfilled.rows)
+                reason = f"it was begun {begun} times, and each process ended meanwhile"
+                taken = nothing_of(order, self._history, reason)
+            span.set_attribute(names.ROWS, taken.rows)
             facts: list[Message] = [self._histories.keep(taken.history)] if taken.history != self._history else []
             if taken.manifest is None:
                 logger.warning("%s: %s", self.name, taken.reason)
                 facts.append(self._failure(taken.reason, request.request_id))
             else:
                 seen = Seen(remarks=taken.remarks)
-                facts.append(self._frozen(taken.manifest, taken.history, request.request_id, seen, taken.backfilled))
+                facts.append(self._frozen(taken.manifest, taken.history, request.request_id, seen, taken.told))
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *taken.letters])
                 transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.membership())
@@ -291,13 +294,13 @@ class Freezer(Background):
         history: History,
         request: str = "",
         seen: Seen = NOTHING_SEEN,
-        backfilled: backfill_pb2.Backfilled | None = None,
+        told: Mapping[str, Message] = NOTHING_TOLD,
     ) -> Message:
         """Keep a manifest, and return what announces it."""
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
         seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
-        return frozen_message(manifest, stored, self._pipeline, request, seen, backfilled)
+        return frozen_message(manifest, stored, self._pipeline, request, seen, told)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
         return [self._failure(reason, request) for request in requests]

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from headrace.events.v1 import dataset_pb2
 from headrace_data.spec import Pipeline
@@ -23,6 +23,7 @@ from headrace_preprocessing.core.filling import Filling
 from headrace_preprocessing.core.lives import Lives
 from headrace_preprocessing.transport.clean_messages import UNREADABLE, CleanMessages
 from headrace_preprocessing.transport.converters import source_ranges, time_sources
+from headrace_preprocessing.transport.orders import ORDERS, Order
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,6 @@ POLL_TIMEOUT_S = 0.2
 IDLE_POLL_TIMEOUT_S = 5.0
 """Longest wait: then the lease is looked at."""
 PROGRESS_EVERY_S = 0.5
-
-
-Order = Literal["backfill"]
-ORDERS: tuple[Order, ...] = ("backfill",)
-"""What a request may order beside a dataset of what waits: names of fields of DatasetRequested."""
 
 
 class Asked(NamedTuple):
@@ -179,7 +175,7 @@ class Watch:
             self._wanted = self._reader.ends(place for place in self.starts if place[0] != DATASET_REQUESTED.name)
 
     @property
-    def order(self) -> Asked | None:
+    def turn(self) -> Asked | None:
         """The order whose turn it is: all that was asked for before it is answered."""
         return self._held[0] if self._held and not self.filling.requests else None
 
