@@ -82,7 +82,7 @@ Global___Forget: _TypeAlias = Forget  # noqa: Y015
 
 @_typing.final
 class KeyForgotten(_message.Message):
-    """KeyForgotten tells what was done about a key. It ends the order, whatever came of it."""
+    """KeyForgotten tells that a key is forgotten, and what was done. An order that comes to nothing ends in DatasetFailed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -90,7 +90,6 @@ class KeyForgotten(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
@@ -104,8 +103,6 @@ class KeyForgotten(_message.Message):
     """Id of the request that asked for it. Never empty."""
     incarnation: _builtins.int
     """Which pipeline of that name: as in PipelineApplied."""
-    reason: _builtins.str
-    """Why nothing was done, for a person; empty when the key is forgotten."""
     retrain: _builtins.bool
     """Whether a dataset without the rows was asked for as well."""
     @_builtins.property
@@ -143,7 +140,6 @@ class KeyForgotten(_message.Message):
         request_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         key: Global___KeyDigest | None = ...,
-        reason: _builtins.str = ...,
         segments: _abc.Iterable[Global___ForgottenSegment] | None = ...,
         datasets: _abc.Iterable[Global___ForgottenDataset] | None = ...,
         erased: _abc.Iterable[Global___ErasedObject] | None = ...,
@@ -154,7 +150,7 @@ class KeyForgotten(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "erased", b"erased", "incarnation", b"incarnation", "key", b"key", "left", b"left", "pipeline", b"pipeline", "reason", b"reason", "request_id", b"request_id", "retrain", b"retrain", "searched", b"searched", "segments", b"segments", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "erased", b"erased", "incarnation", b"incarnation", "key", b"key", "left", b"left", "pipeline", b"pipeline", "request_id", b"request_id", "retrain", b"retrain", "searched", b"searched", "segments", b"segments", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
