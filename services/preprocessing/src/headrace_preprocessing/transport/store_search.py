@@ -63,7 +63,7 @@ def look_through(store: ObjectStore, pipeline: str, beat: Callable[[], None]) ->
     Raises Unavailable when the store fails.
     """
     found = Stored()
-    for file in store.files(ARTIFACTS):
+    for file in sorted(store.files(ARTIFACTS), key=lambda each: each.name):
         beat()
         beginning = store.beginning(file.name, 4)
         kind = DOCUMENTS if beginning[:1] == b"{" else _BEGINNINGS.get(beginning, OTHERS)
