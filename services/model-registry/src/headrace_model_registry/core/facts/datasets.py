@@ -4,17 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace_model_registry.core.facts.backfill import Artifact, Backfill, Backfilled
+from headrace_model_registry.core.facts.forgotten import Forget
 from headrace_model_registry.core.facts.remarks import ClassRows, Leaks, Outliers
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequested:
-    """A dataset of everything clean is wanted now; with a backfill, one of the history that takes it in."""
+    """A dataset of everything clean is wanted now; with a backfill, one of the history that takes it in.
+
+    To `forget` a key wants none.
+    """
 
     pipeline: str
     request_id: str
     incarnation: int = 0
     backfill: Backfill | None = None
+    forget: Forget | None = None
 
 
 @dataclass(frozen=True, slots=True)

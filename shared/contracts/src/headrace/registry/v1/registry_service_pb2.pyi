@@ -462,6 +462,7 @@ class ForgottenKey(_message.Message):
 
     FORGOTTEN_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def forgotten(self) -> _forget_pb2.KeyForgotten:
         """What was done."""
@@ -470,15 +471,20 @@ class ForgottenKey(_message.Message):
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When the registry learned of it."""
 
+    @_builtins.property
+    def version_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The versions that have learned from the key by then, or were tested on it: themselves, or what they began from."""
+
     def __init__(
         self,
         *,
         forgotten: _forget_pb2.KeyForgotten | None = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
+        version_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "occur_time", b"occur_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "occur_time", b"occur_time", "version_ids", b"version_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
