@@ -10,6 +10,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.backfill_pb2 import Backfill
+from headrace.events.v1.forget_pb2 import KeyDigest
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -72,6 +73,17 @@ class RegistryClient(ServiceClient):
         with _unsure("the dataset may be frozen all the same: look at `headrace get datasets` before you ask again"):
             answer = self._call(self._stub.FreezeDataset, request)
         return answer.request_id
+
+    def forget_key(self, pipeline: str, key: KeyDigest, *, retrain: bool = False) -> str:
+        """Ask for a key to be forgotten, and return the request's id; with `retrain` for a dataset without it, too."""
+        request = messages.ForgetKeyRequest(pipeline=pipeline, key=key, retrain=retrain)
+        with _unsure("the key may be forgotten all the same; asking once more is safe"):
+            return self._call(self._stub.ForgetKey, request).request_id
+
+    def forgotten(self, pipeline: str = "") -> list[messages.ForgottenKey]:
+        """Return what was done about keys of one pipeline, or of all, oldest first."""
+        answer = self._call(self._stub.ListForgottenKeys, messages.ListForgottenKeysRequest(pipeline=pipeline))
+        return list(answer.keys)
 
     def pipelines(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[PipelineApplied]:
         """Return the pipelines by name; with a name, that one or none."""

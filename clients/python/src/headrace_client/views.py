@@ -125,6 +125,7 @@ def version_view(version: messages.Version) -> View:
         "cpu_class": version.cpu_class or None,
         "frontier": list(version.frontier),
         "elsewhere": [_measured_there(each) for each in version.elsewhere],
+        "forgotten_keys": version.forgotten_keys,
     }
 
 

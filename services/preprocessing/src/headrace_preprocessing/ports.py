@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 from google.protobuf.message import Message
+from headrace.events.v1.forget_pb2 import ForgettingTopic
 from headrace_data.files import Rows
 from headrace_data.history import History
 from headrace_data.private import Keys
@@ -44,6 +45,13 @@ class Histories(Protocol):
         """Keep a history, and return the message that names it."""
 
 
+class Retentions(Protocol):
+    """How long topics keep the records of a pipeline."""
+
+    def __call__(self, written_s: float) -> Sequence[ForgettingTopic]:
+        """Return where records lie that were written before a time (seconds since 1970), and until when."""
+
+
 class TopicRanges(Protocol):
     """Topics that no pipeline need read."""
 
@@ -66,3 +74,5 @@ class Outside:
     topics: TopicRanges
     keys: Keys
     """Keys of personal fields, by name. They raise Unavailable where there is none."""
+    retentions: Retentions
+    """When topics have forgotten what was written before a time."""

@@ -21,6 +21,7 @@ from headrace_runtime.stream.pipelines import PipelineParts
 
 from headrace_preprocessing.adapters.clean_log import rows_between
 from headrace_preprocessing.adapters.histories import Histories
+from headrace_preprocessing.adapters.retentions import retentions
 from headrace_preprocessing.adapters.seen_log import SeenLog
 from headrace_preprocessing.adapters.topic_ranges import TopicRanges
 from headrace_preprocessing.core.cleaner import Cleaner
@@ -85,7 +86,9 @@ def _pipeline_parts(
     origin = partial(_origin, settings, pipeline.stream.topic)
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
-    outside = Outside(partial(rows_between, settings), histories, TopicRanges(settings, settings.stall_s), keys)
+    topics = TopicRanges(settings, settings.stall_s)
+    kept = partial(retentions, settings, pipeline)
+    outside = Outside(partial(rows_between, settings), histories, topics, keys, kept)
     return [loop, Freezer(settings, pipeline, events, origin, messages, tell, outside)]
 
 

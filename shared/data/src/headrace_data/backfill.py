@@ -21,6 +21,7 @@ from headrace_data.batches import OFFSET, TIME, times_of
 from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
+from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
 from headrace_data.formats import Schemas
 from headrace_data.formats.envelopes import DELETED
 from headrace_data.history import History, keep
@@ -87,11 +88,13 @@ class Backfill:
         beat: Callable[[], None] = lambda: None,
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
+        suppression: Suppression = NOTHING_FORGOTTEN,
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
-        `keys` has the key of personal fields, `schemas` are those that its records name, where they do.
+        `keys` has the key of personal fields, `schemas` are those that its records name, where they do. `suppression`
+        tells rows that come into no segment any more.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -110,6 +113,7 @@ class Backfill:
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
         self._checker = RecordChecker(stream, keys, schemas)
+        self._suppression = suppression
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
@@ -181,14 +185,16 @@ class Backfill:
         numbers = np.asarray(rows.numbers, np.int64)
         places = np.full(len(numbers), source.number)
         checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s, rows.messages)
-        cleaned = clean(checked.batch, self._pipeline, self._seen)
+        known, gone = self._suppression.without(checked.batch, self._pipeline)
+        rejected.update(each.rule for each in gone)
+        cleaned = clean(known, self._pipeline, self._seen)
         self._seen.commit()
         self._masked.update(checked.masked)
         self._unread.update(checked.unread)
         self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
-        broken += [_placed(fault, checked.batch, numbers) for fault in cleaned.dropped]
+        broken += [_placed(fault, known, numbers) for fault in cleaned.dropped]
         broken += [_placed(fault, cleaned.batch, numbers) for fault in repeated]
         for fault, time_us in sorted(broken, key=lambda each: each[0].position):
             self._refuse(source, rows, fault, time_us)

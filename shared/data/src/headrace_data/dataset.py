@@ -16,7 +16,7 @@ import pyarrow as pa
 from headrace_data.batches import LINEAGE, elements
 from headrace_data.errors import DatasetInvalid
 from headrace_data.folds import FOLD, folds_of
-from headrace_data.manifest import Manifest, Reading
+from headrace_data.manifest import Manifest, Part, Reading
 from headrace_data.parts import BlobStore, read_groups, read_part
 from headrace_data.slices import as_taken, is_taken, left_out, rows_of, splits_of
 from headrace_data.spec import Field
@@ -70,12 +70,18 @@ class DatasetReader:
         if manifest.reading is None:
             parts = manifest.splits[split].parts
             lineage = self._needs_folds(split)
-            return [partial(read_groups, part, read, self._store, lineage=lineage) for part in parts]
+            return [partial(self._groups_of_before, part, read, lineage=lineage) for part in parts]
         return [
             partial(self._groups, (number, place), SPLITS.index(split), manifest.reading)
             for number, taken in enumerate(manifest.slices)
             for place in range(len(taken.parts))
         ]
+
+    def _groups_of_before(self, part: Part, read: Sequence[Field], *, lineage: bool) -> Iterator[pa.RecordBatch]:
+        stay, start = ~left_out(part), 0
+        for rows in read_groups(part, read, self._store, lineage=lineage):
+            start += len(rows)
+            yield rows.filter(pa.array(stay[start - len(rows) : start])) if part.left_out else rows
 
     def _groups(self, place: tuple[int, int], split: int, reading: Reading) -> Iterator[pa.RecordBatch]:
         taken, read = self.manifest.slices[place[0]], self._read
@@ -215,7 +221,8 @@ class DatasetReader:
         if manifest.reading is None:
             for split in splits:
                 for part in manifest.splits[split].parts:
-                    yield split, read_part(part, manifest.fields, self._store)
+                    rows = read_part(part, manifest.fields, self._store)
+                    yield split, rows.filter(pa.array(~left_out(part))) if part.left_out else rows
             return
         for taken in manifest.slices:
             for rows in rows_of(taken, manifest.fields, manifest.reading, self._store):

@@ -12,6 +12,7 @@ import pydantic
 
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DatasetInvalid
+from headrace_data.forgotten import Forgotten
 from headrace_data.held import Held
 from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, Source, is_none, parsed
 from headrace_data.parts import Blob, BlobStore
@@ -22,6 +23,8 @@ from headrace_data.spec import Pipeline
 
 NEW: Final = sha256_digest(canonical("new"))
 """The digest of the window that takes the newest cut."""
+RETRAIN: Final = sha256_digest(canonical("retrain"))
+"""What a history was prepared under whose dataset is to be made again."""
 
 
 class Entry(Document):
@@ -58,6 +61,8 @@ class History(Document):
     """The segments."""
     prepared: str = ""
     """What the newest dataset was prepared under, as `dataset_of` has it; empty when there is none."""
+    forgotten: tuple[Forgotten, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """The keys whose records come into no segment any more."""
 
     @property
     def counting(self) -> History:
@@ -155,14 +160,15 @@ def ref(blob: Blob) -> Ref:
 
 def entry_of(manifest: SegmentManifest, stored: Blob, clock: str = "") -> Entry:
     """Return the entry of a segment whose manifest is kept, without a sketch; `clock` as of `Entry.clock`."""
-    firsts = [part.first_time for part in manifest.parts if part.first_time is not None]
-    lasts = [part.last_time for part in manifest.parts if part.last_time is not None]
+    standing = [part for part in manifest.parts if part.held]
+    firsts = [part.first_time for part in standing if part.first_time is not None]
+    lasts = [part.last_time for part in standing if part.last_time is not None]
     return Entry(
         segment_id=manifest.segment_id,
         manifest=ref(stored),
         rows=manifest.rows,
         clock=clock,
-        first_time=min(firsts) if firsts and len(firsts) == len(manifest.parts) else None,
+        first_time=min(firsts) if firsts and len(firsts) == len(standing) else None,
         last_time=max(lasts, default=None),
     )
 

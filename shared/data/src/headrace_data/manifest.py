@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -68,7 +69,16 @@ class Part(Document):
     last_time: int | None = pydantic.Field(default=None, exclude_if=is_none)
     """Latest event time of its rows."""
     left_out: dict[str, str] = pydantic.Field(default={}, exclude_if=lambda value: not value)
-    """Which of its rows a dataset leaves out, by rule: a bit for each row, the first a byte's highest, in base64."""
+    """Which of its rows a dataset leaves out, by rule: a bit for each row, the first a byte's highest, in base64.
+
+    Of a segment's parts, rows that were erased: see erasing.py."""
+
+    @property
+    def held(self) -> int:
+        """How many rows of it a dataset of before there were segments has: all that were not erased."""
+        return self.rows - sum(
+            int.from_bytes(base64.b64decode(bits), "big").bit_count() for bits in self.left_out.values()
+        )
 
 
 class SplitParts(Document):
@@ -293,7 +303,7 @@ class Manifest(Document):
         for name, split in self.splits.items():
             if self.slices:
                 continue
-            held = sum(part.rows for part in split.parts)
+            held = sum(part.held for part in split.parts)
             if split.rows != held:
                 raise ValueError(f"expected {split.rows} rows in the parts of split {name}, got {held}")
         if not any(field.role == "label" for field in self.fields):

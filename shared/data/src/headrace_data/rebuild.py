@@ -21,6 +21,7 @@ from headrace_data.backfill import Refused
 from headrace_data.cleaning import DUPLICATES, clean, keys_of
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows
+from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
 from headrace_data.formats import Schemas
 from headrace_data.history import Entry, History, keep
 from headrace_data.key_digests import Digests
@@ -31,6 +32,7 @@ from headrace_data.records import RecordChecker
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.sketches import Sketch
+from headrace_data.slices import left_out
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import duplicates_of, newest_keys
 
@@ -72,10 +74,12 @@ class Rebuild:
         beat: Callable[[], None],
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
+        suppression: Suppression = NOTHING_FORGOTTEN,
     ) -> None:
         """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
 
-        `keys` has the key of personal fields, `schemas` are those that the stream's records name.
+        `keys` has the key of personal fields, `schemas` are those that the stream's records name. `suppression` tells
+        records that come into no segment any more.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -93,6 +97,7 @@ class Rebuild:
         self._now_s = now_s
         self._beat = beat
         self._checker = RecordChecker(pipeline.stream, keys, schemas)
+        self._suppression = suppression
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
         """Make the segments again that hold a row of a time in between, oldest first.
@@ -155,12 +160,13 @@ class Rebuild:
                 checked = self._checker.check(
                     rows.values, partitions, numbers, None, rows.times, self._now_s, rows.messages
                 )
-                cleaned = clean(checked.batch, self._pipeline, seen)
+                sound, gone = self._suppression.without(checked.batch, self._pipeline)
+                cleaned = clean(sound, self._pipeline, seen)
                 seen.commit()
                 counts.masked.update(checked.masked)
                 counts.masked.update(cleaned.masked)
                 counts.unread.update(checked.unread)
-                yield cleaned.batch, [each.rule for each in (*checked.rejected, *cleaned.dropped)]
+                yield cleaned.batch, [each.rule for each in (*checked.rejected, *gone, *cleaned.dropped)]
 
     def _seen(self, place: int, partition: int) -> SeenKeys:
         """Return the keys that the segments before one accepted in a partition, back to the window."""
@@ -175,7 +181,8 @@ class Rebuild:
                 if part.partition == partition
             )
             while sum(map(len, found)) < window and (part := next(parts, None)):
-                found.append(keys_of(read_part(part, [field], self._store), self._pipeline))
+                rows = read_part(part, [field], self._store).filter(pa.array(~left_out(part)))
+                found.append(keys_of(rows, self._pipeline))
                 self._beat()
         seen = SeenKeys(window or 1)
         for keys in reversed(found):

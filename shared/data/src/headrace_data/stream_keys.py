@@ -8,7 +8,7 @@ duplicates, however they were batched and in whichever order they were read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -23,9 +23,10 @@ from headrace_data.cleaning import keys_of
 from headrace_data.history import History
 from headrace_data.key_digests import Digests
 from headrace_data.key_ring import Numbers
-from headrace_data.manifest import SegmentManifest
+from headrace_data.manifest import Part, SegmentManifest
 from headrace_data.parts import BlobStore, read_columns
 from headrace_data.seen_keys import SeenKeys, TimedKeys
+from headrace_data.slices import left_out
 from headrace_data.spec import Pipeline
 
 AT_ONCE = 1 << 16
@@ -106,7 +107,7 @@ def newest_keys(
         for part in reversed(SegmentManifest.from_json(store.get(entry.manifest)).parts):
             if wanted <= 0:
                 return found
-            found.appendleft(Known(keys_of(read_columns(part, [field.name], store), pipeline), _NO_TIMES))
+            found.appendleft(Known(keys_of(_standing(part, [field.name], store), pipeline), _NO_TIMES))
             wanted -= part.rows
             keep_alive()
     return found
@@ -125,7 +126,7 @@ def _keys_since(
         parts = SegmentManifest.from_json(store.get(entry.manifest)).parts
         digests, times = [], []
         for part in parts:
-            rows = read_columns(part, [field.name, TIME], store)
+            rows = _standing(part, [field.name, TIME], store)
             digests.append(keys_of(rows, pipeline))
             times.append(times_of(rows))
             keep_alive()
@@ -133,6 +134,12 @@ def _keys_since(
             whole = np.concatenate(times)
             order = np.argsort(whole, kind="stable")
             yield Known(np.concatenate(digests)[order], whole[order])
+
+
+def _standing(part: Part, names: Sequence[str], store: BlobStore) -> pa.RecordBatch:
+    """Return columns of the rows of a segment's part that were not erased: of these there is no key."""
+    rows = read_columns(part, names, store)
+    return rows.filter(pa.array(~left_out(part))) if part.left_out else rows
 
 
 def _or_none(time: int | None) -> int:

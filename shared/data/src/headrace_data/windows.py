@@ -19,6 +19,7 @@ from headrace_data.class_rows import ClassRows, rarest
 from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
+from headrace_data.forgotten import FORGOTTEN
 from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, prepared_under, sketched
 from headrace_data.leaks import Leaks
 from headrace_data.leaving_out import LeavingOut
@@ -41,6 +42,7 @@ from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
 from headrace_data.spec import Last, Newest, Pipeline
 from headrace_data.split import SPLITS
 from headrace_data.tasks import TASKS
+from headrace_data.transforms import FittedTransforms
 
 _FORMAT: Final = "headrace.window.v1"
 
@@ -97,6 +99,14 @@ class Windows:
         """Return a history with the sketches that were made anew, also where no dataset came of them."""
         return history.renewed(self.renewed)
 
+    def sketched(self, history: History) -> History:
+        """Return a history whose segments all have a sketch. Raises DatasetInvalid as `dataset` does."""
+        self.renewed.clear()
+        for entry in history.entries:
+            if entry.sketch is None:
+                self._whole(entry)
+        return self.known(history)
+
     def _merged(self, history: History) -> tuple[list[Taken], Sketch]:
         """Return what the window takes, oldest segment first, and what is known of all of it."""
         is_all = self.pipeline.prepare.window == "all"
@@ -110,14 +120,14 @@ class Windows:
         if len(taken) == 1 and taken[0].rows.since is None and sketch.is_sampled:
             # Of one segment, fits are as exact as all of its rows make them, whenever they are made.
             (only,) = taken
-            whole = self.fresh.get(only.manifest.segment_id) or self._sketch(only.rows)
+            whole = self.fresh.get(only.manifest.segment_id) or self.sketch_of(only.rows)
         return taken[::-1] if isinstance(self.pipeline.prepare.window, Newest) else taken, whole
 
     def _anew(self, taken: Sequence[Taken]) -> Sketch:
         """Return what is known of what is taken, having read it."""
         whole = Sketch(self.pipeline)
         for each in taken:
-            whole.merge(self._sketch(each.rows))
+            whole.merge(self.sketch_of(each.rows))
         return whole
 
     def _taken(self, history: History, known: int) -> Iterator[tuple[Taken, Sketch]]:
@@ -170,9 +180,9 @@ class Windows:
         rows = self._slice(manifest, None)
         sketch = self._kept_sketch(entry)
         if sketch is None:
-            renewed = sketched(entry, self._sketch(rows), self.pipeline, self.store)
+            renewed = sketched(entry, self.sketch_of(rows), self.pipeline, self.store)
             self.renewed.append(renewed)
-            sketch = kept_sketch(renewed, self.pipeline, self.store) or self._sketch(rows)
+            sketch = kept_sketch(renewed, self.pipeline, self.store) or self.sketch_of(rows)
         return Taken(manifest, rows), sketch
 
     def _kept_sketch(self, entry: Entry) -> Sketch | None:
@@ -183,7 +193,7 @@ class Windows:
     def _part(self, entry: Entry, since: Bound) -> tuple[Taken, Sketch]:
         manifest = self._segment(entry)
         rows = self._slice(manifest, since)
-        return Taken(manifest, rows), self._sketch(rows)
+        return Taken(manifest, rows), self.sketch_of(rows)
 
     def _segment(self, entry: Entry) -> SegmentManifest:
         self.keep_alive()
@@ -200,7 +210,7 @@ class Windows:
             != (self.pipeline.schema_digest, self.pipeline.prepare_digest),
         )
 
-    def _sketch(self, rows: Slice) -> Sketch:
+    def sketch_of(self, rows: Slice) -> Sketch:
         """Read rows, and return what is known of them."""
         sketch, reading = Sketch(self.pipeline), self._reading()
         size = default_chunk_rows(self.pipeline.stream.fields)
@@ -262,7 +272,7 @@ class Windows:
             reading=self._reading(),
             classes=tuple(sorted(sketch.labels.counts)) if countable else (),
             transforms=fit(sketch.sides["train"], pipeline),
-            provenance=_joined([each.manifest.provenance for each in taken], left_out),
+            provenance=_joined([each.manifest.provenance for each in taken], Counter(left_out) + _forgotten(taken)),
         )
 
     def _id(self, taken: Sequence[Taken]) -> str:
@@ -270,7 +280,8 @@ class Windows:
         pipeline, only = self.pipeline, taken[0]
         cut_under = (only.manifest.schema_digest, only.manifest.prepare_digest, only.manifest.split_digest)
         read_under = (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest)
-        if len(taken) == 1 and only.rows.since is None and cut_under == read_under:
+        erased = [[place, number, bits] for place, each in enumerate(taken) for number, bits in _erased(each.rows)]
+        if len(taken) == 1 and only.rows.since is None and cut_under == read_under and not erased:
             return only.manifest.segment_id
         segments = [[each.rows.segment_id, each.rows.since and each.rows.since.model_dump()] for each in taken]
         return sha256_digest(
@@ -281,9 +292,36 @@ class Windows:
                     "schema": read_under[0],
                     "prepare": read_under[1],
                     "split": read_under[2],
+                    # Without these rows it is another dataset; those of before keep their ids.
+                    **({"erased": erased} if erased else {}),
                 }
             )
         )
+
+
+def fitted_anew(
+    dataset: Manifest, pipeline: Pipeline, store: BlobStore, keep_alive: Callable[[], None]
+) -> FittedTransforms:
+    """Return what is fitted to a dataset's rows as they are now; the pipeline is as when it was made.
+
+    Reads all of them. Raises DatasetUnusable where nothing can be fitted to them any more.
+    """
+    windows, whole = Windows(pipeline, store, keep_alive), Sketch(pipeline)
+    for taken in dataset.slices:
+        whole.merge(windows.sketch_of(taken))
+    return fit(whole.sides["train"], pipeline)
+
+
+def _erased(rows: Slice) -> Iterator[tuple[int, str]]:
+    """Yield which rows of a slice's parts were erased, as bits, by the part's place."""
+    for number, part in enumerate(rows.parts):
+        if FORGOTTEN in part.left_out:
+            yield number, part.left_out[FORGOTTEN]
+
+
+def _forgotten(taken: Sequence[Taken]) -> Counter[str]:
+    """Return how many rows of the segments that rows are taken of were erased."""
+    return Counter({FORGOTTEN: sum(part.rows - part.held for each in taken for part in each.manifest.parts)})
 
 
 def only_dataset(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Manifest:

@@ -39,8 +39,8 @@ CONTENTS = "topics.json"
 OBJECTS = "objects"
 KEPT = ("cleanup.policy", "max.message.bytes", "min.cleanable.dirty.ratio", "retention.bytes", "retention.ms")
 """Settings of a topic that a restore makes it with; the others are the brokers' choice."""
-FOLDERS = ("sha256", "runs")
-"""Where the object store keeps artifacts, and the files of runs."""
+FOLDERS = ("sha256", "runs", "superseded", "forget")
+"""Where the object store keeps artifacts, the files of runs, and what is known of what was taken out of it."""
 WRITTEN_S = 120.0
 AT_ONCE = 1_000
 """Messages that are written before their acknowledgements are looked at."""

@@ -21,6 +21,7 @@ from typing import BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from headrace_runtime import superseded
 from headrace_runtime.errors import Corrupt, HeadraceError, InvalidInput, NotFound, Unavailable, Unprocessable
 from headrace_runtime.local_files import TEMPORARY, aside_of, replace_file
 from headrace_runtime.stored_bytes import BLOCK, ArtifactRef, Translating, copied, require_bytes
@@ -118,13 +119,35 @@ class ObjectStore:
         return artifact
 
     def get(self, artifact: ArtifactRef) -> bytes:
-        """Return an artifact's bytes, verified; raise `NotFound`, or `Corrupt` when size or digest differ."""
+        """Return an artifact's bytes, verified; raise `NotFound`, or `Corrupt` when size or digest differ.
+
+        Of one that was superseded and is gone they are those of what stands in its place.
+        """
         path = self._artifact_path(artifact.digest)
         with self._translated(artifact.uri):
             data = self._read(path)
-        if data is None:
-            raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
-        return verify(artifact, data)
+        if data is not None:
+            return verify(artifact, data)
+        if (successor := self.successor(artifact.digest)) is not None:
+            return self.get(successor)
+        raise NotFound(f"artifact {artifact.digest} ({artifact.uri}) is not in the object store {self.url}")
+
+    def supersede(self, digest: str, successor: ArtifactRef) -> None:
+        """Answer to an artifact's digest with another one from when it is gone: an older one of the same thing.
+
+        What names the artifact stands as it is: an event, or a document under a digest of its own.
+        """
+        self.write(superseded.name_of(digest), superseded.to_bytes(successor))
+
+    def successor(self, digest: str) -> Artifact | None:
+        """Return what stands in the place of an artifact, None where nothing does. Raises `Corrupt`."""
+        told = self.read(name := superseded.name_of(digest))
+        return None if told is None else Artifact(**superseded.fields_of(name, told))
+
+    def superseded(self) -> dict[str, Artifact]:
+        """Return what stands in the places of artifacts, by their digests."""
+        digests = [superseded.digest_in(name) for name in self.list(superseded.FOLDER)]
+        return {digest: found for digest in digests if (found := self.successor(digest)) is not None}
 
     def put_file(self, path: Path) -> Artifact:
         """Keep a local file, of any size, under the digest of its bytes, and return where they are.

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.message import Message
 from headrace.events.v1 import (
     dataset_pb2,
+    forget_pb2,
     installation_pb2,
     model_pb2,
     pipeline_pb2,
@@ -118,7 +119,7 @@ DATASET_REQUESTED = Topic(
     _field("pipeline"),
     ("model-registry",),
     ("preprocessing",),
-    "freeze now, whatever the freeze policy says",
+    "freeze now, whatever the freeze policy says; or an order, such as to take history in",
     partitions=1,
 )
 DATASET_PROGRESSED = Topic(
@@ -162,6 +163,15 @@ DATASET_FAILED = Topic(
     ("preprocessing",),
     ("model-registry",),
     "a freeze came to nothing",
+)
+KEY_FORGOTTEN = Topic(
+    "headrace.key.forgotten.v1",
+    forget_pb2.KeyForgotten,
+    "pipeline",
+    _field("pipeline"),
+    ("preprocessing",),
+    ("model-registry",),
+    "the rows of a key left all that a pipeline keeps",
 )
 TRAINING_REQUESTED = Topic(
     "headrace.training.requested.v1",
@@ -275,6 +285,7 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     SEGMENT_CUT,
     DATASET_FROZEN,
     DATASET_FAILED,
+    KEY_FORGOTTEN,
     TRAINING_REQUESTED,
     COMPRESSION_REQUESTED,
     RUN_PROGRESSED,

@@ -14,6 +14,7 @@ from headrace_client.cli import (
     dead,
     delete,
     explain,
+    forget,
     freeze,
     gc,
     importing,
@@ -72,6 +73,7 @@ app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
 app.add_typer(personal.app, name="personal", rich_help_panel=PIPELINES)
+app.command("forget", rich_help_panel=PIPELINES)(forget.forget)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
 app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)

@@ -12,9 +12,11 @@ from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli import frontiers, tables
+from headrace_client.cli.forget import forgotten
 from headrace_client.cli.frontiers import measured
 from headrace_client.cli.moments import moment
 from headrace_client.cli.output import JsonOption, note, print_json, print_parts
+from headrace_client.forgetting import proof
 from headrace_client.registry import RegistryClient
 from headrace_client.views import View, dataset_view, pipeline_view, release_view, run_view, version_view
 
@@ -28,6 +30,7 @@ class Kind(StrEnum):
     VERSIONS = "versions"
     VARIANTS = "variants"
     RELEASES = "releases"
+    FORGOTTEN = "forgotten"
 
 
 TABLES: dict[Kind, Callable[[list[View]], list[RenderableType]]] = {
@@ -37,12 +40,14 @@ TABLES: dict[Kind, Callable[[list[View]], list[RenderableType]]] = {
     Kind.VERSIONS: tables.versions,
     Kind.VARIANTS: frontiers.variants,
     Kind.RELEASES: tables.releases,
+    Kind.FORGOTTEN: forgotten,
 }
 
 
 def get(
     kind: Annotated[
-        Kind, typer.Argument(metavar="KIND", help="pipelines, datasets, runs, versions, variants or releases.")
+        Kind,
+        typer.Argument(metavar="KIND", help="pipelines, datasets, runs, versions, variants, releases or forgotten."),
     ],
     name: Annotated[
         str,
@@ -57,7 +62,7 @@ def get(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List pipelines, datasets, runs, versions, variants or releases, oldest first."""
+    """List pipelines, datasets, runs, versions, variants, releases or forgotten keys, oldest first."""
     if version and kind is not Kind.VARIANTS:
         raise typer.BadParameter(f"expected none beside {kind}, got {version}", param_hint="VERSION")
     then = moment(as_of, "--as-of") if as_of else None
@@ -84,5 +89,8 @@ def _list(registry: RegistryClient, kind: Kind, name: str, as_of: datetime | Non
             return [run_view(run) for run in registry.runs(name, as_of=as_of)]
         case Kind.VERSIONS:
             return [version_view(version) for version in registry.versions(name, as_of=as_of)]
+        case Kind.FORGOTTEN:
+            versions = registry.versions()
+            return [proof(each, versions) for each in registry.forgotten(name)]
         case _:
             return [release_view(release) for release in registry.releases(name, as_of=as_of)]

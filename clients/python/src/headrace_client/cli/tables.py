@@ -108,6 +108,12 @@ def versions(found: list[View]) -> list[RenderableType]:
         if view["reason"]
     ]
     parts += [
+        f"version {view['ordinal']} of {plain(view['model'])} has learned from {view['forgotten_keys']} keys that were "
+        "forgotten since"
+        for view in found
+        if view["forgotten_keys"]
+    ]
+    parts += [
         f"version {view['ordinal']} of {plain(view['model'])} is {plain(doubt)}"
         for view in found
         for doubt in doubts(*task_and_measure(view), view["metrics"])

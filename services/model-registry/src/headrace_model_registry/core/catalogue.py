@@ -21,6 +21,7 @@ from headrace_model_registry.core.facts import (
     DatasetFrozen,
     DatasetRequested,
     Event,
+    KeyForgotten,
     LogEntry,
     ModelCompressed,
     ModelRefused,
@@ -43,6 +44,7 @@ from headrace_model_registry.core.facts.hold import HeldSegment, HoldState
 from headrace_model_registry.core.records import (
     ClassMeasurement,
     Dataset,
+    ForgottenKey,
     Held,
     Release,
     RunRecord,
@@ -50,6 +52,7 @@ from headrace_model_registry.core.records import (
     Version,
     VersionState,
 )
+from headrace_model_registry.core.seen import seen_by
 
 Key: TypeAlias = tuple[str, str]
 
@@ -80,6 +83,8 @@ class Catalogue:
     """The release in force, by model and alias."""
     epochs: dict[Key, int] = field(default_factory=dict)
     """The highest epoch given, by model and alias."""
+    forgotten: list[ForgottenKey] = field(default_factory=list)
+    """The keys that were forgotten, in the order in which they were."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
     held: dict[Key, Held] = field(default_factory=dict)
@@ -207,6 +212,13 @@ class Catalogue:
             del self.failures[event.pipeline]  # that was asked for
         self._end_request(event.request_id)
         self._hold(event.pipeline, event.held, time, event.reason)
+
+    @_fold.register
+    def _(self, event: KeyForgotten, time: datetime) -> None:
+        seen = seen_by(event, self)
+        self.versions.update(seen)
+        self.forgotten.append(ForgottenKey(event, time, tuple(version_id for _, version_id in seen)))
+        self._end_request(event.request_id)
 
     @_fold.register
     def _(self, event: TrainingRequested, time: datetime) -> None:

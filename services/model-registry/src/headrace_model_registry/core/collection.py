@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
+from headrace_data.canonical import sha256_digest
 from headrace_data.history import History
 from headrace_data.manifest import Ref
 from headrace_runtime.errors import FailedPrecondition, NotFound, Unavailable
@@ -249,9 +250,12 @@ class Needed:
     def _add_document(self, document: Artifact | Ref, kept_by: str) -> None:
         self._add(document.digest, kept_by)
         try:
-            self._add_all(self._objects.get(document), kept_by)
+            data = self._objects.get(document)
         except NotFound:
             return  # Collected before `retain` was taken back: it names nothing any more.
+        # What stands in its place, where rows of a forgotten key have left it.
+        self._add(sha256_digest(data), kept_by)
+        self._add_all(data, kept_by)
 
     def _add_folder(self, digest: str) -> None:
         """Add a list of files that a spec names. What the spec says of its size is whatever somebody wrote."""

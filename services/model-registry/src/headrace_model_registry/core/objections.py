@@ -10,6 +10,7 @@ from headrace_model_registry.core.facts import (
     DatasetFailed,
     DatasetFrozen,
     DatasetRequested,
+    KeyForgotten,
     ModelCompressed,
     ModelTrained,
     PipelineApplied,
@@ -75,6 +76,13 @@ def _(fact: DatasetFrozen, catalogue: Catalogue) -> Objection | None:
 def _(fact: DatasetFailed, catalogue: Catalogue) -> Objection | None:
     if fact.request_id in catalogue.ended_requests or catalogue.failures.get(fact.pipeline) == fact:
         return Objection(f"the failed freeze of pipeline {fact.pipeline} is recorded", repeated=True)
+    return _not_of(fact.pipeline, fact.incarnation, catalogue)
+
+
+@objection.register
+def _(fact: KeyForgotten, catalogue: Catalogue) -> Objection | None:
+    if fact.request_id in catalogue.ended_requests:
+        return Objection(f"request {fact.request_id} was answered", repeated=True)
     return _not_of(fact.pipeline, fact.incarnation, catalogue)
 
 

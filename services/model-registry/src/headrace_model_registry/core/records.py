@@ -8,6 +8,7 @@ from headrace_model_registry.core.facts import (
     CompressionRequested,
     DatasetFrozen,
     Evaluation,
+    KeyForgotten,
     ModelReleased,
     ModelTrained,
     RunKind,
@@ -95,6 +96,16 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgottenKey:
+    """What was done about a key, and when the registry learned of it."""
+
+    forgotten: KeyForgotten
+    occur_time: datetime
+    version_ids: tuple[str, ...] = ()
+    """The versions that have learned from it by then."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClassMeasurement:
     """What was measured of a released version on another class of processors than the first; judged with a release."""
 
@@ -121,6 +132,8 @@ class Version:
     """Names of the variants that passed their gates and that no other of these outdoes."""
     elsewhere: tuple[ClassMeasurement, ...] = ()
     """What was measured on other classes of processors since its variants were made."""
+    forgotten_keys: int = 0
+    """How many keys it has learned from that were forgotten since."""
 
 
 @dataclass(frozen=True, slots=True)

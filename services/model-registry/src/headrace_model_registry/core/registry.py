@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import holding, ledger, origins, queries, specs, withheld
+from headrace_model_registry.core import forgetting, holding, ledger, origins, queries, specs, withheld
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     CompressionRequested,
@@ -19,10 +19,11 @@ from headrace_model_registry.core.facts import (
     PipelineSpec,
 )
 from headrace_model_registry.core.facts.backfill import Backfill, require_sound
+from headrace_model_registry.core.facts.forgotten import KeyDigest
 from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
-from headrace_model_registry.core.records import Dataset, Held, Release, Version
+from headrace_model_registry.core.records import Dataset, ForgottenKey, Held, Release, Version
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Recalibration, Rollback
 from headrace_model_registry.ports import Topics, Writer
@@ -177,6 +178,22 @@ class Registry:
     def _request(self, request: DatasetRequested, until_s: float | None) -> str:
         self._writer.write(request, until_s)
         return request.request_id
+
+    def forget_key(self, pipeline: str, key: KeyDigest | None, retrain: bool, until_s: float | None = None) -> str:
+        """Ask for a key to be forgotten, and return the request's id.
+
+        Raises NotFound for an unknown pipeline, and InvalidInput for what is no digest, or for records without keys.
+        """
+        applied = self._must_know(pipeline)
+        wanted = forgetting.order(applied, key, self._state.catalogue, retrain=retrain)
+        request = DatasetRequested(pipeline, self._new_id(), applied.incarnation, forget=wanted)
+        self._writer.write(request, until_s)
+        return request.request_id
+
+    def list_forgotten(self, pipeline: str) -> list[ForgottenKey]:
+        """Return what was done about keys, oldest first; of all pipelines when `pipeline` is empty."""
+        known = self._state.catalogue.forgotten
+        return [each for each in known if pipeline in ("", each.forgotten.pipeline)]
 
     def rollback_model(self, model: str, ordinal: int, until_s: float | None = None) -> Release:
         """Make an earlier release of a model again and return the new one; the one before the current for ordinal 0.

@@ -10,6 +10,7 @@ from headrace_runtime.topics import (
     DATASET_FAILED,
     DATASET_FROZEN,
     DATASET_PROGRESSED,
+    KEY_FORGOTTEN,
     MODEL_COMPRESSED,
     MODEL_TRAINED,
     PIPELINE_TROUBLED,
@@ -30,6 +31,7 @@ T = TypeVar("T")
 FACTS: dict[Topic, type[Fact]] = {
     DATASET_FROZEN: facts.DatasetFrozen,
     DATASET_FAILED: facts.DatasetFailed,
+    KEY_FORGOTTEN: facts.KeyForgotten,
     MODEL_TRAINED: facts.ModelTrained,
     MODEL_COMPRESSED: facts.ModelCompressed,
     RUN_FAILED: facts.RunFailed,

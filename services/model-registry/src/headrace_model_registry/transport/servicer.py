@@ -13,6 +13,7 @@ from headrace.registry.v1 import registry_service_pb2_grpc
 
 from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.facts.backfill import Backfill
+from headrace_model_registry.core.facts.forgotten import KeyDigest
 from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
@@ -60,6 +61,20 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             self._registry.freeze_dataset, request.pipeline, _until_s(context), backfill
         )
         return pb.FreezeDatasetResponse(request_id=request_id)
+
+    async def ForgetKey(self, request: pb.ForgetKeyRequest, context: Any) -> pb.ForgetKeyResponse:
+        """Ask for a key to be forgotten."""
+        key = from_request(KeyDigest, request, "key")
+        request_id = await asyncio.to_thread(
+            self._registry.forget_key, request.pipeline, key, request.retrain, _until_s(context)
+        )
+        return pb.ForgetKeyResponse(request_id=request_id)
+
+    async def ListForgottenKeys(
+        self, request: pb.ListForgottenKeysRequest, context: Any
+    ) -> pb.ListForgottenKeysResponse:
+        """List keys that were forgotten, oldest first."""
+        return listing(pb.ListForgottenKeysResponse(), self._registry.list_forgotten(request.pipeline))
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, context: Any) -> pb.ListPipelinesResponse:
         """List pipelines by name."""

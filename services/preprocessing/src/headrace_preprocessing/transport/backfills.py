@@ -18,6 +18,7 @@ from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.decoders import schemas_of
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
+from headrace_data.forgotten import Suppression
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Provenance
 from headrace_data.private import Keys
@@ -33,6 +34,7 @@ from headrace_runtime.telemetry.traces import tracer
 
 from headrace_preprocessing.ports import TopicRanges
 from headrace_preprocessing.transport.blobs import Blobs
+from headrace_preprocessing.transport.forgetting import secret_of
 from headrace_preprocessing.transport.orders import TakenIn, nothing_of
 
 logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class Backfills:
     ) -> Backfill | Rebuild:
         if wanted.rebuild:
             return self._rebuilt(wanted.topic, asked_s, history, beat)
+        suppression = self._suppression(history)
         stream = self._pipeline.stream
         if wanted.time:
             stream = timed(stream, wanted.time)
@@ -103,13 +106,16 @@ class Backfills:
             # Rows of files are made into JSON, whatever the producers write.
             stream = stream.in_json
         schemas = schemas_of(stream, self._registries)
-        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas)
+        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas, suppression)
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)
         else:
             self._take_files(wanted, stream, done, beat)
         done.require_rows()
         return done
+
+    def _suppression(self, history: History) -> Suppression:
+        return Suppression(history.forgotten, partial(secret_of, self._store, self._pipeline))
 
     def _rebuilt(
         self, wanted: backfill_pb2.BackfillTopic, asked_s: float, history: History, beat: Callable[[], None]
@@ -120,7 +126,8 @@ class Backfills:
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
         schemas = schemas_of(self._pipeline.stream, self._registries)
-        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas)
+        suppression = self._suppression(history)
+        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas, suppression)
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done

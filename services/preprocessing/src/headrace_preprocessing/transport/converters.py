@@ -14,6 +14,8 @@ from google.protobuf.message import Message
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
+from headrace_data.forgotten import FORGOTTEN, NOTHING_FORGOTTEN, Suppression
+from headrace_data.forgotten import rejection as forgotten
 from headrace_data.leaks import Leaks
 from headrace_data.manifest import Manifest, OffsetRange, Provenance
 from headrace_data.personal import RULE as PERSONAL
@@ -129,7 +131,9 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
     if time is not None and row[TIME]:
         # As a float, which nobody compares with what the producer sent: that may be another form of the same time.
         values.setdefault(time, seconds)
-    key = pipeline.stream.key_field
+    key = None if rejection.rule == FORGOTTEN else pipeline.stream.key_field
+    if rejection.rule == FORGOTTEN:
+        values = {}
     letter = DeadLetter(
         stage=SOURCE,
         rule=rejection.rule,
@@ -142,7 +146,7 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         value=json.dumps(values, separators=(",", ":")).encode(),
         timestamp_ms=round(seconds * 1_000),
         # The row has other values in its personal fields than what was sent: that alone can be replayed.
-        withheld=pipeline.stream.personal is not None,
+        withheld=pipeline.stream.personal is not None or rejection.rule == FORGOTTEN,
     )
     return letter.after_replay(headers)
 
@@ -196,13 +200,20 @@ class Left(NamedTuple):
     """What was masked in the others, by kind of personal data."""
 
 
-def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates = NO_DUPLICATES) -> Left:
-    """Return rows without those that no dataset can have, and without `duplicates`.
+def leave_out(
+    rows: pa.RecordBatch,
+    pipeline: Pipeline,
+    duplicates: Duplicates = NO_DUPLICATES,
+    suppression: Suppression = NOTHING_FORGOTTEN,
+) -> Left:
+    """Return rows without those that no dataset can have, and without `duplicates` and those of forgotten keys.
 
     Rows are checked when they come in and when they are cleaned; what waits may have been cleaned by an earlier spec.
     """
     rules = pipeline.prepare.clean
     rejections = broken(rows, pipeline.stream.fields, rules, squared_fields(pipeline))
+    # Whatever else is wrong with them: their letters tell nothing of what they hold.
+    rejections |= {row: forgotten(row) for row in np.flatnonzero(suppression.rows(rows, pipeline)).tolist()}
     for position in duplicates.among(rows).tolist():
         rejections.setdefault(position, duplicate_in_stream(position, pipeline))
     if not rejections:
@@ -212,7 +223,7 @@ def leave_out(rows: pa.RecordBatch, pipeline: Pipeline, duplicates: Duplicates =
     kept[list(rejections)] = False
     letters = [dead_letter(rows, rejection, pipeline) for _, rejection in sorted(rejections.items())]
     for letter in letters:
-        if letter.rule != DUPLICATES:
+        if letter.rule not in (DUPLICATES, FORGOTTEN):
             place = f"{letter.partition}:{letter.offset} of {letter.topic}"
             logger.warning("row %s is left out: %s", place, letter.reason)
     # Every pipeline's dead-letter topic has a first partition; which one the row was cleaned in is not known here.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
+from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import NO_DUPLICATES, Duplicates, Known, duplicates_of
 
@@ -15,20 +16,28 @@ Read = Callable[[], Iterable[pa.RecordBatch]]
 
 
 def cut_rows(
-    read: Read, pipeline: Pipeline, beat: Callable[[], None], before: Callable[[], Iterable[Known]] = tuple
+    read: Read,
+    pipeline: Pipeline,
+    beat: Callable[[], None],
+    before: Callable[[], Iterable[Known]] = tuple,
+    suppression: Suppression = NOTHING_FORGOTTEN,
 ) -> Iterator[Left]:
     """Yield what a cut takes of each batch, and what it leaves out.
 
     Where duplicates are dropped over the whole stream, the rows are read twice. `before` returns the last keys of the
-    stream before the cut, oldest first.
+    stream before the cut, oldest first. `suppression` tells rows of keys that are forgotten.
     """
-    duplicates = duplicates_of((each.rows for each in _left(read, pipeline, beat)), pipeline, before)
-    yield from _left(read, pipeline, beat, duplicates)
+    duplicates = duplicates_of((each.rows for each in _left(read, pipeline, beat, suppression)), pipeline, before)
+    yield from _left(read, pipeline, beat, suppression, duplicates)
 
 
 def _left(
-    read: Read, pipeline: Pipeline, beat: Callable[[], None], duplicates: Duplicates = NO_DUPLICATES
+    read: Read,
+    pipeline: Pipeline,
+    beat: Callable[[], None],
+    suppression: Suppression,
+    duplicates: Duplicates = NO_DUPLICATES,
 ) -> Iterator[Left]:
     for rows in read():
-        yield leave_out(rows, pipeline, duplicates)
+        yield leave_out(rows, pipeline, duplicates, suppression)
         beat()

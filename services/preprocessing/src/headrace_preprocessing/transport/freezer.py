@@ -17,6 +17,7 @@ from functools import partial
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
+from headrace_data.forgotten import Suppression
 from headrace_data.history import History, keep, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
@@ -57,6 +58,7 @@ from headrace_preprocessing.transport.converters import (
     telling,
 )
 from headrace_preprocessing.transport.cut_rows import cut_rows
+from headrace_preprocessing.transport.forgetting import secret_of
 from headrace_preprocessing.transport.holds import Holds, show_held
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import ORDERS, Order, TakenIn, nothing_of
@@ -233,7 +235,9 @@ class Freezer(Background):
                 taken = nothing_of(order, self._history, reason)
             span.set_attribute(names.ROWS, taken.rows)
             facts: list[Message] = [self._histories.keep(taken.history)] if taken.history != self._history else []
-            if taken.manifest is None:
+            if taken.ended is not None:
+                facts.append(taken.ended)
+            elif taken.manifest is None:
                 logger.warning("%s: %s", self.name, taken.reason)
                 facts.append(self._failure(taken.reason, request.request_id, taken.told))
             else:
@@ -244,6 +248,9 @@ class Freezer(Background):
                 transaction.commit_offsets({record.place: record.offset + 1}, lease.consumer.membership())
         watch.carried_out()
         self._history = taken.history
+        taken.done()
+        if taken.ended is not None:
+            self._prepare_again(lease, producer)
 
     def _cut(self, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Turn what waits into a dataset, or into the reason why not, and go on behind it."""
@@ -333,7 +340,8 @@ class Freezer(Background):
         )
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
-        for left in cut_rows(read, self._pipeline, lease.keep, before):
+        suppression = Suppression(self._history.forgotten, partial(secret_of, self._store, self._pipeline))
+        for left in cut_rows(read, self._pipeline, lease.keep, before, suppression):
             letters += left.letters
             left_out.update(left.rejected)
             masked.update(left.masked)

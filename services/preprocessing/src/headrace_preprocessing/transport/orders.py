@@ -1,8 +1,8 @@
 """What a request may order beside a dataset of what waits: one kind each, in one literal table.
 
 An order is carried out by the instance that freezes, in its turn among the requests. It changes the history or leaves
-it as it is, and ends in one fact: the dataset of the window over what there is then, or why there is none. Who carries
-it out is told in takers.py.
+it as it is, and ends in one fact: the dataset of the window over what there is then, a fact of its own, or why there is
+none. Who carries it out is told in takers.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headrace_data.windows import NO_REMARKS, Remarks
 from headrace_runtime.records import Outgoing
 from headrace_runtime.telemetry import names
 
-Order = Literal["backfill", "hold"]
+Order = Literal["backfill", "forget", "hold"]
 """Names of fields of DatasetRequested."""
 
 
@@ -36,6 +36,7 @@ class Kind:
 ORDERS: Final[Mapping[Order, Kind]] = {
     "backfill": Kind(names.SPAN_BACKFILL, "backfill"),
     "hold": Kind(names.SPAN_HOLD, "decision"),
+    "forget": Kind(names.SPAN_FORGET, "forgetting of a key"),
 }
 
 
@@ -56,6 +57,10 @@ class TakenIn(NamedTuple):
     """Messages to send with the answer."""
     remarks: Remarks = NO_REMARKS
     """What there is to say of the dataset."""
+    ended: Message | None = None
+    """The fact that ends the order where that is no dataset's."""
+    done: Callable[[], None] = lambda: None
+    """Called once the answer is there."""
 
 
 Taker = Callable[[dataset_pb2.DatasetRequested, float, History, Callable[[], None]], TakenIn]

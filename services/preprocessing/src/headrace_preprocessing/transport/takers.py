@@ -11,6 +11,7 @@ from headrace_runtime.schema_registry import RegistryAccess
 from headrace_preprocessing.ports import Outside
 from headrace_preprocessing.transport.backfills import Backfills
 from headrace_preprocessing.transport.blobs import Blobs
+from headrace_preprocessing.transport.forgetting import Forgetting
 from headrace_preprocessing.transport.holds import Holds
 from headrace_preprocessing.transport.orders import Order, Taker
 
@@ -24,6 +25,7 @@ def takers(
 ) -> Mapping[Order, Taker]:
     """Return who carries out the orders of one pipeline."""
     return {
+        "forget": Forgetting(pipeline, store, outside.retentions).take,
         "backfill": Backfills(pipeline, store, outside.topics, cluster_id, outside.keys, registries).take_in,
         "hold": Holds(pipeline, Blobs(store)).settle,
     }

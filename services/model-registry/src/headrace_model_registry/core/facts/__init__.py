@@ -15,6 +15,7 @@ from headrace_model_registry.core.facts.datasets import (
     DatasetRequested,
     SplitRows,
 )
+from headrace_model_registry.core.facts.forgotten import KeyForgotten
 from headrace_model_registry.core.facts.models import (
     CachePolicy,
     Evaluation,
@@ -54,6 +55,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Fact",
+    "KeyForgotten",
     "LogEntry",
     "ModelCompressed",
     "ModelRefused",
@@ -102,6 +104,7 @@ Fact: TypeAlias = (
     | DatasetRequested
     | DatasetFrozen
     | DatasetFailed
+    | KeyForgotten
     | ModelTrained
     | ModelCompressed
     | RunFailed

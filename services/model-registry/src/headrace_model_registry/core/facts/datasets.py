@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace_model_registry.core.facts.backfill import Artifact, Backfill, Backfilled
+from headrace_model_registry.core.facts.forgotten import Forget
 from headrace_model_registry.core.facts.hold import HeldSegment, Hold
 from headrace_model_registry.core.facts.ranges import SourceRange
 from headrace_model_registry.core.facts.remarks import ClassRows, Leaks, Outliers
@@ -11,13 +12,17 @@ from headrace_model_registry.core.facts.remarks import ClassRows, Leaks, Outlier
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequested:
-    """A dataset of everything clean is wanted now; with an order, one of the history that it is carried out in."""
+    """A dataset of everything clean is wanted now; with an order, one of the history that it is carried out in.
+
+    To `forget` a key wants none.
+    """
 
     pipeline: str
     request_id: str
     incarnation: int = 0
     backfill: Backfill | None = None
     hold: Hold | None = None
+    forget: Forget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from headrace.events.v1 import artifact_pb2 as _artifact_pb2
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
+from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
@@ -33,6 +34,7 @@ class DatasetRequested(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     BACKFILL_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    FORGET_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     request_id: _builtins.str
@@ -49,6 +51,10 @@ class DatasetRequested(_message.Message):
     def hold(self) -> _hold_pb2.Hold:
         """What becomes of a held segment; what waits in the clean topic goes on waiting. Unset but where that is ordered."""
 
+    @_builtins.property
+    def forget(self) -> _forget_pb2.Forget:
+        """A key whose rows are to leave all that there is; what waits goes on waiting. Unset to freeze."""
+
     def __init__(
         self,
         *,
@@ -57,10 +63,11 @@ class DatasetRequested(_message.Message):
         incarnation: _builtins.int = ...,
         backfill: _backfill_pb2.Backfill | None = ...,
         hold: _hold_pb2.Hold | None = ...,
+        forget: _forget_pb2.Forget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "hold", b"hold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "forget", b"forget", "hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "hold", b"hold", "incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "forget", b"forget", "hold", b"hold", "incarnation", b"incarnation", "pipeline", b"pipeline", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,26 +24,27 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.events.v1 import dataset_pb2 as headrace_dot_events_dot_v1_dot_dataset__pb2
+from headrace.events.v1 import forget_pb2 as headrace_dot_events_dot_v1_dot_forget__pb2
 from headrace.events.v1 import model_pb2 as headrace_dot_events_dot_v1_dot_model__pb2
 from headrace.events.v1 import pipeline_pb2 as headrace_dot_events_dot_v1_dot_pipeline__pb2
 from headrace.events.v1 import run_pb2 as headrace_dot_events_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/registry/v1/registry_log.proto\x12\x14headrace.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a headrace/events/v1/dataset.proto\x1a\x1eheadrace/events/v1/model.proto\x1a!headrace/events/v1/pipeline.proto\x1a\x1cheadrace/events/v1/run.proto\"\x84\t\n\x08LogEntry\x12.\n\noccur_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x10pipeline_applied\x18\x02 \x01(\x0b\x32#.headrace.events.v1.PipelineAppliedH\x00\x12\x41\n\x11\x64\x61taset_requested\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetRequestedH\x00\x12;\n\x0e\x64\x61taset_frozen\x18\x04 \x01(\x0b\x32!.headrace.events.v1.DatasetFrozenH\x00\x12;\n\x0e\x64\x61taset_failed\x18\x05 \x01(\x0b\x32!.headrace.events.v1.DatasetFailedH\x00\x12\x43\n\x12training_requested\x18\x06 \x01(\x0b\x32%.headrace.events.v1.TrainingRequestedH\x00\x12\x39\n\rmodel_trained\x18\x07 \x01(\x0b\x32 .headrace.events.v1.ModelTrainedH\x00\x12I\n\x15\x63ompression_requested\x18\x08 \x01(\x0b\x32(.headrace.events.v1.CompressionRequestedH\x00\x12?\n\x10model_compressed\x18\t \x01(\x0b\x32#.headrace.events.v1.ModelCompressedH\x00\x12\x33\n\nrun_failed\x18\n \x01(\x0b\x32\x1d.headrace.events.v1.RunFailedH\x00\x12;\n\x0emodel_released\x18\x0b \x01(\x0b\x32!.headrace.events.v1.ModelReleasedH\x00\x12\x39\n\rmodel_refused\x18\x0c \x01(\x0b\x32 .headrace.events.v1.ModelRefusedH\x00\x12;\n\rtraining_held\x18\r \x01(\x0b\x32\".headrace.registry.v1.TrainingHeldH\x00\x12G\n\x13training_superseded\x18\x0e \x01(\x0b\x32(.headrace.registry.v1.TrainingSupersededH\x00\x12?\n\x10pipeline_deleted\x18\x0f \x01(\x0b\x32#.headrace.events.v1.PipelineDeletedH\x00\x12=\n\x0fmodel_withdrawn\x18\x10 \x01(\x0b\x32\".headrace.events.v1.ModelWithdrawnH\x00\x12?\n\x0fversion_retired\x18\x11 \x01(\x0b\x32$.headrace.registry.v1.VersionRetiredH\x00\x12\x41\n\x10training_refused\x18\x12 \x01(\x0b\x32%.headrace.registry.v1.TrainingRefusedH\x00\x42\x07\n\x05\x65vent\"E\n\x0eVersionRetired\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\"\x97\x01\n\x0cTrainingHeld\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\"\xaa\x01\n\x0fTrainingRefused\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x0e\n\x06reason\x18\x05 \x01(\t\"F\n\x12TrainingSuperseded\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/registry/v1/registry_log.proto\x12\x14headrace.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a headrace/events/v1/dataset.proto\x1a\x1fheadrace/events/v1/forget.proto\x1a\x1eheadrace/events/v1/model.proto\x1a!headrace/events/v1/pipeline.proto\x1a\x1cheadrace/events/v1/run.proto\"\xbf\t\n\x08LogEntry\x12.\n\noccur_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x10pipeline_applied\x18\x02 \x01(\x0b\x32#.headrace.events.v1.PipelineAppliedH\x00\x12\x41\n\x11\x64\x61taset_requested\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetRequestedH\x00\x12;\n\x0e\x64\x61taset_frozen\x18\x04 \x01(\x0b\x32!.headrace.events.v1.DatasetFrozenH\x00\x12;\n\x0e\x64\x61taset_failed\x18\x05 \x01(\x0b\x32!.headrace.events.v1.DatasetFailedH\x00\x12\x43\n\x12training_requested\x18\x06 \x01(\x0b\x32%.headrace.events.v1.TrainingRequestedH\x00\x12\x39\n\rmodel_trained\x18\x07 \x01(\x0b\x32 .headrace.events.v1.ModelTrainedH\x00\x12I\n\x15\x63ompression_requested\x18\x08 \x01(\x0b\x32(.headrace.events.v1.CompressionRequestedH\x00\x12?\n\x10model_compressed\x18\t \x01(\x0b\x32#.headrace.events.v1.ModelCompressedH\x00\x12\x33\n\nrun_failed\x18\n \x01(\x0b\x32\x1d.headrace.events.v1.RunFailedH\x00\x12;\n\x0emodel_released\x18\x0b \x01(\x0b\x32!.headrace.events.v1.ModelReleasedH\x00\x12\x39\n\rmodel_refused\x18\x0c \x01(\x0b\x32 .headrace.events.v1.ModelRefusedH\x00\x12;\n\rtraining_held\x18\r \x01(\x0b\x32\".headrace.registry.v1.TrainingHeldH\x00\x12G\n\x13training_superseded\x18\x0e \x01(\x0b\x32(.headrace.registry.v1.TrainingSupersededH\x00\x12?\n\x10pipeline_deleted\x18\x0f \x01(\x0b\x32#.headrace.events.v1.PipelineDeletedH\x00\x12=\n\x0fmodel_withdrawn\x18\x10 \x01(\x0b\x32\".headrace.events.v1.ModelWithdrawnH\x00\x12?\n\x0fversion_retired\x18\x11 \x01(\x0b\x32$.headrace.registry.v1.VersionRetiredH\x00\x12\x41\n\x10training_refused\x18\x12 \x01(\x0b\x32%.headrace.registry.v1.TrainingRefusedH\x00\x12\x39\n\rkey_forgotten\x18\x19 \x01(\x0b\x32 .headrace.events.v1.KeyForgottenH\x00\x42\x07\n\x05\x65vent\"E\n\x0eVersionRetired\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\"\x97\x01\n\x0cTrainingHeld\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\"\xaa\x01\n\x0fTrainingRefused\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x0e\n\x06reason\x18\x05 \x01(\t\"F\n\x12TrainingSuperseded\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.registry.v1.registry_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOGENTRY']._serialized_start=230
-  _globals['_LOGENTRY']._serialized_end=1386
-  _globals['_VERSIONRETIRED']._serialized_start=1388
-  _globals['_VERSIONRETIRED']._serialized_end=1457
-  _globals['_TRAININGHELD']._serialized_start=1460
-  _globals['_TRAININGHELD']._serialized_end=1611
-  _globals['_TRAININGREFUSED']._serialized_start=1614
-  _globals['_TRAININGREFUSED']._serialized_end=1784
-  _globals['_TRAININGSUPERSEDED']._serialized_start=1786
-  _globals['_TRAININGSUPERSEDED']._serialized_end=1856
+  _globals['_LOGENTRY']._serialized_start=263
+  _globals['_LOGENTRY']._serialized_end=1478
+  _globals['_VERSIONRETIRED']._serialized_start=1480
+  _globals['_VERSIONRETIRED']._serialized_end=1549
+  _globals['_TRAININGHELD']._serialized_start=1552
+  _globals['_TRAININGHELD']._serialized_end=1703
+  _globals['_TRAININGREFUSED']._serialized_start=1706
+  _globals['_TRAININGREFUSED']._serialized_end=1876
+  _globals['_TRAININGSUPERSEDED']._serialized_start=1878
+  _globals['_TRAININGSUPERSEDED']._serialized_end=1948
 # @@protoc_insertion_point(module_scope)

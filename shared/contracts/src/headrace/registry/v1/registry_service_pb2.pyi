@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
+from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
@@ -385,6 +386,142 @@ class FreezeDatasetResponse(_message.Message):
 Global___FreezeDatasetResponse: _TypeAlias = FreezeDatasetResponse  # noqa: Y015
 
 @_typing.final
+class ForgetKeyRequest(_message.Message):
+    """ForgetKeyRequest names a key of a pipeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    RETRAIN_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    retrain: _builtins.bool
+    """Whether to make a dataset without the rows at once, and train on it."""
+    @_builtins.property
+    def key(self) -> _forget_pb2.KeyDigest:
+        """The key."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        key: _forget_pb2.KeyDigest | None = ...,
+        retrain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "pipeline", b"pipeline", "retrain", b"retrain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetKeyRequest: _TypeAlias = ForgetKeyRequest  # noqa: Y015
+
+@_typing.final
+class ForgetKeyResponse(_message.Message):
+    """ForgetKeyResponse names the request, which the fact that ends it repeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Id of the request. Never empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetKeyResponse: _TypeAlias = ForgetKeyResponse  # noqa: Y015
+
+@_typing.final
+class ListForgottenKeysRequest(_message.Message):
+    """ListForgottenKeysRequest selects what was forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline; empty for all."""
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListForgottenKeysRequest: _TypeAlias = ListForgottenKeysRequest  # noqa: Y015
+
+@_typing.final
+class ForgottenKey(_message.Message):
+    """ForgottenKey is what was done about a key, and when the registry learned of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def forgotten(self) -> _forget_pb2.KeyForgotten:
+        """What was done."""
+
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When the registry learned of it."""
+
+    @_builtins.property
+    def version_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The versions that have learned from the key by then, or were tested on it: themselves, or what they began from."""
+
+    def __init__(
+        self,
+        *,
+        forgotten: _forget_pb2.KeyForgotten | None = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        version_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "occur_time", b"occur_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten", "occur_time", b"occur_time", "version_ids", b"version_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgottenKey: _TypeAlias = ForgottenKey  # noqa: Y015
+
+@_typing.final
+class ListForgottenKeysResponse(_message.Message):
+    """ListForgottenKeysResponse holds what was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForgottenKey]:
+        """The keys, the one forgotten last at the end."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___ForgottenKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListForgottenKeysResponse: _TypeAlias = ListForgottenKeysResponse  # noqa: Y015
+
+@_typing.final
 class ListPipelinesRequest(_message.Message):
     """ListPipelinesRequest selects pipelines."""
 
@@ -718,6 +855,7 @@ class Version(_message.Message):
     CPU_CLASS_FIELD_NUMBER: _builtins.int
     FRONTIER_FIELD_NUMBER: _builtins.int
     ELSEWHERE_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_KEYS_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Place in the model's history: 1, 2, 3 ..."""
     state: Global___VersionState.ValueType
@@ -726,6 +864,8 @@ class Version(_message.Message):
     """Why it was refused; empty unless it was."""
     cpu_class: _builtins.str
     """The class of processors that its variants were measured on, such as "avx2"; empty before they were."""
+    forgotten_keys: _builtins.int
+    """How many keys it has learned from that were forgotten since, itself or as the version that it began from."""
     @_builtins.property
     def trained(self) -> _model_pb2.ModelTrained:
         """What was announced when it was trained."""
@@ -765,10 +905,11 @@ class Version(_message.Message):
         cpu_class: _builtins.str = ...,
         frontier: _abc.Iterable[_builtins.str] | None = ...,
         elsewhere: _abc.Iterable[Global___ClassMeasurement] | None = ...,
+        forgotten_keys: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "elsewhere", b"elsewhere", "evaluations", b"evaluations", "frontier", b"frontier", "gates", b"gates", "ordinal", b"ordinal", "reason", b"reason", "state", b"state", "trained", b"trained", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_class", b"cpu_class", "elsewhere", b"elsewhere", "evaluations", b"evaluations", "forgotten_keys", b"forgotten_keys", "frontier", b"frontier", "gates", b"gates", "ordinal", b"ordinal", "reason", b"reason", "state", b"state", "trained", b"trained", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

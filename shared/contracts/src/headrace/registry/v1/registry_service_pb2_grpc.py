@@ -55,6 +55,16 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetResponse.FromString,
                 _registered_method=True)
+        self.ForgetKey = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ForgetKey',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ForgetKeyRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ForgetKeyResponse.FromString,
+                _registered_method=True)
+        self.ListForgottenKeys = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListForgottenKeys',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListForgottenKeysRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListForgottenKeysResponse.FromString,
+                _registered_method=True)
         self.ListPipelines = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/ListPipelines',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListPipelinesRequest.SerializeToString,
@@ -156,6 +166,20 @@ class RegistryServiceServicer:
 
     def FreezeDataset(self, request, context):
         """Asks for a dataset now, whatever the freeze policy says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetKey(self, request, context):
+        """Asks for the rows of a key to leave all that a pipeline keeps. The caller makes the digest: nobody else is told the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListForgottenKeys(self, request, context):
+        """Lists the keys that were forgotten, and what was done about each, in the order in which it was.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +306,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.FreezeDataset,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetResponse.SerializeToString,
+            ),
+            'ForgetKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetKey,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ForgetKeyRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ForgetKeyResponse.SerializeToString,
+            ),
+            'ListForgottenKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListForgottenKeys,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListForgottenKeysRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListForgottenKeysResponse.SerializeToString,
             ),
             'ListPipelines': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPipelines,
@@ -463,6 +497,60 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/FreezeDataset',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.FreezeDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ForgetKey',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ForgetKeyRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ForgetKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListForgottenKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListForgottenKeys',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListForgottenKeysRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListForgottenKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

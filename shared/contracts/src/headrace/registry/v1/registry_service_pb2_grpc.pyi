@@ -45,6 +45,10 @@ class RegistryServiceStub:
     """
     FreezeDataset: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.FreezeDatasetRequest, _registry_service_pb2.FreezeDatasetResponse]
     """Asks for a dataset now, whatever the freeze policy says."""
+    ForgetKey: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ForgetKeyRequest, _registry_service_pb2.ForgetKeyResponse]
+    """Asks for the rows of a key to leave all that a pipeline keeps. The caller makes the digest: nobody else is told the key."""
+    ListForgottenKeys: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListForgottenKeysRequest, _registry_service_pb2.ListForgottenKeysResponse]
+    """Lists the keys that were forgotten, and what was done about each, in the order in which it was."""
     ListPipelines: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListPipelinesRequest, _registry_service_pb2.ListPipelinesResponse]
     """Lists pipelines by name."""
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListDatasetsRequest, _registry_service_pb2.ListDatasetsResponse]
@@ -93,6 +97,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """
     FreezeDataset: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.FreezeDatasetRequest, _registry_service_pb2.FreezeDatasetResponse]  # type: ignore[assignment]
     """Asks for a dataset now, whatever the freeze policy says."""
+    ForgetKey: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ForgetKeyRequest, _registry_service_pb2.ForgetKeyResponse]  # type: ignore[assignment]
+    """Asks for the rows of a key to leave all that a pipeline keeps. The caller makes the digest: nobody else is told the key."""
+    ListForgottenKeys: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListForgottenKeysRequest, _registry_service_pb2.ListForgottenKeysResponse]  # type: ignore[assignment]
+    """Lists the keys that were forgotten, and what was done about each, in the order in which it was."""
     ListPipelines: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListPipelinesRequest, _registry_service_pb2.ListPipelinesResponse]  # type: ignore[assignment]
     """Lists pipelines by name."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListDatasetsRequest, _registry_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
@@ -162,6 +170,22 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.FreezeDatasetResponse, _abc.Awaitable[_registry_service_pb2.FreezeDatasetResponse]]:
         """Asks for a dataset now, whatever the freeze policy says."""
+
+    @_abc_1.abstractmethod
+    def ForgetKey(
+        self,
+        request: _registry_service_pb2.ForgetKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ForgetKeyResponse, _abc.Awaitable[_registry_service_pb2.ForgetKeyResponse]]:
+        """Asks for the rows of a key to leave all that a pipeline keeps. The caller makes the digest: nobody else is told the key."""
+
+    @_abc_1.abstractmethod
+    def ListForgottenKeys(
+        self,
+        request: _registry_service_pb2.ListForgottenKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListForgottenKeysResponse, _abc.Awaitable[_registry_service_pb2.ListForgottenKeysResponse]]:
+        """Lists the keys that were forgotten, and what was done about each, in the order in which it was."""
 
     @_abc_1.abstractmethod
     def ListPipelines(

@@ -1,0 +1,68 @@
+"""Until when topics keep records: what the cluster says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from headrace.events.v1.forget_pb2 import ForgettingTopic
+from headrace_data.spec import Pipeline
+from headrace_runtime.kafka import Admin
+from headrace_runtime.record_topics import CLEAN, DEAD, RAW
+from headrace_runtime.settings import KafkaSettings
+from headrace_runtime.topics import PREDICTION_SERVED, PUSH_ACCEPTED
+from kafka.errors import KafkaError
+
+_NAME = "preprocessing.retentions"
+_OWN: Final = {RAW: "its records", CLEAN: "its records", DEAD: "letters of its records that were rejected"}
+_FOR_EVER: Final = "keeps records for ever: delete them there"
+
+
+def retentions(settings: KafkaSettings, pipeline: Pipeline, written_s: float) -> Sequence[ForgettingTopic]:
+    """Return where records of a pipeline lie that were written before a time (seconds since 1970), and until when.
+
+    Topics forget whole files of the log, so a record may stay for as long as such a file is written to.
+    """
+    with Admin(settings, _NAME) as admin:
+        return list(_told(admin, pipeline, written_s))
+
+
+def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[ForgettingTopic]:
+    holds = {pipeline.stream.topic: "the producers' records"}
+    holds |= {topic.name(pipeline.own_name): what for topic, what in _OWN.items()}
+    holds[PUSH_ACCEPTED.name] = "answers to pushes, which say why records were refused"
+    holds[PREDICTION_SERVED.name] = "calls that were answered, with what was asked"
+    there = admin.partition_counts(holds)
+    for topic, what in holds.items():
+        found = ForgettingTopic(topic=topic, holds=what)
+        if not there[topic]:
+            found.remark = "there is no such topic"
+        else:
+            _tell(found, admin, written_s)
+        yield found
+
+
+def _tell(found: ForgettingTopic, admin: Admin, written_s: float) -> None:
+    try:
+        config = admin.topic_config(found.topic)
+    except KafkaError as error:
+        found.remark = f"its settings cannot be read: {type(error).__name__}"
+        return
+    if "delete" not in config.get("cleanup.policy", "delete"):
+        found.remark = "keeps the newest record of each key: send one without a value for the key"
+        return
+    kept_ms = _number(config, "retention.ms")
+    if kept_ms < 0:
+        found.remark = _FOR_EVER
+        return
+    until = timedelta(seconds=written_s, milliseconds=kept_ms + max(0, _number(config, "segment.ms")))
+    try:
+        found.end_time.FromDatetime(datetime(1970, 1, 1, tzinfo=UTC) + until)
+    except (OverflowError, ValueError):
+        found.remark = _FOR_EVER
+
+
+def _number(config: Mapping[str, str], name: str) -> int:
+    value = config.get(name, "")
+    return int(value) if value.lstrip("-").isdecimal() else -1
