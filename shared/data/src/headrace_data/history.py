@@ -10,6 +10,7 @@ from typing import Final
 
 import pydantic
 
+from headrace_data.awaiting import Awaiting
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.errors import DatasetInvalid
 from headrace_data.manifest import Count, Digest, Document, Ref, SegmentManifest, Source, is_none, parsed
@@ -55,6 +56,8 @@ class History(Document):
     """The segments."""
     prepared: str = ""
     """What the newest dataset was prepared under, as `dataset_of` has it; empty when there is none."""
+    awaiting: Awaiting | None = pydantic.Field(default=None, exclude_if=is_none)
+    """What waits for labels that come later; None where rows have theirs."""
 
     @property
     def watermark(self) -> int | None:

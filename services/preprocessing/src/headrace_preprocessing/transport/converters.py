@@ -62,10 +62,11 @@ def record_batch(record: Record, pipeline: Pipeline) -> tuple[record_pb2.RecordB
     number and by the ranges that they come from.
     """
     message = own_message(record, pipeline)
-    rows = evolved(from_ipc(message.arrow, record.timestamp_ms), pipeline.stream.fields)
+    fields = pipeline.stream.incoming.fields
+    rows = evolved(from_ipc(message.arrow, record.timestamp_ms), fields)
     if rows.num_rows != message.rows:
         raise Unprocessable(f"{record.coordinates}: expected {message.rows} rows, got {rows.num_rows}")
-    require_columns(rows, pipeline.stream.fields)
+    require_columns(rows, fields)
     partitions, offsets, _ = lineage(rows)
     inside = np.zeros(len(rows), bool)
     for source in message.sources:
@@ -158,7 +159,7 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
         raw = own_message(record, pipeline)
     except Unprocessable:
         return parked
-    rows = RecordChecker(pipeline.stream.of_rows).check([], [], []).batch
+    rows = RecordChecker(pipeline.stream.incoming.of_rows).check([], [], []).batch
     return [
         clean_message(raw, Cleaned(rows, [], {CRASH: rows_told(raw) or 1}, {}), pipeline, record.partition),
         *parked,

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 from headrace.events.v1 import backfill_pb2, dataset_pb2
@@ -27,7 +26,7 @@ from headrace_data.retention import retained
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
-from headrace_data.windows import NO_REMARKS, Remarks, Windows
+from headrace_data.windows import Windows
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
@@ -48,6 +47,7 @@ from headrace_preprocessing.transport.attempts import MOST_BEGUN, begin
 from headrace_preprocessing.transport.backfills import Backfills, nothing_of
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
+from headrace_preprocessing.transport.completed import Completed
 from headrace_preprocessing.transport.converters import (
     NOTHING_SEEN,
     SOURCE,
@@ -57,6 +57,7 @@ from headrace_preprocessing.transport.converters import (
     provenance,
 )
 from headrace_preprocessing.transport.cut_rows import cut_rows
+from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.watch import Asked, Watch
 
@@ -72,18 +73,6 @@ ROWS_MISSING = Counter(
 AWAIT_S = 0.05
 """How often it is looked whether every spec was taken in that was applied."""
 NOTHING_NEW = "no clean record since the last dataset"
-
-
-class Completed(NamedTuple):
-    """What a cut comes to."""
-
-    history: History
-    """The history with the new segment."""
-    manifest: Manifest | None
-    """The dataset of the window; None when there is none."""
-    reason: str = ""
-    """Why there is none; empty otherwise."""
-    remarks: Remarks = NO_REMARKS
 
 
 class Freezer(Background):
@@ -117,6 +106,7 @@ class Freezer(Background):
             pipeline, self._store, outside.topics, lambda: origin().cluster_id, outside.keys, settings.registry_access
         )
         self._blobs = Blobs(self._store)
+        self._late = late_labels_of(pipeline, self._blobs, outside.keys, settings.registry_access)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
 
@@ -143,8 +133,9 @@ class Freezer(Background):
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
             places = reader.partitions(lease.place[0]) + reader.partitions(DATASET_REQUESTED.name)
+            places += reader.partitions(self._late.topic) if self._late else []
             starts = lease.consumer.committed(places)
-            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id)
+            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id, self._late)
             for gap in watch.gaps:
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
@@ -152,6 +143,8 @@ class Freezer(Background):
             self.wake = reader.wake
             # What a former owner wrote is committed or aborted by now: the producer has fenced it.
             self._history = self._histories.latest(lease.keep)
+            if self._late:
+                self._late.begin(self._history.awaiting)
             self._prepare_again(lease, producer)
             while lease.held() and not self.stopping.is_set():
                 self.on_round()
@@ -173,7 +166,7 @@ class Freezer(Background):
         self._events.publish(
             dataset_pb2.DatasetProgressed(
                 pipeline=self._pipeline.name,
-                rows=filling.rows,
+                rows=filling.usable,
                 rows_wanted=rows_wanted(self._pipeline.prepare.freeze),
                 rejected=filling.rejected,
                 incarnation=self._pipeline.incarnation,
@@ -271,8 +264,9 @@ class Freezer(Background):
                 request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows, remarks=cut.remarks)
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
-                    logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
-                    facts.append(self._failure(cut.reason, request))
+                    logger.warning("%s: no dataset: %s", self.name, cut.reason)
+                    # Nobody asked, and rows wait for their labels: there is nothing to tell.
+                    facts += [] if cut.reason == NO_LABELS and not request else [self._failure(cut.reason, request)]
                 else:
                     span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
                     facts.append(self._frozen(cut.manifest, cut.history, request, seen))
@@ -284,6 +278,8 @@ class Freezer(Background):
         watch.done(ends, frozen=frozen)
         if frozen:
             self._history = cut.history
+            if self._late and cut.joined:
+                self._late.done(cut.joined)
 
     def _frozen(
         self,
@@ -319,7 +315,7 @@ class Freezer(Background):
 
         Its rows go to `counts`; rows that no dataset can have become `letters`.
         """
-        if not watch.filling.rows:
+        if not watch.filling.rows + watch.filling.usable:
             raise DatasetUnusable(NOTHING_NEW)
         clean_ends = {place: end for place, end in ends.items() if place[0] == clean_topic(self._pipeline.own_name)}
         writer = SegmentWriter(self._pipeline, self._blobs)
@@ -331,6 +327,8 @@ class Freezer(Background):
             self._settings.stall_s,
             partial(self._messages.rows, without=watch.lives.gone),
         )
+        join = self._late.join(self._history.awaiting, watch.lives.topic_id) if self._late else None
+        read = partial(join.rows, read) if join else read
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
         for left in cut_rows(read, self._pipeline, lease.keep, before):
@@ -340,15 +338,23 @@ class Freezer(Background):
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
-        if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
+        found = join.fresh if join else writer.rows + len(letters)
+        if (missing := watch.filling.rows - found) > 0:
             self._tell_missing(watch, missing, clean_ends)
+        joined, history, told = None, self._history, watch.filling
+        if self._late and join:
+            letters += self._late.letters
+            joined, history, told = settle(join, history, watch.filling, writer.rows)
+            if not writer.rows:
+                return Completed(history, None, NO_LABELS, joined=joined)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
         origin = self._origin()
         origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
-        source = provenance(watch.filling, self._pipeline, origin, clean, left_out, masked)
-        return self._completed(writer.finish(source, lease.keep), lease)
+        source = provenance(told, self._pipeline, origin, clean, left_out, masked)
+        segment = writer.finish(source, lease.keep)
+        return self._completed(segment, history, lease)._replace(joined=joined)
 
-    def _completed(self, segment: Segment, lease: Lease) -> Completed:
+    def _completed(self, segment: Segment, history: History, lease: Lease) -> Completed:
         """Keep a segment, and return the dataset of the window that it completes.
 
         Where a dataset has its rows alone, they wait for more until there can be one; elsewhere they are part of the
@@ -357,7 +363,7 @@ class Freezer(Background):
         entry = keep(segment, self._pipeline, self._blobs)
         fresh = {entry.segment_id: segment.sketch}
         windows = Windows(self._pipeline, self._blobs, lease.keep, fresh, self._recall)
-        history = self._history.and_cut(entry)
+        history = history.and_cut(entry)
         try:
             manifest, history = windows.dataset(history)
         except DataError as error:
