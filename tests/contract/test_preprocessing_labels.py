@@ -50,7 +50,7 @@ def test_each_row_is_taken_once_with_its_label_however_often_the_service_is_kill
     child.wait_held("commit")
     child.kill()
     assert not lane.frozen()
-    child = start()
+    start()
     until(lane.frozen)
     (first,) = lane.frozen()
     assert sorted(keys(lane.dataset_rows(first))) == [*range(0, 120, 2), 120]
@@ -60,27 +60,20 @@ def test_each_row_is_taken_once_with_its_label_however_often_the_service_is_kill
     assert ranges(first.sources) == [(0, 0, 40), (1, 0, 40), (2, 0, 41)]
     assert [letter.header("dead-rule") for letter in lane.dead()] == ["json", "type"]
 
-    # What waits is in no topic any more that the service reads: rows of the store and their labels.
-    child.kill()
+    # What waits is in no topic any more that is read from here on: it is in the store.
     lane.label(*labels(*range(1, 120, 2)))
-    child = start()
-    child.arm("transaction")
-    child.wait_held("transaction")
-    child.kill()
-    start()
     until(lambda: len(lane.frozen()) == 2)
     taken = [(row["key"], row["digit"]) for each in lane.frozen() for row in lane.dataset_rows(each)]
     assert sorted(taken) == [*((key, key % 3) for key in range(120)), (120, 2)]
+    assert (first.awaiting_labels, lane.frozen()[1].awaiting_labels) == (60, 0)
     assert not lane.failed()
 
 
-def test_rows_without_labels_are_counted_and_a_request_is_answered(
-    lanes: Lanes, start: Callable[..., Any], until: Until
-) -> None:
+@pytest.mark.usefixtures("preprocessing")
+def test_rows_without_labels_are_counted_and_a_request_is_answered(lanes: Lanes, until: Until) -> None:
     lane = lanes()
     lane.label_later("1d, time: at")
     lane.apply()
-    start()
     lane.send((0, rows(0, 60)))
     until(lambda: len(lane.rows()) == 60)
     lane.request("first")

@@ -23,6 +23,8 @@ class Filling:
     rows: int = 0
     ready: int | None = None
     """Rows that a dataset can have by now, of those of earlier cuts, too; None where all of these can be had."""
+    awaiting: int = 0
+    """Rows that wait for a label which comes later."""
     rejected: Counter[str] = field(default_factory=Counter)
     sources: dict[int, OffsetRange] = field(default_factory=dict)
     """What these records cover of the producers' topic, by partition."""

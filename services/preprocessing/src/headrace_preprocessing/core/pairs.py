@@ -14,6 +14,8 @@ class Pairs:
         """Begin with rows that wait, and with labels that may have rows to come."""
         self.ready = 0
         """Rows that have a label."""
+        self.waiting = 0
+        """Rows that have none."""
         self._rows: dict[int, int] = {}
         self._labels: set[int] = set()
         for each in labels:
@@ -28,9 +30,12 @@ class Pairs:
                 self.ready += 1
             else:
                 self._rows[key] = self._rows.get(key, 0) + 1
+                self.waiting += 1
 
     def add_labels(self, keys: Digests) -> None:
         """Count labels by their keys."""
         for key in keys[:, 0].tolist():
-            self.ready += self._rows.pop(key, 0)
+            found = self._rows.pop(key, 0)
+            self.ready += found
+            self.waiting -= found
             self._labels.add(key)

@@ -233,6 +233,8 @@ class Seen(NamedTuple):
     """Rows of these."""
     remarks: Remarks = NO_REMARKS
     """What there is to say of the dataset."""
+    awaiting_labels: int = 0
+    """Rows that wait on for a label which comes later."""
 
 
 NOTHING_SEEN = Seen()
@@ -270,6 +272,7 @@ def frozen_message(
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
+        awaiting_labels=seen.awaiting_labels,
     )
 
 

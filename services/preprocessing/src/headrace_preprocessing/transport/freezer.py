@@ -170,6 +170,7 @@ class Freezer(Background):
                 rows_wanted=rows_wanted(self._pipeline.prepare.freeze),
                 rejected=filling.rejected,
                 incarnation=self._pipeline.incarnation,
+                awaiting_labels=filling.awaiting,
             )
         )
 
@@ -292,7 +293,8 @@ class Freezer(Background):
         """Keep a manifest, and return what announces it."""
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
-        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
+        awaiting = history.awaiting.row_count if history.awaiting else 0
+        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows, awaiting_labels=awaiting)
         return frozen_message(manifest, stored, self._pipeline, request, seen, backfilled)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:

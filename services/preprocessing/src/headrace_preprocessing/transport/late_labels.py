@@ -87,6 +87,11 @@ class LateLabels:
         return self._pairs.ready + self._owned
 
     @property
+    def awaiting(self) -> int:
+        """How many rows have none."""
+        return self._pairs.waiting
+
+    @property
     def letters(self) -> list[Outgoing]:
         """The dead letters of labels that are none."""
         # Every pipeline's dead-letter topic has a first partition; those of labels are partitions of another topic.

@@ -76,7 +76,7 @@ class Watch:
         self._recent: deque[Record] = deque(maxlen=MAX_LINKS)
         self._asked: list[Record] = []
         self._told_s = 0.0
-        self._told_counts = (0, 0)
+        self._told_counts = (0, 0, 0)
         self._wanted: dict[Place, int] = {}
         self._label_ends: dict[Place, int] = {}
         self._held: deque[Asked] = deque()
@@ -108,7 +108,7 @@ class Watch:
             self._seen[record.place] = record.offset + 1
         self._tell_late()
         if self._late_labels is not None:
-            self.filling.ready = self._late_labels.ready
+            self.filling.ready, self.filling.awaiting = self._late_labels.ready, self._late_labels.awaiting
 
     def _is_label(self, place: Place) -> bool:
         return self._late_labels is not None and place[0] == self._late_labels.topic
@@ -233,8 +233,8 @@ class Watch:
     def _has_news(self) -> bool:
         return self._counts() != self._told_counts
 
-    def _counts(self) -> tuple[int, int]:
-        return self.filling.usable, self.filling.rejected.total()
+    def _counts(self) -> tuple[int, int, int]:
+        return self.filling.usable, self.filling.awaiting, self.filling.rejected.total()
 
     def links(self) -> list[trace.Link]:
         """Return links to the traces of the newest batches, and of the requests for what waits."""
