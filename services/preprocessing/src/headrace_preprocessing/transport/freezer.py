@@ -56,7 +56,7 @@ from headrace_preprocessing.transport.converters import (
     frozen_message,
     provenance,
 )
-from headrace_preprocessing.transport.cut_rows import cut_rows
+from headrace_preprocessing.transport.cut_rows import Read, cut_rows
 from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.watch import Asked, Watch
@@ -321,14 +321,7 @@ class Freezer(Background):
             raise DatasetUnusable(NOTHING_NEW)
         clean_ends = {place: end for place, end in ends.items() if place[0] == clean_topic(self._pipeline.own_name)}
         writer = SegmentWriter(self._pipeline, self._blobs)
-        read = partial(
-            self._rows_between,
-            self._pipeline.own_name,
-            watch.starts,
-            clean_ends,
-            self._settings.stall_s,
-            partial(self._messages.rows, without=watch.lives.gone),
-        )
+        read = self._reading(watch, clean_ends)
         join = self._late.join(self._history.awaiting, watch.lives.topic_id) if self._late else None
         read = partial(join.rows, read) if join else read
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
@@ -340,8 +333,7 @@ class Freezer(Background):
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
-        found = join.fresh if join else writer.rows + len(letters)
-        if (missing := watch.filling.rows - found) > 0:
+        if (missing := watch.filling.rows - (join.fresh if join else writer.rows + len(letters))) > 0:
             self._tell_missing(watch, missing, clean_ends)
         joined, history, told = None, self._history, watch.filling
         if self._late and join:
@@ -350,11 +342,19 @@ class Freezer(Background):
             if not writer.rows:
                 return Completed(history, None, NO_LABELS, joined=joined)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
-        origin = self._origin()
-        origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
-        source = provenance(told, self._pipeline, origin, clean, left_out, masked)
+        source = provenance(told, self._pipeline, self._origin_of(watch), clean, left_out, masked)
         segment = writer.finish(source, lease.keep)
         return self._completed(segment, history, lease)._replace(joined=joined)
+
+    def _origin_of(self, watch: Watch) -> Origin:
+        origin = self._origin()
+        return origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
+
+    def _reading(self, watch: Watch, ends: Mapping[Place, int]) -> Read:
+        """Return what reads the clean rows that wait, as far as these ends."""
+        read = partial(self._messages.rows, without=watch.lives.gone)
+        name, stall_s = self._pipeline.own_name, self._settings.stall_s
+        return partial(self._rows_between, name, watch.starts, ends, stall_s, read)
 
     def _completed(self, segment: Segment, history: History, lease: Lease) -> Completed:
         """Keep a segment, and return the dataset of the window that it completes.
