@@ -36,6 +36,7 @@ class DatasetProgressed:
     rows_wanted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     incarnation: int = 0
+    awaiting_labels: int = 0
 
 
 @dataclass(frozen=True, slots=True)

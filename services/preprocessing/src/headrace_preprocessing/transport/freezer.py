@@ -18,13 +18,12 @@ from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
 from headrace_data.forgotten import Suppression
-from headrace_data.history import History, keep, prepared_under
+from headrace_data.history import History, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
 from headrace_data.recall import Recall
 from headrace_data.repeats import Repeats
-from headrace_data.retention import retained
-from headrace_data.segments import Segment, SegmentWriter
+from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
 from headrace_data.windows import Windows
@@ -47,6 +46,7 @@ from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.attempts import MOST_BEGUN, begin
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
+from headrace_preprocessing.transport.completing import completed
 from headrace_preprocessing.transport.converters import (
     NOTHING_SEEN,
     NOTHING_TOLD,
@@ -57,11 +57,12 @@ from headrace_preprocessing.transport.converters import (
     provenance,
     telling,
 )
-from headrace_preprocessing.transport.cut_rows import cut_rows
+from headrace_preprocessing.transport.cut_rows import Read, cut_rows
 from headrace_preprocessing.transport.forgetting import secret_of
 from headrace_preprocessing.transport.holds import Holds, show_held
+from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
-from headrace_preprocessing.transport.orders import ORDERS, Order, TakenIn, nothing_of
+from headrace_preprocessing.transport.orders import NOTHING_AFTERWARDS, ORDERS, Order, TakenIn, nothing_of
 from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import Asked, Watch
 
@@ -109,6 +110,7 @@ class Freezer(Background):
         self._takers = takers(pipeline, self._store, outside, lambda: origin().cluster_id, settings.registry_access)
         self._blobs = Blobs(self._store)
         self._holds = Holds(pipeline, self._blobs)
+        self._late = late_labels_of(pipeline, self._blobs, outside.keys, settings.registry_access)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
 
@@ -137,8 +139,9 @@ class Freezer(Background):
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
             places = reader.partitions(lease.place[0]) + reader.partitions(DATASET_REQUESTED.name)
+            places += reader.partitions(self._late.topic) if self._late else []
             starts = lease.consumer.committed(places)
-            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id)
+            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id, self._late)
             for gap in watch.gaps:
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
@@ -146,6 +149,8 @@ class Freezer(Background):
             self.wake = reader.wake
             # What a former owner wrote is committed or aborted by now: the producer has fenced it.
             self._history = self._histories.latest(lease.keep)
+            if self._late:
+                self._late.begin(self._history.awaiting)
             self._prepare_again(lease, producer)
             while lease.held() and not self.stopping.is_set():
                 self.on_round()
@@ -168,10 +173,11 @@ class Freezer(Background):
         self._events.publish(
             dataset_pb2.DatasetProgressed(
                 pipeline=self._pipeline.name,
-                rows=filling.rows,
+                rows=filling.usable,
                 rows_wanted=rows_wanted(self._pipeline.prepare.freeze),
                 rejected=filling.rejected,
                 incarnation=self._pipeline.incarnation,
+                awaiting_labels=filling.awaiting,
             )
         )
 
@@ -274,8 +280,10 @@ class Freezer(Background):
                 request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows, remarks=cut.remarks)
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
-                    logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
-                    facts.append(self._failure(cut.reason, request, cut.told))
+                    logger.warning("%s: no dataset: %s", self.name, cut.reason)
+                    # Nobody asked, and rows wait for their labels: there is nothing to tell.
+                    is_news = request or cut.reason != NO_LABELS
+                    facts += [self._failure(cut.reason, request, cut.told)] if is_news else []
                 else:
                     span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
                     facts.append(self._frozen(cut.manifest, cut.history, request, seen))
@@ -287,6 +295,7 @@ class Freezer(Background):
         watch.done(ends, frozen=frozen)
         if frozen:
             self._history = cut.history
+            cut.done()
 
     def _frozen(
         self,
@@ -300,7 +309,9 @@ class Freezer(Background):
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
         held_rows = history.rows - history.counting.rows
-        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows, held_rows=held_rows)
+        awaiting = history.awaiting.row_count if history.awaiting else 0
+        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
+        seen = seen._replace(held_rows=held_rows, awaiting_labels=awaiting)
         return frozen_message(manifest, stored, self._pipeline, request, seen, told)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
@@ -326,18 +337,13 @@ class Freezer(Background):
 
         Its rows go to `counts`; rows that no dataset can have become `letters`.
         """
-        if not watch.filling.rows:
+        if not watch.filling.rows + watch.filling.usable:
             raise DatasetUnusable(NOTHING_NEW)
         clean_ends = {place: end for place, end in ends.items() if place[0] == clean_topic(self._pipeline.own_name)}
         writer = SegmentWriter(self._pipeline, self._blobs)
-        read = partial(
-            self._rows_between,
-            self._pipeline.own_name,
-            watch.starts,
-            clean_ends,
-            self._settings.stall_s,
-            partial(self._messages.rows, without=watch.lives.gone),
-        )
+        read = self._reading(watch, clean_ends)
+        join = self._late.join(self._history.awaiting, watch.lives.topic_id) if self._late else None
+        read = partial(join.rows, read) if join else read
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
         suppression = Suppression(self._history.forgotten, partial(secret_of, self._store, self._pipeline))
@@ -348,35 +354,32 @@ class Freezer(Background):
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
-        if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
+        if (missing := watch.filling.rows - (join.fresh if join else writer.rows + len(letters))) > 0:
             self._tell_missing(watch, missing, clean_ends)
+        history, told, done = self._history, watch.filling, NOTHING_AFTERWARDS
+        if self._late and join:
+            letters += self._late.letters
+            joined, history, told = settle(join, history, watch.filling, writer.rows)
+            done = partial(self._late.done, joined)
+            if not writer.rows:
+                return TakenIn(history, None, NO_LABELS, done=done)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
+        source = provenance(told, self._pipeline, self._origin_of(watch), clean, left_out, masked)
+        segment = writer.finish(source, lease.keep)
+        windows = Windows(
+            self._pipeline, self._blobs, lease.keep, {segment.manifest.segment_id: segment.sketch}, self._recall
+        )
+        return completed(segment, history, windows, self._holds)._replace(done=done)
+
+    def _origin_of(self, watch: Watch) -> Origin:
         origin = self._origin()
-        origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
-        source = provenance(watch.filling, self._pipeline, origin, clean, left_out, masked)
-        return self._completed(writer.finish(source, lease.keep), lease)
+        return origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
 
-    def _completed(self, segment: Segment, lease: Lease) -> TakenIn:
-        """Keep a segment, and return the dataset of the window that it completes.
-
-        Where a dataset has its rows alone, they wait for more until there can be one; elsewhere they are part of the
-        history whatever is wrong with the window. Raises DatasetUnusable in the first case.
-        """
-        held = self._holds.suspected(segment, self._history)
-        entry = keep(segment, self._pipeline, self._blobs).model_copy(update={"held": held})
-        if held is not None:
-            return self._holds.hold(entry, segment.manifest, self._history)
-        fresh = {entry.segment_id: segment.sketch}
-        windows = Windows(self._pipeline, self._blobs, lease.keep, fresh, self._recall)
-        history = self._history.and_cut(entry)
-        try:
-            manifest, history = windows.dataset(history)
-        except DataError as error:
-            if self._pipeline.prepare.window == "new":
-                raise
-            history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
-            return TakenIn(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
-        return TakenIn(retained(history, self._pipeline), manifest, remarks=windows.remarks)
+    def _reading(self, watch: Watch, ends: Mapping[Place, int]) -> Read:
+        """Return what reads the clean rows that wait, as far as these ends."""
+        read = partial(self._messages.rows, without=watch.lives.gone)
+        name, stall_s = self._pipeline.own_name, self._settings.stall_s
+        return partial(self._rows_between, name, watch.starts, ends, stall_s, read)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

@@ -33,13 +33,13 @@ class Holds:
     """The held segments of one pipeline."""
 
     def __init__(self, pipeline: Pipeline, store: BlobStore) -> None:
-        self._pipeline = pipeline
-        self._store = store
+        self.pipeline = pipeline
+        self.store = store
 
     def suspected(self, segment: Segment, history: History) -> Held | None:
         """Return what is suspected of a segment that goes on from a history; None when it counts."""
         try:
-            found = suspicions(segment, history, self._pipeline, self._store)
+            found = suspicions(segment, history, self.pipeline, self.store)
         except DataError as error:
             # What there is to compare with is gone: whatever depends on it will say so.
             logger.warning("segment %s is compared with nothing: %s", segment.manifest.segment_id, error)
@@ -50,8 +50,8 @@ class Holds:
         """Return what a cut comes to that is held."""
         reason = (
             f"segment {entry.segment_id} is held, and its {entry.rows} rows are part of no dataset: {entry.held}. "
-            f"`headrace hold accept {self._pipeline.name}` has them learned all the same, and `headrace hold drop "
-            f"{self._pipeline.name}` leaves them out for good"
+            f"`headrace hold accept {self.pipeline.name}` has them learned all the same, and `headrace hold drop "
+            f"{self.pipeline.name}` leaves them out for good"
         )
         told = {"held": _message(entry, manifest, hold_pb2.HOLD_STATE_HELD)}
         return TakenIn(history.and_cut(entry), None, reason, entry.rows, told)
@@ -65,7 +65,7 @@ class Holds:
         if entry is None or entry.held is None or entry.held.dropped:
             return nothing_of("hold", history, f"segment {wanted} {_state(entry)}")
         try:
-            manifest = SegmentManifest.from_json(self._store.get(entry.manifest))
+            manifest = SegmentManifest.from_json(self.store.get(entry.manifest))
         except DataError as error:
             return nothing_of("hold", history, f"segment {wanted}: {error}")
         if request.hold.verdict != hold_pb2.HOLD_VERDICT_ACCEPT:
@@ -77,10 +77,10 @@ class Holds:
 
     def _accept(self, entry: Entry, manifest: SegmentManifest, history: History, beat: Callable[[], None]) -> TakenIn:
         told = {"held": _message(entry, manifest, hold_pb2.HOLD_STATE_ACCEPTED)}
-        windows = Windows(self._pipeline, self._store, beat)
+        windows = Windows(self.pipeline, self.store, beat)
         # What is new then is this segment, also where newer ones were cut meanwhile.
         accepted = next(each for each in history.entries if each.segment_id == entry.segment_id)
-        is_new = self._pipeline.prepare.window == "new"
+        is_new = self.pipeline.prepare.window == "new"
         looked_at = history.model_copy(update={"entries": (accepted,)}) if is_new else history
         try:
             dataset, _ = windows.dataset(looked_at)
@@ -90,7 +90,7 @@ class Holds:
         return TakenIn(self._known(windows, history), dataset, "", entry.rows, told, remarks=windows.remarks)
 
     def _known(self, windows: Windows, history: History) -> History:
-        return windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
+        return windows.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})
 
 
 def _state(entry: Entry | None) -> str:

@@ -40,6 +40,13 @@ ORDERS: Final[Mapping[Order, Kind]] = {
 }
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
+NOTHING_AFTERWARDS: Final[Callable[[], None]] = _nothing
+
+
 class TakenIn(NamedTuple):
     """What an order comes to, or a cut."""
 
@@ -59,7 +66,7 @@ class TakenIn(NamedTuple):
     """What there is to say of the dataset."""
     ended: Message | None = None
     """The fact that ends the order where that is no dataset's."""
-    done: Callable[[], None] = lambda: None
+    done: Callable[[], None] = NOTHING_AFTERWARDS
     """Called once the answer is there."""
 
 

@@ -27,6 +27,7 @@ from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.format_rules import columns_hold_the_fields, schemas_can_be_read
 from headrace_data.spec.hold import exempt_are_fields
+from headrace_data.spec.label_rules import LABEL_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
@@ -303,6 +304,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     exempt_are_fields,
     texts_are_looked_at,
     something_is_looked_for,
+    *LABEL_RULES,
     *PRIVATE_RULES,
     *FEATURE_RULES,
     *TASK_RULES,

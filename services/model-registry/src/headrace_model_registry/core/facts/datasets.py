@@ -59,6 +59,7 @@ class DatasetFrozen:
     outliers: tuple[Outliers, ...] = ()
     held: HeldSegment | None = None
     held_rows: int = 0
+    awaiting_labels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
