@@ -37,7 +37,8 @@ class RecordRejection:
 class HeldRow:
     """The row of a dataset that a record became: the split that it is in, and its event time where it has one.
 
-    Of a held segment the split is empty. `left_out` is the rule by which the dataset leaves it out of what is learned; empty when it does not.
+    Of a held segment the split is empty. `left_out` is the rule by which the dataset leaves it out of what is learned;
+    empty when it does not.
     """
 
     split: str
