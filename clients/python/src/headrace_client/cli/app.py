@@ -16,6 +16,7 @@ from headrace_client.cli import (
     explain,
     freeze,
     gc,
+    hold,
     importing,
     init,
     lineage,
@@ -71,6 +72,7 @@ app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
 app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
+app.add_typer(hold.app, name="hold", rich_help_panel=PIPELINES)
 app.add_typer(personal.app, name="personal", rich_help_panel=PIPELINES)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
 app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
