@@ -118,7 +118,7 @@ DATASET_REQUESTED = Topic(
     _field("pipeline"),
     ("model-registry",),
     ("preprocessing",),
-    "freeze now, whatever the freeze policy says",
+    "freeze now, whatever the freeze policy says; or take history in, or decide about a held segment",
     partitions=1,
 )
 DATASET_PROGRESSED = Topic(
@@ -161,7 +161,7 @@ DATASET_FAILED = Topic(
     _field("pipeline"),
     ("preprocessing",),
     ("model-registry",),
-    "a freeze came to nothing",
+    "a freeze came to nothing, or its segment is held",
 )
 TRAINING_REQUESTED = Topic(
     "headrace.training.requested.v1",
