@@ -34,7 +34,6 @@ stream:
     - {{name: side, type: string, role: label}}
 prepare:
   freeze: {{afterRecords: {ROWS}}}
-  hold: {{}}
 train:
   network: {{kind: mlp, hidden: [16]}}
   optimizer: {{kind: adamw}}
@@ -53,12 +52,12 @@ compress:
 """
 
 
-def send(platform: Platform, first: int, unit: float = 1.0) -> None:
-    """Send rows of two sides, which a bent line parts, in a unit."""
+def send(platform: Platform, first: int) -> None:
+    """Send rows of two sides, which a bent line parts."""
     generator = np.random.default_rng(first)
     producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
     for at in range(first, first + ROWS):
-        x = unit * generator.normal(size=4)
+        x = generator.normal(size=4)
         side = "left" if x[0] + x[1] * x[2] > 0.2 * x[3] else "right"
         producer.send("tides", json.dumps({"id": f"t{at}", "x": x.tolist(), "side": side}).encode())
     producer.flush()
@@ -123,22 +122,3 @@ def test_a_killed_search_finds_the_same_and_the_next_version_begins_from_it(
     page = tmp_path / "page.html"
     run("report", "tides:2", "--output", str(page))
     assert "of trees of default size on the same rows" in page.read_text()
-
-    # The producer changes the unit: nothing learns of it, and the champion stays.
-    champion = registry.releases("tides")[-1]
-    send(platform, 2 * ROWS, unit=1_000)
-    (held,) = until("the segment is held", lambda: registry.held("tides"))
-    assert "field 'x': the scale was 1.3" in held.reason
-    assert any("the scale was" in trouble.reason for trouble in registry.troubles() if trouble.pipeline == "tides")
-    assert "x scale 1.3" in run("hold", "list", "tides")
-    waited = headrace("wait", "tides", "--after", second.trained.dataset_id, "--timeout", "30s")
-    assert waited.returncode != 0
-    assert "is held, and its 400 rows are part of no dataset" in " ".join((waited.stdout + waited.stderr).split())
-    (source, *_) = held.segment.sources
-    place = f"tides:{source.partition}:{source.start}"
-    assert json.loads(run("where", place, "--json"))[0]["fate"] == "held"
-    assert "was dropped: its 400 rows" in run("hold", "drop", "tides")
-    assert json.loads(run("where", place, "--json"))[0]["fate"] == "dropped"
-    assert not [trouble for trouble in registry.troubles() if trouble.pipeline == "tides"]
-    assert registry.releases("tides")[-1] == champion
-    assert [version.ordinal for version in registry.versions("tides")] == [1, 2]
