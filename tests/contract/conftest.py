@@ -20,7 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from google.protobuf.message import Message
-from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, pipeline_pb2, record_pb2, segment_pb2
+from headrace.events.v1 import (
+    artifact_pb2,
+    backfill_pb2,
+    dataset_pb2,
+    hold_pb2,
+    pipeline_pb2,
+    record_pb2,
+    segment_pb2,
+)
 from headrace_data.batches import from_ipc, to_ipc
 from headrace_data.dataset import DatasetReader
 from headrace_data.history import History
@@ -141,6 +149,12 @@ class Lane:
         asked = dataset_pb2.DatasetRequested(
             pipeline=self.name, request_id=request, backfill=backfill_pb2.Backfill(**wanted)
         )
+        self._write(encode(asked, source="test"))
+
+    def settle(self, request: str, segment_id: str, verdict: hold_pb2.HoldVerdict.ValueType) -> None:
+        """Order that a held segment is accepted or dropped."""
+        hold = hold_pb2.Hold(segment_id=segment_id, verdict=verdict)
+        asked = dataset_pb2.DatasetRequested(pipeline=self.name, request_id=request, hold=hold)
         self._write(encode(asked, source="test"))
 
     def file(self, name: str, data: bytes) -> backfill_pb2.BackfillFile:

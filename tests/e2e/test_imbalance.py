@@ -33,6 +33,7 @@ stream:
 prepare:
   split: {train: 0.5, validation: 0.25, test: 0.25}
   freeze: {afterRecords: 800}
+  hold: {}
 train:
   network: {kind: mlp, hidden: [8]}
   optimizer: {kind: adam, learningRate: 0.01}
@@ -44,14 +45,14 @@ compress:
 """
 
 
-def send(platform: Platform, first: int) -> None:
-    """Send so many claims, of which one in twenty is a fraud."""
+def send(platform: Platform, first: int, unit: float = 1.0) -> None:
+    """Send so many claims, of which one in twenty is a fraud; `b` is in a unit."""
     generator = np.random.default_rng(first)
     producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
     for at in range(first, first + ROWS):
         hit = at % 20 == 0
         a, b = (generator.normal(size=2) + 1.5 * hit).tolist()
-        record = {"id": f"c{at}", "a": a, "b": b, "kind": "fraud" if hit else "ok"}
+        record = {"id": f"c{at}", "a": a, "b": unit * b, "kind": "fraud" if hit else "ok"}
         producer.send("claims", json.dumps(record).encode())
     producer.flush()
     producer.close()
@@ -107,3 +108,23 @@ def test_a_rare_class_is_found_and_the_champion_chosen_by_it(
     version = until("the second version is judged", second)
     if version.state == messages.VERSION_STATE_REFUSED:
         assert "worse than the champion on the same rows: pr_auc" in version.reason
+
+    # The producer sends another unit: nothing learns of it, and the champion stays.
+    champion = registry.releases("claims")[-1]
+    send(platform, 2 * ROWS, unit=1_000)
+    (held,) = until("the segment is held", lambda: registry.held("claims"))
+    assert "field 'b': the scale was 1." in held.reason
+    assert "b scale 1." in headrace("hold", "list", "claims").stdout
+    assert "is held, and its 800 rows are part of no dataset" in headrace("status", "--json").stdout
+    late = headrace("wait", "claims", "--after", version.trained.dataset_id, "--timeout", "30s")
+    assert late.returncode == 1, late.stdout + late.stderr
+    assert "is held, and its 800 rows are part of no dataset" in late.stderr
+    source = held.segment.sources[0]
+    place = f"claims:{source.partition}:{source.start}"
+    assert json.loads(headrace("where", place, "--json").stdout)[0]["fate"] == "held"
+    dropped = headrace("hold", "drop", "claims")
+    assert "was dropped: its 800 rows are part of no dataset" in dropped.stdout, dropped.stderr
+    assert json.loads(headrace("where", place, "--json").stdout)[0]["fate"] == "dropped"
+    assert registry.troubles() == []
+    assert registry.releases("claims")[-1] == champion
+    assert [each.ordinal for each in registry.versions("claims")] == [1, 2]

@@ -215,6 +215,7 @@ def test_fates_as_json(headrace, fates, canned):
         "split": None,
         "event_time": None,
         "left_out": None,
+        "held_segment": None,
         "versions": [],
         "deleted": False,
     }

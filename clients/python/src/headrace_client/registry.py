@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.backfill_pb2 import Backfill
 from headrace.events.v1.forget_pb2 import KeyDigest
+from headrace.events.v1.hold_pb2 import Hold
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -84,6 +85,18 @@ class RegistryClient(ServiceClient):
         """Return what was done about keys of one pipeline, or of all, oldest first."""
         answer = self._call(self._stub.ListForgottenKeys, messages.ListForgottenKeysRequest(pipeline=pipeline))
         return list(answer.keys)
+
+    def settle(self, pipeline: str, hold: Hold) -> str:
+        """Ask for a held segment to be accepted or dropped, and return the request's id."""
+        request = messages.FreezeDatasetRequest(pipeline=pipeline, hold=hold)
+        with _unsure("it may be done all the same: look at `headrace hold list` before you ask again"):
+            answer = self._call(self._stub.FreezeDataset, request)
+        return answer.request_id
+
+    def held(self, pipeline: str = "") -> list[messages.Held]:
+        """Return the segments of one pipeline, or of all, that are held or were dropped, oldest first."""
+        answer = self._call(self._stub.ListHeldSegments, messages.ListHeldSegmentsRequest(pipeline=pipeline))
+        return list(answer.held)
 
     def pipelines(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[PipelineApplied]:
         """Return the pipelines by name; with a name, that one or none."""

@@ -186,7 +186,8 @@ def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
         splits = f"{frozen.rows.train} train, {frozen.rows.validation} validation, {frozen.rows.test} test"
         repeated = f"{frozen.repeated_keys} with the key of another row" if frozen.repeated_keys else ""
         late = f"{frozen.late_rows} late" if frozen.late_rows else ""
-        told = _joined(splits, repeated, late, leaks_text(frozen), rarest_text(frozen))
+        held = f"{frozen.held_rows} held back or dropped" if frozen.held_rows else ""
+        told = _joined(splits, repeated, late, held, leaks_text(frozen), rarest_text(frozen))
         return Stage("dataset", Mark.DONE, f"{short_id(frozen.dataset_id)}: {told}")
     if state.failure:
         return Stage("dataset", Mark.FAILED, state.failure)

@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1.artifact_pb2 import Artifact
+from headrace.events.v1.hold_pb2 import HOLD_STATE_DROPPED
 from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, ModelTrained, Trial, Variant
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
@@ -303,6 +304,7 @@ def fate_view(fate: messages.RecordFate) -> View:
         "split": fate.split or None,
         "event_time": _time(fate, "event_time"),
         "left_out": fate.left_out or None,
+        "held_segment": fate.held_segment or None,
         "versions": [version_view(version) for version in fate.versions],
         "deleted": fate.deleted,
     }
@@ -315,6 +317,8 @@ def _fate_word(fate: messages.RecordFate) -> str:
         return "rejected"
     if fate.deleted_unread:
         return "deleted_unread"
+    if fate.held_segment:
+        return "dropped" if fate.hold_state == HOLD_STATE_DROPPED else "held"
     return "waiting" if fate.waiting else "left_out"
 
 

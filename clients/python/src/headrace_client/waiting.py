@@ -62,7 +62,7 @@ def wait_for(
     wanted = _wanted(spec, _whole_id(registry, pipeline, after) if after else "")
     progress = Progress()
     history: str | None = None
-    for state in _states(registry, pipeline, deadline):
+    for state in states(registry, pipeline, deadline):
         frozen = state.dataset.frozen
         if state.HasField("dataset") and frozen.spec_digest != wanted.spec_digest:
             # Either an old dataset, or one of a spec that was applied since: only the registry knows.
@@ -96,7 +96,7 @@ def _whole_id(registry: RegistryClient, pipeline: str, beginning: str) -> str:
 def _moves(registry: RegistryClient, pipeline: str, state: messages.WatchPipelineResponse, until: float) -> bool:
     """Return whether a pipeline's state changes before that moment; that a trouble is told once more is no change."""
     before = _without_troubles(state)
-    return any(_without_troubles(current) != before for current in _states(registry, pipeline, until))
+    return any(_without_troubles(current) != before for current in states(registry, pipeline, until))
 
 
 def _without_troubles(state: messages.WatchPipelineResponse) -> messages.WatchPipelineResponse:
@@ -148,7 +148,7 @@ def freeze(
     request_id = registry.freeze(pipeline, backfill)
     on_request(request_id)
     # The registry forgets an older failure when it takes the request: a failure seen from here on is this one's.
-    for state in _states(registry, pipeline, deadline):
+    for state in states(registry, pipeline, deadline):
         if state.dataset.frozen.request_id == request_id:
             return state.dataset
         if state.failure:
@@ -173,8 +173,8 @@ def wait_served(inference: InferenceClient, release: ModelReleased, *, timeout_s
         time.sleep(SERVED_PAUSE_S)
 
 
-def _states(registry: RegistryClient, pipeline: str, deadline: float) -> Iterator[messages.WatchPipelineResponse]:
-    """Yield states until the deadline; a registry that answered once may go away for a while."""
+def states(registry: RegistryClient, pipeline: str, deadline: float) -> Iterator[messages.WatchPipelineResponse]:
+    """Yield states until the deadline (time.monotonic); a registry that answered once may go away for a while."""
     lost: float | None = None
     answered = False
     while (left := deadline - time.monotonic()) > 0:

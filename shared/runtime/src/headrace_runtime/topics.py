@@ -119,7 +119,7 @@ DATASET_REQUESTED = Topic(
     _field("pipeline"),
     ("model-registry",),
     ("preprocessing",),
-    "freeze now, whatever the freeze policy says; or an order, such as to take history in",
+    "freeze now, whatever the freeze policy says; or an order, such as to take history in, or about a held segment",
     partitions=1,
 )
 DATASET_PROGRESSED = Topic(
@@ -162,7 +162,7 @@ DATASET_FAILED = Topic(
     _field("pipeline"),
     ("preprocessing",),
     ("model-registry",),
-    "a freeze came to nothing",
+    "a freeze came to nothing, or its segment is held",
 )
 KEY_FORGOTTEN = Topic(
     "headrace.key.forgotten.v1",

@@ -17,6 +17,7 @@ from headrace_client.cli import (
     forget,
     freeze,
     gc,
+    hold,
     importing,
     init,
     lineage,
@@ -72,6 +73,7 @@ app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
 app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)
 app.add_typer(dead.app, name="dead", rich_help_panel=PIPELINES)
+app.add_typer(hold.app, name="hold", rich_help_panel=PIPELINES)
 app.add_typer(personal.app, name="personal", rich_help_panel=PIPELINES)
 app.command("forget", rich_help_panel=PIPELINES)(forget.forget)
 app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)

@@ -24,8 +24,11 @@ FATES = {
     "waiting": "waiting",
     "left_out": "left out",
     "deleted_unread": "deleted unread",
+    "held": "held",
+    "dropped": "dropped",
 }
 """What the fates of a record are called."""
+HOLDS = {"held": "is held", "dropped": "was dropped"}
 
 
 def pipelines(found: list[View]) -> list[RenderableType]:
@@ -300,6 +303,9 @@ def _fate(view: View) -> str:
         told.append(", ".join(held))
     if view["fate"] == "waiting":
         told.append("no dataset has been cut from its range yet")
+    if view["fate"] in ("held", "dropped"):
+        more = "`headrace hold list` tells why" if view["fate"] == "held" else "and is part of no dataset"
+        told.append(f"in segment {short_id(view['held_segment'])}, which {HOLDS[view['fate']]}: {more}")
     if view["fate"] == "deleted_unread":
         told.append("it was deleted from the topic before the pipeline began to read there")
     if view["fate"] == "left_out" and not view["left_out"]:

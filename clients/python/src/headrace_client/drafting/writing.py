@@ -174,6 +174,7 @@ def _prepare(roles: Roles) -> Iterator[str]:
     least = max(1, min(_LEAST_ROWS, roles.label.field.records // 2))
     yield f"  freeze: {{afterRecords: 10000, afterIdle: 5s, minRecords: {least}}}"
     yield "  window: all  # each dataset has the rows of those before; new, {last: 30d} or {rows: 100000} are others"
+    yield "  hold: {}  # what a broken producer sends is held back until somebody decides: headrace hold"
     yield ""
 
 
