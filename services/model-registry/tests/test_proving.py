@@ -13,14 +13,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from headrace_data.batches import arrow_schema
+from headrace_data.errors import DatasetInvalid
+from headrace_data.history import History, keep
 from headrace_data.identity import MerkleTree
 from headrace_data.manifest import Provenance
+from headrace_data.row_proofs import prove_rows
 from headrace_data.segments import SegmentWriter
-from headrace_data.windows import only_dataset
+from headrace_data.spec import load_pipeline
+from headrace_data.windows import Windows, only_dataset
 from headrace_model_registry.adapters.datasets import StoredDatasets
 from headrace_model_registry.adapters.row_proofs import StoredRows
 from headrace_model_registry.adapters.signing import Signer
 from headrace_model_registry.core import specs
+from headrace_model_registry.core.facts import PipelineSpec
 from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.proving import Prover, canonical
@@ -90,24 +95,26 @@ def put(store, data):
     return Artifact(kept.uri, kept.digest, kept.size_bytes)
 
 
-@pytest.fixture
-def released(world, story, store):
-    """Take a story to its release with a dataset and a version that are in the store; return the release."""
-    pipeline = specs.parse(story.applied.spec)
-    schema = arrow_schema(pipeline.stream.fields)
+def cut(pipeline, store, first=0, count=ROWS):
+    """Return a segment of rows in two partitions, in parts of a few."""
+    numbers, schema = range(first, first + count), arrow_schema(pipeline.stream.fields)
     columns = {
-        "id": pa.array([f"é{number}" for number in range(ROWS)]),
-        "pixels": pa.array([[float(number)] * 64 for number in range(ROWS)], schema.field("pixels").type),
-        "digit": pa.array([number % 3 for number in range(ROWS)], pa.int64()),
-        "_partition": pa.array([number % 2 for number in range(ROWS)], pa.int32()),
-        "_offset": pa.array(range(ROWS), pa.int64()),
-        "_index": pa.array([0] * ROWS, pa.int32()),
-        "_time": pa.array([None] * ROWS, schema.field("_time").type),
+        "id": pa.array([f"é{number}" for number in numbers]),
+        "pixels": pa.array([[float(number)] * 64 for number in numbers], schema.field("pixels").type),
+        "digit": pa.array([number % 3 for number in numbers], pa.int64()),
+        "_partition": pa.array([number % 2 for number in numbers], pa.int32()),
+        "_offset": pa.array(numbers, pa.int64()),
+        "_index": pa.array([0] * count, pa.int32()),
+        "_time": pa.array([None] * count, schema.field("_time").type),
     }
     writer = SegmentWriter(pipeline, store, part_rows=64)
     writer.add(pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema))
     place = Provenance(cluster_id="c", topic="digits", topic_id="", sources=(), clean_ranges=(), rejected={})
-    dataset = only_dataset(writer.finish(place), pipeline, store)
+    return writer.finish(place)
+
+
+def release(world, story, store, dataset):
+    """Take a story from a dataset to its release, with a version in the store; return the release."""
     frozen = replace(world.frozen(story.applied), dataset_id=dataset.dataset_id, manifest=put(store, dataset.to_json()))
     request = story.ledger.decide(frozen)
     trained = world.trained(request)
@@ -119,11 +126,17 @@ def released(world, story, store):
 
 
 @pytest.fixture
+def released(world, story, store):
+    pipeline = specs.parse(story.applied.spec)
+    return release(world, story, store, only_dataset(cut(pipeline, store), pipeline, store))
+
+
+@pytest.fixture
 def prover(story, store, key_file):
-    def made(*predictions, key=key_file, unchained=0):
+    def made(*predictions, key=key_file, unchained=0, histories=dict):
         state, log = State(), Log(story.ledger.log, unchained)
         state.publish(story.ledger.catalogue, story.ledger.log, log.tree)
-        rows = StoredRows(store, StoredDatasets(store), dict)
+        rows = StoredRows(store, StoredDatasets(store), histories)
         return Prover(state, log, Served(*predictions), store, rows, Signer(key))
 
     return made
@@ -276,6 +289,47 @@ def test_a_prediction_of_before_it_told_its_release_is_of_the_latest_by_then(sto
 def test_a_log_that_was_chained_late_and_a_registry_without_a_key_prove_all_the_same(prover, released, capsys):
     check(json.loads(prover(prediction_of(released), key=None, unchained=3).prove(PREDICTION, PLACES)))
     assert "nobody signed" in capsys.readouterr().out
+
+
+def test_rows_of_a_window_are_proved_in_segments_of_another_schema_too(world, story, store, prover, capsys):
+    before = specs.parse(story.applied.spec)
+    document = world.document(highest=1000).replace(b"prepare: {", b"prepare: {window: {rows: 400}, ")
+    pipeline = load_pipeline(document)
+    applied = replace(story.applied, spec=PipelineSpec(pipeline.canonical_json(), pipeline.digest))
+    story.ledger.learn(applied)
+    history = History(pipeline="digits")
+    for spec, first in ((before, 0), (pipeline, ROWS)):
+        history = history.and_cut(keep(cut(spec, store, first), spec, store))
+    dataset, history = Windows(pipeline, store).dataset(history)
+    released = release(world, replace(story, applied=applied), store, dataset)
+    kept = {("digits", 0): put(store, history.to_json())}
+    made = prover(prediction_of(released), histories=lambda: kept)
+    # The window takes the newest 400 rows by partition and offset: of the first segment the newest of partition 1.
+    proof = json.loads(made.prove(PREDICTION, [RecordPlace("digits", 1, 299), RecordPlace("digits", 0, 300)]))
+    check(proof)
+    said = capsys.readouterr().out
+    assert "rows of 2 segments" in said
+    assert "row: digits:1:299 in " in said
+    assert [each["schema"] for each in proof["segments"]] == [before.schema_digest, pipeline.schema_digest]
+    with pytest.raises(InvalidInput, match="no row of record digits:0:0"):
+        made.prove(PREDICTION, [RecordPlace("digits", 0, 0)])
+    with pytest.raises(NotFound, match="the history of pipeline digits is gone"):
+        prover(prediction_of(released)).prove(PREDICTION, [RecordPlace("digits", 1, 299)])
+    for one, other in (("since", {"time": 0}), ("segment_id", f"sha256:{0:064}")):
+        forged = copy.deepcopy(proof)
+        manifest = json.loads(forged["dataset"])
+        manifest["slices"][0][one] = other
+        forged["dataset"] = json.dumps(manifest)
+        with pytest.raises(Bad):
+            check(resealed(forged))
+
+
+def test_a_segment_that_is_not_what_was_cut_proves_nothing(story, store):
+    pipeline = specs.parse(story.applied.spec)
+    manifest, other = cut(pipeline, store).manifest, cut(pipeline, store, 1).manifest
+    forged = manifest.model_copy(update={"parts": other.parts})
+    with pytest.raises(DatasetInvalid, match=f"expected rows whose segment is {manifest.segment_id}"):
+        prove_rows(forged, pipeline.stream.fields, store, {(0, 0)})
 
 
 def test_what_cannot_be_proved_is_said(prover, released):
