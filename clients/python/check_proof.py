@@ -1,6 +1,4 @@
-"""Checks a proof that `headrace prove` wrote, without Headrace and without a network.
-
-    python check_proof.py FILE [--key PUBLIC]
+"""Checks a proof that `headrace prove` wrote, without Headrace and a network: python check_proof.py FILE [--key PUBLIC].
 
 Needs Python 3.11, and for --key the package `cryptography`. docs/proofs.md says what a proof shows. Ends with 0 or 1.
 """
@@ -73,11 +71,11 @@ def text(message: Message, *fields: int) -> str:
     return bytes(message.get(fields[-1], [b""])[-1]).decode()
 
 
-def root_by(data: bytes, index: int, size: int, path: list[str]) -> str:
-    """Return the root that an audit path leads to from a leaf."""
+def root_by(found: bytes, index: int, size: int, path: list[str]) -> str:
+    """Return the root that an audit path leads to from the hash of a leaf."""
     if not 0 <= index < size:
         raise Bad(f"leaf {index} is in no tree of {size} leaves")
-    found, beside = hashlib.sha256(b"\0" + data).digest(), [bytes.fromhex(each) for each in path]
+    beside = [bytes.fromhex(each) for each in path]
     while size > 1:
         if index ^ 1 < size:
             pair = beside.pop(0) + found if index % 2 else found + beside.pop(0)
@@ -102,7 +100,7 @@ def check_seal(proof: dict[str, Any], public: bytes | None) -> str:
     need(proof["format"], FORMAT, "the format")
     rest = {name: value for name, value in proof.items() if name != "seal"}
     seal, head = proof["seal"], proof["head"]
-    signer = {name: value for name, value in seal.items() if name != "digest"}
+    signer = {name: seal[name] for name in set(seal) - {"digest"}}
     need(seal["digest"], sha256(canonical([rest, signer])), "the digest of the file")
     if public is None:
         return f"is as its digest says; not checked who made it: {'give --key' if seal['key'] else 'nobody signed'}"
@@ -127,7 +125,7 @@ def check_log(proof: dict[str, Any], events: dict[str, Any]) -> str:
     head = proof["head"]
     for what, entry in proof["entries"].items():
         data = base64.b64decode(entry["bytes"], validate=True)
-        found = root_by(data, entry["index"], head["size"], entry["path"])
+        found = root_by(hashlib.sha256(b"\0" + data).digest(), entry["index"], head["size"], entry["path"])
         need(found, head["root"], f"the root above the entry of the {what}")
         events[what] = parse(parse(data)[ENTRY_FIELDS[what]][-1])
     places = ", ".join(f"{what} {entry['index']}" for what, entry in sorted(proof["entries"].items()))
@@ -196,11 +194,12 @@ def check_rows(proof: dict[str, Any], _events: dict[str, Any]) -> str:
         need(sha256(canonical(said)), name, "the id of a segment")
     for row in proof["rows"]:
         trees = {each["partition"]: each for each in segments[row["segment"]]["trees"]}
-        tree, data = trees[row["tree"]], base64.b64decode(row["row"], validate=True)
+        tree, data = trees[row["tree"]], base64.b64decode(row["row"] or "", validate=True)
+        leaf = hashlib.sha256(b"\0" + data).digest() if data else bytes.fromhex(row["digest"])
         name = f"{row['topic']}:{row['partition']}:{row['offset']}"
-        need(root_by(data, row["leaf"], tree["rows"], row["path"]), tree["root"], f"the root above row {name}")
+        need(root_by(leaf, row["leaf"], tree["rows"], row["path"]), tree["root"], f"the root above row {name}")
         same = segments[row["segment"]]["schema"] == manifest["schema_digest"]
-        values = decoded(data, manifest["fields"]) if same else data.hex()[:200]
+        values = decoded(data, manifest["fields"]) if same and data else data.hex()[:200] or "erased"
         print(f"row: {name} in {row['split']}{row['left_out'] and ', left out by ' + row['left_out']}: {values}")
     return f"{len(proof['rows'])} are in the dataset"
 

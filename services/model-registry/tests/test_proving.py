@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -17,7 +18,8 @@ from headrace_data.errors import DatasetInvalid
 from headrace_data.history import History, keep
 from headrace_data.identity import MerkleTree
 from headrace_data.manifest import Provenance
-from headrace_data.row_proofs import prove_rows
+from headrace_data.parts import write_part
+from headrace_data.row_proofs import LEAVES, prove_rows
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
 from headrace_data.windows import Windows, only_dataset
@@ -93,6 +95,10 @@ def store(tmp_path):
 def put(store, data):
     kept = store.put(data)
     return Artifact(kept.uri, kept.digest, kept.size_bytes)
+
+
+def store_ref(kept):
+    return {"uri": kept.uri, "digest": kept.digest, "size_bytes": kept.size_bytes}
 
 
 def cut(pipeline, store, first=0, count=ROWS):
@@ -322,6 +328,27 @@ def test_rows_of_a_window_are_proved_in_segments_of_another_schema_too(world, st
         forged["dataset"] = json.dumps(manifest)
         with pytest.raises(Bad):
             check(resealed(forged))
+
+
+def test_an_erased_row_is_proved_by_what_stands_of_it(story, store):
+    pipeline = specs.parse(story.applied.spec)
+    manifest = cut(pipeline, store).manifest
+    whole = prove_rows(manifest, pipeline.stream.fields, store, {(0, 0), (0, 2)})
+    part = manifest.parts[0]
+    table = pq.read_table(pa.BufferReader(store.get(part)))
+    table = table.append_column(LEAVES, pa.array([whole.rows[0].digest] + [None] * (part.rows - 1)))
+    place = table.schema.get_field_index("id")
+    texts = table.column("id").to_pylist()
+    table = table.set_column(place, table.schema.field("id"), pa.array(["", *texts[1:]]))
+    erased = part.model_copy(update=store_ref(store.put(write_part(table.combine_chunks().to_batches()[0]))))
+    proof = prove_rows(
+        manifest.model_copy(update={"parts": (erased, *manifest.parts[1:])}),
+        pipeline.stream.fields,
+        store,
+        {(0, 0), (0, 2)},
+    )
+    assert [row.row for row in proof.rows] == [None, whole.rows[1].row]
+    assert [(row.digest, row.path) for row in proof.rows] == [(row.digest, row.path) for row in whole.rows]
 
 
 def test_a_segment_that_is_not_what_was_cut_proves_nothing(story, store):

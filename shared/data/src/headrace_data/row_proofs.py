@@ -9,16 +9,20 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from headrace_data.audit import audit_path
-from headrace_data.batches import lineage
+from headrace_data.batches import OFFSET, lineage
 from headrace_data.errors import DatasetInvalid
 from headrace_data.identity import LEAF, MerkleTree, id_of
-from headrace_data.manifest import SegmentManifest
-from headrace_data.parts import BlobStore, read_part
+from headrace_data.manifest import Part, SegmentManifest
+from headrace_data.parts import BlobStore, read_columns, read_part
 from headrace_data.row_bytes import rows_as_bytes
 from headrace_data.spec import Field
 
+LEAVES = "_leaf"
+"""Column of a part with erased rows: the leaf digest of each of these; null of rows that stand."""
 Wanted = Collection[tuple[int, int]]
 """Partitions and offsets of rows."""
+_Row = tuple[int, int, bytes | None, bytes]
+"""Offset, index and bytes of a row, None of one that was erased, and its hash as a leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,10 @@ class RowProof:
     """Position in the producer's message."""
     leaf: int
     """Place in the partition's tree, from 0."""
-    row: bytes
-    """The row's bytes, as `row_bytes` has them."""
+    row: bytes | None
+    """The row's bytes, as `row_bytes` has them; None of a row that was erased."""
+    digest: bytes
+    """Its hash as a leaf."""
     path: tuple[bytes, ...]
     """The hashes beside the way, the lowest first."""
 
@@ -69,16 +75,17 @@ def prove_rows(
     proofs: list[RowProof] = []
     for partition in sorted({part.partition for part in segment.parts}):
         leaves: list[bytes] = []
-        found: list[tuple[int, int, int, bytes]] = []
-        for offset, index, row in _rows(segment, partition, fields, store, keep_alive):
+        found: list[tuple[int, int, int, bytes | None]] = []
+        for offset, index, row, leaf in _rows(segment, partition, fields, store, keep_alive):
             if (partition, offset) in wanted:
                 found.append((offset, index, len(leaves), row))
-            leaves.append(sha256(LEAF + row).digest())
+            leaves.append(leaf)
         tree = MerkleTree()
         tree.extend(leaves)
         partitions.append(PartitionRoot(partition, len(leaves), tree.root()))
-        for offset, index, leaf, row in found:
-            proofs.append(RowProof(partition, offset, index, leaf, row, tuple(audit_path(leaves, leaf))))
+        for offset, index, at, row in found:
+            path = tuple(audit_path(leaves, at))
+            proofs.append(RowProof(partition, offset, index, at, row, leaves[at], path))
     _require_root(segment, partitions)
     return SegmentProof(segment, tuple(partitions), tuple(proofs))
 
@@ -89,21 +96,28 @@ def _rows(
     fields: Sequence[Field],
     store: BlobStore,
     keep_alive: Callable[[], None],
-) -> Iterator[tuple[int, int, bytes]]:
-    """Yield offset, index and bytes of each row of a partition, in order."""
+) -> Iterator[_Row]:
+    """Yield the rows of a partition, in order."""
     parts = [part for part in segment.parts if part.partition == partition]
     # In datasets of before there were segments, the parts of the three splits reach over each other.
     apart = all(one.last_offset < other.first_offset for one, other in pairwise(parts))
-    rows: list[tuple[int, int, bytes]] = []
+    rows: list[_Row] = []
     for part in parts:
         keep_alive()
-        batch = read_part(part, fields, store)
-        _, offsets, indexes = lineage(batch)
-        rows += zip(offsets.tolist(), indexes.tolist(), rows_as_bytes(batch, fields), strict=True)
+        rows += _rows_of(part, fields, store)
         if apart:
             yield from rows
             rows.clear()
-    yield from sorted(rows)
+    yield from sorted(rows, key=lambda row: row[:2])
+
+
+def _rows_of(part: Part, fields: Sequence[Field], store: BlobStore) -> Iterator[_Row]:
+    batch, kept = read_part(part, fields, store), read_columns(part, [OFFSET, LEAVES], store)
+    erased = kept.column(LEAVES).to_pylist() if LEAVES in kept.schema.names else [None] * len(batch)
+    _, offsets, indexes = lineage(batch)
+    rows = zip(offsets.tolist(), indexes.tolist(), rows_as_bytes(batch, fields), erased, strict=True)
+    for offset, index, row, leaf in rows:
+        yield offset, index, None if leaf else row, leaf or sha256(LEAF + row).digest()
 
 
 def _require_root(segment: SegmentManifest, partitions: Sequence[PartitionRoot]) -> None:

@@ -235,7 +235,8 @@ def _of_row(row: ProvenRow, segments: Sequence[SegmentProof]) -> list[dict[str, 
             "segment": segment.manifest.segment_id,
             "tree": found.partition,
             "leaf": found.leaf,
-            "row": _base64(found.row),
+            "row": None if found.row is None else _base64(found.row),
+            "digest": found.digest.hex() if found.row is None else None,
             "path": [each.hex() for each in found.path],
         }
         for segment in segments
