@@ -1,4 +1,4 @@
-"""Checks a proof that `headrace prove` wrote, without Headrace and a network: python check_proof.py FILE [--key PUBLIC].
+"""Checks a proof that `headrace prove` wrote, without Headrace: python check_proof.py FILE [--key PUBLIC].
 
 Needs Python 3.11, and for --key the package `cryptography`. docs/proofs.md says what a proof shows. Ends with 0 or 1.
 """
