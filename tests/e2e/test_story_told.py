@@ -105,7 +105,7 @@ def test_a_prediction_is_proved_offline_and_a_change_is_found(
     found = told(headrace, "verify", "--key", str(public), "--save", str(head))
     assert (found["begins"], found["first_break"], found["problems"]) == (0, None, [])
     assert found["entries"] >= json.loads(text)["head"]["size"]
-    shown(headrace, "verify", "--head", str(head))
+    assert "chained since offset 0; root" in shown(headrace, "verify", "--kafka", "--head", str(head))
     head.write_text(head.read_text().replace(found["head"]["root"], "00" * 32))
     assert headrace("verify", "--head", str(head)).returncode == 1
 

@@ -114,6 +114,12 @@ def test_a_file_that_is_none_is_named(headrace, log, tmp_path, text, option, wor
     assert words in " ".join(result.stderr.split())
 
 
+def test_a_head_is_saved_of_a_registry_alone(headrace, tmp_path):
+    result = headrace("verify", "--kafka", "--save", str(tmp_path / "head.json"))
+    assert result.exit_code == 2
+    assert "--save" in result.stderr
+
+
 def test_a_proof_is_asked_for_with_rows_and_written(headrace, registry, tmp_path):
     file = tmp_path / "proof.json"
     asked = ("prove", "019b7615", "--rows", "scans:0:17", "--rows", "a:b:1:2", "-o", str(file))
