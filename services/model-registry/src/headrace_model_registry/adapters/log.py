@@ -117,6 +117,6 @@ def _told(found: Break, last: int) -> str:
         f"the chain of {REGISTRY_LOG.name} is broken at offset {found.offset}: expected {found.expected}, got "
         f"{found.got}. Something before that offset was changed, taken out or put in after it was recorded. It does "
         "not start, because it would decide by what nobody recorded. Restore the topic from a copy; `headrace verify "
-        "--kafka --head FILE` with a head that was saved before tells whether it is whole. To go on with the log as it lies, which the "
-        f"log shows for good, start with {_ACCEPT}={last}"
+        "--kafka --head FILE` with a head that was saved before tells whether it is whole. To go on with the log as it "
+        f"lies, which the log shows for good, start with {_ACCEPT}={last}"
     )
