@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT, HEAD_FORMAT = "headrace.proof.v1", "headrace.log.head.v1"
-ENTRY_FIELDS = {"release": 11, "version": 7, "dataset": 4, "training": 6}
+ENTRY_FIELDS = {"release": 11, "version": 7, "dataset": 4, "training": 6, "forgotten": 25}
 """The field of LogEntry (protos/headrace/registry/v1/registry_log.proto) that each entry of the proof has."""
 TYPES = {"bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H"}
 TYPES |= {"uint32": "I", "float32": "f", "float64": "d"}
@@ -122,12 +122,16 @@ def check_seal(proof: dict[str, Any], public: bytes | None) -> str:
 
 def check_log(proof: dict[str, Any], events: dict[str, Any]) -> str:
     """Check the entries of the log: each is under the head's root."""
-    head = proof["head"]
-    for what, entry in proof["entries"].items():
+    head, events["forgotten"] = proof["head"], {}
+    for what, entry in [*proof["entries"].items(), *(("forgotten", each) for each in proof["forgotten"])]:
         data = base64.b64decode(entry["bytes"], validate=True)
         found = root_by(hashlib.sha256(b"\0" + data).digest(), entry["index"], head["size"], entry["path"])
         need(found, head["root"], f"the root above the entry of the {what}")
-        events[what] = parse(parse(data)[ENTRY_FIELDS[what]][-1])
+        event = parse(parse(data)[ENTRY_FIELDS[what]][-1])
+        if what == "forgotten":
+            events[what] |= {text(parse(each), 2): text(parse(each), 3) for each in event.get(7, [])}
+        else:
+            events[what] = event
     places = ", ".join(f"{what} {entry['index']}" for what, entry in sorted(proof["entries"].items()))
     return f"of {head['size']} entries at {head['time']}, root {head['root'][:16]}: entries {places}"
 
@@ -167,17 +171,23 @@ def check_version(proof: dict[str, Any], events: dict[str, Any]) -> str:
 
 def check_dataset(proof: dict[str, Any], events: dict[str, Any]) -> str:
     """Check the dataset: its manifest, and its id."""
-    frozen, manifest = events["dataset"], json.loads(proof["dataset"])
-    need(sha256(proof["dataset"].encode()), text(frozen, 4, 2), "the digest of the dataset's manifest")
+    frozen, manifest, digest = events["dataset"], json.loads(proof["dataset"]), text(events["dataset"], 4, 2)
+    for _ in proof["forgotten"]:
+        digest = events["forgotten"].get(digest, digest)
+    need(sha256(proof["dataset"].encode()), digest, "the digest of the dataset's manifest")
     need(text(frozen, 2), manifest["dataset_id"], "the dataset of the entry")
     need(text(events["training"], 3, 1), manifest["dataset_id"], "the dataset of the training")
     need(json.loads(proof["version"])["dataset_id"], manifest["dataset_id"], "the dataset of the version")
     slices = manifest.get("slices", [])
     if slices and [each["segment_id"] for each in slices] != [manifest["dataset_id"]]:
-        said = {name: manifest[f"{name}_digest"] for name in ("schema", "prepare", "split")}
-        taken = [[each["segment_id"], each.get("since")] for each in slices]
-        found = sha256(canonical(said | {"format": "headrace.window.v1", "segments": taken}))
-        need(found, manifest["dataset_id"], "the id of the dataset")
+        said: dict[str, Any] = {name: manifest[f"{name}_digest"] for name in ("schema", "prepare", "split")}
+        said |= {"segments": [[each["segment_id"], each.get("since")] for each in slices]}
+        said |= {"format": "headrace.window.v1"}
+        # A dataset of after rows were erased has another id than one of before.
+        bits = [[each.get("left_out", {}).get("forgotten") for each in taken["parts"]] for taken in slices]
+        erased = [[at, number, each] for at, of in enumerate(bits) for number, each in enumerate(of) if each]
+        ids = [sha256(canonical(said)), sha256(canonical(said | {"erased": erased}))]
+        need(manifest["dataset_id"] in ids, True, "whether the id of the dataset is of its segments")
     return f"{manifest['dataset_id'][:23]}, rows of {len(slices) or 1} segments"
 
 

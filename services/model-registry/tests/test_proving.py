@@ -4,22 +4,18 @@ import copy
 import json
 import random
 import runpy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from headrace_data.batches import arrow_schema
-from headrace_data.errors import DatasetInvalid
 from headrace_data.history import History, keep
 from headrace_data.identity import MerkleTree
 from headrace_data.manifest import Provenance
-from headrace_data.parts import write_part
-from headrace_data.row_proofs import LEAVES, prove_rows
 from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
 from headrace_data.windows import Windows, only_dataset
@@ -27,14 +23,14 @@ from headrace_model_registry.adapters.datasets import StoredDatasets
 from headrace_model_registry.adapters.row_proofs import StoredRows
 from headrace_model_registry.adapters.signing import Signer
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.facts import PipelineSpec
+from headrace_model_registry.core.facts import DatasetFrozen, LogEntry, PipelineSpec
 from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.proving import Prover, canonical
 from headrace_model_registry.core.served import AnsweredRelease, PredictionServed
 from headrace_model_registry.core.state import State
 from headrace_model_registry.transport.outgoing import outgoing_of
-from headrace_runtime.errors import InvalidInput, NotFound, SettingsInvalid
+from headrace_runtime.errors import InvalidInput, NotFound
 from headrace_runtime.object_store import ObjectStore, digest_of
 
 CHECKER = runpy.run_path(str(Path(__file__).parents[3] / "clients" / "python" / "check_proof.py"))
@@ -43,15 +39,32 @@ PREDICTION = "019b7615-8800-7abc-8def-0123456789ab"
 ROWS = 300
 
 
+def message(number, data):
+    """Return a field of a protobuf message that holds bytes."""
+    size = len(data)
+    head = number << 3 | 2
+    varints = [bytes([each & 127 | 128, each >> 7]) if each > 127 else bytes([each]) for each in (head, size)]
+    return b"".join(varints) + data
+
+
+def forgotten(event):
+    """Return an entry of the log that tells of objects that others stand in the place of."""
+    told = [message(2, each.digest.encode()) + message(3, each.replacement.encode()) for each in event.erased]
+    return message(25, b"".join(message(7, each) for each in told))
+
+
 class Log:
     """The bytes of a ledger's log, as the writer makes them; the first entries may be of before it was chained."""
 
     def __init__(self, entries, unchained=0):
         tree, self.kept = MerkleTree(), []
         for place, entry in enumerate(entries):
-            logged, *_ = outgoing_of(entry, "test", tree.copy() if place >= unchained else MerkleTree())
-            tree.append(logged.value)
-            self.kept.append((3 * place, logged.value))
+            data = forgotten(entry.event) if isinstance(entry.event, Forgotten) else b""
+            if not data:
+                logged, *_ = outgoing_of(entry, "test", tree.copy() if place >= unchained else MerkleTree())
+                data = logged.value
+            tree.append(data)
+            self.kept.append((3 * place, data))
         self.tree = tree
 
     def lines(self):
@@ -95,10 +108,6 @@ def store(tmp_path):
 def put(store, data):
     kept = store.put(data)
     return Artifact(kept.uri, kept.digest, kept.size_bytes)
-
-
-def store_ref(kept):
-    return {"uri": kept.uri, "digest": kept.digest, "size_bytes": kept.size_bytes}
 
 
 def cut(pipeline, store, first=0, count=ROWS):
@@ -330,33 +339,47 @@ def test_rows_of_a_window_are_proved_in_segments_of_another_schema_too(world, st
             check(resealed(forged))
 
 
-def test_an_erased_row_is_proved_by_what_stands_of_it(story, store):
-    pipeline = specs.parse(story.applied.spec)
-    manifest = cut(pipeline, store).manifest
-    whole = prove_rows(manifest, pipeline.stream.fields, store, {(0, 0), (0, 2)})
-    part = manifest.parts[0]
-    table = pq.read_table(pa.BufferReader(store.get(part)))
-    table = table.append_column(LEAVES, pa.array([whole.rows[0].digest] + [None] * (part.rows - 1)))
-    place = table.schema.get_field_index("id")
-    texts = table.column("id").to_pylist()
-    table = table.set_column(place, table.schema.field("id"), pa.array(["", *texts[1:]]))
-    erased = part.model_copy(update=store_ref(store.put(write_part(table.combine_chunks().to_batches()[0]))))
-    proof = prove_rows(
-        manifest.model_copy(update={"parts": (erased, *manifest.parts[1:])}),
-        pipeline.stream.fields,
-        store,
-        {(0, 0), (0, 2)},
-    )
-    assert [row.row for row in proof.rows] == [None, whole.rows[1].row]
-    assert [(row.digest, row.path) for row in proof.rows] == [(row.digest, row.path) for row in whole.rows]
+@dataclass
+class Erased:
+    digest: str
+    replacement: str
 
 
-def test_a_segment_that_is_not_what_was_cut_proves_nothing(story, store):
-    pipeline = specs.parse(story.applied.spec)
-    manifest, other = cut(pipeline, store).manifest, cut(pipeline, store, 1).manifest
-    forged = manifest.model_copy(update={"parts": other.parts})
-    with pytest.raises(DatasetInvalid, match=f"expected rows whose segment is {manifest.segment_id}"):
-        prove_rows(forged, pipeline.stream.fields, store, {(0, 0)})
+@dataclass
+class Forgotten:
+    erased: tuple[Erased, ...]
+
+
+def test_a_dataset_that_lost_rows_is_proved_by_the_entries_that_tell_of_it(story, store, prover, released, capsys):
+    served, log = prediction_of(released), story.ledger.log
+    (place,) = [place for place, entry in enumerate(log) if isinstance(entry.event, DatasetFrozen)]
+    digests = [log[place].event.manifest.digest]
+    for number in range(2):
+        manifest = json.loads(store.get(log[place].event.manifest))
+        manifest["provenance"]["rejected"] = {"forgotten": number + 1}
+        after = put(store, canonical(manifest))
+        digests.append(after.digest)
+    log += [LogEntry(log[-1].occur_time, Forgotten((Erased(*pair),))) for pair in pairwise(digests)]
+    made, objects = prover(served), Superseding(store, digests[0], after)
+    made._objects = objects
+    made._rows = None
+    proof = json.loads(made.prove(PREDICTION))
+    check(proof)
+    assert [each["index"] for each in proof["forgotten"]] == [len(log) - 2, len(log) - 1]
+    assert json.loads(proof["dataset"])["provenance"]["rejected"] == {"forgotten": 2}
+    del proof["forgotten"][0]
+    with pytest.raises(Bad, match="the digest of the dataset's manifest"):
+        check(resealed(proof))
+
+
+class Superseding:
+    """A store that answers to a digest with another object."""
+
+    def __init__(self, store, digest, successor):
+        self.store, self.digest, self.successor = store, digest, successor
+
+    def get(self, artifact):
+        return self.store.get(self.successor if artifact.digest == self.digest else artifact)
 
 
 def test_what_cannot_be_proved_is_said(prover, released):
@@ -371,12 +394,3 @@ def test_what_cannot_be_proved_is_said(prover, released):
         made.prove(PREDICTION, [RecordPlace("digits", 0, 0)] * 1001)
     with pytest.raises(NotFound, match="no release behind"):
         prover(prediction_of(released, release=AnsweredRelease("champion", 9))).prove(PREDICTION)
-
-
-def test_a_key_that_is_none_stops_the_start(tmp_path):
-    other = tmp_path / "other.pem"
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    other.write_bytes(generate_private_key(SECP256R1()).private_bytes(*form))
-    for file, got in ((tmp_path / "none", "No such file"), (Path(__file__), "got"), (other, "another kind of key")):
-        with pytest.raises(SettingsInvalid, match=f"HEADRACE_SIGNING_KEY_FILE: expected .*{got}"):
-            Signer(file)

@@ -105,7 +105,8 @@ class Prover:
         proof: dict[str, Any] = {"format": FORMAT, "prediction": _plain(asdict(served))}
         proof |= self._documents(events)
         proof |= self._of_rows(events["dataset"], entries, places)
-        proof |= self._in_log(behind)
+        forgotten = _replaced(entries, behind.dataset, events["dataset"].manifest.digest)
+        proof |= self._in_log(behind, forgotten)
         return json.dumps(proof | {"seal": self._seal(proof)}, indent=1, ensure_ascii=False).encode()
 
     def _served(self, name: str) -> PredictionServed:
@@ -143,26 +144,30 @@ class Prover:
             "segments": [_of_segment(each) for each in segments],
         }
 
-    def _in_log(self, behind: Behind) -> dict[str, Any]:
-        places = {place: key for key, place in asdict(behind).items()}
+    def _in_log(self, behind: Behind, forgotten: Sequence[int]) -> dict[str, Any]:
+        wanted = {*asdict(behind).values(), *forgotten}
         leaves: list[bytes] = []
-        found: dict[str, tuple[int, bytes]] = {}
+        found: dict[int, tuple[int, bytes]] = {}
         for offset, data in self._log.lines():
-            if len(leaves) in places:
-                found[places[len(leaves)]] = (offset, data)
+            if len(leaves) in wanted:
+                found[len(leaves)] = (offset, data)
             leaves.append(hashlib.sha256(LEAF + data).digest())
         tree = MerkleTree()
         tree.extend(leaves)
         entries = {
-            key: {
+            place: {
                 "index": place,
-                "offset": found[key][0],
-                "bytes": _base64(found[key][1]),
+                "offset": offset,
+                "bytes": _base64(data),
                 "path": [each.hex() for each in audit_path(leaves, place)],
             }
-            for key, place in asdict(behind).items()
+            for place, (offset, data) in found.items()
         }
-        return {"entries": entries, "head": asdict(self._head(tree))}
+        return {
+            "entries": {key: entries[place] for key, place in asdict(behind).items()},
+            "forgotten": [entries[place] for place in forgotten],
+            "head": asdict(self._head(tree)),
+        }
 
     def _head(self, tree: MerkleTree) -> LogHead:
         time = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -205,6 +210,17 @@ def _behind(served: PredictionServed, entries: Sequence[LogEntry]) -> Behind:
         "dataset",
     )
     return Behind(release, version, dataset, training)
+
+
+def _replaced(entries: Sequence[LogEntry], after: int, digest: str) -> list[int]:
+    """Return where in the log it is told what stands in the place of an object, since keys were forgotten."""
+    found = []
+    for place in range(after + 1, len(entries)):
+        erased = {each.digest: each.replacement for each in getattr(entries[place].event, "erased", ())}
+        if erased.get(digest):
+            found.append(place)
+            digest = erased[digest]
+    return found
 
 
 def _answered(event: ModelReleased, served: PredictionServed) -> bool:
