@@ -122,16 +122,14 @@ def check_seal(proof: dict[str, Any], public: bytes | None) -> str:
 
 def check_log(proof: dict[str, Any], events: dict[str, Any]) -> str:
     """Check the entries of the log: each is under the head's root."""
-    head, events["forgotten"] = proof["head"], {}
+    head, events["erased"] = proof["head"], {}
     for what, entry in [*proof["entries"].items(), *(("forgotten", each) for each in proof["forgotten"])]:
         data = base64.b64decode(entry["bytes"], validate=True)
         found = root_by(hashlib.sha256(b"\0" + data).digest(), entry["index"], head["size"], entry["path"])
         need(found, head["root"], f"the root above the entry of the {what}")
-        event = parse(parse(data)[ENTRY_FIELDS[what]][-1])
-        if what == "forgotten":
-            events[what] |= {text(parse(each), 2): text(parse(each), 3) for each in event.get(7, [])}
-        else:
-            events[what] = event
+        events[what] = parse(parse(data)[ENTRY_FIELDS[what]][-1])
+        told = map(parse, events[what].get(7, []) if what == "forgotten" else [])
+        events["erased"] |= {text(each, 2): text(each, 3) for each in told}
     places = ", ".join(f"{what} {entry['index']}" for what, entry in sorted(proof["entries"].items()))
     return f"of {head['size']} entries at {head['time']}, root {head['root'][:16]}: entries {places}"
 
@@ -173,7 +171,7 @@ def check_dataset(proof: dict[str, Any], events: dict[str, Any]) -> str:
     """Check the dataset: its manifest, and its id."""
     frozen, manifest, digest = events["dataset"], json.loads(proof["dataset"]), text(events["dataset"], 4, 2)
     for _ in proof["forgotten"]:
-        digest = events["forgotten"].get(digest, digest)
+        digest = events["erased"].get(digest, digest)
     need(sha256(proof["dataset"].encode()), digest, "the digest of the dataset's manifest")
     need(text(frozen, 2), manifest["dataset_id"], "the dataset of the entry")
     need(text(events["training"], 3, 1), manifest["dataset_id"], "the dataset of the training")
@@ -181,13 +179,13 @@ def check_dataset(proof: dict[str, Any], events: dict[str, Any]) -> str:
     slices = manifest.get("slices", [])
     if slices and [each["segment_id"] for each in slices] != [manifest["dataset_id"]]:
         said: dict[str, Any] = {name: manifest[f"{name}_digest"] for name in ("schema", "prepare", "split")}
-        said |= {"segments": [[each["segment_id"], each.get("since")] for each in slices]}
-        said |= {"format": "headrace.window.v1"}
+        segments = [[each["segment_id"], each.get("since")] for each in slices]
+        said |= {"format": "headrace.window.v1", "segments": segments}
         # A dataset of after rows were erased has another id than one of before.
         bits = [[each.get("left_out", {}).get("forgotten") for each in taken["parts"]] for taken in slices]
         erased = [[at, number, each] for at, of in enumerate(bits) for number, each in enumerate(of) if each]
-        ids = [sha256(canonical(said)), sha256(canonical(said | {"erased": erased}))]
-        need(manifest["dataset_id"] in ids, True, "whether the id of the dataset is of its segments")
+        ids = {sha256(canonical(each)) for each in (said, said | {"erased": erased})}
+        need(ids | {manifest["dataset_id"]}, ids, "the id of the dataset")
     return f"{manifest['dataset_id'][:23]}, rows of {len(slices) or 1} segments"
 
 
