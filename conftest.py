@@ -123,7 +123,21 @@ def platform(share: Share, tmp_path_factory: pytest.TempPathFactory) -> Platform
 
     # What inference keeps for two seconds would hide what befalls Valkey, which these tests are about.
     os.environ["HEADRACE_RECENT_BYTES"] = "0"
+    os.environ["HEADRACE_SIGNING_KEY_FILE"] = str(_signing_key(tmp_path_factory.mktemp("keys")))
     return share(*ON_THE_PLATFORM, Platform.on_free_ports(tmp_path_factory.mktemp("platform")))
+
+
+def _signing_key(folder: Path) -> Path:
+    """Return a file with an operator's private key; `public.pem` beside it has the public one."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key, pem = Ed25519PrivateKey.generate(), serialization.Encoding.PEM
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (folder / "public.pem").write_bytes(key.public_key().public_bytes(pem, form))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "private.pem").write_bytes(private)
+    return folder / "private.pem"
 
 
 @pytest.fixture(scope="session")

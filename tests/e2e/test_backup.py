@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from headrace_client import InferenceClient, RegistryClient
+from headrace_client.proofs import walk
 from headrace_client.waiting import wait_served
 from headrace_data.dataset import DatasetReader
 from headrace_data.manifest import Manifest
@@ -51,7 +52,7 @@ def test_a_backup_fills_an_empty_platform_with_the_same(
     from headrace_local.launcher import Platform as Embedded
 
     folder = tmp_path / "backup"
-    known = catalogue(registry)
+    known, head = catalogue(registry), registry.log_head()
     saved = backup("save", folder, platform.bootstrap_servers, platform.connections.store_url)
     assert saved.returncode == 0, saved.stderr
     assert catalogue(registry) == known, "nothing happened meanwhile"
@@ -74,6 +75,7 @@ def test_a_backup_fills_an_empty_platform_with_the_same(
         InferenceClient(other.addresses["inference"]) as answering,
     ):
         assert catalogue(theirs) == known
+        assert walk(theirs.log_lines(), [head.size]).roots[head.size] == head.root
         objects = ObjectStore(other.connections.store_url)
         rows = DatasetReader(Manifest.from_json(objects.get(stored)), objects).columns("test")["pixels"][:5]
         assert wait_served(answering, theirs.releases("digits")[0].released, timeout_s=60)

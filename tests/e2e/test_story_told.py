@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 Headrace = Callable[..., Any]
+CHECK = Path(__file__).parents[2] / "clients" / "python" / "check_proof.py"
 DIGITS = (Path(__file__).parents[2] / "examples" / "digits" / "pipeline.yaml").read_text()
 
 
@@ -70,6 +74,40 @@ def test_a_prediction_leads_back_to_the_producers_offsets(
     assert prediction_id in shown(headrace, "lineage", prediction_id)
     short = version["version_id"].removeprefix("sha256:")[:12]
     assert registry.lineage(short).version.trained.version_id == version["version_id"]
+
+
+def test_a_prediction_is_proved_offline_and_a_change_is_found(
+    platform: Platform, headrace: Headrace, inference: InferenceClient, manifest: Manifest, tmp_path: Path
+) -> None:
+    rows = next(DatasetReader(manifest, ObjectStore(platform.connections.store_url)).batches("train"))
+    places = [f"digits:{rows['_partition'][at].as_py()}:{rows['_offset'][at].as_py()}" for at in (0, -1)]
+    named = [argument for place in places for argument in ("--rows", place)]
+    public = Path(os.environ["HEADRACE_SIGNING_KEY_FILE"]).with_name("public.pem")
+    file, head = tmp_path / "proof.json", tmp_path / "head.json"
+
+    def checked(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, str(CHECK), str(file), *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+        return ended.returncode, ended.stdout
+
+    batch = np.full((3, 8, 8), 7, np.float32)
+    cold, hot = (inference.infer("digits", {"pixels": batch}) for _ in range(2))
+    assert (cold.cached, hot.cached) == (False, True)
+    for answer in (cold, hot):
+        prediction_id = str(answer.parameters["prediction_id"])
+        shown(headrace, "prove", prediction_id, *named, "-o", str(file))
+        code, said = checked("--key", str(public))
+        assert (code, said.count("row: digits:")) == (0, 2), said
+        assert f"prediction: {prediction_id} of digits by {answer.parameters['variant']}" in said
+    text = file.read_text()
+    file.write_text(text.replace(prediction_id, prediction_id[::-1]))
+    assert checked() == (1, checked("--key", str(public))[1])
+    found = told(headrace, "verify", "--key", str(public), "--save", str(head))
+    assert (found["begins"], found["first_break"], found["problems"]) == (0, None, [])
+    assert found["entries"] >= json.loads(text)["head"]["size"]
+    assert "chained since offset 0; root" in shown(headrace, "verify", "--kafka", "--head", str(head))
+    head.write_text(head.read_text().replace(found["head"]["root"], "00" * 32))
+    assert headrace("verify", "--head", str(head)).returncode == 1
 
 
 def test_a_record_that_was_learned_from_names_split_dataset_and_version(

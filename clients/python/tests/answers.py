@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from headrace import open_inference
+from headrace.registry.v1 import proof_pb2
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1 import registry_service_pb2_grpc as services
 
@@ -20,6 +21,23 @@ class Answers(services.RegistryServiceServicer):
     """Answers that nobody chooses."""
 
     _seen: Callable[..., Any]
+    log: tuple[tuple[int, bytes], ...] = ()
+    """Offsets and bytes of the log's entries."""
+    head = proof_pb2.LogHead()
+
+    def GetLogHead(self, request: Any, context: Any) -> proof_pb2.GetLogHeadResponse:  # noqa: N802
+        """Tell the head that a test has chosen."""
+        return self._seen(request, context, proof_pb2.GetLogHeadResponse(head=self.head))
+
+    def ReadLog(self, request: Any, context: Any) -> Iterator[proof_pb2.ReadLogResponse]:  # noqa: N802
+        """Stream the log that a test has chosen, two entries in an answer."""
+        lines = [proof_pb2.LogLine(offset=offset, value=value) for offset, value in self.log]
+        for start in range(0, len(lines), 2):
+            yield proof_pb2.ReadLogResponse(lines=lines[start : start + 2])
+
+    def ProvePrediction(self, request: Any, context: Any) -> proof_pb2.ProvePredictionResponse:  # noqa: N802
+        """Prove nothing."""
+        return self._seen(request, context, proof_pb2.ProvePredictionResponse(proof=b"{}"))
 
     def CollectGarbage(self, request: Any, context: Any) -> messages.CollectGarbageResponse:  # noqa: N802
         """Tell of objects of each fate, and of a version that was let go."""

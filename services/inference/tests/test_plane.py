@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -240,7 +241,9 @@ def test_an_answer_is_told_as_it_was_given(world: World) -> None:
     assert served.prediction_id == context.metadata[PREDICTION_ID]
     assert (served.model, served.version_id, served.variant) == ("digits", "sha256:" + "ab" * 32, "fp32")
     assert (served.rows, served.cached, served.duration_us > 0) == (3, False, True)
+    assert (served.release.alias, served.release.epoch) == ("champion", 1)
     assert served.request == request.SerializeToString()
+    assert not served.HasField("large")
     assert oip.ModelInferResponse.FromString(served.response) == answer
 
 
@@ -250,6 +253,8 @@ def test_a_large_call_is_told_without_its_request(world: World) -> None:
     world.infer(request)
     assert world.log.seen[0].request == b""
     assert world.log.seen[0].response
+    expected = f"sha256:{sha256(request.SerializeToString()).hexdigest()}"
+    assert (world.log.seen[0].large.request_digest, world.log.seen[0].large.response_digest) == (expected, "")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from headrace.registry.v1 import registry_log_pb2
+from headrace_data.identity import MerkleTree
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.facts import Event, LogEntry
 from headrace_model_registry.transport.converters import to_log_entry
@@ -29,9 +30,15 @@ def test_an_entry_goes_into_the_log_and_to_those_whom_it_concerns(
     event: Event, told: object, key: bytes | None, is_end: bool
 ) -> None:
     entry = LogEntry(NOW, event)
-    logged, *others = outgoing_of(entry, "registry/1")
+    tree = MerkleTree()
+    tree.append(b"an entry of before the log was chained")
+    before, expected = tree.copy(), to_log_entry(entry)
+    expected.entries_before, expected.root_before = 1, before.root()
+    logged, *others = outgoing_of(entry, "registry/1", tree)
     assert logged.topic == REGISTRY_LOG.name
-    assert registry_log_pb2.LogEntry.FromString(logged.value or b"") == to_log_entry(entry)
+    assert registry_log_pb2.LogEntry.FromString(logged.value or b"") == expected
+    before.append(logged.value or b"")
+    assert (tree.leaves, tree.root()) == (2, before.root())
     assert [(each.topic, each.key, each.value is None) for each in others] == (
         [(told.name, key, is_end)] if told else []  # type: ignore[attr-defined]
     )

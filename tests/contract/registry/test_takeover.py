@@ -16,7 +16,10 @@ import pytest
 from headrace.events.v1.run_pb2 import TrainingRequested
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from headrace_data.log_chain import LogChain
+from headrace_model_registry.adapters.log import read_log
 from headrace_model_registry.settings import Settings
+from headrace_model_registry.transport.converters import from_log_entry
 from headrace_model_registry.wiring import build
 from headrace_runtime.errors import FailedPrecondition
 from headrace_runtime.kafka import Admin, Fenced
@@ -45,6 +48,14 @@ def test_a_killed_registry_decides_everything_once(settings: Settings, cluster: 
     between = [pb.RUN_STATE_SUPERSEDED] * (len(datasets) - 2)
     assert states == [pb.RUN_STATE_RUNNING, *between, pb.RUN_STATE_WAITING]
     assert cluster.log(name).count("dataset_frozen") == len(datasets)
+    require_one_chain(settings)
+
+
+def require_one_chain(settings: Settings) -> None:
+    """Require that each entry of the log carries the root of those before it, whichever registry wrote them."""
+    chain = LogChain()
+    entries = list(read_log(settings, from_log_entry, chain=chain))
+    assert (chain.begins, chain.first_break, chain.unchained, chain.tree.leaves) == (0, None, 0, len(entries))
 
 
 @pytest.mark.parametrize("by", ["a write", "an entry of the other"])
@@ -71,6 +82,7 @@ def test_a_second_registry_takes_over_and_the_first_one_ends(
                 assert isinstance(failed[0], Fenced)
                 assert cast.release(cluster, applied).epoch == 1
                 assert cluster.log(name).count("pipeline_applied") == 1
+                require_one_chain(settings)
     finally:
         first.stop()
 

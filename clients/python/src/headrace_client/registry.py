@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +13,7 @@ from headrace.events.v1.backfill_pb2 import Backfill
 from headrace.events.v1.forget_pb2 import KeyDigest
 from headrace.events.v1.hold_pb2 import Hold
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
+from headrace.registry.v1 import proof_pb2
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 
@@ -163,6 +164,26 @@ class RegistryClient(ServiceClient):
         """Return what became of a record in each pipeline that reads its topic; NotFound when it is not there."""
         request = messages.GetRecordFateRequest(topic=topic, partition=partition, offset=offset)
         return list(self._call(self._stub.GetRecordFate, request).fates)
+
+    def log_head(self) -> proof_pb2.LogHead:
+        """Return how far the registry's log goes and what its tree is, signed where the registry has a key."""
+        return self._call(self._stub.GetLogHead, proof_pb2.GetLogHeadRequest()).head
+
+    def log_lines(self, *, timeout_s: float = 3600.0) -> Iterator[proof_pb2.LogLine]:
+        """Yield the entries of the registry's log as Kafka holds them, oldest first."""
+        call = self._stub.ReadLog(proof_pb2.ReadLogRequest(), timeout=timeout_s, metadata=trace_metadata())
+        for answer in self._streamed(call):
+            yield from answer.lines
+
+    def prove(self, prediction: str, rows: Sequence[tuple[str, int, int]] = (), *, timeout_s: float = 600.0) -> bytes:
+        """Return the proof of a prediction as JSON; `rows` are records (topic, partition, offset) of its dataset.
+
+        Raises NotFound when there is no such prediction, and InvalidRequest when the dataset has no such row.
+        """
+        places = [proof_pb2.RecordAt(topic=topic, partition=at, offset=offset) for topic, at, offset in rows]
+        request = proof_pb2.ProvePredictionRequest(prediction=prediction, rows=places)
+        with self._translated():
+            return self._stub.ProvePrediction(request, timeout=timeout_s, metadata=trace_metadata()).proof
 
     def collect_garbage(self, *, dry_run: bool = False, timeout_s: float = 3600.0) -> messages.CollectGarbageResponse:
         """Remove objects that nothing needs, as found at two looks, and let versions go; or only tell what would go.

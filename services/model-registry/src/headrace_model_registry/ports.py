@@ -1,14 +1,16 @@
 """What the core needs of the outside."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace_data.manifest import Ref
+from headrace_data.row_proofs import SegmentProof
+from headrace_data.spec import Field
 
 from headrace_model_registry.core.facts import DatasetFrozen, LogEntry
 from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.facts.hold import HeldSegment
-from headrace_model_registry.core.fate import HeldRow, RecordPlace, RecordRejection
+from headrace_model_registry.core.fate import HeldRow, ProvenRow, RecordPlace, RecordRejection
 from headrace_model_registry.core.queries import Lag
 from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.core.wishes import Input
@@ -90,6 +92,36 @@ class Datasets(Protocol):
 
     def row_of_segment(self, segment: HeldSegment, place: RecordPlace) -> HeldRow | None:
         """Return the row of a suspected segment that a record of the pipeline's topic became, None when it has none."""
+
+
+class RowProver(Protocol):
+    """Proofs of rows of frozen datasets."""
+
+    def prove(
+        self, frozen: DatasetFrozen, places: Sequence[RecordPlace], schemas: Mapping[str, Sequence[Field]]
+    ) -> tuple[list[ProvenRow], list[SegmentProof]]:
+        """Return the rows that records became, and the proofs of the segments that hold them.
+
+        `schemas` are the fields by digest of schema. Raises InvalidInput when the dataset has no such row.
+        """
+
+
+class LogLines(Protocol):
+    """The log as Kafka holds it."""
+
+    def lines(self) -> Generator[tuple[int, bytes]]:
+        """Yield offset and bytes of each committed entry. Raises Unavailable when Kafka does not answer."""
+
+
+class Signing(Protocol):
+    """The operator's key, if there is one."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the raw public key, 64 hexadecimal digits; empty without a key."""
+
+    def sign(self, data: bytes) -> str:
+        """Return an Ed25519 signature in base64; empty without a key."""
 
 
 class StoredFile(Protocol):

@@ -1,5 +1,7 @@
 """What the model registry is told."""
 
+from pathlib import Path
+
 from headrace_runtime.settings import GrpcSettings
 from pydantic import Field
 
@@ -17,7 +19,17 @@ class Settings(GrpcSettings):
         description="Offsets of the registry's log, separated by commas, that hold no entry and are passed over: "
         "those that the registry names when it refuses to start.",
     )
-
+    accept_log_breaks_until: int = Field(
+        -1,
+        ge=-1,
+        description="Offset of the registry's log up to which a broken chain is accepted: the one that the registry "
+        "names when it refuses to start. A break after it stops the start all the same; -1 accepts none.",
+    )
+    signing_key_file: Path | None = Field(
+        None,
+        description="Ed25519 private key (PEM, PKCS #8, without a password) that heads of the log and proofs are "
+        "signed with; unsigned when unset.",
+    )
     gc_grace_s: float = Field(
         86_400.0,
         ge=0,

@@ -3,6 +3,7 @@
 from functools import partial
 
 from headrace.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from headrace_data.log_chain import LogChain
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.envelopes import new_id
 from headrace_runtime.object_store import ObjectStore
@@ -11,11 +12,14 @@ from headrace_runtime.rpc.host import GrpcHost
 
 from headrace_model_registry.adapters.datasets import StoredDatasets
 from headrace_model_registry.adapters.histories import newest_histories
-from headrace_model_registry.adapters.log import read_log
+from headrace_model_registry.adapters.log import KafkaLog, read_log
 from headrace_model_registry.adapters.predictions import KafkaPredictions
 from headrace_model_registry.adapters.records import KafkaRecords
+from headrace_model_registry.adapters.row_proofs import StoredRows
+from headrace_model_registry.adapters.signing import Signer
 from headrace_model_registry.adapters.topics import KafkaTopics
 from headrace_model_registry.core.collection import Collector
+from headrace_model_registry.core.proving import Prover
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.served import PredictionServed
 from headrace_model_registry.core.state import State
@@ -39,7 +43,7 @@ SINGLE = "0"
 
 def build(settings: Settings) -> Service:
     """Return the registry: it serves once its log was read to the end, and stops serving before it lets the log go."""
-    state = State()
+    state, chain = State(), LogChain(settings.accept_log_breaks_until)
     topics = KafkaTopics(settings, settings.new_topic_partitions)
 
     def take_over() -> TransactionalProducer:
@@ -52,7 +56,8 @@ def build(settings: Settings) -> Service:
         state,
         take_over,
         partial(GroupConsumer, settings, group=GROUP, topics=[topic.name for topic in FACTS], instance=SINGLE),
-        partial(read_log, settings, from_log_entry, settings.skipped()),
+        partial(read_log, settings, from_log_entry, settings.skipped(), chain),
+        chain,
     )
     watchers = Watchers(state)
     store = ObjectStore(settings.store_url)
@@ -60,7 +65,10 @@ def build(settings: Settings) -> Service:
     predictions = KafkaPredictions(settings, partial(from_message, PredictionServed))
     stories = Stories(state, predictions, KafkaRecords(settings), datasets)
     collector = Collector(state, writer, store, partial(newest_histories, settings), settings.gc_grace_s)
-    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers, collector)
+    rows = StoredRows(store, datasets, partial(newest_histories, settings))
+    log, signer = KafkaLog(settings, settings.skipped()), Signer(settings.signing_key_file)
+    prover = Prover(state, log, predictions, store, rows, signer)
+    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers, collector, prover)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     growth = Growth(settings, state, writer)
     return Service(NAME, [writer, Tail(settings, state, source), growth, host, collector, watchers])

@@ -25,7 +25,7 @@ from headrace_data.row_bytes import rows_as_bytes
 from headrace_data.spec import Pipeline, Stream
 
 LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
+NODE: Final = b"\x01"
 _FORMAT: Final = "headrace.dataset.v1"
 
 
@@ -36,6 +36,12 @@ class MerkleTree:
         self.leaves = 0
         self._peaks: list[bytes] = []
         """The root of the perfect subtree of 2^n leaves that waits for its sibling, by n; empty where none does."""
+
+    def copy(self) -> MerkleTree:
+        """Return a tree that grows on without this one."""
+        other = MerkleTree()
+        other.leaves, other._peaks = self.leaves, list(self._peaks)
+        return other
 
     def append(self, data: bytes) -> None:
         """Add a leaf."""
@@ -52,7 +58,7 @@ class MerkleTree:
                 nodes.insert(0, self._peaks[level])
             self._peaks[level] = nodes.pop() if len(nodes) % 2 else b""
             halves = iter(nodes)
-            nodes = [sha256(_NODE + left + right).digest() for left, right in zip(halves, halves, strict=True)]
+            nodes = [sha256(NODE + left + right).digest() for left, right in zip(halves, halves, strict=True)]
             level += 1
 
     def root(self) -> bytes:
@@ -61,7 +67,7 @@ class MerkleTree:
             return sha256().digest()
         node, *larger = (peak for peak in self._peaks if peak)
         for peak in larger:
-            node = sha256(_NODE + peak + node).digest()
+            node = sha256(NODE + peak + node).digest()
         return node
 
 
@@ -123,12 +129,18 @@ def dataset_id(rows: RowsIdentity, pipeline: Pipeline) -> str:
 
     It covers the rows and the digests of the schema, the preparation and the split rule.
     """
+    digests = (pipeline.schema_digest, pipeline.prepare_digest, pipeline.split_digest)
+    return id_of(rows.rows, rows.root(), *digests)
+
+
+def id_of(rows: int, root: bytes, schema: str, prepare: str, split: str) -> str:
+    """Return the id of so many rows with this root, under digests of schema, preparation and split rule."""
     parts = {
         "format": _FORMAT,
-        "rows": rows.rows,
-        "root": rows.root().hex(),
-        "schema": pipeline.schema_digest,
-        "prepare": pipeline.prepare_digest,
-        "split": pipeline.split_digest,
+        "rows": rows,
+        "root": root.hex(),
+        "schema": schema,
+        "prepare": prepare,
+        "split": split,
     }
     return sha256_digest(canonical(parts))

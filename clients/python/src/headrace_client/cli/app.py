@@ -24,6 +24,7 @@ from headrace_client.cli import (
     personal,
     platform,
     predict,
+    prove,
     pull,
     rebuild,
     recalibrate,
@@ -33,6 +34,7 @@ from headrace_client.cli import (
     status,
     topic,
     trace,
+    verify,
     wait,
     where,
 )
@@ -83,6 +85,8 @@ app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("where", rich_help_panel=MODELS)(where.where)
+app.command("prove", rich_help_panel=MODELS)(prove.prove)
+app.command("verify", rich_help_panel=MODELS)(verify.verify)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
 app.command("chat", rich_help_panel=MODELS)(chat.chat)
 app.command("explain", rich_help_panel=MODELS)(explain.explain)

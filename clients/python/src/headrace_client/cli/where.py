@@ -16,6 +16,14 @@ from headrace_client.views import fate_view
 _PLACE = re.compile(r"(.{1,255}):(\d{1,9}):(\d{1,18})")
 
 
+def place_of(place: str) -> tuple[str, int, int]:
+    """Return topic, partition and offset of a record. Raises BadParameter."""
+    parts = _PLACE.fullmatch(place)
+    if parts is None:
+        raise typer.BadParameter(f"expected TOPIC:PARTITION:OFFSET such as scans:0:17, got '{place}'")
+    return parts[1], int(parts[2]), int(parts[3])
+
+
 def where(
     place: Annotated[
         str,
@@ -28,11 +36,9 @@ def where(
     as_json: JsonOption = False,
 ) -> None:
     """Show what became of a record: rejected and why, in which dataset and split, or still waiting."""
-    parts = _PLACE.fullmatch(place)
-    if parts is None:
-        raise typer.BadParameter(f"expected TOPIC:PARTITION:OFFSET such as scans:0:17, got '{place}'")
+    named = place_of(place)
     with RegistryClient(find_addresses().registry) as registry:
-        fates = registry.record_fates(parts[1], int(parts[2]), int(parts[3]))
+        fates = registry.record_fates(*named)
     found = [fate_view(fate) for fate in fates]
     if as_json:
         print_json(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import NamedTuple
 
 from headrace_inference.core.releases import Release
@@ -23,6 +24,10 @@ class Served(NamedTuple):
     answer: bytes
     traceparent: str
     """W3C trace context of the call, empty without one."""
+    request_digest: str = ""
+    """Digest of a request that was too large to keep."""
+    answer_digest: str = ""
+    """Digest of such an answer."""
 
     @property
     def held_bytes(self) -> int:
@@ -34,9 +39,13 @@ class Served(NamedTuple):
         return self._replace(request=b"", answer=b"") if self.release.withholds else self
 
     def without_large_parts(self) -> Served:
-        """Return the call without its request or answer where that is too large for an event."""
-        return self._replace(request=_part(self.request), answer=_part(self.answer))
+        """Return the call with the digest of its request or answer where that is too large for an event."""
+        request, request_digest = _part(self.request)
+        answer, answer_digest = _part(self.answer)
+        return self._replace(request=request, answer=answer, request_digest=request_digest, answer_digest=answer_digest)
 
 
-def _part(message: bytes) -> bytes:
-    return message if len(message) <= MAX_EVENT_PART_BYTES else b""
+def _part(message: bytes) -> tuple[bytes, str]:
+    if len(message) <= MAX_EVENT_PART_BYTES:
+        return message, ""
+    return b"", f"sha256:{sha256(message).hexdigest()}"

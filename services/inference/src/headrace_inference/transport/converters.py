@@ -354,6 +354,7 @@ def to_served(served: Iterable[Served]) -> prediction_pb2.PredictionsServed:
 
 def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
     release = served.release
+    large = served.request_digest or served.answer_digest
     return prediction_pb2.PredictionServed(
         prediction_id=served.prediction_id,
         model=release.model,
@@ -365,4 +366,8 @@ def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
         response=served.answer,
         request=served.request,
         traceparent=served.traceparent,
+        release=prediction_pb2.AnsweredRelease(alias=release.alias, epoch=release.epoch),
+        large=prediction_pb2.LargeParts(request_digest=served.request_digest, response_digest=served.answer_digest)
+        if large
+        else None,
     )

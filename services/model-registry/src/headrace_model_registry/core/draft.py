@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from headrace_data.identity import MerkleTree
+
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import LogEntry
 from headrace_model_registry.core.objections import Objection, objection
@@ -13,10 +15,12 @@ class Draft:
     """A copy of the catalogue on which the facts of one transaction are tried, each seeing what the ones before did.
 
     `catalogue` and `entries` are the outcome; the original stays as it was, so a failed transaction leaves no trace.
+    `tree` is that of the log, for whoever turns entries into bytes to add them.
     """
 
-    def __init__(self, committed: Catalogue) -> None:
+    def __init__(self, committed: Catalogue, tree: MerkleTree | None = None) -> None:
         self.catalogue = committed.copy()
+        self.tree = tree.copy() if tree else MerkleTree()
         self.entries: list[LogEntry] = []
 
     def take(self, fact: Input, now: datetime) -> list[LogEntry] | Objection:

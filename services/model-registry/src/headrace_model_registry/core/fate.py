@@ -47,6 +47,15 @@ class HeldRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvenRow:
+    """A record, and the row that it became in a dataset; `partition` is its number in the row's segment."""
+
+    place: RecordPlace
+    held: HeldRow
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFate:
     """What became of a record in one pipeline.
 

@@ -4,6 +4,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredRelease:
+    """A release of the model."""
+
+    alias: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeParts:
+    """Digests of a request or a response that was too large to keep; empty where it was not."""
+
+    request_digest: str = ""
+    response_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionServed:
     """One answered call. `response` and `request` are serialised messages, empty when they were too large to keep."""
 
@@ -17,3 +33,5 @@ class PredictionServed:
     response: bytes = b""
     request: bytes = b""
     traceparent: str = ""
+    release: AnsweredRelease | None = None
+    large: LargeParts | None = None

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import takewhile
 
+from headrace_data.identity import MerkleTree
+
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import LogEntry
 from headrace_model_registry.core.progress import Progress
@@ -23,15 +25,25 @@ class State:
     def __init__(self) -> None:
         self.catalogue = Catalogue()
         self.board = ProgressBoard()
+        self.tree = MerkleTree()
+        """That of the log's committed entries."""
         self._log: list[LogEntry] = []
         self._listeners: frozenset[Listener] = frozenset()
         self._lock = threading.Lock()
 
-    def publish(self, catalogue: Catalogue, entries: Iterable[LogEntry] = ()) -> None:
-        """Make a catalogue the one in force; `entries` are the lines of the log that led to it from the one before."""
+    def publish(self, catalogue: Catalogue, entries: Iterable[LogEntry] = (), tree: MerkleTree | None = None) -> None:
+        """Make a catalogue the one in force; `entries` are the lines of the log that led to it from the one before.
+
+        `tree` is that of the log with them.
+        """
         self._log.extend(entries)
+        self.tree = tree or self.tree
         self.catalogue = catalogue
         self.wake()
+
+    def entries(self) -> tuple[LogEntry, ...]:
+        """Return the lines of the log, oldest first."""
+        return tuple(self._log)
 
     def as_of(self, moment: datetime | None) -> Catalogue:
         """Return the catalogue as it was at a moment (aware), or as it is when that is None.

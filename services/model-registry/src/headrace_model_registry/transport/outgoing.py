@@ -1,5 +1,6 @@
 """What goes out with each entry of the log: the entry itself, and what it means to other services."""
 
+from headrace_data.identity import MerkleTree
 from headrace_runtime.kafka.envelopes import encode, event_headers
 from headrace_runtime.records import Outgoing
 from headrace_runtime.topics import (
@@ -33,9 +34,15 @@ ENDED: dict[type[facts.Event], Topic] = {
 """What ends a message of a compacted topic: a tombstone under its key tells other services."""
 
 
-def outgoing_of(entry: LogEntry, source: str) -> list[Outgoing]:
-    """Return the messages to write for an entry, in the current trace: the log's, and what others are told."""
-    messages = [encode(to_log_entry(entry), source=source)]
+def outgoing_of(entry: LogEntry, source: str, tree: MerkleTree) -> list[Outgoing]:
+    """Return the messages to write for an entry, in the current trace: the log's, and what others are told.
+
+    `tree` is that of all entries before; it has this one afterwards.
+    """
+    line = to_log_entry(entry)
+    line.entries_before, line.root_before = tree.leaves, tree.root()
+    messages = [encode(line, source=source)]
+    tree.append(messages[0].value or b"")
     kind = type(entry.event)
     if kind in EMITTED:
         messages.append(encode(to_message(entry.event), source=source))

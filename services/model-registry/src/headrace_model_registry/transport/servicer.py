@@ -8,17 +8,19 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+from headrace.registry.v1 import proof_pb2, registry_service_pb2_grpc
 from headrace.registry.v1 import registry_service_pb2 as pb
-from headrace.registry.v1 import registry_service_pb2_grpc
 
 from headrace_model_registry.core.collection import Collector
 from headrace_model_registry.core.facts.backfill import Backfill
 from headrace_model_registry.core.facts.forgotten import KeyDigest
 from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.fate import RecordPlace
+from headrace_model_registry.core.proving import Prover
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories
 from headrace_model_registry.transport.converters import fill, from_request, listing, moment_of
+from headrace_model_registry.transport.log_stream import chunks
 from headrace_model_registry.transport.watch import Watchers
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
@@ -27,11 +29,14 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     """Watching answers from memory in the event loop; what waits for Kafka or folds the log runs in a thread."""
 
-    def __init__(self, registry: Registry, stories: Stories, watchers: Watchers, collector: Collector) -> None:
+    def __init__(
+        self, registry: Registry, stories: Stories, watchers: Watchers, collector: Collector, prover: Prover
+    ) -> None:
         self._registry = registry
         self._collector = collector
         self._stories = stories
         self._watchers = watchers
+        self._prover = prover
 
     async def ApplyPipeline(self, request: pb.ApplyPipelineRequest, context: Any) -> pb.ApplyPipelineResponse:
         """Check a pipeline, create its topics and put it in force."""
@@ -125,6 +130,26 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def ListHeldSegments(self, request: pb.ListHeldSegmentsRequest, context: Any) -> pb.ListHeldSegmentsResponse:
         """List the segments that are suspected."""
         return listing(pb.ListHeldSegmentsResponse(), self._registry.list_held(request.pipeline))
+
+    async def GetLogHead(self, request: proof_pb2.GetLogHeadRequest, context: Any) -> proof_pb2.GetLogHeadResponse:
+        """Tell what the log is, signed."""
+        return proof_pb2.GetLogHeadResponse(head=fill(proof_pb2.LogHead(), self._prover.head()))
+
+    async def ReadLog(
+        self, request: proof_pb2.ReadLogRequest, context: Any
+    ) -> AsyncIterator[proof_pb2.ReadLogResponse]:
+        """Stream the log's bytes."""
+        async with aclosing(chunks(self._prover.lines)) as read:
+            async for chunk in read:
+                yield chunk
+
+    async def ProvePrediction(
+        self, request: proof_pb2.ProvePredictionRequest, context: Any
+    ) -> proof_pb2.ProvePredictionResponse:
+        """Prove what a prediction comes from."""
+        places = [RecordPlace(each.topic, each.partition, each.offset) for each in request.rows]
+        proof = await asyncio.to_thread(self._prover.prove, request.prediction, places)
+        return proof_pb2.ProvePredictionResponse(proof=proof)
 
     async def ListLags(self, request: pb.ListLagsRequest, context: Any) -> pb.ListLagsResponse:
         """List how far each consumer group is behind."""

@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from headrace_data.log_chain import LogChain
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.producers import MembershipLost
@@ -66,7 +67,8 @@ class _Write:
 class LogWriter(Background):
     """Owns the log. `start` returns once the log was read to its end and raises what stood in the way.
 
-    `source` names this writer in what it writes; no other writer has the same.
+    `source` names this writer in what it writes; no other writer has the same. `chain` knows the log's tree once
+    `read_log` has read it.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class LogWriter(Background):
         open_producer: Callable[[], TransactionalProducer],
         open_consumer: Callable[[], GroupConsumer],
         read_log: Callable[[], Iterable[LogEntry]],
+        chain: LogChain,
     ) -> None:
         super().__init__("registry log")
         self._source = source
@@ -83,6 +86,7 @@ class LogWriter(Background):
         self._open_producer = open_producer
         self._open_consumer = open_consumer
         self._read_log = read_log
+        self._chain = chain
         self._writes: queue.SimpleQueue[_Write] = queue.SimpleQueue()
         self._ready: Future[None] = Future()
         self._over = threading.Event()
@@ -140,7 +144,7 @@ class LogWriter(Background):
         catalogue, entries = Catalogue(), list(self._read_log())
         for entry in entries:
             catalogue.fold(entry)
-        self._state.publish(catalogue, entries)
+        self._state.publish(catalogue, entries, self._chain.tree)
         VERSIONS.set(len(catalogue.versions))
         logger.info("read %s entries of the log", len(entries))
 
@@ -170,13 +174,13 @@ class LogWriter(Background):
         producer: TransactionalProducer,
         consumer: GroupConsumer,
     ) -> None:
-        draft = Draft(self._state.catalogue)
+        draft = Draft(self._state.catalogue, self._state.tree)
         outgoing: list[Outgoing] = []
         for record in records:
             outgoing += self._learn(record, draft)
         outcomes = [self._take(write.fact, write.context, draft, outgoing) for write in writes]
         self._commit(outgoing, records, producer, consumer)
-        self._state.publish(draft.catalogue, draft.entries)
+        self._state.publish(draft.catalogue, draft.entries, draft.tree)
         _report(draft, records)
         for write, outcome in zip(writes, outcomes, strict=True):
             _answer(write, outcome)
@@ -237,7 +241,7 @@ class LogWriter(Background):
                 logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
                 PASSED_OVER.labels(type(fact).__name__, why).inc()
                 return outcome
-            outgoing += (message for entry in outcome for message in outgoing_of(entry, self._source))
+            outgoing += (message for entry in outcome for message in outgoing_of(entry, self._source, draft.tree))
             return outcome
         finally:
             otel_context.detach(token)

@@ -34,6 +34,8 @@ class PredictionServed(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    LARGE_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     """Unique id of the prediction, also in the answer. Never empty."""
     model: _builtins.str
@@ -58,6 +60,16 @@ class PredictionServed(_message.Message):
     """
     traceparent: _builtins.str
     """W3C trace context of the call (traceparent). Empty without one."""
+    @_builtins.property
+    def release(self) -> Global___AnsweredRelease:
+        """The release that answered. Unset in events of before there was the field."""
+
+    @_builtins.property
+    def large(self) -> Global___LargeParts:
+        """Digests of a request or a response that was too large to keep. Unset where neither was. Never of what is withheld: who
+        guesses a call could try the digest of each.
+        """
+
     def __init__(
         self,
         *,
@@ -71,14 +83,68 @@ class PredictionServed(_message.Message):
         response: _builtins.bytes = ...,
         request: _builtins.bytes = ...,
         traceparent: _builtins.str = ...,
+        release: Global___AnsweredRelease | None = ...,
+        large: Global___LargeParts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["large", b"large", "release", b"release"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "model", b"model", "prediction_id", b"prediction_id", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "large", b"large", "model", b"model", "prediction_id", b"prediction_id", "release", b"release", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictionServed: _TypeAlias = PredictionServed  # noqa: Y015
+
+@_typing.final
+class AnsweredRelease(_message.Message):
+    """AnsweredRelease names a release of the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias, such as "champion". Never empty."""
+    epoch: _builtins.int
+    """Its epoch, as in ModelReleased."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnsweredRelease: _TypeAlias = AnsweredRelease  # noqa: Y015
+
+@_typing.final
+class LargeParts(_message.Message):
+    """LargeParts names what an event has no room for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    RESPONSE_DIGEST_FIELD_NUMBER: _builtins.int
+    request_digest: _builtins.str
+    """Digest of the serialised request; empty when it is kept."""
+    response_digest: _builtins.str
+    """Digest of the serialised response; empty when it is kept."""
+    def __init__(
+        self,
+        *,
+        request_digest: _builtins.str = ...,
+        response_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_digest", b"request_digest", "response_digest", b"response_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LargeParts: _TypeAlias = LargeParts  # noqa: Y015
 
 @_typing.final
 class PredictionsServed(_message.Message):

@@ -47,6 +47,14 @@ class LogEntry(_message.Message):
     VERSION_RETIRED_FIELD_NUMBER: _builtins.int
     TRAINING_REFUSED_FIELD_NUMBER: _builtins.int
     KEY_FORGOTTEN_FIELD_NUMBER: _builtins.int
+    ENTRIES_BEFORE_FIELD_NUMBER: _builtins.int
+    ROOT_BEFORE_FIELD_NUMBER: _builtins.int
+    entries_before: _builtins.int
+    """How many entries the log had before this one. Zero also in entries of before the log was chained."""
+    root_before: _builtins.bytes
+    """Root (32 bytes) of the Merkle tree of RFC 6962 over the bytes of all entries before this one, each as Kafka holds it.
+    Empty in entries of before the log was chained.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When the registry wrote the entry."""
@@ -145,10 +153,12 @@ class LogEntry(_message.Message):
         version_retired: Global___VersionRetired | None = ...,
         training_refused: Global___TrainingRefused | None = ...,
         key_forgotten: _forget_pb2.KeyForgotten | None = ...,
+        entries_before: _builtins.int = ...,
+        root_before: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "entries_before", b"entries_before", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "root_before", b"root_before", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "key_forgotten"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

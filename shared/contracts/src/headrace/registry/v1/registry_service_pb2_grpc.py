@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from headrace.registry.v1 import proof_pb2 as headrace_dot_registry_dot_v1_dot_proof__pb2
 from headrace.registry.v1 import registry_service_pb2 as headrace_dot_registry_dot_v1_dot_registry__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -114,6 +115,21 @@ class RegistryServiceStub:
                 '/headrace.registry.v1.RegistryService/ListHeldSegments',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsResponse.FromString,
+                _registered_method=True)
+        self.GetLogHead = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/GetLogHead',
+                request_serializer=headrace_dot_registry_dot_v1_dot_proof__pb2.GetLogHeadRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_proof__pb2.GetLogHeadResponse.FromString,
+                _registered_method=True)
+        self.ReadLog = channel.unary_stream(
+                '/headrace.registry.v1.RegistryService/ReadLog',
+                request_serializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ReadLogRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ReadLogResponse.FromString,
+                _registered_method=True)
+        self.ProvePrediction = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ProvePrediction',
+                request_serializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ProvePredictionRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ProvePredictionResponse.FromString,
                 _registered_method=True)
         self.ListLags = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/ListLags',
@@ -255,6 +271,28 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLogHead(self, request, context):
+        """Tells how far the registry's log goes and what its tree is, signed where the operator has given the registry a key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadLog(self, request, context):
+        """Streams the entries of the registry's log as Kafka holds them, from the first up to those that there are now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProvePrediction(self, request, context):
+        """Proves what a prediction comes from, in one document that is checked without a service. It reads the log, and of the
+        segments of named rows all parts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLags(self, request, context):
         """Lists how far each consumer group is behind.
         """
@@ -366,6 +404,21 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListHeldSegments,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsResponse.SerializeToString,
+            ),
+            'GetLogHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogHead,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_proof__pb2.GetLogHeadRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_proof__pb2.GetLogHeadResponse.SerializeToString,
+            ),
+            'ReadLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadLog,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ReadLogRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ReadLogResponse.SerializeToString,
+            ),
+            'ProvePrediction': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProvePrediction,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ProvePredictionRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_proof__pb2.ProvePredictionResponse.SerializeToString,
             ),
             'ListLags': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLags,
@@ -821,6 +874,87 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/ListHeldSegments',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListHeldSegmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/GetLogHead',
+            headrace_dot_registry_dot_v1_dot_proof__pb2.GetLogHeadRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_proof__pb2.GetLogHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ReadLog',
+            headrace_dot_registry_dot_v1_dot_proof__pb2.ReadLogRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_proof__pb2.ReadLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProvePrediction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ProvePrediction',
+            headrace_dot_registry_dot_v1_dot_proof__pb2.ProvePredictionRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_proof__pb2.ProvePredictionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from headrace.registry.v1 import proof_pb2 as _proof_pb2
 from headrace.registry.v1 import registry_service_pb2 as _registry_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -69,6 +70,14 @@ class RegistryServiceStub:
     """Tells what became of one record of a producers' topic."""
     ListHeldSegments: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListHeldSegmentsRequest, _registry_service_pb2.ListHeldSegmentsResponse]
     """Lists the segments that are suspected: they wait for a decision, or were dropped."""
+    GetLogHead: _grpc.UnaryUnaryMultiCallable[_proof_pb2.GetLogHeadRequest, _proof_pb2.GetLogHeadResponse]
+    """Tells how far the registry's log goes and what its tree is, signed where the operator has given the registry a key."""
+    ReadLog: _grpc.UnaryStreamMultiCallable[_proof_pb2.ReadLogRequest, _proof_pb2.ReadLogResponse]
+    """Streams the entries of the registry's log as Kafka holds them, from the first up to those that there are now."""
+    ProvePrediction: _grpc.UnaryUnaryMultiCallable[_proof_pb2.ProvePredictionRequest, _proof_pb2.ProvePredictionResponse]
+    """Proves what a prediction comes from, in one document that is checked without a service. It reads the log, and of the
+    segments of named rows all parts.
+    """
     ListLags: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]
     """Lists how far each consumer group is behind."""
     ListTroubles: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]
@@ -121,6 +130,14 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Tells what became of one record of a producers' topic."""
     ListHeldSegments: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListHeldSegmentsRequest, _registry_service_pb2.ListHeldSegmentsResponse]  # type: ignore[assignment]
     """Lists the segments that are suspected: they wait for a decision, or were dropped."""
+    GetLogHead: _aio.UnaryUnaryMultiCallable[_proof_pb2.GetLogHeadRequest, _proof_pb2.GetLogHeadResponse]  # type: ignore[assignment]
+    """Tells how far the registry's log goes and what its tree is, signed where the operator has given the registry a key."""
+    ReadLog: _aio.UnaryStreamMultiCallable[_proof_pb2.ReadLogRequest, _proof_pb2.ReadLogResponse]  # type: ignore[assignment]
+    """Streams the entries of the registry's log as Kafka holds them, from the first up to those that there are now."""
+    ProvePrediction: _aio.UnaryUnaryMultiCallable[_proof_pb2.ProvePredictionRequest, _proof_pb2.ProvePredictionResponse]  # type: ignore[assignment]
+    """Proves what a prediction comes from, in one document that is checked without a service. It reads the log, and of the
+    segments of named rows all parts.
+    """
     ListLags: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListLagsRequest, _registry_service_pb2.ListLagsResponse]  # type: ignore[assignment]
     """Lists how far each consumer group is behind."""
     ListTroubles: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListTroublesRequest, _registry_service_pb2.ListTroublesResponse]  # type: ignore[assignment]
@@ -266,6 +283,32 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListHeldSegmentsResponse, _abc.Awaitable[_registry_service_pb2.ListHeldSegmentsResponse]]:
         """Lists the segments that are suspected: they wait for a decision, or were dropped."""
+
+    @_abc_1.abstractmethod
+    def GetLogHead(
+        self,
+        request: _proof_pb2.GetLogHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_proof_pb2.GetLogHeadResponse, _abc.Awaitable[_proof_pb2.GetLogHeadResponse]]:
+        """Tells how far the registry's log goes and what its tree is, signed where the operator has given the registry a key."""
+
+    @_abc_1.abstractmethod
+    def ReadLog(
+        self,
+        request: _proof_pb2.ReadLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_proof_pb2.ReadLogResponse], _abc.AsyncIterator[_proof_pb2.ReadLogResponse]]:
+        """Streams the entries of the registry's log as Kafka holds them, from the first up to those that there are now."""
+
+    @_abc_1.abstractmethod
+    def ProvePrediction(
+        self,
+        request: _proof_pb2.ProvePredictionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_proof_pb2.ProvePredictionResponse, _abc.Awaitable[_proof_pb2.ProvePredictionResponse]]:
+        """Proves what a prediction comes from, in one document that is checked without a service. It reads the log, and of the
+        segments of named rows all parts.
+        """
 
     @_abc_1.abstractmethod
     def ListLags(
