@@ -58,9 +58,9 @@ from headrace_preprocessing.transport.converters import (
     provenance,
 )
 from headrace_preprocessing.transport.cut_rows import cut_rows
-from headrace_preprocessing.transport.forgetting import secret_of
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import ORDERS, Order, nothing_of
+from headrace_preprocessing.transport.suppressing import suppression_of
 from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import Asked, Watch
 
@@ -343,8 +343,7 @@ class Freezer(Background):
         )
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
-        suppression = Suppression(self._history.forgotten, partial(secret_of, self._store, self._pipeline))
-        for left in cut_rows(read, self._pipeline, lease.keep, before, suppression):
+        for left in cut_rows(read, self._pipeline, lease.keep, before, self._suppression()):
             letters += left.letters
             left_out.update(left.rejected)
             masked.update(left.masked)
@@ -358,6 +357,9 @@ class Freezer(Background):
         origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
         source = provenance(watch.filling, self._pipeline, origin, clean, left_out, masked)
         return self._completed(writer.finish(source, lease.keep), lease)
+
+    def _suppression(self) -> Suppression:
+        return suppression_of(self._store, self._pipeline, self._history)
 
     def _completed(self, segment: Segment, lease: Lease) -> Completed:
         """Keep a segment, and return the dataset of the window that it completes.
