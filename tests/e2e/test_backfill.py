@@ -48,6 +48,25 @@ def test_a_pipeline_learns_from_a_file_before_any_record_came(headrace: Callable
     waited = headrace("wait", NAME, "--until", "trained", "--timeout", "150s", "--json")
     assert waited.returncode == 0, waited.stdout + waited.stderr
 
+    # One of the birds is forgotten, and with it the file that it came in.
+    asked = headrace("forget", NAME, "--yes", "-o", str(tmp_path / "proof.json"), stdin=f"{birds[0]['id']}\n")
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    proof = json.loads((tmp_path / "proof.json").read_text())
+    assert [segment["rows"] for segment in proof["segments"]] == [1]
+    assert [version["ordinal"] for version in proof["versions"]] == [1]
+    assert "file" in {each["kind"] for each in proof["erased"]}
+    assert {NAME, f"headrace.records.{NAME}.raw.v1"} < {each["topic"] for each in proof["topics"]}
+    assert proof["left"] == []
+    assert birds[0]["id"] not in asked.stdout + json.dumps(proof)
+    assert json.loads(headrace("get", "forgotten", NAME, "--json").stdout) == [proof]
+    assert "version 1 of" in headrace("get", "versions").stdout
+    fate = json.loads(headrace("where", f"{history.name}:0:0", "--json").stdout)[0]
+    assert fate["left_out"] == "forgotten"
+    once_more = json.loads(headrace(*command).stdout)
+    assert once_more["backfilled"]["known"] == found["backfilled"]["rows"]
+    assert once_more["dataset"]["dataset_id"] != found["dataset"]["dataset_id"]
+    assert sum(once_more["dataset"]["rows"].values()) == sum(found["dataset"]["rows"].values()) - 1
+
 
 def table(rows: list[dict[str, Any]]) -> str:
     sink = io.StringIO()

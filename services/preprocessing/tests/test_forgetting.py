@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from headrace.events.v1 import dataset_pb2, forget_pb2, pipeline_pb2
 from headrace_data.dataset import DatasetReader
-from headrace_data.forgotten import Suppression, forgotten, secret_id, secrets_folder
+from headrace_data.forgotten import forgotten, secret_id, secrets_folder
 from headrace_data.history import RETRAIN, History, keep, prepared_under
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
@@ -22,8 +22,9 @@ from headrace_data.split import SPLITS
 from headrace_data.windows import Windows
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.converters import leave_out
-from headrace_preprocessing.transport.forgetting import Forgetting, secret_of
+from headrace_preprocessing.transport.forgetting import Forgetting
 from headrace_preprocessing.transport.orders import TakenIn
+from headrace_preprocessing.transport.suppressing import suppression_of
 from headrace_runtime.object_store import Artifact, ObjectStore
 
 SPEC = """
@@ -169,7 +170,7 @@ def test_no_value_of_a_key_is_left_and_every_dataset_that_had_it_reads(home: Hom
     again = home.freeze()
     assert again.dataset_id not in ids
     assert home.callers(home.frozen[-1]) == others[-1]
-    suppression = Suppression(home.history.forgotten, lambda name: secret_of(home.store, home.pipeline, name))
+    suppression = suppression_of(home.store, home.pipeline, home.history)
     values = [json.dumps(record(row)).encode() for row in range(10)]
     left = leave_out(
         RecordChecker(home.pipeline.stream).check(values, [0] * 10, list(range(10))).batch,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from headrace.events.v1.forget_pb2 import KeyDigest
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace.events.v1.forget_pb2 import ForgettingTopic, KeyDigest
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.registry.v1.registry_service_pb2 import ForgottenKey, Version
 
@@ -19,7 +21,7 @@ from headrace_client.errors import InputInvalid, PipelineFailed, TimedOut
 from headrace_client.personal import stored
 from headrace_client.registry import RegistryClient
 from headrace_client.stages import duration_text
-from headrace_client.views import version_state_word
+from headrace_client.views import View, version_state_word
 
 if TYPE_CHECKING:
     from headrace_data.spec import Pipeline
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "headrace.forgotten.v1"
 POLL_S: Final = 0.5
+SPLITS: Final = ("train", "validation", "test")
 _FAILED: Final = "the forgetting of a key changed nothing"
 
 
@@ -81,7 +84,7 @@ def wait_forgotten(registry: RegistryClient, pipeline: str, request_id: str, tim
     )
 
 
-def proof(done: ForgottenKey, versions: list[Version]) -> dict[str, Any]:
+def proof(done: ForgottenKey, versions: Sequence[Version]) -> View:
     """Return the proof of what was done about a key as JSON values; it never has the key."""
     told = done.forgotten
     return {
@@ -89,43 +92,40 @@ def proof(done: ForgottenKey, versions: list[Version]) -> dict[str, Any]:
         "pipeline": told.pipeline,
         "request_id": told.request_id,
         "key": {"secret": told.key.secret, "digest": told.key.digest},
-        "time": done.occur_time.ToDatetime(UTC).isoformat(),
+        "time": _time(done.occur_time),
         "segments": [{"segment_id": each.segment_id, "rows": each.rows} for each in told.segments],
         "datasets": [
-            {
-                "dataset_id": each.dataset_id,
-                "train": each.train,
-                "validation": each.validation,
-                "test": each.test,
-            }
+            {"dataset_id": each.dataset_id, **{split: getattr(each, split) for split in SPLITS}}
             for each in told.datasets
         ],
-        "versions": [
-            {
-                "model": each.trained.model,
-                "ordinal": each.ordinal,
-                "version_id": each.trained.version_id,
-                "dataset_id": each.trained.dataset_id,
-                "state": version_state_word(each.state),
-            }
-            for each in versions
-            if each.trained.version_id in done.version_ids
-        ],
+        "versions": [_version(each) for each in versions if each.trained.version_id in done.version_ids],
         "erased": [
             {"kind": each.kind, "digest": each.digest, "replacement": each.replacement or None} for each in told.erased
         ],
         "searched": [
             {"kind": each.kind, "objects": each.objects, "size_bytes": each.size_bytes} for each in told.searched
         ],
-        "topics": [
-            {
-                "topic": each.topic,
-                "holds": each.holds,
-                "until": each.end_time.ToDatetime(UTC).isoformat() if each.HasField("end_time") else None,
-                "remark": each.remark or None,
-            }
-            for each in told.topics
-        ],
+        "topics": [_topic(each) for each in told.topics],
         "left": list(told.left),
         "retrain": told.retrain,
     }
+
+
+def _version(version: Version) -> View:
+    trained = version.trained
+    return {
+        "model": trained.model,
+        "ordinal": version.ordinal,
+        "version_id": trained.version_id,
+        "dataset_id": trained.dataset_id,
+        "state": version_state_word(version.state),
+    }
+
+
+def _topic(topic: ForgettingTopic) -> View:
+    until = _time(topic.end_time) if topic.HasField("end_time") else None
+    return {"topic": topic.topic, "holds": topic.holds, "until": until, "remark": topic.remark or None}
+
+
+def _time(stamp: Timestamp) -> str:
+    return stamp.ToDatetime(UTC).isoformat()

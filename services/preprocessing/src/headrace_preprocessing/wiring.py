@@ -86,8 +86,7 @@ def _pipeline_parts(
     origin = partial(_origin, settings, pipeline.stream.topic)
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
-    topics = TopicRanges(settings, settings.stall_s)
-    kept = partial(retentions, settings, pipeline)
+    topics, kept = TopicRanges(settings, settings.stall_s), partial(retentions, settings, pipeline)
     outside = Outside(partial(rows_between, settings), histories, topics, keys, kept)
     return [loop, Freezer(settings, pipeline, events, origin, messages, tell, outside)]
 

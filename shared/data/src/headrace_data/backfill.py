@@ -93,8 +93,7 @@ class Backfill:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
-        `keys` has the key of personal fields, `schemas` are those that its records name, where they do. `suppression`
-        tells rows that come into no segment any more.
+        `keys` has the key of personal fields; its records may name `schemas`; `suppression` tells who comes in no more.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -117,10 +116,8 @@ class Backfill:
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
-        self._masked: Counter[str] = Counter()
-        """What was masked in the texts of the segment that is written, by kind."""
-        self._unread: Counter[str] = Counter()
-        """How many values of it a SELECT could not read, by field."""
+        self._masked, self._unread = Counter[str](), Counter[str]()
+        """What was masked in texts of the segment that is written, by kind; what a SELECT could not read, by field."""
 
     @property
     def faults(self) -> list[str]:

@@ -104,17 +104,11 @@ def versions(found: list[View]) -> list[RenderableType]:
     if found and found[-1]["variants"]:
         parts += variants(found[-1])
     parts += [*_slices(found[-1]), *_measured(found[-1]), *_cost(found[-1])] if found else []
-    parts += [told for view in found for told in (*_privacy(view), *_chosen(view))]
+    parts += [told for view in found for told in (*_privacy(view), *_chosen(view), *_forgotten(view))]
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} was refused: {plain(view['reason'])}"
         for view in found
         if view["reason"]
-    ]
-    parts += [
-        f"version {view['ordinal']} of {plain(view['model'])} has learned from {view['forgotten_keys']} keys that were "
-        "forgotten since"
-        for view in found
-        if view["forgotten_keys"]
     ]
     parts += [
         f"version {view['ordinal']} of {plain(view['model'])} is {plain(doubt)}"
@@ -122,6 +116,14 @@ def versions(found: list[View]) -> list[RenderableType]:
         for doubt in doubts(*task_and_measure(view), view["metrics"])
     ]
     return parts
+
+
+def _forgotten(version: View) -> list[str]:
+    """Return that a version has learned from what was forgotten since, if it has."""
+    if not (count := version["forgotten_keys"]):
+        return []
+    keys = "a key that was" if count == 1 else f"{count} keys that were"
+    return [f"version {version['ordinal']} of {plain(version['model'])} has learned from {keys} forgotten since"]
 
 
 def task_and_measure(version: View) -> tuple[Task, Measure]:

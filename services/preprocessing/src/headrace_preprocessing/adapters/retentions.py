@@ -15,7 +15,11 @@ from headrace_runtime.topics import PREDICTION_SERVED, PUSH_ACCEPTED
 from kafka.errors import KafkaError
 
 _NAME = "preprocessing.retentions"
-_OWN: Final = {RAW: "its records", CLEAN: "its records", DEAD: "letters of its records that were rejected"}
+_OWN: Final = (
+    (RAW, "its records"),
+    (CLEAN, "its records"),
+    (DEAD, "letters of its records that were rejected"),
+)
 _FOR_EVER: Final = "keeps records for ever: delete them there"
 
 
@@ -30,7 +34,7 @@ def retentions(settings: KafkaSettings, pipeline: Pipeline, written_s: float) ->
 
 def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[ForgettingTopic]:
     holds = {pipeline.stream.topic: "the producers' records"}
-    holds |= {topic.name(pipeline.own_name): what for topic, what in _OWN.items()}
+    holds |= {topic.name(pipeline.own_name): what for topic, what in _OWN}
     holds[PUSH_ACCEPTED.name] = "answers to pushes, which say why records were refused"
     holds[PREDICTION_SERVED.name] = "calls that were answered, with what was asked"
     there = admin.partition_counts(holds)

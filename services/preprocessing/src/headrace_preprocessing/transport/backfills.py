@@ -18,7 +18,6 @@ from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.decoders import schemas_of
 from headrace_data.errors import DataError, DatasetUnusable, FileInvalid
 from headrace_data.files import Rows, rows_of_file
-from headrace_data.forgotten import Suppression
 from headrace_data.history import History, prepared_under
 from headrace_data.manifest import Provenance
 from headrace_data.private import Keys
@@ -34,8 +33,8 @@ from headrace_runtime.telemetry.traces import tracer
 
 from headrace_preprocessing.ports import TopicRanges
 from headrace_preprocessing.transport.blobs import Blobs
-from headrace_preprocessing.transport.forgetting import secret_of
 from headrace_preprocessing.transport.orders import TakenIn, nothing_of
+from headrace_preprocessing.transport.suppressing import suppression_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class Backfills:
     ) -> Backfill | Rebuild:
         if wanted.rebuild:
             return self._rebuilt(wanted.topic, asked_s, history, beat)
-        suppression = self._suppression(history)
+        suppression = suppression_of(self._store, self._pipeline, history)
         stream = self._pipeline.stream
         if wanted.time:
             stream = timed(stream, wanted.time)
@@ -114,9 +113,6 @@ class Backfills:
         done.require_rows()
         return done
 
-    def _suppression(self, history: History) -> Suppression:
-        return Suppression(history.forgotten, partial(secret_of, self._store, self._pipeline))
-
     def _rebuilt(
         self, wanted: backfill_pb2.BackfillTopic, asked_s: float, history: History, beat: Callable[[], None]
     ) -> Rebuild:
@@ -126,7 +122,7 @@ class Backfills:
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
         schemas = schemas_of(self._pipeline.stream, self._registries)
-        suppression = self._suppression(history)
+        suppression = suppression_of(self._store, self._pipeline, history)
         done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas, suppression)
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()

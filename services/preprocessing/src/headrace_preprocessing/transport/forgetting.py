@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from headrace.events.v1 import dataset_pb2, forget_pb2
-from headrace_data.errors import DataError, DatasetUnusable, ManifestInvalid
+from headrace_data.errors import DataError, ManifestInvalid
 from headrace_data.forgotten import Forgotten, known, secrets_folder
 from headrace_data.history import RETRAIN, History, entry_of
 from headrace_data.manifest import SegmentManifest
@@ -29,21 +29,12 @@ from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.erasure import Erasure, Plan
 from headrace_preprocessing.transport.orders import TakenIn, nothing_of
 from headrace_preprocessing.transport.store_search import look_through, name_of
+from headrace_preprocessing.transport.suppressing import secret_of
 
 logger = logging.getLogger(__name__)
 
 _NEVER = (DataError, NotFound, Corrupt, InvalidInput)
 """What no later attempt does better."""
-
-
-def secret_of(store: ObjectStore, pipeline: Pipeline, secret: str) -> bytes:
-    """Return a secret of a pipeline by its id. Raises DatasetUnusable without it."""
-    name = f"{secrets_folder(pipeline.own_name)}/{secret}"
-    if (found := store.read(name)) is None:
-        raise DatasetUnusable(
-            f"expected {name} in the object store, by which the records of forgotten keys are told: restore it"
-        )
-    return found
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ from headrace_preprocessing.transport.converters import (
     telling,
 )
 from headrace_preprocessing.transport.cut_rows import Read, cut_rows
-from headrace_preprocessing.transport.forgetting import secret_of
 from headrace_preprocessing.transport.holds import Holds, show_held
 from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import NOTHING_AFTERWARDS, ORDERS, Order, TakenIn, nothing_of
+from headrace_preprocessing.transport.suppressing import suppression_of
 from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import Asked, Watch
 
@@ -346,8 +346,7 @@ class Freezer(Background):
         read = partial(join.rows, read) if join else read
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
-        suppression = Suppression(self._history.forgotten, partial(secret_of, self._store, self._pipeline))
-        for left in cut_rows(read, self._pipeline, lease.keep, before, suppression):
+        for left in cut_rows(read, self._pipeline, lease.keep, before, self._suppression()):
             letters += left.letters
             left_out.update(left.rejected)
             masked.update(left.masked)
@@ -380,6 +379,9 @@ class Freezer(Background):
         read = partial(self._messages.rows, without=watch.lives.gone)
         name, stall_s = self._pipeline.own_name, self._settings.stall_s
         return partial(self._rows_between, name, watch.starts, ends, stall_s, read)
+
+    def _suppression(self) -> Suppression:
+        return suppression_of(self._store, self._pipeline, self._history)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

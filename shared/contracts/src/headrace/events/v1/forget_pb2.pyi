@@ -88,8 +88,8 @@ class KeyForgotten(_message.Message):
 
     PIPELINE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
@@ -138,8 +138,8 @@ class KeyForgotten(_message.Message):
         *,
         pipeline: _builtins.str = ...,
         request_id: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
         key: Global___KeyDigest | None = ...,
+        incarnation: _builtins.int = ...,
         segments: _abc.Iterable[Global___ForgottenSegment] | None = ...,
         datasets: _abc.Iterable[Global___ForgottenDataset] | None = ...,
         erased: _abc.Iterable[Global___ErasedObject] | None = ...,
