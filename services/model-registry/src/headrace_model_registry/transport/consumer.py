@@ -11,6 +11,7 @@ from headrace_runtime.topics import (
     DATASET_FROZEN,
     DATASET_PROGRESSED,
     MODEL_COMPRESSED,
+    MODEL_EVALUATED,
     MODEL_TRAINED,
     PIPELINE_TROUBLED,
     RUN_FAILED,
@@ -32,6 +33,7 @@ FACTS: dict[Topic, type[Fact]] = {
     DATASET_FAILED: facts.DatasetFailed,
     MODEL_TRAINED: facts.ModelTrained,
     MODEL_COMPRESSED: facts.ModelCompressed,
+    MODEL_EVALUATED: facts.ModelEvaluated,
     RUN_FAILED: facts.RunFailed,
 }
 """What the registry learns from other services."""

@@ -17,11 +17,13 @@ from headrace.events.v1 import (
     artifact_pb2,
     backfill_pb2,
     dataset_pb2,
+    evaluation_pb2,
     model_pb2,
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
     run_pb2,
+    segment_pb2,
 )
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
@@ -35,11 +37,13 @@ _MODULES = (
     artifact_pb2,
     backfill_pb2,
     dataset_pb2,
+    evaluation_pb2,
     model_pb2,
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
     run_pb2,
+    segment_pb2,
     registry_log_pb2,
     registry_service_pb2,
 )

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_pb2
+from headrace.events.v1 import artifact_pb2, backfill_pb2, dataset_pb2, record_pb2, segment_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
+from headrace_data.history import Entry
 from headrace_data.leaks import Leaks
-from headrace_data.manifest import Manifest, OffsetRange, Provenance
+from headrace_data.manifest import Manifest, OffsetRange, Provenance, Ref
 from headrace_data.personal import RULE as PERSONAL
 from headrace_data.personal import masked
 from headrace_data.records import RecordChecker, Rejection
@@ -232,6 +233,8 @@ class Seen(NamedTuple):
     """Rows of these."""
     remarks: Remarks = NO_REMARKS
     """What there is to say of the dataset."""
+    segment: Entry | None = None
+    """The segment that the cut wrote; None where no cut led to the dataset."""
 
 
 NOTHING_SEEN = Seen()
@@ -250,7 +253,7 @@ def frozen_message(
         pipeline=pipeline.name,
         dataset_id=manifest.dataset_id,
         spec_digest=pipeline.digest,
-        manifest=artifact_pb2.Artifact(uri=stored.uri, digest=stored.digest, size_bytes=stored.size_bytes),
+        manifest=_artifact(stored),
         rows=dataset_pb2.SplitRows(**{name: split.rows for name, split in manifest.splits.items()}),
         sources=[
             record_pb2.SourceRange(partition=item.partition, start=item.start, end=item.end)
@@ -269,6 +272,20 @@ def frozen_message(
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
+        segment=_segment(seen.segment) if seen.segment is not None else None,
+    )
+
+
+def _artifact(stored: Artifact | Ref) -> artifact_pb2.Artifact:
+    return artifact_pb2.Artifact(uri=stored.uri, digest=stored.digest, size_bytes=stored.size_bytes)
+
+
+def _segment(entry: Entry) -> segment_pb2.SegmentReference:
+    return segment_pb2.SegmentReference(
+        segment_id=entry.segment_id,
+        manifest=_artifact(entry.manifest),
+        sketch=_artifact(entry.sketch) if entry.sketch is not None else None,
+        rows=entry.rows,
     )
 
 

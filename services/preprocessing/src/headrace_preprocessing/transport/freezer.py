@@ -18,7 +18,7 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 from headrace.events.v1 import backfill_pb2, dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
-from headrace_data.history import History, keep, prepared_under
+from headrace_data.history import Entry, History, keep, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
 from headrace_data.recall import Recall
@@ -77,8 +77,10 @@ NOTHING_NEW = "no clean record since the last dataset"
 class Completed(NamedTuple):
     """What a cut comes to."""
 
+    entry: Entry
+    """The new segment."""
     history: History
-    """The history with the new segment."""
+    """The history with it, unless that retains nothing as old."""
     manifest: Manifest | None
     """The dataset of the window; None when there is none."""
     reason: str = ""
@@ -268,7 +270,8 @@ class Freezer(Background):
             else:
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
-                request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows, remarks=cut.remarks)
+                request = (*filling.requests, "")[0]
+                seen = Seen(repeats.rows, lateness.rows, remarks=cut.remarks, segment=cut.entry)
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
                     logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
@@ -364,8 +367,10 @@ class Freezer(Background):
             if self._pipeline.prepare.window == "new":
                 raise
             history = windows.known(history).model_copy(update={"prepared": prepared_under(self._pipeline)})
-            return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
-        return Completed(retained(history, self._pipeline), manifest, remarks=windows.remarks)
+            return Completed(
+                entry, history, None, f"the rows are in the history, and no dataset came of the window: {error}"
+            )
+        return Completed(entry, retained(history, self._pipeline), manifest, remarks=windows.remarks)
 
     def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

@@ -13,8 +13,17 @@ from headrace_model_registry.core.facts.datasets import (
     DatasetFrozen,
     DatasetReference,
     DatasetRequested,
+    SegmentReference,
     SourceRange,
     SplitRows,
+)
+from headrace_model_registry.core.facts.evaluation import (
+    Bounded,
+    Drift,
+    EvaluationRequested,
+    ModelEvaluated,
+    Scored,
+    TrainingDecided,
 )
 from headrace_model_registry.core.facts.models import (
     CachePolicy,
@@ -44,6 +53,7 @@ from headrace_model_registry.core.facts.runs import (
 
 __all__ = [
     "CHAMPION",
+    "Bounded",
     "CachePolicy",
     "CompressionRequested",
     "DatasetFailed",
@@ -51,11 +61,14 @@ __all__ = [
     "DatasetReference",
     "DatasetRequested",
     "Decision",
+    "Drift",
     "Evaluation",
+    "EvaluationRequested",
     "Event",
     "Fact",
     "LogEntry",
     "ModelCompressed",
+    "ModelEvaluated",
     "ModelRefused",
     "ModelReleased",
     "ModelTrained",
@@ -67,8 +80,11 @@ __all__ = [
     "PrivacySpent",
     "RunFailed",
     "RunKind",
+    "Scored",
+    "SegmentReference",
     "SourceRange",
     "SplitRows",
+    "TrainingDecided",
     "TrainingHeld",
     "TrainingRefused",
     "TrainingRequested",
@@ -89,6 +105,8 @@ Decision: TypeAlias = (
     | TrainingRefused
     | TrainingSuperseded
     | CompressionRequested
+    | EvaluationRequested
+    | TrainingDecided
     | ModelReleased
     | ModelRefused
     | ModelWithdrawn
@@ -104,6 +122,7 @@ Fact: TypeAlias = (
     | DatasetFailed
     | ModelTrained
     | ModelCompressed
+    | ModelEvaluated
     | RunFailed
 )
 """What the registry learns: from other services, or from a caller of its write methods."""
