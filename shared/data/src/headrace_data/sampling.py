@@ -70,6 +70,16 @@ class RowSample:
         return sample
 
     @property
+    def rows(self) -> int:
+        """Rows that are kept, and any that wait to be left out."""
+        return self._kept
+
+    @property
+    def highest(self) -> int:
+        """Rows of a higher rank than this need not be added."""
+        return self._highest
+
+    @property
     def is_sampled(self) -> bool:
         """Whether some rows that came are not kept."""
         return self._highest < _HIGHEST

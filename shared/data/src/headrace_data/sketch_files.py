@@ -15,6 +15,7 @@ from headrace_data.sampling import RowSample
 from headrace_data.sketches import Moments, NumberSketch, Side, Sketch, Values, sample_capacity
 from headrace_data.spec import Pipeline
 from headrace_data.split import SPLITS
+from headrace_data.spread import Spread
 
 KEPT_ROWS: Final = 2**15
 """Most rows of a segment's sample that are kept on disk: the medians of windows of larger segments are estimates."""
@@ -23,6 +24,7 @@ KEPT_VALUES: Final = 2**20
 _MOMENTS: Final = ("means", "squares", "low", "high")
 _PLAIN: Final = "plain"
 _PLACES: Final = "places"
+_SPREAD: Final = "spread"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -36,6 +38,8 @@ def to_bytes(sketch: Sketch) -> bytes:
     }
     if sketch.places is not None:
         plain["places"] = _plain_number(_PLACES, sketch.places, 0, arrays)
+    if sketch.spread is not None:
+        plain[_SPREAD] = _plain_spread(sketch.spread, arrays)
     arrays[_PLAIN] = np.frombuffer(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), np.uint8)
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -52,6 +56,7 @@ def from_bytes(data: bytes, pipeline: Pipeline) -> Sketch:
         _restore_values(sketch.labels, plain["labels"])
         if sketch.places is not None:
             sketch.places.settle(_moments(_PLACES, plain["places"], arrays))
+        sketch.spread = _spread(plain, arrays, pipeline)
         for name, side in sketch.sides.items():
             _restore_side(f"{name}/", side, plain["sides"][name], arrays, sample_capacity(pipeline))
     except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -103,6 +108,24 @@ def _restore_side(prefix: str, side: Side, plain: dict[str, Any], arrays: Arrays
         if "highest" in told:
             ranks, sample = arrays[f"{place}/ranks"], arrays[f"{place}/sample"]
             number.sample = RowSample.restored(capacity, int(told["highest"]), ranks, sample)
+
+
+def _plain_spread(spread: Spread, arrays: Arrays) -> dict[str, Any]:
+    if not spread.sample.rows:
+        return {}
+    highest, arrays[f"{_SPREAD}/ranks"], arrays[f"{_SPREAD}/sample"] = spread.sample.kept(spread.sample.rows)
+    return {"highest": str(highest)}
+
+
+def _spread(plain: dict[str, Any], arrays: Arrays, pipeline: Pipeline) -> Spread | None:
+    """Return how numbers are spread; None of a file of before that was kept."""
+    if _SPREAD not in plain:
+        return None
+    spread = Spread(pipeline)
+    if plain[_SPREAD]:
+        ranks, sample = arrays[f"{_SPREAD}/ranks"], arrays[f"{_SPREAD}/sample"]
+        spread.settle(int(plain[_SPREAD]["highest"]), ranks, sample)
+    return spread
 
 
 def _moments(place: str, told: dict[str, Any], arrays: Arrays) -> Moments:

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace_data.batches import elements, lineage, place_of
+from headrace_data.batches import blank, elements, lineage, place_of
 from headrace_data.folds import folds_of
 from headrace_data.label_sums import LabelSums
 from headrace_data.sampling import Ranks, RowSample, capacity_of, ranks_of
 from headrace_data.spec import Field, Pipeline, Transform
 from headrace_data.spec.transform import Target
 from headrace_data.split import SPLITS, SplitName
+from headrace_data.spread import Spread
 from headrace_data.tasks import TASKS
 
 Floats = npt.NDArray[np.float64]
@@ -141,8 +142,9 @@ class Values:
     """Where the first value came from that there was no room for, in words; empty while all are known."""
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in rows. Once there are too many values, nobody asks for their counts."""
+        """Take in rows. Once there are too many values, nobody asks for their counts, only for what is missing."""
         if self.beyond:
+            self.missing += _absent(batch.column(self.name))
             return
         for found in pc.value_counts(batch.column(self.name)).to_pylist():
             value, count = found["values"], found["counts"]
@@ -217,6 +219,8 @@ class Sketch:
         self.places = NumberSketch(label, 0) if label.shape else None
         """In the place of `labels` where a label has a shape: the moments of each of its places."""
         self.sides = {name: _side(pipeline, name) for name in SPLITS}
+        self.spread: Spread | None = Spread(pipeline)
+        """How the numbers are spread; None where some rows were sketched before this was kept."""
 
     @property
     def rows(self) -> int:
@@ -247,6 +251,8 @@ class Sketch:
             self.labels.add(batch)
         else:
             self.places.add(batch, partition, None)
+        if self.spread is not None:
+            self.spread.add(batch)
         for number, name in enumerate(SPLITS):
             if (mine := splits == number).any():
                 self.sides[name].add(batch if mine.all() else batch.filter(pa.array(mine)), partition)
@@ -256,8 +262,17 @@ class Sketch:
         self.labels.merge(other.labels)
         if self.places is not None and other.places is not None:
             self.places.merge(other.places)
+        if self.spread is not None and other.spread is not None:
+            self.spread.merge(other.spread)
+        else:
+            self.spread = None
         for name, side in self.sides.items():
             side.merge(other.sides[name])
+
+
+def _absent(column: pa.Array) -> int:
+    blanks = pc.sum(blank(column)).as_py() if pa.types.is_string(column.type) else 0
+    return int(column.null_count) + int(blanks or 0)
 
 
 def needs_order(transform: Transform) -> bool:
