@@ -60,6 +60,7 @@ from headrace_data.spec.variants import (
     Variant,
     learns,
 )
+from headrace_data.spec.when import Triggers
 
 __all__ = [
     "REFERENCE_VARIANT",
@@ -121,6 +122,7 @@ __all__ = [
     "Train",
     "Transform",
     "TreesModel",
+    "Triggers",
     "Tune",
     "Variant",
     "Window",

@@ -163,6 +163,7 @@ class Drift(_message.Message):
     MEASURE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     CHANCE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """Name of the field; empty of the version's answers."""
     measure: _builtins.str
@@ -170,7 +171,9 @@ class Drift(_message.Message):
     value: _builtins.float
     """How far: 0 for what did not move."""
     chance: _builtins.float
-    """What rows of the same distribution stay below, for so many as there are: a larger value is no chance."""
+    """What it is on average where nothing moved, of so many rows."""
+    bound: _builtins.float
+    """What it stays under where nothing moved, but for a few times in a thousand."""
     def __init__(
         self,
         *,
@@ -178,10 +181,11 @@ class Drift(_message.Message):
         measure: _builtins.str = ...,
         value: _builtins.float = ...,
         chance: _builtins.float = ...,
+        bound: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chance", b"chance", "field", b"field", "measure", b"measure", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "chance", b"chance", "field", b"field", "measure", b"measure", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
