@@ -20,9 +20,11 @@ from headrace_model_registry.core.facts import (
     DatasetFailed,
     DatasetFrozen,
     DatasetRequested,
+    EvaluationRequested,
     Event,
     LogEntry,
     ModelCompressed,
+    ModelEvaluated,
     ModelRefused,
     ModelReleased,
     ModelTrained,
@@ -32,6 +34,7 @@ from headrace_model_registry.core.facts import (
     PipelineSpec,
     RunFailed,
     RunKind,
+    TrainingDecided,
     TrainingHeld,
     TrainingRefused,
     TrainingRequested,
@@ -48,6 +51,7 @@ from headrace_model_registry.core.records import (
     Version,
     VersionState,
 )
+from headrace_model_registry.core.tested import Tested
 
 Key: TypeAlias = tuple[str, str]
 
@@ -80,6 +84,8 @@ class Catalogue:
     """The highest epoch given, by model and alias."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
+    tested: Tested = field(default_factory=Tested)
+    """What is served on new rows, and what was decided by that."""
 
     def copy(self) -> "Catalogue":
         """Return a catalogue that can be folded on without changing this one."""
@@ -177,6 +183,7 @@ class Catalogue:
                 gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted", never_began=waited)
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
+        gone.tested = self.tested.part(event.pipeline)
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -194,6 +201,7 @@ class Catalogue:
         self.datasets[key] = Dataset(event, time)
         self.failures.pop(event.pipeline, None)
         self._end_request(event.request_id)
+        self.tested.freeze(event)
 
     @_fold.register
     def _(self, event: DatasetFailed, _time: datetime) -> None:
@@ -221,6 +229,19 @@ class Catalogue:
     @_fold.register
     def _(self, event: CompressionRequested, time: datetime) -> None:
         self._ask(event, time)
+
+    @_fold.register
+    def _(self, event: EvaluationRequested, time: datetime) -> None:
+        self._ask(event, time)
+
+    @_fold.register
+    def _(self, event: ModelEvaluated, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUCCEEDED, time)
+        self.tested.end(event, time)
+
+    @_fold.register
+    def _(self, event: TrainingDecided, time: datetime) -> None:
+        self.tested.decide(event, time)
 
     @_fold.register
     def _(self, event: ModelTrained, time: datetime) -> None:
@@ -304,10 +325,12 @@ class Catalogue:
 
     def _ask(
         self,
-        request: TrainingRequested | CompressionRequested,
+        request: TrainingRequested | CompressionRequested | EvaluationRequested,
         time: datetime,
         state: RunState = RunState.RUNNING,
     ) -> None:
+        if isinstance(request, TrainingRequested):
+            self.tested.settle(request.pipeline, request.dataset.dataset_id)
         self.runs.pop(request.run_id, None)  # one that waited begins now: it becomes the latest
         self.runs[request.run_id] = RunRecord(request, time, state)
 

@@ -44,12 +44,26 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far a field moved, or the answers where it is empty; rows of one distribution stay below `chance`."""
+    """How far a field moved, or the answers where it is empty.
+
+    Where nothing moved it is `chance` on average, and stays under `bound`.
+    """
 
     field: str
     measure: str
     value: float
     chance: float
+    bound: float
+
+    @property
+    def excess(self) -> float:
+        """What is left of it without chance."""
+        return max(0.0, self.value - self.chance)
+
+    @property
+    def is_no_chance(self) -> bool:
+        """Whether something moved."""
+        return self.value > self.bound
 
 
 @dataclass(frozen=True, slots=True)
