@@ -82,7 +82,8 @@ def follow(registry: RegistryClient, pipeline: str, before: str, screen: Screen)
                 screen.stage = f"{item.name}: {item.text}"
             if item.mark is Mark.DONE and item.name not in done:
                 done.add(item.name)
-                screen.tell(f"{item.name}: {item.text}")
+                for part in f"{item.name}: {item.text}".split("; "):
+                    screen.tell(part)
 
     wait_for(registry, pipeline, timeout_s=150.0, after=before, on_progress=show)
 

@@ -101,7 +101,7 @@ class Screen:
 
     def _story(self) -> Text:
         text = Text()
-        for moment_s, event in self.events[-8:]:
+        for moment_s, event in self.events[-10:]:
             text.append(f"{moment_s:5.1f} s  ", style="dim")
             text.append(f"{event}\n")
         text.append(f"         {self.stage}", style="cyan")

@@ -29,6 +29,7 @@ prepare: {{clean: {{missing: {missing}}}, split: {{salt: {salt}}}}}
 train:
   network: {{kind: mlp, hidden: [{hidden}]}}
   seed: {seed}
+  when: {when}
 compress:
   variants: [{{kind: int8-dynamic}}]
   gates: {{agreement: {agreement}}}
@@ -42,6 +43,7 @@ DEFAULTS = {
     "salt": "headrace",
     "hidden": 128,
     "seed": 7,
+    "when": "always",
     "agreement": 0.98,
     "cache": "redis",
     "cache_ttl": "1h",
@@ -84,6 +86,27 @@ class World:
             rejected={"range": 2},
             request_id=request_id,
             incarnation=applied.incarnation,
+        )
+
+    def cut(self, applied, number=1, rows=300):
+        """Return a dataset with the segment that a cut wrote for it."""
+        segment_id = digest("segment", applied.pipeline, number)
+        segment = facts.SegmentReference(
+            segment_id, artifact("segment", segment_id), artifact("sketch", segment_id), rows
+        )
+        return replace(self.frozen(applied, number), segment=segment)
+
+    def evaluated(self, request, now=0.97, before=0.97, drift=0.02, field="pixels"):
+        """Return what a version scores on a segment of 300 rows, each figure within 0.02."""
+        both = [
+            facts.Scored(300, (facts.Bounded("accuracy", value, value - 0.02, value + 0.02),), {"accuracy": value})
+            for value in (before, now)
+        ]
+        moved = facts.Drift(field, "psi", drift, 0.03, 0.09)
+        answers = facts.Drift("", "psi", 0.01, 0.03, 0.09)
+        version, segment = request.version.version_id, request.segment.segment_id
+        return facts.ModelEvaluated(
+            request.run_id, request.pipeline, version, segment, "classification", *both, 0.998, (moved,), answers
         )
 
     def trained(self, request, model=None, accuracy=0.97):
@@ -132,7 +155,12 @@ class World:
         )
 
     def failed(self, request, reason="loss is not a number"):
-        kind = facts.RunKind.TRAINING if isinstance(request, facts.TrainingRequested) else facts.RunKind.COMPRESSION
+        kinds = {
+            facts.TrainingRequested: facts.RunKind.TRAINING,
+            facts.CompressionRequested: facts.RunKind.COMPRESSION,
+            facts.EvaluationRequested: facts.RunKind.EVALUATION,
+        }
+        kind = kinds[type(request)]
         return facts.RunFailed(request.run_id, request.pipeline, kind, reason)
 
 

@@ -146,7 +146,7 @@ bogus: 1
         "'scale'?",
         "line 20: train.network.hiden: unknown key; expected one of kind, channels, hidden; did you mean 'hidden'?",
         "line 21: train.epoch: unknown key; expected one of quantiles, predictionType, model, task, network, "
-        "from, freeze, rates, optimizer, classWeights, positive, threshold and 11 more; did you mean 'epochs'?",
+        "from, freeze, rates, optimizer, classWeights, positive, threshold and 12 more; did you mean 'epochs'?",
         "line 22: compress.gates.agreement: expected less than or equal to 1, got 2",
         "line 24: bogus: unknown key; expected one of apiVersion, kind, metadata, stream, prepare, train, compress, "
         "serve, retain",

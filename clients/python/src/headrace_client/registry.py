@@ -136,6 +136,16 @@ class RegistryClient(ServiceClient):
         answer = self._call(self._stub.ListReleases, request)
         return list(answer.releases)
 
+    def decisions(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[messages.Decided]:
+        """Return which datasets of one pipeline, or of all, are trained on or not, and why, oldest first."""
+        request = messages.ListDecisionsRequest(pipeline=pipeline, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListDecisions, request).decisions)
+
+    def evaluations(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[messages.Evaluated]:
+        """Return what was scored on new rows of one pipeline, or of all, while it was served, oldest first."""
+        request = messages.ListEvaluationsRequest(pipeline=pipeline, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListEvaluations, request).evaluations)
+
     def rollback(self, model: str, ordinal: int = 0) -> messages.Release:
         """Make an earlier release of a model again and return the new one; 0 stands for the one before the current.
 

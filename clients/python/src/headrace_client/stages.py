@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headrace.events.v1.dataset_pb2 import DatasetFrozen
-from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_MEASUREMENT, RUN_KIND_TRAINING, RunKind
+from headrace.events.v1.run_pb2 import (
+    RUN_KIND_COMPRESSION,
+    RUN_KIND_EVALUATION,
+    RUN_KIND_MEASUREMENT,
+    RUN_KIND_TRAINING,
+    RunKind,
+)
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.tasks import TASKS, task_of
 
@@ -53,6 +59,7 @@ class Mark(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -82,16 +89,25 @@ def stages(state: messages.WatchPipelineResponse, goal: Goal, wanted: Wanted) ->
     """Return the stages up to the goal, in order. The goal is reached when every one is done."""
     counts = state.HasField("dataset") and wanted.accepts(state.dataset.frozen)
     found = [_records(state, counts, wanted.pause_rows), _dataset(state, counts)]
-    if goal in (Goal.TRAINED, Goal.RELEASED):
-        found.append(_training(state, counts))
+    if goal is Goal.FROZEN:
+        return found
+    later = [_training(state, counts)]
     if goal is Goal.RELEASED:
-        found += [_compression(state, counts), _release(state, counts)]
-    return found
+        later += [_compression(state, counts), _release(state, counts)]
+    if counts and not_trained(state):
+        # Nothing comes of the dataset: what is served stays.
+        later = [Stage(stage.name, Mark.SKIPPED, "") for stage in later]
+    return [*found, *_decision(state, counts), *later]
+
+
+def not_trained(state: messages.WatchPipelineResponse) -> bool:
+    """Return whether it was decided that the latest dataset is not trained on."""
+    return state.HasField("decision") and not state.decision.trained and _latest_run(state, RUN_KIND_TRAINING) is None
 
 
 def reached(found: list[Stage]) -> bool:
-    """Return whether the goal is reached."""
-    return all(stage.mark is Mark.DONE for stage in found)
+    """Return whether the goal is reached, or nothing is left to come."""
+    return all(stage.mark in (Mark.DONE, Mark.SKIPPED) for stage in found)
 
 
 def failure(found: list[Stage]) -> str:
@@ -194,6 +210,16 @@ def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     return Stage("dataset", Mark.WAITING, "freezes when the pipeline's freeze policy says so, or on `headrace freeze`")
 
 
+def _decision(state: messages.WatchPipelineResponse, counts: bool) -> list[Stage]:
+    """Return whether the dataset is trained on, and why; nothing where nobody asks that."""
+    if counts and state.HasField("decision"):
+        return [Stage("decision", Mark.DONE, state.decision.reason)]
+    run = _latest_run(state, RUN_KIND_EVALUATION) if counts else None
+    if run is None or run.state != messages.RUN_STATE_RUNNING or _latest_run(state, RUN_KIND_TRAINING) is not None:
+        return []
+    return [Stage("decision", Mark.RUNNING, "what is served is scored on the new rows")]
+
+
 def _training(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     run = _latest_run(state, RUN_KIND_TRAINING) if counts else None
     if run is not None and run.state == messages.RUN_STATE_FAILED:
@@ -254,7 +280,7 @@ def _latest_run(state: messages.WatchPipelineResponse, kind: RunKind.ValueType) 
 
 def _any_running(state: messages.WatchPipelineResponse) -> bool:
     """Tell whether a run goes on that a release waits for: for a class to be measured on there may be no compressor."""
-    held_up = (run for run in state.runs if run.kind != RUN_KIND_MEASUREMENT)
+    held_up = (run for run in state.runs if run.kind not in (RUN_KIND_MEASUREMENT, RUN_KIND_EVALUATION))
     return any(run.state == messages.RUN_STATE_RUNNING for run in held_up)
 
 

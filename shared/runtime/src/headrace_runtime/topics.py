@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.message import Message
 from headrace.events.v1 import (
     dataset_pb2,
+    evaluation_pb2,
     forget_pb2,
     installation_pb2,
     model_pb2,
@@ -191,6 +192,24 @@ COMPRESSION_REQUESTED = Topic(
     ("compressor",),
     "compress a version and measure its variants",
 )
+EVALUATION_REQUESTED = Topic(
+    "headrace.evaluation.requested.v1",
+    evaluation_pb2.EvaluationRequested,
+    "run",
+    _field("run_id"),
+    ("model-registry",),
+    ("compressor",),
+    "score the version that is served on a new segment",
+)
+TRAINING_DECIDED = Topic(
+    "headrace.training.decided.v1",
+    evaluation_pb2.TrainingDecided,
+    "pipeline",
+    _field("pipeline"),
+    ("model-registry",),
+    (),
+    "whether a dataset is trained on, and why",
+)
 RUN_PROGRESSED = Topic(
     "headrace.run.progressed.v1",
     run_pb2.RunProgressed,
@@ -228,6 +247,15 @@ MODEL_COMPRESSED = Topic(
     ("compressor",),
     ("model-registry",),
     "a version's variants are measured",
+)
+MODEL_EVALUATED = Topic(
+    "headrace.model.evaluated.v1",
+    evaluation_pb2.ModelEvaluated,
+    "version",
+    _field("version_id"),
+    ("compressor",),
+    ("model-registry",),
+    "what the version that is served scores on a new segment",
 )
 MODEL_RELEASED = Topic(
     "headrace.model.released.v1",
@@ -288,10 +316,13 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     KEY_FORGOTTEN,
     TRAINING_REQUESTED,
     COMPRESSION_REQUESTED,
+    EVALUATION_REQUESTED,
+    TRAINING_DECIDED,
     RUN_PROGRESSED,
     RUN_FAILED,
     MODEL_TRAINED,
     MODEL_COMPRESSED,
+    MODEL_EVALUATED,
     MODEL_RELEASED,
     MODEL_REFUSED,
     PREDICTION_SERVED,

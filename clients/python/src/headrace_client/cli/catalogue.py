@@ -11,11 +11,12 @@ import typer
 from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
-from headrace_client.cli import frontiers, tables
+from headrace_client.cli import decisions, frontiers, tables
 from headrace_client.cli.forget import forgotten
 from headrace_client.cli.frontiers import measured
 from headrace_client.cli.moments import moment
 from headrace_client.cli.output import JsonOption, note, print_json, print_parts
+from headrace_client.decision_views import decision_view, evaluated_view
 from headrace_client.forgetting import proof
 from headrace_client.registry import RegistryClient
 from headrace_client.views import View, dataset_view, pipeline_view, release_view, run_view, version_view
@@ -31,6 +32,8 @@ class Kind(StrEnum):
     VARIANTS = "variants"
     RELEASES = "releases"
     FORGOTTEN = "forgotten"
+    DECISIONS = "decisions"
+    EVALUATIONS = "evaluations"
 
 
 TABLES: dict[Kind, Callable[[list[View]], list[RenderableType]]] = {
@@ -41,13 +44,19 @@ TABLES: dict[Kind, Callable[[list[View]], list[RenderableType]]] = {
     Kind.VARIANTS: frontiers.variants,
     Kind.RELEASES: tables.releases,
     Kind.FORGOTTEN: forgotten,
+    Kind.DECISIONS: decisions.decisions,
+    Kind.EVALUATIONS: decisions.evaluations,
 }
 
 
 def get(
     kind: Annotated[
         Kind,
-        typer.Argument(metavar="KIND", help="pipelines, datasets, runs, versions, variants, releases or forgotten."),
+        typer.Argument(
+            metavar="KIND",
+            help="pipelines, datasets, runs, versions, variants, releases, forgotten (keys), decisions (trained on or "
+            "not, and why) or evaluations (what is served on new rows).",
+        ),
     ],
     name: Annotated[
         str,
@@ -62,7 +71,7 @@ def get(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List pipelines, datasets, runs, versions, variants, releases or forgotten keys, oldest first."""
+    """List pipelines, datasets, runs, versions, variants, releases and what else KIND names, oldest first."""
     if version and kind is not Kind.VARIANTS:
         raise typer.BadParameter(f"expected none beside {kind}, got {version}", param_hint="VERSION")
     then = moment(as_of, "--as-of") if as_of else None
@@ -92,5 +101,9 @@ def _list(registry: RegistryClient, kind: Kind, name: str, as_of: datetime | Non
         case Kind.FORGOTTEN:
             versions = registry.versions()
             return [proof(each, versions) for each in registry.forgotten(name)]
+        case Kind.DECISIONS:
+            return [decision_view(decision) for decision in registry.decisions(name, as_of=as_of)]
+        case Kind.EVALUATIONS:
+            return [evaluated_view(evaluation) for evaluation in registry.evaluations(name, as_of=as_of)]
         case _:
             return [release_view(release) for release in registry.releases(name, as_of=as_of)]

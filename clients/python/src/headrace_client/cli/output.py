@@ -19,11 +19,11 @@ from rich.text import Text
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 COLOURS = {
-    **dict.fromkeys(("done", "succeeded", "released", "passed", "running", "accepted"), "green"),
+    **dict.fromkeys(("done", "succeeded", "released", "passed", "running", "accepted", "trained"), "green"),
     **dict.fromkeys(("candidate", "starting", "not ready", "exhausted"), "yellow"),
     **dict.fromkeys(("failed", "refused", "unreachable", "failing", "fatal", "backoff", "exited", "stopped"), "red"),
     "rejected": "red",
-    **dict.fromkeys(("waiting", "repeated", "superseded", "replaced"), "dim"),
+    **dict.fromkeys(("waiting", "repeated", "superseded", "replaced", "skipped", "not trained"), "dim"),
 }
 """Colour by state word."""
 

@@ -54,7 +54,7 @@ def datasets(found: list[View]) -> list[RenderableType]:
             short_id(view["dataset_id"]),
             *(str(view["rows"][split]) for split in ("train", "validation", "test")),
             plain(", ".join(f"{rule} {count}" for rule, count in view["rejected"].items()) or "none"),
-            _moment(view["freeze_time"]),
+            moment_text(view["freeze_time"]),
         ]
         for view in found
     ]
@@ -70,7 +70,7 @@ def runs(found: list[View]) -> list[RenderableType]:
             view["kind"],
             coloured(view["state"]),
             _steps(view["progress"]),
-            _moment(view["request_time"]),
+            moment_text(view["request_time"]),
             _seconds_between(view["request_time"], view["end_time"]),
         ]
         for view in found
@@ -232,7 +232,7 @@ def releases(found: list[View]) -> list[RenderableType]:
             plain(view["variant"]),
             short_id(view["version_id"]),
             view["cache"],
-            _moment(view["release_time"]),
+            moment_text(view["release_time"]),
         ]
         for view in found
     ]
@@ -246,7 +246,7 @@ def lineage(found: View) -> list[RenderableType]:
         count = f"{served['rows']} row{'' if served['rows'] == 1 else 's'}"
         how = "from the cache" if served["cached"] else f"by {served['variant']}"
         took = f"{served['duration_us'] / 1000:.1f} ms"
-        moment = _moment(served["serve_time"])
+        moment = moment_text(served["serve_time"])
         rows.append(["prediction", plain(served["prediction_id"]), plain(f"{count} {how} in {took}, {moment}")])
     if version := found["version"]:
         metric, quality = _quality(version)
@@ -363,7 +363,7 @@ def size_text(size_bytes: float | None) -> str:
     return f"{size_bytes / 1000:.1f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:.1f} MB"
 
 
-def _moment(text: str | None) -> str:
+def moment_text(text: str | None) -> str:
     """Return an ISO time in the reader's own time zone, to the minute: a table has no room for more."""
     return _parsed(text).astimezone().strftime("%m-%d %H:%M") if text else ""
 

@@ -14,7 +14,16 @@ from headrace_client.cli.output import JsonOption, print_json, stdout
 from headrace_client.errors import InputInvalid
 from headrace_client.tracing import LEAST_PREFIX, Node, Span, find, read_spans, story
 
-SHOWN = ("headrace.pipeline", "headrace.rows", "headrace.run.id", "headrace.dataset.id", "headrace.version.id")
+DECISION = "headrace.decision"
+"""Attribute of a decision: it is told whole."""
+SHOWN = (
+    "headrace.pipeline",
+    "headrace.rows",
+    "headrace.run.id",
+    "headrace.dataset.id",
+    "headrace.version.id",
+    DECISION,
+)
 """Attributes that the tree shows beside a span's name."""
 
 
@@ -61,7 +70,7 @@ def _tree(root: Node, marked: set[str]) -> Tree:
 def _label(span: Span, marked: set[str]) -> str:
     name = f"[bold]{escape(span.name)}[/]" if span.span_id in marked else escape(span.name)
     shown = {key.removeprefix("headrace."): span.attributes[key] for key in SHOWN if key in span.attributes}
-    details = " ".join(f"{key}={_short(value)}" for key, value in shown.items())
+    details = " ".join(f"{key}={value if key == 'decision' else _short(value)}" for key, value in shown.items())
     failed = " [red]error[/]" if span.status == "error" else ""
     return f"[cyan]{span.service}[/] {name} [green]{_duration(span.duration_ms)}[/]{failed} [dim]{escape(details)}[/]"
 

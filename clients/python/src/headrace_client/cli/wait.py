@@ -14,6 +14,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
 from headrace_client.cli.output import JsonOption, coloured, note, plain, print_json, print_parts, say, stderr, table
 from headrace_client.cli.tables import task_and_measure, variants
+from headrace_client.decision_views import decided_view
 from headrace_client.doubts import doubts
 from headrace_client.errors import HeadraceClientError, PipelineFailed, TimedOut
 from headrace_client.inference import InferenceClient
@@ -35,7 +36,8 @@ def wait(
 ) -> None:
     """Wait for the newest dataset under the spec in force; ends at once when it is released already.
 
-    Ends with 1 and the reason when a freeze or a run fails, a version is refused, or time is over.
+    It ends as well, and says why, when it was decided that the dataset is not trained on. Ends with 1 and the reason
+    when a freeze or a run fails, a version is refused, or time is over.
     """
     timeout_s = seconds(timeout)
     latest = Progress()
@@ -90,8 +92,14 @@ def _finish(
     if version := view["version"]:
         for doubt in doubts(*task_and_measure(version), version["metrics"]):
             say(f"version {version['ordinal']} of {version['model']} is {doubt}")
-    if error is None:
+    if error is None and latest.state is not None and _skipped(latest):
+        say(f"pipeline '{pipeline}' has a new dataset, {latest.state.decision.reason}")
+    elif error is None:
         say(f"pipeline '{pipeline}' is {until}: {latest.stages[-1].text}")
+
+
+def _skipped(latest: Progress) -> bool:
+    return any(stage.mark is Mark.SKIPPED for stage in latest.stages)
 
 
 def _ended_in_release(latest: Progress) -> bool:
@@ -104,12 +112,13 @@ def _view(pipeline: str, until: Goal, latest: Progress, error: PipelineFailed | 
     return {
         "pipeline": pipeline,
         "until": str(until),
-        "outcome": "done" if error is None else outcomes[type(error)],
+        "outcome": outcomes[type(error)] if error else "not_trained" if state and _skipped(latest) else "done",
         "reason": None if error is None else str(error),
         "stages": [{"name": stage.name, "state": str(stage.mark), "text": stage.text} for stage in latest.stages],
         "dataset": dataset_view(state.dataset) if state and state.HasField("dataset") else None,
         "runs": [run_view(run) for run in state.runs] if state else [],
         "version": version_view(state.version) if state and state.HasField("version") else None,
+        "decision": decided_view(state.decision) if state and state.HasField("decision") else None,
         "release": release_view(state.release) if state and state.HasField("release") else None,
         "troubles": [trouble_view(trouble) for trouble in state.troubles] if state else [],
     }

@@ -1,11 +1,14 @@
-"""What the compressor does with its command."""
+"""What the compressor does with its commands."""
 
 from functools import partial
 
-from headrace.events.v1 import run_pb2
+from headrace.events.v1 import evaluation_pb2, run_pb2
 from headrace_runtime.runs.worker import Job
 
+from headrace_compressor.transport import evaluation_converters
 from headrace_compressor.transport.converters import to_assignment, to_fact
+
+_CHILD = "headrace_compressor.child"
 
 
 def compression(cpu_class: str, *, for_class: bool = False) -> Job[run_pb2.CompressionRequested]:
@@ -17,8 +20,19 @@ def compression(cpu_class: str, *, for_class: bool = False) -> Job[run_pb2.Compr
     return Job(
         command=run_pb2.CompressionRequested,
         kind=run_pb2.RUN_KIND_COMPRESSION,
-        module="headrace_compressor.child",
+        module=_CHILD,
         assignment=partial(to_assignment, cpu_class=cpu_class),
         fact=to_fact,
         takes=lambda command: command.cpu_class == wanted,
+    )
+
+
+def evaluation() -> Job[evaluation_pb2.EvaluationRequested]:
+    """Return the evaluation of one version on a segment, which ends in ModelEvaluated or RunFailed."""
+    return Job(
+        command=evaluation_pb2.EvaluationRequested,
+        kind=run_pb2.RUN_KIND_EVALUATION,
+        module=_CHILD,
+        assignment=evaluation_converters.to_assignment,
+        fact=evaluation_converters.to_fact,
     )

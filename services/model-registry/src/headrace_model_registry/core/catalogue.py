@@ -11,19 +11,18 @@ from datetime import datetime
 from functools import singledispatchmethod
 from typing import TypeAlias
 
-from headrace_data.tasks import Measure, task_of
-
-from headrace_model_registry.core.choice import on_frontier
 from headrace_model_registry.core.facts import (
     CHAMPION,
     CompressionRequested,
     DatasetFailed,
     DatasetFrozen,
     DatasetRequested,
+    EvaluationRequested,
     Event,
     KeyForgotten,
     LogEntry,
     ModelCompressed,
+    ModelEvaluated,
     ModelRefused,
     ModelReleased,
     ModelTrained,
@@ -33,6 +32,7 @@ from headrace_model_registry.core.facts import (
     PipelineSpec,
     RunFailed,
     RunKind,
+    TrainingDecided,
     TrainingHeld,
     TrainingRefused,
     TrainingRequested,
@@ -40,7 +40,8 @@ from headrace_model_registry.core.facts import (
     VersionRetired,
 )
 from headrace_model_registry.core.facts.classes import GateResult
-from headrace_model_registry.core.facts.hold import HeldSegment, HoldState
+from headrace_model_registry.core.facts.hold import HoldState
+from headrace_model_registry.core.judged import judged, judged_elsewhere
 from headrace_model_registry.core.records import (
     ClassMeasurement,
     Dataset,
@@ -53,6 +54,8 @@ from headrace_model_registry.core.records import (
     VersionState,
 )
 from headrace_model_registry.core.seen import seen_by
+from headrace_model_registry.core.suspected import suspected
+from headrace_model_registry.core.tested import Tested
 
 Key: TypeAlias = tuple[str, str]
 
@@ -89,6 +92,8 @@ class Catalogue:
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
     held: dict[Key, Held] = field(default_factory=dict)
     """The segments that are held or were dropped, by pipeline and segment id, in the order of their cuts."""
+    tested: Tested = field(default_factory=Tested)
+    """What is served on new rows, and what was decided by that."""
 
     def copy(self) -> "Catalogue":
         """Return a catalogue that can be folded on without changing this one."""
@@ -186,6 +191,7 @@ class Catalogue:
                 gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted", never_began=waited)
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
+        gone.tested = self.tested.part(event.pipeline)
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -203,7 +209,8 @@ class Catalogue:
         self.datasets[key] = Dataset(event, time)
         self.failures.pop(event.pipeline, None)
         self._end_request(event.request_id)
-        self._hold(event.pipeline, event.held, time)
+        suspected(self.held, event.pipeline, event.held, time)
+        self.tested.freeze(event)
 
     @_fold.register
     def _(self, event: DatasetFailed, time: datetime) -> None:
@@ -211,7 +218,7 @@ class Catalogue:
         if event.held is not None and event.held.state is HoldState.DROPPED:
             del self.failures[event.pipeline]  # that was asked for
         self._end_request(event.request_id)
-        self._hold(event.pipeline, event.held, time, event.reason)
+        suspected(self.held, event.pipeline, event.held, time, event.reason)
 
     @_fold.register
     def _(self, event: KeyForgotten, time: datetime) -> None:
@@ -241,6 +248,19 @@ class Catalogue:
     @_fold.register
     def _(self, event: CompressionRequested, time: datetime) -> None:
         self._ask(event, time)
+
+    @_fold.register
+    def _(self, event: EvaluationRequested, time: datetime) -> None:
+        self._ask(event, time)
+
+    @_fold.register
+    def _(self, event: ModelEvaluated, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUCCEEDED, time)
+        self.tested.end(event, time)
+
+    @_fold.register
+    def _(self, event: TrainingDecided, time: datetime) -> None:
+        self.tested.decide(event, time)
 
     @_fold.register
     def _(self, event: ModelTrained, time: datetime) -> None:
@@ -295,7 +315,8 @@ class Catalogue:
         if before is not None:
             self._replace(before.released)
         self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
-        self._judge_elsewhere(event)
+        if (version := self.versions.get((event.pipeline, event.version_id))) is not None:
+            self.versions[event.pipeline, event.version_id] = judged_elsewhere(version, event.classes)
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:
@@ -318,29 +339,18 @@ class Catalogue:
         if version is not None and version.state is VersionState.RELEASED and key not in served:
             self.versions[key] = replace(version, state=VersionState.REPLACED)
 
-    def _hold(self, pipeline: str, segment: HeldSegment | None, time: datetime, reason: str = "") -> None:
-        """Remember where a suspected segment stands; one that counts is like any other."""
-        if segment is None:
-            return
-        key = (pipeline, segment.segment_id)
-        known = self.held.get(key)
-        if segment.state is HoldState.ACCEPTED:
-            self.held.pop(key, None)
-        elif known is None:
-            self.held[key] = Held(pipeline, segment, time, reason)
-        else:
-            self.held[key] = replace(known, segment=segment)
-
     def _end_request(self, request_id: str) -> None:
         if request_id:
             self.ended_requests.add(request_id)
 
     def _ask(
         self,
-        request: TrainingRequested | CompressionRequested,
+        request: TrainingRequested | CompressionRequested | EvaluationRequested,
         time: datetime,
         state: RunState = RunState.RUNNING,
     ) -> None:
+        if isinstance(request, TrainingRequested):
+            self.tested.settle(request.pipeline, request.dataset.dataset_id)
         self.runs.pop(request.run_id, None)  # one that waited begins now: it becomes the latest
         self.runs[request.run_id] = RunRecord(request, time, state)
 
@@ -361,23 +371,4 @@ class Catalogue:
     ) -> None:
         version = self.versions.get((pipeline, version_id))
         if version is not None:
-            found = on_frontier(version.variants, gates, _quality(version.trained)) if gates else ()
-            judged = replace(version, state=state, gates=gates, reason=reason, frontier=found)
-            self.versions[pipeline, version_id] = judged
-
-    def _judge_elsewhere(self, event: ModelReleased) -> None:
-        key = (event.pipeline, event.version_id)
-        version, gates = self.versions.get(key), {each.cpu_class: each.gates for each in event.classes if each.gates}
-        if version is None or not gates:
-            return
-        quality = _quality(version.trained)
-        judged = tuple(
-            replace(each, gates=own, frontier=on_frontier(each.variants, own, quality)) if own else each
-            for each in version.elsewhere
-            for own in [gates.get(each.cpu_class, ())]
-        )
-        self.versions[key] = replace(version, elsewhere=judged)
-
-
-def _quality(trained: ModelTrained) -> Measure:
-    return task_of(trained.task, trained.metrics).measure(trained.measure)
+            self.versions[pipeline, version_id] = judged(version, state, gates, reason)

@@ -12,6 +12,7 @@ from headrace_model_registry.core.facts import (
     DatasetRequested,
     KeyForgotten,
     ModelCompressed,
+    ModelEvaluated,
     ModelTrained,
     PipelineApplied,
     PipelineDeleted,
@@ -100,6 +101,11 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> Objection | None:
     if named and fact.cpu_class != named:
         return Objection(f"run {fact.run_id} was asked for on {named}, and was measured on {fact.cpu_class}")
     return None
+
+
+@objection.register
+def _(fact: ModelEvaluated, catalogue: Catalogue) -> Objection | None:
+    return _not_awaited(fact.run_id, fact.pipeline, RunKind.EVALUATION, fact.version_id, catalogue)
 
 
 @objection.register

@@ -2,6 +2,8 @@
 
 frozen dataset ──► training requested ──► trained ──► compression requested ──► compressed ──► released or refused
 
+What is served is scored on the rows of each cut, and that may decide whether a dataset is trained on: `testing`.
+
 A changed spec is trained by when the newest dataset fits it. Where spec and newest dataset are what they were before,
 the version that came of them then is released again. A rollback makes an earlier release again.
 
@@ -17,7 +19,7 @@ from functools import singledispatch
 
 from headrace_data.spec import own_name
 
-from headrace_model_registry.core import gates, measurement, recalibration, retention, rollback, specs
+from headrace_model_registry.core import gates, measurement, recalibration, retention, rollback, specs, testing
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -37,7 +39,7 @@ from headrace_model_registry.core.facts import (
 from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.origins import reference
 from headrace_model_registry.core.records import Version
-from headrace_model_registry.core.training import after_the_one_under_way, training_on, wanted_run, working_spec
+from headrace_model_registry.core.training import after_the_one_under_way, wanted_run, working_spec
 from headrace_model_registry.core.verdict import (
     comparable_champion,
     may_answer,
@@ -62,6 +64,7 @@ def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     decisions = _decide(fact, catalogue)
     if isinstance(fact, ModelTrained | ModelCompressed | RunFailed):
         decisions += after_the_one_under_way(fact, decisions, catalogue)
+    decisions += testing.after(fact, decisions, catalogue)
     return decisions + measurement.wanted(fact, decisions, catalogue)
 
 
@@ -72,7 +75,9 @@ def _(fact: PipelineApplied, catalogue: Catalogue) -> list[Decision]:
     if newest is None:
         return []
     prepared_with = catalogue.specs[fact.pipeline, newest.frozen.spec_digest]
-    return training_on(newest.frozen, fact.spec, catalogue) if specs.same_preparation(fact.spec, prepared_with) else []
+    return (
+        testing.on_spec(newest.frozen, fact.spec, catalogue) if specs.same_preparation(fact.spec, prepared_with) else []
+    )
 
 
 @_decide.register
@@ -88,7 +93,7 @@ def _(fact: PipelineDeleted, catalogue: Catalogue) -> list[Decision]:
 @_decide.register
 def _(fact: DatasetFrozen, catalogue: Catalogue) -> list[Decision]:
     spec = working_spec(fact.pipeline, catalogue.specs[fact.pipeline, fact.spec_digest], catalogue)
-    return training_on(fact, spec, catalogue)
+    return testing.on_frozen(fact, spec, catalogue)
 
 
 @_decide.register

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from headrace_data.tasks import TASKS
+
 from headrace_model_registry.core import recalibration, specs
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import PipelineApplied, RunKind
+from headrace_model_registry.core.facts import (
+    EvaluationRequested,
+    ModelEvaluated,
+    PipelineApplied,
+    RunKind,
+    TrainingDecided,
+)
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
 from headrace_model_registry.core.records import Dataset, Held, Release, RunRecord, RunState, Version
+from headrace_model_registry.core.tested import Decided
 from headrace_model_registry.core.withheld import why_withheld
 
 MOST_TROUBLES = 500
@@ -44,8 +53,20 @@ class PipelineStatus:
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
+    decision: TrainingDecided | None = None
+    """What was decided of the dataset."""
     held: tuple[Held, ...] = ()
     """The segments that are held or were dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An evaluation as callers see it. `ordinal` is 0 for a version that is not known any more."""
+
+    evaluated: ModelEvaluated
+    end_time: datetime
+    ordinal: int
+    measure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +142,30 @@ def releases(catalogue: Catalogue, model: str = "") -> list[Release]:
     return [release for release in catalogue.releases if model in ("", release.released.model)]
 
 
+def decisions(catalogue: Catalogue, pipeline: str = "") -> list[Decided]:
+    """Return what was decided of the datasets of a pipeline, or of all, in the order in which it was."""
+    return [each for each in catalogue.tested.decided if pipeline in ("", each.decided.pipeline)]
+
+
+def evaluations(catalogue: Catalogue, pipeline: str = "") -> list[Evaluated]:
+    """Return what was scored on new rows of a pipeline, or of all, in the order in which that was known."""
+    ended = (each for each in catalogue.tested.ended.values() if pipeline in ("", each.evaluated.pipeline))
+    found = ((each, _of_version(catalogue, each.evaluated.version_id)) for each in ended)
+    return [
+        Evaluated(each.evaluated, each.end_time, version.ordinal if version else 0, _measure(each.evaluated, catalogue))
+        for each, version in found
+    ]
+
+
+def _of_version(catalogue: Catalogue, version_id: str) -> Version | None:
+    return next((each for (_, name), each in catalogue.versions.items() if name == version_id), None)
+
+
+def _measure(evaluated: ModelEvaluated, catalogue: Catalogue) -> str:
+    run = catalogue.runs.get(evaluated.run_id)
+    return TASKS[evaluated.task].measure(specs.measure(run.request.spec) if run else None).name
+
+
 def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> PipelineStatus:
     """Return where a pipeline stands: its latest dataset, what came of that one, and its latest release.
 
@@ -141,12 +186,24 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
     return PipelineStatus(
         filling=filling if filling and filling.incarnation == applied.incarnation else None,
         dataset=_as_current(catalogue, dataset, own) if dataset and own else dataset,
-        runs=tuple(run for run in runs(catalogue, board, pipeline) if run.subject in subjects or run.run_id == wanted),
+        runs=tuple(
+            run
+            for run in runs(catalogue, board, pipeline)
+            if run.subject in subjects or run.run_id == wanted or _is_on_segment(catalogue, run.run_id, dataset)
+        ),
         version=version,
         release=released[-1] if released else None,
         failure=failure.reason if failure else "",
         withheld=why_withheld(dataset.frozen, applied.spec) if dataset and own is None else "",
         held=tuple(each for (name, _), each in catalogue.held.items() if name == pipeline),
+        decision=catalogue.tested.of_dataset(pipeline, dataset.frozen.dataset_id) if dataset else None,
+    )
+
+
+def _is_on_segment(catalogue: Catalogue, run_id: str, dataset: Dataset | None) -> bool:
+    request = catalogue.runs[run_id].request
+    return (
+        isinstance(request, EvaluationRequested) and dataset is not None and request.segment == dataset.frozen.segment
     )
 
 

@@ -33,7 +33,7 @@ def is_one(run: RunRecord) -> bool:
 
 def kind(run: RunRecord) -> RunKind:
     """Return what a run does, as it is told of."""
-    if not run.holds_up:
+    if run.kind is RunKind.COMPRESSION and not run.holds_up:
         return RunKind.MEASUREMENT
     return RunKind.RECALIBRATION if is_one(run) else run.kind
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import Final
 
 from headrace_model_registry.core.facts import (
     CompressionRequested,
     DatasetFrozen,
     Evaluation,
+    EvaluationRequested,
     KeyForgotten,
     ModelReleased,
     ModelTrained,
@@ -49,6 +51,13 @@ class Dataset:
     freeze_time: datetime
 
 
+_KINDS: Final[dict[type, RunKind]] = {
+    TrainingRequested: RunKind.TRAINING,
+    CompressionRequested: RunKind.COMPRESSION,
+    EvaluationRequested: RunKind.EVALUATION,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A suspected segment of a pipeline, when the registry learned of it, and why it is held."""
@@ -63,7 +72,7 @@ class Held:
 class RunRecord:
     """A run: what was asked for, where it stands, and when. `end_time` is None while it waits or runs."""
 
-    request: TrainingRequested | CompressionRequested
+    request: TrainingRequested | CompressionRequested | EvaluationRequested
     request_time: datetime
     state: RunState = RunState.RUNNING
     reason: str = ""
@@ -73,24 +82,28 @@ class RunRecord:
 
     @property
     def holds_up(self) -> bool:
-        """Whether a pipeline waits for its end: for a class that a command names there may be no compressor."""
-        return isinstance(self.request, TrainingRequested) or not self.request.cpu_class
+        """Whether a pipeline's candidate waits for its end: for a class there may be no compressor."""
+        return isinstance(self.request, TrainingRequested) or (
+            isinstance(self.request, CompressionRequested) and not self.request.cpu_class
+        )
 
     @property
     def kind(self) -> RunKind:
         """What the run does."""
-        return RunKind.TRAINING if isinstance(self.request, TrainingRequested) else RunKind.COMPRESSION
+        return _KINDS[type(self.request)]
 
     @property
     def subject(self) -> str:
-        """What it works on: a dataset id when training, a version id when compressing."""
+        """What it works on: a dataset id when training, else a version id."""
         if isinstance(self.request, TrainingRequested):
             return self.request.dataset.dataset_id
+        if isinstance(self.request, EvaluationRequested):
+            return self.request.version.version_id
         return self.request.candidate.version_id
 
     @property
     def origin(self) -> str:
-        """Id of the version that it begins from; empty for the seed, and when compressing."""
+        """Id of the version that it begins from; empty for the seed, and when none is trained."""
         held = self.request.origin if isinstance(self.request, TrainingRequested) else None
         return held.version_id if held else ""
 

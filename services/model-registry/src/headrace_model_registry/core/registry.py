@@ -22,9 +22,10 @@ from headrace_model_registry.core.facts.backfill import Backfill, require_sound
 from headrace_model_registry.core.facts.forgotten import KeyDigest
 from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.progress import PipelineTroubled
-from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
+from headrace_model_registry.core.queries import Evaluated, Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.records import Dataset, ForgottenKey, Held, Release, Version
 from headrace_model_registry.core.state import State
+from headrace_model_registry.core.tested import Decided
 from headrace_model_registry.core.wishes import Recalibration, Rollback
 from headrace_model_registry.ports import Topics, Writer
 
@@ -244,6 +245,14 @@ class Registry:
     def list_held(self, pipeline: str) -> list[Held]:
         """Return the segments that are held or were dropped, oldest first; of all pipelines for an empty name."""
         return holding.listed(self._state.catalogue, pipeline)
+
+    def list_decisions(self, pipeline: str, as_of: datetime | None = None) -> list[Decided]:
+        """Return decisions whether to train, oldest first; of all pipelines when `pipeline` is empty."""
+        return queries.decisions(self._state.as_of(as_of), pipeline)
+
+    def list_evaluations(self, pipeline: str, as_of: datetime | None = None) -> list[Evaluated]:
+        """Return what was scored on new rows, oldest first; of all pipelines when `pipeline` is empty."""
+        return queries.evaluations(self._state.as_of(as_of), pipeline)
 
     def list_lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet.

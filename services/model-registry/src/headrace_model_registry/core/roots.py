@@ -20,7 +20,9 @@ from headrace_data.spec import Kept
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
+    CompressionRequested,
     DatasetReference,
+    EvaluationRequested,
     ModelReleased,
     PipelineSpec,
     TrainingRequested,
@@ -167,6 +169,10 @@ def _add_run(found: Roots, run: RunRecord) -> None:
         _add_graph(found, version.graph, RUN)
     if isinstance(run.request, TrainingRequested) and run.request.origin and run.request.origin.weights:
         found.artifacts.setdefault(run.request.origin.weights, RUN)
+    if isinstance(run.request, EvaluationRequested):
+        found.documents.setdefault(run.request.segment.manifest, RUN)
+        if run.request.segment.sketch is not None:
+            found.artifacts.setdefault(run.request.segment.sketch, RUN)
 
 
 def _read_by(run: RunRecord) -> Iterator[DatasetReference]:
@@ -178,7 +184,9 @@ def _read_by(run: RunRecord) -> Iterator[DatasetReference]:
 
 
 def _compared_by(run: RunRecord) -> Iterator[VersionReference]:
-    if not isinstance(run.request, TrainingRequested):
+    if isinstance(run.request, EvaluationRequested):
+        yield run.request.version
+    if isinstance(run.request, CompressionRequested):
         yield run.request.candidate
         if run.request.champion is not None:
             yield run.request.champion

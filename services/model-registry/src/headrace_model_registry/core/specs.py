@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from headrace_data.spec import Gates, Objective, Pipeline, Privacy, learns, own_name, parse_canonical
+from headrace_data.spec import Gates, Objective, Pipeline, Privacy, Triggers, learns, own_name, parse_canonical
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
@@ -218,10 +218,31 @@ def training_run_id(frozen: DatasetFrozen, spec: PipelineSpec) -> str:
     """
     parsed = parse(spec)
     train = parsed.train.plain()
+    train.pop("when", None)  # it says whether a run begins, and nothing of what it learns
     if parsed.train.privacy is not None:
-        train["privacy"].pop("total", None)  # it says whether a run begins, and nothing of what it learns
+        train["privacy"].pop("total", None)  # as when
     pipeline = own_name(frozen.pipeline, frozen.incarnation)
     return "train-" + _digest(pipeline, frozen.dataset_id, parsed.schema_digest, train, parsed.train.seed)
+
+
+def evaluation_run_id(pipeline: str, version_id: str, segment_id: str, spec: PipelineSpec) -> str:
+    """Return the id of scoring a version on a segment; `pipeline` is the name that the pipeline alone ever has."""
+    parsed = parse(spec)
+    return "evaluate-" + _digest(
+        pipeline,
+        version_id,
+        segment_id,
+        parsed.schema_digest,
+        parsed.prepare_digest,
+        parsed.positive,
+        parsed.train.slices,
+    )
+
+
+def triggers(spec: PipelineSpec) -> Triggers | None:
+    """Return for what a pipeline's datasets are trained on, None where each of them is."""
+    when = parse(spec).train.when
+    return when if isinstance(when, Triggers) else None
 
 
 def compression_run_id(pipeline: str, version_id: str, champion_id: str, spec: PipelineSpec) -> str:

@@ -12,6 +12,7 @@ from headrace_runtime.topics import (
     DATASET_PROGRESSED,
     KEY_FORGOTTEN,
     MODEL_COMPRESSED,
+    MODEL_EVALUATED,
     MODEL_TRAINED,
     PIPELINE_TROUBLED,
     RUN_FAILED,
@@ -34,6 +35,7 @@ FACTS: dict[Topic, type[Fact]] = {
     KEY_FORGOTTEN: facts.KeyForgotten,
     MODEL_TRAINED: facts.ModelTrained,
     MODEL_COMPRESSED: facts.ModelCompressed,
+    MODEL_EVALUATED: facts.ModelEvaluated,
     RUN_FAILED: facts.RunFailed,
 }
 """What the registry learns from other services."""

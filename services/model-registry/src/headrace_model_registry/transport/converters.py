@@ -17,6 +17,7 @@ from headrace.events.v1 import (
     artifact_pb2,
     backfill_pb2,
     dataset_pb2,
+    evaluation_pb2,
     forget_pb2,
     hold_pb2,
     model_pb2,
@@ -24,6 +25,7 @@ from headrace.events.v1 import (
     prediction_pb2,
     record_pb2,
     run_pb2,
+    segment_pb2,
 )
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
 from headrace_runtime.errors import InvalidInput, Unprocessable
@@ -37,6 +39,7 @@ _MODULES = (
     artifact_pb2,
     backfill_pb2,
     dataset_pb2,
+    evaluation_pb2,
     forget_pb2,
     hold_pb2,
     model_pb2,
@@ -44,6 +47,7 @@ _MODULES = (
     prediction_pb2,
     record_pb2,
     run_pb2,
+    segment_pb2,
     registry_log_pb2,
     registry_service_pb2,
 )

@@ -6,9 +6,11 @@ from headrace_runtime.records import Outgoing
 from headrace_runtime.topics import (
     COMPRESSION_REQUESTED,
     DATASET_REQUESTED,
+    EVALUATION_REQUESTED,
     MODEL_REFUSED,
     MODEL_RELEASED,
     PIPELINE_APPLIED,
+    TRAINING_DECIDED,
     TRAINING_REQUESTED,
     Topic,
 )
@@ -22,6 +24,8 @@ EMITTED: dict[type[facts.Event], Topic] = {
     facts.DatasetRequested: DATASET_REQUESTED,
     facts.TrainingRequested: TRAINING_REQUESTED,
     facts.CompressionRequested: COMPRESSION_REQUESTED,
+    facts.EvaluationRequested: EVALUATION_REQUESTED,
+    facts.TrainingDecided: TRAINING_DECIDED,
     facts.ModelReleased: MODEL_RELEASED,
     facts.ModelRefused: MODEL_REFUSED,
 }

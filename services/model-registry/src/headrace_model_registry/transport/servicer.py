@@ -106,6 +106,16 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         found = await asyncio.to_thread(self._registry.list_releases, request.model, moment_of(request))
         return listing(pb.ListReleasesResponse(), found)
 
+    async def ListDecisions(self, request: pb.ListDecisionsRequest, context: Any) -> pb.ListDecisionsResponse:
+        """List decisions whether to train, oldest first."""
+        found = await asyncio.to_thread(self._registry.list_decisions, request.pipeline, moment_of(request))
+        return listing(pb.ListDecisionsResponse(), found)
+
+    async def ListEvaluations(self, request: pb.ListEvaluationsRequest, context: Any) -> pb.ListEvaluationsResponse:
+        """List what was scored on new rows, oldest first."""
+        found = await asyncio.to_thread(self._registry.list_evaluations, request.pipeline, moment_of(request))
+        return listing(pb.ListEvaluationsResponse(), found)
+
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Any) -> pb.RollbackModelResponse:
         """Move a model's champion back to an earlier release."""
         release = await asyncio.to_thread(

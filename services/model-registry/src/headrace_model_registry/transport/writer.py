@@ -40,6 +40,7 @@ from headrace_model_registry.core.state import State
 from headrace_model_registry.core.wishes import Input
 from headrace_model_registry.transport.consumer import to_fact
 from headrace_model_registry.transport.outgoing import outgoing_of
+from headrace_model_registry.transport.telling import note, tell
 
 logger = logging.getLogger(__name__)
 
@@ -241,6 +242,7 @@ class LogWriter(Background):
                 logger.log(level, "passed over %s: %s", type(fact).__name__, outcome.reason)
                 PASSED_OVER.labels(type(fact).__name__, why).inc()
                 return outcome
+            note(outcome)
             outgoing += (message for entry in outcome for message in outgoing_of(entry, self._source, draft.tree))
             return outcome
         finally:
@@ -257,6 +259,7 @@ def _report(draft: Draft, records: Sequence[Record]) -> None:
     VERSIONS.set(len(draft.catalogue.versions))
     for record in records:
         RECORDS_CONSUMED.labels(record.topic).inc()
+    tell(draft.entries)
     for entry in draft.entries:
         kind = type(entry.event).__name__
         ENTRIES.labels(kind).inc()

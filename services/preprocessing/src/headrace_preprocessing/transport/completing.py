@@ -31,4 +31,4 @@ def completed(segment: Segment, history: History, windows: Windows, holds: Holds
             raise
         history = windows.known(history).model_copy(update={"prepared": prepared_under(pipeline)})
         return TakenIn(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
-    return TakenIn(retained(history, pipeline), manifest, remarks=windows.remarks)
+    return TakenIn(retained(history, pipeline), manifest, remarks=windows.remarks, entry=entry)

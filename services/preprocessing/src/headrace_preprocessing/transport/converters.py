@@ -11,13 +11,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 from google.protobuf.message import Message
-from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2
+from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2, segment_pb2
 from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
 from headrace_data.forgotten import FORGOTTEN, NOTHING_FORGOTTEN, Suppression
 from headrace_data.forgotten import rejection as forgotten
+from headrace_data.history import Entry
 from headrace_data.leaks import Leaks
-from headrace_data.manifest import Manifest, OffsetRange, Provenance
+from headrace_data.manifest import Manifest, OffsetRange, Provenance, Ref
 from headrace_data.personal import RULE as PERSONAL
 from headrace_data.personal import masked
 from headrace_data.records import RecordChecker, Rejection
@@ -250,6 +251,8 @@ class Seen(NamedTuple):
     """What there is to say of the dataset."""
     awaiting_labels: int = 0
     """Rows that wait on for a label which comes later."""
+    segment: Entry | None = None
+    """The segment that the cut wrote; None where no cut led to the dataset."""
 
 
 NOTHING_SEEN = Seen()
@@ -269,7 +272,7 @@ def frozen_message(
         pipeline=pipeline.name,
         dataset_id=manifest.dataset_id,
         spec_digest=pipeline.digest,
-        manifest=artifact_pb2.Artifact(uri=stored.uri, digest=stored.digest, size_bytes=stored.size_bytes),
+        manifest=_artifact(stored),
         rows=dataset_pb2.SplitRows(**{name: split.rows for name, split in manifest.splits.items()}),
         sources=[
             record_pb2.SourceRange(partition=item.partition, start=item.start, end=item.end)
@@ -289,8 +292,22 @@ def frozen_message(
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
         awaiting_labels=seen.awaiting_labels,
+        segment=_segment(seen.segment) if seen.segment is not None else None,
     )
     return telling(frozen, told)
+
+
+def _artifact(stored: Artifact | Ref) -> artifact_pb2.Artifact:
+    return artifact_pb2.Artifact(uri=stored.uri, digest=stored.digest, size_bytes=stored.size_bytes)
+
+
+def _segment(entry: Entry) -> segment_pb2.SegmentReference:
+    return segment_pb2.SegmentReference(
+        segment_id=entry.segment_id,
+        manifest=_artifact(entry.manifest),
+        sketch=_artifact(entry.sketch) if entry.sketch is not None else None,
+        rows=entry.rows,
+    )
 
 
 def telling(fact: _FactT, told: Mapping[str, Message]) -> _FactT:

@@ -247,7 +247,7 @@ class Freezer(Background):
                 logger.warning("%s: %s", self.name, taken.reason)
                 facts.append(self._failure(taken.reason, request.request_id, taken.told))
             else:
-                seen = Seen(remarks=taken.remarks)
+                seen = Seen(remarks=taken.remarks, segment=taken.entry)
                 facts.append(self._frozen(taken.manifest, taken.history, request.request_id, seen, taken.told))
             with tracer.start_as_current_span(names.SPAN_TRANSACTION), producer.transaction() as transaction:
                 transaction.send([*(encode(fact, source=SOURCE) for fact in facts), *taken.letters])
@@ -277,7 +277,8 @@ class Freezer(Background):
             else:
                 # One dataset answers one request; to those that came after it nothing is left.
                 facts = self._failures(NOTHING_NEW, filling.requests[1:])
-                request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows, remarks=cut.remarks)
+                request = (*filling.requests, "")[0]
+                seen = Seen(repeats.rows, lateness.rows, remarks=cut.remarks, segment=cut.entry)
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
                     logger.warning("%s: no dataset: %s", self.name, cut.reason)

@@ -87,7 +87,8 @@ class Holds:
         except DataError as error:
             reason = f"segment {entry.segment_id} was accepted, and no dataset came of the window: {error}"
             return TakenIn(self._known(windows, history), None, reason, entry.rows, told)
-        return TakenIn(self._known(windows, history), dataset, "", entry.rows, told, remarks=windows.remarks)
+        history = self._known(windows, history)
+        return TakenIn(history, dataset, "", entry.rows, told, remarks=windows.remarks, entry=accepted)
 
     def _known(self, windows: Windows, history: History) -> History:
         return windows.known(history).model_copy(update={"prepared": prepared_under(self.pipeline)})

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
-from headrace_data.history import History
+from headrace_data.history import Entry, History
 from headrace_data.manifest import Manifest
 from headrace_data.windows import NO_REMARKS, Remarks
 from headrace_runtime.records import Outgoing
@@ -64,6 +64,8 @@ class TakenIn(NamedTuple):
     """Messages to send with the answer."""
     remarks: Remarks = NO_REMARKS
     """What there is to say of the dataset."""
+    entry: Entry | None = None
+    """The segment that the dataset is the first with; None where there is none such."""
     ended: Message | None = None
     """The fact that ends the order where that is no dataset's."""
     done: Callable[[], None] = NOTHING_AFTERWARDS

@@ -61,6 +61,7 @@ from headrace_data.spec.variants import (
     Variant,
     learns,
 )
+from headrace_data.spec.when import Triggers
 
 __all__ = [
     "REFERENCE_VARIANT",
@@ -123,6 +124,7 @@ __all__ = [
     "Train",
     "Transform",
     "TreesModel",
+    "Triggers",
     "Tune",
     "Variant",
     "Window",

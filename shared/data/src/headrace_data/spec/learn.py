@@ -16,6 +16,7 @@ from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import Layer, Origin
 from headrace_data.spec.tune import Tune
 from headrace_data.spec.variants import AnyVariant
+from headrace_data.spec.when import ALWAYS, When
 from headrace_data.tasks import TASKS, TaskKind, TaskSettings
 from headrace_data.tasks.classification import LEARNED_DIVERGENCE
 
@@ -158,6 +159,14 @@ class Train(Section, TaskSettings):
         exclude_if=lambda value: value is None,  # as for classWeights
         description="Settings that are searched for; the trainer needs the extra `tune`. Left out: what is said is "
         "trained by.",
+    )
+    when: When = pydantic.Field(
+        default=ALWAYS,
+        exclude_if=lambda value: value == ALWAYS,  # as for classWeights
+        description="Which datasets are trained on. always: each. Else, once a version is served, that version is "
+        "scored on the rows of each cut before anything learns from them, and those datasets are trained on for which "
+        "one of these holds; `headrace get decisions` tells why, or why not. Without a version, and after a change of "
+        "what is learned, each is.",
     )
     slices: Annotated[tuple[FieldName, ...], pydantic.Field(max_length=4)] = pydantic.Field(
         default=(),

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
-from headrace.events.v1 import run_pb2
+from headrace.events.v1 import evaluation_pb2, run_pb2
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
@@ -55,7 +55,11 @@ COMMANDS_PASSED_OVER = Counter(
     "headrace_commands_passed_over", "Commands that could not be read at all, and so ended in no fact.", ["topic"]
 )
 
-C = TypeVar("C", run_pb2.TrainingRequested, run_pb2.CompressionRequested)
+C = TypeVar("C", run_pb2.TrainingRequested, run_pb2.CompressionRequested, evaluation_pb2.EvaluationRequested)
+
+
+Command: TypeAlias = run_pb2.TrainingRequested | run_pb2.CompressionRequested | evaluation_pb2.EvaluationRequested
+"""What a worker is told to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,17 @@ class Job(Generic[C]):
     """Tells whether a command is this worker's; one of another group's is passed over."""
 
 
-class RunWorker(Background, Generic[C]):
-    """Executes the commands of one topic, one at a time."""
+class RunWorker(Background):
+    """Executes the commands of one topic, or of several, one at a time."""
 
-    def __init__(self, name: str, job: Job[C], settings: WorkerSettings, events: EventProducer) -> None:
+    def __init__(
+        self, name: str, job: Job[Any], settings: WorkerSettings, events: EventProducer, *more: Job[Any]
+    ) -> None:
+        """`more` are jobs whose child is that of the first: one that waits does whichever comes next."""
         super().__init__(name)
-        self._job: Job[C] = job
+        self._jobs: dict[str, Job[Any]] = {topic_of(each.command).name: each for each in (job, *more)}
+        self._job = job
+        """That of the command in hand."""
         self._settings = settings
         self._events = events
         self._store = ObjectStore(settings.store_url)
@@ -93,7 +102,7 @@ class RunWorker(Background, Generic[C]):
         consumer = GroupConsumer(
             self._settings,
             group=self.name,
-            topics=[topic_of(self._job.command).name],
+            topics=list(self._jobs),
             instance=self._settings.instance,
             max_records=1,
         )
@@ -107,8 +116,10 @@ class RunWorker(Background, Generic[C]):
                         markers.committed(next_offsets([record]))
                 if not records:
                     _pass(markers, consumer, producer)
-                    if self._settings.standby and consumer.assignment():
-                        self._standby.prepare()
+                # One of several jobs may follow another at once: its child must not wait for an idle moment.
+                is_time = not records or len(self._jobs) > 1
+                if is_time and self._settings.standby and consumer.assignment():
+                    self._standby.prepare()
 
     def _start_child(self, assignment: Path | None) -> ChildProcess:
         environment = child_environment(self._settings.hold_dir, self.name)
@@ -117,6 +128,7 @@ class RunWorker(Background, Generic[C]):
     def _process(self, record: Record, consumer: GroupConsumer, producer: TransactionalProducer) -> bool:
         """Return whether the command ended and its offset is committed."""
         lease = Lease(record, consumer)
+        self._job = self._jobs[record.topic]
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {record.topic}",
             context=extract(record.headers),
@@ -171,7 +183,7 @@ class RunWorker(Background, Generic[C]):
                 )
         return [encode(failed, source=self.name)], command.run_id
 
-    def _finish(self, command: C, lease: Lease) -> Outgoing:
+    def _finish(self, command: Command, lease: Lease) -> Outgoing:
         """Return the fact that ends the run: of an earlier attempt, or of as many new ones as it takes.
 
         Raises Unprocessable when there is no such fact, and none to be had.
@@ -199,7 +211,7 @@ class RunWorker(Background, Generic[C]):
                 )
             self._attempt(command, folder, past.latest + 1, lease)
 
-    def _fact(self, command: C, folder: RunFolder) -> Outgoing | None:
+    def _fact(self, command: Command, folder: RunFolder) -> Outgoing | None:
         """Return the fact that the run's result makes, None without a result.
 
         Raises Corrupt when it makes none, and _GivenUp when it makes one that Kafka does not take.
@@ -218,7 +230,7 @@ class RunWorker(Background, Generic[C]):
             )
         return fact
 
-    def _attempt(self, command: C, folder: RunFolder, attempt: int, lease: Lease) -> None:
+    def _attempt(self, command: Command, folder: RunFolder, attempt: int, lease: Lease) -> None:
         """Run one child to its end. Raises Interrupted, and _GivenUp when no further attempt can succeed."""
         run_id = command.run_id
         attributes: dict[str, str | int] = {names.RUN_ID: run_id, names.RUN_ATTEMPT: attempt}
@@ -244,7 +256,7 @@ class RunWorker(Background, Generic[C]):
             if child.code == REFUSED:
                 raise _GivenUp(child.reason, attempt)
 
-    def _follow(self, child: Child, command: C, attempt: int, lease: Lease) -> None:
+    def _follow(self, child: Child, command: Command, attempt: int, lease: Lease) -> None:
         """Report a child's steps until it has ended and the lease is ours. Raises Interrupted."""
         try:
             while not (self._keep(lease) and child.ended):
@@ -260,7 +272,7 @@ class RunWorker(Background, Generic[C]):
             raise Interrupted("the worker stops")
         return lease.keep()
 
-    def _write_assignment(self, command: C, folder: RunFolder, attempt: int, lease: Lease) -> Path:
+    def _write_assignment(self, command: Command, folder: RunFolder, attempt: int, lease: Lease) -> Path:
         run_id = command.run_id
         assignment = {
             **self._job.assignment(command),
@@ -277,7 +289,7 @@ class RunWorker(Background, Generic[C]):
         path.write_bytes(data)
         return path
 
-    def _report(self, command: C, attempt: int, progress: Progress) -> None:
+    def _report(self, command: Command, attempt: int, progress: Progress) -> None:
         trace.get_current_span().add_event(names.EVENT_STEP, {names.STEP: progress.step, **progress.metrics})
         self._events.publish(
             run_pb2.RunProgressed(

@@ -13,7 +13,16 @@ from headrace_model_registry.core.facts.datasets import (
     DatasetFrozen,
     DatasetReference,
     DatasetRequested,
+    SegmentReference,
     SplitRows,
+)
+from headrace_model_registry.core.facts.evaluation import (
+    Bounded,
+    Drift,
+    EvaluationRequested,
+    ModelEvaluated,
+    Scored,
+    TrainingDecided,
 )
 from headrace_model_registry.core.facts.forgotten import KeyForgotten
 from headrace_model_registry.core.facts.models import (
@@ -45,6 +54,7 @@ from headrace_model_registry.core.facts.runs import (
 
 __all__ = [
     "CHAMPION",
+    "Bounded",
     "CachePolicy",
     "CompressionRequested",
     "DatasetFailed",
@@ -52,12 +62,15 @@ __all__ = [
     "DatasetReference",
     "DatasetRequested",
     "Decision",
+    "Drift",
     "Evaluation",
+    "EvaluationRequested",
     "Event",
     "Fact",
     "KeyForgotten",
     "LogEntry",
     "ModelCompressed",
+    "ModelEvaluated",
     "ModelRefused",
     "ModelReleased",
     "ModelTrained",
@@ -69,8 +82,11 @@ __all__ = [
     "PrivacySpent",
     "RunFailed",
     "RunKind",
+    "Scored",
+    "SegmentReference",
     "SourceRange",
     "SplitRows",
+    "TrainingDecided",
     "TrainingHeld",
     "TrainingRefused",
     "TrainingRequested",
@@ -91,6 +107,8 @@ Decision: TypeAlias = (
     | TrainingRefused
     | TrainingSuperseded
     | CompressionRequested
+    | EvaluationRequested
+    | TrainingDecided
     | ModelReleased
     | ModelRefused
     | ModelWithdrawn
@@ -107,6 +125,7 @@ Fact: TypeAlias = (
     | KeyForgotten
     | ModelTrained
     | ModelCompressed
+    | ModelEvaluated
     | RunFailed
 )
 """What the registry learns: from other services, or from a caller of its write methods."""

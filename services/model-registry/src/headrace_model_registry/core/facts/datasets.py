@@ -35,8 +35,18 @@ class SplitRows:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentReference:
+    """A segment and where it is; `sketch` is None where nobody made one."""
+
+    segment_id: str
+    manifest: Artifact
+    sketch: Artifact | None = None
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetFrozen:
-    """An immutable dataset. `request_id` is empty when no request led to it."""
+    """An immutable dataset. `request_id` is empty when no request led to it, `segment` None when no cut did."""
 
     pipeline: str
     dataset_id: str
@@ -57,6 +67,7 @@ class DatasetFrozen:
     leaks: Leaks | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
     outliers: tuple[Outliers, ...] = ()
+    segment: SegmentReference | None = None
     held: HeldSegment | None = None
     held_rows: int = 0
     awaiting_labels: int = 0

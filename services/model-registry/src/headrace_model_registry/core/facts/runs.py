@@ -16,6 +16,7 @@ class RunKind(IntEnum):
     COMPRESSION = 2
     RECALIBRATION = 3
     MEASUREMENT = 4
+    EVALUATION = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from headrace.events.v1 import backfill_pb2 as _backfill_pb2
 from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import record_pb2 as _record_pb2
+from headrace.events.v1 import segment_pb2 as _segment_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -350,6 +351,7 @@ class DatasetFrozen(_message.Message):
     LEAKS_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
     OUTLIERS_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     HELD_ROWS_FIELD_NUMBER: _builtins.int
     AWAITING_LABELS_FIELD_NUMBER: _builtins.int
@@ -422,6 +424,12 @@ class DatasetFrozen(_message.Message):
         """Beyond which values rows were left out of training, by field; empty where the pipeline does not look."""
 
     @_builtins.property
+    def segment(self) -> _segment_pb2.SegmentReference:
+        """The segment that the cut wrote: rows that no version has learned from yet. Unset where no cut led to the dataset,
+        and in events from before there was the field.
+        """
+
+    @_builtins.property
     def held(self) -> _hold_pb2.HeldSegment:
         """The held segment that counts since it was accepted, for which the dataset was frozen; unset for all others."""
 
@@ -447,13 +455,14 @@ class DatasetFrozen(_message.Message):
         leaks: Global___Leaks | None = ...,
         unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         outliers: _abc.Iterable[Global___Outliers] | None = ...,
+        segment: _segment_pb2.SegmentReference | None = ...,
         held: _hold_pb2.HeldSegment | None = ...,
         held_rows: _builtins.int = ...,
         awaiting_labels: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "held", b"held", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "held", b"held", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "backfilled", b"backfilled", "dataset_id", b"dataset_id", "held", b"held", "held_rows", b"held_rows", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "backfilled", b"backfilled", "dataset_id", b"dataset_id", "held", b"held", "held_rows", b"held_rows", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment", b"segment", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

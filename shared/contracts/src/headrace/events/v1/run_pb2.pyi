@@ -41,6 +41,8 @@ class _RunKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunKind.Value
     """The run measures a released version on another class of processors. Told of runs; to workers and in their events it
     is a compression.
     """
+    RUN_KIND_EVALUATION: _RunKind.ValueType  # 5
+    """The run scores the champion on rows that no version has learned from yet."""
 
 class RunKind(_RunKind, metaclass=_RunKindEnumTypeWrapper):
     """RunKind tells what a run does."""
@@ -59,6 +61,8 @@ RUN_KIND_MEASUREMENT: RunKind.ValueType  # 4
 """The run measures a released version on another class of processors. Told of runs; to workers and in their events it
 is a compression.
 """
+RUN_KIND_EVALUATION: RunKind.ValueType  # 5
+"""The run scores the champion on rows that no version has learned from yet."""
 Global___RunKind: _TypeAlias = RunKind  # noqa: Y015
 
 @_typing.final

@@ -60,3 +60,41 @@ class SegmentCut(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SegmentCut: _TypeAlias = SegmentCut  # noqa: Y015
+
+@_typing.final
+class SegmentReference(_message.Message):
+    """SegmentReference names a segment and where it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_ID_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    SKETCH_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    segment_id: _builtins.str
+    """Digest that names its rows. Never empty."""
+    rows: _builtins.int
+    """Rows that it holds."""
+    @_builtins.property
+    def manifest(self) -> _artifact_pb2.Artifact:
+        """Its manifest: canonical JSON with its parts."""
+
+    @_builtins.property
+    def sketch(self) -> _artifact_pb2.Artifact:
+        """What is known of its rows without reading them. Unset when there is none."""
+
+    def __init__(
+        self,
+        *,
+        segment_id: _builtins.str = ...,
+        manifest: _artifact_pb2.Artifact | None = ...,
+        sketch: _artifact_pb2.Artifact | None = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "sketch", b"sketch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "rows", b"rows", "segment_id", b"segment_id", "sketch", b"sketch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SegmentReference: _TypeAlias = SegmentReference  # noqa: Y015

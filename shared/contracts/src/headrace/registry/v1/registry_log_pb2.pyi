@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
+from headrace.events.v1 import evaluation_pb2 as _evaluation_pb2
 from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
@@ -46,6 +47,9 @@ class LogEntry(_message.Message):
     MODEL_WITHDRAWN_FIELD_NUMBER: _builtins.int
     VERSION_RETIRED_FIELD_NUMBER: _builtins.int
     TRAINING_REFUSED_FIELD_NUMBER: _builtins.int
+    EVALUATION_REQUESTED_FIELD_NUMBER: _builtins.int
+    MODEL_EVALUATED_FIELD_NUMBER: _builtins.int
+    TRAINING_DECIDED_FIELD_NUMBER: _builtins.int
     KEY_FORGOTTEN_FIELD_NUMBER: _builtins.int
     ENTRIES_BEFORE_FIELD_NUMBER: _builtins.int
     ROOT_BEFORE_FIELD_NUMBER: _builtins.int
@@ -128,6 +132,18 @@ class LogEntry(_message.Message):
         """A training run was refused before it began."""
 
     @_builtins.property
+    def evaluation_requested(self) -> _evaluation_pb2.EvaluationRequested:
+        """An evaluation was asked for."""
+
+    @_builtins.property
+    def model_evaluated(self) -> _evaluation_pb2.ModelEvaluated:
+        """The version served was evaluated on new rows."""
+
+    @_builtins.property
+    def training_decided(self) -> _evaluation_pb2.TrainingDecided:
+        """It was decided whether a dataset is trained on."""
+
+    @_builtins.property
     def key_forgotten(self) -> _forget_pb2.KeyForgotten:
         """A key was forgotten, or could not be."""
 
@@ -152,15 +168,18 @@ class LogEntry(_message.Message):
         model_withdrawn: _model_pb2.ModelWithdrawn | None = ...,
         version_retired: Global___VersionRetired | None = ...,
         training_refused: Global___TrainingRefused | None = ...,
+        evaluation_requested: _evaluation_pb2.EvaluationRequested | None = ...,
+        model_evaluated: _evaluation_pb2.ModelEvaluated | None = ...,
+        training_decided: _evaluation_pb2.TrainingDecided | None = ...,
         key_forgotten: _forget_pb2.KeyForgotten | None = ...,
         entries_before: _builtins.int = ...,
         root_before: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "evaluation_requested", b"evaluation_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_evaluated", b"model_evaluated", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_decided", b"training_decided", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "entries_before", b"entries_before", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "root_before", b"root_before", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "entries_before", b"entries_before", "evaluation_requested", b"evaluation_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_evaluated", b"model_evaluated", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "root_before", b"root_before", "run_failed", b"run_failed", "training_decided", b"training_decided", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "key_forgotten"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "evaluation_requested", "model_evaluated", "training_decided", "key_forgotten"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
+from headrace.events.v1 import evaluation_pb2 as _evaluation_pb2
 from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
@@ -1633,6 +1634,7 @@ class WatchPipelineResponse(_message.Message):
     TROUBLES_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
     withheld: _builtins.str
@@ -1665,6 +1667,10 @@ class WatchPipelineResponse(_message.Message):
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Held]:
         """The segments that are held or were dropped, oldest first."""
 
+    @_builtins.property
+    def decision(self) -> _evaluation_pb2.TrainingDecided:
+        """What was decided of the latest dataset; unset where nothing was, or not yet."""
+
     def __init__(
         self,
         *,
@@ -1677,10 +1683,11 @@ class WatchPipelineResponse(_message.Message):
         troubles: _abc.Iterable[_pipeline_pb2.PipelineTroubled] | None = ...,
         withheld: _builtins.str = ...,
         held: _abc.Iterable[Global___Held] | None = ...,
+        decision: _evaluation_pb2.TrainingDecided | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "held", b"held", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "failure", b"failure", "filling", b"filling", "held", b"held", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1769,3 +1776,175 @@ class Held(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Held: _TypeAlias = Held  # noqa: Y015
+
+@_typing.final
+class ListDecisionsRequest(_message.Message):
+    """ListDecisionsRequest selects decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline; empty for all."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The moment to look at; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class Decided(_message.Message):
+    """Decided is a decision whether to train and when it was taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECIDED_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decided(self) -> _evaluation_pb2.TrainingDecided:
+        """What was decided."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When the registry decided."""
+
+    def __init__(
+        self,
+        *,
+        decided: _evaluation_pb2.TrainingDecided | None = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "decided", b"decided"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "decided", b"decided"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decided: _TypeAlias = Decided  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    """ListDecisionsResponse holds the decisions found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decided]:
+        """The decisions, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decided] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ListEvaluationsRequest(_message.Message):
+    """ListEvaluationsRequest selects evaluations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline; empty for all."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The moment to look at; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "pipeline", b"pipeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvaluationsRequest: _TypeAlias = ListEvaluationsRequest  # noqa: Y015
+
+@_typing.final
+class Evaluated(_message.Message):
+    """Evaluated is what a version scored on new rows and when that was known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATED_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    ordinal: _builtins.int
+    """The version's number among those of its model; 0 when it is not known any more."""
+    measure: _builtins.str
+    """Name of the measure that the pipeline compares versions by. Never empty."""
+    @_builtins.property
+    def evaluated(self) -> _evaluation_pb2.ModelEvaluated:
+        """What it scored."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When the registry learned of it."""
+
+    def __init__(
+        self,
+        *,
+        evaluated: _evaluation_pb2.ModelEvaluated | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        ordinal: _builtins.int = ...,
+        measure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "evaluated", b"evaluated"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "evaluated", b"evaluated", "measure", b"measure", "ordinal", b"ordinal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluated: _TypeAlias = Evaluated  # noqa: Y015
+
+@_typing.final
+class ListEvaluationsResponse(_message.Message):
+    """ListEvaluationsResponse holds the evaluations found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluated]:
+        """The evaluations, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        evaluations: _abc.Iterable[Global___Evaluated] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvaluationsResponse: _TypeAlias = ListEvaluationsResponse  # noqa: Y015

@@ -91,6 +91,16 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesResponse.FromString,
                 _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListDecisions',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ListEvaluations = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListEvaluations',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListEvaluationsRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListEvaluationsResponse.FromString,
+                _registered_method=True)
         self.RollbackModel = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/RollbackModel',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
@@ -231,6 +241,20 @@ class RegistryServiceServicer:
 
     def ListReleases(self, request, context):
         """Lists releases in the order in which they were made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Lists decisions whether to train, in the order in which they were taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvaluations(self, request, context):
+        """Lists what versions scored on new rows while they were served, in the order in which that was known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,6 +403,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListReleases,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'ListEvaluations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvaluations,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListEvaluationsRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListEvaluationsResponse.SerializeToString,
             ),
             'RollbackModel': grpc.unary_unary_rpc_method_handler(
                     servicer.RollbackModel,
@@ -739,6 +773,60 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/ListReleases',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListDecisions',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListDecisionsRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvaluations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListEvaluations',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListEvaluationsRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListEvaluationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,10 @@ class RegistryServiceStub:
     """Lists versions in the order in which they were trained."""
     ListReleases: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListReleasesRequest, _registry_service_pb2.ListReleasesResponse]
     """Lists releases in the order in which they were made."""
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListDecisionsRequest, _registry_service_pb2.ListDecisionsResponse]
+    """Lists decisions whether to train, in the order in which they were taken."""
+    ListEvaluations: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListEvaluationsRequest, _registry_service_pb2.ListEvaluationsResponse]
+    """Lists what versions scored on new rows while they were served, in the order in which that was known."""
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
     RecalibrateModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]
@@ -120,6 +124,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists versions in the order in which they were trained."""
     ListReleases: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListReleasesRequest, _registry_service_pb2.ListReleasesResponse]  # type: ignore[assignment]
     """Lists releases in the order in which they were made."""
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListDecisionsRequest, _registry_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    """Lists decisions whether to train, in the order in which they were taken."""
+    ListEvaluations: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListEvaluationsRequest, _registry_service_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
+    """Lists what versions scored on new rows while they were served, in the order in which that was known."""
     RollbackModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]  # type: ignore[assignment]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
     RecalibrateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]  # type: ignore[assignment]
@@ -243,6 +251,22 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListReleasesResponse, _abc.Awaitable[_registry_service_pb2.ListReleasesResponse]]:
         """Lists releases in the order in which they were made."""
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _registry_service_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListDecisionsResponse, _abc.Awaitable[_registry_service_pb2.ListDecisionsResponse]]:
+        """Lists decisions whether to train, in the order in which they were taken."""
+
+    @_abc_1.abstractmethod
+    def ListEvaluations(
+        self,
+        request: _registry_service_pb2.ListEvaluationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListEvaluationsResponse, _abc.Awaitable[_registry_service_pb2.ListEvaluationsResponse]]:
+        """Lists what versions scored on new rows while they were served, in the order in which that was known."""
 
     @_abc_1.abstractmethod
     def RollbackModel(
